@@ -1,0 +1,317 @@
+"""What an algorithm is: parts that are stored, alternatives for each, and one formula.
+
+A *part* is a matrix of the formula. It lists the alternatives in which it may be stored; each is
+made of ``Factor``s, whose axis string says how the tensor lies in the file. A generic reader
+delivers the canonical layout (left (out, rank), right (rank, in, *kernel), core (rank, rank,
+*kernel)), so that transposed factors, flattened kernels and trailing 1x1 never reach the maths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import prod, sqrt
+from typing import ClassVar, TypeVar
+
+import torch
+from torch import Tensor
+
+from lycoris_ext.errors import ConfigError, FormatError
+from lycoris_ext.functional import Delta, LayerSpec, LowRank
+
+# Axes of a stored tensor: "out" "in" "rank" are one dimension each, "k" the kernel's dimensions,
+# "1k" as many ones, "in*k" the input and the kernel in one dimension.
+_SCALAR_AXES = ("out", "in", "rank", "in*k")
+
+Initialiser = Callable[[Tensor, torch.Generator], Tensor]
+
+
+def normal(std: float) -> Initialiser:
+    return lambda tensor, generator: tensor.normal_(0.0, std, generator=generator)
+
+
+def kaiming(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    """torch's own default for Linear and Conv: uniform within 1 / sqrt(fan in)."""
+    bound = 1 / sqrt(tensor[0].numel())
+    return tensor.uniform_(-bound, bound, generator=generator)
+
+
+@dataclass(frozen=True)
+class Factor:
+    """One stored tensor.
+
+    Attributes:
+        key: its name in a file behind the layer's prefix.
+        axes: its layout, see the list above.
+        init: how it starts.
+        zero: it starts at zero instead, so that a fresh adapter changes nothing; with
+            ``use_scalar`` the scalar is the zero and this factor starts as ``init`` says.
+    """
+
+    key: str
+    axes: str
+    init: Initialiser
+    zero: bool = False
+
+    def shape(self, layer: LayerSpec, rank: int) -> tuple[int, ...]:
+        sizes = {
+            "out": (layer.out_features,),
+            "in": (layer.in_features,),
+            "rank": (rank,),
+            "k": layer.kernel,
+            "1k": (1,) * len(layer.kernel),
+            "in*k": (layer.fan_in,),
+        }
+        return tuple(size for axis in self.axes.split() for size in sizes[axis])
+
+
+class Alternative:
+    """One way to store a part. Subclasses know their factors' roles."""
+
+    factors: tuple[Factor, ...]
+
+    def delta(self, tensors: Mapping[str, Tensor], layer: LayerSpec) -> Delta:
+        raise TypeError(f"{type(self).__name__} has no delta")
+
+
+@dataclass(frozen=True)
+class Product(Alternative):
+    """left @ right"""
+
+    left: Factor
+    right: Factor
+
+    @property
+    def factors(self) -> tuple[Factor, ...]:  # type: ignore[override]
+        return (self.left, self.right)
+
+    def delta(self, tensors: Mapping[str, Tensor], layer: LayerSpec) -> LowRank:
+        left = _left(tensors[self.left.key], self.left)
+        right = tensors[self.right.key]  # (rank, in, *kernel), perhaps flattened
+        right = right.reshape(right.shape[0], layer.in_features, *layer.kernel)
+        return LowRank(layer, 1.0, left, right)
+
+
+@dataclass(frozen=True)
+class Core(Alternative):
+    """left x core x right: a kernel between two channel mixes (Tucker)."""
+
+    left: Factor
+    core: Factor
+    right: Factor
+
+    @property
+    def factors(self) -> tuple[Factor, ...]:  # type: ignore[override]
+        return (self.left, self.core, self.right)
+
+    def delta(self, tensors: Mapping[str, Tensor], layer: LayerSpec) -> LowRank:
+        left = _left(tensors[self.left.key], self.left)
+        right = tensors[self.right.key]
+        right = right.reshape(right.shape[0], layer.in_features)
+        return LowRank(layer, 1.0, left, right, tensors[self.core.key])
+
+
+def _left(tensor: Tensor, factor: Factor) -> Tensor:
+    """(out, rank), from (rank, out) or (out, rank, 1, 1)."""
+    if factor.axes.startswith("rank"):
+        return tensor.T
+    return tensor.reshape(tensor.shape[:2])
+
+
+class Algorithm:
+    """Base of every algorithm: a table of parts and one formula.
+
+    Attributes:
+        name: id in configs.
+        parts: for each part of the formula, the alternatives in which it may be stored.
+    """
+
+    name: ClassVar[str]
+    parts: ClassVar[dict[str, tuple[Alternative, ...]]]
+
+    @classmethod
+    def choose(cls, layer: LayerSpec, use_tucker: bool) -> tuple[int, ...]:
+        """Which alternative of each part a new adapter stores: the core where it is asked for
+        and the kernel has something to factor."""
+        return tuple(int(use_tucker and layer.is_spatial) for _ in cls.parts)
+
+    @classmethod
+    def allows(cls, chosen: tuple[int, ...]) -> bool:
+        """Whether these alternatives of the parts can stand side by side."""
+        return True
+
+    @classmethod
+    def delta(cls, parts: Mapping[str, Delta], layer: LayerSpec, scale: float) -> Delta:
+        """The formula: the parts, canonical, to the update."""
+        raise TypeError(f"{cls.__name__} has no formula")
+
+
+_REGISTRY: dict[str, type[Algorithm]] = {}
+AlgorithmClass = TypeVar("AlgorithmClass", bound=type[Algorithm])
+
+
+def register(cls: AlgorithmClass) -> AlgorithmClass:
+    """Class decorator: make the algorithm known by its name."""
+    _REGISTRY[cls.name] = cls
+    return cls
+
+
+def algorithm_names() -> list[str]:
+    return sorted(_REGISTRY)
+
+
+def algorithm(name: str) -> type[Algorithm]:
+    """Raises ConfigError, with the known names, for an unknown one."""
+    if name not in _REGISTRY:
+        raise ConfigError(
+            f"unknown algorithm {name!r}", where="algo", fix=f"use one of {algorithm_names()}"
+        )
+    return _REGISTRY[name]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one layer is adapted; comes equally from options and from a file.
+
+    Attributes:
+        chosen: index of the alternative of each part.
+        alpha: as a file stores it; the scale is alpha / rank.
+    """
+
+    algorithm: type[Algorithm]
+    layer: LayerSpec
+    chosen: tuple[int, ...]
+    rank: int
+    alpha: float
+
+    @property
+    def scale(self) -> float:
+        return self.alpha / self.rank
+
+    @property
+    def uses_core(self) -> bool:
+        return any(isinstance(part, Core) for part in self._stored().values())
+
+    def factors(self) -> tuple[Factor, ...]:
+        return tuple(factor for part in self._stored().values() for factor in part.factors)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each stored tensor by its key."""
+        return {factor.key: factor.shape(self.layer, self.rank) for factor in self.factors()}
+
+    def delta(self, tensors: Mapping[str, Tensor]) -> Delta:
+        """The update, scaled by alpha / rank, from the stored tensors."""
+        parts = {
+            name: part.delta(tensors, self.layer) for name, part in self._stored().items()
+        }
+        return self.algorithm.delta(parts, self.layer, self.scale)
+
+    def initial(
+        self, generator: torch.Generator, use_scalar: bool, device: torch.device
+    ) -> dict[str, Tensor]:
+        """Fresh float32 tensors whose update is zero (with ``use_scalar``: times a zero scalar)."""
+        tensors = {}
+        for factor in self.factors():
+            tensor = torch.empty(factor.shape(self.layer, self.rank), device=device)
+            if tensor.is_meta:
+                pass  # only shapes are asked for
+            elif factor.zero and not use_scalar:
+                tensor.zero_()
+            else:
+                factor.init(tensor, generator)
+            tensors[factor.key] = tensor
+        return tensors
+
+    def _stored(self) -> dict[str, Alternative]:
+        parts = self.algorithm.parts
+        return {name: parts[name][i] for name, i in zip(parts, self.chosen, strict=True)}
+
+
+def detect(
+    tensors: Mapping[str, Tensor], where: str, layer: LayerSpec | None = None
+) -> Plan:
+    """Which algorithm stored these tensors of one layer, and how.
+
+    The key set must be one algorithm's exactly; then symbolic axes are unified with real shapes.
+
+    Args:
+        tensors: by their keys behind the layer's prefix, ``alpha`` among them or not.
+        where: the layer's name, for messages.
+        layer: the layer they belong to; without it the plan's layer is what the shapes tell.
+
+    Raises:
+        FormatError: no algorithm stores these keys, or the shapes contradict each other or the
+            layer.
+    """
+    keys = {key for key in tensors if key != "alpha"}
+    for candidate in _REGISTRY.values():
+        for chosen in _selections(candidate):
+            parts = zip(candidate.parts.values(), chosen, strict=True)
+            factors = [factor for part, i in parts for factor in part[i].factors]
+            if {factor.key for factor in factors} == keys:
+                return _unify(candidate, chosen, factors, tensors, where, layer)
+    raise FormatError(
+        f"no algorithm stores the keys {sorted(keys)}",
+        where=where,
+        fix="the file is incomplete, or of an algorithm that this version does not know",
+    )
+
+
+def _selections(candidate: type[Algorithm]) -> list[tuple[int, ...]]:
+    selections: list[tuple[int, ...]] = [()]
+    for alternatives in candidate.parts.values():
+        selections = [(*head, i) for head in selections for i in range(len(alternatives))]
+    return [chosen for chosen in selections if candidate.allows(chosen)]
+
+
+def _unify(
+    candidate: type[Algorithm],
+    chosen: tuple[int, ...],
+    factors: list[Factor],
+    tensors: Mapping[str, Tensor],
+    where: str,
+    layer: LayerSpec | None,
+) -> Plan:
+    """Solve the axes for rank (and layer sizes); every tensor must agree with the solution."""
+    sizes: dict[str, int] = {}
+    kernel: tuple[int, ...] = ()
+    for factor in factors:
+        shape = tuple(tensors[factor.key].shape)
+        axes = factor.axes.split()
+        scalars = [axis for axis in axes if axis in _SCALAR_AXES]
+        if len(shape) < len(scalars) or (len(shape) > len(scalars) and len(scalars) == len(axes)):
+            raise FormatError(
+                f"{factor.key} has shape {shape}, expected axes ({factor.axes})", where=where
+            )
+        for axis, size in zip(scalars, shape, strict=False):
+            if sizes.setdefault(axis, size) != size:
+                raise FormatError(
+                    f"{factor.key} of shape {shape} says {axis} = {size}, "
+                    f"other tensors of the layer say {sizes[axis]}",
+                    where=where,
+                    fix="the file mixes two adapters or is damaged",
+                )
+        if axes[-1] == "k":
+            kernel = shape[len(scalars) :]
+    rank = sizes["rank"]
+    if rank < 1:
+        raise FormatError("rank 0", where=where, fix="the file is damaged")
+    if layer is None:
+        width = sizes.get("in", sizes.get("in*k", 0))
+        layer = LayerSpec(sizes["out"], width, kernel, *[(1,) * len(kernel)] * 3)
+    alpha = tensors.get("alpha")
+    plan = Plan(candidate, layer, chosen, rank, rank if alpha is None else float(alpha))
+    for key, expected in plan.shapes().items():
+        found = tuple(tensors[key].shape)
+        if prod(found) != prod(expected) or _squeezed(found) != _squeezed(expected):
+            raise FormatError(
+                f"{key} has shape {found}, the layer needs {expected}",
+                where=where,
+                fix="the adapter was trained on another model family or another layer",
+            )
+    return plan
+
+
+def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A 1x1 conv and a Linear store the same numbers; only trailing ones differ."""
+    return tuple(size for size in shape if size != 1)

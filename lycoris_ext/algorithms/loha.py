@@ -1,0 +1,46 @@
+"""LoHa: delta = (w1_a @ w1_b) o (w2_a @ w2_b); docs/algorithms/loha.md.
+
+Source: FedPara, Hyeon-Woo et al. 2021, arXiv:2108.06098, Prop. 1; LyCORIS, arXiv:2309.14859.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lycoris_ext.algorithms.base import Algorithm, Core, Factor, Product, normal, register
+from lycoris_ext.errors import ShapeError
+from lycoris_ext.functional import Delta, Hadamard, LayerSpec, LowRank
+
+
+def _side(number: int, zero: bool) -> tuple[Product, Core]:
+    """The alternatives of one side of the Hadamard product; the core's left factor is stored
+    transposed."""
+    left, right = f"hada_w{number}_a", f"hada_w{number}_b"
+    return (
+        Product(
+            Factor(left, "out rank", normal(0.1), zero),
+            Factor(right, "rank in*k", normal(1.0)),
+        ),
+        Core(
+            Factor(left, "rank out", normal(0.1), zero),
+            Factor(f"hada_t{number}", "rank rank k", normal(0.1)),
+            Factor(right, "rank in", normal(1.0)),
+        ),
+    )
+
+
+@register
+class LoHa(Algorithm):
+    name = "loha"
+    parts = {"w1": _side(1, zero=False), "w2": _side(2, zero=True)}
+
+    @classmethod
+    def allows(cls, chosen: tuple[int, ...]) -> bool:
+        return len(set(chosen)) == 1  # both sides with a core, or neither
+
+    @classmethod
+    def delta(cls, parts: Mapping[str, Delta], layer: LayerSpec, scale: float) -> Delta:
+        first, second = parts["w1"], parts["w2"]
+        if not isinstance(first, LowRank) or not isinstance(second, LowRank):
+            raise ShapeError("the two sides of a LoHa are low-rank products")
+        return Hadamard(layer, scale, first, second)

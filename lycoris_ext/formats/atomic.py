@@ -1,0 +1,67 @@
+"""The one way this package writes a file: the old content or the new, never half of either."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from lycoris_ext.errors import EnvironmentFault
+
+# Tests set this to stretch a write, so that a kill can be aimed at its middle.
+SLOW_WRITE_VARIABLE = "LYCORIS_EXT_SLOW_WRITE_SECONDS"
+_CHUNK = 1 << 16
+
+
+def atomic_write(path: Path | str, content: bytes | Callable[[BinaryIO], None]) -> None:
+    """Write a file so that a reader, a crash or a full disk never meets half of it.
+
+    The bytes go into a temporary file in the same folder, are flushed to the disk, and take the
+    name in one step.
+
+    Args:
+        content: the bytes, or a function that writes them to an open binary file.
+
+    Raises:
+        EnvironmentFault: the disk is full or the folder cannot be written; the old file stays.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            if callable(content):
+                content(file)
+            else:
+                _write(file, content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise EnvironmentFault(
+            f"cannot be written ({error.strerror or error})",
+            where=str(path),
+            fix="free some disk space or choose another folder; what was there before is unharmed",
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path, name: str) -> None:
+    """Delete the temporary files that killed writers of ``name`` left behind."""
+    for leftover in folder.glob(f".{name}.*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
+def _write(file: BinaryIO, content: bytes) -> None:
+    pause = float(os.environ.get(SLOW_WRITE_VARIABLE, "0"))
+    if not pause:
+        file.write(content)
+        return
+    chunks = range(0, len(content), _CHUNK)
+    for start in chunks:
+        file.write(content[start : start + _CHUNK])
+        file.flush()
+        time.sleep(pause / len(chunks))

@@ -1,0 +1,373 @@
+"""The update of one weight in its exact structure, and every reading of it.
+
+An algorithm returns a ``Delta``; forward, merge, export and norms are readings of that one object.
+That all of them agree is a law of this file, not a duty of each algorithm.
+
+Three paths lead to the same output (cost model and derivation: docs/algorithms/loha.md):
+
+    chain    base(x) + up(core(down(x)))      never builds an (out, in) matrix
+    dense    base(x) + op(x, delta)           safe for a base in low precision or a foreign class
+    merged   op(x, base_weight + delta)       one product, where the base weight is float32
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from lycoris_ext.errors import ShapeError
+from lycoris_ext.functional import khatri_rao
+from lycoris_ext.functional.layer import LayerSpec, mix_channels
+
+Scale = float | Tensor
+Self = TypeVar("Self", bound="Delta")
+
+# What one merged build costs in passes over (out, in), expressed in tokens of the base product.
+# Measured crossovers lie between 60 and 240 on a CPU; inside that band both paths cost the same.
+_PASSES_IN_TOKENS = 120
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Factors applied one after the other: down (R, in, *k) or (R, in), core (R, R, *k), up (out, R)."""
+
+    down: Tensor
+    up: Tensor
+    core: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Delta(ABC):
+    """An update of a weight of shape ``layer.weight_shape``.
+
+    Attributes:
+        layer: the layer whose weight is updated.
+        scale: everything the update is multiplied by, applied here and nowhere else: a number, or
+            a tensor of shape () or (out,).
+    """
+
+    layer: LayerSpec
+    scale: Scale
+
+    def __mul__(self: Self, factor: Scale) -> Self:
+        return replace(self, scale=self.scale * factor)
+
+    @abstractmethod
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The leaves, in the order that ``matrix``, ``chain`` and ``unchain`` take them."""
+
+    @abstractmethod
+    def matrix(self, *tensors: Tensor) -> Tensor:
+        """The unscaled update, ``layer.weight_shape``, from the leaves."""
+
+    def chain(self, *tensors: Tensor) -> Chain | None:
+        """The same update as a chain of thin factors; None where there is no such form."""
+        return None
+
+    def unchain(self, tensors: tuple[Tensor, ...], grads: Chain) -> tuple[Tensor, ...]:
+        """Gradients of the leaves from the gradients of the chain's factors."""
+        raise ShapeError(f"{type(self).__name__} has no chain")  # guarded by chain() is None
+
+    def chain_rank(self) -> int | None:
+        """Inner width of the chain, without building it; None where there is no chain."""
+        return None
+
+    def dense(self) -> Tensor:
+        """The scaled update, ``layer.weight_shape``."""
+        return self.matrix(*self.tensors()) * self._row_scale(1 + len(self.layer.kernel))
+
+    def apply(self, x: Tensor, base_out: Tensor | None, path: str) -> Tensor:
+        """base_out + delta(x), or delta(x) alone where base_out is None.
+
+        Args:
+            x: the layer's input, (..., in) or (batch, in, *spatial), already padded.
+            base_out: what the frozen layer returned for x; its dtype is the result's.
+            path: "chain" or "dense".
+        """
+        if base_out is not None:
+            x = x.to(base_out.dtype)
+        if path == "chain":
+            number, rows = (1.0, self.scale) if torch.is_tensor(self.scale) else (self.scale, None)
+            out: Tensor = _ChainApply.apply(x, base_out, rows, number, self, *self.tensors())
+            return out
+        out = self.layer.op(x, self.dense().to(x.dtype))
+        return out if base_out is None else base_out + out
+
+    def apply_merged(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """op(x, weight + delta) in one product; the sum is rebuilt in the backward, not kept."""
+        if torch.is_tensor(self.scale):
+            return self.layer.op(x, weight + self.dense().to(weight.dtype), bias)
+        out: Tensor = _MergedApply.apply(x, weight, bias, self.scale, self, *self.tensors())
+        return out
+
+    def cheapest(self, tokens: int, can_merge: bool) -> str:
+        """The path of least cost for one training step of ``tokens`` positions."""
+        rank = self.chain_rank()
+        dense = "merged" if can_merge else "dense"
+        if rank is None or self.layer.groups != 1:
+            return dense
+        area = self.layer.out_features * self.layer.fan_in
+        if self.has_core():
+            thin = rank * (self.layer.in_features + self.layer.out_features)
+            thin += rank * rank * (self.layer.fan_in // self.layer.in_features)
+        else:
+            thin = rank * (self.layer.fan_in + self.layer.out_features)
+        products = 2 if can_merge else 6  # extra N o i of a step beside the frozen layer's own 4
+        dense_cost = area * (products * tokens + 16 * self.leaf_rank() + 2 * _PASSES_IN_TOKENS)
+        return "chain" if 6 * tokens * thin <= dense_cost else dense
+
+    def leaf_rank(self) -> int:
+        """Rank of the leaves, which prices building ``matrix``; 0 where nothing is built."""
+        return 0
+
+    def has_core(self) -> bool:
+        """True where a core stands between down and up (Tucker)."""
+        return False
+
+    def _row_scale(self, trailing: int) -> Scale:
+        """The scale, broadcastable over (out, *trailing)."""
+        if torch.is_tensor(self.scale) and self.scale.ndim == 1:
+            return self.scale.reshape(-1, *[1] * trailing)
+        return self.scale
+
+
+@dataclass(frozen=True)
+class Dense(Delta):
+    """An update stored as it is."""
+
+    weight: Tensor
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        return (self.weight,)
+
+    def matrix(self, *tensors: Tensor) -> Tensor:
+        return tensors[0].reshape(self.layer.weight_shape)
+
+
+@dataclass(frozen=True)
+class LowRank(Delta):
+    """up @ down, or with a core (Tucker) up x core x down.
+
+    Attributes:
+        up: (out, rank).
+        down: (rank, in, *kernel); (rank, in) where there is a core.
+        core: (rank, rank, *kernel), first index towards up.
+    """
+
+    up: Tensor
+    down: Tensor
+    core: Tensor | None = None
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        return (self.up, self.down) if self.core is None else (self.up, self.down, self.core)
+
+    def has_core(self) -> bool:
+        return self.core is not None
+
+    def leaf_rank(self) -> int:
+        return int(self.up.shape[1])
+
+    def chain_rank(self) -> int:
+        return self.leaf_rank()
+
+    def matrix(self, *tensors: Tensor) -> Tensor:
+        up, down, *core = tensors
+        if core:
+            flat = core[0].flatten(2)  # (rank, rank, area)
+            inner = torch.einsum("abk,bi->aik", flat, down)
+            return (up @ inner.flatten(1)).reshape(self.layer.weight_shape)
+        return (up @ down.flatten(1)).reshape(self.layer.weight_shape)
+
+    def chain(self, *tensors: Tensor) -> Chain:
+        up, down, *core = tensors
+        return Chain(down, up, core[0] if core else None)
+
+    def unchain(self, tensors: tuple[Tensor, ...], grads: Chain) -> tuple[Tensor, ...]:
+        return (grads.up, grads.down) if grads.core is None else (grads.up, grads.down, grads.core)
+
+
+@dataclass(frozen=True)
+class Hadamard(Delta):
+    """first o second, both of the same form; the inner scales are 1."""
+
+    first: LowRank
+    second: LowRank
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        return self.first.tensors() + self.second.tensors()
+
+    def has_core(self) -> bool:
+        return self.first.has_core()
+
+    def leaf_rank(self) -> int:
+        return max(self.first.leaf_rank(), self.second.leaf_rank())
+
+    def chain_rank(self) -> int:
+        return self.first.chain_rank() * self.second.chain_rank()
+
+    def matrix(self, *tensors: Tensor) -> Tensor:
+        half = len(tensors) // 2
+        return self.first.matrix(*tensors[:half]) * self.second.matrix(*tensors[half:])
+
+    def chain(self, *tensors: Tensor) -> Chain:
+        half = len(tensors) // 2
+        (up1, down1, *core1), (up2, down2, *core2) = tensors[:half], tensors[half:]
+        return Chain(
+            down=khatri_rao.rows(down1, down2),
+            up=khatri_rao.columns(up1, up2),
+            core=khatri_rao.cores(core1[0], core2[0]) if core1 else None,
+        )
+
+    def unchain(self, tensors: tuple[Tensor, ...], grads: Chain) -> tuple[Tensor, ...]:
+        half = len(tensors) // 2
+        (up1, down1, *core1), (up2, down2, *core2) = tensors[:half], tensors[half:]
+        grad_up1, grad_up2 = khatri_rao.columns_backward(grads.up, up1, up2)
+        grad_down1, grad_down2 = khatri_rao.rows_backward(grads.down, down1, down2)
+        if grads.core is None:
+            return grad_up1, grad_down1, grad_up2, grad_down2
+        grad_core1, grad_core2 = khatri_rao.cores_backward(grads.core, core1[0], core2[0])
+        return grad_up1, grad_down1, grad_core1, grad_up2, grad_down2, grad_core2
+
+
+def _down(x: Tensor, chain: Chain, layer: LayerSpec) -> Tensor:
+    """First product of the chain: the spatial one where there is no core."""
+    if chain.core is None:
+        return layer.op(x, chain.down)
+    return mix_channels(x, chain.down, layer.is_conv)
+
+
+def _to(chain: Chain, dtype: torch.dtype) -> Chain:
+    """The factors in the activations' dtype; they are built in their own, so nothing is lost."""
+    core = None if chain.core is None else chain.core.to(dtype)
+    return Chain(chain.down.to(dtype), chain.up.to(dtype), core)
+
+
+def _outer(left: Tensor, right: Tensor, conv: bool) -> Tensor:
+    """Sum over all positions of left_c x right_d: (c, d)."""
+    if conv:
+        return torch.bmm(left.flatten(2), right.flatten(2).transpose(1, 2)).sum(0)
+    return left.flatten(0, -2).T @ right.flatten(0, -2)
+
+
+class _ChainApply(torch.autograd.Function):
+    """base_out + scale * up(core(down(x))), saving x, the thin activations and the leaves only.
+
+    The factors of a Khatri-Rao chain are r times larger than its leaves, so the backward builds
+    them again instead of keeping them.
+    """
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        x: Tensor,
+        base_out: Tensor | None,
+        rows: Tensor | None,
+        number: float,
+        delta: Delta,
+        *tensors: Tensor,
+    ) -> Tensor:
+        layer = delta.layer
+        built = delta.chain(*tensors)
+        assert built is not None  # noqa: S101 - cheapest() never sends others here
+        chain = _to(built, x.dtype)
+        hidden = _down(x, chain, layer)
+        thin = hidden if chain.core is None else layer.op(hidden, chain.core)
+        up = _scaled_up(chain.up, rows, number)
+        if base_out is None:
+            out = mix_channels(thin, up, layer.is_conv)
+        else:
+            out = _add_mixed(base_out, thin, up, layer.is_conv)
+        ctx.save_for_backward(x, hidden, thin if chain.core is not None else None, rows, *tensors)
+        ctx.number, ctx.delta, ctx.has_base = number, delta, base_out is not None
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        x, hidden, thin, rows, *tensors = ctx.saved_tensors
+        delta: Delta = ctx.delta
+        layer = delta.layer
+        need_x, need_rows = ctx.needs_input_grad[0], ctx.needs_input_grad[2]
+        built = delta.chain(*tensors)
+        assert built is not None  # noqa: S101
+        chain = _to(built, x.dtype)
+        thin = hidden if thin is None else thin
+        up = _scaled_up(chain.up, rows, ctx.number)
+        grad_up = _outer(grad, thin, layer.is_conv)  # (out, rank), still without the scale
+        grad_rows = None
+        if need_rows:
+            grad_rows = (grad_up * chain.up).sum(1).to(rows.dtype)
+            grad_rows = grad_rows.sum() if rows.ndim == 0 else grad_rows
+        grad_up = _scaled_up(grad_up, rows, ctx.number)
+        grad_thin = mix_channels(grad, up.T, layer.is_conv)
+        grad_core = None
+        if chain.core is None:
+            grad_x, grad_down = layer.op_backward(grad_thin, x, chain.down, need_x, True)
+        else:
+            grad_hidden, grad_core = layer.op_backward(grad_thin, hidden, chain.core, True, True)
+            assert grad_hidden is not None  # noqa: S101
+            grad_down = _outer(grad_hidden, x, layer.is_conv)
+            grad_x = mix_channels(grad_hidden, chain.down.T, layer.is_conv) if need_x else None
+        dtype = tensors[0].dtype
+        assert grad_down is not None  # noqa: S101
+        grads = _to(Chain(grad_down.reshape(built.down.shape), grad_up, grad_core), dtype)
+        leaves = delta.unchain(tuple(tensors), grads)
+        return grad_x, grad if ctx.has_base else None, grad_rows, None, None, *leaves
+
+
+def _scaled_up(up: Tensor, rows: Tensor | None, number: float) -> Tensor:
+    if rows is None:
+        return up * number
+    return up * (rows.unsqueeze(1) if rows.ndim else rows).to(up.dtype)
+
+
+def _add_mixed(base_out: Tensor, thin: Tensor, up: Tensor, conv: bool) -> Tensor:
+    """base_out + mix(thin, up) in one product instead of a product and a pass over the output."""
+    if not conv:
+        flat = torch.addmm(base_out.flatten(0, -2), thin.flatten(0, -2), up.T)
+        return flat.view(base_out.shape)
+    if not base_out.is_contiguous() or not thin.is_contiguous():  # channels_last keeps its layout
+        return base_out + mix_channels(thin, up, conv)
+    expanded = up.expand(base_out.shape[0], -1, -1)
+    return torch.baddbmm(base_out.flatten(2), expanded, thin.flatten(2)).view(base_out.shape)
+
+
+class _MergedApply(torch.autograd.Function):
+    """op(x, weight + scale * matrix); keeps x and the leaves, rebuilds the sum in the backward."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        scale: float,
+        delta: Delta,
+        *tensors: Tensor,
+    ) -> Tensor:
+        merged = torch.add(weight, delta.matrix(*tensors), alpha=scale)
+        ctx.save_for_backward(x, weight, *tensors)
+        ctx.scale, ctx.delta = scale, delta
+        return delta.layer.op(x, merged, bias)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        x, weight, *tensors = ctx.saved_tensors
+        delta: Delta = ctx.delta
+        with torch.enable_grad():
+            leaves = [tensor.detach().requires_grad_() for tensor in tensors]
+            matrix = delta.matrix(*leaves)
+        merged = torch.add(weight, matrix.detach(), alpha=ctx.scale)
+        grad_x, grad_weight = delta.layer.op_backward(
+            grad, x, merged, ctx.needs_input_grad[0], True
+        )
+        assert grad_weight is not None  # noqa: S101
+        grads = torch.autograd.grad(matrix, leaves, grad_weight.mul_(ctx.scale))
+        grad_bias = None
+        if ctx.needs_input_grad[2]:
+            channel = 1 if delta.layer.is_conv else grad.ndim - 1
+            grad_bias = grad.sum([axis for axis in range(grad.ndim) if axis != channel])
+        return grad_x, None, grad_bias, None, None, *grads

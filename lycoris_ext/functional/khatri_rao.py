@@ -1,0 +1,53 @@
+"""Khatri-Rao products: what makes a Hadamard product of low-rank matrices low-rank itself.
+
+    (B1 A1) o (B2 A2) = B A,   B[o, (a,b)] = B1[o,a] B2[o,b],   A[(a,b), i] = A1[a,i] A2[b,i]
+
+and with cores T1, T2 between the factors, T[(a,b), (c,d), k] = T1[a,c,k] T2[b,d,k].
+Derivation: docs/algorithms/loha.md. Source of the identity: Khatri and Rao 1968; for adapters
+ABBA, arXiv:2505.14238.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def rows(first: Tensor, second: Tensor) -> Tensor:
+    """(r1, ...), (r2, ...) -> (r1*r2, ...): every row of one times every row of the other."""
+    return (first.unsqueeze(1) * second.unsqueeze(0)).flatten(0, 1)
+
+
+def rows_backward(grad: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of ``rows`` to both inputs."""
+    grad = grad.unflatten(0, (first.shape[0], second.shape[0]))
+    return (grad * second.unsqueeze(0)).sum(1), (grad * first.unsqueeze(1)).sum(0)
+
+
+def columns(first: Tensor, second: Tensor) -> Tensor:
+    """(n, r1), (n, r2) -> (n, r1*r2): every column of one times every column of the other."""
+    return (first.unsqueeze(2) * second.unsqueeze(1)).flatten(1, 2)
+
+
+def columns_backward(grad: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of ``columns`` to both inputs."""
+    grad = grad.unflatten(1, (first.shape[1], second.shape[1]))  # (n, r1, r2)
+    return (
+        (grad @ second.unsqueeze(-1)).squeeze(-1),
+        (grad.transpose(1, 2) @ first.unsqueeze(-1)).squeeze(-1),
+    )
+
+
+def cores(first: Tensor, second: Tensor) -> Tensor:
+    """(a, c, *k), (b, d, *k) -> (a*b, c*d, *k)"""
+    product = first[:, None, :, None] * second[None, :, None, :]  # (a, b, c, d, *k)
+    return product.flatten(2, 3).flatten(0, 1)
+
+
+def cores_backward(grad: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of ``cores`` to both inputs."""
+    (a, c), (b, d) = first.shape[:2], second.shape[:2]
+    grad = grad.unflatten(1, (c, d)).unflatten(0, (a, b))  # (a, b, c, d, *k)
+    return (
+        (grad * second[None, :, None, :]).sum((1, 3)),
+        (grad * first[:, None, :, None]).sum((0, 2)),
+    )

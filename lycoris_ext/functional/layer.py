@@ -1,0 +1,144 @@
+"""A frozen description of one Linear or Conv layer: its shapes and what it does with a weight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lycoris_ext.errors import ShapeError
+
+_CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_CONV_CLASSES = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """Shapes and geometry of a Linear (empty kernel) or Conv1d/2d/3d layer.
+
+    Attributes:
+        out_features: output channels.
+        in_features: input channels seen by one weight row, that is in_channels / groups.
+        kernel: kernel size, () for Linear.
+        pre_pad: argument of F.pad for what a conv cannot pad itself (asymmetric "same",
+            reflect, replicate, circular); empty where ``padding`` does it.
+    """
+
+    out_features: int
+    in_features: int
+    kernel: tuple[int, ...] = ()
+    stride: tuple[int, ...] = ()
+    padding: tuple[int, ...] = ()
+    dilation: tuple[int, ...] = ()
+    groups: int = 1
+    pre_pad: tuple[int, ...] = ()
+    pre_pad_mode: str = "constant"
+
+    @staticmethod
+    def supports(module: nn.Module) -> bool:
+        """True for Linear and Conv1d/2d/3d, subclasses included, transposed convs excluded."""
+        return isinstance(module, (nn.Linear, *_CONV_CLASSES))
+
+    @classmethod
+    def from_module(cls, module: nn.Module) -> LayerSpec:
+        """Read the description off a Linear or Conv module.
+
+        Raises:
+            ShapeError: the module is neither.
+        """
+        if isinstance(module, nn.Linear):
+            return cls(module.out_features, module.in_features)
+        if not isinstance(module, _CONV_CLASSES):
+            raise ShapeError(
+                f"{type(module).__name__} is neither Linear nor Conv1d/2d/3d",
+                fix="choose other target layers",
+            )
+        both_sides = tuple(module._reversed_padding_repeated_twice)
+        symmetric = all(a == b for a, b in zip(both_sides[::2], both_sides[1::2], strict=True))
+        native = module.padding_mode == "zeros" and symmetric
+        return cls(
+            out_features=module.out_channels,
+            in_features=module.in_channels // module.groups,
+            kernel=tuple(module.kernel_size),
+            stride=tuple(module.stride),
+            padding=tuple(reversed(both_sides[::2])) if native else (0,) * len(module.kernel_size),
+            dilation=tuple(module.dilation),
+            groups=module.groups,
+            pre_pad=() if native else both_sides,
+            pre_pad_mode="constant" if module.padding_mode == "zeros" else module.padding_mode,
+        )
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """(out, in / groups, *kernel)"""
+        return (self.out_features, self.in_features, *self.kernel)
+
+    @property
+    def fan_in(self) -> int:
+        """Columns of the weight seen as a matrix: in / groups * kernel area."""
+        return self.in_features * prod(self.kernel)
+
+    @property
+    def is_conv(self) -> bool:
+        return bool(self.kernel)
+
+    @property
+    def is_spatial(self) -> bool:
+        """True where some kernel side is not 1: such layers take the conv rank."""
+        return any(side != 1 for side in self.kernel)
+
+    def pad(self, x: Tensor) -> Tensor:
+        return F.pad(x, self.pre_pad, mode=self.pre_pad_mode) if self.pre_pad else x
+
+    def op(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """The layer's own operation with another weight, on an input already padded by ``pad``.
+
+        Args:
+            x: (..., in) for Linear, (batch, in, *spatial) for Conv.
+            weight: (any, in / groups, *kernel).
+        """
+        if not self.is_conv:
+            return F.linear(x, weight, bias)
+        conv = _CONV[len(self.kernel)]
+        return conv(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+
+    def op_backward(
+        self, grad: Tensor, x: Tensor, weight: Tensor, need_x: bool, need_weight: bool
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Gradients of ``op`` to its input and its weight, each None where not needed."""
+        if self.is_conv:
+            grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
+                grad, x, weight, None, self.stride, self.padding, self.dilation,
+                False, [0] * len(self.kernel), self.groups, [need_x, need_weight, False],
+            )  # fmt: skip
+            return grad_x, grad_weight
+        grad_x = grad @ weight if need_x else None
+        grad_weight = None
+        if need_weight:
+            grad_weight = grad.flatten(0, -2).T @ x.flatten(0, -2)
+        return grad_x, grad_weight
+
+    def tokens(self, x: Tensor) -> int:
+        """How often one call applies the weight: rows for Linear, output positions for Conv."""
+        if not self.is_conv:
+            return x.numel() // max(x.shape[-1], 1)
+        sides = [
+            (size + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
+            for size, pad, dilation, kernel, stride in zip(
+                x.shape[2:], self.padding, self.dilation, self.kernel, self.stride, strict=True
+            )
+        ]
+        return int(x.shape[0]) * prod(sides)
+
+
+def mix_channels(x: Tensor, weight: Tensor, conv: bool) -> Tensor:
+    """Apply one (out, in) matrix to the channels of every position: a Linear, or a 1x1 conv."""
+    if not conv:
+        return F.linear(x, weight)
+    spatial = x.shape[2:]
+    if x.is_contiguous():  # a plain product; channels_last inputs keep their layout below
+        return torch.matmul(weight, x.flatten(2)).unflatten(2, spatial)
+    return _CONV[len(spatial)](x, weight.reshape(*weight.shape, *[1] * len(spatial)))

@@ -1,0 +1,126 @@
+"""The parameters of one adapted layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lycoris_ext.algorithms import Plan
+from lycoris_ext.errors import ConfigError, FormatError
+from lycoris_ext.functional import Delta
+
+
+@dataclass(frozen=True)
+class Dropouts:
+    """Probabilities, each in [0, 1).
+
+    Attributes:
+        dropout: each element of the update's output.
+        rank_dropout: each output row of the update, as LyCORIS does for all its algorithms.
+        module_dropout: the whole update of a layer.
+    """
+
+    dropout: float = 0.0
+    rank_dropout: float = 0.0
+    module_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not 0.0 <= value < 1.0:
+                raise ConfigError(f"is {value}", where=name, fix="use a probability in [0, 1)")
+
+
+class AdapterLayer(nn.Module):
+    """Parameters of one layer under their names in a file, and the update that they make.
+
+    ``state_dict`` keys are the file's (``lora_up.weight``, ``hada_w1_a``), plus ``alpha`` as a
+    buffer and, with ``use_scalar``, a trained ``scalar`` that a file never holds: it is folded
+    into a factor on saving.
+    """
+
+    alpha: Tensor
+
+    def __init__(
+        self,
+        plan: Plan,
+        tensors: Mapping[str, Tensor],
+        dropouts: Dropouts | None = None,
+        use_scalar: bool = False,
+    ) -> None:
+        super().__init__()
+        self.plan = plan
+        self.dropouts = dropouts or Dropouts()
+        self.multiplier = 1.0
+        for key, tensor in tensors.items():
+            owner: nn.Module = self
+            *parents, name = key.split(".")  # lora_up.weight needs a submodule: no dots in names
+            for parent in parents:
+                if parent not in owner._modules:
+                    owner.add_module(parent, nn.Module())
+                owner = getattr(owner, parent)
+            owner.register_parameter(name, nn.Parameter(tensor))
+        device = next(iter(tensors.values())).device
+        self.register_buffer("alpha", torch.tensor(float(plan.alpha), device=device))
+        self.scalar = nn.Parameter(torch.zeros((), device=device)) if use_scalar else None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The stored tensors by their names in a file, without alpha and scalar."""
+        return {key: self.get_parameter(key) for key in self.plan.shapes()}
+
+    def delta(self) -> Delta:
+        """The update as the next forward applies it: multiplier, scalar and dropouts included."""
+        delta = self.plan.delta(self.tensors())
+        if self.multiplier != 1.0:
+            delta = delta * self.multiplier
+        if self.scalar is not None:
+            delta = delta * self.scalar
+        if self.training:
+            delta = self._drop(delta)
+        return delta
+
+    def _drop(self, delta: Delta) -> Delta:
+        """Masks are drawn on the device and multiplied in: no branch on their values, so no
+        synchronisation, and the same graph whatever is dropped."""
+        device = self.alpha.device
+        if self.dropouts.rank_dropout:
+            draws = torch.rand(self.plan.layer.out_features, device=device)
+            delta = delta * (draws >= self.dropouts.rank_dropout).float()
+        if self.dropouts.module_dropout:
+            draw = torch.rand((), device=device)
+            delta = delta * (draw >= self.dropouts.module_dropout).float()
+        return delta
+
+    @torch.no_grad()
+    def stored(self, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+        """What a file holds of this layer: factors with the scalar folded in, and alpha."""
+        stored = {key: tensor.detach().clone() for key, tensor in self.tensors().items()}
+        if self.scalar is not None:
+            carrier = next(factor.key for factor in self.plan.factors() if factor.zero)
+            stored[carrier] *= self.scalar
+        stored["alpha"] = self.alpha.detach().clone()
+        return {key: tensor.to(dtype or tensor.dtype) for key, tensor in stored.items()}
+
+    @torch.no_grad()
+    def load_stored(self, tensors: Mapping[str, Tensor], where: str) -> None:
+        """Take over a file's tensors of this layer.
+
+        Raises:
+            FormatError: names, shapes or alpha are not this layer's.
+        """
+        expected = self.plan.shapes()
+        found = {key for key in tensors if key != "alpha"}
+        if found != set(expected):
+            raise FormatError(f"has {sorted(found)}, the layer {sorted(expected)}", where=where)
+        for key, parameter in self.tensors().items():
+            if tensors[key].numel() != parameter.numel():
+                raise FormatError(
+                    f"{key} has shape {tuple(tensors[key].shape)}, the layer {expected[key]}",
+                    where=where,
+                    fix="build the network with the file's dimensions",
+                )
+            parameter.copy_(tensors[key].reshape(parameter.shape))
+        if self.scalar is not None:
+            self.scalar.fill_(1.0)

@@ -1,0 +1,103 @@
+"""The only code that touches a host module's forward.
+
+``module.forward`` is replaced by a callable object that holds the adapters. Unlike a submodule
+swap this keeps state_dict keys, isinstance and ``.weight``; unlike a hook it stays right under
+torch.compile and pickles. Every adapter sees the original weight and output, so stacking has no
+order. The last adapter to leave restores the module as it was.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lycoris_ext.errors import ConfigError
+from lycoris_ext.modules.adapter_layer import AdapterLayer
+
+# Layers whose weight is a plain tensor that we may add to. A subclass (quantised, fused) keeps
+# its own forward and is adapted on activations alone.
+_MERGEABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+class Attachment:
+    """Stands in for ``module.forward`` while adapters are attached to it."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        # An instance attribute "forward" is a host's own wrapper: it must come back exactly.
+        self.shadowed = module.__dict__.get("forward")
+        self.original = module.forward
+        self.adapters: list[AdapterLayer] = []
+
+    def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        deltas = [(adapter, adapter.delta()) for adapter in self.adapters if adapter.multiplier]
+        if not deltas:
+            return self.original(x, *args, **kwargs)  # type: ignore[no-any-return]
+        layer = deltas[0][0].plan.layer
+        padded = layer.pad(x)
+        can_merge = self._can_merge(x)
+        paths = [
+            delta.cheapest(layer.tokens(padded), can_merge and not _drops(adapter))
+            for adapter, delta in deltas
+        ]
+        if paths == ["merged"]:
+            return deltas[0][1].apply_merged(padded, self.module.weight, self.module.bias)  # type: ignore[arg-type]
+        out = self.original(x, *args, **kwargs)
+        for (adapter, delta), path in zip(deltas, paths, strict=True):
+            path = "dense" if path == "merged" else path
+            if _drops(adapter):
+                update = delta.apply(padded.to(out.dtype), None, path)
+                out = out + F.dropout(update, adapter.dropouts.dropout)
+            else:
+                out = delta.apply(padded, out, path)
+        return out  # type: ignore[no-any-return]
+
+    def _can_merge(self, x: Tensor) -> bool:
+        weight = self.module.weight
+        return (
+            type(self.module) in _MERGEABLE
+            and self.shadowed is None
+            and weight.dtype == x.dtype == torch.float32  # bf16 would swallow small updates
+            and not torch.is_autocast_enabled(x.device.type)
+        )
+
+
+def _drops(adapter: AdapterLayer) -> bool:
+    return adapter.training and adapter.dropouts.dropout > 0
+
+
+def attach(module: nn.Module, adapter: AdapterLayer) -> None:
+    """Let an adapter take part in a module's forward.
+
+    Raises:
+        ConfigError: it already does.
+    """
+    attachment = module.forward
+    if not isinstance(attachment, Attachment):
+        attachment = Attachment(module)
+        module.forward = attachment
+    if any(other is adapter for other in attachment.adapters):
+        raise ConfigError(
+            "the adapter is attached already", fix="remove the network before injecting it again"
+        )
+    attachment.adapters.append(adapter)
+
+
+def detach(module: nn.Module, adapter: AdapterLayer) -> None:
+    """Take an adapter out of a module's forward; the last one restores the module.
+
+    Where a host has wrapped the forward since, its wrapper stays and finds a pass-through.
+    """
+    attachment = module.forward
+    if not isinstance(attachment, Attachment):
+        return
+    attachment.adapters = [other for other in attachment.adapters if other is not adapter]
+    if attachment.adapters:
+        return
+    if attachment.shadowed is None:
+        del module.forward
+    else:
+        module.forward = attachment.shadowed

@@ -1,0 +1,7 @@
+"""Adapters over a whole model: which layers, and putting them in, out, and into the weights."""
+
+from lycoris_ext.network.config import NetworkConfig
+from lycoris_ext.network.network import Network, build_network, load_network
+from lycoris_ext.network.presets import PRESETS, Preset
+
+__all__ = ["PRESETS", "NetworkConfig", "Network", "Preset", "build_network", "load_network"]

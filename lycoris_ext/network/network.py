@@ -1,0 +1,248 @@
+"""A network of adapters: built from a config or a file; injected, removed, merged, saved."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lycoris_ext.algorithms import Plan, algorithm, detect
+from lycoris_ext.errors import ConfigError, FormatError
+from lycoris_ext.formats import AdapterState, load_adapter
+from lycoris_ext.modules import AdapterLayer, Dropouts, attach, detach
+from lycoris_ext.network.config import NetworkConfig
+from lycoris_ext.network.selection import Site, Targets, all_sites, select_sites
+
+
+class Network(nn.Module):
+    """One ``AdapterLayer`` per adapted layer, under its key in a file.
+
+    ``state_dict`` holds the raw training parameters (what a resume needs); ``adapter_state`` is
+    what a file holds.
+    """
+
+    def __init__(self, layers: Mapping[str, AdapterLayer], sites: Mapping[str, Site]) -> None:
+        super().__init__()
+        for key, layer in layers.items():
+            self.add_module(key, layer)
+        self.sites = dict(sites)
+        self.is_injected = False
+        self._kept_weights: dict[str, Tensor] = {}
+
+    @property
+    def layers(self) -> dict[str, AdapterLayer]:
+        """Adapter layers by key prefix."""
+        return {key: self.get_submodule(key) for key in self.sites}  # type: ignore[misc]
+
+    @property
+    def multiplier(self) -> float:
+        """The user's strength: every layer computes W + multiplier * delta."""
+        return next(iter(self.layers.values())).multiplier
+
+    @multiplier.setter
+    def multiplier(self, value: float) -> None:
+        for layer in self.layers.values():
+            layer.multiplier = float(value)
+
+    def inject(self) -> None:
+        """Take part in the forward of every adapted layer.
+
+        Raises:
+            ConfigError: it does already.
+        """
+        if self.is_injected:
+            raise ConfigError("the network is injected already", fix="remove it first")
+        for key, layer in self.layers.items():
+            attach(self.sites[key].module, layer)
+        self.is_injected = True
+
+    def remove(self) -> None:
+        """Leave every forward as it was found; does nothing where nothing is injected."""
+        for key, layer in self.layers.items():
+            detach(self.sites[key].module, layer)
+        self.is_injected = False
+
+    @contextmanager
+    def injected(self) -> Iterator[Network]:
+        """Injected inside the ``with``, removed after it, whatever happens."""
+        self.inject()
+        try:
+            yield self
+        finally:
+            self.remove()
+
+    @torch.no_grad()
+    def merge(self, multiplier: float = 1.0) -> None:
+        """Add the update to the base weights, in float32 with one cast back.
+
+        The old weights are kept, so that ``unmerge`` gives them back bit for bit.
+
+        Raises:
+            ConfigError: merged or injected already; the update would count twice.
+        """
+        if self._kept_weights or self.is_injected:
+            raise ConfigError(
+                "the network is merged or injected already", fix="unmerge or remove it first"
+            )
+        for key, layer in self.layers.items():
+            weight = _weight(self.sites[key])
+            delta = (layer.plan.delta(layer.tensors()) * multiplier).dense()
+            if layer.scalar is not None:
+                delta = delta * layer.scalar
+            self._kept_weights[key] = weight.detach().clone()
+            delta = delta.to(weight.device)
+            weight.copy_((weight.float() + delta.float().reshape(weight.shape)).to(weight.dtype))
+
+    @torch.no_grad()
+    def unmerge(self) -> None:
+        """Give the base weights back as they were before ``merge``."""
+        for key, kept in self._kept_weights.items():
+            _weight(self.sites[key]).copy_(kept)
+        self._kept_weights.clear()
+
+    def adapter_state(
+        self, metadata: Mapping[str, str] | None = None, dtype: torch.dtype | None = torch.float16
+    ) -> AdapterState:
+        """What a file holds, tensors on the CPU in ``dtype`` (None: as they are)."""
+        tensors = {
+            f"{key}.{name}": tensor.cpu()
+            for key, layer in self.layers.items()
+            for name, tensor in layer.stored(dtype).items()
+        }
+        return AdapterState(tensors, dict(metadata or {}))
+
+    def load_adapter_state(self, state: AdapterState) -> None:
+        """Take over a file's tensors; nothing is changed unless all of it fits.
+
+        Raises:
+            FormatError: layers are missing or left over, or shapes differ.
+        """
+        stored = state.layers()
+        _same_layers(set(stored), set(self.sites))
+        for key, layer in self.layers.items():
+            detect(stored[key], key, layer.plan.layer)
+        for key, layer in self.layers.items():
+            layer.load_stored(stored[key], key)
+
+    def param_groups(
+        self,
+        learning_rate: float,
+        unet_lr: float | None = None,
+        text_encoder_lr: float | None = None,
+    ) -> list[dict[str, Any]]:
+        """Optimizer groups {"params", "lr", "name"}, one per target.
+
+        A group whose rate is 0 is left out and its parameters are frozen.
+
+        Raises:
+            ConfigError: nothing is left to train.
+        """
+        rates = {"unet": unet_lr, "text_encoder": text_encoder_lr}
+        groups: dict[str, dict[str, Any]] = {}
+        for key, layer in self.layers.items():
+            target = self.sites[key].target
+            rate = rates.get(target)
+            rate = learning_rate if rate is None else rate
+            layer.requires_grad_(rate != 0)
+            if rate:
+                group = groups.setdefault(target, {"params": [], "lr": rate, "name": target})
+                group["params"].extend(layer.parameters())
+        if not groups:
+            raise ConfigError(
+                "every learning rate is 0", where="learning_rate", fix="set one above 0"
+            )
+        return list(groups.values())
+
+    def parameter_count(self) -> int:
+        """Numbers that a file holds, alphas excluded."""
+        return sum(
+            tensor.numel() for layer in self.layers.values() for tensor in layer.tensors().values()
+        )
+
+
+def build_network(targets: Targets, config: NetworkConfig, seed: int = 0) -> Network:
+    """A fresh network, injected nowhere; its update is zero.
+
+    Each layer starts from the seed and its own name, so that it does not depend on which other
+    layers are adapted.
+
+    Args:
+        targets: models by name: "unet", "text_encoder", anything else for a plain module.
+
+    Raises:
+        ConfigError: the config selects nothing, or a pattern fits no layer.
+    """
+    layers, sites = {}, {}
+    chosen = algorithm(config.algorithm_name)
+    dropouts = Dropouts(config.dropout, config.rank_dropout, config.module_dropout)
+    for site in select_sites(targets, config):
+        rank, alpha = config.dims(site.spec.is_spatial)
+        if rank == 0:
+            raise ConfigError(
+                "is included by name, but convolutions have no rank",
+                where=site.name,
+                fix="set conv_dim",
+            )
+        if config.rs_lora:
+            alpha *= rank**0.5  # so that every reader's alpha / rank is alpha / sqrt(rank)
+        plan = Plan(chosen, site.spec, chosen.choose(site.spec, config.use_tucker), rank, alpha)
+        generator = torch.Generator().manual_seed(seed ^ zlib.crc32(site.key.encode()))
+        weight = _weight(site)
+        device = weight.device if weight.is_meta else torch.device("cpu")
+        tensors = plan.initial(generator, config.use_scalar, device)
+        layer = AdapterLayer(plan, tensors, dropouts, config.use_scalar)
+        layers[site.key], sites[site.key] = layer.to(weight.device), site
+    return Network(layers, sites)
+
+
+def load_network(
+    source: AdapterState | Path | str, targets: Targets, multiplier: float = 1.0
+) -> Network:
+    """The network that a file describes, over these models; injected nowhere.
+
+    Raises:
+        FormatError: layers that the models do not have (all of them are named), keys that no
+            algorithm stores, shapes that contradict each other or the model.
+    """
+    state = source if isinstance(source, AdapterState) else load_adapter(source)
+    stored = state.layers()
+    if not stored:
+        raise FormatError("the file holds no tensors", fix="choose a trained adapter")
+    known = all_sites(targets)
+    _same_layers(set(stored), set(stored) & set(known))
+    layers = {}
+    for key, tensors in stored.items():
+        plan = detect(tensors, key, known[key].spec)
+        fresh = {name: torch.empty(shape) for name, shape in plan.shapes().items()}
+        layer = AdapterLayer(plan, fresh)
+        layer.load_stored(tensors, key)
+        layers[key] = layer.to(_weight(known[key]).device).requires_grad_(False)
+    network = Network(layers, {key: known[key] for key in layers})
+    network.multiplier = multiplier
+    return network.eval()
+
+
+def _weight(site: Site) -> Tensor:
+    weight = site.module.weight
+    assert isinstance(weight, Tensor)  # noqa: S101 - Linear and Conv always have one
+    return weight
+
+
+def _same_layers(found: set[str], expected: set[str]) -> None:
+    left_over, missing = sorted(found - expected), sorted(expected - found)
+    if left_over or missing:
+        raise FormatError(
+            f"{len(left_over)} layers of the file have no place in the model: "
+            f"{_listed(left_over)}; {len(missing)} layers are missing: {_listed(missing)}",
+            fix="the adapter belongs to another model family, or the file is damaged",
+        )
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:10])
+    return f"{shown} and {len(names) - 10} more" if len(names) > 10 else shown or "none"
