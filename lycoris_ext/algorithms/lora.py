@@ -32,4 +32,4 @@ class LoRA(Algorithm):
 
     @classmethod
     def delta(cls, parts: Mapping[str, Delta], layer: LayerSpec, scale: float) -> Delta:
-        return parts["w"] * scale
+        return parts["w"].scaled(scale)

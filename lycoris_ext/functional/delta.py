@@ -53,7 +53,9 @@ class Delta(ABC):
     layer: LayerSpec
     scale: Scale
 
-    def __mul__(self: Self, factor: Scale) -> Self:
+    def scaled(self: Self, factor: Scale) -> Self:
+        """The same update times a number or a tensor of shape () or (out,)."""
+        # A method rather than ``*``: torch.compile takes a tensor times anything for a tensor.
         return replace(self, scale=self.scale * factor)
 
     @abstractmethod
@@ -63,6 +65,10 @@ class Delta(ABC):
     @abstractmethod
     def matrix(self, *tensors: Tensor) -> Tensor:
         """The unscaled update, ``layer.weight_shape``, from the leaves."""
+
+    @abstractmethod
+    def unmatrix(self, tensors: tuple[Tensor, ...], grad: Tensor) -> tuple[Tensor, ...]:
+        """Gradients of the leaves from the gradient of ``matrix``."""
 
     def chain(self, *tensors: Tensor) -> Chain | None:
         """The same update as a chain of thin factors; None where there is no such form."""
@@ -147,6 +153,9 @@ class Dense(Delta):
     def matrix(self, *tensors: Tensor) -> Tensor:
         return tensors[0].reshape(self.layer.weight_shape)
 
+    def unmatrix(self, tensors: tuple[Tensor, ...], grad: Tensor) -> tuple[Tensor, ...]:
+        return (grad.reshape(tensors[0].shape),)
+
 
 @dataclass(frozen=True)
 class LowRank(Delta):
@@ -182,6 +191,18 @@ class LowRank(Delta):
             return (up @ inner.flatten(1)).reshape(self.layer.weight_shape)
         return (up @ down.flatten(1)).reshape(self.layer.weight_shape)
 
+    def unmatrix(self, tensors: tuple[Tensor, ...], grad: Tensor) -> tuple[Tensor, ...]:
+        up, down, *core = tensors
+        if core:
+            flat, grad = core[0].flatten(2), grad.flatten(2)  # (rank, rank, area), (out, in, area)
+            inner = torch.einsum("abk,bi->aik", flat, down)
+            grad_up = grad.flatten(1) @ inner.flatten(1).T
+            grad_inner = torch.einsum("oa,oik->aik", up, grad)
+            grad_core = torch.einsum("aik,bi->abk", grad_inner, down).reshape(core[0].shape)
+            return grad_up, torch.einsum("aik,abk->bi", grad_inner, flat), grad_core
+        grad = grad.flatten(1)
+        return grad @ down.flatten(1).T, (up.T @ grad).reshape(down.shape)
+
     def chain(self, *tensors: Tensor) -> Chain:
         up, down, *core = tensors
         return Chain(down, up, core[0] if core else None)
@@ -212,6 +233,14 @@ class Hadamard(Delta):
     def matrix(self, *tensors: Tensor) -> Tensor:
         half = len(tensors) // 2
         return self.first.matrix(*tensors[:half]) * self.second.matrix(*tensors[half:])
+
+    def unmatrix(self, tensors: tuple[Tensor, ...], grad: Tensor) -> tuple[Tensor, ...]:
+        half = len(tensors) // 2
+        first, second = tensors[:half], tensors[half:]
+        return (
+            *self.first.unmatrix(first, grad * self.second.matrix(*second)),
+            *self.second.unmatrix(second, grad * self.first.matrix(*first)),
+        )
 
     def chain(self, *tensors: Tensor) -> Chain:
         half = len(tensors) // 2
@@ -272,7 +301,7 @@ class _ChainApply(torch.autograd.Function):
     ) -> Tensor:
         layer = delta.layer
         built = delta.chain(*tensors)
-        assert built is not None  # noqa: S101 - cheapest() never sends others here
+        assert built is not None  # cheapest() never sends others here
         chain = _to(built, x.dtype)
         hidden = _down(x, chain, layer)
         thin = hidden if chain.core is None else layer.op(hidden, chain.core)
@@ -292,7 +321,7 @@ class _ChainApply(torch.autograd.Function):
         layer = delta.layer
         need_x, need_rows = ctx.needs_input_grad[0], ctx.needs_input_grad[2]
         built = delta.chain(*tensors)
-        assert built is not None  # noqa: S101
+        assert built is not None
         chain = _to(built, x.dtype)
         thin = hidden if thin is None else thin
         up = _scaled_up(chain.up, rows, ctx.number)
@@ -308,11 +337,11 @@ class _ChainApply(torch.autograd.Function):
             grad_x, grad_down = layer.op_backward(grad_thin, x, chain.down, need_x, True)
         else:
             grad_hidden, grad_core = layer.op_backward(grad_thin, hidden, chain.core, True, True)
-            assert grad_hidden is not None  # noqa: S101
+            assert grad_hidden is not None
             grad_down = _outer(grad_hidden, x, layer.is_conv)
             grad_x = mix_channels(grad_hidden, chain.down.T, layer.is_conv) if need_x else None
         dtype = tensors[0].dtype
-        assert grad_down is not None  # noqa: S101
+        assert grad_down is not None
         grads = _to(Chain(grad_down.reshape(built.down.shape), grad_up, grad_core), dtype)
         leaves = delta.unchain(tuple(tensors), grads)
         return grad_x, grad if ctx.has_base else None, grad_rows, None, None, *leaves
@@ -357,15 +386,12 @@ class _MergedApply(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, weight, *tensors = ctx.saved_tensors
         delta: Delta = ctx.delta
-        with torch.enable_grad():
-            leaves = [tensor.detach().requires_grad_() for tensor in tensors]
-            matrix = delta.matrix(*leaves)
-        merged = torch.add(weight, matrix.detach(), alpha=ctx.scale)
+        merged = torch.add(weight, delta.matrix(*tensors), alpha=ctx.scale)
         grad_x, grad_weight = delta.layer.op_backward(
             grad, x, merged, ctx.needs_input_grad[0], True
         )
-        assert grad_weight is not None  # noqa: S101
-        grads = torch.autograd.grad(matrix, leaves, grad_weight.mul_(ctx.scale))
+        assert grad_weight is not None
+        grads = delta.unmatrix(tuple(tensors), grad_weight.reshape(weight.shape) * ctx.scale)
         grad_bias = None
         if ctx.needs_input_grad[2]:
             channel = 1 if delta.layer.is_conv else grad.ndim - 1

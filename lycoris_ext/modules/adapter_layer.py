@@ -74,9 +74,9 @@ class AdapterLayer(nn.Module):
         """The update as the next forward applies it: multiplier, scalar and dropouts included."""
         delta = self.plan.delta(self.tensors())
         if self.multiplier != 1.0:
-            delta = delta * self.multiplier
+            delta = delta.scaled(self.multiplier)
         if self.scalar is not None:
-            delta = delta * self.scalar
+            delta = delta.scaled(self.scalar)
         if self.training:
             delta = self._drop(delta)
         return delta
@@ -87,10 +87,10 @@ class AdapterLayer(nn.Module):
         device = self.alpha.device
         if self.dropouts.rank_dropout:
             draws = torch.rand(self.plan.layer.out_features, device=device)
-            delta = delta * (draws >= self.dropouts.rank_dropout).float()
+            delta = delta.scaled((draws >= self.dropouts.rank_dropout).float())
         if self.dropouts.module_dropout:
             draw = torch.rand((), device=device)
-            delta = delta * (draw >= self.dropouts.module_dropout).float()
+            delta = delta.scaled((draw >= self.dropouts.module_dropout).float())
         return delta
 
     @torch.no_grad()

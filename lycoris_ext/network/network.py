@@ -91,7 +91,7 @@ class Network(nn.Module):
             )
         for key, layer in self.layers.items():
             weight = _weight(self.sites[key])
-            delta = (layer.plan.delta(layer.tensors()) * multiplier).dense()
+            delta = layer.plan.delta(layer.tensors()).scaled(multiplier).dense()
             if layer.scalar is not None:
                 delta = delta * layer.scalar
             self._kept_weights[key] = weight.detach().clone()
@@ -229,7 +229,7 @@ def load_network(
 
 def _weight(site: Site) -> Tensor:
     weight = site.module.weight
-    assert isinstance(weight, Tensor)  # noqa: S101 - Linear and Conv always have one
+    assert isinstance(weight, Tensor)  # Linear and Conv always have one
     return weight
 
 

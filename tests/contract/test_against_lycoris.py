@@ -1,0 +1,120 @@
+"""Files exchanged with lycoris-lora 4.1.3, in both directions.
+
+Compared with its FORWARD: its get_diff_weight and its merge scale twice for LoHa.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lycoris_ext.formats import AdapterState, load_adapter, save_adapter
+from lycoris_ext.network import NetworkConfig, build_network, load_network
+
+lycoris = pytest.importorskip("lycoris", reason="lycoris-lora is a test dependency")
+
+SHAPES = [
+    (lambda r: nn.Linear(r.randint(4, 40), r.randint(4, 40)), lambda m: (3, m.in_features)),
+    (lambda r: nn.Conv2d(r.randint(3, 12), r.randint(3, 12), 1), lambda m: (2, m.in_channels, 5, 5)),
+    (
+        lambda r: nn.Conv2d(r.randint(3, 12), r.randint(3, 12), 3, stride=r.randint(1, 2), padding=1),
+        lambda m: (2, m.in_channels, 7, 7),
+    ),
+    (lambda r: nn.Conv1d(r.randint(3, 9), r.randint(3, 9), 3, padding=1), lambda m: (2, m.in_channels, 9)),
+]
+
+
+class Model(nn.Module):
+    """One layer under a name, as both packages want it."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)  # type: ignore[no-any-return]
+
+
+def configuration(number: int) -> tuple[Model, Tensor, NetworkConfig]:
+    dice = random.Random(number)
+    torch.manual_seed(number)
+    build, shape = dice.choice(SHAPES)
+    module = build(dice)
+    dims = {"network_dim": dice.randint(1, 6), "conv_dim": dice.randint(1, 6)}
+    config = NetworkConfig(
+        algo=dice.choice(["lora", "locon", "loha"]),
+        network_alpha=dice.choice([1.0, 2.5, 8.0]),
+        use_tucker=dice.random() < 0.5 and not isinstance(module, nn.Conv1d),
+        rs_lora=dice.random() < 0.3,
+        use_scalar=dice.random() < 0.3,
+        **dims,
+    )
+    return Model(module).double().requires_grad_(False), torch.randn(shape(module)).double(), config
+
+
+def peer_network(model: Model, config: NetworkConfig) -> nn.Module:
+    lycoris.LycorisNetwork.apply_preset({"target_name": ["layer"], "enable_conv": True})
+    return lycoris.create_lycoris(  # type: ignore[no-any-return]
+        model,
+        1.0,
+        linear_dim=config.network_dim,
+        linear_alpha=config.network_alpha,
+        conv_dim=config.conv_dim,
+        conv_alpha=config.network_alpha,
+        algo="locon" if config.algo == "lora" else config.algo,
+        use_tucker=config.use_tucker,
+        rs_lora=config.rs_lora,
+        use_scalar=config.use_scalar,
+        bypass_mode=False,
+    )
+
+
+def update(model: Model, x: Tensor, network: nn.Module) -> Tensor:
+    """What the peer's forward adds to the model's output."""
+    before = model(x)
+    network.apply_to()  # type: ignore[operator]
+    after = model(x)
+    network.restore()  # type: ignore[operator]
+    return after - before
+
+
+def agree(found: Tensor, wanted: Tensor) -> None:
+    assert wanted.norm() > 0
+    assert (found - wanted).norm() <= 1e-6 * wanted.norm()
+
+
+@pytest.mark.parametrize("number", range(20))
+def test_the_peer_reads_what_we_write(number: int, tmp_path: Path) -> None:
+    model, x, config = configuration(number)
+    network = build_network({"model": model}, config).double()
+    for parameter in network.parameters():
+        parameter.data.normal_(0, 0.4)
+    before = model(x)
+    with network.injected():
+        wanted = model(x) - before
+    save_adapter(tmp_path / "ours.safetensors", network.adapter_state(dtype=None))
+    stored = load_adapter(tmp_path / "ours.safetensors").tensors
+    peer, _ = lycoris.create_lycoris_from_weights(1.0, None, model, stored)
+    for module in peer.loras:
+        module.double()
+    agree(update(model, x, peer), wanted)
+
+
+@pytest.mark.parametrize("number", range(20))
+def test_we_read_what_the_peer_writes(number: int, tmp_path: Path) -> None:
+    model, x, config = configuration(number)
+    peer = peer_network(model, config)
+    for module in peer.loras:  # they become the network's own only when it is applied
+        for parameter in module.double().parameters():
+            parameter.data.normal_(0, 0.4)
+    wanted = update(model, x, peer)
+    tensors = {key: tensor.detach() for key, tensor in peer.state_dict().items()}
+    save_adapter(tmp_path / "theirs.safetensors", AdapterState(tensors))
+    network = load_network(tmp_path / "theirs.safetensors", {"model": model}).double()
+    before = model(x)
+    with network.injected():
+        agree(model(x) - before, wanted)

@@ -1,0 +1,242 @@
+"""What holds for every algorithm; a new one inherits all of it by registering.
+
+Every factor is perturbed first: a fresh adapter is zero and hides every mistake.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lycoris_ext.algorithms import Plan, algorithm_names, detect
+from lycoris_ext.formats import load_adapter, save_adapter
+from lycoris_ext.modules import AdapterLayer
+from lycoris_ext.network import Network, NetworkConfig, build_network, load_network
+
+RANK = 4
+# name -> (layer, input); every geometry that a base model may contain
+SITES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "linear": (lambda: nn.Linear(12, 20), (3, 5, 12)),
+    "linear without bias": (lambda: nn.Linear(12, 10, bias=False), (7, 12)),
+    "conv 1x1": (lambda: nn.Conv2d(6, 8, 1), (2, 6, 5, 5)),
+    "conv 3x3 strided": (lambda: nn.Conv2d(4, 6, 3, stride=2, padding=1), (2, 4, 9, 9)),
+    "conv 3x3 dilated": (lambda: nn.Conv2d(4, 6, 3, dilation=2, padding=2), (2, 4, 9, 9)),
+    "conv 3x3 grouped": (lambda: nn.Conv2d(8, 4, 3, groups=2, padding=1), (2, 8, 6, 6)),
+    "conv 3x1 reflect": (
+        lambda: nn.Conv2d(4, 6, (3, 1), padding=(1, 0), padding_mode="reflect"),
+        (2, 4, 6, 6),
+    ),
+    "conv 4 same": (lambda: nn.Conv2d(3, 5, 4, padding="same"), (2, 3, 7, 7)),
+    "conv1d": (lambda: nn.Conv1d(4, 6, 3, padding=1), (2, 4, 9)),
+    "conv3d": (lambda: nn.Conv3d(2, 4, 3, padding=1), (2, 2, 4, 4, 4)),
+}
+VARIANTS = {
+    "plain": {},
+    "tucker": {"use_tucker": True},
+    "scalar": {"use_scalar": True},
+    "rs": {"rs_lora": True},
+}
+CASES = list(itertools.product(algorithm_names(), VARIANTS, SITES))
+# torch warns that an even kernel needs a padded copy; that geometry is the point of the case
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")
+every_case = pytest.mark.parametrize(("algo", "variant", "site"), CASES)
+
+
+def perturbed(network: Network, std: float = 0.3) -> Network:
+    generator = torch.Generator().manual_seed(3)
+    for parameter in network.parameters():
+        parameter.data.normal_(0, std, generator=generator)
+    return network
+
+
+def make(
+    algo: str, variant: str, site: str, alpha: float = 3.0, dtype: torch.dtype = torch.float64
+) -> tuple[nn.Module, Network, Tensor]:
+    """(module, perturbed network over it, input)"""
+    torch.manual_seed(1)
+    build, shape = SITES[site]
+    module = nn.Sequential(build()).to(dtype).requires_grad_(False)
+    config = NetworkConfig(
+        algo=algo, network_dim=RANK, conv_dim=RANK, network_alpha=alpha, **VARIANTS[variant]
+    )
+    network = build_network({"model": module}, config)
+    return module, perturbed(network).to(dtype), torch.randn(shape, dtype=dtype)
+
+
+def only_layer(network: Network) -> AdapterLayer:
+    (layer,) = network.layers.values()
+    return layer
+
+
+@every_case
+def test_all_paths_give_the_same_output_and_gradients(algo: str, variant: str, site: str) -> None:
+    module, network, x = make(algo, variant, site)
+    layer, host = only_layer(network), module[0]
+    spec = layer.plan.layer
+
+    def run(path: str) -> list[Tensor]:
+        inputs = x.clone().requires_grad_()
+        padded, delta = spec.pad(inputs), layer.delta()
+        if path == "reference":
+            out = spec.op(padded, host.weight + delta.dense(), host.bias)
+        elif path == "merged":
+            out = delta.apply_merged(padded, host.weight, host.bias)
+        else:
+            out = delta.apply(padded, spec.op(padded, host.weight, host.bias), path)
+        leaves = [inputs, *layer.parameters()]
+        return [out, *torch.autograd.grad((out * out.sin()).sum(), leaves)]
+
+    expected = run("reference")
+    paths = ["dense", "merged"] + (["chain"] if spec.groups == 1 else [])
+    for path in paths:
+        for found, wanted in zip(run(path), expected, strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-12)
+
+
+@every_case
+def test_forward_equals_merged_model(algo: str, variant: str, site: str) -> None:
+    for alpha, multiplier in [(1.0, 1.0), (float(RANK), 0.7), (3.0, -1.0)]:
+        module, network, x = make(algo, variant, site, alpha)
+        before = module(x)
+        network.multiplier = multiplier
+        with network.injected():
+            forward = module(x)
+        assert (forward - before).abs().max() > 1e-3  # the adapter does something
+        original = module[0].weight.clone()
+        network.merge(multiplier)
+        # merge adds in float32, as it must for half-precision bases
+        torch.testing.assert_close(module(x), forward, rtol=1e-5, atol=1e-5)
+        network.unmerge()
+        assert torch.equal(module[0].weight, original)
+        assert torch.equal(module(x), before)
+
+
+@every_case
+def test_scale_is_alpha_over_rank_applied_once(algo: str, variant: str, site: str) -> None:
+    _, network, _ = make(algo, variant, site, alpha=RANK)
+    plain = only_layer(network).delta().dense()
+    _, network, _ = make(algo, variant, site, alpha=1.0)
+    torch.testing.assert_close(only_layer(network).delta().dense() * RANK, plain)
+
+
+@every_case
+def test_file_round_trip_is_bitwise(algo: str, variant: str, site: str, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    module, network, x = make(algo, variant, site, dtype=torch.float32)
+    path = tmp_path / "adapter.safetensors"
+    save_adapter(path, network.adapter_state(dtype=None))
+    again = load_network(path, {"model": module})
+    assert only_layer(again).plan.algorithm is only_layer(network).plan.algorithm
+    assert only_layer(again).plan.uses_core == only_layer(network).plan.uses_core
+    state, state_again = network.adapter_state(dtype=None), again.adapter_state(dtype=None)
+    assert state.tensors.keys() == state_again.tensors.keys()
+    for key, tensor in state.tensors.items():
+        assert torch.equal(tensor, state_again.tensors[key]), key
+    network.eval()
+    with network.injected():
+        wanted = module(x)
+    with again.injected():
+        torch.testing.assert_close(module(x), wanted, rtol=1e-5, atol=1e-5)
+
+
+@every_case
+def test_detect_without_the_layer_reads_rank_and_alpha(algo: str, variant: str, site: str) -> None:
+    _, network, _ = make(algo, variant, site)
+    ((_, tensors),) = network.adapter_state(dtype=None).layers().items()
+    plan = detect(tensors, "layer")
+    assert isinstance(plan, Plan)
+    assert (plan.algorithm.name, plan.rank) == (algo, RANK)
+    assert plan.scale == pytest.approx(only_layer(network).plan.scale)
+
+
+@every_case
+def test_a_fresh_adapter_changes_nothing_and_can_learn(
+    algo: str, variant: str, site: str
+) -> None:
+    build, shape = SITES[site]
+    module = nn.Sequential(build()).requires_grad_(False)
+    config = NetworkConfig(algo=algo, network_dim=RANK, conv_dim=RANK, **VARIANTS[variant])
+    network = build_network({"model": module}, config)
+    x = torch.randn(shape)
+    before = module(x)
+    with network.injected():
+        out = module(x)
+        torch.testing.assert_close(out, before, rtol=1e-6, atol=1e-6)
+        out.square().sum().backward()
+    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in network.parameters())
+
+
+@every_case
+def test_two_adapters_stack_in_any_order(algo: str, variant: str, site: str) -> None:
+    module, first, x = make(algo, variant, site)
+    second = perturbed(build_network({"model": module}, NetworkConfig(network_dim=2)), 0.5)
+    second = second.double()
+    before = module(x)
+    results = []
+    for order in ([first, second], [second, first]):
+        for network in order:
+            network.inject()
+        results.append(module(x))
+        for network in order:  # leaves in the order of arrival, not reversed
+            network.remove()
+        assert "forward" not in module[0].__dict__
+        assert torch.equal(module(x), before)
+    torch.testing.assert_close(results[0], results[1], rtol=1e-10, atol=1e-12)
+    alone = sum(only_layer(n).delta().dense() for n in (first, second))
+    spec = only_layer(first).plan.layer
+    expected = spec.op(spec.pad(x), module[0].weight + alone, module[0].bias)
+    torch.testing.assert_close(results[0], expected, rtol=1e-10, atol=1e-12)
+
+
+@every_case
+def test_small_updates_survive_a_bfloat16_base(algo: str, variant: str, site: str) -> None:
+    module, network, x = make(algo, variant, site, dtype=torch.float32)
+    module[0].weight.normal_(0, 0.03)
+    x = x.bfloat16()
+    module.to(torch.bfloat16)
+    layer = only_layer(network)
+    exact = layer.delta().dense().detach()
+    network.multiplier = float(1e-5 / exact.std())  # an update of std 1e-5 on weights of 0.03
+    spec, delta = layer.plan.layer, layer.delta()
+    wanted = spec.op(spec.pad(x).double(), delta.dense().double())
+    path = delta.cheapest(spec.tokens(spec.pad(x)), can_merge=False)
+    found = delta.apply(spec.pad(x), None, path).double()
+    assert (found - wanted).norm() <= 0.01 * wanted.norm()
+
+
+# dynamo itself instantiates autograd.Function, which torch deprecates
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+@pytest.mark.parametrize("algo", algorithm_names())
+@pytest.mark.parametrize(
+    ("variant", "site"),
+    [("plain", "linear"), ("scalar", "linear"), ("tucker", "conv 3x3 strided")],
+)
+def test_compiles_as_one_graph(algo: str, variant: str, site: str) -> None:
+    module, network, x = make(algo, variant, site, dtype=torch.float32)
+    with network.injected():
+        torch._dynamo.reset()
+        compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+        wanted, found = module(x), compiled(x)
+        torch.testing.assert_close(found, wanted)
+        wanted_grads = torch.autograd.grad(wanted.square().sum(), list(network.parameters()))
+        found_grads = torch.autograd.grad(found.square().sum(), list(network.parameters()))
+        torch.testing.assert_close(found_grads, wanted_grads, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("algo", algorithm_names())
+@pytest.mark.parametrize("tucker", [False, True])
+def test_autocast_agrees_with_float32(algo: str, tucker: bool) -> None:
+    variant = "tucker" if tucker else "plain"
+    for site in ("linear", "conv 3x3 strided"):
+        module, network, x = make(algo, variant, site, dtype=torch.float32)
+        with network.injected():
+            wanted = module(x)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                found = module(x)
+            found.float().square().sum().backward()
+        assert found.dtype == torch.bfloat16
+        assert (found.float() - wanted).norm() <= 0.02 * wanted.norm()
+        assert all(torch.isfinite(p.grad).all() for p in network.parameters())
