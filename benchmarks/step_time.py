@@ -49,9 +49,7 @@ def make_unet(weights: dict[str, torch.Tensor] | None = None) -> UNet2DCondition
     return unet.requires_grad_(False).train()
 
 
-def make_step(
-    unet: UNet2DConditionModel, latents: int, parameters: list[torch.Tensor]
-) -> Step:
+def make_step(unet: UNet2DConditionModel, latents: int, parameters: list[torch.Tensor]) -> Step:
     """Forward, and backward to the input and to the adapter's parameters."""
     generator = torch.Generator().manual_seed(1)
     noisy = torch.randn(1, 4, latents, latents, generator=generator).requires_grad_()
@@ -103,7 +101,9 @@ def peft(unet: UNet2DConditionModel, latents: int, algo: str, dims: dict[str, in
 
     network = build_network({"unet": unet}, NetworkConfig(algo=algo, **dims))
     names = [site.path for site in network.sites.values()]
-    pattern = {site.path: dims["conv_dim"] for site in network.sites.values() if site.spec.is_spatial}
+    pattern = {
+        site.path: dims["conv_dim"] for site in network.sites.values() if site.spec.is_spatial
+    }
     kind = LoHaConfig if algo == "loha" else LoraConfig
     extra = {"alpha": 1} if algo == "loha" else {"lora_alpha": 1}
     config = kind(r=dims["network_dim"], target_modules=names, rank_pattern=pattern, **extra)
@@ -180,7 +180,7 @@ def summary(times: dict[str, list[float]]) -> dict[str, dict[str, float | int]]:
         if not values:
             continue
         ratios = [value / floor for value, floor in zip(values, times["floor"], strict=False)]
-        low, middle, high = quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+        low, _middle, high = quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
         report[name] = {
             "rounds": len(values),
             "cpu_seconds": round(median(values), 3),
@@ -208,7 +208,14 @@ def main() -> None:
     report = summary(measure_times(args))
     if not args.no_memory:
         for name in report:
-            command = [sys.executable, __file__, "--latents", str(args.latents), "--memory-of", name]
+            command = [
+                sys.executable,
+                __file__,
+                "--latents",
+                str(args.latents),
+                "--memory-of",
+                name,
+            ]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             report[name]["peak_mb_above_rest"] = round(float(done.stdout.split()[-1]), 1)
     result = {

@@ -201,9 +201,7 @@ class Plan:
 
     def delta(self, tensors: Mapping[str, Tensor]) -> Delta:
         """The update, scaled by alpha / rank, from the stored tensors."""
-        parts = {
-            name: part.delta(tensors, self.layer) for name, part in self._stored().items()
-        }
+        parts = {name: part.delta(tensors, self.layer) for name, part in self._stored().items()}
         return self.algorithm.delta(parts, self.layer, self.scale)
 
     def initial(
@@ -227,9 +225,7 @@ class Plan:
         return {name: parts[name][i] for name, i in zip(parts, self.chosen, strict=True)}
 
 
-def detect(
-    tensors: Mapping[str, Tensor], where: str, layer: LayerSpec | None = None
-) -> Plan:
+def detect(tensors: Mapping[str, Tensor], where: str, layer: LayerSpec | None = None) -> Plan:
     """Which algorithm stored these tensors of one layer, and how.
 
     The key set must be one algorithm's exactly; then symbolic axes are unified with real shapes.
@@ -298,7 +294,8 @@ def _unify(
         raise FormatError("rank 0", where=where, fix="the file is damaged")
     if layer is None:
         width = sizes.get("in", sizes.get("in*k", 0))
-        layer = LayerSpec(sizes["out"], width, kernel, *[(1,) * len(kernel)] * 3)
+        ones = (1,) * len(kernel)
+        layer = LayerSpec(sizes["out"], width, kernel, ones, ones, ones)
     alpha = tensors.get("alpha")
     plan = Plan(candidate, layer, chosen, rank, rank if alpha is None else float(alpha))
     for key, expected in plan.shapes().items():

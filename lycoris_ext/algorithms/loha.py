@@ -6,6 +6,7 @@ Source: FedPara, Hyeon-Woo et al. 2021, arXiv:2108.06098, Prop. 1; LyCORIS, arXi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from lycoris_ext.algorithms.base import Algorithm, Core, Factor, Product, normal, register
 from lycoris_ext.errors import ShapeError
@@ -32,7 +33,7 @@ def _side(number: int, zero: bool) -> tuple[Product, Core]:
 @register
 class LoHa(Algorithm):
     name = "loha"
-    parts = {"w1": _side(1, zero=False), "w2": _side(2, zero=True)}
+    parts: ClassVar = {"w1": _side(1, zero=False), "w2": _side(2, zero=True)}
 
     @classmethod
     def allows(cls, chosen: tuple[int, ...]) -> bool:

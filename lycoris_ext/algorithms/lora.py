@@ -7,6 +7,7 @@ LyCORIS, Yeh et al. 2023, arXiv:2309.14859.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from lycoris_ext.algorithms.base import Algorithm, Core, Factor, Product, kaiming, register
 from lycoris_ext.functional import Delta, LayerSpec
@@ -19,7 +20,7 @@ class LoRA(Algorithm):
     """On convolutions this is LoCon; the two differ only in which layers are given a rank."""
 
     name = "lora"
-    parts = {
+    parts: ClassVar = {
         "w": (
             Product(_UP, Factor("lora_down.weight", "rank in k", kaiming)),
             Core(

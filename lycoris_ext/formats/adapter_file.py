@@ -83,7 +83,9 @@ def load_adapter(path: Path | str) -> AdapterState:
     try:
         tensors = safetensors.torch.load(content)
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        raise FormatError(f"not a sound safetensors file ({error})", where=str(path), fix=_MEND) from error
+        raise FormatError(
+            f"not a sound safetensors file ({error})", where=str(path), fix=_MEND
+        ) from error
     _refuse_non_finite(tensors, str(path))
     return AdapterState(tensors, _metadata(header, str(path)))
 

@@ -1,8 +1,8 @@
 """Module paths to kohya keys and back.
 
-    unet          down_blocks.0.attentions.0.proj_in   lora_unet_down_blocks_0_attentions_0_proj_in
-    text_encoder  text_model.encoder.layers.0.mlp.fc1  lora_te_text_model_encoder_layers_0_mlp_fc1
-    anything else fc.0                                 lycoris_fc_0
+unet          down_blocks.0.attentions.0.proj_in   lora_unet_down_blocks_0_attentions_0_proj_in
+text_encoder  text_model.encoder.layers.0.mlp.fc1  lora_te_text_model_encoder_layers_0_mlp_fc1
+anything else fc.0                                 lycoris_fc_0
 """
 
 from __future__ import annotations

@@ -14,14 +14,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from lycoris_ext.errors import ShapeError
 from lycoris_ext.functional import khatri_rao
-from lycoris_ext.functional.layer import LayerSpec, mix_channels
+from lycoris_ext.functional.layer import LayerSpec
+from lycoris_ext.functional.paths import Chain, ChainApply, MergedApply
 
 Scale = float | Tensor
 Self = TypeVar("Self", bound="Delta")
@@ -29,15 +30,6 @@ Self = TypeVar("Self", bound="Delta")
 # What one merged build costs in passes over (out, in), expressed in tokens of the base product.
 # Measured crossovers lie between 60 and 240 on a CPU; inside that band both paths cost the same.
 _PASSES_IN_TOKENS = 120
-
-
-@dataclass(frozen=True)
-class Chain:
-    """Factors applied one after the other: down (R, in, *k) or (R, in), core (R, R, *k), up (out, R)."""
-
-    down: Tensor
-    up: Tensor
-    core: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +90,8 @@ class Delta(ABC):
             x = x.to(base_out.dtype)
         if path == "chain":
             number, rows = (1.0, self.scale) if torch.is_tensor(self.scale) else (self.scale, None)
-            out: Tensor = _ChainApply.apply(x, base_out, rows, number, self, *self.tensors())
+            arguments = (x, base_out, rows, number, self, *self.tensors())
+            out: Tensor = ChainApply.apply(*arguments)
             return out
         out = self.layer.op(x, self.dense().to(x.dtype))
         return out if base_out is None else base_out + out
@@ -107,7 +100,8 @@ class Delta(ABC):
         """op(x, weight + delta) in one product; the sum is rebuilt in the backward, not kept."""
         if torch.is_tensor(self.scale):
             return self.layer.op(x, weight + self.dense().to(weight.dtype), bias)
-        out: Tensor = _MergedApply.apply(x, weight, bias, self.scale, self, *self.tensors())
+        arguments = (x, weight, bias, self.scale, self, *self.tensors())
+        out: Tensor = MergedApply.apply(*arguments)
         return out
 
     def cheapest(self, tokens: int, can_merge: bool) -> str:
@@ -260,140 +254,3 @@ class Hadamard(Delta):
             return grad_up1, grad_down1, grad_up2, grad_down2
         grad_core1, grad_core2 = khatri_rao.cores_backward(grads.core, core1[0], core2[0])
         return grad_up1, grad_down1, grad_core1, grad_up2, grad_down2, grad_core2
-
-
-def _down(x: Tensor, chain: Chain, layer: LayerSpec) -> Tensor:
-    """First product of the chain: the spatial one where there is no core."""
-    if chain.core is None:
-        return layer.op(x, chain.down)
-    return mix_channels(x, chain.down, layer.is_conv)
-
-
-def _to(chain: Chain, dtype: torch.dtype) -> Chain:
-    """The factors in the activations' dtype; they are built in their own, so nothing is lost."""
-    core = None if chain.core is None else chain.core.to(dtype)
-    return Chain(chain.down.to(dtype), chain.up.to(dtype), core)
-
-
-def _outer(left: Tensor, right: Tensor, conv: bool) -> Tensor:
-    """Sum over all positions of left_c x right_d: (c, d)."""
-    if conv:
-        return torch.bmm(left.flatten(2), right.flatten(2).transpose(1, 2)).sum(0)
-    return left.flatten(0, -2).T @ right.flatten(0, -2)
-
-
-class _ChainApply(torch.autograd.Function):
-    """base_out + scale * up(core(down(x))), saving x, the thin activations and the leaves only.
-
-    The factors of a Khatri-Rao chain are r times larger than its leaves, so the backward builds
-    them again instead of keeping them.
-    """
-
-    @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any,
-        x: Tensor,
-        base_out: Tensor | None,
-        rows: Tensor | None,
-        number: float,
-        delta: Delta,
-        *tensors: Tensor,
-    ) -> Tensor:
-        layer = delta.layer
-        built = delta.chain(*tensors)
-        assert built is not None  # cheapest() never sends others here
-        chain = _to(built, x.dtype)
-        hidden = _down(x, chain, layer)
-        thin = hidden if chain.core is None else layer.op(hidden, chain.core)
-        up = _scaled_up(chain.up, rows, number)
-        if base_out is None:
-            out = mix_channels(thin, up, layer.is_conv)
-        else:
-            out = _add_mixed(base_out, thin, up, layer.is_conv)
-        ctx.save_for_backward(x, hidden, thin if chain.core is not None else None, rows, *tensors)
-        ctx.number, ctx.delta, ctx.has_base = number, delta, base_out is not None
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        x, hidden, thin, rows, *tensors = ctx.saved_tensors
-        delta: Delta = ctx.delta
-        layer = delta.layer
-        need_x, need_rows = ctx.needs_input_grad[0], ctx.needs_input_grad[2]
-        built = delta.chain(*tensors)
-        assert built is not None
-        chain = _to(built, x.dtype)
-        thin = hidden if thin is None else thin
-        up = _scaled_up(chain.up, rows, ctx.number)
-        grad_up = _outer(grad, thin, layer.is_conv)  # (out, rank), still without the scale
-        grad_rows = None
-        if need_rows:
-            grad_rows = (grad_up * chain.up).sum(1).to(rows.dtype)
-            grad_rows = grad_rows.sum() if rows.ndim == 0 else grad_rows
-        grad_up = _scaled_up(grad_up, rows, ctx.number)
-        grad_thin = mix_channels(grad, up.T, layer.is_conv)
-        grad_core = None
-        if chain.core is None:
-            grad_x, grad_down = layer.op_backward(grad_thin, x, chain.down, need_x, True)
-        else:
-            grad_hidden, grad_core = layer.op_backward(grad_thin, hidden, chain.core, True, True)
-            assert grad_hidden is not None
-            grad_down = _outer(grad_hidden, x, layer.is_conv)
-            grad_x = mix_channels(grad_hidden, chain.down.T, layer.is_conv) if need_x else None
-        dtype = tensors[0].dtype
-        assert grad_down is not None
-        grads = _to(Chain(grad_down.reshape(built.down.shape), grad_up, grad_core), dtype)
-        leaves = delta.unchain(tuple(tensors), grads)
-        return grad_x, grad if ctx.has_base else None, grad_rows, None, None, *leaves
-
-
-def _scaled_up(up: Tensor, rows: Tensor | None, number: float) -> Tensor:
-    if rows is None:
-        return up * number
-    return up * (rows.unsqueeze(1) if rows.ndim else rows).to(up.dtype)
-
-
-def _add_mixed(base_out: Tensor, thin: Tensor, up: Tensor, conv: bool) -> Tensor:
-    """base_out + mix(thin, up) in one product instead of a product and a pass over the output."""
-    if not conv:
-        flat = torch.addmm(base_out.flatten(0, -2), thin.flatten(0, -2), up.T)
-        return flat.view(base_out.shape)
-    if not base_out.is_contiguous() or not thin.is_contiguous():  # channels_last keeps its layout
-        return base_out + mix_channels(thin, up, conv)
-    expanded = up.expand(base_out.shape[0], -1, -1)
-    return torch.baddbmm(base_out.flatten(2), expanded, thin.flatten(2)).view(base_out.shape)
-
-
-class _MergedApply(torch.autograd.Function):
-    """op(x, weight + scale * matrix); keeps x and the leaves, rebuilds the sum in the backward."""
-
-    @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        scale: float,
-        delta: Delta,
-        *tensors: Tensor,
-    ) -> Tensor:
-        merged = torch.add(weight, delta.matrix(*tensors), alpha=scale)
-        ctx.save_for_backward(x, weight, *tensors)
-        ctx.scale, ctx.delta = scale, delta
-        return delta.layer.op(x, merged, bias)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        x, weight, *tensors = ctx.saved_tensors
-        delta: Delta = ctx.delta
-        merged = torch.add(weight, delta.matrix(*tensors), alpha=ctx.scale)
-        grad_x, grad_weight = delta.layer.op_backward(
-            grad, x, merged, ctx.needs_input_grad[0], True
-        )
-        assert grad_weight is not None
-        grads = delta.unmatrix(tuple(tensors), grad_weight.reshape(weight.shape) * ctx.scale)
-        grad_bias = None
-        if ctx.needs_input_grad[2]:
-            channel = 1 if delta.layer.is_conv else grad.ndim - 1
-            grad_bias = grad.sum([axis for axis in range(grad.ndim) if axis != channel])
-        return grad_x, None, grad_bias, None, None, *grads

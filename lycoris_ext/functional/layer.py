@@ -140,5 +140,7 @@ def mix_channels(x: Tensor, weight: Tensor, conv: bool) -> Tensor:
         return F.linear(x, weight)
     spatial = x.shape[2:]
     if x.is_contiguous():  # a plain product; channels_last inputs keep their layout below
-        return torch.matmul(weight, x.flatten(2)).unflatten(2, spatial)
-    return _CONV[len(spatial)](x, weight.reshape(*weight.shape, *[1] * len(spatial)))
+        product: Tensor = torch.matmul(weight, x.flatten(2)).unflatten(2, spatial)
+        return product
+    out: Tensor = _CONV[len(spatial)](x, weight.reshape(*weight.shape, *[1] * len(spatial)))
+    return out

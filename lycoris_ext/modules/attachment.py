@@ -35,7 +35,7 @@ class Attachment:
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         deltas = [(adapter, adapter.delta()) for adapter in self.adapters if adapter.multiplier]
         if not deltas:
-            return self.original(x, *args, **kwargs)  # type: ignore[no-any-return]
+            return self.original(x, *args, **kwargs)
         layer = deltas[0][0].plan.layer
         padded = layer.pad(x)
         can_merge = self._can_merge(x)
@@ -44,7 +44,8 @@ class Attachment:
             for adapter, delta in deltas
         ]
         if paths == ["merged"]:
-            return deltas[0][1].apply_merged(padded, self.module.weight, self.module.bias)  # type: ignore[arg-type]
+            module: Any = self.module  # a Linear or Conv: both have weight and bias
+            return deltas[0][1].apply_merged(padded, module.weight, module.bias)
         out = self.original(x, *args, **kwargs)
         for (adapter, delta), path in zip(deltas, paths, strict=True):
             path = "dense" if path == "merged" else path
@@ -53,7 +54,7 @@ class Attachment:
                 out = out + F.dropout(update, adapter.dropouts.dropout)
             else:
                 out = delta.apply(padded, out, path)
-        return out  # type: ignore[no-any-return]
+        return out
 
     def _can_merge(self, x: Tensor) -> bool:
         weight = self.module.weight
@@ -69,8 +70,8 @@ def _drops(adapter: AdapterLayer) -> bool:
     return adapter.training and adapter.dropouts.dropout > 0
 
 
-def attach(module: nn.Module, adapter: AdapterLayer) -> None:
-    """Let an adapter take part in a module's forward.
+def attach(module: nn.Module, adapter: AdapterLayer) -> Attachment:
+    """Let an adapter take part in a module's forward; ``detach`` needs what this returns.
 
     Raises:
         ConfigError: it already does.
@@ -84,18 +85,17 @@ def attach(module: nn.Module, adapter: AdapterLayer) -> None:
             "the adapter is attached already", fix="remove the network before injecting it again"
         )
     attachment.adapters.append(adapter)
+    return attachment
 
 
-def detach(module: nn.Module, adapter: AdapterLayer) -> None:
+def detach(attachment: Attachment, adapter: AdapterLayer) -> None:
     """Take an adapter out of a module's forward; the last one restores the module.
 
     Where a host has wrapped the forward since, its wrapper stays and finds a pass-through.
     """
-    attachment = module.forward
-    if not isinstance(attachment, Attachment):
-        return
     attachment.adapters = [other for other in attachment.adapters if other is not adapter]
-    if attachment.adapters:
+    module = attachment.module
+    if attachment.adapters or module.forward is not attachment:
         return
     if attachment.shadowed is None:
         del module.forward

@@ -4,4 +4,4 @@ from lycoris_ext.network.config import NetworkConfig
 from lycoris_ext.network.network import Network, build_network, load_network
 from lycoris_ext.network.presets import PRESETS, Preset
 
-__all__ = ["PRESETS", "NetworkConfig", "Network", "Preset", "build_network", "load_network"]
+__all__ = ["PRESETS", "Network", "NetworkConfig", "Preset", "build_network", "load_network"]

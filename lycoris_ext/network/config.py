@@ -57,15 +57,21 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         known = sorted({*algorithm_names(), *_ALIASES})
         if self.algo not in known:
-            raise ConfigError(f"unknown algorithm {self.algo!r}", where="algo", fix=f"use one of {known}")
+            raise ConfigError(
+                f"unknown algorithm {self.algo!r}", where="algo", fix=f"use one of {known}"
+            )
         if self.preset not in PRESETS:
             raise ConfigError(
-                f"unknown preset {self.preset!r}", where="preset", fix=f"use one of {sorted(PRESETS)}"
+                f"unknown preset {self.preset!r}",
+                where="preset",
+                fix=f"use one of {sorted(PRESETS)}",
             )
         if self.network_dim < 1:
             raise ConfigError(f"is {self.network_dim}", where="network_dim", fix="use 1 or more")
         if self.conv_dim is not None and self.conv_dim < 0:
-            raise ConfigError(f"is {self.conv_dim}", where="conv_dim", fix="use 0 for none, or more")
+            raise ConfigError(
+                f"is {self.conv_dim}", where="conv_dim", fix="use 0 for none, or more"
+            )
         for name in ("network_alpha", "conv_alpha"):
             value = getattr(self, name)
             if value is not None and not value > 0:

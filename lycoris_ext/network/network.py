@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lycoris_ext.algorithms import Plan, algorithm, detect
 from lycoris_ext.errors import ConfigError, FormatError
 from lycoris_ext.formats import AdapterState, load_adapter
-from lycoris_ext.modules import AdapterLayer, Dropouts, attach, detach
+from lycoris_ext.modules import AdapterLayer, Attachment, Dropouts, attach, detach
 from lycoris_ext.network.config import NetworkConfig
 from lycoris_ext.network.selection import Site, Targets, all_sites, select_sites
 
@@ -31,7 +31,7 @@ class Network(nn.Module):
         for key, layer in layers.items():
             self.add_module(key, layer)
         self.sites = dict(sites)
-        self.is_injected = False
+        self._attachments: dict[str, Attachment] = {}
         self._kept_weights: dict[str, Tensor] = {}
 
     @property
@@ -49,6 +49,10 @@ class Network(nn.Module):
         for layer in self.layers.values():
             layer.multiplier = float(value)
 
+    @property
+    def is_injected(self) -> bool:
+        return bool(self._attachments)
+
     def inject(self) -> None:
         """Take part in the forward of every adapted layer.
 
@@ -58,14 +62,14 @@ class Network(nn.Module):
         if self.is_injected:
             raise ConfigError("the network is injected already", fix="remove it first")
         for key, layer in self.layers.items():
-            attach(self.sites[key].module, layer)
-        self.is_injected = True
+            self._attachments[key] = attach(self.sites[key].module, layer)
 
     def remove(self) -> None:
         """Leave every forward as it was found; does nothing where nothing is injected."""
-        for key, layer in self.layers.items():
-            detach(self.sites[key].module, layer)
-        self.is_injected = False
+        layers = self.layers
+        for key, attachment in self._attachments.items():
+            detach(attachment, layers[key])
+        self._attachments.clear()
 
     @contextmanager
     def injected(self) -> Iterator[Network]:

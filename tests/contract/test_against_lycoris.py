@@ -19,12 +19,20 @@ lycoris = pytest.importorskip("lycoris", reason="lycoris-lora is a test dependen
 
 SHAPES = [
     (lambda r: nn.Linear(r.randint(4, 40), r.randint(4, 40)), lambda m: (3, m.in_features)),
-    (lambda r: nn.Conv2d(r.randint(3, 12), r.randint(3, 12), 1), lambda m: (2, m.in_channels, 5, 5)),
     (
-        lambda r: nn.Conv2d(r.randint(3, 12), r.randint(3, 12), 3, stride=r.randint(1, 2), padding=1),
+        lambda r: nn.Conv2d(r.randint(3, 12), r.randint(3, 12), 1),
+        lambda m: (2, m.in_channels, 5, 5),
+    ),
+    (
+        lambda r: nn.Conv2d(
+            r.randint(3, 12), r.randint(3, 12), 3, stride=r.randint(1, 2), padding=1
+        ),
         lambda m: (2, m.in_channels, 7, 7),
     ),
-    (lambda r: nn.Conv1d(r.randint(3, 9), r.randint(3, 9), 3, padding=1), lambda m: (2, m.in_channels, 9)),
+    (
+        lambda r: nn.Conv1d(r.randint(3, 9), r.randint(3, 9), 3, padding=1),
+        lambda m: (2, m.in_channels, 9),
+    ),
 ]
 
 

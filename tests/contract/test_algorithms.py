@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lycoris_ext.algorithms import Plan, algorithm_names, detect
-from lycoris_ext.formats import load_adapter, save_adapter
+from lycoris_ext.formats import save_adapter
 from lycoris_ext.modules import AdapterLayer
 from lycoris_ext.network import Network, NetworkConfig, build_network, load_network
 
@@ -153,9 +153,7 @@ def test_detect_without_the_layer_reads_rank_and_alpha(algo: str, variant: str, 
 
 
 @every_case
-def test_a_fresh_adapter_changes_nothing_and_can_learn(
-    algo: str, variant: str, site: str
-) -> None:
+def test_a_fresh_adapter_changes_nothing_and_can_learn(algo: str, variant: str, site: str) -> None:
     build, shape = SITES[site]
     module = nn.Sequential(build()).requires_grad_(False)
     config = NetworkConfig(algo=algo, network_dim=RANK, conv_dim=RANK, **VARIANTS[variant])

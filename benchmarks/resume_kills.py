@@ -1,0 +1,292 @@
+"""Kill a training run again and again with SIGKILL, and compare its result with an unbroken run's.
+
+    python benchmarks/resume_kills.py --kills 20 --json resume_kills.json
+
+Everything that could tell the two apart is on: AdamW8bit with 8-bit state, shuffled and dropped
+captions, mirrored pictures, all dropouts, a learning rate schedule, two loader workers and two
+batches per step. At least a quarter of the kills hit a file in the middle of being written (writes
+are slowed for that), the others a random moment. Every file of both runs is compared byte by byte.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+NAME = "killed"
+SLOW_WRITE = "LYCORIS_EXT_SLOW_WRITE_SECONDS"
+PATIENCE = 300.0
+"""Seconds after which a run that does nothing is taken for stuck."""
+
+
+@dataclass
+class Kill:
+    """One SIGKILL: after which step, and whether a file was being written."""
+
+    after_step: int
+    inside_write: str
+
+
+@dataclass
+class Report:
+    """What came of it."""
+
+    kills: list[Kill]
+    starts: int
+    identical: bool
+    files: dict[str, bool]
+    steps_logged_once: bool
+    eight_bit_tensors: int
+    seconds: float
+
+    @property
+    def kills_inside_write(self) -> int:
+        return sum(bool(kill.inside_write) for kill in self.kills)
+
+
+def config_text(base: Path, pictures: Path, *, steps: int, workers: int) -> str:
+    """The run that is killed."""
+    return f"""
+pretrained_model_name_or_path = {json.dumps(base.as_posix())}
+train_data_dir = {json.dumps(pictures.as_posix())}
+output_name = "{NAME}"
+resolution = 32
+train_batch_size = 2
+max_data_loader_n_workers = {workers}
+shuffle_caption = true
+keep_tokens = 1
+caption_dropout_rate = 0.2
+caption_tag_dropout_rate = 0.2
+flip_aug = true
+algo = "loha"
+network_dim = 24
+dropout = 0.1
+rank_dropout = 0.1
+module_dropout = 0.1
+optimizer_type = "AdamW8bit"
+learning_rate = 1e-3
+text_encoder_lr = 5e-4
+lr_scheduler = "cosine"
+lr_warmup_steps = 4
+min_snr_gamma = 5.0
+noise_offset = 0.05
+gradient_accumulation_steps = 2
+max_train_steps = {steps}
+save_every_n_steps = {max(2, steps // 3)}
+save_state_every_n_steps = 2
+device = "cpu"
+"""
+
+
+def start(
+    config: Path, output: Path, *, threads: int, slow: float = 0.0
+) -> subprocess.Popen[bytes]:
+    """Start the command line, as a user would."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": str(threads),
+        "PYTHONUNBUFFERED": "1",
+        SLOW_WRITE: str(slow) if slow else "",
+    }
+    if not slow:
+        del environment[SLOW_WRITE]
+    command = [sys.executable, "-m", "lycoris_ext", "train", str(config)]
+    with open(output.with_suffix(".log"), "ab") as log:
+        return subprocess.Popen(
+            [*command, "--output_dir", str(output)],
+            env=environment,
+            cwd=output.parent,
+            stdout=log,
+            stderr=log,
+        )
+
+
+def last_step(output: Path) -> int:
+    """The last step that the event file tells of."""
+    events = output / f"{NAME}.events.jsonl"
+    lines = events.read_bytes().split(b"\n") if events.exists() else []
+    step = 0
+    for line in lines:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        step = max(step, event["step"]) if event["event"] == "step" else step
+    return step
+
+
+def being_written(output: Path) -> str:
+    """The name of a file that is half written at this moment, or ""."""
+    found = sorted(path.name for path in output.glob(f".{NAME}*.tmp")) if output.is_dir() else []
+    return found[0] if found else ""
+
+
+def kill_inside_write(process: subprocess.Popen[bytes], output: Path, rng: random.Random) -> str:
+    """Wait for a state or an adapter to be half written, and kill there."""
+    deadline = time.monotonic() + PATIENCE
+    while process.poll() is None and time.monotonic() < deadline:
+        name = being_written(output)
+        if ".state." in name or ".safetensors." in name:
+            time.sleep(rng.uniform(0.0, 0.3))
+            process.kill()
+            process.wait()
+            return being_written(output)
+        time.sleep(0.002)
+    return ""
+
+
+def kill_at_random(process: subprocess.Popen[bytes], output: Path, rng: random.Random) -> str:
+    """Wait for the first new step or not even that, then kill after a random while."""
+    deadline = time.monotonic() + PATIENCE
+    before = last_step(output)
+    if rng.random() < 0.8:
+        while process.poll() is None and last_step(output) == before:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0.0, 1.5))
+    else:
+        time.sleep(rng.uniform(0.0, 6.0))
+    process.kill()
+    process.wait()
+    return being_written(output)
+
+
+def digests(output: Path) -> dict[str, str]:
+    """File name -> SHA-256 of every adapter that a run left."""
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(output.glob(f"{NAME}*.safetensors"))
+    }
+
+
+def logged_once(output: Path, steps: int) -> bool:
+    """Whether the event file tells of every step exactly once, in order, in whole lines."""
+    text = (output / f"{NAME}.events.jsonl").read_text("utf-8")
+    events = [json.loads(line) for line in text.splitlines()]
+    told = [event["step"] for event in events if event["event"] == "step"]
+    return told == list(range(1, steps + 1))
+
+
+def finish(process: subprocess.Popen[bytes], output: Path) -> None:
+    """Let a run end, and show its log where it did not end well."""
+    code = process.wait(timeout=PATIENCE)
+    if code:
+        sys.stderr.write(output.with_suffix(".log").read_text("utf-8", errors="replace"))
+        raise SystemExit(f"the run ended with exit code {code}")
+
+
+def eight_bit_tensors(output: Path) -> int:
+    """How many tensors of the optimizer's state really are 8-bit."""
+    import torch
+
+    from lycoris_ext.training.state import load_state
+
+    saved = load_state(output / f"{NAME}.state")
+    assert saved is not None
+    return sum(
+        moments[key].dtype == torch.uint8
+        for moments in saved.optimizer_tensors.values()
+        for key in ("state1", "state2")
+        if key in moments
+    )
+
+
+def run_kills(
+    folder: Path, *, kills: int, inside: int, steps: int, workers: int, seed: int
+) -> Report:
+    """Do both runs in a folder and compare them.
+
+    Args:
+        folder: empty; everything is written there.
+        kills: SIGKILLs in all.
+        inside: how many of them at least must hit a write.
+        steps: optimizer steps of the run.
+        workers: loader processes.
+        seed: of the moments of the kills.
+    """
+    from tests.tiny_pictures import write_pictures
+    from tests.tiny_pipeline import write_tiny_folder
+
+    began = time.monotonic()
+    base = write_tiny_folder(folder / "base")
+    pictures = write_pictures(folder / "pictures", count=7)
+    config = folder / "run.toml"
+    config.write_text(config_text(base, pictures, steps=steps, workers=workers), encoding="utf-8")
+    whole, broken = folder / "whole", folder / "broken"
+    finish(start(config, whole, threads=1), whole)
+
+    rng = random.Random(seed)
+    plan = [True] * inside + [False] * (kills - inside)
+    rng.shuffle(plan)
+    done: list[Kill] = []
+    starts = 0
+    while len(done) < kills:
+        want_write = plan[len(done)]
+        # The first start fixes the number of threads; later ones are given another on purpose.
+        threads = 1 if not done else rng.choice((1, 2))
+        process = start(config, broken, threads=threads, slow=0.6 if want_write else 0.0)
+        starts += 1
+        hit = (kill_inside_write if want_write else kill_at_random)(process, broken, rng)
+        if process.returncode == 0:
+            raise SystemExit(f"the run was over after {len(done)} kills; give it more steps")
+        if process.returncode is None:
+            process.kill()
+            process.wait()
+        if want_write and not hit:
+            continue
+        done.append(Kill(last_step(broken), hit))
+        print(f"kill {len(done)} after step {done[-1].after_step} {hit}", file=sys.stderr)
+    finish(start(config, broken, threads=2), broken)
+    expected, found = digests(whole), digests(broken)
+    return Report(
+        kills=done,
+        starts=starts + 1,
+        identical=expected == found and f"{NAME}.safetensors" in expected,
+        files={name: found.get(name) == digest for name, digest in expected.items()},
+        steps_logged_once=logged_once(broken, steps) and logged_once(whole, steps),
+        eight_bit_tensors=eight_bit_tensors(broken),
+        seconds=round(time.monotonic() - began, 1),
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--inside-write", type=int, default=None, help="default: 3 in 10")
+    parser.add_argument("--steps", type=int, default=None, help="default: 8 a kill")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="write the report there")
+    options = parser.parse_args()
+    inside = options.inside_write
+    sys.path.insert(0, str(ROOT))
+    with tempfile.TemporaryDirectory() as folder:
+        report = run_kills(
+            Path(folder),
+            kills=options.kills,
+            inside=-(-options.kills * 3 // 10) if inside is None else inside,
+            steps=options.steps or 8 * options.kills,
+            workers=options.workers,
+            seed=options.seed,
+        )
+    text = json.dumps({**asdict(report), "kills_inside_write": report.kills_inside_write}, indent=2)
+    print(text)
+    if options.json:
+        options.json.write_text(text + "\n", encoding="utf-8")
+    return 0 if report.identical and report.steps_logged_once else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""Injecting leaves no trace, bears wrapping by hosts, pickles, and drops as it says."""
+
+from __future__ import annotations
+
+import functools
+import io
+import pickle
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lycoris_ext.errors import ConfigError
+from lycoris_ext.modules import Dropouts
+from lycoris_ext.network import Network, NetworkConfig, build_network
+
+
+def perturbed(module: nn.Module, **options: object) -> Network:
+    network = build_network({"model": module}, NetworkConfig(network_dim=2, **options))  # type: ignore[arg-type]
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    return network
+
+
+def test_a_removed_network_leaves_no_trace() -> None:
+    module = nn.Sequential(nn.Linear(4, 3), nn.Conv2d(3, 3, 3))
+    keys, state = list(module.state_dict()), {id(m): dict(m.__dict__) for m in module.modules()}
+    network = perturbed(module)
+    with network.injected():
+        assert list(module.state_dict()) == keys
+        assert isinstance(module[0], nn.Linear)
+    assert {id(m): dict(m.__dict__) for m in module.modules()} == state
+
+
+def test_injecting_twice_is_refused() -> None:
+    network = perturbed(nn.Sequential(nn.Linear(4, 3)))
+    with network.injected(), pytest.raises(ConfigError, match="injected already"):
+        network.inject()
+    with network.injected(), pytest.raises(ConfigError, match="merged or injected"):
+        network.merge()
+    network.merge()
+    with pytest.raises(ConfigError, match="merged or injected"):
+        network.merge()
+
+
+def test_an_error_inside_the_block_still_removes() -> None:
+    module = nn.Sequential(nn.Linear(4, 3))
+    network = perturbed(module)
+    with pytest.raises(RuntimeError), network.injected():
+        raise RuntimeError
+    assert "forward" not in module[0].__dict__
+
+
+def test_a_host_that_wraps_us_finds_a_pass_through() -> None:
+    module = nn.Linear(4, 3)
+    x, network = torch.randn(2, 4), perturbed(nn.Sequential(module))
+    before, calls = module(x), []
+    network.inject()
+    inner = module.forward
+
+    @functools.wraps(inner)
+    def wrapper(*args: Tensor) -> Tensor:
+        calls.append(1)
+        return inner(*args)
+
+    module.forward = wrapper  # type: ignore[method-assign]
+    network.remove()
+    assert module.forward is wrapper
+    assert torch.equal(module(x), before)
+    assert calls
+
+
+def test_a_wrapper_that_was_there_first_comes_back() -> None:
+    module = nn.Linear(4, 3)
+    own = module.forward
+    module.forward = functools.partial(own)  # type: ignore[method-assign]
+    wrapper = module.forward
+    x, network = torch.randn(2, 4), perturbed(nn.Sequential(module))
+    before = module(x)
+    with network.injected():
+        assert not torch.equal(module(x), before)
+    assert module.forward is wrapper
+
+
+def test_an_injected_model_pickles() -> None:
+    module = nn.Sequential(nn.Linear(4, 3))
+    x, network = torch.randn(2, 4), perturbed(module)
+    with network.injected():
+        again = pickle.load(io.BytesIO(pickle.dumps(module)))
+        assert torch.equal(again(x), module(x))
+
+
+class Quantised(nn.Linear):
+    """Stands for any Linear subclass: its weight is not what its forward computes with."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x, self.weight * 2, self.bias)
+
+
+def test_a_subclass_keeps_its_own_forward() -> None:
+    module = Quantised(40, 30)
+    x, network = torch.randn(2, 40), perturbed(nn.Sequential(module))
+    (layer,) = network.layers.values()
+    with network.injected():
+        found = module(x)
+    torch.testing.assert_close(found, module(x) + x @ layer.delta().dense().T)
+
+
+def mean_over_draws(options: dict[str, float], draws: int = 2000) -> tuple[Tensor, Tensor, Network]:
+    torch.manual_seed(0)
+    module = nn.Linear(6, 5)
+    network = perturbed(nn.Sequential(module), **options)
+    (layer,) = network.layers.values()
+    x = torch.randn(3, 6)
+    update = x @ layer.delta().dense().T if not options else None
+    network.train()
+    with torch.no_grad(), network.injected():
+        base = nn.functional.linear(x, module.weight, module.bias)
+        outs = torch.stack([module(x) - base for _ in range(draws)])
+    network.eval()
+    with torch.no_grad(), network.injected():
+        update = module(x) - base
+    return outs, update, network
+
+
+def test_plain_dropout_zeroes_elements_and_keeps_the_mean() -> None:
+    outs, update, _ = mean_over_draws({"dropout": 0.5})
+    dropped = (outs.abs() < 1e-6).float().mean()
+    assert 0.45 < dropped < 0.55
+    torch.testing.assert_close(outs.mean(0), update, rtol=0.15, atol=0.15)
+
+
+def test_rank_dropout_zeroes_whole_output_rows() -> None:
+    outs, update, _ = mean_over_draws({"rank_dropout": 0.3})
+    gone = (outs.abs() < 1e-6).all(1)  # (draws, out)
+    assert 0.25 < gone.float().mean() < 0.35
+    kept = ~gone.unsqueeze(1).expand_as(outs)
+    torch.testing.assert_close(outs[kept], update.expand_as(outs)[kept], rtol=1e-4, atol=1e-5)
+
+
+def test_module_dropout_drops_the_whole_update() -> None:
+    outs, update, _ = mean_over_draws({"module_dropout": 0.25})
+    gone = (outs.abs() < 1e-6).flatten(1).all(1)
+    assert 0.2 < gone.float().mean() < 0.3
+    torch.testing.assert_close(outs[~gone], update.expand_as(outs)[~gone], rtol=1e-4, atol=1e-5)
+
+
+def test_dropouts_are_a_function_of_the_seed() -> None:
+    module = nn.Linear(6, 5)
+    network = perturbed(nn.Sequential(module), dropout=0.5, rank_dropout=0.5, module_dropout=0.5)
+    network.train()
+    x = torch.randn(3, 6)
+    with network.injected():
+        results = []
+        for seed in (1, 2, 1):
+            torch.manual_seed(seed)
+            results.append(module(x))
+    assert torch.equal(results[0], results[2])
+
+
+@pytest.mark.parametrize("name", ["dropout", "rank_dropout", "module_dropout"])
+@pytest.mark.parametrize("value", [-0.1, 1.0, 2.0])
+def test_a_probability_out_of_range_is_named(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"{name}: is {value}"):
+        Dropouts(**{name: value})

@@ -1,0 +1,254 @@
+"""Which layers a config adapts, and what a file that does not fit is told."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from lycoris_ext.errors import ConfigError, FormatError
+from lycoris_ext.formats import AdapterState
+from lycoris_ext.network import PRESETS, NetworkConfig, build_network, load_network
+from lycoris_ext.network.selection import all_sites
+
+
+class ResnetBlock2D(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(4, 4, 3, padding=1)
+        self.conv_shortcut = nn.Conv2d(4, 4, 1)
+
+
+class Attention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.to_q = nn.Linear(4, 4)
+
+
+class Transformer2DModel(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.proj_in = nn.Linear(4, 4)
+        self.attn1 = Attention()
+
+
+class UNet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv_in = nn.Conv2d(4, 4, 3, padding=1)
+        self.block = ResnetBlock2D()
+        self.attention = Transformer2DModel()
+        self.other = nn.Linear(4, 4)
+
+
+class CLIPAttention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.q_proj = nn.Linear(4, 4)
+
+
+class TextEncoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = CLIPAttention()
+
+
+@pytest.fixture
+def targets() -> dict[str, nn.Module]:
+    return {"unet": UNet(), "text_encoder": TextEncoder()}
+
+
+UNET = {
+    "conv_in",
+    "block.conv1",
+    "block.conv_shortcut",
+    "attention.proj_in",
+    "attention.attn1.to_q",
+}
+LINEAR = {"block.conv_shortcut", "attention.proj_in", "attention.attn1.to_q"}
+TEXT = {"attention.q_proj"}
+EXPECTED = {
+    "full": UNET | TEXT,
+    "full-lin": LINEAR | TEXT,
+    "attn-mlp": {"attention.proj_in", "attention.attn1.to_q"} | TEXT,
+    "attn-only": {"attention.attn1.to_q"} | TEXT,
+    "unet-only": UNET,
+    "unet-transformer-only": {"attention.proj_in", "attention.attn1.to_q"},
+    "unet-convblock-only": {"conv_in", "block.conv1", "block.conv_shortcut"},
+}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets(targets: dict[str, nn.Module], preset: str) -> None:
+    network = build_network(targets, NetworkConfig(preset=preset))
+    assert {site.path for site in network.sites.values()} == EXPECTED[preset]
+
+
+@pytest.mark.parametrize(
+    ("algo", "conv_dim", "has_conv"),
+    [("lora", None, False), ("lora", 4, True), ("locon", None, True), ("loha", None, True)]
+    + [(algo, 0, False) for algo in ("lora", "locon", "loha")],
+)
+def test_conv_dim_default_per_algorithm(
+    targets: dict[str, nn.Module], algo: str, conv_dim: int | None, has_conv: bool
+) -> None:
+    network = build_network(targets, NetworkConfig(algo=algo, network_dim=6, conv_dim=conv_dim))
+    ranks = {site.path: network.layers[key].plan.rank for key, site in network.sites.items()}
+    assert ("block.conv1" in ranks) is has_conv
+    assert ranks["block.conv_shortcut"] == 6  # 1x1 convolutions take the linear rank
+    if has_conv:
+        assert ranks["block.conv1"] == (conv_dim or 6)
+
+
+def test_include_and_exclude_by_name_and_pattern(targets: dict[str, nn.Module]) -> None:
+    config = NetworkConfig(preset="attn-only", include=("unet.other",), exclude=(r"^text_encoder",))
+    network = build_network(targets, config)
+    assert {s.path for s in network.sites.values()} == {"attention.attn1.to_q", "other"}
+
+
+@pytest.mark.parametrize("option", ["include", "exclude"])
+def test_a_pattern_that_fits_nothing_is_an_error(
+    targets: dict[str, nn.Module], option: str
+) -> None:
+    config = NetworkConfig(**{option: ("no_such_layer",)})
+    with pytest.raises(ConfigError, match="'no_such_layer' fits no layer"):
+        build_network(targets, config)
+
+
+def test_a_spatial_layer_by_name_without_conv_dim_is_an_error(
+    targets: dict[str, nn.Module],
+) -> None:
+    config = NetworkConfig(algo="lora", include=("block.conv1",))
+    with pytest.raises(ConfigError, match=r"unet\.block\.conv1.*convolutions have no rank"):
+        build_network(targets, config)
+
+
+def test_one_side_only(targets: dict[str, nn.Module]) -> None:
+    unet = build_network(targets, NetworkConfig(network_train_unet_only=True))
+    text = build_network(targets, NetworkConfig(network_train_text_encoder_only=True))
+    assert {site.target for site in unet.sites.values()} == {"unet"}
+    assert {site.target for site in text.sites.values()} == {"text_encoder"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"algo": "lohaa"}, "unknown algorithm 'lohaa'.*loha"),
+        ({"preset": "ful"}, "unknown preset 'ful'.*full-lin"),
+        ({"network_dim": 0}, "network_dim: is 0"),
+        ({"conv_dim": -1}, "conv_dim: is -1"),
+        ({"network_alpha": 0.0}, "network_alpha: is 0.0"),
+        ({"include": ("(",)}, "no regular expression"),
+        (
+            {"network_train_unet_only": True, "network_train_text_encoder_only": True},
+            "exclude each other",
+        ),
+    ],
+)
+def test_contradictions_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"(?s){message}"):
+        NetworkConfig(**options)  # type: ignore[arg-type]
+
+
+def test_a_layer_starts_the_same_whatever_else_is_adapted(targets: dict[str, nn.Module]) -> None:
+    everything = build_network(targets, NetworkConfig(), seed=5)
+    attention = build_network(targets, NetworkConfig(preset="attn-only"), seed=5)
+    for key, tensor in attention.state_dict().items():
+        assert torch.equal(tensor, everything.state_dict()[key])
+    other = build_network(targets, NetworkConfig(), seed=6)
+    assert not torch.equal(
+        next(iter(other.state_dict().values())), next(iter(everything.state_dict().values()))
+    )
+
+
+def test_learning_rates_per_target(targets: dict[str, nn.Module]) -> None:
+    network = build_network(targets, NetworkConfig())
+    groups = network.param_groups(1e-3, text_encoder_lr=5e-4)
+    assert {group["name"]: group["lr"] for group in groups} == {"unet": 1e-3, "text_encoder": 5e-4}
+    (group,) = network.param_groups(1e-3, text_encoder_lr=0.0)
+    assert group["name"] == "unet"
+    frozen = [p for p in network.parameters() if not p.requires_grad]
+    assert len(frozen) == 4  # one text layer of LoHa
+    with pytest.raises(ConfigError, match="every learning rate is 0"):
+        network.param_groups(0.0)
+
+
+def stored(targets: dict[str, nn.Module]) -> AdapterState:
+    return build_network(targets, NetworkConfig()).adapter_state(dtype=None)
+
+
+def test_a_layer_without_a_place_is_named(targets: dict[str, nn.Module]) -> None:
+    state = stored(targets)
+    extra = {f"lora_unet_nowhere.{n}": t for n, t in state.layers()["lora_unet_conv_in"].items()}
+    with pytest.raises(FormatError, match=r"1 layers of the file have no place.*lora_unet_nowhere"):
+        load_network(AdapterState({**state.tensors, **extra}), targets)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("lora_unet_conv_in.hada_w1_a"), "no algorithm stores the keys"),
+        (lambda t: t.update({"lora_unet_conv_in.odd": torch.zeros(1)}), "no algorithm stores"),
+        (
+            lambda t: t.update({"lora_unet_conv_in.hada_w1_a": torch.zeros(4, 3)}),
+            "says rank = ",
+        ),
+        (
+            lambda t: t.update({"lora_unet_conv_in.hada_w1_a": torch.zeros(4)}),
+            r"hada_w1_a has shape \(4,\), expected axes",
+        ),
+        (
+            lambda t: t.update(
+                {
+                    f"lora_unet_conv_in.{name}": torch.zeros(5, 8)
+                    for name in ("hada_w1_a", "hada_w2_a")
+                }
+            ),
+            r"hada_w1_a has shape \(5, 8\), the layer needs \(4, 8\)",
+        ),
+    ],
+)
+def test_layers_that_contradict_themselves_or_the_model(
+    targets: dict[str, nn.Module],
+    change,  # type: ignore[no-untyped-def]
+    message: str,
+) -> None:
+    tensors = dict(stored(targets).tensors)
+    change(tensors)
+    with pytest.raises(FormatError, match=message) as caught:
+        load_network(AdapterState(tensors), targets)
+    assert "lora_unet_conv_in" in str(caught.value)
+
+
+def test_nothing_is_half_loaded(targets: dict[str, nn.Module]) -> None:
+    network = build_network(targets, NetworkConfig())
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    tensors = {key: tensor + 1 for key, tensor in stored(targets).tensors.items()}
+    tensors["lora_te_text_model_attention_q_proj.hada_w2_b"] = torch.zeros(8, 99)
+    with pytest.raises(FormatError):
+        network.load_adapter_state(AdapterState(tensors))
+    assert all(torch.equal(before[key], tensor) for key, tensor in network.state_dict().items())
+
+
+def test_an_empty_file_is_refused(targets: dict[str, nn.Module]) -> None:
+    with pytest.raises(FormatError, match="holds no tensors"):
+        load_network(AdapterState({}), targets)
+
+
+def test_two_layers_with_one_key_are_refused() -> None:
+    model = nn.ModuleDict({"a": nn.ModuleDict({"b": nn.Linear(2, 2)}), "a_b": nn.Linear(2, 2)})
+    with pytest.raises(FormatError, match=r"model\.a\.b and model\.a_b share this key"):
+        all_sites({"model": model})
+
+
+def test_out_proj_of_multihead_attention_is_left_alone() -> None:
+    model = nn.Sequential(nn.MultiheadAttention(4, 1), nn.Linear(4, 4))
+    assert set(all_sites({"model": model})) == {"lycoris_1"}
+
+
+def test_meta_tensors_build_without_memory() -> None:
+    with torch.device("meta"):
+        model = UNet()
+    network = build_network({"unet": model}, NetworkConfig())
+    assert all(parameter.is_meta for parameter in network.parameters())
+    assert network.parameter_count() > 0
