@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from lycoris_ext.functional import thin_conv
 from lycoris_ext.functional.layer import LayerSpec, mix_channels
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class Chain:
 def _down(x: Tensor, chain: Chain, layer: LayerSpec) -> Tensor:
     """First product of the chain: the spatial one where there is no core."""
     if chain.core is None:
+        if thin_conv.applies(layer, x):
+            return thin_conv.forward(layer, x, chain.down)
         return layer.op(x, chain.down)
     return mix_channels(x, chain.down, layer.is_conv)
 
@@ -100,7 +103,9 @@ class ChainApply(torch.autograd.Function):
         grad_up = _scaled_up(grad_up, rows, ctx.number)
         grad_thin = mix_channels(grad, up.T, layer.is_conv)
         grad_core = None
-        if chain.core is None:
+        if chain.core is None and thin_conv.applies(layer, x):
+            grad_x, grad_down = thin_conv.backward(layer, grad_thin, x, chain.down, need_x)
+        elif chain.core is None:
             grad_x, grad_down = layer.op_backward(grad_thin, x, chain.down, need_x, True)
         else:
             grad_hidden, grad_core = layer.op_backward(grad_thin, hidden, chain.core, True, True)

@@ -1,0 +1,80 @@
+"""Convolutions to a few channels, without ever unfolding the many.
+
+A small convolution library on a CPU unfolds its input, in * area numbers per position, before one
+product. When only a few channels come out it is cheaper to multiply first and to shift and add the
+few results:
+
+    z = A x                  A (rank * area, in), one column of x per input position
+    h = fold(z)              rank channels, each the sum of its area shifted planes
+
+and both gradients need the unfolded gradient of h alone, which is thin as well. On SD1.5's U-Net
+this halves what a convolution's adapter costs.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lycoris_ext.functional.layer import LayerSpec
+
+
+def applies(layer: LayerSpec, x: Tensor) -> bool:
+    """True where this is the faster way; other devices have convolutions of their own."""
+    return (
+        len(layer.kernel) == 2
+        and layer.stride == (1, 1)
+        and layer.groups == 1
+        and all(pad >= 0 for pad in _outer_padding(layer))
+        and x.device.type == "cpu"
+        and x.dtype in (torch.float32, torch.float64)
+        and x.is_contiguous()
+    )
+
+
+def forward(layer: LayerSpec, x: Tensor, down: Tensor) -> Tensor:
+    """What ``layer.op(x, down)`` gives: (batch, in, H, W), (rank, in, kh, kw) -> (batch, rank, ..)."""
+    planes = torch.matmul(_rows(down), x.flatten(2))  # (batch, rank * area, H * W)
+    if _is_pointwise(layer):
+        return planes.view(x.shape[0], -1, *x.shape[2:])
+    size = [
+        side + 2 * pad - dilation * (kernel - 1)
+        for side, pad, dilation, kernel in zip(
+            x.shape[2:], layer.padding, layer.dilation, layer.kernel, strict=True
+        )
+    ]
+    return F.fold(planes, size, layer.kernel, layer.dilation, _outer_padding(layer))
+
+
+def backward(
+    layer: LayerSpec, grad: Tensor, x: Tensor, down: Tensor, need_x: bool
+) -> tuple[Tensor | None, Tensor]:
+    """Gradients of ``forward`` to x (None where not needed) and to down."""
+    if _is_pointwise(layer):
+        planes = grad.flatten(2)
+    else:
+        planes = F.unfold(grad, layer.kernel, layer.dilation, _outer_padding(layer))
+    grad_rows = torch.bmm(planes, x.flatten(2).transpose(1, 2)).sum(0)  # (rank * area, in)
+    rank, width, height, breadth = down.shape
+    grad_down = grad_rows.view(rank, height, breadth, width).permute(0, 3, 1, 2).flip(2, 3)
+    grad_x = torch.matmul(_rows(down).T, planes).view(x.shape) if need_x else None
+    return grad_x, grad_down
+
+
+def _is_pointwise(layer: LayerSpec) -> bool:
+    return not layer.is_spatial and not any(layer.padding)
+
+
+def _rows(down: Tensor) -> Tensor:
+    """(rank, in, kh, kw) -> (rank * kh * kw, in), the kernel flipped: fold scatters where a
+    convolution gathers."""
+    return down.flip(2, 3).permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def _outer_padding(layer: LayerSpec) -> tuple[int, ...]:
+    """Padding of the transposed operation."""
+    return tuple(
+        dilation * (kernel - 1) - pad
+        for dilation, kernel, pad in zip(layer.dilation, layer.kernel, layer.padding, strict=True)
+    )
