@@ -106,20 +106,17 @@ class LayerSpec:
         return conv(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
 
     def op_backward(
-        self, grad: Tensor, x: Tensor, weight: Tensor, need_x: bool, need_weight: bool
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """Gradients of ``op`` to its input and its weight, each None where not needed."""
+        self, grad: Tensor, x: Tensor, weight: Tensor, need_x: bool = True
+    ) -> tuple[Tensor | None, Tensor]:
+        """Gradients of ``op`` to its input (None where not needed) and to its weight."""
         if self.is_conv:
             grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
                 grad, x, weight, None, self.stride, self.padding, self.dilation,
-                False, [0] * len(self.kernel), self.groups, [need_x, need_weight, False],
+                False, [0] * len(self.kernel), self.groups, [need_x, True, False],
             )  # fmt: skip
             return grad_x, grad_weight
-        grad_x = grad @ weight if need_x else None
-        grad_weight = None
-        if need_weight:
-            grad_weight = grad.flatten(0, -2).T @ x.flatten(0, -2)
-        return grad_x, grad_weight
+        grad_weight = grad.flatten(0, -2).T @ x.flatten(0, -2)
+        return grad @ weight if need_x else None, grad_weight
 
     def tokens(self, x: Tensor) -> int:
         """How often one call applies the weight: rows for Linear, output positions for Conv."""

@@ -43,6 +43,18 @@ def _down(x: Tensor, chain: Chain, layer: LayerSpec) -> Tensor:
     return mix_channels(x, chain.down, layer.is_conv)
 
 
+def _down_backward(
+    grad: Tensor, x: Tensor, chain: Chain, layer: LayerSpec, need_x: bool
+) -> tuple[Tensor | None, Tensor]:
+    """Gradients of ``_down`` to x (None where not needed) and to the factor."""
+    if chain.core is not None:
+        grad_x = mix_channels(grad, chain.down.T, layer.is_conv) if need_x else None
+        return grad_x, _outer(grad, x, layer.is_conv)
+    if thin_conv.applies(layer, x):
+        return thin_conv.backward(layer, grad, x, chain.down, need_x)
+    return layer.op_backward(grad, x, chain.down, need_x)
+
+
 def _to(chain: Chain, dtype: torch.dtype) -> Chain:
     """The factors in the activations' dtype; they are built in their own, so nothing is lost."""
     core = None if chain.core is None else chain.core.to(dtype)
@@ -103,17 +115,12 @@ class ChainApply(torch.autograd.Function):
         grad_up = _scaled_up(grad_up, rows, ctx.number)
         grad_thin = mix_channels(grad, up.T, layer.is_conv)
         grad_core = None
-        if chain.core is None and thin_conv.applies(layer, x):
-            grad_x, grad_down = thin_conv.backward(layer, grad_thin, x, chain.down, need_x)
-        elif chain.core is None:
-            grad_x, grad_down = layer.op_backward(grad_thin, x, chain.down, need_x, True)
-        else:
-            grad_hidden, grad_core = layer.op_backward(grad_thin, hidden, chain.core, True, True)
+        if chain.core is not None:
+            grad_hidden, grad_core = layer.op_backward(grad_thin, hidden, chain.core)
             assert grad_hidden is not None
-            grad_down = _outer(grad_hidden, x, layer.is_conv)
-            grad_x = mix_channels(grad_hidden, chain.down.T, layer.is_conv) if need_x else None
+            grad_thin = grad_hidden
+        grad_x, grad_down = _down_backward(grad_thin, x, chain, layer, need_x)
         dtype = tensors[0].dtype
-        assert grad_down is not None
         grads = _to(Chain(grad_down.reshape(built.down.shape), grad_up, grad_core), dtype)
         leaves = delta.unchain(tuple(tensors), grads)
         return grad_x, grad if ctx.has_base else None, grad_rows, None, None, *leaves
@@ -159,10 +166,8 @@ class MergedApply(torch.autograd.Function):
         x, weight, *tensors = ctx.saved_tensors
         delta: Delta = ctx.delta
         merged = torch.add(weight, delta.matrix(*tensors), alpha=ctx.scale)
-        grad_x, grad_weight = delta.layer.op_backward(
-            grad, x, merged, ctx.needs_input_grad[0], True
-        )
-        assert grad_weight is not None
+        need_x = ctx.needs_input_grad[0]
+        grad_x, grad_weight = delta.layer.op_backward(grad, x, merged, need_x)
         grads = delta.unmatrix(tuple(tensors), grad_weight.reshape(weight.shape) * ctx.scale)
         grad_bias = None
         if ctx.needs_input_grad[2]:

@@ -34,16 +34,24 @@ def applies(layer: LayerSpec, x: Tensor) -> bool:
 
 
 def forward(layer: LayerSpec, x: Tensor, down: Tensor) -> Tensor:
-    """What ``layer.op(x, down)`` gives: (batch, in, H, W), (rank, in, kh, kw) -> (batch, rank, ..)."""
+    """What ``layer.op(x, down)`` gives.
+
+    Args:
+        x: (batch, in, H, W).
+        down: (rank, in, kh, kw).
+
+    Returns:
+        (batch, rank, H', W')
+    """
     planes = torch.matmul(_rows(down), x.flatten(2))  # (batch, rank * area, H * W)
     if _is_pointwise(layer):
         return planes.view(x.shape[0], -1, *x.shape[2:])
-    size = [
+    size = tuple(
         side + 2 * pad - dilation * (kernel - 1)
         for side, pad, dilation, kernel in zip(
             x.shape[2:], layer.padding, layer.dilation, layer.kernel, strict=True
         )
-    ]
+    )
     return F.fold(planes, size, layer.kernel, layer.dilation, _outer_padding(layer))
 
 

@@ -32,7 +32,7 @@ def test_op_is_the_modules_own(module: nn.Module, shape: tuple[int, ...]) -> Non
     positions = wanted.numel() // spec.out_features
     assert spec.tokens(padded) == positions
     grad = torch.randn_like(wanted)
-    grads = spec.op_backward(grad, padded, module.weight, True, True)
+    grads = spec.op_backward(grad, padded, module.weight)
     for mine, theirs in zip(
         grads, torch.autograd.grad(found, (padded, module.weight), grad), strict=True
     ):
