@@ -1,0 +1,81 @@
+# Needs make, a POSIX shell and Python 3.10 or newer; everything else goes into .venv.
+#
+#   make demo     train a LoHa on the shipped pictures and show what it learned
+#   make test     the tests
+#   make check    style, types, import layers, the wheel, a clone inside ComfyUI
+#   make slow     the tests that take minutes, and those for a GPU where there is one
+#   make hosts    the tests inside sd-scripts, AUTOMATIC1111 and ComfyUI (says what to set)
+#   make bench    time and memory of a training step, beside the peers
+#   make clean    remove .venv, builds and caches
+#
+# Another build of torch:  make demo TORCH='torch==2.13.0 --index-url URL-OF-THE-INDEX'
+# Another version:         make demo TORCH=torch==2.9.1 CONSTRAINTS=/dev/null
+
+PYTHON = python3
+TORCH = torch==2.13.0
+CONSTRAINTS = constraints.txt
+VENV = .venv
+
+BIN = $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --constraint $(CONSTRAINTS)
+
+.PHONY: help venv demo test check slow hosts bench clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+venv: $(VENV)/test.stamp
+
+# torch comes first and alone: with it in place nothing below chooses another build.
+$(VENV)/torch.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	    echo "Python 3.10 or newer is needed; name one: make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+	    echo "python -m venv failed; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	$(INSTALL) setuptools
+	$(INSTALL) $(TORCH)
+	@touch $@
+
+$(VENV)/train.stamp: $(VENV)/torch.stamp pyproject.toml constraints.txt
+	$(INSTALL) --no-build-isolation --editable '.[train]'
+	@touch $@
+
+$(VENV)/test.stamp: $(VENV)/train.stamp
+	$(INSTALL) --no-build-isolation --editable '.[train,test]'
+	@touch $@
+
+demo: $(VENV)/train.stamp
+	$(BIN)/lycoris-ext demo
+
+test: $(VENV)/test.stamp
+	$(BIN)/pytest
+
+check: $(VENV)/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python tests/packaging/check_syntax.py
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/python tests/packaging/check_install.py
+
+slow: $(VENV)/test.stamp
+	@if nvidia-smi >/dev/null 2>&1; then which='(slow or gpu) and not hosts'; \
+	 else which='slow and not gpu and not hosts'; fi; \
+	 echo "$(BIN)/pytest -m \"$$which\""; $(BIN)/pytest -m "$$which"
+
+hosts: $(VENV)/test.stamp
+	@missing=; \
+	 for name in SD_SCRIPTS_DIR WEBUI_DIR COMFYUI_DIR; do \
+	     eval "folder=\$${$$name:-}"; [ -d "$$folder" ] || missing="$$missing $$name"; \
+	 done; \
+	 if [ -n "$$missing" ]; then \
+	     echo "Set these to checkouts with their own requirements installed:$$missing" >&2; exit 1; fi
+	$(BIN)/pytest -m hosts
+
+bench: $(VENV)/test.stamp
+	$(BIN)/python benchmarks/step_time.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache \
+	    .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
