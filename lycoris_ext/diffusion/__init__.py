@@ -1,0 +1,15 @@
+"""Noise, timesteps, targets and loss weights of latent diffusion training."""
+
+from lycoris_ext.diffusion.draws import Draws, draw_noise
+from lycoris_ext.diffusion.loss import LossConfig, weighted_loss
+from lycoris_ext.diffusion.schedule import NoiseSchedule, add_noise, training_target
+
+__all__ = [
+    "Draws",
+    "LossConfig",
+    "NoiseSchedule",
+    "add_noise",
+    "draw_noise",
+    "training_target",
+    "weighted_loss",
+]

@@ -1,0 +1,81 @@
+"""The noise schedule and what the model is asked to predict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lycoris_ext.errors import ConfigError
+
+PREDICTION_TYPES = ("epsilon", "v_prediction")
+
+
+@dataclass(frozen=True)
+class NoiseSchedule:
+    """How much of the picture is left at each timestep.
+
+    Args:
+        alphas_cumprod: float32 [T], falling from nearly 1 to nearly 0; its root scales the latents
+            and the root of its complement scales the noise.
+        prediction_type: what the model predicts, "epsilon" (the noise) or "v_prediction".
+    """
+
+    alphas_cumprod: Tensor
+    prediction_type: str = "epsilon"
+
+    def __post_init__(self) -> None:
+        if self.prediction_type not in PREDICTION_TYPES:
+            raise ConfigError(
+                f"the base model predicts {self.prediction_type!r}, training knows "
+                f"{' and '.join(PREDICTION_TYPES)}",
+                where="prediction_type",
+                fix="use a Stable Diffusion 1.x model",
+            )
+
+    @staticmethod
+    def stable_diffusion() -> NoiseSchedule:
+        """SD 1.x: 1000 timesteps, betas from 0.00085 to 0.012 evenly spaced in their roots."""
+        betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float32) ** 2
+        return NoiseSchedule(torch.cumprod(1.0 - betas, dim=0))
+
+    @property
+    def steps(self) -> int:
+        """Number of timesteps T."""
+        return int(self.alphas_cumprod.shape[0])
+
+    def at(self, timesteps: Tensor) -> Tensor:
+        """alphas_cumprod of integer timesteps [B], as float32 [B, 1, 1, 1] on their device."""
+        table = self.alphas_cumprod.to(timesteps.device, torch.float32)
+        return table[timesteps].view(-1, 1, 1, 1)
+
+
+def add_noise(schedule: NoiseSchedule, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+    """q(x_t | x_0): mix latents and noise for the given timesteps.
+
+    Args:
+        schedule: the base model's.
+        latents, noise: float32 [B, C, h, w].
+        timesteps: integers [B].
+
+    Returns:
+        float32 [B, C, h, w].
+
+    Source: DDPM, Ho et al. 2020, arXiv:2006.11239, eq. 4.
+    """
+    kept = schedule.at(timesteps)
+    return kept.sqrt() * latents + (1.0 - kept).sqrt() * noise
+
+
+def training_target(
+    schedule: NoiseSchedule, latents: Tensor, noise: Tensor, timesteps: Tensor
+) -> Tensor:
+    """What the model should answer for ``add_noise(...)``: the noise, or the velocity.
+
+    Shapes as add_noise. Velocity: Salimans & Ho 2022, arXiv:2202.00512, appendix D.
+    """
+    if schedule.prediction_type == "epsilon":
+        return noise
+    kept = schedule.at(timesteps)
+    return kept.sqrt() * noise - (1.0 - kept).sqrt() * latents

@@ -1,0 +1,106 @@
+"""Aspect buckets: the results of sd-scripts."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lycoris_ext.data import DataConfig, bucket_resolutions, place
+from lycoris_ext.errors import ConfigError
+
+SIDES = st.integers(16, 4000)
+
+
+def test_the_list_of_sd_scripts_at_512():
+    half = [(256, 832), (256, 896), (256, 960), (256, 1024), (320, 704), (320, 768), (384, 640)]
+    half.append((448, 576))
+    expected = [*half, (512, 512), *sorted((height, width) for width, height in half)]
+    assert bucket_resolutions((512, 512), 256, 1024, 64) == expected
+
+
+@pytest.mark.parametrize(
+    ("picture", "bucket", "resized"),
+    [
+        ((512, 512), (512, 512), (512, 512)),
+        ((1000, 1000), (512, 512), (512, 512)),
+        ((1920, 1080), (640, 384), (683, 384)),
+        ((1000, 1500), (384, 640), (427, 640)),
+        ((640, 384), (640, 384), (640, 384)),
+        ((100, 100), (512, 512), (512, 512)),
+    ],
+)
+def test_nearest_aspect_ratio(picture, bucket, resized):
+    placement = place(picture, DataConfig())
+    assert (placement.bucket, placement.resized) == (bucket, resized)
+
+
+@pytest.mark.parametrize(
+    ("picture", "bucket", "resized"),
+    [
+        ((300, 200), (256, 192), (300, 200)),
+        ((2000, 1000), (640, 320), (640, 320)),
+        ((512, 512), (512, 512), (512, 512)),
+    ],
+)
+def test_without_enlarging(picture, bucket, resized):
+    placement = place(picture, DataConfig(bucket_no_upscale=True))
+    assert (placement.bucket, placement.resized) == (bucket, resized)
+
+
+@given(SIDES, SIDES, st.sampled_from([64, 256, 512, "512,768", 1024]), st.booleans(), st.booleans())
+def test_the_cut_lies_inside_and_the_bucket_is_a_multiple(
+    width, height, resolution, buckets, small
+):
+    config = DataConfig(resolution=resolution, enable_bucket=buckets, bucket_no_upscale=small)
+    placement = place((width, height), config)
+    left, top, right, bottom = placement.crop_box
+    assert left >= 0 and top >= 0
+    assert right <= placement.resized[0] and bottom <= placement.resized[1]
+    assert (right - left, bottom - top) == placement.bucket
+    if buckets:
+        step = config.bucket_limits[2]
+        assert placement.bucket[0] % step == 0 and placement.bucket[1] % step == 0
+        area = config.size[0] * config.size[1]
+        assert placement.bucket[0] * placement.bucket[1] <= max(area, step * step)
+
+
+@pytest.mark.parametrize(
+    ("resolution", "limits"),
+    [(512, (256, 1024, 64)), (64, (32, 128, 16)), (1536, (256, 3072, 64)), (32, (16, 64, 16))],
+)
+def test_limits_that_nobody_set(resolution, limits):
+    assert DataConfig(resolution=resolution).bucket_limits == limits
+
+
+def test_limits_that_contradict_the_resolution():
+    with pytest.raises(ConfigError, match="min_bucket_reso 768 is above the resolution 512"):
+        DataConfig(min_bucket_reso=768)
+    with pytest.raises(ConfigError, match="max_bucket_reso 448 is below the resolution 512"):
+        DataConfig(max_bucket_reso=448)
+
+
+@pytest.mark.parametrize("resolution", ["", "512x512", "1,2,3", "-1", 0])
+def test_resolution_that_is_none(resolution):
+    with pytest.raises(ConfigError, match="neither one number nor two"):
+        DataConfig(resolution=resolution)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("train_batch_size", 0),
+        ("num_repeats", 0),
+        ("keep_tokens", -1),
+        ("caption_dropout_rate", 1.5),
+        ("caption_tag_dropout_rate", -0.1),
+        ("caption_extension", "txt"),
+        ("caption_separator", ""),
+        ("bucket_reso_steps", 0),
+        ("max_data_loader_n_workers", -1),
+    ],
+)
+def test_options_out_of_range_are_named(name, value):
+    with pytest.raises(ConfigError) as caught:
+        DataConfig(**{name: value})
+    assert name in str(caught.value) and repr(value) in str(caught.value)

@@ -1,0 +1,172 @@
+"""Finding pictures and captions, and what is said of a folder that is not as it should be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lycoris_ext.data import DataConfig, scan_folders
+from lycoris_ext.errors import ConfigError, DataError
+from tests.tiny_pictures import write_picture, write_pictures
+
+
+def scan(folder: Path, **options):
+    return scan_folders(DataConfig(train_data_dir=str(folder), **options))
+
+
+def test_repeats_and_captions_in_a_stable_order(tmp_path):
+    write_pictures(tmp_path, count=3, repeats=10)
+    write_picture(tmp_path / "10_shapes" / "x.JPG")
+    (tmp_path / "10_shapes" / "x.txt").write_text("last", encoding="utf-8")
+    found = scan(tmp_path)
+    assert [picture.path.name for picture in found.pictures] == [
+        "00.png",
+        "01.png",
+        "02.png",
+        "x.JPG",
+    ]
+    assert {picture.repeats for picture in found.pictures} == {10}
+    assert found.pictures[-1].caption == "last"
+    assert found.warnings == ()
+
+
+def test_names_as_in_the_model_card(tmp_path):
+    folder = tmp_path / "53_characters~fanart~OyamaMihari"
+    folder.mkdir()
+    write_picture(folder / "a.png")
+    (folder / "a.txt").write_text("OyamaMihari, fanart", encoding="utf-8")
+    assert scan(tmp_path).pictures[0].repeats == 53
+
+
+def test_no_folder_given():
+    with pytest.raises(ConfigError, match="no pictures are given") as caught:
+        scan_folders(DataConfig())
+    assert "train_data_dir" in str(caught.value)
+
+
+def test_folder_missing(tmp_path):
+    with pytest.raises(DataError, match="does not exist") as caught:
+        scan(tmp_path / "nothing")
+    assert str(tmp_path / "nothing") in str(caught.value)
+
+
+def test_pointing_at_the_leaf_names_the_parent(tmp_path):
+    write_pictures(tmp_path, count=2, repeats=10)
+    with pytest.raises(DataError, match="directly in this folder") as caught:
+        scan(tmp_path / "10_shapes")
+    assert f"train_data_dir is the PARENT folder: set it to {tmp_path}" in str(caught.value)
+
+
+def test_loose_pictures_offer_both_ways(tmp_path):
+    write_picture(tmp_path / "a.png")
+    with pytest.raises(DataError, match="1 pictures lie directly") as caught:
+        scan(tmp_path)
+    assert "image_dir" in str(caught.value)
+    assert f"10_{tmp_path.name}" in str(caught.value)
+
+
+def test_folder_without_repeats(tmp_path):
+    write_pictures(tmp_path, count=1)
+    (tmp_path / "mystyle").mkdir()
+    write_picture(tmp_path / "mystyle" / "a.png")
+    with pytest.raises(DataError, match="without repeats in their name: mystyle") as caught:
+        scan(tmp_path)
+    assert 'rename "mystyle" to "10_mystyle"' in str(caught.value)
+
+
+def test_empty_parent(tmp_path):
+    with pytest.raises(DataError, match="no folder named <repeats>_<name>"):
+        scan(tmp_path)
+
+
+def test_no_pictures_in_the_folder(tmp_path):
+    (tmp_path / "10_x").mkdir()
+    (tmp_path / "10_x" / "a.txt").write_text("a", encoding="utf-8")
+    with pytest.raises(DataError, match="no picture in 10_x"):
+        scan(tmp_path)
+
+
+def test_missing_captions_are_counted_and_named(tmp_path):
+    write_pictures(tmp_path, count=14)
+    folder = tmp_path / "2_shapes"
+    for number in range(12):
+        (folder / f"{number:02d}.txt").unlink()
+    with pytest.raises(DataError, match="12 of 14 pictures have no caption") as caught:
+        scan(tmp_path)
+    text = str(caught.value)
+    assert "00.png" in text and "09.png" in text and "and 2 more" in text
+    assert "allow_missing_captions" in text
+
+
+def test_an_empty_caption_counts_as_missing(pictures):
+    (pictures / "2_shapes" / "03.txt").write_bytes(b"\xef\xbb\xbf \r\n")
+    with pytest.raises(DataError, match="1 of 6 pictures have no caption") as caught:
+        scan(pictures)
+    assert "03.png" in str(caught.value)
+
+
+def test_missing_captions_allowed_fall_back_to_the_folder(pictures):
+    (pictures / "2_shapes" / "03.txt").unlink()
+    found = scan(pictures, allow_missing_captions=True)
+    assert found.pictures[3].caption == "shapes"
+    assert found.without_caption == 1
+    assert "1 of 6 pictures have no caption" in found.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [("red".encode("utf-16"), "UTF-16"), (b"caf\xe9, red", "not UTF-8 (byte 3 is 0xe9)")],
+)
+def test_captions_that_are_not_utf8_are_named(pictures, raw, said):
+    (pictures / "2_shapes" / "02.txt").write_bytes(raw)
+    with pytest.raises(DataError) as caught:
+        scan(pictures)
+    assert "02.txt" in str(caught.value) and said in str(caught.value)
+
+
+def test_notepad_byte_order_mark_is_dropped(pictures):
+    (pictures / "2_shapes" / "02.txt").write_bytes(b"\xef\xbb\xbfred, blue\r\n")
+    assert scan(pictures).pictures[2].caption == "red, blue"
+
+
+def test_first_line_only_with_a_note(pictures):
+    (pictures / "2_shapes" / "02.txt").write_text("one\ntwo\n", encoding="utf-8")
+    found = scan(pictures)
+    assert found.pictures[2].caption == "one"
+    assert "several lines" in found.warnings[0] and "02.txt" in found.warnings[0]
+
+
+def test_what_systems_leave_behind_is_ignored(pictures):
+    folder = pictures / "2_shapes"
+    for name in ("Thumbs.db", ".DS_Store", "desktop.ini", "._00.png"):
+        (folder / name).write_bytes(b"junk")
+    (pictures / "__MACOSX").mkdir()
+    (pictures / "__MACOSX" / "._00.png").write_bytes(b"junk")
+    (pictures / ".git").mkdir()
+    found = scan(pictures)
+    assert len(found.pictures) == 6
+    assert found.warnings == ()
+
+
+def test_left_out_files_are_told_of(pictures):
+    (pictures / "2_shapes" / "a.avif").write_bytes(b"x")
+    (pictures / "2_shapes" / "deep").mkdir()
+    write_picture(pictures / "2_shapes" / "deep" / "a.png")
+    (pictures / "0_off").mkdir()
+    text = "\n".join(scan(pictures).warnings)
+    assert "format is not supported: a.avif" in text
+    assert "1 pictures in" in text and "sub-folders are not read" in text
+    assert "asks for 0 repeats" in text
+
+
+def test_one_folder_of_any_name(tmp_path):
+    write_pictures(tmp_path, count=2)
+    (tmp_path / "2_shapes").rename(tmp_path / "mine")
+    found = scan_folders(DataConfig(image_dir=str(tmp_path / "mine"), num_repeats=3))
+    assert [picture.repeats for picture in found.pictures] == [3, 3]
+
+
+def test_both_kinds_of_folder_are_refused():
+    with pytest.raises(ConfigError, match="both train_data_dir"):
+        DataConfig(train_data_dir="a", image_dir="b")
