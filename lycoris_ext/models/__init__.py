@@ -1,0 +1,14 @@
+"""Base models: always frozen, always offline.
+
+Importing this package costs nothing: diffusers and transformers are imported by the calls that
+build or read a model.
+"""
+
+from __future__ import annotations
+
+from lycoris_ext.models.config import ModelConfig
+from lycoris_ext.models.families import build_meta
+from lycoris_ext.models.load import load_pipeline
+from lycoris_ext.models.pipeline import BaseSchedule, Pipeline
+
+__all__ = ["BaseSchedule", "ModelConfig", "Pipeline", "build_meta", "load_pipeline"]

@@ -1,0 +1,191 @@
+"""A frozen text-to-image base: text in, latents in between, pictures out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from lycoris_ext.errors import ConfigError
+
+_HASH_CHUNK = 1 << 22
+
+
+@dataclass(frozen=True)
+class BaseSchedule:
+    """The noise a base model was trained with.
+
+    Args:
+        alphas_cumprod: (T,) float32 on the CPU, decreasing; timestep t keeps
+            sqrt(alphas_cumprod[t]) of the latents.
+        prediction_type: what the U-Net predicts: "epsilon", "v_prediction" or "sample".
+    """
+
+    alphas_cumprod: Tensor
+    prediction_type: str
+
+
+@dataclass(eq=False)
+class Pipeline:
+    """The parts of a Stable Diffusion 1.x model, frozen and in eval mode.
+
+    Args:
+        unet, vae, text_encoder, tokenizer: the parts, as diffusers and transformers build them.
+        schedule_config: the model's own scheduler_config.json.
+        noise_schedule: the noise it was trained with.
+        name: what to call the model in file names and metadata.
+        weight_files: the files the weights came from, in a fixed order.
+        clip_skip: what `encode_text` uses where the caller names nothing.
+    """
+
+    unet: Any
+    vae: Any
+    text_encoder: Any
+    tokenizer: Any
+    schedule_config: Mapping[str, Any]
+    noise_schedule: BaseSchedule
+    name: str
+    weight_files: Sequence[Path] = field(default=())
+    clip_skip: int = 1
+
+    def targets(self) -> dict[str, nn.Module]:
+        """The modules an adapter may be injected into, under the names of the file format."""
+        return {"unet": self.unet, "text_encoder": self.text_encoder}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the U-Net lies; the other parts lie there too."""
+        return next(self.unet.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The U-Net's dtype."""
+        return next(self.unet.parameters()).dtype
+
+    @property
+    def latent_factor(self) -> int:
+        """Pixels per latent, along one side (8 for Stable Diffusion)."""
+        return int(2 ** (len(self.vae.config.block_out_channels) - 1))
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of a latent (4 for Stable Diffusion)."""
+        return int(self.vae.config.latent_channels)
+
+    @property
+    def picture_size(self) -> int:
+        """Side of the square pictures the model was made for, in pixels."""
+        return int(self.unet.config.sample_size) * self.latent_factor
+
+    @property
+    def max_tokens(self) -> int:
+        """Length every caption is padded or cut to, start and end marks included."""
+        return int(self.text_encoder.config.max_position_embeddings)
+
+    def encode_text(self, captions: Sequence[str], clip_skip: int | None = None) -> Tensor:
+        """Encode captions for the U-Net; gradients flow to adapters in the text encoder.
+
+        Args:
+            captions: B texts; what exceeds `max_tokens` is cut.
+            clip_skip: N reads the N-th layer from the end; None takes the pipeline's own.
+
+        Returns:
+            (B, max_tokens, D), after the final layer norm, in the text encoder's dtype.
+
+        Raises:
+            ConfigError: the text encoder has fewer layers than `clip_skip`.
+        """
+        skip = self.clip_skip if clip_skip is None else clip_skip
+        layers = int(self.text_encoder.config.num_hidden_layers)
+        if not 1 <= skip <= layers:
+            raise ConfigError(
+                f"clip_skip is {skip}, and the text encoder of {self.name} has {layers} layers",
+                where="clip_skip",
+                fix=f"use a value from 1 to {layers}; Stable Diffusion 1.x uses 1 or 2",
+            )
+        tokens = self.tokenizer(
+            list(captions),
+            padding="max_length",
+            truncation=True,
+            max_length=self.max_tokens,
+            return_tensors="pt",
+        ).input_ids.to(self.device)
+        if skip == 1:
+            return self.text_encoder(tokens).last_hidden_state
+        hidden = self.text_encoder(tokens, output_hidden_states=True).hidden_states[-skip]
+        return self._final_layer_norm(hidden)
+
+    def _final_layer_norm(self, hidden: Tensor) -> Tensor:
+        # transformers 5 dropped the `text_model` level; both depths are in use.
+        owner = getattr(self.text_encoder, "text_model", self.text_encoder)
+        return owner.final_layer_norm(hidden)
+
+    @torch.no_grad()
+    def encode_posterior(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode pictures to the distribution of their scaled latents.
+
+        Args:
+            pixels: (B, 3, H, W) in [-1, 1]; H and W multiples of `latent_factor`.
+
+        Returns:
+            Mean and standard deviation, each (B, C, H / latent_factor, W / latent_factor) float32,
+            on the pipeline's device.
+        """
+        posterior = self.vae.encode(pixels.to(self.device, self.vae.dtype)).latent_dist
+        scale = self.vae.config.scaling_factor
+        return posterior.mean.float() * scale, posterior.std.float() * scale
+
+    def encode_images(
+        self, pixels: Tensor, noise: Tensor | torch.Generator | None = None
+    ) -> Tensor:
+        """Encode pictures to scaled latents.
+
+        Args:
+            pixels: as for `encode_posterior`.
+            noise: None for the mean; standard normal noise of the latents' shape, or a generator
+                to draw it from, for a sample.
+
+        Returns:
+            (B, C, H / latent_factor, W / latent_factor) float32, on the pipeline's device.
+        """
+        mean, std = self.encode_posterior(pixels)
+        if noise is None:
+            return mean
+        if isinstance(noise, torch.Generator):
+            noise = torch.randn(mean.shape, generator=noise, device=noise.device)
+        return mean + std * noise.to(mean)
+
+    @torch.no_grad()
+    def decode_latents(self, latents: Tensor) -> list[Image.Image]:
+        """Decode scaled latents (B, C, h, w) to B RGB pictures."""
+        latents = latents.to(self.device, self.vae.dtype) / self.vae.config.scaling_factor
+        pixels = self.vae.decode(latents).sample.float()
+        return [_to_picture(picture) for picture in pixels.cpu()]
+
+    @cached_property
+    def _hash(self) -> str:
+        digest = hashlib.sha256()
+        for path in self.weight_files:
+            with open(path, "rb") as file:
+                while chunk := file.read(_HASH_CHUNK):
+                    digest.update(chunk)
+        return digest.hexdigest()
+
+    def base_hash(self) -> str:
+        """SHA-256 over the weight files, as hex; read once, then remembered."""
+        return self._hash
+
+
+def _to_picture(pixels: Tensor) -> Image.Image:
+    """Turn (3, H, W) in [-1, 1] into an RGB picture."""
+    _, height, width = pixels.shape
+    levels = ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    interleaved = levels.permute(1, 2, 0).contiguous()
+    return Image.frombytes("RGB", (width, height), interleaved.numpy().tobytes())

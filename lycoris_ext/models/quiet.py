@@ -1,0 +1,34 @@
+"""Keep talkative libraries still while a model is read: no remark of theirs helps the user."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Silence remarks and progress bars of diffusers and transformers, and restore them after."""
+    # bitsandbytes complains, when diffusers imports it, about an optional package.
+    bitsandbytes = logging.getLogger("bitsandbytes")
+    level = bitsandbytes.level
+    bitsandbytes.setLevel(logging.CRITICAL)
+    try:
+        from diffusers.utils import logging as diffusers_logging
+        from transformers.utils import logging as transformers_logging
+
+        both = (diffusers_logging, transformers_logging)
+        before = [(each.get_verbosity(), each.is_progress_bar_enabled()) for each in both]
+        for each in both:
+            each.set_verbosity_error()
+            each.disable_progress_bar()
+        try:
+            yield
+        finally:
+            for each, (verbosity, progress_bar) in zip(both, before, strict=True):
+                each.set_verbosity(verbosity)
+                if progress_bar:
+                    each.enable_progress_bar()
+    finally:
+        bitsandbytes.setLevel(level)

@@ -1,0 +1,44 @@
+"""Pictures from a base model and adapters, with the text and the grids that tell them apart."""
+
+from __future__ import annotations
+
+from lycoris_ext.sampling.adapters import AdapterUse, LoadedAdapter, adapters_applied
+from lycoris_ext.sampling.compare import (
+    Column,
+    Drawn,
+    adapter_columns,
+    describe,
+    draw,
+    draw_columns,
+)
+from lycoris_ext.sampling.files import next_number, numbered_path, read_parameters, save_picture
+from lycoris_ext.sampling.grid import comparison_grid
+from lycoris_ext.sampling.infotext import AdapterInfo, infotext
+from lycoris_ext.sampling.progress import progress_bar
+from lycoris_ext.sampling.sample import Progress, sample_pictures
+from lycoris_ext.sampling.samplers import SAMPLERS
+from lycoris_ext.sampling.specs import PromptSpec
+
+__all__ = [
+    "SAMPLERS",
+    "AdapterInfo",
+    "AdapterUse",
+    "Column",
+    "Drawn",
+    "LoadedAdapter",
+    "Progress",
+    "PromptSpec",
+    "adapter_columns",
+    "adapters_applied",
+    "comparison_grid",
+    "describe",
+    "draw",
+    "draw_columns",
+    "infotext",
+    "next_number",
+    "numbered_path",
+    "progress_bar",
+    "read_parameters",
+    "sample_pictures",
+    "save_picture",
+]

@@ -1,0 +1,101 @@
+"""Which adapters take part in a picture, and how strongly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lycoris_ext.errors import ConfigError, DataError
+from lycoris_ext.formats import load_adapter
+from lycoris_ext.models import Pipeline
+from lycoris_ext.network import Network, load_network
+from lycoris_ext.sampling.infotext import AdapterInfo
+
+
+@dataclass(frozen=True)
+class AdapterUse:
+    """One adapter file at one strength."""
+
+    path: Path
+    strength: float = 1.0
+
+    @classmethod
+    def parse(cls, text: str) -> AdapterUse:
+        """Read `FILE` or `FILE:STRENGTH`; a colon that no number follows belongs to the file.
+
+        Raises:
+            ConfigError: there is no file name, or the strength is not finite.
+        """
+        path, colon, tail = text.rpartition(":")
+        strength = 1.0
+        if colon:
+            try:
+                strength = float(tail)
+            except ValueError:
+                # C:\loras\a.safetensors
+                path = text
+        else:
+            path = text
+        if not path or not math.isfinite(strength):
+            raise ConfigError(
+                f"{text!r} is not an adapter and its strength",
+                where="--adapter",
+                fix="write FILE.safetensors, or FILE.safetensors:0.8",
+            )
+        return cls(Path(path), strength)
+
+    @property
+    def name(self) -> str:
+        """The file's stem: what prompts and grids call the adapter."""
+        return self.path.stem
+
+
+@dataclass(frozen=True)
+class LoadedAdapter:
+    """An adapter that was read, fitted to a model, and is injected while its context lasts."""
+
+    use: AdapterUse
+    network: Network
+    hash: str
+
+    def info(self) -> AdapterInfo:
+        """Describe the adapter for the text under a picture."""
+        return AdapterInfo(self.use.name, self.use.strength, self.hash)
+
+
+@contextmanager
+def adapters_applied(
+    pipeline: Pipeline, uses: Sequence[AdapterUse]
+) -> Iterator[tuple[LoadedAdapter, ...]]:
+    """Inject adapters for the time of a `with` block.
+
+    Args:
+        pipeline: the model they are for; it is restored bitwise afterwards.
+        uses: files and strengths, in any order (the order makes no difference).
+
+    Yields:
+        The adapters in the order of `uses`.
+
+    Raises:
+        DataError: a file is not there.
+        FormatError: a file is damaged or for another model.
+    """
+    missing = [str(use.path) for use in uses if not use.path.is_file()]
+    if missing:
+        raise DataError(
+            f"there is no such adapter file: {', '.join(missing)}",
+            where="--adapter",
+            fix="name a .safetensors file that exists; a strength follows after a colon",
+        )
+    with ExitStack() as stack:
+        loaded = []
+        for use in uses:
+            state = load_adapter(use.path)
+            network = load_network(state, pipeline.targets(), multiplier=use.strength)
+            network.to(pipeline.device).requires_grad_(False).eval()
+            stack.enter_context(network.injected())
+            loaded.append(LoadedAdapter(use, network, state.metadata.get("sshs_model_hash", "")))
+        yield tuple(loaded)

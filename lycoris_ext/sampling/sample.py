@@ -1,0 +1,125 @@
+"""From specs to pictures: the denoising loop with classifier-free guidance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lycoris_ext.errors import ConfigError
+from lycoris_ext.models import Pipeline
+from lycoris_ext.sampling.samplers import build_sampler
+from lycoris_ext.sampling.specs import PromptSpec
+
+#: Called with (done, total), both in pictures times denoising steps.
+Progress = Callable[[int, int], None]
+_Item = TypeVar("_Item")
+
+
+def sample_pictures(
+    pipeline: Pipeline,
+    specs: Sequence[PromptSpec],
+    batch_size: int = 8,
+    clip_skip: int | None = None,
+    progress: Progress | None = None,
+) -> list[Image.Image]:
+    """Draw one picture a spec, with whatever adapters are injected at this moment.
+
+    A picture depends on its spec alone: every one starts from noise of its own CPU generator,
+    so neither the batch size nor the neighbours in a batch nor the device change what is drawn
+    (beyond the rounding of the device's arithmetic). Torch's global generators are left alone.
+
+    Args:
+        pipeline: the base model.
+        specs: what to draw, in any mixture of sizes, samplers and steps.
+        batch_size: how many pictures are denoised at once.
+        clip_skip: None takes the pipeline's own.
+        progress: called after every denoising step.
+
+    Returns:
+        RGB pictures in the order of `specs`.
+
+    Raises:
+        ConfigError: a size is no multiple of the model's latent factor.
+    """
+    if batch_size < 1:
+        raise ConfigError(f"batch_size is {batch_size}", where="batch_size", fix="use 1 or more")
+    total = sum(spec.steps for spec in specs)
+    groups: dict[tuple[int, str, tuple[int, int]], list[int]] = {}
+    for index, spec in enumerate(specs):
+        key = (spec.steps, spec.sampler, _latent_size(spec, pipeline))
+        groups.setdefault(key, []).append(index)
+
+    pictures: dict[int, Image.Image] = {}
+    done = 0
+    for indices in groups.values():
+        for batch in _chunks(indices, batch_size):
+            chosen = [specs[index] for index in batch]
+
+            def step_done(pictures_in_batch: int = len(batch)) -> None:
+                nonlocal done
+                done += pictures_in_batch
+                if progress is not None:
+                    progress(done, total)
+
+            latents = _denoise(pipeline, chosen, clip_skip, step_done)
+            pictures.update(zip(batch, pipeline.decode_latents(latents), strict=True))
+    return [pictures[index] for index in range(len(specs))]
+
+
+@torch.no_grad()  # inference_mode would keep what adapters cache here out of any later training
+def _denoise(
+    pipeline: Pipeline,
+    specs: Sequence[PromptSpec],
+    clip_skip: int | None,
+    step_done: Callable[[], None],
+) -> Tensor:
+    """Return latents (B, C, h, w); all specs share steps, sampler and size."""
+    height, width = _latent_size(specs[0], pipeline)
+    shape = (1, pipeline.latent_channels, height, width)
+    generators = [torch.Generator("cpu").manual_seed(spec.seed) for spec in specs]
+    noise = torch.cat([torch.randn(shape, generator=generator) for generator in generators])
+    sampler = build_sampler(specs[0].sampler, pipeline.schedule_config, specs[0].steps)
+    latents = noise.to(pipeline.device) * sampler.init_noise_sigma
+
+    scales = torch.tensor([spec.cfg_scale for spec in specs], device=pipeline.device)
+    scales = scales.view(-1, 1, 1, 1)
+    guided = any(spec.cfg_scale != 1 for spec in specs)
+    captions = [spec.negative_prompt for spec in specs] if guided else []
+    text = pipeline.encode_text(captions + [spec.prompt for spec in specs], clip_skip)
+    for timestep in sampler.timesteps:
+        scaled = sampler.scale_model_input(latents, timestep).to(pipeline.dtype)
+        inputs = torch.cat([scaled, scaled]) if guided else scaled
+        output = pipeline.unet(inputs, timestep, encoder_hidden_states=text).sample.float()
+        if guided:
+            without, with_prompt = output.chunk(2)
+            output = without + scales * (with_prompt - without)
+        latents = sampler.step(output, timestep, latents, generator=generators).prev_sample
+        step_done()
+    return latents
+
+
+def _latent_size(spec: PromptSpec, pipeline: Pipeline) -> tuple[int, int]:
+    """Return (height, width) in latents."""
+    factor = pipeline.latent_factor
+    sizes = []
+    for name, asked in (("height", spec.height), ("width", spec.width)):
+        pixels = pipeline.picture_size if asked is None else asked
+        if pixels % factor:
+            lower = pixels // factor * factor
+            near = f"{lower} or {lower + factor}" if lower else str(factor)
+            raise ConfigError(
+                f"{name} is {pixels} pixels, and {pipeline.name} draws in multiples of {factor}",
+                where=name,
+                fix=f"use {near}",
+            )
+        sizes.append(pixels // factor)
+    return sizes[0], sizes[1]
+
+
+def _chunks(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,26 @@
+"""What many tests share: one thread, and a tiny base model built once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.tiny_pictures import write_pictures
+from tests.tiny_pipeline import write_tiny_folder
+
+# Tensors here are tiny: a second thread costs more than it brings, far more on a busy machine.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a Stable Diffusion model of random weights, 32-pixel pictures."""
+    return write_tiny_folder(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A train_data_dir with six captioned pictures, shown twice an epoch."""
+    return write_pictures(tmp_path / "pictures")

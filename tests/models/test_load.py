@@ -1,0 +1,180 @@
+"""Loading a base model: frozen, offline, and precise about what is missing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+
+import pytest
+import safetensors.torch
+import torch
+
+from lycoris_ext.errors import ConfigError, DataError
+from lycoris_ext.models import ModelConfig, build_meta, load_pipeline
+from lycoris_ext.models.config import mini_base_folder
+from tests.tiny_pipeline import write_tiny_folder
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory):
+    return write_tiny_folder(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture
+def folder(pristine, tmp_path):
+    return shutil.copytree(pristine, tmp_path / "model")
+
+
+def load(folder, **options):
+    config = ModelConfig(pretrained_model_name_or_path=str(folder), **options)
+    return load_pipeline(config, "cpu", torch.float32)
+
+
+def test_frozen_in_eval_mode_and_offline(pristine, monkeypatch):
+    def refuse(*_args, **_kwargs):
+        raise AssertionError("a network connection was tried")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    pipeline = load(pristine)
+    for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+        assert not part.training
+        assert not any(parameter.requires_grad for parameter in part.parameters())
+    assert pipeline.name == "model"
+    assert set(pipeline.targets()) == {"unet", "text_encoder"}
+
+
+def test_schedule_is_stable_diffusions(pristine):
+    schedule = load(pristine).noise_schedule
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    assert torch.allclose(schedule.alphas_cumprod, torch.cumprod(1 - betas, 0))
+    assert schedule.prediction_type == "epsilon"
+
+
+def test_dtypes(pristine):
+    config = ModelConfig(pretrained_model_name_or_path=str(pristine))
+    pipeline = load_pipeline(config, "cpu", torch.float16)
+    assert pipeline.dtype == torch.float16
+    assert pipeline.vae.dtype == torch.float32, "autoencoders overflow in float16"
+
+
+def test_all_missing_parts_are_named(folder):
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    (folder / "tokenizer" / "merges.txt").unlink()
+    shutil.rmtree(folder / "scheduler")
+    with pytest.raises(DataError) as caught:
+        load(folder)
+    message = str(caught.value)
+    assert "unet/diffusion_pytorch_model.safetensors" in message
+    assert "merges.txt" in message
+    assert "scheduler/scheduler_config.json" in message
+    assert "vae" not in message.split("->")[0]
+
+
+def test_fp16_variant_is_found(folder):
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_name("diffusion_pytorch_model.fp16.safetensors"))
+    weights = folder / "text_encoder" / "model.safetensors"
+    weights.rename(weights.with_name("model.fp16.safetensors"))
+    assert load(folder).encode_text(["a cat"]).shape[0] == 1
+
+
+def test_weights_that_do_not_fill_the_model(folder):
+    path = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = safetensors.torch.load_file(path)
+    del tensors["conv_in.weight"]
+    safetensors.torch.save_file(tensors, path)
+    with pytest.raises(DataError, match=r"missing.* conv_in.weight"):
+        load(folder)
+
+
+@pytest.mark.parametrize("level", ["", "text_model."])
+def test_text_encoders_of_older_and_newer_transformers(folder, pristine, level):
+    path = folder / "text_encoder" / "model.safetensors"
+    tensors = safetensors.torch.load_file(path)
+    renamed = {level + key.removeprefix("text_model."): t for key, t in tensors.items()}
+    safetensors.torch.save_file(renamed, path)
+    assert torch.equal(load(folder).encode_text(["a cat"]), load(pristine).encode_text(["a cat"]))
+
+
+def test_text_encoder_that_lacks_weights(folder):
+    path = folder / "text_encoder" / "model.safetensors"
+    tensors = safetensors.torch.load_file(path)
+    lost = next(key for key in tensors if key.endswith("final_layer_norm.bias"))
+    del tensors[lost]
+    safetensors.torch.save_file(tensors, path)
+    with pytest.raises(DataError, match=r"1 weights are missing .* [\w.]*final_layer_norm.bias"):
+        load(folder)
+
+
+@pytest.mark.parametrize("part", ["vae/diffusion_pytorch_model", "text_encoder/model"])
+def test_damaged_weights(folder, part):
+    path = folder / f"{part}.safetensors"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(DataError, match="cannot be read"):
+        load(folder)
+
+
+def test_parts_of_different_models(folder):
+    path = folder / "unet" / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**config, "cross_attention_dim": 48}), encoding="utf-8")
+    with pytest.raises(DataError, match="shape"):
+        load(folder)
+
+
+def test_scheduler_that_is_no_json(folder):
+    (folder / "scheduler" / "scheduler_config.json").write_text("{", encoding="utf-8")
+    with pytest.raises(DataError, match="not valid JSON"):
+        load(folder)
+
+
+def test_other_families(folder):
+    (folder / "text_encoder_2").mkdir()
+    with pytest.raises(DataError, match="Stable Diffusion XL"):
+        load(folder)
+
+
+def test_names_that_are_no_folders(tmp_path):
+    with pytest.raises(DataError, match="never downloaded"):
+        load("runwayml/stable-diffusion-v1-5")
+    file = tmp_path / "model.safetensors"
+    with pytest.raises(DataError, match="no such file"):
+        load(file)
+    file.touch()
+    with pytest.raises(DataError, match="single file"):
+        load(file)
+
+
+def test_another_vae(pristine, tmp_path):
+    other = write_tiny_folder(tmp_path / "other", seed=1)
+    own, replaced = load(pristine), load(pristine, vae=str(other))
+    inner = load(pristine, vae=str(other / "vae"))
+    pixels = torch.zeros(1, 3, 32, 32)
+    assert not torch.equal(own.encode_images(pixels), replaced.encode_images(pixels))
+    assert torch.equal(inner.encode_images(pixels), replaced.encode_images(pixels))
+    assert own.base_hash() != replaced.base_hash()
+    with pytest.raises(DataError, match="no autoencoder here"):
+        load(pristine, vae=str(tmp_path))
+
+
+def test_config_is_checked():
+    with pytest.raises(ConfigError, match="clip_skip is 0"):
+        ModelConfig(clip_skip=0)
+    with pytest.raises(ConfigError, match="no base model"):
+        ModelConfig(pretrained_model_name_or_path="")
+
+
+@pytest.mark.skipif(not mini_base_folder().is_dir(), reason="the small base is not built yet")
+def test_mini_base():
+    pipeline = load_pipeline(ModelConfig(), "cpu", torch.float32)
+    assert pipeline.name == "mini"
+    assert len(pipeline.base_hash()) == 64
+
+
+def test_meta_family_has_the_real_counts():
+    parts = build_meta("sd15")
+    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
+    assert counts == {"unet": 859_520_964, "text_encoder": 123_060_480}
+    with pytest.raises(ConfigError, match="sd9"):
+        build_meta("sd9")

@@ -1,0 +1,93 @@
+"""Text, latents and pictures of a pipeline."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from PIL import Image
+
+from lycoris_ext.errors import ConfigError
+from lycoris_ext.network import NetworkConfig, build_network
+from tests.tiny_pipeline import LATENT_FACTOR, MAX_TOKENS, PICTURE_SIZE, tiny_pipeline
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory):
+    return tiny_pipeline(tmp_path_factory.mktemp("tiny"))
+
+
+def test_sizes(pipeline):
+    assert pipeline.latent_factor == LATENT_FACTOR
+    assert pipeline.picture_size == PICTURE_SIZE
+    assert pipeline.max_tokens == MAX_TOKENS
+    assert pipeline.latent_channels == 4
+
+
+def test_encode_text_pads_and_cuts(pipeline):
+    text = pipeline.encode_text(["a cat", "dog " * 100, ""])
+    assert text.shape == (3, MAX_TOKENS, 32)
+    assert torch.equal(text[0], pipeline.encode_text(["a cat"])[0])
+
+
+def test_clip_skip_counts_from_the_end(pipeline):
+    tokens = pipeline.tokenizer(
+        ["a cat"], padding="max_length", max_length=MAX_TOKENS, return_tensors="pt"
+    ).input_ids
+    output = pipeline.text_encoder(tokens, output_hidden_states=True)
+    encoder = getattr(pipeline.text_encoder, "text_model", pipeline.text_encoder)
+    for skip in (1, 2, 3):
+        expected = encoder.final_layer_norm(output.hidden_states[-skip])
+        assert torch.equal(pipeline.encode_text(["a cat"], skip), expected)
+    assert torch.equal(pipeline.encode_text(["a cat"], 1), output.last_hidden_state)
+
+
+def test_clip_skip_beyond_the_layers(pipeline):
+    with pytest.raises(ConfigError, match=r"clip_skip is 4, and the text encoder .* has 3 layers"):
+        pipeline.encode_text(["a cat"], 4)
+
+
+def test_pipelines_own_clip_skip(pipeline, tmp_path):
+    other = tiny_pipeline(tmp_path, clip_skip=2)
+    assert torch.equal(other.encode_text(["a cat"]), pipeline.encode_text(["a cat"], 2))
+
+
+@pytest.mark.parametrize("clip_skip", [1, 2])
+def test_gradients_reach_adapters_in_the_text_encoder(pipeline, clip_skip):
+    network = build_network(pipeline.targets(), NetworkConfig(algo="lora", network_dim=2))
+    with network.injected():
+        pipeline.encode_text(["a cat"], clip_skip).square().mean().backward()
+    first = next(layer for key, layer in network.layers.items() if key.startswith("lora_te"))
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in first.parameters())
+
+
+def test_encode_images(pipeline):
+    pixels = torch.rand(2, 3, PICTURE_SIZE, PICTURE_SIZE) * 2 - 1
+    mean, std = pipeline.encode_posterior(pixels)
+    side = PICTURE_SIZE // LATENT_FACTOR
+    assert mean.shape == std.shape == (2, 4, side, side)
+    assert torch.equal(pipeline.encode_images(pixels), mean)
+    noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(3))
+    drawn = pipeline.encode_images(pixels, torch.Generator().manual_seed(3))
+    assert torch.equal(drawn, pipeline.encode_images(pixels, noise))
+    assert torch.equal(drawn, mean + std * noise)
+    latents = pipeline.vae.encode(pixels).latent_dist.mean * pipeline.vae.config.scaling_factor
+    assert torch.allclose(mean, latents)
+
+
+def test_decode_latents(pipeline):
+    side = PICTURE_SIZE // LATENT_FACTOR
+    pictures = pipeline.decode_latents(torch.randn(2, 4, side, side))
+    assert [picture.size for picture in pictures] == [(PICTURE_SIZE, PICTURE_SIZE)] * 2
+    assert all(isinstance(picture, Image.Image) and picture.mode == "RGB" for picture in pictures)
+
+
+def test_pictures_keep_their_colours_and_orientation(pipeline, monkeypatch):
+    class Decoded:
+        sample = torch.full((1, 3, 2, 4), -1.0)
+
+    Decoded.sample[0, 0, :, 3] = 1.0  # red on the right
+    monkeypatch.setattr(pipeline.vae, "decode", lambda latents: Decoded)
+    picture = pipeline.decode_latents(torch.zeros(1, 4, 1, 1))[0]
+    assert picture.size == (4, 2)
+    assert picture.getpixel((3, 1)) == (255, 0, 0)
+    assert picture.getpixel((0, 1)) == (0, 0, 0)

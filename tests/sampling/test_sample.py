@@ -1,0 +1,177 @@
+"""Pictures depend on their spec, and on nothing else."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from PIL import ImageChops
+
+from lycoris_ext.errors import ConfigError, DataError, FormatError
+from lycoris_ext.formats import save_adapter
+from lycoris_ext.network import NetworkConfig, build_network
+from lycoris_ext.sampling import (
+    SAMPLERS,
+    AdapterUse,
+    PromptSpec,
+    adapters_applied,
+    sample_pictures,
+)
+from tests.tiny_pipeline import PICTURE_SIZE, tiny_pipeline
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory):
+    return tiny_pipeline(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def adapter(pipeline, tmp_path_factory):
+    network = build_network(pipeline.targets(), NetworkConfig(algo="lora", network_dim=4))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.4 * torch.randn(parameter.shape, generator=generator))
+    path = tmp_path_factory.mktemp("adapters") / "loud.safetensors"
+    save_adapter(path, network.adapter_state({}))
+    return path
+
+
+def spec(seed, prompt="a cat", **options):
+    return PromptSpec(prompt, seed=seed, steps=options.pop("steps", 3), **options)
+
+
+def difference(first, second):
+    """Largest difference of two pictures, in levels of 255."""
+    return max(high for _, high in ImageChops.difference(first, second).getextrema())
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_gives_the_same_picture_for_the_same_seed(pipeline, sampler):
+    first, second, other = sample_pictures(
+        pipeline, [spec(1, sampler=sampler), spec(1, sampler=sampler), spec(2, sampler=sampler)]
+    )
+    assert first.size == (PICTURE_SIZE, PICTURE_SIZE)
+    assert difference(first, second) <= 1
+    assert difference(first, other) > 1
+
+
+@pytest.mark.parametrize("sampler", ["Euler", "Euler a"])
+def test_neither_batch_size_nor_mates_nor_order_matter(pipeline, sampler):
+    specs = [
+        spec(5, sampler=sampler),
+        spec(6, "dog", cfg_scale=1.0, sampler=sampler),
+        spec(7, negative_prompt="red", steps=2),
+        spec(8, cfg_scale=3.0, sampler=sampler),
+        spec(9, width=40, height=24),
+    ]
+    together = sample_pictures(pipeline, specs, batch_size=4)
+    alone = [sample_pictures(pipeline, [each], batch_size=1)[0] for each in specs]
+    backwards = sample_pictures(pipeline, specs[::-1], batch_size=2)[::-1]
+    for a, b, c in zip(together, alone, backwards, strict=True):
+        assert difference(a, b) <= 1
+        assert difference(a, c) <= 1
+    assert together[4].size == (40, 24)
+
+
+def test_everything_in_a_spec_counts(pipeline):
+    base = sample_pictures(pipeline, [spec(1)])[0]
+    for other in (
+        spec(1, "dog dog dog"),
+        spec(1, negative_prompt="red"),
+        spec(1, cfg_scale=1.0),
+        spec(1, steps=4),
+        spec(1, sampler="DDIM"),
+    ):
+        assert sample_pictures(pipeline, [other])[0].tobytes() != base.tobytes()
+    assert sample_pictures(pipeline, [spec(1)], clip_skip=2)[0].tobytes() != base.tobytes()
+
+
+def test_no_guidance_ignores_the_negative_prompt(pipeline):
+    plain, negative = sample_pictures(
+        pipeline, [spec(1, cfg_scale=1.0), spec(1, cfg_scale=1.0, negative_prompt="red")], 1
+    )
+    assert difference(plain, negative) == 0
+
+
+def test_global_random_state_is_left_alone(pipeline):
+    before = torch.get_rng_state()
+    sample_pictures(pipeline, [spec(1, sampler="Euler a"), spec(1)])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_progress_counts_to_the_end(pipeline):
+    seen = []
+    specs = [spec(1), spec(2, steps=2), spec(3)]
+    sample_pictures(pipeline, specs, 1, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(n, 8) for n in range(1, 9)]
+
+
+def test_adapters_change_pictures_and_leave_no_trace(pipeline, adapter):
+    bare = sample_pictures(pipeline, [spec(1)])[0]
+    with adapters_applied(pipeline, [AdapterUse(adapter, 0.0)]):
+        assert difference(sample_pictures(pipeline, [spec(1)])[0], bare) == 0
+    with adapters_applied(pipeline, [AdapterUse(adapter)]) as loaded:
+        changed = sample_pictures(pipeline, [spec(1)])[0]
+        assert len(loaded[0].hash) == 64
+    assert changed.tobytes() != bare.tobytes()
+    with adapters_applied(pipeline, [AdapterUse(adapter, 0.25), AdapterUse(adapter, 0.75)]):
+        assert difference(sample_pictures(pipeline, [spec(1)])[0], changed) <= 1
+    assert difference(sample_pictures(pipeline, [spec(1)])[0], bare) == 0
+
+
+def test_adapter_errors_leave_the_model_bare(pipeline, adapter, tmp_path):
+    bare = sample_pictures(pipeline, [spec(1)])[0]
+    uses = [AdapterUse(adapter), AdapterUse(tmp_path / "none.safetensors")]
+    with pytest.raises(DataError, match=r"none.safetensors"), adapters_applied(pipeline, uses):
+        pass
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"nothing")
+    uses = [AdapterUse(adapter), AdapterUse(broken)]
+    with pytest.raises(FormatError, match="broken"), adapters_applied(pipeline, uses):
+        pass
+    assert difference(sample_pictures(pipeline, [spec(1)])[0], bare) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "strength"),
+    [
+        ("a.safetensors", "a.safetensors", 1.0),
+        ("a.safetensors:0.8", "a.safetensors", 0.8),
+        ("a.safetensors:-1", "a.safetensors", -1.0),
+        ("C:\\loras\\a.safetensors", "C:\\loras\\a.safetensors", 1.0),
+        ("C:\\loras\\a.safetensors:.5", "C:\\loras\\a.safetensors", 0.5),
+    ],
+)
+def test_adapter_and_strength(text, path, strength):
+    use = AdapterUse.parse(text)
+    assert (str(use.path), use.strength) == (path, strength)
+
+
+@pytest.mark.parametrize("text", ["", ":0.5", "a:nan"])
+def test_adapter_without_file_or_strength(text):
+    with pytest.raises(ConfigError, match="is not an adapter"):
+        AdapterUse.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sampler": "Eular"}, "did you mean 'Euler'"),
+        ({"steps": 0}, "0 denoising steps"),
+        ({"seed": -1}, "seed is -1"),
+        ({"cfg_scale": float("nan")}, "cfg_scale is nan"),
+        ({"width": 0}, "width is 0"),
+    ],
+)
+def test_specs_are_checked(options, message):
+    with pytest.raises(ConfigError, match=message):
+        PromptSpec("a", **options)
+
+
+def test_sampler_names_in_any_case():
+    assert PromptSpec("a", sampler="dpm++ 2m karras").sampler == "DPM++ 2M Karras"
+
+
+def test_sizes_are_checked(pipeline):
+    with pytest.raises(ConfigError, match=r"width is 30 pixels, .* multiples of 4"):
+        sample_pictures(pipeline, [spec(1, width=30)])
