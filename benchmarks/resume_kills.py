@@ -19,13 +19,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "killed"
 SLOW_WRITE = "LYCORIS_EXT_SLOW_WRITE_SECONDS"
-PATIENCE = 300.0
+PATIENCE = 1800.0
 """Seconds after which a run that does nothing is taken for stuck."""
 
 
@@ -82,7 +83,7 @@ min_snr_gamma = 5.0
 noise_offset = 0.05
 gradient_accumulation_steps = 2
 max_train_steps = {steps}
-save_every_n_steps = {max(2, steps // 3)}
+save_every_n_steps = 3
 save_state_every_n_steps = 2
 device = "cpu"
 """
@@ -126,9 +127,10 @@ def last_step(output: Path) -> int:
     return step
 
 
-def being_written(output: Path) -> str:
-    """The name of a file that is half written at this moment, or ""."""
-    found = sorted(path.name for path in output.glob(f".{NAME}*.tmp")) if output.is_dir() else []
+def being_written(output: Path, process: subprocess.Popen[bytes]) -> str:
+    """The name of the file that a process has half written at this moment, or ""."""
+    pattern = f".{NAME}*.{process.pid}.tmp"
+    found = sorted(path.name for path in output.glob(pattern)) if output.is_dir() else []
     return found[0] if found else ""
 
 
@@ -136,31 +138,31 @@ def kill_inside_write(process: subprocess.Popen[bytes], output: Path, rng: rando
     """Wait for a state or an adapter to be half written, and kill there."""
     deadline = time.monotonic() + PATIENCE
     while process.poll() is None and time.monotonic() < deadline:
-        name = being_written(output)
+        name = being_written(output, process)
         if ".state." in name or ".safetensors." in name:
             time.sleep(rng.uniform(0.0, 0.3))
             process.kill()
             process.wait()
-            return being_written(output)
+            return being_written(output, process)
         time.sleep(0.002)
     return ""
 
 
 def kill_at_random(process: subprocess.Popen[bytes], output: Path, rng: random.Random) -> str:
-    """Wait for the first new step or not even that, then kill after a random while."""
+    """Kill during the start of the program, or some steps and a random moment later."""
     deadline = time.monotonic() + PATIENCE
-    before = last_step(output)
-    if rng.random() < 0.8:
-        while process.poll() is None and last_step(output) == before:
+    if rng.random() < 0.2:
+        time.sleep(rng.uniform(0.0, 6.0))
+    else:
+        target = last_step(output) + rng.randint(1, 4)
+        while process.poll() is None and last_step(output) < target:
             if time.monotonic() > deadline:
                 break
-            time.sleep(0.01)
-        time.sleep(rng.uniform(0.0, 1.5))
-    else:
-        time.sleep(rng.uniform(0.0, 6.0))
+            time.sleep(0.005)
+        time.sleep(rng.uniform(0.0, 0.5))
     process.kill()
     process.wait()
-    return being_written(output)
+    return being_written(output, process)
 
 
 def digests(output: Path) -> dict[str, str]:
@@ -181,7 +183,11 @@ def logged_once(output: Path, steps: int) -> bool:
 
 def finish(process: subprocess.Popen[bytes], output: Path) -> None:
     """Let a run end, and show its log where it did not end well."""
-    code = process.wait(timeout=PATIENCE)
+    try:
+        code = process.wait(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
     if code:
         sys.stderr.write(output.with_suffix(".log").read_text("utf-8", errors="replace"))
         raise SystemExit(f"the run ended with exit code {code}")
@@ -204,7 +210,15 @@ def eight_bit_tensors(output: Path) -> int:
 
 
 def run_kills(
-    folder: Path, *, kills: int, inside: int, steps: int, workers: int, seed: int
+    folder: Path,
+    *,
+    kills: int,
+    inside: int,
+    steps: int,
+    workers: int,
+    seed: int,
+    threads: int = 1,
+    unbroken: Callable[[Path, Path], None] | None = None,
 ) -> Report:
     """Do both runs in a folder and compare them.
 
@@ -215,6 +229,9 @@ def run_kills(
         steps: optimizer steps of the run.
         workers: loader processes.
         seed: of the moments of the kills.
+        threads: of the unbroken run. Starts that continue a state are given other numbers on
+            purpose: they must take the one that the state records.
+        unbroken: does the run without kills, given config and output folder; unset: a process.
     """
     from tests.tiny_pictures import write_pictures
     from tests.tiny_pipeline import write_tiny_folder
@@ -225,18 +242,25 @@ def run_kills(
     config = folder / "run.toml"
     config.write_text(config_text(base, pictures, steps=steps, workers=workers), encoding="utf-8")
     whole, broken = folder / "whole", folder / "broken"
-    finish(start(config, whole, threads=1), whole)
+    if unbroken is None:
+        finish(start(config, whole, threads=threads), whole)
+    else:
+        unbroken(config, whole)
 
     rng = random.Random(seed)
+
+    def some_threads() -> int:
+        continued = (broken / f"{NAME}.state").exists()
+        return rng.choice((1, 2)) if continued else threads
+
     plan = [True] * inside + [False] * (kills - inside)
     rng.shuffle(plan)
     done: list[Kill] = []
     starts = 0
     while len(done) < kills:
         want_write = plan[len(done)]
-        # The first start fixes the number of threads; later ones are given another on purpose.
-        threads = 1 if not done else rng.choice((1, 2))
-        process = start(config, broken, threads=threads, slow=0.6 if want_write else 0.0)
+        slow = 0.6 if want_write else 0.0
+        process = start(config, broken, threads=some_threads(), slow=slow)
         starts += 1
         hit = (kill_inside_write if want_write else kill_at_random)(process, broken, rng)
         if process.returncode == 0:
@@ -248,7 +272,7 @@ def run_kills(
             continue
         done.append(Kill(last_step(broken), hit))
         print(f"kill {len(done)} after step {done[-1].after_step} {hit}", file=sys.stderr)
-    finish(start(config, broken, threads=2), broken)
+    finish(start(config, broken, threads=some_threads()), broken)
     expected, found = digests(whole), digests(broken)
     return Report(
         kills=done,
@@ -267,6 +291,7 @@ def main() -> int:
     parser.add_argument("--inside-write", type=int, default=None, help="default: 3 in 10")
     parser.add_argument("--steps", type=int, default=None, help="default: 8 a kill")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write the report there")
     options = parser.parse_args()
@@ -280,6 +305,7 @@ def main() -> int:
             steps=options.steps or 8 * options.kills,
             workers=options.workers,
             seed=options.seed,
+            threads=options.threads,
         )
     text = json.dumps({**asdict(report), "kills_inside_write": report.kills_inside_write}, indent=2)
     print(text)

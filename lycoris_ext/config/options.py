@@ -1,0 +1,70 @@
+"""Every option there is: its section, its type, its default and what it does."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import MISSING, dataclass, fields
+from functools import cache
+from typing import Any, get_type_hints
+
+from lycoris_ext.training.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a run.
+
+    Args:
+        name: as in a file; flags are spelled --name.
+        section: the part of TrainConfig that obeys it.
+        hint: its type.
+        default: its value when nobody sets it.
+        help: what it does, one paragraph.
+    """
+
+    name: str
+    section: str
+    hint: Any
+    default: object
+    help: str
+
+
+@cache
+def all_options() -> dict[str, Option]:
+    """Name -> option, in the order of the sections."""
+    options: dict[str, Option] = {}
+    for section, section_type in get_type_hints(TrainConfig).items():
+        hints = get_type_hints(section_type)
+        described = _described_arguments(section_type)
+        for field in fields(section_type):
+            if field.name in options:
+                raise TypeError(f"two sections have an option {field.name}")
+            default = field.default if field.default is not MISSING else None
+            options[field.name] = Option(
+                field.name, section, hints[field.name], default, described.get(field.name, "")
+            )
+    return options
+
+
+@cache
+def section_types() -> dict[str, Any]:
+    """Section name -> its dataclass."""
+    return get_type_hints(TrainConfig)
+
+
+def _described_arguments(section_type: type) -> dict[str, str]:
+    """Read "name: text" (also "a, b: text") from the docstring of a dataclass."""
+    described: dict[str, str] = {}
+    names: list[str] = []
+    for line in (inspect.getdoc(section_type) or "").splitlines():
+        match = re.fullmatch(r" {4}(\w+(?:, \w+)*): (.*)", line)
+        if match:
+            names = match[1].split(", ")
+            described |= dict.fromkeys(names, match[2].strip())
+        elif line.startswith(" " * 8) and names:
+            for name in names:
+                described[name] += " " + line.strip()
+        else:
+            names = []
+    return described

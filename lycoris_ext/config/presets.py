@@ -1,0 +1,23 @@
+"""Whole recipes by name: options as data, under the file and the flags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+RECIPES: dict[str, Mapping[str, object]] = {
+    # The settings of the LyCORIS experiments of March 2023: LoHa 8/4, and what all else is
+    # compared with.
+    "seed-default": {
+        "algo": "loha",
+        "network_dim": 8,
+        "network_alpha": 1.0,
+        "conv_dim": 4,
+        "conv_alpha": 1.0,
+        "preset": "full",
+        "optimizer_type": "AdamW8bit",
+        "learning_rate": 2e-4,
+        "lr_scheduler": "constant",
+        "resolution": 512,
+        "clip_skip": 1,
+    },
+}

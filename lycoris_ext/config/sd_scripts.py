@@ -1,0 +1,202 @@
+"""Options that sd-scripts' users already have in their files: translated, accepted, or refused by
+name.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+
+from lycoris_ext.errors import ConfigError
+
+Values = dict[str, object]
+
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+ALWAYS_SO: dict[str, tuple[object, ...]] = {
+    "save_model_as": ("safetensors",),
+    "cache_latents": (True,),
+    "v2": (False,),
+    "v_parameterization": (False,),
+    "color_aug": (False,),
+    "random_crop": (False,),
+    "full_fp16": (False,),
+    "full_bf16": (False,),
+    "max_token_length": (75,),
+    "prior_loss_weight": (1, 1.0),
+    "lr_scheduler_num_cycles": (1,),
+    "lr_scheduler_power": (1, 1.0),
+}
+"""sd-scripts options with the values that are always in force here; others are refused."""
+
+WITHOUT_EFFECT = frozenset(
+    _words(
+        """
+        cache_latents_to_disk highvram lowram mem_eff_attn no_half_vae no_metadata
+        persistent_data_loader_workers save_state save_state_on_train_end sdpa skip_cache_check
+        vae_batch_size xformers
+        """
+    )
+)
+"""Options that change speed or comfort but not the result: accepted, nothing to do."""
+
+NOT_YET = frozenset(
+    _words(
+        """
+        adaptive_noise_scale alpha_mask base_weights base_weights_multiplier block_alphas
+        block_dims cache_text_encoder_outputs caption_dropout_every_n_epochs caption_prefix
+        caption_suffix conditioning_data_dir config_file console_log_file console_log_level
+        console_log_simple dataset_class dataset_config ddp_timeout debiased_estimation_loss
+        debug_dataset deepspeed dim_from_weights dynamo_backend enable_wildcard
+        face_crop_aug_range fp8_base fused_backward_pass huber_c huber_schedule
+        huggingface_path_in_repo huggingface_repo_id huggingface_repo_type
+        huggingface_repo_visibility huggingface_token in_json initial_epoch initial_step
+        ip_noise_gamma ip_noise_gamma_random_strength keep_tokens_separator log_config
+        log_prefix log_tracker_config log_tracker_name log_with logging_dir loss_type
+        lr_decay_steps lr_scheduler_args lr_scheduler_min_lr_ratio lr_scheduler_timescale
+        lr_scheduler_type masked_loss max_timestep_weight metadata_author metadata_description
+        metadata_license metadata_tags metadata_title min_timestep_weight
+        multires_noise_discount multires_noise_iterations network_train_norm network_weights
+        noise_offset_random_strength output_config reg_data_dir resize_interpolation resume
+        resume_from_huggingface sample_every_n_epochs sample_at_last save_every_n_epochs_state
+        save_last_n_epochs save_last_n_epochs_state save_last_n_steps save_last_n_steps_state
+        save_n_epoch_ratio save_state_to_huggingface scale_v_pred_loss_like_noise_pred
+        scale_weight_norms secondary_separator skip_until_initial_step token_warmup_min
+        token_warmup_step tokenizer_cache_dir torch_compile training_comment unet_lr_weight
+        v_pred_like_loss validation_seed validation_split wandb_api_key wandb_run_name
+        weighted_captions zero_terminal_snr async_upload max_data_loader_timeout blocks_to_swap
+        cpu_offload_checkpointing
+        """
+    )
+)
+"""Known to sd-scripts, not supported here."""
+
+HINTS = {
+    "resume": "a run continues by itself when it is started again with the same output_name",
+    "config_file": "give the file as the first argument: lycoris-ext train my.toml",
+    "dataset_config": "use train_data_dir with folders named <repeats>_<name>",
+    "logging_dir": "the loss curve is in NAME.events.jsonl beside the result",
+    "log_with": "the loss curve is in NAME.events.jsonl beside the result",
+    "output_config": "the resolved config is always written beside the result",
+}
+
+NETWORK_ARGS = frozenset(
+    _words(
+        """
+        algo conv_dim conv_alpha preset dropout rank_dropout module_dropout use_tucker
+        use_scalar rs_lora
+        """
+    )
+)
+
+
+def translate(values: Values, where: str) -> Values:
+    """Turn sd-scripts' spellings into ours: network_args, optimizer_args, network_module and kin.
+
+    Args:
+        values: option -> value as read; options of ours pass through.
+        where: the file, for messages.
+
+    Raises:
+        ConfigError: an argument inside network_args or optimizer_args is unknown, or an option has
+            a value other than the one in force here.
+    """
+    result: Values = {}
+    module = values.get("network_module")
+    for name, value in values.items():
+        if name in ALWAYS_SO:
+            if value not in ALWAYS_SO[name]:
+                raise ConfigError(
+                    f"{name} is {value!r}, here it is always {ALWAYS_SO[name][0]!r}",
+                    where=where,
+                    fix=f"remove {name}",
+                )
+        elif name in WITHOUT_EFFECT or name == "network_module":
+            continue
+        elif name in SPLIT:
+            for argument, text in _arguments(name, value, where):
+                result |= SPLIT[name](argument, text, where)
+        elif name == "network_dropout":
+            result["dropout"] = value
+        elif name == "use_8bit_adam":
+            if value is True:
+                result["optimizer_type"] = "AdamW8bit"
+        else:
+            result[name] = value
+    if module is not None:
+        result |= _algorithm_of(module, result, where)
+    return result
+
+
+def _algorithm_of(module: object, values: Values, where: str) -> Values:
+    algo = values.get("algo")
+    if module == "lycoris_ext.kohya":
+        return {}
+    if module == "networks.lora":
+        return {"algo": "lora"} if algo is None else {}
+    if module == "lycoris.kohya":
+        # There "lora" (the default, too) adapts convolutions: what is called locon here.
+        return {"algo": "locon"} if algo in (None, "lora") else {}
+    raise ConfigError(
+        f"network_module {module!r} is not supported",
+        where=where,
+        fix="remove it and choose algo = lora, locon or loha",
+    )
+
+
+def _arguments(name: str, value: object, where: str) -> list[tuple[str, str]]:
+    items = value if isinstance(value, (list, tuple)) else [value]
+    pairs = []
+    for item in items:
+        key, equals, text = str(item).partition("=")
+        if not equals:
+            raise ConfigError(
+                f"{name} has {item!r}, expected name=value",
+                where=where,
+                fix=f'write {name} = ["name=value", ...]',
+            )
+        pairs.append((key.strip(), text.strip()))
+    return pairs
+
+
+def _network_argument(name: str, text: str, where: str) -> Values:
+    name = {"use_cp": "use_tucker", "use_conv_cp": "use_tucker"}.get(name, name)
+    if name not in NETWORK_ARGS:
+        raise ConfigError(
+            f"network_args has {name}={text}, which is not supported",
+            where=where,
+            fix="use " + ", ".join(sorted(NETWORK_ARGS)),
+        )
+    return {name: text if name in ("algo", "preset") else _literal(text)}
+
+
+def _optimizer_argument(name: str, text: str, where: str) -> Values:
+    value = _literal(text)
+    if name == "weight_decay":
+        return {"weight_decay": value}
+    if name == "eps":
+        return {"adam_epsilon": value}
+    if name == "betas" and isinstance(value, tuple) and len(value) == 2:
+        return {"adam_beta1": value[0], "adam_beta2": value[1]}
+    raise ConfigError(
+        f"optimizer_args has {name}={text}, which is not supported",
+        where=where,
+        fix="use weight_decay=0.01, betas=0.9,0.999 or eps=1e-8",
+    )
+
+
+SPLIT: dict[str, Callable[[str, str, str], Values]] = {
+    "network_args": _network_argument,
+    "optimizer_args": _optimizer_argument,
+}
+
+
+def _literal(text: str) -> object:
+    try:
+        value: object = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return {"true": True, "false": False}.get(text.lower(), text)
+    return value

@@ -1,0 +1,56 @@
+"""Read a run's TOML: flat as in sd-scripts, or in tables whose names do not matter."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from lycoris_ext.config.resolve import Layer
+from lycoris_ext.errors import ConfigError, EnvironmentFault
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    try:
+        import tomli as tomllib
+    except ModuleNotFoundError as error:
+        raise EnvironmentFault(
+            "Python 3.10 reads TOML with the package tomli, which is missing",
+            fix='pip install "lycoris-ext[train]"',
+        ) from error
+
+
+def read_toml(path: Path) -> Layer:
+    """Read a config file.
+
+    Raises:
+        ConfigError: the file is missing, no TOML, or names an option twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise ConfigError(
+            "there is no such file",
+            where=str(path),
+            fix="lycoris-ext init FOLDER writes one for a folder of pictures",
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"the file cannot be read ({error})", where=str(path), fix="save it as UTF-8"
+        ) from error
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        fix = "correct this line"
+        if "\\" in text:
+            fix += "; Windows paths need / or single quotes: 'C:\\pictures'"
+        raise ConfigError(f"no valid TOML: {error}", where=str(path), fix=fix) from error
+    values: dict[str, object] = {}
+    for name, value in tables.items():
+        for option, setting in value.items() if isinstance(value, dict) else [(name, value)]:
+            if option in values:
+                raise ConfigError(
+                    f"{option} is set twice", where=str(path), fix="remove one of them"
+                )
+            values[option] = setting
+    return Layer(str(path), values)

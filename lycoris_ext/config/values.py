@@ -1,0 +1,69 @@
+"""Values from files and flags: of the right type, or an error with both types."""
+
+from __future__ import annotations
+
+import types
+from typing import Any, Union, get_args, get_origin
+
+from lycoris_ext.errors import ConfigError
+
+NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text in quotes"}
+
+
+def convert(name: str, value: object, hint: Any, where: str) -> object:
+    """Check a value against an option's type.
+
+    Nothing is guessed: the text "false" is not taken for true, nor 1.5 for 1.
+
+    Args:
+        name: of the option.
+        value: as TOML or a flag gives it.
+        hint: the option's type.
+        where: file or command line, for the message.
+
+    Raises:
+        ConfigError: the value is of another type.
+    """
+    if name == "resolution" and isinstance(value, (list, tuple)):
+        value = ",".join(str(part) for part in value)
+    for kind in _alternatives(hint):
+        if kind is types.NoneType and value is None:
+            return None
+        if get_origin(kind) is tuple:
+            items = [value] if isinstance(value, str) else value
+            if isinstance(items, (list, tuple)) and all(isinstance(item, str) for item in items):
+                return tuple(items)
+        elif _is_of(value, kind):
+            return value
+    raise ConfigError(
+        f"{name} is {value!r}, expected {describe_type(hint)}",
+        where=where,
+        fix=_fix(name, value, hint),
+    )
+
+
+def _is_of(value: object, kind: Any) -> bool:
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+def describe_type(hint: Any) -> str:
+    """A type in words."""
+    words = [
+        "a list of texts" if get_origin(kind) is tuple else NAMES[kind]
+        for kind in _alternatives(hint)
+        if kind is not types.NoneType
+    ]
+    return " or ".join(words)
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def _fix(name: str, value: object, hint: Any) -> str:
+    kinds = _alternatives(hint)
+    if isinstance(value, str) and str not in kinds:
+        return f"write it without quotes: {name} = {value.strip().lower() or '...'}"
+    return f"change {name}"

@@ -1,0 +1,148 @@
+"""Everything that describes a run, put together from the options of each part."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from lycoris_ext.data import DataConfig
+from lycoris_ext.diffusion import LossConfig
+from lycoris_ext.models import ModelConfig
+from lycoris_ext.network import NetworkConfig
+from lycoris_ext.training.optimizers import OptimizerConfig
+from lycoris_ext.training.run_config import RunConfig
+from lycoris_ext.training.sample_config import SampleConfig
+
+PATH_OPTIONS = frozenset(
+    {"pretrained_model_name_or_path", "vae", "train_data_dir", "image_dir", "output_dir"}
+)
+"""Options that hold a place on the user's disk: never written into a file that is passed on."""
+
+FREE_ON_RESUME = frozenset(
+    {
+        *PATH_OPTIONS,  # what lies there is compared instead
+        "allow_missing_captions",
+        "max_data_loader_n_workers",
+        "sample_every_n_steps",
+        "sample_at_first",
+        "sample_prompts",
+        "sample_sampler",
+        "output_name",
+        "save_precision",
+        "save_every_n_steps",
+        "save_every_n_epochs",
+        "save_state_every_n_steps",
+        "save_state_every_n_seconds",
+        "device",
+        "overwrite",
+    }
+)
+"""Options that may change when a run is continued: they do not touch what is learned."""
+
+LENGTH_OPTIONS = frozenset({"max_train_steps", "max_train_epochs"})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole run. Field names are unique over the sections, so a file may be flat.
+
+    Args:
+        model: the frozen base.
+        network: what is trained.
+        data: pictures and captions.
+        optimizer: how it is updated.
+        loss: what is minimized.
+        sample: pictures drawn on the way.
+        run: length, precision, output.
+    """
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    sample: SampleConfig = field(default_factory=SampleConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def sections(self) -> dict[str, dict[str, Any]]:
+        """Section name -> option -> value, in the order of the fields."""
+        return {
+            section.name: {
+                option.name: getattr(getattr(self, section.name), option.name)
+                for option in fields(getattr(self, section.name))
+            }
+            for section in fields(self)
+        }
+
+    def flat(self) -> dict[str, Any]:
+        """Option -> value over all sections."""
+        return {
+            name: value for section in self.sections().values() for name, value in section.items()
+        }
+
+    @property
+    def effective_network(self) -> NetworkConfig:
+        """The network as it is built: a part with learning rate 0 gets no adapter at all."""
+        network = self.network
+        if self.optimizer.effective_text_encoder_lr == 0.0:
+            network = replace(network, network_train_unet_only=True)
+        if self.optimizer.effective_unet_lr == 0.0:
+            network = replace(network, network_train_text_encoder_only=True)
+        return network
+
+    def changed_since(self, saved: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+        """Options that decide the result and differ: name -> (saved, now).
+
+        Args:
+            saved: flat() of the run that is to be continued, as read from JSON.
+
+        Returns:
+            Empty when the run may go on. A different length is allowed where no learning rate
+            depends on it.
+        """
+        free = FREE_ON_RESUME
+        warmup = self.optimizer.lr_warmup_steps
+        if self.optimizer.lr_scheduler in ("constant", "constant_with_warmup") and not (
+            0 < warmup < 1
+        ):
+            free = free | LENGTH_OPTIONS
+        now = json.loads(json.dumps(self.flat()))
+        return {
+            name: (saved.get(name), value)
+            for name, value in now.items()
+            if name not in free and name in saved and saved[name] != value
+        }
+
+
+def dump_toml(config: TrainConfig, *, for_sharing: bool = False) -> str:
+    """The config as TOML, one table a section; unset options are left out.
+
+    Args:
+        config: all options, resolved.
+        for_sharing: keep only the last part of paths and leave out where the output went, as for
+            the metadata of a file that others will see.
+    """
+    blocks = []
+    for section, options in config.sections().items():
+        lines = [f"[{section}]"]
+        for name, value in options.items():
+            if value is None or name == "overwrite" or (for_sharing and name == "output_dir"):
+                continue
+            if for_sharing and name in PATH_OPTIONS:
+                value = Path(str(value).replace("\\", "/")).name
+            lines.append(f"{name} = {_toml_value(value)}")
+        blocks.append("\n".join(lines) + "\n")
+    return "\n".join(blocks)
+
+
+def _toml_value(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, (tuple, list)):
+        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    # JSON's strings are TOML's basic strings, but for DEL, which TOML wants escaped.
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,245 @@
+"""Train an adapter: the whole recipe, from a config to a file."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from lycoris_ext.data import (
+    BatchPlan,
+    LatentCache,
+    TrainingSet,
+    cache_latents,
+    iterate_batches,
+    open_training_set,
+)
+from lycoris_ext.errors import ConfigError, DivergedError
+from lycoris_ext.models import Pipeline, load_pipeline
+from lycoris_ext.network import Network, build_network
+from lycoris_ext.sampling import PromptSpec
+from lycoris_ext.training.config import TrainConfig
+from lycoris_ext.training.forward import BatchLoss
+from lycoris_ext.training.interrupt import RunInterrupted, StopRequest, listen_for_stop
+from lycoris_ext.training.optimizers import build_optimizer, learning_rate_factor
+from lycoris_ext.training.precision import DTYPES, build_scaler
+from lycoris_ext.training.previews import draw_previews, preview_specs
+from lycoris_ext.training.run import Run, open_run
+from lycoris_ext.training.step import optimizer_step
+
+
+def train(config: TrainConfig) -> Path:
+    """Train an adapter, or go on with a run that was stopped.
+
+    Args:
+        config: every option; a run of the same output_dir and output_name is continued.
+
+    Returns:
+        The adapter's file.
+
+    Raises:
+        ConfigError, DataError, EnvironmentFault: before the first step, wherever possible.
+        DivergedError: the loss became NaN or infinite.
+        RunInterrupted: Ctrl-C; the state is saved.
+    """
+    run = open_run(config)
+    training_set = read_pictures(run)
+    specs = preview_specs(config, training_set)
+    pipeline = load_frozen_pipeline(run)
+    latents = encode_pictures(training_set, pipeline)
+    network = build_network(pipeline.targets(), config.effective_network, seed=config.run.seed)
+    optimizer = build_optimizer(
+        network.param_groups(
+            config.optimizer.learning_rate,
+            config.optimizer.unet_lr,
+            config.optimizer.text_encoder_lr,
+        ),
+        config.optimizer,
+    )
+    scaler = build_scaler(config.run.mixed_precision)
+    for line in run.resume(network, optimizer, scaler, pipeline.base_hash()):
+        say(line)
+    describe(run, network)
+    batch_loss = BatchLoss(config, pipeline, network, latents)
+    with network.injected(), listen_for_stop() as stop:
+        network.train()
+        if config.sample.sample_at_first and run.step == 0:
+            draw(run, pipeline, network, specs)
+        for _ in steps(run, batch_loss):
+            if run.checkpoint_is_due():
+                run.save_checkpoint()
+            if run.previews_are_due():
+                draw(run, pipeline, network, specs)
+            if run.state_is_due():
+                run.save_state()
+            if stop.asked and run.step < run.total_steps:
+                stop_here(run, stop)
+        run.save_final()
+    return run.paths.adapter
+
+
+def steps(run: Run, batch_loss: BatchLoss) -> Iterator[int]:
+    """Do one optimizer step after the other, and yield after each."""
+    accumulation = run.config.run.gradient_accumulation_steps
+    batches = iterate_batches(
+        run.training_set, run.step * accumulation, run.total_steps * accumulation
+    )
+    with tqdm(
+        total=run.total_steps, initial=run.step, desc="training", unit=" steps", **_bar_options()
+    ) as bar:
+        average: float | None = None
+        while run.step < run.total_steps:
+            loss, norm, epoch = one_step(run, batch_loss, batches)
+            run.step += 1
+            average = loss if average is None else 0.95 * average + 0.05 * loss
+            rates = {group["name"]: group["lr"] for group in run.optimizer.param_groups}
+            run.events.write(
+                "step", run.step, loss=loss, epoch=epoch, grad_norm=norm, learning_rates=rates
+            )
+            bar.update()
+            bar.set_postfix(loss=f"{average:.4f}", refresh=False)
+            yield run.step
+
+
+def one_step(
+    run: Run, batch_loss: BatchLoss, batches: Iterator[BatchPlan]
+) -> tuple[float, float | None, int]:
+    """Accumulate the gradients of some batches and update the adapter once.
+
+    Returns:
+        Mean loss, norm of the gradient (None where fp16 overflowed), and the epoch.
+
+    Raises:
+        DivergedError: a loss or the gradient is NaN or infinite; nothing was updated.
+    """
+    accumulation = run.config.run.gradient_accumulation_steps
+    total = 0.0
+    for _ in range(accumulation):
+        plan = next(batches)
+        loss = batch_loss(plan)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise diverged(run, plan, f"the loss is {value}")
+        total += value / accumulation
+        part = loss / accumulation
+        (run.scaler.scale(part) if run.scaler is not None else part).backward()
+    factor = learning_rate_factor(run.config.optimizer, run.step, run.total_steps)
+    limit = run.config.optimizer.max_grad_norm
+    norm = optimizer_step(run.optimizer, factor, limit, run.scaler)
+    if math.isfinite(norm):
+        return total, norm, plan.epoch
+    if run.scaler is None:
+        raise diverged(run, plan, f"the gradient's norm is {norm}")
+    return total, None, plan.epoch
+
+
+def diverged(run: Run, plan: BatchPlan, what: str) -> DivergedError:
+    """Say where a run went wrong, in its events and in the error."""
+    files = [str(path) for path in run.training_set.files(plan)]
+    run.events.write("diverged", run.step, batch=plan.number, files=files)
+    return DivergedError(
+        f"{what} in step {run.step + 1}, batch {plan.number}; its pictures:\n  "
+        + "\n  ".join(files),
+        where=run.config.run.output_name,
+        fix=f"look at these pictures, or lower learning_rate "
+        f"({run.config.optimizer.learning_rate}); what was saved before is unharmed",
+    )
+
+
+def read_pictures(run: Run) -> TrainingSet:
+    """Check every picture and caption, and say what was found."""
+    with tqdm(desc="checking", unit=" pictures", leave=False, **_bar_options()) as bar:
+        training_set = open_training_set(run.config.data, run.config.run.seed, bar.update)
+    for warning in training_set.warnings:
+        say(f"note: {warning}")
+    run.check_pictures(training_set)
+    run.make_folder()
+    buckets = ", ".join(f"{w}x{h}: {n}" for (w, h), n in training_set.bucket_counts().items())
+    say(
+        f"{len(training_set.pictures)} pictures, {training_set.samples_per_epoch} per epoch "
+        f"({buckets}), {training_set.batches_per_epoch} batches per epoch"
+    )
+    return training_set
+
+
+def load_frozen_pipeline(run: Run) -> Pipeline:
+    """Load the base model in the run's precision, and check that the buckets fit it."""
+    dtype = DTYPES[run.config.run.mixed_precision]
+    say(f"loading {run.config.model.pretrained_model_name_or_path}")
+    pipeline = load_pipeline(run.config.model, run.device, dtype)
+    factor = pipeline.latent_factor
+    for width, height in run.training_set.bucket_counts():
+        if width % factor or height % factor:
+            raise ConfigError(
+                f"{width}x{height} pixels are no multiple of the base model's {factor}",
+                where="bucket_reso_steps" if run.config.data.enable_bucket else "resolution",
+                fix=f"use multiples of {factor} for resolution and bucket_reso_steps",
+            )
+    return pipeline
+
+
+def encode_pictures(training_set: TrainingSet, pipeline: Pipeline) -> LatentCache:
+    """Turn every picture into latents, once."""
+
+    def encode(pixels: Tensor) -> tuple[Tensor, Tensor]:
+        posterior = pipeline.vae.encode(pixels.to(pipeline.device, pipeline.vae.dtype)).latent_dist
+        scale = pipeline.vae.config.scaling_factor
+        return posterior.mean.float() * scale, posterior.std.float() * scale
+
+    total = len(training_set.pictures)
+    with tqdm(total=total, desc="encoding", unit=" pictures", **_bar_options()) as bar:
+        return cache_latents(training_set, encode, progress=bar.update)
+
+
+def draw(run: Run, pipeline: Pipeline, network: Network, specs: Sequence[PromptSpec]) -> None:
+    """Draw the run's pictures at this step."""
+    with tqdm(desc="drawing", unit=" steps", leave=False, **_bar_options()) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        names = draw_previews(pipeline, network, specs, run.config, run.step, progress)
+    run.events.write("pictures", run.step, files=names)
+
+
+def stop_here(run: Run, stop: StopRequest) -> None:
+    """Save the state and leave.
+
+    Raises:
+        RunInterrupted: always.
+    """
+    run.save_state()
+    run.events.write("stopped", run.step)
+    raise RunInterrupted(
+        f"stopped after step {run.step} of {run.total_steps}; everything is saved",
+        where=run.config.run.output_name,
+        fix="run the same command again to continue",
+    )
+
+
+def describe(run: Run, network: Network) -> None:
+    """Say what is about to be trained."""
+    options = run.config.network
+    size = network.parameter_count() * DTYPES[run.config.run.save_precision].itemsize
+    say(
+        f"{options.algo} {options.network_dim}: {len(network.sites)} layers, "
+        f"{network.parameter_count():,} parameters, {size / 1e6:.2f} MB; "
+        f"{run.total_steps} steps on {run.device.type} "
+        f"({torch.get_num_threads()} threads), {run.config.optimizer.optimizer_type}"
+    )
+
+
+def say(text: str) -> None:
+    """Print a line without tearing a progress bar."""
+    tqdm.write(text, file=sys.stderr)
+
+
+def _bar_options() -> dict[str, float]:
+    # A log file wants few lines.
+    return {"mininterval": 0.2 if sys.stderr.isatty() else 10.0}

@@ -1,0 +1,189 @@
+"""Optimizers and learning rate schedules.
+
+The learning rate is a function of the step alone, so nothing of the schedule needs to be saved.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from lycoris_ext.errors import ConfigError, EnvironmentFault
+
+OPTIMIZERS = ("AdamW8bit", "AdamW")
+SCHEDULERS = ("constant", "constant_with_warmup", "linear", "cosine")
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How the adapter's parameters are updated.
+
+    Args:
+        optimizer_type: "AdamW8bit" (bitsandbytes; its state takes a quarter) or "AdamW".
+        learning_rate: for everything that has no rate of its own.
+        unet_lr: for the U-Net's adapter (unset: learning_rate; 0: not trained).
+        text_encoder_lr: for the text encoder's adapter (unset: learning_rate; 0: not trained).
+        weight_decay: share of each parameter taken off per step, times the learning rate.
+        adam_beta1, adam_beta2: how long Adam remembers gradients and their squares.
+        adam_epsilon: Adam's floor under the root of the squares.
+        lr_scheduler: "constant", "constant_with_warmup", "linear" or "cosine" (down to 0).
+        lr_warmup_steps: steps of rising rate; below 1: that share of all steps.
+        max_grad_norm: longer gradients are scaled down to this norm; 0: never.
+    """
+
+    optimizer_type: str = "AdamW8bit"
+    learning_rate: float = 2e-4
+    unet_lr: float | None = None
+    text_encoder_lr: float | None = None
+    weight_decay: float = 0.01
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.999
+    adam_epsilon: float = 1e-8
+    lr_scheduler: str = "constant"
+    lr_warmup_steps: float = 0
+    max_grad_norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        _choice("optimizer_type", self.optimizer_type, OPTIMIZERS)
+        _choice("lr_scheduler", self.lr_scheduler, SCHEDULERS)
+        for name in ("learning_rate", "unet_lr", "text_encoder_lr"):
+            rate = getattr(self, name)
+            if rate is not None and not 0.0 <= rate <= 10.0:
+                raise ConfigError(
+                    f"{name} is {rate}, expected a number from 0 to 10",
+                    where=name,
+                    fix="2e-4 is the usual rate for LoHa, 1e-4 for LoRA",
+                )
+        if self.effective_unet_lr == 0.0 and self.effective_text_encoder_lr == 0.0:
+            raise ConfigError(
+                "unet_lr and text_encoder_lr are both 0: nothing would be trained",
+                where="unet_lr",
+                fix="set at least one of them above 0",
+            )
+        for name in ("weight_decay", "lr_warmup_steps", "max_grad_norm"):
+            if not 0.0 <= getattr(self, name) < math.inf:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)}, expected 0 or more",
+                    where=name,
+                    fix=f"change {name}",
+                )
+        for name in ("adam_beta1", "adam_beta2"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)}, expected a number from 0 to below 1",
+                    where=name,
+                    fix="use 0.9 and 0.999",
+                )
+        if self.lr_scheduler == "constant" and self.lr_warmup_steps:
+            raise ConfigError(
+                f'lr_warmup_steps is {self.lr_warmup_steps}, but lr_scheduler "constant" has no '
+                "warm-up",
+                where="lr_scheduler",
+                fix='use lr_scheduler = "constant_with_warmup", or lr_warmup_steps = 0',
+            )
+
+    @property
+    def effective_unet_lr(self) -> float:
+        return self.learning_rate if self.unet_lr is None else self.unet_lr
+
+    @property
+    def effective_text_encoder_lr(self) -> float:
+        return self.learning_rate if self.text_encoder_lr is None else self.text_encoder_lr
+
+    def warmup_steps(self, total_steps: int) -> int:
+        """Warm-up in steps; a share is taken of the total."""
+        if 0 < self.lr_warmup_steps < 1:
+            return int(self.lr_warmup_steps * total_steps)
+        return int(self.lr_warmup_steps)
+
+
+def learning_rate_factor(config: OptimizerConfig, step: int, total_steps: int) -> float:
+    """What the learning rates are multiplied by in a step, as sd-scripts (transformers) does it.
+
+    Args:
+        config: scheduler and warm-up.
+        step: counted from 0: the first step of a warm-up has rate 0.
+        total_steps: of the whole run.
+
+    Returns:
+        A number from 0 to 1.
+    """
+    if config.lr_scheduler == "constant":
+        return 1.0
+    warmup = config.warmup_steps(total_steps)
+    if step < warmup:
+        return step / max(1, warmup)
+    if config.lr_scheduler == "constant_with_warmup":
+        return 1.0
+    progress = (step - warmup) / max(1, total_steps - warmup)
+    if config.lr_scheduler == "linear":
+        return max(0.0, 1.0 - progress)
+    return max(0.0, 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress))))
+
+
+def build_optimizer(
+    param_groups: Iterable[Mapping[str, Any]], config: OptimizerConfig
+) -> torch.optim.Optimizer:
+    """Build the optimizer; each group remembers its rate as "base_lr".
+
+    Args:
+        param_groups: "params", "lr" and "name" each, as Network.param_groups gives them.
+        config: type and settings.
+
+    Raises:
+        ConfigError: there is no parameter to train.
+        EnvironmentFault: AdamW8bit is asked for and bitsandbytes is not installed. Never replaced
+            silently: another optimizer gives another result.
+    """
+    groups = [{**group, "params": list(group["params"])} for group in param_groups]
+    groups = [{**group, "base_lr": float(group["lr"])} for group in groups if group["params"]]
+    if not groups:
+        raise ConfigError(
+            "the network has no parameter to train",
+            where="network",
+            fix="check preset, include, exclude and the learning rates",
+        )
+    settings: dict[str, Any] = {
+        "lr": config.learning_rate,
+        "betas": (config.adam_beta1, config.adam_beta2),
+        "eps": config.adam_epsilon,
+        "weight_decay": config.weight_decay,
+    }
+    if config.optimizer_type == "AdamW":
+        return torch.optim.AdamW(groups, **settings)
+    return _bitsandbytes_class("AdamW8bit")(groups, **settings)
+
+
+def _bitsandbytes_class(name: str) -> Any:
+    # On a CPU its import complains about optional kernels that training does not use.
+    logger = logging.getLogger("bitsandbytes")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        import bitsandbytes
+    except ImportError as error:
+        raise EnvironmentFault(
+            f"bitsandbytes cannot be imported ({error})",
+            where=f'optimizer_type = "{name}"',
+            fix='pip install "lycoris-ext[train]" (or: pip install bitsandbytes), or set '
+            'optimizer_type = "AdamW", which needs nothing but more memory',
+        ) from error
+    finally:
+        logger.setLevel(level)
+    return getattr(bitsandbytes.optim, name)
+
+
+def _choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value in known:
+        return
+    same = [option for option in known if option.lower() == value.lower()]
+    raise ConfigError(
+        f"{name} {value!r} is not supported",
+        where=name,
+        fix=f'use "{same[0]}"' if same else "use one of " + ", ".join(known),
+    )

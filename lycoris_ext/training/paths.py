@@ -1,0 +1,60 @@
+"""Where a run's files lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lycoris_ext.training.run_config import RunConfig
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """Every file of a run, all in one folder and all beginning with the run's name."""
+
+    folder: Path
+    name: str
+
+    @staticmethod
+    def of(config: RunConfig) -> RunPaths:
+        """The files of the run that these options describe."""
+        return RunPaths(Path(config.output_dir).expanduser(), config.output_name)
+
+    @property
+    def adapter(self) -> Path:
+        """The finished adapter."""
+        return self.folder / f"{self.name}.safetensors"
+
+    @property
+    def config(self) -> Path:
+        """The resolved config."""
+        return self.folder / f"{self.name}.toml"
+
+    @property
+    def events(self) -> Path:
+        """One JSON line per step."""
+        return self.folder / f"{self.name}.events.jsonl"
+
+    @property
+    def state(self) -> Path:
+        """What resuming needs; not an adapter."""
+        return self.folder / f"{self.name}.state"
+
+    @property
+    def samples(self) -> Path:
+        """Folder of the pictures drawn during training."""
+        return self.folder / "sample"
+
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """Names of all files of the run in its folder; a * stands for a step."""
+        fixed = (self.adapter, self.config, self.events, self.state)
+        return (*(path.name for path in fixed), f"{self.name}-step-*.safetensors")
+
+    def checkpoint(self, step: int) -> Path:
+        """The adapter as it was after a step."""
+        return self.folder / f"{self.name}-step-{step}.safetensors"
+
+    def sample(self, step: int, number: int) -> Path:
+        """A picture drawn after a step."""
+        return self.samples / f"{self.name}-step-{step}-{number:02d}.png"

@@ -1,0 +1,107 @@
+"""One training step over plain callables: hosts without diffusers train through it, too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+from lycoris_ext.data.randomness import derive_seed
+from lycoris_ext.diffusion import (
+    Draws,
+    LossConfig,
+    NoiseSchedule,
+    add_noise,
+    training_target,
+    weighted_loss,
+)
+
+Denoiser = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(noisy latents [B, C, h, w], timesteps [B], text states [B, L, D]) -> prediction [B, C, h, w]."""
+
+
+def seed_dropouts(seed: int, batch_number: int) -> None:
+    """Seed torch's global generators for one forward pass.
+
+    The adapters' dropouts draw from them; seeded for every batch, they too are a function of (seed,
+    batch), whatever was drawn in between (pictures, a resumed run).
+    """
+    torch.manual_seed(derive_seed(seed, "dropout", batch_number))
+
+
+def denoising_loss(
+    denoiser: Denoiser,
+    latents: Tensor,
+    text_states: Tensor,
+    draws: Draws,
+    schedule: NoiseSchedule,
+    loss: LossConfig,
+) -> Tensor:
+    """The loss of one batch: noise the latents, let the model predict, compare.
+
+    Args:
+        denoiser: the frozen model with the adapter injected.
+        latents: scaled latents, float32 [B, C, h, w], on the model's device.
+        text_states: encoded captions [B, L, D].
+        draws: noise and timesteps of this batch, on any device.
+        schedule: the base model's.
+        loss: weights.
+
+    Returns:
+        A float32 scalar with gradients to the adapter.
+    """
+    noise = draws.noise.to(latents.device, latents.dtype)
+    timesteps = draws.timesteps.to(latents.device)
+    noisy = add_noise(schedule, latents, noise, timesteps)
+    target = training_target(schedule, latents, noise, timesteps)
+    prediction = denoiser(noisy, timesteps, text_states)
+    return weighted_loss(prediction, target, timesteps, schedule, loss)
+
+
+def optimizer_step(
+    optimizer: torch.optim.Optimizer,
+    learning_rate_factor: float,
+    max_grad_norm: float,
+    scaler: torch.amp.GradScaler | None = None,
+) -> float:
+    """Clip the gradients, update the parameters, clear the gradients.
+
+    Args:
+        optimizer: each group's "base_lr" times the factor becomes its learning rate.
+        learning_rate_factor: of the schedule, for this step.
+        max_grad_norm: gradients are scaled down to this norm; 0 leaves them.
+        scaler: for fp16; it leaves the update out when a gradient overflowed.
+
+    Returns:
+        The gradients' norm before clipping. NaN or infinity: without a scaler the parameters were
+        NOT updated, so that the caller can stop with the weights of the step before.
+    """
+    if scaler is not None:
+        scaler.unscale_(optimizer)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    norm = gradient_norm(parameters)
+    finite = bool(norm.isfinite())
+    if finite and max_grad_norm > 0 and float(norm) > max_grad_norm:
+        scale = max_grad_norm / (norm + 1e-6)
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad.mul_(scale.to(parameter.grad.device))
+    for group in optimizer.param_groups:
+        group["lr"] = group["base_lr"] * learning_rate_factor
+    if scaler is not None:
+        scaler.step(optimizer)
+        scaler.update()
+    elif finite:
+        optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return float(norm)
+
+
+def gradient_norm(parameters: Iterable[Tensor]) -> Tensor:
+    """The Euclidean norm of all gradients together, a float32 scalar on their device."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if not gradients:
+        return torch.zeros(())
+    norms = torch._foreach_norm(gradients)
+    return torch.linalg.vector_norm(torch.stack([norm.float() for norm in norms]))

@@ -1,0 +1,244 @@
+"""Options from files, recipes and flags: what wins, and what is said of mistakes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from lycoris_ext.config import (
+    RECIPES,
+    Layer,
+    TrainConfig,
+    all_options,
+    build_config,
+    dump_toml,
+    read_toml,
+)
+from lycoris_ext.errors import ConfigError
+from lycoris_ext.network import PRESETS
+
+
+def build(**values):
+    return build_config([Layer("my.toml", values)])
+
+
+def refused(**values):
+    with pytest.raises(ConfigError) as caught:
+        build(**values)
+    text = str(caught.value)
+    assert "my.toml" in text
+    return text
+
+
+def test_nothing_given_is_the_default():
+    assert build_config([]) == TrainConfig()
+
+
+def test_flags_over_file_over_recipe_over_default():
+    file = Layer("file", {"preset": "seed-default", "learning_rate": 1e-3, "resolution": 768})
+    flags = Layer("command line", {"resolution": 640})
+    config = build_config([file, flags])
+    assert config.data.resolution == 640
+    assert config.optimizer.learning_rate == 1e-3
+    assert config.network.conv_dim == 4
+    assert config.run.max_train_steps == 1600
+
+
+def test_a_recipe_on_the_command_line_lies_below_the_file():
+    file = Layer("file", {"conv_dim": 2})
+    config = build_config([file, Layer("command line", {"preset": ("seed-default",)})])
+    assert config.network.conv_dim == 2
+    assert config.network.conv_alpha == 1.0
+
+
+def test_the_seed_default_is_the_model_cards():
+    config = build(preset="seed-default")
+    network = config.network
+    assert (network.algo, network.network_dim, network.conv_dim) == ("loha", 8, 4)
+    assert (network.network_alpha, network.conv_alpha) == (1.0, 1.0)
+    assert config.optimizer.optimizer_type == "AdamW8bit"
+    assert (config.optimizer.learning_rate, config.optimizer.lr_scheduler) == (2e-4, "constant")
+    assert (config.data.resolution, config.model.clip_skip) == (512, 1)
+
+
+def test_recipes_and_choices_of_layers_share_no_name():
+    assert not set(RECIPES) & set(PRESETS)
+    for recipe in RECIPES.values():
+        build(**recipe)
+
+
+def test_a_recipe_and_a_choice_of_layers_together():
+    config = build(preset=["seed-default", "attn-mlp"])
+    assert (config.network.preset, config.network.conv_dim) == ("attn-mlp", 4)
+
+
+def test_unknown_preset():
+    text = refused(preset="seed-defualt")
+    assert "unknown preset 'seed-defualt'" in text and "did you mean seed-default?" in text
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("lerning_rate", "learning_rate"),
+        ("max_train_step", "max_train_steps"),
+        ("train_dir", "train_data_dir"),
+        ("networkdim", "network_dim"),
+    ],
+)
+def test_unknown_option_names_the_nearest(wrong, right):
+    text = refused(**{wrong: 1})
+    assert f"unknown option {wrong}" in text and f"did you mean {right}?" in text
+
+
+def test_unknown_option_without_a_neighbour():
+    assert "lycoris-ext train --help" in refused(qqqq=1)
+
+
+def test_options_of_sd_scripts_that_are_not_here_yet():
+    text = refused(reg_data_dir="x")
+    assert "an option of sd-scripts that lycoris_ext does not support yet" in text
+    assert "remove reg_data_dir" in text
+    assert "continues by itself" in refused(resume="x")
+
+
+def test_options_with_one_value_here():
+    build(save_model_as="safetensors", cache_latents=True, v2=False, xformers=True, sdpa=False)
+    assert "v2 is True, here it is always False" in refused(v2=True)
+    assert "save_model_as is 'ckpt'" in refused(save_model_as="ckpt")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("shuffle_caption", "False", "expected true or false"),
+        ("shuffle_caption", 1, "expected true or false"),
+        ("network_dim", 8.5, "expected a whole number"),
+        ("network_dim", True, "expected a whole number"),
+        ("learning_rate", "2e-4", "write it without quotes: learning_rate = 2e-4"),
+        ("output_name", 5, "expected a text in quotes"),
+        ("include", [1], "expected a list of texts"),
+        ("min_snr_gamma", "five", "expected a number"),
+    ],
+)
+def test_nothing_is_guessed_from_a_wrong_type(name, value, said):
+    text = refused(**{name: value})
+    assert f"{name} is {value!r}" in text and said in text
+
+
+def test_right_types_in_other_clothes():
+    assert build(learning_rate=1).optimizer.learning_rate == 1
+    assert build(resolution=[512, 768]).data.size == (512, 768)
+    assert build(resolution="512, 768").data.size == (512, 768)
+    assert build(exclude="unet.*").network.exclude == ("unet.*",)
+
+
+def test_network_args_of_sd_scripts():
+    config = build(
+        network_module="lycoris.kohya",
+        network_dim=16,
+        network_args=["algo=loha", "conv_dim=8", "conv_alpha=1", "rank_dropout=0.1", "use_cp=True"],
+        optimizer_args=["weight_decay=0.1", "betas=0.9,0.99", "eps=1e-6"],
+        use_8bit_adam=True,
+        network_dropout=0.2,
+    )
+    network, optimizer = config.network, config.optimizer
+    assert (network.algo, network.conv_dim, network.rank_dropout) == ("loha", 8, 0.1)
+    assert (network.use_tucker, network.dropout) == (True, 0.2)
+    assert (optimizer.weight_decay, optimizer.adam_beta2, optimizer.adam_epsilon) == (
+        0.1,
+        0.99,
+        1e-6,
+    )
+
+
+@pytest.mark.parametrize(
+    ("module", "args", "algo"),
+    [
+        ("networks.lora", [], "lora"),
+        ("lycoris.kohya", [], "locon"),
+        ("lycoris.kohya", ["algo=lora"], "locon"),
+        ("lycoris_ext.kohya", ["algo=lora"], "lora"),
+        ("lycoris_ext.kohya", [], "loha"),
+    ],
+)
+def test_network_module_decides_what_lora_means(module, args, algo):
+    assert build(network_module=module, network_args=args).network.algo == algo
+
+
+def test_arguments_that_are_not_understood():
+    assert "network_args has block_size=4" in refused(network_args=["block_size=4"])
+    assert "optimizer_args has decouple=True" in refused(optimizer_args=["decouple=True"])
+    assert "expected name=value" in refused(network_args=["loha"])
+    assert "network_module 'networks.dylora'" in refused(network_module="networks.dylora")
+
+
+def test_flat_and_tables_are_the_same(tmp_path):
+    flat, tables = tmp_path / "flat.toml", tmp_path / "tables.toml"
+    flat.write_text('learning_rate = 1e-3\nnetwork_dim = 4\noutput_name = "ü"\n', encoding="utf-8")
+    tables.write_text(
+        '[x]\nlearning_rate = 1e-3\n[network]\nnetwork_dim = 4\n[run]\noutput_name = "ü"\n',
+        encoding="utf-8",
+    )
+    assert build_config([read_toml(flat)]) == build_config([read_toml(tables)])
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    path = tmp_path / "a.toml"
+    with pytest.raises(ConfigError, match="there is no such file") as caught:
+        read_toml(path)
+    assert "lycoris-ext init" in str(caught.value)
+    path.write_text('train_data_dir = "C:\\Users\\me"\n', encoding="utf-8")
+    with pytest.raises(ConfigError, match="no valid TOML") as caught:
+        read_toml(path)
+    assert "Windows paths need /" in str(caught.value)
+    path.write_text("[a]\nseed = 1\n[b]\nseed = 2\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="seed is set twice"):
+        read_toml(path)
+    path.write_bytes("seed = 1".encode("utf-16"))
+    with pytest.raises(ConfigError, match="save it as UTF-8"):
+        read_toml(path)
+
+
+def test_the_resolved_config_comes_back_the_same(tmp_path):
+    config = build(
+        preset="seed-default",
+        train_data_dir='C:\\pictures\\"x"',
+        output_name="ü \x7f",
+        include=["a", "b.*"],
+        min_snr_gamma=5,
+        unet_lr=1e-10,
+        sample_prompts=["a --n b"],
+    )
+    path = tmp_path / "resolved.toml"
+    path.write_text(dump_toml(config), encoding="utf-8")
+    assert build_config([read_toml(path)]) == config
+
+
+def test_what_is_shared_names_no_folder():
+    config = build(train_data_dir="C:\\Users\\me\\pics", output_dir="/home/me/out")
+    text = dump_toml(config, for_sharing=True)
+    assert 'train_data_dir = "pics"' in text
+    assert "me" not in text.replace("name", "").replace("time", "")
+
+
+def test_every_option_is_documented():
+    assert [name for name, option in all_options().items() if not option.help] == []
+    assert set(TrainConfig().flat()) == set(all_options())
+
+
+def test_changes_that_matter_when_a_run_is_continued():
+    saved = json.loads(json.dumps(TrainConfig().flat()))
+    assert TrainConfig().changed_since(saved) == {}
+    assert build(max_train_steps=5, output_dir="x", save_every_n_steps=3).changed_since(saved) == {}
+    assert build(network_dim=4).changed_since(saved) == {"network_dim": (8, 4)}
+    cosine = json.loads(json.dumps(build(lr_scheduler="cosine").flat()))
+    longer = build(lr_scheduler="cosine", max_train_steps=5)
+    assert longer.changed_since(cosine) == {"max_train_steps": (1600, 5)}
+
+
+def test_configs_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        TrainConfig().run.seed = 5

@@ -1,0 +1,148 @@
+"""Optimizers, schedules and the step."""
+
+from __future__ import annotations
+
+import math
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from lycoris_ext.errors import ConfigError, EnvironmentFault
+from lycoris_ext.training.optimizers import (
+    OptimizerConfig,
+    build_optimizer,
+    learning_rate_factor,
+)
+from lycoris_ext.training.step import gradient_norm, optimizer_step
+
+
+def parameters(*shapes):
+    torch.manual_seed(0)
+    return [nn.Parameter(torch.randn(shape)) for shape in shapes]
+
+
+def build(params, **options):
+    config = OptimizerConfig(**options)
+    return build_optimizer([{"params": params, "lr": config.learning_rate, "name": "unet"}], config)
+
+
+def test_adamw8bit_keeps_8_bit_moments_of_large_tensors():
+    pytest.importorskip("bitsandbytes")
+    large, small = parameters((64, 64), (63, 65))
+    optimizer = build([large, small])
+    for parameter in (large, small):
+        parameter.grad = torch.randn_like(parameter)
+    optimizer_step(optimizer, 1.0, 0.0)
+    assert optimizer.state[large]["state1"].dtype == torch.uint8
+    assert optimizer.state[large]["state2"].dtype == torch.uint8
+    assert optimizer.state[small]["state1"].dtype == torch.float32
+
+
+def test_without_bitsandbytes_the_error_says_what_to_do(monkeypatch):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(EnvironmentFault) as caught:
+        build(parameters((2, 2)))
+    text = str(caught.value)
+    assert "bitsandbytes cannot be imported" in text
+    assert 'pip install "lycoris-ext[train]"' in text
+    assert 'optimizer_type = "AdamW"' in text
+    assert caught.value.exit_code == 4
+
+
+def test_adamw_needs_nothing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    assert isinstance(build(parameters((2, 2)), optimizer_type="AdamW"), torch.optim.AdamW)
+
+
+def test_groups_keep_their_rates():
+    first, second = parameters((2, 2), (3, 3))
+    groups = [
+        {"params": [first], "lr": 1e-3, "name": "unet"},
+        {"params": [second], "lr": 5e-4, "name": "text_encoder"},
+    ]
+    optimizer = build_optimizer(groups, OptimizerConfig(optimizer_type="AdamW"))
+    first.grad, second.grad = torch.ones(2, 2), torch.ones(3, 3)
+    optimizer_step(optimizer, 0.5, 0.0)
+    assert [group["lr"] for group in optimizer.param_groups] == [5e-4, 2.5e-4]
+
+
+def test_nothing_to_train():
+    with pytest.raises(ConfigError, match="no parameter to train"):
+        build([])
+
+
+def test_clipping_scales_to_the_norm_and_tells_the_old_one():
+    (parameter,) = parameters((10,))
+    optimizer = torch.optim.SGD([{"params": [parameter], "lr": 1.0, "base_lr": 1.0}])
+    before = parameter.detach().clone()
+    parameter.grad = torch.full((10,), 3.0)
+    norm = optimizer_step(optimizer, 1.0, 1.0)
+    assert norm == pytest.approx(3.0 * math.sqrt(10))
+    assert float((parameter.detach() - before).norm()) == pytest.approx(1.0, rel=1e-4)
+    assert parameter.grad is None
+
+
+def test_a_broken_gradient_changes_nothing():
+    (parameter,) = parameters((4,))
+    optimizer = build([parameter], optimizer_type="AdamW")
+    before = parameter.detach().clone()
+    parameter.grad = torch.tensor([1.0, float("inf"), 0.0, 0.0])
+    assert not math.isfinite(optimizer_step(optimizer, 1.0, 1.0))
+    assert torch.equal(parameter, before)
+
+
+def test_norm_of_no_gradients():
+    assert float(gradient_norm(parameters((2,)))) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "warmup", "values"),
+    [
+        ("constant", 0, {0: 1, 50: 1, 99: 1}),
+        ("constant_with_warmup", 10, {0: 0, 5: 0.5, 10: 1, 99: 1}),
+        ("constant_with_warmup", 0.1, {0: 0, 5: 0.5, 10: 1}),
+        ("linear", 0, {0: 1, 50: 0.5, 100: 0}),
+        ("cosine", 0, {0: 1, 50: 0.5, 100: 0}),
+        ("cosine", 20, {0: 0, 10: 0.5, 20: 1, 60: 0.5, 100: 0}),
+    ],
+)
+def test_schedules(scheduler, warmup, values):
+    config = OptimizerConfig(lr_scheduler=scheduler, lr_warmup_steps=warmup)
+    for step, factor in values.items():
+        assert learning_rate_factor(config, step, 100) == pytest.approx(factor, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["cosine", "constant_with_warmup", "linear"])
+def test_schedules_are_those_of_transformers(name):
+    transformers = pytest.importorskip("transformers")
+    optimizer = torch.optim.SGD(parameters((1,)), lr=1.0)
+    theirs = transformers.get_scheduler(name, optimizer, num_warmup_steps=7, num_training_steps=50)
+    config = OptimizerConfig(lr_scheduler=name, lr_warmup_steps=7)
+    for step in range(50):
+        expected = theirs.get_last_lr()[0]
+        assert learning_rate_factor(config, step, 50) == pytest.approx(expected, abs=1e-12)
+        optimizer.step()
+        theirs.step()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"optimizer_type": "Lion"}, "optimizer_type 'Lion' is not supported"),
+        ({"optimizer_type": "adamw8bit"}, 'use "AdamW8bit"'),
+        ({"lr_scheduler": "cosine_with_restarts"}, "use one of constant"),
+        ({"learning_rate": -1e-4}, "learning_rate is -0.0001"),
+        ({"unet_lr": 20.0}, "unet_lr is 20.0"),
+        ({"unet_lr": 0.0, "text_encoder_lr": 0.0}, "nothing would be trained"),
+        ({"learning_rate": 0.0}, "nothing would be trained"),
+        ({"max_grad_norm": -1.0}, "max_grad_norm is -1.0"),
+        ({"adam_beta2": 1.0}, "adam_beta2 is 1.0"),
+        ({"lr_warmup_steps": 100}, '"constant" has no warm-up'),
+    ],
+)
+def test_bad_options(options, said):
+    with pytest.raises(ConfigError) as caught:
+        OptimizerConfig(**options)
+    assert said in str(caught.value)
