@@ -1,0 +1,242 @@
+"""`lycoris-ext info FILE`: what an adapter file holds, and whether it is whole."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lycoris_ext.algorithms import Plan, detect
+from lycoris_ext.formats import AdapterState, load_adapter
+from lycoris_ext.formats.adapter_file import data_hash
+from lycoris_ext.formats.keys import target_of
+
+_HASH_KEY = "sshs_model_hash"
+#: A tag that stands under nearly every picture of a folder is what calls the folder's subject.
+_TRIGGER_SHARE = 0.9
+_VALUE_WIDTH = 88
+
+#: What a reader asks first, in this order; other metadata follow under their own keys.
+_HEADINGS = {
+    "ss_output_name": "name",
+    "ss_sd_model_name": "base model",
+    "ss_base_model_version": "base family",
+    "ss_network_module": "network module",
+    "ss_network_args": "network options",
+    "ss_num_train_images": "pictures x repeats",
+    "ss_resolution": "resolution",
+    "ss_steps": "steps",
+    "ss_max_train_steps": "steps planned",
+    "ss_num_epochs": "epochs",
+    "ss_epoch": "epoch",
+    "ss_total_batch_size": "batch size",
+    "ss_batch_size_per_device": "batch size a device",
+    "ss_gradient_accumulation_steps": "accumulation",
+    "ss_optimizer": "optimizer",
+    "ss_lr_scheduler": "scheduler",
+    "ss_learning_rate": "learning rate",
+    "ss_unet_lr": "U-Net rate",
+    "ss_text_encoder_lr": "text encoder rate",
+    "ss_clip_skip": "clip skip",
+    "ss_mixed_precision": "mixed precision",
+    "ss_seed": "seed",
+    "ss_training_comment": "comment",
+}
+
+
+@dataclass(frozen=True)
+class LayerGroup:
+    """Layers of one algorithm, rank and alpha."""
+
+    algorithm: str
+    tucker: bool
+    rank: int
+    alpha: float
+    modules: int
+
+
+@dataclass(frozen=True)
+class HashCheck:
+    """The stored and the computed SHA-256 of the data; `agrees` is None where none is stored."""
+
+    stored: str
+    computed: str
+    agrees: bool | None
+
+
+@dataclass(frozen=True)
+class AdapterSummary:
+    """Everything that `info` tells.
+
+    Args:
+        modules: how many layers are adapted, by target.
+        parameters: numbers in the file, alphas excluded.
+        bytes: size of the file.
+        dtypes: of the tensors, alphas excluded.
+        triggers: tags that call what was trained, as far as the metadata tell.
+    """
+
+    path: str
+    algorithms: tuple[str, ...]
+    layers: tuple[LayerGroup, ...]
+    modules: dict[str, int]
+    parameters: int
+    bytes: int
+    dtypes: tuple[str, ...]
+    hash: HashCheck
+    triggers: tuple[str, ...]
+    metadata: dict[str, str]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Describe an adapter file; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="lycoris-ext info", description="Describe an adapter file and check that it is whole."
+    )
+    parser.add_argument("file", type=Path, help="a .safetensors adapter")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args(arguments)
+    summary = summarize(options.file)
+    if options.json:
+        print(json.dumps(asdict(summary), ensure_ascii=False, indent=2))
+    else:
+        print("\n".join(_lines(summary)))
+    return 0
+
+
+def summarize(path: Path) -> AdapterSummary:
+    """Read an adapter file and describe it.
+
+    Raises:
+        DataError: there is no such file.
+        FormatError: it is damaged, or holds keys of no known algorithm.
+    """
+    state = load_adapter(path)
+    stored = state.layers()
+    plans = {prefix: detect(tensors, prefix) for prefix, tensors in stored.items()}
+    computed = data_hash(path)
+    claimed = state.metadata.get(_HASH_KEY, "")
+    factors = {key: t for key, t in state.tensors.items() if not key.endswith(".alpha")}
+    return AdapterSummary(
+        path=str(path),
+        algorithms=_algorithm_names(plans.values()),
+        layers=_group(plans.values()),
+        modules=dict(sorted(Counter(map(target_of, plans)).items(), reverse=True)),
+        parameters=sum(tensor.numel() for tensor in factors.values()),
+        bytes=path.stat().st_size,
+        dtypes=tuple(sorted({str(t.dtype).removeprefix("torch.") for t in factors.values()})),
+        hash=HashCheck(claimed, computed, claimed == computed if claimed else None),
+        triggers=trigger_words(state),
+        metadata=dict(sorted(state.metadata.items())),
+    )
+
+
+def trigger_words(state: AdapterState) -> tuple[str, ...]:
+    """Return the tags that stand under nearly every picture of some folder, commonest first.
+
+    Read from `modelspec.trigger_phrase` where a file has it, otherwise from sd-scripts' counts of
+    tags (`ss_tag_frequency`) and pictures (`ss_dataset_dirs`).
+    """
+    phrase = state.metadata.get("modelspec.trigger_phrase", "").strip()
+    if phrase:
+        return tuple(word.strip() for word in phrase.split(",") if word.strip())
+    folders = _json_object(state.metadata.get("ss_tag_frequency", ""))
+    sizes = _json_object(state.metadata.get("ss_dataset_dirs", ""))
+    found: Counter[str] = Counter()
+    for folder, counts in folders.items():
+        if not isinstance(counts, dict):
+            continue
+        tags = {tag: n for tag, n in counts.items() if isinstance(n, int) and n > 0}
+        size = sizes.get(folder, {})
+        pictures = size.get("img_count") if isinstance(size, dict) else None
+        # Without the number of pictures the commonest tag stands for it.
+        whole = pictures if isinstance(pictures, int) else max(tags.values(), default=0)
+        for tag, count in tags.items():
+            if whole and count >= _TRIGGER_SHARE * whole:
+                found[tag.strip()] += count
+    return tuple(tag for tag, _ in found.most_common())
+
+
+def _algorithm_names(plans: Collection[Plan]) -> tuple[str, ...]:
+    names = {plan.algorithm.name for plan in plans}
+    # LoCon is LoRA whose file also adapts kernels larger than 1x1.
+    if any(plan.algorithm.name == "lora" and plan.layer.is_spatial for plan in plans):
+        names = names - {"lora"} | {"locon"}
+    return tuple(sorted(names))
+
+
+def _group(plans: Iterable[Plan]) -> tuple[LayerGroup, ...]:
+    groups = Counter(
+        (plan.algorithm.name, plan.uses_core, plan.rank, float(plan.alpha)) for plan in plans
+    )
+    return tuple(LayerGroup(*group, modules=n) for group, n in groups.most_common())
+
+
+def _json_object(text: str) -> Mapping[str, Any]:
+    """Parse what should be a JSON object; what others wrote wrongly counts as nothing."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _lines(summary: AdapterSummary) -> list[str]:
+    check = summary.hash
+    if check.agrees is None:
+        hash_line = f"{check.computed[:12]} (none is stored to compare it with)"
+    elif check.agrees:
+        hash_line = f"{check.computed[:12]} (as stored: the tensors are unchanged since saving)"
+    else:
+        hash_line = (
+            f"{check.computed[:12]}, but {check.stored[:12]} is stored: the tensors were changed "
+            "after saving"
+        )
+    rows = [
+        ("file", f"{summary.path}, {_megabytes(summary.bytes)}"),
+        ("algorithm", ", ".join(summary.algorithms)),
+        ("modules", ", ".join(f"{target} {n}" for target, n in summary.modules.items())),
+    ]
+    rows += [
+        ("" if index else "dims", _describe(group)) for index, group in enumerate(summary.layers)
+    ]
+    rows += [
+        ("parameters", f"{summary.parameters:,} in {', '.join(summary.dtypes)}"),
+        ("hash", hash_line),
+    ]
+    if summary.triggers:
+        rows.append(("trigger words", ", ".join(summary.triggers)))
+    # sd-scripts writes "None" for every option that was not used.
+    rest = {
+        key: value
+        for key, value in summary.metadata.items()
+        if key != _HASH_KEY and value not in ("None", "")
+    }
+    rows.append(("metadata", "" if rest else "none"))
+    rows += [(f"  {heading}", rest.pop(key)) for key, heading in _HEADINGS.items() if key in rest]
+    rows += [(f"  {key}", value) for key, value in rest.items()]
+    width = max(len(_printable(name)) for name, _ in rows)
+    return [f"{_printable(name):<{width}}  {_shorten(value)}".rstrip() for name, value in rows]
+
+
+def _describe(group: LayerGroup) -> str:
+    form = f"{group.algorithm}{' with Tucker core' if group.tucker else ''}"
+    return f"{form}, rank {group.rank}, alpha {group.alpha:g}: {group.modules} modules"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.2f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
+
+
+def _printable(text: str) -> str:
+    """Keep escape sequences of a stranger's file away from the terminal."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def _shorten(value: str) -> str:
+    text = _printable(value)
+    return text if len(text) <= _VALUE_WIDTH else f"{text[: _VALUE_WIDTH - 3]}..."

@@ -1,0 +1,180 @@
+"""`lycoris-ext init FOLDER`: look at a folder of pictures and write a commented config for it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+
+from lycoris_ext.config import RECIPES, all_options
+from lycoris_ext.data import DataConfig, check_pictures
+from lycoris_ext.data.folders import NAMED_FOLDER, PICTURE_SUFFIXES, scan_folders
+from lycoris_ext.errors import ConfigError, DataError
+from lycoris_ext.formats import atomic_write
+
+SHOWINGS_PER_PICTURE = 100
+"""A common rule of thumb for a style or a character, kept between the two bounds below."""
+FEWEST_STEPS, MOST_STEPS = 400, 3000
+MINI_RESOLUTION = 64
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a folder of pictures suggests."""
+
+    data: DataConfig
+    pictures: int
+    folders: int
+    without_caption: int
+    median_side: int
+    common_tags: tuple[str, ...]
+    resolution: int
+    steps: int
+    warnings: tuple[str, ...]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the config; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="lycoris-ext init", description="Write a commented config for a folder of pictures."
+    )
+    parser.add_argument("folder", type=Path, help="pictures, or the parent of 10_name folders")
+    parser.add_argument("--output", type=Path, help="config to write (default: ./FOLDER.toml)")
+    parser.add_argument("--base", default="mini", help="folder of the base model (default: mini)")
+    options = parser.parse_args(arguments)
+    folder = options.folder.expanduser()
+    name = folder.resolve().name or "lora"
+    output = options.output or Path(f"{name}.toml")
+    if output.exists():
+        raise ConfigError(
+            "this file exists already and is not overwritten",
+            where=str(output),
+            fix="choose another name with --output, or delete the file",
+        )
+    found = look_at(folder, options.base)
+    atomic_write(output, write_config(found, options.base, output.stem).encode("utf-8"))
+    for warning in found.warnings:
+        print(f"note: {warning}")
+    print(
+        f"{found.pictures} pictures, suggestion: {found.steps} steps at {found.resolution} pixels"
+    )
+    print(f"written: {output}")
+    print(f"train:   lycoris-ext train {output}")
+    return 0
+
+
+def look_at(folder: Path, base: str) -> Findings:
+    """Read all pictures and captions of a folder, in either layout.
+
+    Raises:
+        DataError: there is no such folder, it holds no pictures, or some are damaged.
+    """
+    data = _layout(folder)
+    scan = scan_folders(data)
+    sizes = [file.size for file in check_pictures([picture.path for picture in scan.pictures])]
+    side = int(median(math.sqrt(width * height) for width, height in sizes))
+    resolution = MINI_RESOLUTION if base == "mini" else min(512, max(256, side // 64 * 64))
+    captions = [picture.caption.split(",") for picture in scan.pictures]
+    common: list[str] = []
+    if not scan.without_caption:
+        for tags in zip(*captions, strict=False):
+            if len({tag.strip() for tag in tags}) > 1:
+                break
+            common.append(tags[0].strip())
+    steps = min(MOST_STEPS, max(FEWEST_STEPS, SHOWINGS_PER_PICTURE * len(sizes)))
+    return Findings(
+        data=replace(data, allow_missing_captions=False),
+        pictures=len(sizes),
+        folders=len({picture.folder for picture in scan.pictures}),
+        without_caption=scan.without_caption,
+        median_side=side,
+        common_tags=tuple(common),
+        resolution=resolution,
+        steps=steps,
+        warnings=scan.warnings,
+    )
+
+
+def _layout(folder: Path) -> DataConfig:
+    """train_data_dir for a parent of <repeats>_<name> folders, image_dir for any other."""
+    if not folder.is_dir():
+        raise DataError("there is no such folder", where=str(folder), fix="check the path")
+    loose = any(path.suffix.lower() in PICTURE_SUFFIXES for path in folder.iterdir())
+    place = folder.resolve()
+    if not loose:
+        return DataConfig(train_data_dir=place.as_posix(), allow_missing_captions=True)
+    match = NAMED_FOLDER.fullmatch(place.name)
+    repeats = max(1, int(match[1])) if match else 1
+    return DataConfig(image_dir=place.as_posix(), num_repeats=repeats, allow_missing_captions=True)
+
+
+def write_config(found: Findings, base: str, name: str) -> str:
+    """The config as TOML: what matters first, then every other option, commented out."""
+    data = found.data
+    place = "train_data_dir" if data.train_data_dir else "image_dir"
+    settings: dict[str, object] = {
+        "pretrained_model_name_or_path": base,
+        place: getattr(data, place),
+        "output_dir": "output",
+        "output_name": name,
+        "preset": ["seed-default", "full"],
+        "resolution": found.resolution,
+        "train_batch_size": 1,
+        "max_train_steps": found.steps,
+        "save_every_n_steps": max(100, found.steps // 4),
+        "sample_every_n_steps": max(100, found.steps // 4),
+        "shuffle_caption": True,
+        "keep_tokens": len(found.common_tags),
+        "learning_rate": 2e-4,
+        "seed": 0,
+    }
+    if place == "image_dir":
+        settings["num_repeats"] = data.num_repeats
+    lines = _heading(found, name)
+    for option, value in settings.items():
+        lines += ["", *_comment(_help(option, found)), f"{option} = {json.dumps(value)}"]
+    lines += ["", "", "# Everything else, as it is when nothing is set here.", ""]
+    recipe = RECIPES["seed-default"]
+    for option, described in all_options().items():
+        if option not in settings and option != "overwrite":
+            value = recipe.get(option, described.default)
+            text = "" if value in (None, "") else json.dumps(value)
+            lines += [*_comment(described.help), f"# {option} = {text}".rstrip(), ""]
+    return "\n".join(lines)
+
+
+def _heading(found: Findings, name: str) -> list[str]:
+    text = (
+        f"{found.pictures} pictures in {found.folders} folder(s), about {found.median_side} pixels "
+        "a side."
+    )
+    if found.without_caption:
+        text += (
+            f" {found.without_caption} have no caption: write one .txt beside each, or set "
+            "allow_missing_captions = true."
+        )
+    return [*_comment(text), f"# Train with: lycoris-ext train {name}.toml"]
+
+
+def _help(option: str, found: Findings) -> str:
+    beginning = ", ".join(found.common_tags)
+    special = {
+        "pretrained_model_name_or_path": 'the folder of a Stable Diffusion 1.x model; "mini" is '
+        "the small base that ships with the package, to try things out.",
+        "preset": "the recipe, and which layers are adapted.",
+        "max_train_steps": f"optimizer steps: about {SHOWINGS_PER_PICTURE} showings per picture, "
+        f"at least {FEWEST_STEPS} and at most {MOST_STEPS}.",
+        "keep_tokens": "how many tags at the start stay where they are."
+        + (f" All captions begin with: {beginning}" if beginning else ""),
+    }
+    return special.get(option) or all_options()[option].help
+
+
+def _comment(text: str) -> list[str]:
+    text = text.replace("``", "")
+    return [f"# {line}" for line in textwrap.wrap(text, 96, break_on_hyphens=False)]

@@ -1,0 +1,161 @@
+"""`lycoris-ext sample`: pictures from a base model and adapters, one by one or as a grid."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from lycoris_ext.errors import ConfigError
+from lycoris_ext.models import ModelConfig, Pipeline, load_pipeline
+from lycoris_ext.sampling import (
+    SAMPLERS,
+    AdapterUse,
+    PromptSpec,
+    adapter_columns,
+    comparison_grid,
+    draw,
+    draw_columns,
+    numbered_path,
+    progress_bar,
+    save_picture,
+)
+from lycoris_ext.training.precision import choose_device
+
+_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Draw pictures; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    uses = [AdapterUse.parse(text) for text in options.adapter]
+    specs = _specs(options)
+    if options.strengths and not options.grid:
+        raise ConfigError(
+            "--strengths belongs to --grid",
+            where="--strengths",
+            fix="add --grid, or write the strength behind the file: --adapter FILE:0.8",
+        )
+    device = choose_device(options.device)
+    precision = options.precision or ("fp16" if device.type == "cuda" else "fp32")
+    model = ModelConfig(options.model, options.vae, options.clip_skip)
+    pipeline = load_pipeline(model, device, _DTYPES[precision])
+    if options.grid:
+        paths = [_draw_grid(pipeline, specs, uses, options)]
+    else:
+        paths = _draw_pictures(pipeline, specs, uses, options)
+    for path in paths:
+        print(path)
+    return 0
+
+
+def _specs(options: argparse.Namespace) -> list[PromptSpec]:
+    if options.number < 1:
+        raise ConfigError(
+            f"{options.number} pictures are asked for", where="-n", fix="use 1 or more"
+        )
+    return [
+        PromptSpec(
+            prompt=prompt,
+            negative_prompt=options.negative_prompt,
+            seed=options.seed + index,
+            steps=options.steps,
+            cfg_scale=options.cfg_scale,
+            width=options.width,
+            height=options.height,
+            sampler=options.sampler,
+        )
+        for prompt in options.prompt
+        for index in range(options.number)
+    ]
+
+
+def _draw_pictures(
+    pipeline: Pipeline,
+    specs: Sequence[PromptSpec],
+    uses: Sequence[AdapterUse],
+    options: argparse.Namespace,
+) -> list[Path]:
+    with progress_bar("sampling") as progress:
+        drawn = draw(pipeline, specs, uses, batch_size=options.batch_size, progress=progress)
+    return [
+        save_picture(numbered_path(options.output_dir), each.picture, each.parameters)
+        for each in drawn
+    ]
+
+
+def _draw_grid(
+    pipeline: Pipeline,
+    specs: Sequence[PromptSpec],
+    uses: Sequence[AdapterUse],
+    options: argparse.Namespace,
+) -> Path:
+    columns = adapter_columns(uses, options.strengths)
+    with progress_bar("sampling") as progress:
+        rows = draw_columns(
+            pipeline, specs, columns, batch_size=options.batch_size, progress=progress
+        )
+    several = options.number > 1
+    labels = [f"{spec.prompt} (seed {spec.seed})" if several else spec.prompt for spec in specs]
+    first = specs[0]
+    subtitle = f"{pipeline.name}, {first.sampler}, {first.steps} steps, CFG {first.cfg_scale:g}"
+    if not several:
+        subtitle += f", seed {first.seed}"
+    if first.negative_prompt:
+        subtitle += f", negative prompt: {first.negative_prompt}"
+    names = {use.name for use in uses}
+    grid = comparison_grid(
+        [[each.picture for each in row] for row in rows],
+        labels,
+        [column.label for column in columns],
+        title=", ".join(sorted(names)) or "Without adapter",
+        subtitle=subtitle,
+        groups=(1,),
+    )
+    path = numbered_path(options.output_dir, "-grid.png")
+    return save_picture(path, grid, rows[0][-1].parameters)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lycoris-ext sample", description="Draw pictures with a base model and adapters."
+    )
+    add = parser.add_argument
+    add("--prompt", action="append", required=True, help="what is to be seen; may be repeated")
+    add("--negative-prompt", default="", help="what is to be kept away")
+    add(
+        "--adapter",
+        action="append",
+        default=[],
+        metavar="FILE[:STRENGTH]",
+        help="an adapter, such as my_style.safetensors:0.8; may be repeated, strengths may differ",
+    )
+    add("--model", default="mini", help="folder of a Stable Diffusion 1.x model (default: mini)")
+    add("--vae", help="folder of another autoencoder")
+    add("--output-dir", type=Path, default=Path("samples"), help="(default: samples)")
+    add("-n", "--number", type=int, default=1, help="pictures a prompt, with consecutive seeds")
+    add("--seed", type=int, default=0, help="of the first picture of each prompt (default: 0)")
+    add("--steps", type=int, default=20, help="denoising steps (default: 20)")
+    add("--cfg-scale", type=float, default=7.0, help="guidance; 1 is none (default: 7)")
+    add("--sampler", default="Euler", help=f"{', '.join(SAMPLERS)} (default: Euler)")
+    add("--width", type=int, help="in pixels (default: the model's)")
+    add("--height", type=int, help="in pixels (default: the model's)")
+    add("--clip-skip", type=int, default=1, help="layer of the text encoder, from the end")
+    add("--batch-size", type=int, default=8, help="pictures at once; changes none of them")
+    add("--device", default="auto", help='"auto" (a GPU where there is one), "cpu", "cuda:1"')
+    add("--precision", choices=sorted(_DTYPES), help="(default: fp16 on a GPU, fp32 otherwise)")
+    add(
+        "--grid",
+        action="store_true",
+        help="one picture of all prompts without adapter and with each adapter by itself",
+    )
+    add(
+        "--strengths",
+        type=float,
+        nargs="+",
+        default=[],
+        help="with --grid: strengths of every adapter, in place of those behind the files",
+    )
+    return parser

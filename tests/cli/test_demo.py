@@ -1,0 +1,121 @@
+"""The demo's course with two steps and few pictures; its figures are `make demo`'s to keep."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from lycoris_ext.cli import demo, demo_pictures
+from lycoris_ext.cli.demo_pictures import DemoSettings, ask_for
+from lycoris_ext.cli.info import summarize
+from lycoris_ext.mini import BASE_STYLES, LEARNED_STYLE, base_folder, style_folder
+from lycoris_ext.mini.drawn import DrawnSource
+
+needs_base = pytest.mark.skipif(
+    not (base_folder().is_dir() and style_folder().is_dir()),
+    reason="the small base is not built yet",
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_prompts_ask_for_what_the_adapter_never_saw():
+    asked = ask_for(48)
+    shown = set(DrawnSource.learned_subjects)
+    assert len(asked.learned) == len(asked.base) == 48
+    assert all(prompt.style == LEARNED_STYLE for prompt in asked.learned)
+    assert not shown & {prompt.subject for prompt in asked.learned}
+    for learned, base in zip(asked.learned, asked.base, strict=True):
+        assert base.subject == learned.subject
+        assert base.caption.split(", ")[1:] == learned.caption.split(", ")[1:]
+        assert base.caption.startswith(f"by {base.style}, ")
+    assert {prompt.style for prompt in asked.base} == set(BASE_STYLES)
+
+
+def test_seeds_are_the_prompts_numbers_in_order(tmp_path):
+    specs = ask_for(4).specs(DemoSettings(tmp_path))
+    assert [spec.seed for spec in specs] == [0, 1, 2, 3, 0, 1, 2, 3]
+
+
+def test_config_is_the_seeds_default(tmp_path):
+    config = demo.demo_config(DemoSettings(tmp_path))
+    network = config.network
+    assert (network.algo, network.network_dim, network.conv_dim) == ("loha", 8, 4)
+    assert (network.network_alpha, network.preset) == (1.0, "full")
+    assert config.data.resolution == 64
+
+
+def pretend(monkeypatch, good):
+    """Judges that know the style by whether an adapter was trained at all."""
+    answers = iter(["flat", LEARNED_STYLE if good else "flat"])
+    asked = ask_for(4)
+
+    def style(pictures):
+        first = next(answers, None)
+        if first is not None:
+            return [first] * len(pictures)
+        return [prompt.style for prompt in asked.base]
+
+    monkeypatch.setattr(demo_pictures, "style_judge", style)
+    monkeypatch.setattr(
+        demo_pictures, "subject_judge", lambda _: [prompt.subject for prompt in asked.learned]
+    )
+    monkeypatch.setattr(demo, "judge_accuracy", lambda: {"style": {"sharp": 0.99}})
+
+
+@needs_base
+def test_whole_course_twice(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "out"
+    settings = DemoSettings(
+        folder,
+        "cpu",
+        shown=4,
+        judged=4,
+        sampling_steps=1,
+        overrides=(("max_train_steps", 2), ("train_batch_size", 2)),
+    )
+    pretend(monkeypatch, good=True)
+    assert demo.run_demo(settings) == 0
+    output = capsys.readouterr().out
+    assert "100% (4/4)" in output
+    assert "MISSED" not in output
+    names = {path.name for path in folder.iterdir()}
+    assert {"ink_style.safetensors", "comparison.png", "loss.png", "report.json"} <= names
+    for name in ("comparison.png", "loss.png", "report.json", "ink_style.safetensors"):
+        assert str(folder / name) in output
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    assert report["passed"] is True
+    assert report["style_after"]["total"] == 4
+    assert summarize(folder / "ink_style.safetensors").hash.agrees
+    with Image.open(folder / "comparison.png") as grid:
+        assert grid.width > 10 * 128
+
+    (folder / "notes.txt").write_text("the user's own", encoding="utf-8")
+    pretend(monkeypatch, good=False)
+    assert demo.run_demo(settings) == demo.FIGURES_MISSED
+    assert "MISSED: learned style with the adapter is 0%, must be >= 70%" in capsys.readouterr().out
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    assert report["passed"] is False
+    assert (folder / "notes.txt").exists()
+
+
+@needs_base
+def test_a_demo_that_stops_leaves_no_old_report(tmp_path, monkeypatch):
+    (tmp_path / "report.json").write_text('{"passed": true}', encoding="utf-8")
+
+    def stop(_config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lycoris_ext.training.loop.train", stop)
+    with pytest.raises(KeyboardInterrupt):
+        demo.run_demo(DemoSettings(tmp_path))
+    assert not (tmp_path / "report.json").exists()

@@ -1,0 +1,137 @@
+"""`lycoris-ext info`: what it tells of sound files, and what it says of damaged ones."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from lycoris_ext.cli.info import main, summarize, trigger_words
+from lycoris_ext.errors import DataError, FormatError
+from lycoris_ext.formats import AdapterState, save_adapter
+from lycoris_ext.network import NetworkConfig, build_network
+
+
+@pytest.fixture
+def adapter(tmp_path):
+    model = nn.Sequential(nn.Linear(12, 10), nn.Conv2d(4, 6, 3))
+    network = build_network({"model": model}, NetworkConfig(algo="loha", conv_dim=4))
+    metadata = {
+        "ss_output_name": "my style",
+        "ss_learning_rate": "0.0002",
+        "ss_tag_frequency": json.dumps({"10_cats": {"by fluent": 20, "cat": 19, "red": 3}}),
+        "ss_dataset_dirs": json.dumps({"10_cats": {"n_repeats": 10, "img_count": 20}}),
+        "ss_unet_lr": "None",
+        "other": "x" * 200,
+    }
+    path = tmp_path / "style.safetensors"
+    save_adapter(path, network.adapter_state(metadata))
+    return path
+
+
+def test_summary(adapter):
+    summary = summarize(adapter)
+    assert summary.algorithms == ("loha",)
+    assert {(group.rank, group.alpha, group.modules) for group in summary.layers} == {
+        (8, 1.0, 1),
+        (4, 1.0, 1),
+    }
+    assert summary.modules == {"model": 2}
+    assert summary.parameters == 2 * 8 * (12 + 10) + 2 * 4 * (6 + 4 * 9)
+    assert summary.bytes == adapter.stat().st_size
+    assert summary.dtypes == ("float16",)
+    assert summary.hash.agrees is True
+    assert summary.triggers == ("by fluent", "cat")
+
+
+def test_table(adapter, capsys):
+    assert main([str(adapter)]) == 0
+    output = capsys.readouterr().out
+    for part in ("rank 4, alpha 1: 1 modules", "learning rate", "0.0002", "by fluent, cat", "..."):
+        assert part in output
+    assert "U-Net rate" not in output
+    assert max(map(len, output.splitlines()[1:])) < 130
+
+
+def test_json(adapter, capsys):
+    assert main([str(adapter), "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["hash"]["agrees"] is True
+    assert summary["metadata"]["other"] == "x" * 200
+
+
+def test_locon_is_told_from_lora(tmp_path):
+    model = nn.Sequential(nn.Linear(12, 10), nn.Conv2d(4, 6, 3))
+    network = build_network({"model": model}, NetworkConfig(algo="locon", conv_dim=4))
+    save_adapter(tmp_path / "a.safetensors", network.adapter_state())
+    assert summarize(tmp_path / "a.safetensors").algorithms == ("locon",)
+
+
+def test_changed_tensors_are_told(adapter, capsys):
+    state = {key: value + 1 for key, value in safetensors.torch.load_file(adapter).items()}
+    metadata = {"sshs_model_hash": "0" * 64, "ss_comment": "\x1b[31mred"}
+    safetensors.torch.save_file(state, adapter, metadata)
+    assert main([str(adapter)]) == 0
+    output = capsys.readouterr().out
+    assert "000000000000 is stored: the tensors were changed after saving" in output
+    assert "\x1b" not in output
+
+
+def test_no_hash_stored(tmp_path):
+    tensors = {"lora_unet_a.lora_up.weight": torch.ones(4, 2)}
+    tensors["lora_unet_a.lora_down.weight"] = torch.ones(2, 3)
+    safetensors.torch.save_file(tensors, tmp_path / "a.safetensors")
+    summary = summarize(tmp_path / "a.safetensors")
+    assert summary.hash.agrees is None
+    assert summary.modules == {"unet": 1}
+    assert (summary.layers[0].rank, summary.layers[0].alpha) == (2, 2.0)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(DataError, match="there is no such file"):
+        main([str(tmp_path / "none.safetensors")])
+
+
+def test_truncated_file(adapter):
+    adapter.write_bytes(adapter.read_bytes()[:-10])
+    with pytest.raises(FormatError, match=r"style.safetensors"):
+        main([str(adapter)])
+
+
+def test_contradicting_shapes(tmp_path):
+    tensors = {"lora_unet_a.lora_up.weight": torch.ones(4, 2)}
+    tensors["lora_unet_a.lora_down.weight"] = torch.ones(3, 3)
+    safetensors.torch.save_file(tensors, tmp_path / "a.safetensors")
+    with pytest.raises(FormatError, match="lora_unet_a"):
+        summarize(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "expected"),
+    [
+        ({"modelspec.trigger_phrase": "by kantoku, Anisphia"}, ("by kantoku", "Anisphia")),
+        ({"ss_tag_frequency": '{"a": {"x": 3, "y": 1}, "b": {"z": 9}}'}, ("z", "x")),
+        ({"ss_tag_frequency": "[not json"}, ()),
+        ({"ss_tag_frequency": '{"a": [1], "b": {"c": "many"}}'}, ()),
+        ({}, ()),
+    ],
+)
+def test_trigger_words(metadata, expected):
+    assert trigger_words(AdapterState({}, metadata)) == expected
+
+
+def test_needs_the_base_dependencies_alone(adapter):
+    blocked = ["diffusers", "transformers", "accelerate", "bitsandbytes", "tyro", "tqdm"]
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({blocked}))\n"
+        f"from lycoris_ext.cli.info import main; sys.exit(main([{str(adapter)!r}]))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, encoding="utf-8", check=False
+    )
+    assert result.returncode == 0, result.stderr

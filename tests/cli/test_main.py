@@ -1,0 +1,184 @@
+"""The command line: exit codes, errors in words, and what a user of sd-scripts types."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lycoris_ext import cli
+from lycoris_ext.cli import init, train
+from lycoris_ext.cli.train import config_from_arguments
+from lycoris_ext.config import build_config, read_toml
+from lycoris_ext.errors import ConfigError, DataError, DivergedError
+from lycoris_ext.training.interrupt import RunInterrupted
+from tests.tiny_pictures import write_picture
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_usage(capsys):
+    assert cli.main([]) == 0
+    output = capsys.readouterr().out
+    assert all(command in output for command in cli.COMMANDS)
+
+
+def test_unknown_command(capsys):
+    assert cli.main(["trian"]) == 2
+    assert "did you mean train?" in capsys.readouterr().err
+
+
+def test_version(capsys):
+    import lycoris_ext
+
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == lycoris_ext.__version__
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (ConfigError("wrong", where="x", fix="mend"), 2, "error: x: wrong\n  -> mend"),
+        (DataError("bad"), 3, "error: bad"),
+        (DivergedError("nan"), 6, "error: nan"),
+        (RunInterrupted("stopped", fix="again"), 130, "stopped\n  -> again"),
+        (KeyboardInterrupt(), 130, "stopped"),
+        (MemoryError(), 5, "out of memory"),
+        (RuntimeError("[enforce fail] can't allocate memory: 9 bytes"), 5, "train_batch_size"),
+    ],
+)
+def test_exit_codes(monkeypatch, capsys, error, code, said):
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr(train, "main", fail)
+    assert cli.main(["train"]) == code
+    assert said in capsys.readouterr().err
+
+
+def test_our_own_mistakes_are_not_hidden(monkeypatch):
+    def fail(_):
+        raise RuntimeError("shape mismatch")
+
+    monkeypatch.setattr(train, "main", fail)
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        cli.main(["train"])
+
+
+@pytest.mark.parametrize("package", ["tyro", "diffusers"])
+def test_without_the_extra_packages_the_pip_line_is_shown(package, tmp_path, pictures):
+    code = (
+        f"import sys; sys.modules[{package!r}] = None\n"
+        "from lycoris_ext.cli import main\n"
+        f"sys.exit(main(['train', '--train_data_dir', {str(pictures)!r}, '--output_dir', "
+        f"{str(tmp_path / 'out')!r}, '--resolution', '64']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=300
+    )
+    assert done.returncode == 4, done.stderr
+    assert f"the package {package} is not installed" in done.stderr
+    assert 'pip install "lycoris-ext[train]"' in done.stderr
+
+
+def test_flags_in_both_spellings(tmp_path):
+    file = tmp_path / "my.toml"
+    file.write_text('output_name = "from file"\nseed = 3\nflip_aug = true\n', encoding="utf-8")
+    config = config_from_arguments(
+        [
+            str(file),
+            "--preset",
+            "seed-default",
+            "--learning_rate",
+            "1e-3",
+            "--max-train-steps",
+            "7",
+            "--shuffle_caption",
+            "--no-flip-aug",
+            "--sample_prompts",
+            "a cat",
+            "a dog",
+            "--resolution",
+            "512,768",
+            "--network_train_unet_only",
+        ]
+    )
+    assert (config.run.output_name, config.run.seed, config.run.max_train_steps) == (
+        "from file",
+        3,
+        7,
+    )
+    assert config.optimizer.learning_rate == 1e-3
+    assert (config.data.shuffle_caption, config.data.flip_aug) == (True, False)
+    assert config.data.size == (512, 768)
+    assert config.sample.sample_prompts == ("a cat", "a dog")
+    assert (config.network.conv_dim, config.network.network_train_unet_only) == (4, True)
+
+
+def test_an_unknown_flag(capsys):
+    with pytest.raises(SystemExit) as caught:
+        config_from_arguments(["--lerning_rate", "1"])
+    assert caught.value.code == 2
+    output = capsys.readouterr()
+    assert "learning-rate" in output.err + output.out
+
+
+def test_init_writes_a_config_that_can_be_read(pictures, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert init.main([str(pictures)]) == 0
+    path = tmp_path / "pictures.toml"
+    text = path.read_text("utf-8")
+    config = build_config([read_toml(path)])
+    assert config.data.train_data_dir == pictures.as_posix()
+    assert config.data.keep_tokens == 1
+    assert config.network.conv_dim == 4
+    assert config.data.resolution == 64
+    assert config.run.max_train_steps == 600
+    assert "# 6 pictures in 1 folder(s), about 36 pixels" in text
+    assert "All captions begin with: by tester" in text
+    assert "# caption_dropout_rate = 0.0" in text
+    assert "lycoris-ext train pictures.toml" in capsys.readouterr().out
+
+
+def test_init_lines_that_are_commented_out_are_valid_too(pictures, tmp_path):
+    path = tmp_path / "a.toml"
+    init.main([str(pictures), "--output", str(path)])
+    lines = path.read_text("utf-8").splitlines()
+    loose = [line[2:] for line in lines if line.startswith("# ") and " = " in line]
+    loose = [line for line in loose if line.split(" = ")[0].isidentifier()]
+    assert len(loose) > 30
+    path.write_text(
+        "\n".join([line for line in lines if not line.startswith("#")] + loose), "utf-8"
+    )
+    build_config([read_toml(path)])
+
+
+def test_init_never_overwrites(pictures, tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text("mine", encoding="utf-8")
+    with pytest.raises(ConfigError, match="not overwritten"):
+        init.main([str(pictures), "--output", str(path)])
+    assert path.read_text("utf-8") == "mine"
+
+
+def test_init_for_a_flat_folder_without_captions(tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for number in range(2):
+        write_picture(folder / f"{number}.png", number, size=(800, 600))
+    path = tmp_path / "a.toml"
+    assert init.main([str(folder), "--output", str(path), "--base", "my/sd15"]) == 0
+    config = build_config([read_toml(path)])
+    assert config.data.image_dir == folder.as_posix()
+    assert config.data.resolution == 512
+    assert config.model.pretrained_model_name_or_path == "my/sd15"
+    assert "2 have no caption" in path.read_text("utf-8")
+
+
+def test_init_with_nothing_to_look_at(tmp_path):
+    with pytest.raises(DataError, match="no such folder"):
+        init.main([str(tmp_path / "nothing")])
+    with pytest.raises(DataError, match="no folder named"):
+        init.main([str(tmp_path)])

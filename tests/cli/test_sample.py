@@ -1,0 +1,102 @@
+"""`lycoris-ext sample`: numbered pictures with their text, grids with the bare model in them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from PIL import Image
+
+from lycoris_ext.cli.sample import main
+from lycoris_ext.errors import ConfigError, DataError
+from lycoris_ext.formats import save_adapter
+from lycoris_ext.network import NetworkConfig, build_network
+from lycoris_ext.sampling import read_parameters
+from tests.tiny_pipeline import PICTURE_SIZE, tiny_pipeline
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A model's folder with two adapters beside it."""
+    folder = tmp_path_factory.mktemp("base") / "tiny"
+    pipeline = tiny_pipeline(folder)
+    for seed, name in enumerate(["red", "blue"]):
+        network = build_network(pipeline.targets(), NetworkConfig(algo="lora", network_dim=4))
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.add_(0.4 * torch.randn(parameter.shape, generator=generator))
+        save_adapter(folder.parent / f"{name}.safetensors", network.adapter_state({}))
+    return folder
+
+
+@pytest.fixture
+def run(model, tmp_path, capsys):
+    def call(*arguments):
+        fixed = ["--model", str(model), "--output-dir", str(tmp_path / "out"), "--steps", "2"]
+        assert main([*fixed, *arguments]) == 0
+        return [tmp_path / "out" / line for line in capsys.readouterr().out.splitlines()]
+
+    return call
+
+
+def test_pictures_are_numbered_and_tell_how_they_came_about(run, model):
+    adapter = model.parent / "red.safetensors"
+    paths = run("--prompt", "a cat", "--prompt", "dog", "-n", "2", "--seed", "5")
+    paths += run("--prompt", "a cat", "--seed", "5", "--adapter", f"{adapter}:0.8")
+    assert [path.name[:6] for path in paths] == ["00000-", "00001-", "00002-", "00003-", "00004-"]
+    texts = [read_parameters(path) for path in paths]
+    assert [text.splitlines()[0] for text in texts[:4]] == ["a cat", "a cat", "dog", "dog"]
+    assert "Seed: 5, Size: 32x32, Model hash: " in texts[0]
+    assert "Seed: 6" in texts[3]
+    assert texts[4].startswith("a cat <lora:red:0.8>\n")
+    assert 'Lora hashes: "red: ' in texts[4]
+    with Image.open(paths[0]) as bare, Image.open(paths[4]) as adapted:
+        assert bare.size == (PICTURE_SIZE, PICTURE_SIZE)
+        assert bare.tobytes() != adapted.tobytes()
+
+
+def test_grid_always_has_the_bare_model(run, model, monkeypatch):
+    seen = {}
+
+    def remember(cells, row_labels, column_labels, **options):
+        seen.update(cells=cells, rows=row_labels, columns=column_labels, **options)
+        return Image.new("RGB", (8, 8))
+
+    monkeypatch.setattr("lycoris_ext.cli.sample.comparison_grid", remember)
+    adapters = [f"{model.parent / name}.safetensors:0.7" for name in ("red", "blue")]
+    prompts = ["--prompt", "a cat", "--prompt", "dog"]
+    both = ["--adapter", adapters[0], "--adapter", adapters[1]]
+    (path,) = run(*prompts, *both, "--grid", "--strengths", "0.5", "1")
+    assert path.name.endswith("-grid.png")
+    assert seen["columns"] == ["without adapter", "red 0.5", "red 1", "blue 0.5", "blue 1"]
+    assert seen["rows"] == ["a cat", "dog"]
+    assert len({cell.tobytes() for row in seen["cells"] for cell in row}) == 10
+
+    run(*prompts, *both, "--grid")
+    assert seen["columns"] == ["without adapter", "red 0.7", "blue 0.7"]
+    run("--prompt", "a cat", "--grid", "-n", "2")
+    assert seen["columns"] == ["without adapter"]
+    assert seen["rows"] == ["a cat (seed 0)", "a cat (seed 1)"]
+    run("--prompt", "a cat", "--adapter", adapters[0], "--grid", "--strengths", "1")
+    assert seen["columns"] == ["without adapter", "strength 1"]
+
+
+def test_errors_name_what_is_wrong(run, model):
+    with pytest.raises(DataError, match=r"none.safetensors"):
+        run("--prompt", "a", "--adapter", "none.safetensors:1")
+    with pytest.raises(ConfigError, match="belongs to --grid"):
+        run("--prompt", "a", "--strengths", "1")
+    with pytest.raises(ConfigError, match="0 pictures"):
+        run("--prompt", "a", "-n", "0")
+    with pytest.raises(ConfigError, match="did you mean 'DDIM'"):
+        run("--prompt", "a", "--sampler", "DIM")
+    with pytest.raises(DataError, match="never downloaded"):
+        main(["--model", "some/model", "--prompt", "a"])
