@@ -8,7 +8,7 @@ from typing import Any
 
 from lycoris_ext.evaluation.scores import Criterion, Share, at_least, at_most, matches
 
-#: What the issue of the style demo asks for, as shares.
+#: What a learned style must reach, as shares of judged pictures.
 MOST_BEFORE = 0.15
 LEAST_AFTER = 0.70
 MOST_SUBJECT_LOSS = 0.10

@@ -22,7 +22,12 @@ def test_losses_are_read_in_order_and_once(tmp_path):
         {"event": "start", "step": 0},
         {"event": "step", "step": 1, "loss": 0.5, "learning_rates": {"unet": 0.1}},
         {"event": "step", "step": 2, "loss": 9.0},
-        {"event": "step", "step": 2, "loss": 0.4, "learning_rates": {"unet": 0.2, "text_encoder": 0.1}},
+        {
+            "event": "step",
+            "step": 2,
+            "loss": 0.4,
+            "learning_rates": {"unet": 0.2, "text_encoder": 0.1},
+        },
     )
     with open(path, "a", encoding="utf-8") as file:
         file.write('{"event": "step", "step": 3, "lo')
