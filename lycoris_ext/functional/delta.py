@@ -52,7 +52,8 @@ class Delta(ABC):
 
     @abstractmethod
     def tensors(self) -> tuple[Tensor, ...]:
-        """The leaves, in the order that ``matrix``, ``chain`` and ``unchain`` take them."""
+        """The leaves, in the order that ``matrix``, ``chain`` and ``unchain`` take them; where
+        there is a chain the first is (out, rank) and the update is linear in it."""
 
     @abstractmethod
     def matrix(self, *tensors: Tensor) -> Tensor:

@@ -25,16 +25,14 @@ def rows_backward(grad: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, 
 
 def columns(first: Tensor, second: Tensor) -> Tensor:
     """(n, r1), (n, r2) -> (n, r1*r2): every column of one times every column of the other."""
-    return (first.unsqueeze(2) * second.unsqueeze(1)).flatten(1, 2)
+    return rows(first.T.contiguous(), second.T.contiguous()).T
 
 
 def columns_backward(grad: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of ``columns`` to both inputs."""
-    grad = grad.unflatten(1, (first.shape[1], second.shape[1]))  # (n, r1, r2)
-    return (
-        (grad @ second.unsqueeze(-1)).squeeze(-1),
-        (grad.transpose(1, 2) @ first.unsqueeze(-1)).squeeze(-1),
-    )
+    # As rows: the long axis innermost, where sums and products are vectorised.
+    grad_first, grad_second = rows_backward(grad.T, first.T.contiguous(), second.T.contiguous())
+    return grad_first.T, grad_second.T
 
 
 def cores(first: Tensor, second: Tensor) -> Tensor:

@@ -82,16 +82,15 @@ class ChainApply(torch.autograd.Function):
         *tensors: Tensor,
     ) -> Tensor:
         layer = delta.layer
-        built = delta.chain(*tensors)
+        built = delta.chain(_scaled(tensors[0], rows, number), *tensors[1:])
         assert built is not None  # cheapest() never sends others here
         chain = _to(built, x.dtype)
         hidden = _down(x, chain, layer)
         thin = hidden if chain.core is None else layer.op(hidden, chain.core)
-        up = _scaled_up(chain.up, rows, number)
         if base_out is None:
-            out = mix_channels(thin, up, layer.is_conv)
+            out = mix_channels(thin, chain.up, layer.is_conv)
         else:
-            out = _add_mixed(base_out, thin, up, layer.is_conv)
+            out = _add_mixed(base_out, thin, chain.up, layer.is_conv)
         ctx.save_for_backward(x, hidden, thin if chain.core is not None else None, rows, *tensors)
         ctx.number, ctx.delta, ctx.has_base = number, delta, base_out is not None
         return out
@@ -102,31 +101,31 @@ class ChainApply(torch.autograd.Function):
         delta: Delta = ctx.delta
         layer = delta.layer
         need_x, need_rows = ctx.needs_input_grad[0], ctx.needs_input_grad[2]
-        built = delta.chain(*tensors)
+        leaves = (_scaled(tensors[0], rows, ctx.number), *tensors[1:])
+        built = delta.chain(*leaves)
         assert built is not None
         chain = _to(built, x.dtype)
         thin = hidden if thin is None else thin
-        up = _scaled_up(chain.up, rows, ctx.number)
-        grad_up = _outer(grad, thin, layer.is_conv)  # (out, rank), still without the scale
-        grad_rows = None
-        if need_rows:
-            grad_rows = (grad_up * chain.up).sum(1).to(rows.dtype)
-            grad_rows = grad_rows.sum() if rows.ndim == 0 else grad_rows
-        grad_up = _scaled_up(grad_up, rows, ctx.number)
-        grad_thin = mix_channels(grad, up.T, layer.is_conv)
+        grad_up = _outer(thin, grad, layer.is_conv).T  # (out, rank)
+        grad_thin = mix_channels(grad, chain.up.T, layer.is_conv)
         grad_core = None
         if chain.core is not None:
             grad_hidden, grad_core = layer.op_backward(grad_thin, hidden, chain.core)
             assert grad_hidden is not None
             grad_thin = grad_hidden
         grad_x, grad_down = _down_backward(grad_thin, x, chain, layer, need_x)
-        dtype = tensors[0].dtype
-        grads = _to(Chain(grad_down.reshape(built.down.shape), grad_up, grad_core), dtype)
-        leaves = delta.unchain(tuple(tensors), grads)
-        return grad_x, grad if ctx.has_base else None, grad_rows, None, None, *leaves
+        grads = _to(Chain(grad_down.reshape(built.down.shape), grad_up, grad_core), leaves[0].dtype)
+        grad_first, *others = delta.unchain(leaves, grads)
+        grad_rows = None
+        if need_rows:
+            grad_rows = (grad_first * tensors[0]).sum(1).to(rows.dtype)
+            grad_rows = grad_rows if rows.ndim else grad_rows.sum()
+        grad_first = _scaled(grad_first, rows, ctx.number)
+        return grad_x, grad if ctx.has_base else None, grad_rows, None, None, grad_first, *others
 
 
-def _scaled_up(up: Tensor, rows: Tensor | None, number: float) -> Tensor:
+def _scaled(up: Tensor, rows: Tensor | None, number: float) -> Tensor:
+    """The first leaf, (out, rank), times the scale: the smallest tensor that carries all of it."""
     if rows is None:
         return up * number
     return up * (rows.unsqueeze(1) if rows.ndim else rows).to(up.dtype)

@@ -46,6 +46,7 @@ def forward(layer: LayerSpec, x: Tensor, down: Tensor) -> Tensor:
     planes = torch.matmul(_rows(down), x.flatten(2))  # (batch, rank * area, H * W)
     if _is_pointwise(layer):
         return planes.view(x.shape[0], -1, *x.shape[2:])
+    planes = _mirror(planes, layer)
     size = tuple(
         side + 2 * pad - dilation * (kernel - 1)
         for side, pad, dilation, kernel in zip(
@@ -63,9 +64,10 @@ def backward(
         planes = grad.flatten(2)
     else:
         planes = F.unfold(grad, layer.kernel, layer.dilation, _outer_padding(layer))
+        planes = _mirror(planes, layer)
     grad_rows = torch.bmm(planes, x.flatten(2).transpose(1, 2)).sum(0)  # (rank * area, in)
     rank, width, height, breadth = down.shape
-    grad_down = grad_rows.view(rank, height, breadth, width).permute(0, 3, 1, 2).flip(2, 3)
+    grad_down = grad_rows.view(rank, height, breadth, width).permute(0, 3, 1, 2)
     grad_x = torch.matmul(_rows(down).T, planes).view(x.shape) if need_x else None
     return grad_x, grad_down
 
@@ -75,9 +77,14 @@ def _is_pointwise(layer: LayerSpec) -> bool:
 
 
 def _rows(down: Tensor) -> Tensor:
-    """(rank, in, kh, kw) -> (rank * kh * kw, in), the kernel flipped: fold scatters where a
-    convolution gathers."""
-    return down.flip(2, 3).permute(0, 2, 3, 1).flatten(0, 2)
+    """(rank, in, kh, kw) -> (rank * kh * kw, in)"""
+    return down.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def _mirror(planes: Tensor, layer: LayerSpec) -> Tensor:
+    """Reverse the kernel's axes: fold scatters where a convolution gathers. Of all the tensors that
+    could be reversed instead, these are the smallest."""
+    return planes.unflatten(1, (-1, *layer.kernel)).flip(2, 3).flatten(1, 3)
 
 
 def _outer_padding(layer: LayerSpec) -> tuple[int, ...]:
