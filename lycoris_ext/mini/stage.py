@@ -1,0 +1,136 @@
+"""A training stage that can be killed at any moment: checkpoints, pauses, a log.
+
+The stages of the build share this one loop. A step draws its randomness from (seed, step), so what
+a resumed stage does next does not depend on when it was stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long a stage may train, and who may ask it to wait.
+
+    Args:
+        steps: optimizer steps in all.
+        workers: threads that share a step, see `shares.py`; 1 on an accelerator.
+        device: where the models are trained, "cpu" or "cuda".
+        pause_file: while this file exists no step is done (someone measures speed on this machine).
+        checkpoint_seconds: longest time between two checkpoints.
+        sample_seconds: longest time between two sample grids.
+    """
+
+    steps: int
+    workers: int = 1
+    device: str = "cpu"
+    pause_file: Path | None = None
+    checkpoint_seconds: float = 120.0
+    sample_seconds: float = 300.0
+
+
+def learning_rate(step: int, steps: int, peak: float, warmup: int = 200) -> float:
+    """Linear warm-up, then half a cosine down to a hundredth of the peak."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    done = min(1.0, (step - warmup) / max(1, steps - warmup))
+    half_cosine = 0.5 * (1.0 + float(torch.cos(torch.tensor(done * torch.pi))))
+    return peak * (0.01 + 0.99 * half_cosine)
+
+
+def save_atomically(value: Any, path: Path) -> None:
+    """Write with torch.save so that a kill leaves the old file or the new one, never half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    with open(part, "wb") as stream:
+        torch.save(value, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(part, path)
+
+
+class Stage:
+    """One resumable training: what is saved, how a step goes, what is shown in between.
+
+    Args:
+        name: names the checkpoint, the log lines and the sample grids.
+        folder: where those lie.
+        parts: everything with a state_dict that has to survive a kill.
+        step: does one optimizer step, given its number, and returns what to log.
+        sample: writes a grid that lets a person see how far the model is.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        parts: dict[str, Any],
+        step: Callable[[int], dict[str, float]],
+        sample: Callable[[Path], None],
+    ) -> None:
+        self.name = name
+        self.folder = folder
+        self.parts = parts
+        self.step = step
+        self.sample = sample
+        self.checkpoint = folder / f"{name}.ckpt"
+
+    def _resume(self) -> int:
+        if not self.checkpoint.is_file():
+            return 0
+        state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+        for key, part in self.parts.items():
+            part.load_state_dict(state[key])
+        return int(state["step"])
+
+    def _save(self, step: int) -> None:
+        state: dict[str, Any] = {key: part.state_dict() for key, part in self.parts.items()}
+        save_atomically({**state, "step": step}, self.checkpoint)
+
+    def _log(self, values: dict[str, Any]) -> None:
+        line = json.dumps({"stage": self.name, "time": round(time.time()), **values})
+        print(line, flush=True)
+        with open(self.folder / "log.jsonl", "a", encoding="utf-8") as stream:
+            stream.write(line + "\n")
+
+    def train(self, budget: Budget) -> None:
+        """Train up to `budget.steps`, from the last checkpoint if there is one."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        start = self._resume()
+        saved = sampled = logged = time.monotonic()
+        sums: dict[str, float] = {}
+        since = start
+        for step in range(start, budget.steps):
+            while budget.pause_file is not None and budget.pause_file.exists():
+                time.sleep(2.0)
+                logged += 2.0
+            for key, value in self.step(step).items():
+                sums[key] = sums.get(key, 0.0) + value
+            now = time.monotonic()
+            done = step + 1
+            if done == budget.steps or done % 100 == 0:
+                count = done - since
+                means = {key: round(value / count, 5) for key, value in sums.items()}
+                self._log(
+                    {"step": done, "seconds_per_step": round((now - logged) / count, 4), **means}
+                )
+                sums, since, logged = {}, done, now
+            if now - saved > budget.checkpoint_seconds:
+                self._save(done)
+                saved = now
+            if now - sampled > budget.sample_seconds:
+                self.sample(self.folder / "grids" / f"{self.name}-{done:06d}.png")
+                sampled = time.monotonic()
+                logged += sampled - now
+        if start < budget.steps:
+            self._save(budget.steps)
+            self.sample(self.folder / "grids" / f"{self.name}-{budget.steps:06d}.png")
