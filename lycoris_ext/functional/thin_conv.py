@@ -84,7 +84,8 @@ def _rows(down: Tensor) -> Tensor:
 def _mirror(planes: Tensor, layer: LayerSpec) -> Tensor:
     """Reverse the kernel's axes: fold scatters where a convolution gathers. Of all the tensors that
     could be reversed instead, these are the smallest."""
-    return planes.unflatten(1, (-1, *layer.kernel)).flip(2, 3).flatten(1, 3)
+    mirrored: Tensor = planes.unflatten(1, (-1, *layer.kernel)).flip(2, 3).flatten(1, 3)
+    return mirrored
 
 
 def _outer_padding(layer: LayerSpec) -> tuple[int, ...]:

@@ -176,13 +176,13 @@ class Build:
             for subject in source.learned_subjects
         ]
         export_training_set(style[:60], target / "style" / f"10_{source.learned_style}")
-        # What the base draws already, beside it: without these the new style leaks into every prompt.
+        # What the base draws already: without it the new style leaks into every prompt.
         known = [
             source.draw(base_style, subject, SHIPPED_SEEDS + 500_000 + 10 * i)
             for i, subject in enumerate(source.learned_subjects)
             for base_style in source.base_styles
         ]
-        export_training_set(known, target / "style" / "2_base")
+        export_training_set(known, target / "style" / "1_base")
         character: list[Picture] = [
             source.draw_character(
                 source.base_styles[i % len(source.base_styles)], SHIPPED_SEEDS + i
