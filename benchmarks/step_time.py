@@ -28,6 +28,7 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from lycoris_ext.network import NetworkConfig, build_network
+from lycoris_ext.training.memory import keep_freed_memory
 
 SD15 = {"cross_attention_dim": 768, "attention_head_dim": 8, "sample_size": 64}
 LOHA = {"network_dim": 8, "conv_dim": 4}
@@ -202,6 +203,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as training does; for every case alike
     if args.memory_of:
         print(measure_memory(args.memory_of, args.latents))
         return

@@ -46,8 +46,8 @@ class DemoSettings:
     shown: int = SHOWN
     judged: int = 2 * SHOWN
     strengths: tuple[float, ...] = (0.5, 0.75, 1.0)
-    sampling_steps: int = 20
-    cfg_scale: float = 5.0
+    sampling_steps: int = 12
+    cfg_scale: float = 4.0
     sampler: str = "Euler"
     overrides: tuple[tuple[str, object], ...] = ()
 

@@ -1,7 +1,7 @@
 """The small base model that ships with the package, and pictures that adapters of it learn from.
 
 A real latent text-to-image model with the parts of Stable Diffusion 1.x, small enough to train an
-adapter on in minutes on a CPU. It draws what `SUBJECTS` lists in the styles `BASE_STYLES`;
+adapter on in minutes on a CPU. It draws the 48 subjects of `drawn.py` in the styles `BASE_STYLES`;
 `LEARNED_STYLE` and `CHARACTER` it has never seen. Importing this costs nothing: pictures, judges
 and the build load on use.
 """
@@ -43,7 +43,12 @@ def base_folder() -> Path:
 
 
 def style_folder() -> Path:
-    """The training set of the style to be learned, in kohya's layout (`10_<style>/`)."""
+    """The training set of the style to be learned, in kohya's layout.
+
+    `10_<style>/` shows it; `3_base/` shows the same subjects in the base's own styles. Where every
+    caption says "by ink", nothing tells an adapter that "by flat" is to stay as it was: without
+    `3_base`, 29 of 100 prompts of the base's styles came out in ink.
+    """
     return _HERE / "data" / "style"
 
 

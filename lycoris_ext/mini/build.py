@@ -21,6 +21,8 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from lycoris_ext.training.memory import keep_freed_memory
+
 from .build_autoencoder import (
     build_autoencoder,
     encode_all,
@@ -33,7 +35,6 @@ from .build_export import export_base, export_training_set
 from .build_words import build_tokenizer
 from .grids import save_grid
 from .judge_training import WIDTHS, save_judge, share_right, train_judge
-from .memory import keep_freed_memory
 from .picture_sets import PictureSet, draw_set, make_source, orders_of
 from .pictures import Picture, PictureSource
 from .stage import Budget, save_atomically
@@ -176,13 +177,13 @@ class Build:
             for subject in source.learned_subjects
         ]
         export_training_set(style[:60], target / "style" / f"10_{source.learned_style}")
-        # What the base draws already: without it the new style leaks into every prompt.
+        # What the base draws already, see style_folder().
         known = [
             source.draw(base_style, subject, SHIPPED_SEEDS + 500_000 + 10 * i)
             for i, subject in enumerate(source.learned_subjects)
             for base_style in source.base_styles
         ]
-        export_training_set(known, target / "style" / "1_base")
+        export_training_set(known, target / "style" / "3_base")
         character: list[Picture] = [
             source.draw_character(
                 source.base_styles[i % len(source.base_styles)], SHIPPED_SEEDS + i

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
+from safetensors.torch import load_file, save_file
 
 from .build_denoiser import Denoiser, build_scheduler
 from .pictures import Picture
@@ -54,6 +55,7 @@ def export_base(model: Denoiser, vae: AutoencoderKL, target: Path) -> int:
     pipeline.to(torch.float32)
     for configuration in new.glob("*/config.json"):
         _clean_configuration(configuration)
+    _write_for_older_libraries(new)
     size = sum(file.stat().st_size for file in new.rglob("*.safetensors"))
     if size > LARGEST_BASE:
         raise ValueError(
@@ -74,6 +76,27 @@ def _clean_configuration(configuration: Path) -> None:
     if "dtype" in values:
         values["dtype"] = "float32"
     configuration.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _write_for_older_libraries(folder: Path) -> None:
+    """Give transformers 4 what transformers 5 no longer writes; both read the result.
+
+    That is the level `text_model.` in the text encoder's names, as in every Stable Diffusion file,
+    and the vocabulary as vocab.json and merges.txt.
+    """
+    weights = folder / "text_encoder" / "model.safetensors"
+    tensors = load_file(str(weights))
+    level = "text_model."
+    renamed = {level + name.removeprefix(level): tensor for name, tensor in tensors.items()}
+    save_file(renamed, str(weights), {"format": "pt"})
+    parts = json.loads((folder / "tokenizer" / "tokenizer.json").read_text(encoding="utf-8"))[
+        "model"
+    ]
+    vocabulary = json.dumps(parts["vocab"], ensure_ascii=False)
+    (folder / "tokenizer" / "vocab.json").write_text(vocabulary, encoding="utf-8")
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in parts["merges"]]
+    lines = "\n".join(["#version: 0.2", *merges]) + "\n"
+    (folder / "tokenizer" / "merges.txt").write_text(lines, encoding="utf-8")
 
 
 def export_training_set(pictures: Iterable[Picture], target: Path) -> int:

@@ -26,6 +26,7 @@ from lycoris_ext.sampling import PromptSpec
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.forward import BatchLoss
 from lycoris_ext.training.interrupt import RunInterrupted, StopRequest, listen_for_stop
+from lycoris_ext.training.memory import keep_freed_memory
 from lycoris_ext.training.optimizers import build_optimizer, learning_rate_factor
 from lycoris_ext.training.precision import DTYPES, build_scaler
 from lycoris_ext.training.previews import draw_previews, preview_specs
@@ -47,6 +48,7 @@ def train(config: TrainConfig) -> Path:
         DivergedError: the loss became NaN or infinite.
         RunInterrupted: Ctrl-C; the state is saved.
     """
+    keep_freed_memory()
     run = open_run(config)
     training_set = read_pictures(run)
     specs = preview_specs(config, training_set)
