@@ -11,13 +11,8 @@ from PIL import Image
 from lycoris_ext.cli import demo, demo_pictures
 from lycoris_ext.cli.demo_pictures import DemoSettings, ask_for
 from lycoris_ext.cli.info import summarize
-from lycoris_ext.mini import BASE_STYLES, LEARNED_STYLE, base_folder, style_folder
+from lycoris_ext.mini import BASE_STYLES, LEARNED_STYLE
 from lycoris_ext.mini.drawn import DrawnSource
-
-needs_base = pytest.mark.skipif(
-    not (base_folder().is_dir() and style_folder().is_dir()),
-    reason="the small base is not built yet",
-)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -72,7 +67,6 @@ def pretend(monkeypatch, good):
     monkeypatch.setattr(demo, "judge_accuracy", lambda: {"style": {"sharp": 0.99}})
 
 
-@needs_base
 def test_whole_course_twice(tmp_path, monkeypatch, capsys):
     folder = tmp_path / "out"
     settings = DemoSettings(
@@ -108,7 +102,6 @@ def test_whole_course_twice(tmp_path, monkeypatch, capsys):
     assert (folder / "notes.txt").exists()
 
 
-@needs_base
 def test_a_demo_that_stops_leaves_no_old_report(tmp_path, monkeypatch):
     (tmp_path / "report.json").write_text('{"passed": true}', encoding="utf-8")
 

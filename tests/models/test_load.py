@@ -12,7 +12,6 @@ import torch
 
 from lycoris_ext.errors import ConfigError, DataError
 from lycoris_ext.models import ModelConfig, build_meta, load_pipeline
-from lycoris_ext.models.config import mini_base_folder
 from tests.tiny_pipeline import write_tiny_folder
 
 
@@ -165,7 +164,6 @@ def test_config_is_checked():
         ModelConfig(pretrained_model_name_or_path="")
 
 
-@pytest.mark.skipif(not mini_base_folder().is_dir(), reason="the small base is not built yet")
 def test_mini_base():
     pipeline = load_pipeline(ModelConfig(), "cpu", torch.float32)
     assert pipeline.name == "mini"
