@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property, partial
 from math import prod, sqrt
 from typing import ClassVar, TypeVar
 
@@ -27,7 +28,11 @@ Initialiser = Callable[[Tensor, torch.Generator], Tensor]
 
 
 def normal(std: float) -> Initialiser:
-    return lambda tensor, generator: tensor.normal_(0.0, std, generator=generator)
+    return partial(_normal, std=std)  # a lambda would not pickle
+
+
+def _normal(tensor: Tensor, generator: torch.Generator, std: float) -> Tensor:
+    return tensor.normal_(0.0, std, generator=generator)
 
 
 def kaiming(tensor: Tensor, generator: torch.Generator) -> Tensor:
@@ -88,7 +93,7 @@ class Product(Alternative):
     def delta(self, tensors: Mapping[str, Tensor], layer: LayerSpec) -> LowRank:
         left = _left(tensors[self.left.key], self.left)
         right = tensors[self.right.key]  # (rank, in, *kernel), perhaps flattened
-        right = right.reshape(right.shape[0], layer.in_features, *layer.kernel)
+        right = _shaped(right, (len(right), layer.in_features, *layer.kernel))
         return LowRank(layer, 1.0, left, right)
 
 
@@ -107,7 +112,7 @@ class Core(Alternative):
     def delta(self, tensors: Mapping[str, Tensor], layer: LayerSpec) -> LowRank:
         left = _left(tensors[self.left.key], self.left)
         right = tensors[self.right.key]
-        right = right.reshape(right.shape[0], layer.in_features)
+        right = _shaped(right, (len(right), layer.in_features))
         return LowRank(layer, 1.0, left, right, tensors[self.core.key])
 
 
@@ -115,7 +120,12 @@ def _left(tensor: Tensor, factor: Factor) -> Tensor:
     """(out, rank), from (rank, out) or (out, rank, 1, 1)."""
     if factor.axes.startswith("rank"):
         return tensor.T
-    return tensor.reshape(tensor.shape[:2])
+    return _shaped(tensor, tensor.shape[:2])
+
+
+def _shaped(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Reshaped, without a node in the graph where nothing changes."""
+    return tensor if tensor.shape == shape else tensor.reshape(shape)
 
 
 class Algorithm:
@@ -190,10 +200,10 @@ class Plan:
 
     @property
     def uses_core(self) -> bool:
-        return any(isinstance(part, Core) for part in self._stored().values())
+        return any(isinstance(part, Core) for part in self._stored.values())
 
     def factors(self) -> tuple[Factor, ...]:
-        return tuple(factor for part in self._stored().values() for factor in part.factors)
+        return tuple(factor for part in self._stored.values() for factor in part.factors)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of each stored tensor by its key."""
@@ -201,7 +211,7 @@ class Plan:
 
     def delta(self, tensors: Mapping[str, Tensor]) -> Delta:
         """The update, scaled by alpha / rank, from the stored tensors."""
-        parts = {name: part.delta(tensors, self.layer) for name, part in self._stored().items()}
+        parts = {name: part.delta(tensors, self.layer) for name, part in self._stored.items()}
         return self.algorithm.delta(parts, self.layer, self.scale)
 
     def initial(
@@ -220,6 +230,7 @@ class Plan:
             tensors[factor.key] = tensor
         return tensors
 
+    @cached_property
     def _stored(self) -> dict[str, Alternative]:
         parts = self.algorithm.parts
         return {name: parts[name][i] for name, i in zip(parts, self.chosen, strict=True)}

@@ -52,8 +52,8 @@ class Delta(ABC):
 
     @abstractmethod
     def tensors(self) -> tuple[Tensor, ...]:
-        """The leaves, in the order that ``matrix``, ``chain`` and ``unchain`` take them; where
-        there is a chain the first is (out, rank) and the update is linear in it."""
+        """The leaves, in the order that ``matrix`` and ``unmatrix`` take them; where there is a
+        chain the first is (out, rank) and the update is linear in it."""
 
     @abstractmethod
     def matrix(self, *tensors: Tensor) -> Tensor:
@@ -63,12 +63,17 @@ class Delta(ABC):
     def unmatrix(self, tensors: tuple[Tensor, ...], grad: Tensor) -> tuple[Tensor, ...]:
         """Gradients of the leaves from the gradient of ``matrix``."""
 
-    def chain(self, *tensors: Tensor) -> Chain | None:
+    def transposed(self, *leaves: Tensor) -> tuple[Tensor, ...]:
+        """The leaves as ``chain`` and ``unchain`` take them, (rank, out) for (out, rank); and the
+        gradients of those back again."""
+        return leaves
+
+    def chain(self, *leaves: Tensor) -> Chain | None:
         """The same update as a chain of thin factors; None where there is no such form."""
         return None
 
-    def unchain(self, tensors: tuple[Tensor, ...], grads: Chain) -> tuple[Tensor, ...]:
-        """Gradients of the leaves from the gradients of the chain's factors."""
+    def unchain(self, leaves: tuple[Tensor, ...], grads: Chain) -> tuple[Tensor, ...]:
+        """Gradients of the transposed leaves from the gradients of the chain's factors."""
         raise ShapeError(f"{type(self).__name__} has no chain")  # guarded by chain() is None
 
     def chain_rank(self) -> int | None:
@@ -198,11 +203,15 @@ class LowRank(Delta):
         grad = grad.flatten(1)
         return grad @ down.flatten(1).T, (up.T @ grad).reshape(down.shape)
 
-    def chain(self, *tensors: Tensor) -> Chain:
-        up, down, *core = tensors
+    def transposed(self, *leaves: Tensor) -> tuple[Tensor, ...]:
+        up, *others = leaves
+        return up.T, *others
+
+    def chain(self, *leaves: Tensor) -> Chain:
+        up, down, *core = leaves
         return Chain(down, up, core[0] if core else None)
 
-    def unchain(self, tensors: tuple[Tensor, ...], grads: Chain) -> tuple[Tensor, ...]:
+    def unchain(self, leaves: tuple[Tensor, ...], grads: Chain) -> tuple[Tensor, ...]:
         return (grads.up, grads.down) if grads.core is None else (grads.up, grads.down, grads.core)
 
 
@@ -237,19 +246,24 @@ class Hadamard(Delta):
             *self.second.unmatrix(second, grad * self.first.matrix(*first)),
         )
 
-    def chain(self, *tensors: Tensor) -> Chain:
-        half = len(tensors) // 2
-        (up1, down1, *core1), (up2, down2, *core2) = tensors[:half], tensors[half:]
+    def transposed(self, *leaves: Tensor) -> tuple[Tensor, ...]:
+        half = len(leaves) // 2
+        (up1, *others1), (up2, *others2) = leaves[:half], leaves[half:]
+        return up1.T.contiguous(), *others1, up2.T.contiguous(), *others2
+
+    def chain(self, *leaves: Tensor) -> Chain:
+        half = len(leaves) // 2
+        (up1, down1, *core1), (up2, down2, *core2) = leaves[:half], leaves[half:]
         return Chain(
             down=khatri_rao.rows(down1, down2),
-            up=khatri_rao.columns(up1, up2),
+            up=khatri_rao.rows(up1, up2),
             core=khatri_rao.cores(core1[0], core2[0]) if core1 else None,
         )
 
-    def unchain(self, tensors: tuple[Tensor, ...], grads: Chain) -> tuple[Tensor, ...]:
-        half = len(tensors) // 2
-        (up1, down1, *core1), (up2, down2, *core2) = tensors[:half], tensors[half:]
-        grad_up1, grad_up2 = khatri_rao.columns_backward(grads.up, up1, up2)
+    def unchain(self, leaves: tuple[Tensor, ...], grads: Chain) -> tuple[Tensor, ...]:
+        half = len(leaves) // 2
+        (up1, down1, *core1), (up2, down2, *core2) = leaves[:half], leaves[half:]
+        grad_up1, grad_up2 = khatri_rao.rows_backward(grads.up, up1, up2)
         grad_down1, grad_down2 = khatri_rao.rows_backward(grads.down, down1, down2)
         if grads.core is None:
             return grad_up1, grad_down1, grad_up2, grad_down2

@@ -13,26 +13,18 @@ from torch import Tensor
 
 
 def rows(first: Tensor, second: Tensor) -> Tensor:
-    """(r1, ...), (r2, ...) -> (r1*r2, ...): every row of one times every row of the other."""
-    return (first.unsqueeze(1) * second.unsqueeze(0)).flatten(0, 1)
+    """(r1, ...), (r2, ...) -> (r1*r2, ...): every row of one times every row of the other.
+
+    A directly; B transposed, from transposed leaves: so the long axis is innermost, where sums and
+    products are vectorised.
+    """
+    return (first.unsqueeze(1) * second).flatten(0, 1)
 
 
 def rows_backward(grad: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of ``rows`` to both inputs."""
-    grad = grad.unflatten(0, (first.shape[0], second.shape[0]))
-    return (grad * second.unsqueeze(0)).sum(1), (grad * first.unsqueeze(1)).sum(0)
-
-
-def columns(first: Tensor, second: Tensor) -> Tensor:
-    """(n, r1), (n, r2) -> (n, r1*r2): every column of one times every column of the other."""
-    return rows(first.T.contiguous(), second.T.contiguous()).T
-
-
-def columns_backward(grad: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of ``columns`` to both inputs."""
-    # As rows: the long axis innermost, where sums and products are vectorised.
-    grad_first, grad_second = rows_backward(grad.T, first.T.contiguous(), second.T.contiguous())
-    return grad_first.T, grad_second.T
+    grad = grad.view(len(first), *second.shape)
+    return (grad * second).sum(1), (grad * first.unsqueeze(1)).sum(0)
 
 
 def cores(first: Tensor, second: Tensor) -> Tensor:

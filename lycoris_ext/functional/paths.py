@@ -6,6 +6,7 @@ rank times larger than its leaves, and a merged weight is as large as the layer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lycoris_ext.functional import thin_conv
-from lycoris_ext.functional.layer import LayerSpec, mix_channels
+from lycoris_ext.functional.layer import mix_channels
 
 if TYPE_CHECKING:
     from lycoris_ext.functional.delta import Delta
@@ -25,7 +26,7 @@ class Chain:
 
     Attributes:
         down: (R, in, *kernel), or (R, in) where there is a core.
-        up: (out, R).
+        up: (R, out).
         core: (R, R, *kernel), first index towards up.
     """
 
@@ -34,42 +35,8 @@ class Chain:
     core: Tensor | None = None
 
 
-def _down(x: Tensor, chain: Chain, layer: LayerSpec) -> Tensor:
-    """First product of the chain: the spatial one where there is no core."""
-    if chain.core is None:
-        if thin_conv.applies(layer, x):
-            return thin_conv.forward(layer, x, chain.down)
-        return layer.op(x, chain.down)
-    return mix_channels(x, chain.down, layer.is_conv)
-
-
-def _down_backward(
-    grad: Tensor, x: Tensor, chain: Chain, layer: LayerSpec, need_x: bool
-) -> tuple[Tensor | None, Tensor]:
-    """Gradients of ``_down`` to x (None where not needed) and to the factor."""
-    if chain.core is not None:
-        grad_x = mix_channels(grad, chain.down.T, layer.is_conv) if need_x else None
-        return grad_x, _outer(grad, x, layer.is_conv)
-    if thin_conv.applies(layer, x):
-        return thin_conv.backward(layer, grad, x, chain.down, need_x)
-    return layer.op_backward(grad, x, chain.down, need_x)
-
-
-def _to(chain: Chain, dtype: torch.dtype) -> Chain:
-    """The factors in the activations' dtype; they are built in their own, so nothing is lost."""
-    core = None if chain.core is None else chain.core.to(dtype)
-    return Chain(chain.down.to(dtype), chain.up.to(dtype), core)
-
-
-def _outer(left: Tensor, right: Tensor, conv: bool) -> Tensor:
-    """Sum over all positions of left_c x right_d: (c, d)."""
-    if conv:
-        return torch.bmm(left.flatten(2), right.flatten(2).transpose(1, 2)).sum(0)
-    return left.flatten(0, -2).T @ right.flatten(0, -2)
-
-
 class ChainApply(torch.autograd.Function):
-    """base_out + scale * up(core(down(x))), saving x, the thin activations and the leaves only."""
+    """base_out + up(core(down(x))) * number, saving x, the thin activations and the leaves only."""
 
     @staticmethod
     def forward(
@@ -82,17 +49,24 @@ class ChainApply(torch.autograd.Function):
         *tensors: Tensor,
     ) -> Tensor:
         layer = delta.layer
-        built = delta.chain(_scaled(tensors[0], rows, number), *tensors[1:])
-        assert built is not None  # cheapest() never sends others here
-        chain = _to(built, x.dtype)
-        hidden = _down(x, chain, layer)
-        thin = hidden if chain.core is None else layer.op(hidden, chain.core)
-        if base_out is None:
-            out = mix_channels(thin, chain.up, layer.is_conv)
+        flat = not delta.has_core() and thin_conv.applies(layer, x)
+        chain = _to(_chain(delta, _leaves(delta, tensors, rows, flat)), x.dtype)
+        hidden = None
+        if flat:
+            thin = thin_conv.forward(layer, x, chain.down)
+        elif chain.core is None:
+            thin = layer.op(x, chain.down)
         else:
-            out = _add_mixed(base_out, thin, chain.up, layer.is_conv)
-        ctx.save_for_backward(x, hidden, thin if chain.core is not None else None, rows, *tensors)
-        ctx.number, ctx.delta, ctx.has_base = number, delta, base_out is not None
+            hidden = mix_channels(x, chain.down, layer.is_conv)
+            thin = layer.op(hidden, chain.core)
+        if number != 1.0:
+            thin = thin * number
+        if base_out is None:
+            out = mix_channels(thin, chain.up.T, layer.is_conv)
+        else:
+            out = _add_mixed(base_out, thin, chain.up.T, layer.is_conv)
+        ctx.save_for_backward(x, hidden, thin, rows, *tensors)
+        ctx.number, ctx.delta, ctx.flat, ctx.has_base = number, delta, flat, base_out is not None
         return out
 
     @staticmethod
@@ -101,34 +75,77 @@ class ChainApply(torch.autograd.Function):
         delta: Delta = ctx.delta
         layer = delta.layer
         need_x, need_rows = ctx.needs_input_grad[0], ctx.needs_input_grad[2]
-        leaves = (_scaled(tensors[0], rows, ctx.number), *tensors[1:])
-        built = delta.chain(*leaves)
-        assert built is not None
+        leaves = _leaves(delta, tensors, rows, ctx.flat)
+        built = _chain(delta, leaves)
         chain = _to(built, x.dtype)
-        thin = hidden if thin is None else thin
-        grad_up = _outer(thin, grad, layer.is_conv).T  # (out, rank)
-        grad_thin = mix_channels(grad, chain.up.T, layer.is_conv)
+        grad_up = _outer(thin, grad, layer.is_conv)
+        grad_thin = mix_channels(grad, chain.up, layer.is_conv)
+        if ctx.number != 1.0:
+            grad_thin = grad_thin * ctx.number
         grad_core = None
-        if chain.core is not None:
+        if ctx.flat:
+            grad_x, grad_down = thin_conv.backward(layer, grad_thin, x, chain.down, need_x)
+        elif chain.core is None:
+            grad_x, grad_down = layer.op_backward(grad_thin, x, chain.down, need_x)
+        else:
             grad_hidden, grad_core = layer.op_backward(grad_thin, hidden, chain.core)
-            assert grad_hidden is not None
-            grad_thin = grad_hidden
-        grad_x, grad_down = _down_backward(grad_thin, x, chain, layer, need_x)
-        grads = _to(Chain(grad_down.reshape(built.down.shape), grad_up, grad_core), leaves[0].dtype)
-        grad_first, *others = delta.unchain(leaves, grads)
+            assert grad_hidden is not None  # asked for
+            grad_x = mix_channels(grad_hidden, chain.down.T, layer.is_conv) if need_x else None
+            grad_down = _outer(grad_hidden, x, layer.is_conv)
+        grads = _to(Chain(grad_down, grad_up, grad_core), leaves[0].dtype)
+        grad_first, *others = delta.transposed(*delta.unchain(leaves, grads))
+        if ctx.flat:
+            others = [
+                grad if grad.shape == tensor.shape else thin_conv.unflattened(grad, layer)
+                for grad, tensor in zip(others, tensors[1:], strict=True)
+            ]
         grad_rows = None
         if need_rows:
             grad_rows = (grad_first * tensors[0]).sum(1).to(rows.dtype)
             grad_rows = grad_rows if rows.ndim else grad_rows.sum()
-        grad_first = _scaled(grad_first, rows, ctx.number)
+        if rows is not None:
+            grad_first = _scaled(grad_first, rows)
         return grad_x, grad if ctx.has_base else None, grad_rows, None, None, grad_first, *others
 
 
-def _scaled(up: Tensor, rows: Tensor | None, number: float) -> Tensor:
-    """The first leaf, (out, rank), times the scale: the smallest tensor that carries all of it."""
-    if rows is None:
-        return up * number
+def _leaves(
+    delta: Delta, tensors: Sequence[Tensor], rows: Tensor | None, flat: bool
+) -> tuple[Tensor, ...]:
+    """What ``chain`` and ``unchain`` are given: the row scale on the first leaf, the smallest
+    tensor that carries all of it, and everything in the memory order that they read fastest."""
+    first, *others = tensors
+    if rows is not None:
+        first = _scaled(first, rows)
+    if flat:
+        others = [thin_conv.flattened(leaf) if leaf.ndim > 2 else leaf for leaf in others]
+    return delta.transposed(first, *others)
+
+
+def _scaled(up: Tensor, rows: Tensor) -> Tensor:
+    """(out, rank) times a scale of shape () or (out,)."""
     return up * (rows.unsqueeze(1) if rows.ndim else rows).to(up.dtype)
+
+
+def _chain(delta: Delta, leaves: tuple[Tensor, ...]) -> Chain:
+    chain = delta.chain(*leaves)
+    assert chain is not None  # cheapest() never sends others here
+    return chain
+
+
+def _to(chain: Chain, dtype: torch.dtype) -> Chain:
+    """The factors in the activations' dtype; they are built in their own, so nothing is lost."""
+    if chain.up.dtype == dtype:
+        return chain
+    core = None if chain.core is None else chain.core.to(dtype)
+    return Chain(chain.down.to(dtype), chain.up.to(dtype), core)
+
+
+def _outer(left: Tensor, right: Tensor, conv: bool) -> Tensor:
+    """Sum over all positions of left_c x right_d: (c, d)."""
+    if conv:
+        product = torch.bmm(left.flatten(2), right.flatten(2).transpose(1, 2))
+        return product[0] if len(product) == 1 else product.sum(0)
+    return left.flatten(0, -2).T @ right.flatten(0, -2)
 
 
 def _add_mixed(base_out: Tensor, thin: Tensor, up: Tensor, conv: bool) -> Tensor:

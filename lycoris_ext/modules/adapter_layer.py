@@ -54,6 +54,7 @@ class AdapterLayer(nn.Module):
         self.plan = plan
         self.dropouts = dropouts or Dropouts()
         self.multiplier = 1.0
+        self._places: dict[str, tuple[nn.Module, str]] = {}
         for key, tensor in tensors.items():
             owner: nn.Module = self
             *parents, name = key.split(".")  # lora_up.weight needs a submodule: no dots in names
@@ -62,13 +63,14 @@ class AdapterLayer(nn.Module):
                     owner.add_module(parent, nn.Module())
                 owner = getattr(owner, parent)
             owner.register_parameter(name, nn.Parameter(tensor))
+            self._places[key] = (owner, name)
         device = next(iter(tensors.values())).device
         self.register_buffer("alpha", torch.tensor(float(plan.alpha), device=device))
         self.scalar = nn.Parameter(torch.zeros((), device=device)) if use_scalar else None
 
     def tensors(self) -> dict[str, Tensor]:
         """The stored tensors by their names in a file, without alpha and scalar."""
-        return {key: self.get_parameter(key) for key in self.plan.shapes()}
+        return {key: getattr(owner, name) for key, (owner, name) in self._places.items()}
 
     def delta(self) -> Delta:
         """The update as the next forward applies it: multiplier, scalar and dropouts included."""
