@@ -1,6 +1,6 @@
 """One file per algorithm: what is stored, and one formula."""
 
-from lycoris_ext.algorithms import loha, lora  # noqa: F401 - importing registers them
-from lycoris_ext.algorithms.base import Algorithm, Plan, algorithm, algorithm_names, detect
+from lycoris_ext.algorithms import loha, lokr, lora  # noqa: F401 - importing registers them
+from lycoris_ext.algorithms.base import Algorithm, Options, Plan, algorithm, algorithm_names, detect
 
-__all__ = ["Algorithm", "Plan", "algorithm", "algorithm_names", "detect"]
+__all__ = ["Algorithm", "Options", "Plan", "algorithm", "algorithm_names", "detect"]

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from lycoris_ext.errors import ConfigError, FormatError
-from lycoris_ext.functional import Delta, LayerSpec, LowRank
+from lycoris_ext.functional import Delta, Dense, LayerSpec, LowRank
 
 # Axes of a stored tensor: "out" "in" "rank" are one dimension each, "k" the kernel's dimensions,
 # "1k" as many ones, "in*k" the input and the kernel in one dimension.
@@ -80,6 +80,20 @@ class Alternative:
 
 
 @dataclass(frozen=True)
+class Whole(Alternative):
+    """The matrix itself."""
+
+    matrix: Factor
+
+    @property
+    def factors(self) -> tuple[Factor, ...]:  # type: ignore[override]
+        return (self.matrix,)
+
+    def delta(self, tensors: Mapping[str, Tensor], layer: LayerSpec) -> Dense:
+        return Dense(layer, 1.0, _shaped(tensors[self.matrix.key], layer.weight_shape))
+
+
+@dataclass(frozen=True)
 class Product(Alternative):
     """left @ right"""
 
@@ -128,27 +142,58 @@ def _shaped(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
     return tensor if tensor.shape == shape else tensor.reshape(shape)
 
 
+@dataclass(frozen=True)
+class Options:
+    """What decides how an algorithm stores its parts; each reads what concerns it.
+
+    Attributes:
+        use_tucker: kernels larger than 1x1 get a core of their own.
+        factor: how LoKr splits widths, see ``factorization``.
+        unbalanced_factorization: LoKr gives the larger part of the outputs to its first factor.
+        decompose_both: LoKr stores its first factor as a product too, where that is smaller.
+        full_matrix: LoKr stores both factors as they are.
+    """
+
+    use_tucker: bool = False
+    factor: int = -1
+    unbalanced_factorization: bool = False
+    decompose_both: bool = False
+    full_matrix: bool = False
+
+
+Sizes = dict[str, int]
+"""Symbolic axes, solved: {"out": 320, "in": 640, "rank": 8}."""
+
+
 class Algorithm:
     """Base of every algorithm: a table of parts and one formula.
 
     Attributes:
         name: id in configs.
         parts: for each part of the formula, the alternatives in which it may be stored.
+        splits: each part has an "out" and an "in" of its own, smaller than the layer's.
     """
 
     name: ClassVar[str]
     parts: ClassVar[dict[str, tuple[Alternative, ...]]]
+    splits: ClassVar[bool] = False
 
     @classmethod
-    def choose(cls, layer: LayerSpec, use_tucker: bool) -> tuple[int, ...]:
-        """Which alternative of each part a new adapter stores: the core where it is asked for
-        and the kernel has something to factor."""
-        return tuple(int(use_tucker and layer.is_spatial) for _ in cls.parts)
+    def plan(cls, layer: LayerSpec, rank: int, alpha: float, options: Options) -> Plan:
+        """How a new adapter of this layer is stored: the core where it is asked for and the
+        kernel has something to factor."""
+        core = int(options.use_tucker and layer.is_spatial)
+        return Plan(cls, layer, (core,) * len(cls.parts), rank, alpha, (layer,) * len(cls.parts))
 
     @classmethod
     def allows(cls, chosen: tuple[int, ...]) -> bool:
         """Whether these alternatives of the parts can stand side by side."""
         return True
+
+    @classmethod
+    def spaces(cls, layer: LayerSpec, sizes: tuple[Sizes, ...]) -> tuple[LayerSpec, ...]:
+        """The layer that each part stands for, from its solved axes."""
+        return (layer,) * len(sizes)
 
     @classmethod
     def delta(cls, parts: Mapping[str, Delta], layer: LayerSpec, scale: float) -> Delta:
@@ -185,7 +230,9 @@ class Plan:
 
     Attributes:
         chosen: index of the alternative of each part.
-        alpha: as a file stores it; the scale is alpha / rank.
+        rank: 0 where a file does not tell it, since no stored tensor has that axis.
+        alpha: as a file stores it.
+        spaces: the layer that each part stands for.
     """
 
     algorithm: type[Algorithm]
@@ -193,34 +240,44 @@ class Plan:
     chosen: tuple[int, ...]
     rank: int
     alpha: float
+    spaces: tuple[LayerSpec, ...]
+
+    @cached_property
+    def scale(self) -> float:
+        """alpha / rank; 1 where nothing that is stored has a rank."""
+        return self.alpha / self.rank if self.has_rank else 1.0
 
     @property
-    def scale(self) -> float:
-        return self.alpha / self.rank
+    def has_rank(self) -> bool:
+        return any("rank" in factor.axes.split() for factor in self.factors())
 
     @property
     def uses_core(self) -> bool:
-        return any(isinstance(part, Core) for part in self._stored.values())
+        return any(isinstance(part, Core) for _, part, _ in self._stored)
 
     def factors(self) -> tuple[Factor, ...]:
-        return tuple(factor for part in self._stored.values() for factor in part.factors)
+        return tuple(factor for _, part, _ in self._stored for factor in part.factors)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of each stored tensor by its key."""
-        return {factor.key: factor.shape(self.layer, self.rank) for factor in self.factors()}
+        return {
+            factor.key: factor.shape(space, self.rank)
+            for _, part, space in self._stored
+            for factor in part.factors
+        }
 
     def delta(self, tensors: Mapping[str, Tensor]) -> Delta:
         """The update, scaled by alpha / rank, from the stored tensors."""
-        parts = {name: part.delta(tensors, self.layer) for name, part in self._stored.items()}
+        parts = {name: part.delta(tensors, space) for name, part, space in self._stored}
         return self.algorithm.delta(parts, self.layer, self.scale)
 
     def initial(
         self, generator: torch.Generator, use_scalar: bool, device: torch.device
     ) -> dict[str, Tensor]:
         """Fresh float32 tensors whose update is zero (with ``use_scalar``: times a zero scalar)."""
-        tensors = {}
+        tensors, shapes = {}, self.shapes()
         for factor in self.factors():
-            tensor = torch.empty(factor.shape(self.layer, self.rank), device=device)
+            tensor = torch.empty(shapes[factor.key], device=device)
             if tensor.is_meta:
                 pass  # only shapes are asked for
             elif factor.zero and not use_scalar:
@@ -231,9 +288,13 @@ class Plan:
         return tensors
 
     @cached_property
-    def _stored(self) -> dict[str, Alternative]:
+    def _stored(self) -> tuple[tuple[str, Alternative, LayerSpec], ...]:
+        """(name, chosen alternative, space) of each part."""
         parts = self.algorithm.parts
-        return {name: parts[name][i] for name, i in zip(parts, self.chosen, strict=True)}
+        return tuple(
+            (name, parts[name][i], space)
+            for name, i, space in zip(parts, self.chosen, self.spaces, strict=True)
+        )
 
 
 def detect(tensors: Mapping[str, Tensor], where: str, layer: LayerSpec | None = None) -> Plan:
@@ -253,10 +314,9 @@ def detect(tensors: Mapping[str, Tensor], where: str, layer: LayerSpec | None = 
     keys = {key for key in tensors if key != "alpha"}
     for candidate in _REGISTRY.values():
         for chosen in _selections(candidate):
-            parts = zip(candidate.parts.values(), chosen, strict=True)
-            factors = [factor for part, i in parts for factor in part[i].factors]
-            if {factor.key for factor in factors} == keys:
-                return _unify(candidate, chosen, factors, tensors, where, layer)
+            stored = [part[i] for part, i in zip(candidate.parts.values(), chosen, strict=True)]
+            if {factor.key for part in stored for factor in part.factors} == keys:
+                return _unify(candidate, chosen, stored, tensors, where, layer)
     raise FormatError(
         f"no algorithm stores the keys {sorted(keys)}",
         where=where,
@@ -274,41 +334,38 @@ def _selections(candidate: type[Algorithm]) -> list[tuple[int, ...]]:
 def _unify(
     candidate: type[Algorithm],
     chosen: tuple[int, ...],
-    factors: list[Factor],
+    stored: list[Alternative],
     tensors: Mapping[str, Tensor],
     where: str,
     layer: LayerSpec | None,
 ) -> Plan:
     """Solve the axes for rank (and layer sizes); every tensor must agree with the solution."""
-    sizes: dict[str, int] = {}
+    shared: Sizes = {}
+    sizes: list[Sizes] = []
     kernel: tuple[int, ...] = ()
-    for factor in factors:
-        shape = tuple(tensors[factor.key].shape)
-        axes = factor.axes.split()
-        scalars = [axis for axis in axes if axis in _SCALAR_AXES]
-        if len(shape) < len(scalars) or (len(shape) > len(scalars) and len(scalars) == len(axes)):
-            raise FormatError(
-                f"{factor.key} has shape {shape}, expected axes ({factor.axes})", where=where
-            )
-        for axis, size in zip(scalars, shape, strict=False):
-            if sizes.setdefault(axis, size) != size:
-                raise FormatError(
-                    f"{factor.key} of shape {shape} says {axis} = {size}, "
-                    f"other tensors of the layer say {sizes[axis]}",
-                    where=where,
-                    fix="the file mixes two adapters or is damaged",
-                )
-        if axes[-1] == "k":
-            kernel = shape[len(scalars) :]
-    rank = sizes["rank"]
-    if rank < 1:
+    for part in stored:
+        own: Sizes = {} if candidate.splits else shared
+        if "rank" in shared:
+            own["rank"] = shared["rank"]
+        for factor in part.factors:
+            kernel = _solve(factor, tuple(tensors[factor.key].shape), own, where) or kernel
+        if "rank" in own:
+            shared["rank"] = own["rank"]
+        sizes.append(own)
+    rank = shared.get("rank", 0)
+    if rank < 1 and any("rank" in own for own in sizes):
         raise FormatError("rank 0", where=where, fix="the file is damaged")
     if layer is None:
-        width = sizes.get("in", sizes.get("in*k", 0))
-        ones = (1,) * len(kernel)
-        layer = LayerSpec(sizes["out"], width, kernel, ones, ones, ones)
+        layer = _layer(sizes if candidate.splits else sizes[:1], kernel)
     alpha = tensors.get("alpha")
-    plan = Plan(candidate, layer, chosen, rank, rank if alpha is None else float(alpha))
+    plan = Plan(
+        candidate,
+        layer,
+        chosen,
+        rank,
+        rank if alpha is None else float(alpha),
+        candidate.spaces(layer, tuple(sizes)),
+    )
     for key, expected in plan.shapes().items():
         found = tuple(tensors[key].shape)
         if prod(found) != prod(expected) or _squeezed(found) != _squeezed(expected):
@@ -318,6 +375,33 @@ def _unify(
                 fix="the adapter was trained on another model family or another layer",
             )
     return plan
+
+
+def _solve(factor: Factor, shape: tuple[int, ...], sizes: Sizes, where: str) -> tuple[int, ...]:
+    """Add what one tensor's shape says about the axes; returns the kernel if it has one."""
+    axes = factor.axes.split()
+    scalars = [axis for axis in axes if axis in _SCALAR_AXES]
+    if len(shape) < len(scalars) or (len(shape) > len(scalars) and len(scalars) == len(axes)):
+        raise FormatError(
+            f"{factor.key} has shape {shape}, expected axes ({factor.axes})", where=where
+        )
+    for axis, size in zip(scalars, shape, strict=False):
+        if sizes.setdefault(axis, size) != size:
+            raise FormatError(
+                f"{factor.key} of shape {shape} says {axis} = {size}, "
+                f"other tensors of the layer say {sizes[axis]}",
+                where=where,
+                fix="the file mixes two adapters or is damaged",
+            )
+    return shape[len(scalars) :] if axes[-1] == "k" else ()
+
+
+def _layer(sizes: list[Sizes], kernel: tuple[int, ...]) -> LayerSpec:
+    """The layer as far as shapes tell it: a kernel that is stored flat counts as width."""
+    out = prod(own["out"] for own in sizes)
+    width = prod(own.get("in", own.get("in*k", 0)) for own in sizes)
+    ones = (1,) * len(kernel)
+    return LayerSpec(out, width, kernel, ones, ones, ones)
 
 
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -52,8 +52,7 @@ class Delta(ABC):
 
     @abstractmethod
     def tensors(self) -> tuple[Tensor, ...]:
-        """The leaves, in the order that ``matrix`` and ``unmatrix`` take them; where there is a
-        chain the first is (out, rank) and the update is linear in it."""
+        """The leaves, in the order that ``matrix`` and ``unmatrix`` take them."""
 
     @abstractmethod
     def matrix(self, *tensors: Tensor) -> Tensor:
@@ -63,22 +62,18 @@ class Delta(ABC):
     def unmatrix(self, tensors: tuple[Tensor, ...], grad: Tensor) -> tuple[Tensor, ...]:
         """Gradients of the leaves from the gradient of ``matrix``."""
 
-    def transposed(self, *leaves: Tensor) -> tuple[Tensor, ...]:
-        """The leaves as ``chain`` and ``unchain`` take them, (rank, out) for (out, rank); and the
-        gradients of those back again."""
-        return leaves
-
-    def chain(self, *leaves: Tensor) -> Chain | None:
-        """The same update as a chain of thin factors; None where there is no such form."""
+    def thin_cost(self) -> int | None:
+        """Multiplications per position of the way through thin tensors that ``apply`` calls
+        "chain"; None where there is none."""
         return None
 
-    def unchain(self, leaves: tuple[Tensor, ...], grads: Chain) -> tuple[Tensor, ...]:
-        """Gradients of the transposed leaves from the gradients of the chain's factors."""
-        raise ShapeError(f"{type(self).__name__} has no chain")  # guarded by chain() is None
+    def build_cost(self) -> int:
+        """Multiplications per entry of ``matrix``."""
+        return 0
 
-    def chain_rank(self) -> int | None:
-        """Inner width of the chain, without building it; None where there is no chain."""
-        return None
+    def apply_thin(self, x: Tensor, base_out: Tensor | None) -> Tensor:
+        """``apply`` without ever building ``matrix``."""
+        raise ShapeError(f"{type(self).__name__} has no thin form")  # thin_cost() is None
 
     def dense(self) -> Tensor:
         """The scaled update, ``layer.weight_shape``."""
@@ -95,10 +90,7 @@ class Delta(ABC):
         if base_out is not None:
             x = x.to(base_out.dtype)
         if path == "chain":
-            number, rows = (1.0, self.scale) if torch.is_tensor(self.scale) else (self.scale, None)
-            arguments = (x, base_out, rows, number, self, *self.tensors())
-            out: Tensor = ChainApply.apply(*arguments)
-            return out
+            return self.apply_thin(x, base_out)
         out = self.layer.op(x, self.dense().to(x.dtype))
         return out if base_out is None else base_out + out
 
@@ -112,27 +104,14 @@ class Delta(ABC):
 
     def cheapest(self, tokens: int, can_merge: bool) -> str:
         """The path of least cost for one training step of ``tokens`` positions."""
-        rank = self.chain_rank()
+        thin = self.thin_cost()
         dense = "merged" if can_merge else "dense"
-        if rank is None or self.layer.groups != 1:
+        if thin is None or self.layer.groups != 1:
             return dense
         area = self.layer.out_features * self.layer.fan_in
-        if self.has_core():
-            thin = rank * (self.layer.in_features + self.layer.out_features)
-            thin += rank * rank * (self.layer.fan_in // self.layer.in_features)
-        else:
-            thin = rank * (self.layer.fan_in + self.layer.out_features)
         products = 2 if can_merge else 6  # extra N o i of a step beside the frozen layer's own 4
-        dense_cost = area * (products * tokens + 16 * self.leaf_rank() + 2 * _PASSES_IN_TOKENS)
+        dense_cost = area * (products * tokens + 16 * self.build_cost() + 2 * _PASSES_IN_TOKENS)
         return "chain" if 6 * tokens * thin <= dense_cost else dense
-
-    def leaf_rank(self) -> int:
-        """Rank of the leaves, which prices building ``matrix``; 0 where nothing is built."""
-        return 0
-
-    def has_core(self) -> bool:
-        """True where a core stands between down and up (Tucker)."""
-        return False
 
     def _row_scale(self, trailing: int) -> Scale:
         """The scale, broadcastable over (out, *trailing)."""
@@ -157,8 +136,47 @@ class Dense(Delta):
         return (grad.reshape(tensors[0].shape),)
 
 
+class Chained(Delta):
+    """An update that is a chain of thin factors: up x (core x) down."""
+
+    @abstractmethod
+    def transposed(self, *leaves: Tensor) -> tuple[Tensor, ...]:
+        """The leaves as ``chain`` and ``unchain`` take them, (rank, out) for (out, rank); and the
+        gradients of those back again. The first leaf is (out, rank), and the update is linear in
+        it."""
+
+    @abstractmethod
+    def chain(self, *leaves: Tensor) -> Chain:
+        """The factors."""
+
+    @abstractmethod
+    def unchain(self, leaves: tuple[Tensor, ...], grads: Chain) -> tuple[Tensor, ...]:
+        """Gradients of the transposed leaves from the gradients of the chain's factors."""
+
+    @abstractmethod
+    def chain_rank(self) -> int:
+        """Inner width of the chain, without building it."""
+
+    @abstractmethod
+    def has_core(self) -> bool:
+        """True where a core stands between down and up (Tucker)."""
+
+    def thin_cost(self) -> int:
+        rank, layer = self.chain_rank(), self.layer
+        if self.has_core():
+            area = layer.fan_in // layer.in_features
+            return rank * (layer.in_features + layer.out_features + rank * area)
+        return rank * (layer.fan_in + layer.out_features)
+
+    def apply_thin(self, x: Tensor, base_out: Tensor | None) -> Tensor:
+        number, rows = (1.0, self.scale) if torch.is_tensor(self.scale) else (self.scale, None)
+        arguments = (x, base_out, rows, number, self, *self.tensors())
+        out: Tensor = ChainApply.apply(*arguments)
+        return out
+
+
 @dataclass(frozen=True)
-class LowRank(Delta):
+class LowRank(Chained):
     """up @ down, or with a core (Tucker) up x core x down.
 
     Attributes:
@@ -177,11 +195,11 @@ class LowRank(Delta):
     def has_core(self) -> bool:
         return self.core is not None
 
-    def leaf_rank(self) -> int:
+    def build_cost(self) -> int:
         return int(self.up.shape[1])
 
     def chain_rank(self) -> int:
-        return self.leaf_rank()
+        return int(self.up.shape[1])
 
     def matrix(self, *tensors: Tensor) -> Tensor:
         up, down, *core = tensors
@@ -216,7 +234,7 @@ class LowRank(Delta):
 
 
 @dataclass(frozen=True)
-class Hadamard(Delta):
+class Hadamard(Chained):
     """first o second, both of the same form; the inner scales are 1."""
 
     first: LowRank
@@ -228,8 +246,8 @@ class Hadamard(Delta):
     def has_core(self) -> bool:
         return self.first.has_core()
 
-    def leaf_rank(self) -> int:
-        return max(self.first.leaf_rank(), self.second.leaf_rank())
+    def build_cost(self) -> int:
+        return max(self.first.build_cost(), self.second.build_cost())
 
     def chain_rank(self) -> int:
         return self.first.chain_rank() * self.second.chain_rank()

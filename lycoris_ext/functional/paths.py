@@ -17,7 +17,7 @@ from lycoris_ext.functional import thin_conv
 from lycoris_ext.functional.layer import mix_channels
 
 if TYPE_CHECKING:
-    from lycoris_ext.functional.delta import Delta
+    from lycoris_ext.functional.delta import Chained, Delta
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class ChainApply(torch.autograd.Function):
         base_out: Tensor | None,
         rows: Tensor | None,
         number: float,
-        delta: Delta,
+        delta: Chained,
         *tensors: Tensor,
     ) -> Tensor:
         layer = delta.layer
         flat = not delta.has_core() and thin_conv.applies(layer, x)
-        chain = _to(_chain(delta, _leaves(delta, tensors, rows, flat)), x.dtype)
+        chain = _to(delta.chain(*_leaves(delta, tensors, rows, flat)), x.dtype)
         hidden = None
         if flat:
             thin = thin_conv.forward(layer, x, chain.down)
@@ -72,11 +72,11 @@ class ChainApply(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, hidden, thin, rows, *tensors = ctx.saved_tensors
-        delta: Delta = ctx.delta
+        delta: Chained = ctx.delta
         layer = delta.layer
         need_x, need_rows = ctx.needs_input_grad[0], ctx.needs_input_grad[2]
         leaves = _leaves(delta, tensors, rows, ctx.flat)
-        built = _chain(delta, leaves)
+        built = delta.chain(*leaves)
         chain = _to(built, x.dtype)
         grad_up = _outer(thin, grad, layer.is_conv)
         grad_thin = mix_channels(grad, chain.up, layer.is_conv)
@@ -109,7 +109,7 @@ class ChainApply(torch.autograd.Function):
 
 
 def _leaves(
-    delta: Delta, tensors: Sequence[Tensor], rows: Tensor | None, flat: bool
+    delta: Chained, tensors: Sequence[Tensor], rows: Tensor | None, flat: bool
 ) -> tuple[Tensor, ...]:
     """What ``chain`` and ``unchain`` are given: the row scale on the first leaf, the smallest
     tensor that carries all of it, and everything in the memory order that they read fastest."""
@@ -124,12 +124,6 @@ def _leaves(
 def _scaled(up: Tensor, rows: Tensor) -> Tensor:
     """(out, rank) times a scale of shape () or (out,)."""
     return up * (rows.unsqueeze(1) if rows.ndim else rows).to(up.dtype)
-
-
-def _chain(delta: Delta, leaves: tuple[Tensor, ...]) -> Chain:
-    chain = delta.chain(*leaves)
-    assert chain is not None  # cheapest() never sends others here
-    return chain
 
 
 def _to(chain: Chain, dtype: torch.dtype) -> Chain:

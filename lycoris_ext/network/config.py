@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-from lycoris_ext.algorithms import algorithm, algorithm_names
+from lycoris_ext.algorithms import Options, algorithm, algorithm_names
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.network.presets import PRESETS
 
@@ -18,7 +18,7 @@ class NetworkConfig:
     """What is trained.
 
     Attributes:
-        algo: lora, locon or loha.
+        algo: lora, locon, loha or lokr.
         network_dim: rank of Linear layers and 1x1 convolutions.
         network_alpha: their alpha; the update is scaled by alpha / rank.
         conv_dim: rank of larger convolutions; unset: none for lora, network_dim for the others;
@@ -30,6 +30,11 @@ class NetworkConfig:
         module_dropout: on the whole update of a layer.
         use_tucker: factor kernels larger than 1x1 with a core of their own.
         use_scalar: a trained scalar per layer that starts at zero.
+        factor: how LoKr splits widths: one of the two factors where it divides the width; -1: as
+            square as possible.
+        decompose_both: LoKr stores its first factor as a product too, where that is smaller.
+        full_matrix: LoKr stores both factors as they are.
+        unbalanced_factorization: LoKr gives the larger part of the outputs to its first factor.
         rs_lora: scale by alpha / sqrt(rank) instead (rank-stabilised).
         include: names or regular expressions over paths like
             ``unet.down_blocks.0.resnets.0.conv1``: layers added to the preset's.
@@ -48,6 +53,10 @@ class NetworkConfig:
     module_dropout: float = 0.0
     use_tucker: bool = False
     use_scalar: bool = False
+    factor: int = -1
+    decompose_both: bool = False
+    full_matrix: bool = False
+    unbalanced_factorization: bool = False
     rs_lora: bool = False
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -81,6 +90,10 @@ class NetworkConfig:
                 "network_train_unet_only and network_train_text_encoder_only exclude each other",
                 fix="set one of them, or neither to train both",
             )
+        if self.factor != -1 and self.factor < 1:
+            raise ConfigError(
+                f"is {self.factor}", where="factor", fix="use -1 for square, or 1 or more"
+            )
         for pattern in (*self.include, *self.exclude):
             try:
                 re.compile(pattern)
@@ -92,6 +105,11 @@ class NetworkConfig:
     @property
     def algorithm_name(self) -> str:
         return algorithm(_ALIASES.get(self.algo, self.algo)).name
+
+    @property
+    def options(self) -> Options:
+        """What the algorithm reads."""
+        return Options(**{field.name: getattr(self, field.name) for field in fields(Options)})
 
     def dims(self, spatial: bool) -> tuple[int, float]:
         """(rank, alpha) of a layer; rank 0 means that it is not adapted."""

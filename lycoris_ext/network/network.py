@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lycoris_ext.algorithms import Plan, algorithm, detect
+from lycoris_ext.algorithms import algorithm, detect
 from lycoris_ext.errors import ConfigError, FormatError
 from lycoris_ext.formats import AdapterState, load_adapter
 from lycoris_ext.modules import AdapterLayer, Attachment, Dropouts, attach, detach
@@ -194,7 +194,7 @@ def build_network(targets: Targets, config: NetworkConfig, seed: int = 0) -> Net
             )
         if config.rs_lora:
             alpha *= rank**0.5  # so that every reader's alpha / rank is alpha / sqrt(rank)
-        plan = Plan(chosen, site.spec, chosen.choose(site.spec, config.use_tucker), rank, alpha)
+        plan = chosen.plan(site.spec, rank, alpha, config.options)
         generator = torch.Generator().manual_seed(seed ^ zlib.crc32(site.key.encode()))
         weight = _weight(site)
         device = weight.device if weight.is_meta else torch.device("cpu")

@@ -40,10 +40,29 @@ VARIANTS = {
     "scalar": {"use_scalar": True},
     "rs": {"rs_lora": True},
 }
-CASES = list(itertools.product(algorithm_names(), VARIANTS, SITES))
+# forms that one algorithm alone has; a rank small enough that products are smaller than matrices
+OWN = {
+    "lokr": {
+        "product": {"factor": 2, "network_dim": 1, "conv_dim": 1},
+        "two products": {"factor": 4, "network_dim": 1, "conv_dim": 1, "decompose_both": True},
+        "core": {"factor": 2, "network_dim": 1, "conv_dim": 1, "use_tucker": True},
+        "unbalanced": {"factor": 2, "unbalanced_factorization": True},
+        "full": {"full_matrix": True},
+    }
+}
+CASES = [
+    *itertools.product(algorithm_names(), VARIANTS, SITES),
+    *((algo, own, site) for algo in OWN for own in OWN[algo] for site in SITES),
+]
 # torch warns that an even kernel needs a padded copy; that geometry is the point of the case
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")
 every_case = pytest.mark.parametrize(("algo", "variant", "site"), CASES)
+
+
+def config_of(algo: str, variant: str, alpha: float = 3.0) -> NetworkConfig:
+    settings = {"network_dim": RANK, "conv_dim": RANK, "network_alpha": alpha}
+    own = VARIANTS[variant] if variant in VARIANTS else OWN[algo][variant]
+    return NetworkConfig(**{**settings, "algo": algo, **own})
 
 
 def perturbed(network: Network, std: float = 0.3) -> Network:
@@ -60,10 +79,7 @@ def make(
     torch.manual_seed(1)
     build, shape = SITES[site]
     module = nn.Sequential(build()).to(dtype).requires_grad_(False)
-    config = NetworkConfig(
-        algo=algo, network_dim=RANK, conv_dim=RANK, network_alpha=alpha, **VARIANTS[variant]
-    )
-    network = build_network({"model": module}, config)
+    network = build_network({"model": module}, config_of(algo, variant, alpha))
     return module, perturbed(network).to(dtype), torch.randn(shape, dtype=dtype)
 
 
@@ -117,10 +133,11 @@ def test_forward_equals_merged_model(algo: str, variant: str, site: str) -> None
 
 @every_case
 def test_scale_is_alpha_over_rank_applied_once(algo: str, variant: str, site: str) -> None:
-    _, network, _ = make(algo, variant, site, alpha=RANK)
-    plain = only_layer(network).delta().dense()
+    _, network, _ = make(algo, variant, site, alpha=4.0)
+    wanted = only_layer(network).delta().dense()
     _, network, _ = make(algo, variant, site, alpha=1.0)
-    torch.testing.assert_close(only_layer(network).delta().dense() * RANK, plain)
+    ratio = 4.0 if only_layer(network).plan.has_rank else 1.0  # nothing stored has a rank: scale 1
+    torch.testing.assert_close(only_layer(network).delta().dense() * ratio, wanted)
 
 
 @every_case
@@ -148,7 +165,8 @@ def test_detect_without_the_layer_reads_rank_and_alpha(algo: str, variant: str, 
     ((_, tensors),) = network.adapter_state(dtype=None).layers().items()
     plan = detect(tensors, "layer")
     assert isinstance(plan, Plan)
-    assert (plan.algorithm.name, plan.rank) == (algo, RANK)
+    assert plan.algorithm.name == algo
+    assert plan.rank == (only_layer(network).plan.rank if plan.has_rank else 0)
     assert plan.scale == pytest.approx(only_layer(network).plan.scale)
 
 
@@ -156,8 +174,7 @@ def test_detect_without_the_layer_reads_rank_and_alpha(algo: str, variant: str, 
 def test_a_fresh_adapter_changes_nothing_and_can_learn(algo: str, variant: str, site: str) -> None:
     build, shape = SITES[site]
     module = nn.Sequential(build()).requires_grad_(False)
-    config = NetworkConfig(algo=algo, network_dim=RANK, conv_dim=RANK, **VARIANTS[variant])
-    network = build_network({"model": module}, config)
+    network = build_network({"model": module}, config_of(algo, variant))
     x = torch.randn(shape)
     before = module(x)
     with network.injected():

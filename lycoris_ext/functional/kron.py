@@ -1,0 +1,88 @@
+"""The Kronecker product of two updates: LoKr's structure.
+
+    (first (x) second) x = first mixes the m slices of the channels after second has read each
+
+so that neither path needs the (out, in) matrix. Derivation: docs/algorithms/lokr.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lycoris_ext.functional.delta import Delta
+
+
+@dataclass(frozen=True)
+class Kron(Delta):
+    """first (x) second; the inner scales are 1.
+
+    Attributes:
+        first: over a Linear of (l, m).
+        second: over a layer of the adapted one's kind, (k, n, *kernel); l k = out, m n = in.
+    """
+
+    first: Delta
+    second: Delta
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        return self.first.tensors() + self.second.tensors()
+
+    def matrix(self, *tensors: Tensor) -> Tensor:
+        first, second = self._matrices(tensors)
+        return torch.einsum("lm,kns->lkmns", first, second).reshape(self.layer.weight_shape)
+
+    def unmatrix(self, tensors: tuple[Tensor, ...], grad: Tensor) -> tuple[Tensor, ...]:
+        first, second = self._matrices(tensors)
+        grad = grad.reshape(len(first), len(second), first.shape[1], *second.shape[1:])
+        grad_first = torch.einsum("lkmns,kns->lm", grad, second)
+        grad_second = torch.einsum("lkmns,lm->kns", grad, first)
+        ours, theirs = self._split(tensors)
+        return (
+            *self.first.unmatrix(ours, grad_first),
+            *self.second.unmatrix(theirs, grad_second.reshape(self.second.layer.weight_shape)),
+        )
+
+    def build_cost(self) -> int:
+        return 1  # a product for each entry; the two parts are small beside it
+
+    def thin_cost(self) -> int:
+        outer, inner = self.first.layer, self.second.layer
+        read = self.second.thin_cost()
+        if read is None:
+            read = inner.out_features * inner.fan_in
+        return outer.in_features * (read + outer.out_features * inner.out_features)
+
+    def apply_thin(self, x: Tensor, base_out: Tensor | None) -> Tensor:
+        outer, inner = self.first.layer, self.second.layer
+        path = "dense" if self.second.thin_cost() is None else "chain"
+        mix = self.first.dense() * (1.0 if self._has_rows() else self.scale)
+        if self.layer.is_conv:
+            slices = x.unflatten(1, (outer.in_features, inner.in_features)).flatten(0, 1)
+            read = self.second.apply(slices, None, path)  # (batch * m, k, *spatial)
+            spatial = read.shape[2:]
+            read = read.reshape(len(x), outer.in_features, -1)
+            out = torch.matmul(mix.to(x.dtype), read).reshape(len(x), -1, *spatial)
+        else:
+            slices = x.unflatten(-1, (outer.in_features, inner.in_features))
+            read = self.second.apply(slices, None, path)  # (..., m, k)
+            out = torch.matmul(mix.to(x.dtype), read).flatten(-2)
+        if self._has_rows():
+            trailing = out.ndim - 2 if self.layer.is_conv else 0
+            out = out * torch.as_tensor(self._row_scale(trailing)).to(out.dtype)
+        return out if base_out is None else base_out + out
+
+    def _has_rows(self) -> bool:
+        return torch.is_tensor(self.scale) and self.scale.ndim == 1
+
+    def _matrices(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """(l, m) and (k, n, kernel area)"""
+        ours, theirs = self._split(tensors)
+        second = self.second.matrix(*theirs)
+        return self.first.matrix(*ours), second.reshape(*second.shape[:2], -1)
+
+    def _split(self, tensors: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        count = len(self.first.tensors())
+        return tensors[:count], tensors[count:]
