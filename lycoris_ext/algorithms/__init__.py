@@ -1,6 +1,7 @@
 """One file per algorithm: what is stored, and one formula."""
 
 from lycoris_ext.algorithms import loha, lokr, lora  # noqa: F401 - importing registers them
-from lycoris_ext.algorithms.base import Algorithm, Options, Plan, algorithm, algorithm_names, detect
+from lycoris_ext.algorithms.base import Algorithm, Options, Plan, algorithm, algorithm_names
+from lycoris_ext.algorithms.detection import detect
 
 __all__ = ["Algorithm", "Options", "Plan", "algorithm", "algorithm_names", "detect"]

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from lycoris_ext.algorithms.base import Algorithm, Core, Factor, Product, normal, register
+from lycoris_ext.algorithms.base import Algorithm, register
+from lycoris_ext.algorithms.parts import Core, Factor, Product, normal
 from lycoris_ext.errors import ShapeError
 from lycoris_ext.functional import Delta, Hadamard, LayerSpec, LowRank
 

@@ -9,18 +9,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
 
-from lycoris_ext.algorithms.base import (
-    Algorithm,
-    Core,
-    Factor,
-    Options,
-    Plan,
-    Product,
-    Sizes,
-    Whole,
-    kaiming,
-    register,
-)
+from lycoris_ext.algorithms.base import Algorithm, Options, Plan, Sizes, register
+from lycoris_ext.algorithms.parts import Core, Factor, Product, Whole, kaiming
 from lycoris_ext.functional import Delta, Kron, LayerSpec, factorization
 
 _WHOLE, _PRODUCT, _CORE = range(3)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from lycoris_ext.algorithms.base import Algorithm, Core, Factor, Product, kaiming, register
+from lycoris_ext.algorithms.base import Algorithm, register
+from lycoris_ext.algorithms.parts import Core, Factor, Product, kaiming
 from lycoris_ext.functional import Delta, LayerSpec
 
 _UP = Factor("lora_up.weight", "out rank 1k", kaiming, zero=True)

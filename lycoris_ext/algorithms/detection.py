@@ -1,0 +1,125 @@
+"""Which algorithm stored the tensors of one layer, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+
+from torch import Tensor
+
+from lycoris_ext.algorithms.base import Algorithm, Plan, Sizes, algorithm, algorithm_names
+from lycoris_ext.algorithms.parts import SCALAR_AXES, Alternative, Factor
+from lycoris_ext.errors import FormatError
+from lycoris_ext.functional import LayerSpec
+
+
+def detect(tensors: Mapping[str, Tensor], where: str, layer: LayerSpec | None = None) -> Plan:
+    """Which algorithm stored these tensors of one layer, and how.
+
+    The key set must be one algorithm's exactly; then symbolic axes are unified with real shapes.
+
+    Args:
+        tensors: by their keys behind the layer's prefix, ``alpha`` among them or not.
+        where: the layer's name, for messages.
+        layer: the layer they belong to; without it the plan's layer is what the shapes tell.
+
+    Raises:
+        FormatError: no algorithm stores these keys, or the shapes contradict each other or the
+            layer.
+    """
+    keys = {key for key in tensors if key != "alpha"}
+    for candidate in map(algorithm, algorithm_names()):
+        for chosen in _selections(candidate):
+            stored = [part[i] for part, i in zip(candidate.parts.values(), chosen, strict=True)]
+            if {factor.key for part in stored for factor in part.factors} == keys:
+                return _unify(candidate, chosen, stored, tensors, where, layer)
+    raise FormatError(
+        f"no algorithm stores the keys {sorted(keys)}",
+        where=where,
+        fix="the file is incomplete, or of an algorithm that this version does not know",
+    )
+
+
+def _selections(candidate: type[Algorithm]) -> list[tuple[int, ...]]:
+    selections: list[tuple[int, ...]] = [()]
+    for alternatives in candidate.parts.values():
+        selections = [(*head, i) for head in selections for i in range(len(alternatives))]
+    return [chosen for chosen in selections if candidate.allows(chosen)]
+
+
+def _unify(
+    candidate: type[Algorithm],
+    chosen: tuple[int, ...],
+    stored: list[Alternative],
+    tensors: Mapping[str, Tensor],
+    where: str,
+    layer: LayerSpec | None,
+) -> Plan:
+    """Solve the axes for rank (and layer sizes); every tensor must agree with the solution."""
+    shared: Sizes = {}
+    sizes: list[Sizes] = []
+    kernel: tuple[int, ...] = ()
+    for part in stored:
+        own: Sizes = {} if candidate.splits else shared
+        if "rank" in shared:
+            own["rank"] = shared["rank"]
+        for factor in part.factors:
+            kernel = _solve(factor, tuple(tensors[factor.key].shape), own, where) or kernel
+        if "rank" in own:
+            shared["rank"] = own["rank"]
+        sizes.append(own)
+    rank = shared.get("rank", 0)
+    if rank < 1 and any("rank" in own for own in sizes):
+        raise FormatError("rank 0", where=where, fix="the file is damaged")
+    if layer is None:
+        layer = _layer(sizes if candidate.splits else sizes[:1], kernel)
+    alpha = tensors.get("alpha")
+    plan = Plan(
+        candidate,
+        layer,
+        chosen,
+        rank,
+        rank if alpha is None else float(alpha),
+        candidate.spaces(layer, tuple(sizes)),
+    )
+    for key, expected in plan.shapes().items():
+        found = tuple(tensors[key].shape)
+        if prod(found) != prod(expected) or _squeezed(found) != _squeezed(expected):
+            raise FormatError(
+                f"{key} has shape {found}, the layer needs {expected}",
+                where=where,
+                fix="the adapter was trained on another model family or another layer",
+            )
+    return plan
+
+
+def _solve(factor: Factor, shape: tuple[int, ...], sizes: Sizes, where: str) -> tuple[int, ...]:
+    """Add what one tensor's shape says about the axes; returns the kernel if it has one."""
+    axes = factor.axes.split()
+    scalars = [axis for axis in axes if axis in SCALAR_AXES]
+    if len(shape) < len(scalars) or (len(shape) > len(scalars) and len(scalars) == len(axes)):
+        raise FormatError(
+            f"{factor.key} has shape {shape}, expected axes ({factor.axes})", where=where
+        )
+    for axis, size in zip(scalars, shape, strict=False):
+        if sizes.setdefault(axis, size) != size:
+            raise FormatError(
+                f"{factor.key} of shape {shape} says {axis} = {size}, "
+                f"other tensors of the layer say {sizes[axis]}",
+                where=where,
+                fix="the file mixes two adapters or is damaged",
+            )
+    return shape[len(scalars) :] if axes[-1] == "k" else ()
+
+
+def _layer(sizes: list[Sizes], kernel: tuple[int, ...]) -> LayerSpec:
+    """The layer as far as shapes tell it: a kernel that is stored flat counts as width."""
+    out = prod(own["out"] for own in sizes)
+    width = prod(own.get("in", own.get("in*k", 0)) for own in sizes)
+    ones = (1,) * len(kernel)
+    return LayerSpec(out, width, kernel, ones, ones, ones)
+
+
+def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A 1x1 conv and a Linear store the same numbers; only trailing ones differ."""
+    return tuple(size for size in shape if size != 1)

@@ -1,0 +1,140 @@
+"""In which ways a part of an algorithm's formula may be stored.
+
+A *part* is a matrix of the formula. It lists the alternatives in which it may be stored; each is
+made of ``Factor``s, whose axis string says how the tensor lies in the file. A generic reader
+delivers the canonical layout (left (out, rank), right (rank, in, *kernel), core (rank, rank,
+*kernel)), so that transposed factors, flattened kernels and trailing 1x1 never reach the maths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from math import sqrt
+
+import torch
+from torch import Tensor
+
+from lycoris_ext.functional import Delta, Dense, LayerSpec, LowRank
+
+# Axes of a stored tensor: "out" "in" "rank" are one dimension each, "k" the kernel's dimensions,
+# "1k" as many ones, "in*k" the input and the kernel in one dimension.
+SCALAR_AXES = ("out", "in", "rank", "in*k")
+
+Initialiser = Callable[[Tensor, torch.Generator], Tensor]
+
+
+def normal(std: float) -> Initialiser:
+    return partial(_normal, std=std)  # a lambda would not pickle
+
+
+def _normal(tensor: Tensor, generator: torch.Generator, std: float) -> Tensor:
+    return tensor.normal_(0.0, std, generator=generator)
+
+
+def kaiming(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    """torch's own default for Linear and Conv: uniform within 1 / sqrt(fan in)."""
+    bound = 1 / sqrt(tensor[0].numel())
+    return tensor.uniform_(-bound, bound, generator=generator)
+
+
+@dataclass(frozen=True)
+class Factor:
+    """One stored tensor.
+
+    Attributes:
+        key: its name in a file behind the layer's prefix.
+        axes: its layout, see the list above.
+        init: how it starts.
+        zero: it starts at zero instead, so that a fresh adapter changes nothing; with
+            ``use_scalar`` the scalar is the zero and this factor starts as ``init`` says.
+    """
+
+    key: str
+    axes: str
+    init: Initialiser
+    zero: bool = False
+
+    def shape(self, layer: LayerSpec, rank: int) -> tuple[int, ...]:
+        sizes = {
+            "out": (layer.out_features,),
+            "in": (layer.in_features,),
+            "rank": (rank,),
+            "k": layer.kernel,
+            "1k": (1,) * len(layer.kernel),
+            "in*k": (layer.fan_in,),
+        }
+        return tuple(size for axis in self.axes.split() for size in sizes[axis])
+
+
+class Alternative:
+    """One way to store a part. Subclasses know their factors' roles."""
+
+    factors: tuple[Factor, ...]
+
+    def delta(self, tensors: Mapping[str, Tensor], layer: LayerSpec) -> Delta:
+        raise TypeError(f"{type(self).__name__} has no delta")
+
+
+@dataclass(frozen=True)
+class Whole(Alternative):
+    """The matrix itself."""
+
+    matrix: Factor
+
+    @property
+    def factors(self) -> tuple[Factor, ...]:  # type: ignore[override]
+        return (self.matrix,)
+
+    def delta(self, tensors: Mapping[str, Tensor], layer: LayerSpec) -> Dense:
+        return Dense(layer, 1.0, _shaped(tensors[self.matrix.key], layer.weight_shape))
+
+
+@dataclass(frozen=True)
+class Product(Alternative):
+    """left @ right"""
+
+    left: Factor
+    right: Factor
+
+    @property
+    def factors(self) -> tuple[Factor, ...]:  # type: ignore[override]
+        return (self.left, self.right)
+
+    def delta(self, tensors: Mapping[str, Tensor], layer: LayerSpec) -> LowRank:
+        left = _left(tensors[self.left.key], self.left)
+        right = tensors[self.right.key]  # (rank, in, *kernel), perhaps flattened
+        right = _shaped(right, (len(right), layer.in_features, *layer.kernel))
+        return LowRank(layer, 1.0, left, right)
+
+
+@dataclass(frozen=True)
+class Core(Alternative):
+    """left x core x right: a kernel between two channel mixes (Tucker)."""
+
+    left: Factor
+    core: Factor
+    right: Factor
+
+    @property
+    def factors(self) -> tuple[Factor, ...]:  # type: ignore[override]
+        return (self.left, self.core, self.right)
+
+    def delta(self, tensors: Mapping[str, Tensor], layer: LayerSpec) -> LowRank:
+        left = _left(tensors[self.left.key], self.left)
+        right = tensors[self.right.key]
+        right = _shaped(right, (len(right), layer.in_features))
+        return LowRank(layer, 1.0, left, right, tensors[self.core.key])
+
+
+def _left(tensor: Tensor, factor: Factor) -> Tensor:
+    """(out, rank), from (rank, out) or (out, rank, 1, 1)."""
+    if factor.axes.startswith("rank"):
+        return tensor.T
+    return _shaped(tensor, tensor.shape[:2])
+
+
+def _shaped(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Reshaped, without a node in the graph where nothing changes."""
+    return tensor if tensor.shape == shape else tensor.reshape(shape)
