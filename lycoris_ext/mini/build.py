@@ -4,7 +4,7 @@
 
 Every stage leaves its result in FOLDER and is skipped when that is there; a training stage that
 was stopped continues from its last checkpoint. FOLDER/log.jsonl and FOLDER/grids show how far it
-is. On two CPU cores the drawn base takes about an hour and a half. Needs the extra `[train]`; for
+is. On two CPU cores the drawn base takes two to three hours. Needs the extra `[train]`; for
 `--source emoji` also resvg-py and emoji, and a folder with the npm packages that `emoji_source.py`
 names.
 """
@@ -240,8 +240,8 @@ def parse(arguments: list[str] | None = None) -> Settings:
         "--pictures", type=int, default=280, help="of each subject in each base style"
     )
     parser.add_argument("--autoencoder-steps", type=int, default=4000)
-    parser.add_argument("--decoder-steps", type=int, default=2500)
-    parser.add_argument("--denoiser-steps", type=int, default=9000)
+    parser.add_argument("--decoder-steps", type=int, default=4400)
+    parser.add_argument("--denoiser-steps", type=int, default=12_000)
     parser.add_argument("--judge-steps", type=int, default=1200)
     parser.add_argument("--workers", type=int, default=2, help="cores to use")
     parser.add_argument("--device", default="cpu", help='"cuda" for a GPU, then with --workers 1')
