@@ -1,71 +1,76 @@
-"""A Stable Diffusion model of random weights in the diffusers layout, small enough for a test."""
+"""Models of random weights in the diffusers layout, small enough for a test: one of each family."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import string
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from lycoris_ext.models import ModelConfig, Pipeline, load_pipeline
+from lycoris_ext.models.families import FAMILIES
 from lycoris_ext.models.quiet import quiet_loading
+from lycoris_ext.models.tokenizer import clip_tokenizer
 
 MAX_TOKENS = 24
 PICTURE_SIZE = 32
 LATENT_FACTOR = 4
 
+_UNET: dict[str, Any] = {
+    "sample_size": PICTURE_SIZE // LATENT_FACTOR,
+    "block_out_channels": (16, 32),
+    "layers_per_block": 1,
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+    "cross_attention_dim": 32,
+    "attention_head_dim": 2,
+    "norm_num_groups": 8,
+}
+_UNETS: dict[str, dict[str, Any]] = {
+    "sd1": _UNET,
+    "sd2": {**_UNET, "attention_head_dim": (1, 2), "use_linear_projection": True},
+    "sdxl": {
+        **_UNET,
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+        "cross_attention_dim": 32 + 48,
+        "attention_head_dim": (1, 2),
+        "use_linear_projection": True,
+        "transformer_layers_per_block": (1, 2),
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 8,
+        "projection_class_embeddings_input_dim": 6 * 8 + 24,
+    },
+}
+_OPENAI: dict[str, Any] = {"hidden_size": 32, "hidden_act": "quick_gelu", "projection_dim": 32}
+_OPENCLIP: dict[str, Any] = {**_OPENAI, "hidden_act": "gelu"}
+_TEXTS: dict[str, list[dict[str, Any]]] = {
+    "sd1": [_OPENAI],
+    "sd2": [_OPENCLIP],
+    "sdxl": [_OPENAI, {**_OPENCLIP, "hidden_size": 48, "projection_dim": 24}],
+}
+_SCALING = {"sd1": 0.18215, "sd2": 0.18215, "sdxl": 0.13025}
 
-def write_tiny_folder(folder: Path, seed: int = 0) -> Path:
-    """Write a whole model (about 1 MB) to `folder` and return it; the same seed, the same model."""
+
+def write_tiny_folder(
+    folder: Path, seed: int = 0, family: str = "sd1", *, clip_words: bool = False
+) -> Path:
+    """Write a whole model (about 1 MB) to `folder` and return it; the same seed, the same model.
+
+    Args:
+        folder: need not exist.
+        seed: of the weights.
+        family: a key of `FAMILIES`.
+        clip_words: with CLIP's own vocabulary of 49,408 tokens, as single files are read with, in
+            place of some characters and words.
+    """
     with quiet_loading():
-        _write_tiny_folder(folder, seed)
-    return folder
-
-
-def _write_tiny_folder(folder: Path, seed: int) -> None:
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    vocabulary = write_tokenizer(folder / "tokenizer")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        encoder = CLIPTextModel(
-            CLIPTextConfig(
-                vocab_size=len(vocabulary),
-                hidden_size=32,
-                intermediate_size=64,
-                num_hidden_layers=3,
-                num_attention_heads=2,
-                max_position_embeddings=MAX_TOKENS,
-                projection_dim=32,
-                bos_token_id=len(vocabulary) - 2,
-                eos_token_id=len(vocabulary) - 1,
-                pad_token_id=len(vocabulary) - 1,
-            )
-        )
-        unet = UNet2DConditionModel(
-            sample_size=PICTURE_SIZE // LATENT_FACTOR,
-            block_out_channels=(16, 32),
-            layers_per_block=1,
-            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-            cross_attention_dim=32,
-            attention_head_dim=2,
-            norm_num_groups=8,
-        )
-        vae = AutoencoderKL(
-            block_out_channels=(8, 16, 16),
-            layers_per_block=1,
-            down_block_types=("DownEncoderBlock2D",) * 3,
-            up_block_types=("UpDecoderBlock2D",) * 3,
-            latent_channels=4,
-            norm_num_groups=4,
-            sample_size=PICTURE_SIZE,
-        )
-    encoder.save_pretrained(folder / "text_encoder", safe_serialization=True)
-    unet.save_pretrained(folder / "unet", safe_serialization=True)
-    vae.save_pretrained(folder / "vae", safe_serialization=True)
+        for name, module in tiny_modules(folder, seed, family, clip_words).items():
+            module.save_pretrained(folder / name, safe_serialization=True)
+    shutil.copy(FAMILIES[family].folder / "model_index.json", folder)
     _write_json(
         folder / "scheduler" / "scheduler_config.json",
         {
@@ -78,13 +83,58 @@ def _write_tiny_folder(folder: Path, seed: int) -> None:
             "set_alpha_to_one": False,
             "steps_offset": 1,
             "clip_sample": False,
+            "prediction_type": "epsilon",
         },
     )
+    return folder
 
 
-def tiny_pipeline(folder: Path, seed: int = 0, clip_skip: int = 1) -> Pipeline:
+def tiny_modules(folder: Path, seed: int, family: str, clip_words: bool) -> dict[str, Any]:
+    """Build U-Net, autoencoder and text encoders, and write the tokenizers to `folder`."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    modules: dict[str, Any] = {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for name, options in zip(FAMILIES[family].text_encoders, _TEXTS[family], strict=True):
+            padding = 49407 if options["hidden_act"] == "quick_gelu" else 0
+            place = folder / name.replace("text_encoder", "tokenizer")
+            if clip_words:
+                clip_tokenizer(padding).save_pretrained(place)
+                size, tokens = 49408, 77
+            else:
+                size, tokens = len(write_tokenizer(place)), MAX_TOKENS
+            config = CLIPTextConfig(
+                vocab_size=size,
+                intermediate_size=64,
+                num_hidden_layers=3,
+                num_attention_heads=2,
+                max_position_embeddings=tokens,
+                bos_token_id=size - 2,
+                eos_token_id=size - 1,
+                pad_token_id=padding if clip_words else size - 1,
+                **options,
+            )
+            second = name == "text_encoder_2"
+            modules[name] = (CLIPTextModelWithProjection if second else CLIPTextModel)(config)
+        modules["unet"] = UNet2DConditionModel(**_UNETS[family])
+        modules["vae"] = AutoencoderKL(
+            block_out_channels=(8, 16, 16),
+            layers_per_block=1,
+            down_block_types=("DownEncoderBlock2D",) * 3,
+            up_block_types=("UpDecoderBlock2D",) * 3,
+            latent_channels=4,
+            norm_num_groups=4,
+            sample_size=PICTURE_SIZE,
+            scaling_factor=_SCALING[family],
+        )
+    return modules
+
+
+def tiny_pipeline(folder: Path, seed: int = 0, clip_skip: int = 1, family: str = "sd1") -> Pipeline:
     """Write the model to `folder` and load it on the CPU in float32."""
-    write_tiny_folder(folder, seed)
+    write_tiny_folder(folder, seed, family)
     config = ModelConfig(pretrained_model_name_or_path=str(folder), clip_skip=clip_skip)
     return load_pipeline(config, "cpu", torch.float32)
 

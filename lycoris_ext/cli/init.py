@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("folder", type=Path, help="pictures, or the parent of 10_name folders")
     parser.add_argument("--output", type=Path, help="config to write (default: ./FOLDER.toml)")
-    parser.add_argument("--base", default="mini", help="folder of the base model (default: mini)")
+    parser.add_argument("--base", default="mini", help="base model, file or folder (default: mini)")
     options = parser.parse_args(arguments)
     folder = options.folder.expanduser()
     name = folder.resolve().name or "lora"
@@ -164,8 +164,9 @@ def _heading(found: Findings, name: str) -> list[str]:
 def _help(option: str, found: Findings) -> str:
     beginning = ", ".join(found.common_tags)
     special = {
-        "pretrained_model_name_or_path": 'the folder of a Stable Diffusion 1.x model; "mini" is '
-        "the small base that ships with the package, to try things out.",
+        "pretrained_model_name_or_path": "a Stable Diffusion 1.x, 2.x or XL model, one file or a "
+        'diffusers folder; "mini" is the small base that ships with the package, to try things '
+        "out.",
         "preset": "the recipe, and which layers are adapted.",
         "max_train_steps": f"optimizer steps: about {SHOWINGS_PER_PICTURE} showings per picture, "
         f"at least {FEWEST_STEPS} and at most {MOST_STEPS}.",

@@ -40,7 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     device = choose_device(options.device)
     precision = options.precision or ("fp16" if device.type == "cuda" else "fp32")
-    model = ModelConfig(options.model, options.vae, options.clip_skip)
+    model = ModelConfig(
+        options.model,
+        options.vae,
+        options.clip_skip,
+        v_parameterization=options.v_parameterization,
+    )
     pipeline = load_pipeline(model, device, _DTYPES[precision])
     if options.grid:
         paths = [_draw_grid(pipeline, specs, uses, options)]
@@ -132,8 +137,17 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE[:STRENGTH]",
         help="an adapter, such as my_style.safetensors:0.8; may be repeated, strengths may differ",
     )
-    add("--model", default="mini", help="folder of a Stable Diffusion 1.x model (default: mini)")
-    add("--vae", help="folder of another autoencoder")
+    add(
+        "--model",
+        default="mini",
+        help="a Stable Diffusion 1.x, 2.x or XL model, one file or a folder (default: mini)",
+    )
+    add("--vae", help="another autoencoder, one file or a folder")
+    add(
+        "--v-parameterization",
+        action=argparse.BooleanOptionalAction,
+        help="whether the model predicts velocity (default: as it says itself)",
+    )
     add("--output-dir", type=Path, default=Path("samples"), help="(default: samples)")
     add("-n", "--number", type=int, default=1, help="pictures a prompt, with consecutive seeds")
     add("--seed", type=int, default=0, help="of the first picture of each prompt (default: 0)")

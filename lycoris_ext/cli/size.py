@@ -13,6 +13,11 @@ from lycoris_ext.network import NetworkConfig, build_network
 
 _FP16_BYTES = 2
 _HEADER_ALIGNMENT = 8
+_WORDS = {
+    "unet": "U-Net",
+    "text_encoder": "text encoder",
+    "text_encoder_2": "second text encoder",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,8 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json:
         print(json.dumps(size))
     else:
-        modules = size["modules"]
-        print(f"modules     U-Net {modules['unet']}, text encoder {modules['text_encoder']}")
+        counts = (f"{_WORDS[target]} {count}" for target, count in size["modules"].items())
+        print(f"modules     {', '.join(counts)}")
         print(f"parameters  {size['parameters']:,}")
         print(f"file        {size['bytes'] / 1e6:.2f} MB (fp16, without metadata)")
     return 0
@@ -46,15 +51,17 @@ def measure(family: str, config: NetworkConfig) -> dict:
         config: the network.
 
     Returns:
-        {"modules": {"unet": n, "text_encoder": n}, "parameters": n, "bytes": n}; the parameters
-        leave the alphas out, the bytes are those of an fp16 file without metadata.
+        {"modules": {"unet": n, "text_encoder": n}, "parameters": n, "bytes": n}, for SDXL also
+        "text_encoder_2"; the parameters leave the alphas out, the bytes are those of an fp16 file
+        without metadata.
 
     Raises:
         ConfigError: the family is not known, or the config adapts nothing.
     """
-    network = build_network(build_meta(family), config)
+    base = build_meta(family)
+    network = build_network(base, config)
     shapes: dict[str, tuple[int, ...]] = {}
-    modules = {"unet": 0, "text_encoder": 0}
+    modules = dict.fromkeys(base, 0)
     for key, layer in network.layers.items():
         modules[network.sites[key].target] += 1
         shapes |= {f"{key}.{name}": shape for name, shape in layer.plan.shapes().items()}
@@ -79,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="lycoris-ext size",
         description="Count an adapter's modules, parameters and bytes without training it.",
     )
-    parser.add_argument("--family", default="sd15", choices=sorted(FAMILIES), help="base family")
+    parser.add_argument("--family", default="sd1", choices=sorted(FAMILIES), help="base family")
     parser.add_argument("--algo", default="loha", help="lora, locon or loha (default: loha)")
     parser.add_argument("--dim", type=int, default=8, help="rank of linear layers (default: 8)")
     parser.add_argument("--conv-dim", type=int, help="rank of convolutions (default: as training)")

@@ -19,8 +19,6 @@ def _words(text: str) -> list[str]:
 ALWAYS_SO: dict[str, tuple[object, ...]] = {
     "save_model_as": ("safetensors",),
     "cache_latents": (True,),
-    "v2": (False,),
-    "v_parameterization": (False,),
     "color_aug": (False,),
     "random_crop": (False,),
     "full_fp16": (False,),

@@ -17,6 +17,7 @@ from lycoris_ext.data.config import DataConfig, Resolution
 class Placement:
     """How one picture is brought to its bucket, all in pixels as (width, height)."""
 
+    original: Resolution
     bucket: Resolution
     resized: Resolution
 
@@ -26,6 +27,16 @@ class Placement:
         left = (self.resized[0] - self.bucket[0]) // 2
         top = (self.resized[1] - self.bucket[1]) // 2
         return left, top, left + self.bucket[0], top + self.bucket[1]
+
+    def size_ids(self, flipped: bool) -> tuple[int, int, int, int, int, int]:
+        """What SDXL is told: (height, width) before, (top, left) of the cut, (height, width) of it.
+
+        Args:
+            flipped: the picture is mirrored, so that its right edge counts as its left.
+        """
+        left, top, right, _ = self.crop_box
+        left = self.resized[0] - right if flipped else left
+        return *self.original[::-1], top, left, *self.bucket[::-1]
 
 
 def bucket_resolutions(
@@ -74,7 +85,7 @@ def _cover(picture: Resolution, bucket: Resolution) -> Placement:
     wider = picture[0] / picture[1] > bucket[0] / bucket[1]
     scale = bucket[1] / picture[1] if wider else bucket[0] / picture[0]
     width, height = (int(side * scale + 0.5) for side in picture)
-    return Placement(bucket, (max(width, bucket[0]), max(height, bucket[1])))
+    return Placement(picture, bucket, (max(width, bucket[0]), max(height, bucket[1])))
 
 
 def _place_without_enlarging(picture: Resolution, size: Resolution, step: int) -> Placement:
@@ -94,7 +105,8 @@ def _place_without_enlarging(picture: Resolution, size: Resolution, step: int) -
         else:
             resized = (int(height * ratio + 0.5), height)
     if min(resized) >= step:
-        return Placement((resized[0] // step * step, resized[1] // step * step), resized)
+        bucket = (resized[0] // step * step, resized[1] // step * step)
+        return Placement(picture, bucket, resized)
     # No bucket is smaller than a step, so a picture below that is the only one to be enlarged.
     longest = area // step // step * step
     bucket = (

@@ -32,6 +32,7 @@ class BatchPlan:
     pictures: tuple[int, ...]
     flipped: tuple[bool, ...]
     captions: tuple[str, ...]
+    size_ids: tuple[tuple[int, int, int, int, int, int], ...]
 
 
 class TrainingSet:
@@ -94,7 +95,11 @@ class TrainingSet:
             and python_random(self.seed, "flip", slot.epoch, sample_id).random() < 0.5
             for sample_id in slot.sample_ids
         )
-        return BatchPlan(number, slot.epoch, slot.sample_ids, pictures, flipped, captions)
+        size_ids = tuple(
+            self.placements[picture].size_ids(mirrored)
+            for picture, mirrored in zip(pictures, flipped, strict=True)
+        )
+        return BatchPlan(number, slot.epoch, slot.sample_ids, pictures, flipped, captions, size_ids)
 
     def files(self, plan: BatchPlan) -> list[Path]:
         """The picture files of a batch, for messages."""

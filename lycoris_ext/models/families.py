@@ -1,8 +1,13 @@
-"""The shapes of real base models, as data: enough to build them without their weights."""
+"""The families of base models that are known here, as data.
+
+`configs/NAME/` holds what a single file lacks: the full configs of a model's parts, as diffusers
+and transformers write them.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -10,56 +15,70 @@ from torch import nn
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.models.quiet import quiet_loading
 
-_SD15_UNET: dict[str, Any] = {
-    "sample_size": 64,
-    "in_channels": 4,
-    "out_channels": 4,
-    "down_block_types": (
-        "CrossAttnDownBlock2D",
-        "CrossAttnDownBlock2D",
-        "CrossAttnDownBlock2D",
-        "DownBlock2D",
-    ),
-    "up_block_types": (
-        "UpBlock2D",
-        "CrossAttnUpBlock2D",
-        "CrossAttnUpBlock2D",
-        "CrossAttnUpBlock2D",
-    ),
-    "block_out_channels": (320, 640, 1280, 1280),
-    "layers_per_block": 2,
-    "cross_attention_dim": 768,
-    "attention_head_dim": 8,
-    "norm_num_groups": 32,
-}
+CONFIGS = Path(__file__).resolve().parent / "configs"
 
-_CLIP_L: dict[str, Any] = {
-    "vocab_size": 49408,
-    "hidden_size": 768,
-    "intermediate_size": 3072,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "max_position_embeddings": 77,
-    "hidden_act": "quick_gelu",
-    "layer_norm_eps": 1e-5,
-    "projection_dim": 768,
-    "bos_token_id": 49406,
-    "eos_token_id": 49407,
-}
 
-FAMILIES: dict[str, dict[str, dict[str, Any]]] = {
-    "sd15": {"unet": _SD15_UNET, "text_encoder": _CLIP_L},
+@dataclass(frozen=True)
+class Family:
+    """What differs between families, as far as code must know it.
+
+    Args:
+        name: as in `--family`.
+        title: in words.
+        text_encoders: their folders in the diffusers layout, and the adapters' targets.
+        text_prefixes: how the keys of each begin in a single file.
+    """
+
+    name: str
+    title: str
+    text_encoders: tuple[str, ...]
+    text_prefixes: tuple[str, ...]
+
+    @property
+    def has_sizes(self) -> bool:
+        """Whether the U-Net is told the pictures' sizes and a summary of the text."""
+        return len(self.text_encoders) > 1
+
+    @property
+    def folder(self) -> Path:
+        """Configs of all parts, in the diffusers layout."""
+        return CONFIGS / self.name
+
+
+FAMILIES = {
+    family.name: family
+    for family in (
+        Family(
+            "sd1",
+            "Stable Diffusion 1.x",
+            ("text_encoder",),
+            ("cond_stage_model.transformer.",),
+        ),
+        Family(
+            "sd2",
+            "Stable Diffusion 2.x",
+            ("text_encoder",),
+            ("cond_stage_model.model.",),
+        ),
+        Family(
+            "sdxl",
+            "Stable Diffusion XL",
+            ("text_encoder", "text_encoder_2"),
+            ("conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."),
+        ),
+    )
 }
 
 
 def build_meta(family: str) -> dict[str, nn.Module]:
-    """Build a family's U-Net and text encoder on the meta device: shapes and no weights.
+    """Build a family's U-Net and text encoders on the meta device: shapes and no weights.
 
     Args:
         family: a key of `FAMILIES`.
 
     Returns:
-        {"unet": UNet2DConditionModel, "text_encoder": CLIPTextModel}, frozen, in eval mode.
+        {"unet": UNet2DConditionModel, "text_encoder": CLIPTextModel} and, for SDXL,
+        "text_encoder_2": CLIPTextModelWithProjection; frozen, in eval mode.
 
     Raises:
         ConfigError: the family is not known.
@@ -70,13 +89,15 @@ def build_meta(family: str) -> dict[str, nn.Module]:
             where="family",
             fix=f"use one of: {', '.join(FAMILIES)}",
         )
-    configs = FAMILIES[family]
+    known = FAMILIES[family]
     with quiet_loading():
         from diffusers import UNet2DConditionModel
-        from transformers import CLIPTextConfig, CLIPTextModel
-    with torch.device("meta"):
-        parts: dict[str, nn.Module] = {
-            "unet": UNet2DConditionModel(**configs["unet"]),
-            "text_encoder": CLIPTextModel(CLIPTextConfig(**configs["text_encoder"])),
-        }
+
+        from lycoris_ext.models.text_encoder import build_text_encoder
+
+        config = UNet2DConditionModel.load_config(str(known.folder / "unet"), local_files_only=True)
+        with torch.device("meta"):
+            parts: dict[str, nn.Module] = {"unet": UNet2DConditionModel.from_config(config)}
+            for name in known.text_encoders:
+                parts[name] = build_text_encoder(known.folder / name)
     return {name: part.requires_grad_(False).eval() for name, part in parts.items()}

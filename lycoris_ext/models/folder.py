@@ -1,89 +1,68 @@
-"""Stable Diffusion 1.x in the diffusers layout: which files there are, and how they are read."""
+"""A base model in the diffusers layout: which files there are, and how they are read."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from lycoris_ext.errors import DataError
+from lycoris_ext.models.families import FAMILIES, Family
+from lycoris_ext.models.faults import does_not_fill, unreadable
+from lycoris_ext.models.fill import align
+from lycoris_ext.models.parts import Dtypes, Parts
+from lycoris_ext.models.text_encoder import read_text_encoder
+from lycoris_ext.models.tokenizer import read_tokenizer
 
-_WEIGHT_STEMS = {
-    "unet": "diffusion_pytorch_model",
-    "text_encoder": "model",
-    "vae": "diffusion_pytorch_model",
-}
-_NEEDED = (
-    "unet/config.json",
-    "text_encoder/config.json",
-    "vae/config.json",
-    "scheduler/scheduler_config.json",
-)
+_MODEL_STEM = "diffusion_pytorch_model"
+_TEXT_STEM = "model"
 _TOKENIZER_FILES = (("vocab.json", "merges.txt"), ("tokenizer.json",))
 _OTHER_FAMILIES = {
-    "text_encoder_2": "two text encoders (Stable Diffusion XL or later)",
-    "transformer": "a transformer in place of the U-Net",
+    "text_encoder_3": "three text encoders (Stable Diffusion 3)",
+    "transformer": "a transformer in place of the U-Net (Stable Diffusion 3, Flux or another)",
     "prior": "a prior (Stable Cascade or Kandinsky)",
 }
+_REFINER_WIDTH = 1280  # of the one text encoder that the SDXL refiner has
+_KNOWN = ", ".join(family.title for family in FAMILIES.values())
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What a model folder holds; `weight_files`: of U-Net, text encoder, autoencoder."""
-
-    unet: Any
-    text_encoder: Any
-    vae: Any
-    tokenizer: Any
-    schedule_config: Mapping[str, Any]
-    weight_files: tuple[Path, ...]
-
-
-def read_folder(folder: Path) -> Parts:
+def read_folder(folder: Path, dtypes: Dtypes, *, with_vae: bool) -> Parts:
     """Read all parts onto the CPU.
+
+    Args:
+        folder: of the whole model.
+        dtypes: of the parts.
+        with_vae: read its autoencoder, too; without, it need not be there.
 
     Raises:
         DataError: the folder holds another family, lacks files (all of them are named), or its
             weights do not fill the model that its configs describe.
     """
-    _check_family(folder)
-    _check_files(folder)
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTokenizer, CLIPTokenizerFast
+    family = _family(folder)
+    _check_files(folder, family, with_vae)
+    from diffusers import UNet2DConditionModel
 
-    unet, unet_file = _read_part(UNet2DConditionModel, folder / "unet", "unet")
-    encoder, encoder_file = _read_text_encoder(folder / "text_encoder")
-    vae, vae_file = _read_part(AutoencoderKL, folder / "vae", "vae")
-    width, wanted = encoder.config.hidden_size, unet.config.cross_attention_dim
-    if width != wanted:
-        raise DataError(
-            f"the text encoder gives {width} values a token, and the U-Net takes {wanted}",
-            where=str(folder),
-            fix="text_encoder/ and unet/ are of different models; restore the folder",
-        )
-    place = folder / "tokenizer"
-    try:
-        # The plain one reads vocab.json and merges.txt alone before transformers 5.
-        kind = CLIPTokenizer if (place / "vocab.json").is_file() else CLIPTokenizerFast
-        tokenizer = kind.from_pretrained(str(place), local_files_only=True)
-    except (OSError, ValueError, TypeError) as error:
-        raise _unreadable(place, error) from error
-    return Parts(
+    names = family.text_encoders
+    unet, unet_file = _read_part(UNet2DConditionModel, folder / "unet", dtypes.model)
+    encoders = [_read_text_encoder(folder / name, dtypes.model) for name in names]
+    parts = Parts(
+        family=family,
         unet=unet,
-        text_encoder=encoder,
-        vae=vae,
-        tokenizer=tokenizer,
-        schedule_config=_read_json(folder / "scheduler" / "scheduler_config.json"),
-        weight_files=(unet_file, encoder_file, vae_file),
+        vae=None,
+        text_encoders=tuple(encoder for encoder, _ in encoders),
+        tokenizers=tuple(read_tokenizer(folder / _tokenizer_of(name)) for name in names),
+        schedule_config=read_json(folder / "scheduler" / "scheduler_config.json"),
+        weight_files=(unet_file, *(file for _, file in encoders)),
     )
+    return parts.with_vae(*read_vae_folder(folder, dtypes.vae)) if with_vae else parts
 
 
-def read_vae(folder: Path) -> tuple[Any, Path]:
+def read_vae_folder(folder: Path, dtype: torch.dtype) -> tuple[Any, Path]:
     """Read an autoencoder from its own folder, or from the vae/ folder of a model.
 
     Returns:
@@ -101,37 +80,85 @@ def read_vae(folder: Path) -> tuple[Any, Path]:
         raise DataError(
             "there is no autoencoder here (no config.json, and no vae/config.json)",
             where=str(folder),
-            fix="name a folder that holds config.json and diffusion_pytorch_model.safetensors",
+            fix="name a folder that holds config.json and diffusion_pytorch_model.safetensors, or "
+            "an autoencoder's single file",
         )
-    return _read_part(AutoencoderKL, folder, "vae")
+    return _read_part(AutoencoderKL, folder, dtype)
 
 
-def _check_family(folder: Path) -> None:
+def read_json(path: Path) -> Mapping[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        DataError: it is none.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(
+            f"is not valid JSON: {error}", where=str(path), fix="restore it from the model's source"
+        ) from error
+    if not isinstance(content, dict):
+        raise DataError(
+            f"holds a {type(content).__name__}, and an object is expected",
+            where=str(path),
+            fix="restore it from the model's source",
+        )
+    return content
+
+
+def _tokenizer_of(text_encoder: str) -> str:
+    """The folder of a text encoder's tokenizer: text_encoder_2 -> tokenizer_2."""
+    return text_encoder.replace("text_encoder", "tokenizer")
+
+
+def _family(folder: Path) -> Family:
     for name, meaning in _OTHER_FAMILIES.items():
         if (folder / name).is_dir():
             raise DataError(
-                f"this model has {meaning}, and only Stable Diffusion 1.x is known here",
+                f"this model has {meaning}; known here: {_KNOWN}",
                 where=str(folder / name),
-                fix="name a Stable Diffusion 1.x model",
+                fix="name a model of one of these families",
             )
+    config = folder / "unet" / "config.json"
+    options = read_json(config) if config.is_file() else {}
+    if (folder / "text_encoder_2").is_dir() or options.get("addition_embed_type") == "text_time":
+        if options.get("cross_attention_dim") == _REFINER_WIDTH:
+            raise DataError(
+                "this is the SDXL refiner, which is not trained by itself",
+                where=str(folder),
+                fix="name the SDXL base model",
+            )
+        return FAMILIES["sdxl"]
+    encoder = folder / "text_encoder" / "config.json"
+    # OpenAI's encoder computes with quick_gelu, OpenCLIP's with gelu.
+    open_clip = encoder.is_file() and read_json(encoder).get("hidden_act") == "gelu"
+    return FAMILIES["sd2" if open_clip else "sd1"]
 
 
-def _check_files(folder: Path) -> None:
-    missing = [name for name in _NEEDED if not (folder / name).is_file()]
-    tokenizer = folder / "tokenizer"
-    if not any(all((tokenizer / n).is_file() for n in names) for names in _TOKENIZER_FILES):
-        missing.append("tokenizer/vocab.json and tokenizer/merges.txt")
+def _check_files(folder: Path, family: Family, with_vae: bool) -> None:
+    texts = family.text_encoders
+    stems = {"unet": _MODEL_STEM, **dict.fromkeys(texts, _TEXT_STEM)}
+    if with_vae:
+        stems["vae"] = _MODEL_STEM
+    needed = [f"{part}/config.json" for part in stems]
+    needed.append("scheduler/scheduler_config.json")
+    missing = [name for name in needed if not (folder / name).is_file()]
+    for name in map(_tokenizer_of, texts):
+        place = folder / name
+        if not any(all((place / n).is_file() for n in names) for names in _TOKENIZER_FILES):
+            missing.append(f"{name}/vocab.json and {name}/merges.txt")
     missing += [
         f"{part}/{stem}.safetensors"
-        for part, stem in _WEIGHT_STEMS.items()
+        for part, stem in stems.items()
         if _find_weights(folder / part, stem) is None
     ]
     if missing:
         raise DataError(
-            f"this is not a whole Stable Diffusion 1.x model; missing: {', '.join(missing)}",
+            f"this is not a whole {family.title} model; missing: {', '.join(missing)}",
             where=str(folder),
-            fix="download the missing files; weights in .bin are not read, because reading them "
-            "can run code: convert them to .safetensors",
+            fix="download the missing files; weights in .bin are not read from folders: download "
+            "those in .safetensors",
         )
 
 
@@ -148,14 +175,14 @@ def _find_weights(folder: Path, stem: str) -> tuple[Path, str | None] | None:
     return None
 
 
-def _read_part(kind: Any, folder: Path, part: str) -> tuple[Any, Path]:
+def _read_part(kind: Any, folder: Path, dtype: torch.dtype) -> tuple[Any, Path]:
     """Read one part; every weight must come from the file, because a fresh one would be noise."""
-    found = _find_weights(folder, _WEIGHT_STEMS[part])
+    found = _find_weights(folder, _MODEL_STEM)
     if found is None:
         raise DataError(
-            f"there are no weights here (no {_WEIGHT_STEMS[part]}.safetensors)",
+            f"there are no weights here (no {_MODEL_STEM}.safetensors)",
             where=str(folder),
-            fix="download the file; weights in .bin are not read",
+            fix="download the file; weights in .bin are not read from folders",
         )
     weights, variant = found
     try:
@@ -165,82 +192,27 @@ def _read_part(kind: Any, folder: Path, part: str) -> tuple[Any, Path]:
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
+            torch_dtype=dtype,
         )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise _unreadable(folder, error) from error
+        raise unreadable(folder, error) from error
     missing = sorted(key for key in report["missing_keys"] if not key.endswith("position_ids"))
     if missing or report["mismatched_keys"]:
-        mismatched = report["mismatched_keys"]
-        raise _does_not_fill(weights, len(missing), len(mismatched), missing or mismatched)
+        raise does_not_fill(weights, missing, report["mismatched_keys"])
+    align(model)
     return model, weights
 
 
-def _read_text_encoder(folder: Path) -> tuple[Any, Path]:
-    """Read the text encoder, whichever transformers wrote it and whichever reads it.
-
-    transformers 5 dropped the `text_model.` level from module and file; older ones read no such
-    file. So the level is put in or taken out here, as the installed version has it.
-    """
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    found = _find_weights(folder, _WEIGHT_STEMS["text_encoder"])
+def _read_text_encoder(folder: Path, dtype: torch.dtype) -> tuple[Any, Path]:
+    found = _find_weights(folder, _TEXT_STEM)
     if found is None or found[0].suffix != ".safetensors":
         raise DataError(
             "there are no weights in one file here (no model.safetensors)",
             where=str(folder),
-            fix="download the file; weights in .bin are not read",
+            fix="download the file; weights in .bin are not read from folders",
         )
     try:
-        encoder = CLIPTextModel(CLIPTextConfig.from_pretrained(str(folder), local_files_only=True))
-        stored = {_bare(key): tensor for key, tensor in load_file(found[0]).items()}
-        fresh = encoder.state_dict()
-        wanted = [key for key in fresh if not key.endswith("position_ids")]
-        missing = sorted(key for key in wanted if _bare(key) not in stored)
-        if missing:
-            raise _does_not_fill(found[0], len(missing), 0, missing)
-        fresh |= {key: stored[_bare(key)] for key in wanted}
-        encoder.load_state_dict(fresh)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise _unreadable(folder, error) from error
-    return encoder, found[0]
-
-
-def _bare(key: str) -> str:
-    return key.removeprefix("text_model.")
-
-
-def _does_not_fill(
-    weights: Path, missing: int, mismatched: int, names: Sequence[object]
-) -> DataError:
-    return DataError(
-        f"{missing} weights are missing and {mismatched} have another shape than config.json "
-        f"says, {', '.join(map(str, names[:3]))} among them",
-        where=str(weights),
-        fix="config.json and the weights are of different models; download both again",
-    )
-
-
-def _unreadable(folder: Path, error: Exception) -> DataError:
-    # Several lines of advice may follow that fit other programs.
-    text = " ".join(str(error).split())[:240] or type(error).__name__
-    return DataError(
-        f"cannot be read: {text}",
-        where=str(folder),
-        fix="the files are damaged or of another model; download them again",
-    )
-
-
-def _read_json(path: Path) -> Mapping[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(
-            f"is not valid JSON: {error}", where=str(path), fix="restore it from the model's source"
-        ) from error
-    if not isinstance(content, dict):
-        raise DataError(
-            f"holds a {type(content).__name__}, and an object is expected",
-            where=str(path),
-            fix="restore it from the model's source",
-        )
-    return content
+        stored = load_file(found[0])
+    except (OSError, SafetensorError) as error:
+        raise unreadable(folder, error) from error
+    return read_text_encoder(folder, stored, found[0], dtype), found[0]

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from lycoris_ext.errors import DataError
+from lycoris_ext.errors import ConfigError, DataError
 from lycoris_ext.models.config import MINI, ModelConfig, mini_base_folder
-from lycoris_ext.models.folder import Parts, read_folder, read_vae
+from lycoris_ext.models.folder import read_folder, read_vae_folder
+from lycoris_ext.models.identify import check_v2
+from lycoris_ext.models.parts import Dtypes, Parts
 from lycoris_ext.models.pipeline import BaseSchedule, Pipeline
 from lycoris_ext.models.quiet import quiet_loading
+from lycoris_ext.models.single_file import read_single_file, read_vae_file
 
 _SINGLE_FILE = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+_SMALL_SD2 = 64  # latents a side: SD2 is made for 768 pixels where it predicts velocity, else 512
 
 
 def load_pipeline(
@@ -22,7 +29,7 @@ def load_pipeline(
     """Load a base model, freeze it, and put it into eval mode.
 
     Args:
-        config: which model, which autoencoder, which clip skip.
+        config: which model, which autoencoder, which clip skip, what it predicts.
         device: where all parts go.
         dtype: dtype of all parts; the autoencoder stays in float32 where this is float16, because
             several popular ones overflow there.
@@ -31,39 +38,48 @@ def load_pipeline(
         The pipeline; no parameter of it requires a gradient.
 
     Raises:
-        DataError: the model is not there, is no Stable Diffusion 1.x model, or lacks parts.
+        ConfigError: an option contradicts the model, or the model does not say what it predicts.
+        DataError: the model is not there, is of another family, or lacks parts.
     """
     with quiet_loading():
         return _load(config, torch.device(device), dtype)
 
 
 def _load(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> Pipeline:
-    folder = find_folder(config.pretrained_model_name_or_path)
-    parts = read_folder(folder)
-    weight_files = list(parts.weight_files)
-    vae = parts.vae
+    place = find_model(config.pretrained_model_name_or_path)
+    dtypes = Dtypes.of(dtype)
+    own_vae = config.vae is None
+    if place.is_dir():
+        parts = read_folder(place, dtypes, with_vae=own_vae)
+        check_v2(config.v2, parts.family, place)
+    else:
+        parts = read_single_file(place, dtypes, with_vae=own_vae, v2=config.v2)
     if config.vae is not None:
-        vae, vae_file = read_vae(Path(config.vae))
-        weight_files[-1] = vae_file
-    vae_dtype = torch.float32 if dtype == torch.float16 else dtype
+        parts = _with_vae(parts, Path(config.vae).expanduser(), dtypes.vae)
+    _check_fit(parts, place)
+    parts = _with_prediction(parts, config.v_parameterization, place)
+    second = parts.family.has_sizes
     return Pipeline(
-        unet=_freeze(parts.unet, device, dtype),
-        vae=_freeze(vae, device, vae_dtype),
-        text_encoder=_freeze(parts.text_encoder, device, dtype),
-        tokenizer=parts.tokenizer,
+        family=parts.family,
+        unet=_freeze(parts.unet, device, dtypes.model),
+        vae=_freeze(parts.vae, device, dtypes.vae),
+        text_encoder=_freeze(parts.text_encoders[0], device, dtypes.model),
+        tokenizer=parts.tokenizers[0],
+        text_encoder_2=_freeze(parts.text_encoders[1], device, dtypes.model) if second else None,
+        tokenizer_2=parts.tokenizers[1] if second else None,
         schedule_config=parts.schedule_config,
-        noise_schedule=_noise_schedule(parts, folder),
-        name=MINI if config.pretrained_model_name_or_path == MINI else folder.name,
-        weight_files=tuple(weight_files),
+        noise_schedule=_noise_schedule(parts.schedule_config, place),
+        name=_name(config, place),
+        weight_files=parts.weight_files,
         clip_skip=config.clip_skip,
     )
 
 
-def find_folder(name: str) -> Path:
-    """Resolve a model's name to its folder.
+def find_model(name: str) -> Path:
+    """Resolve a model's name to its folder or file.
 
     Raises:
-        DataError: there is no such folder, or it is a single file.
+        DataError: there is no such thing.
     """
     if name == MINI:
         folder = mini_base_folder()
@@ -71,22 +87,14 @@ def find_folder(name: str) -> Path:
             raise DataError(
                 "the small base model is not part of this installation",
                 where=str(folder),
-                fix="reinstall lycoris-ext, or name another model's folder",
+                fix="reinstall lycoris-ext, or name another model",
             )
         return folder
     path = Path(name).expanduser()
-    if path.is_dir():
+    if path.exists():
         return path.resolve()
-    if path.is_file() or path.suffix.lower() in _SINGLE_FILE:
-        raise DataError(
-            "this is a single file, and base models are read from a diffusers folder"
-            if path.is_file()
-            else "there is no such file",
-            where=str(path),
-            fix="name a folder with unet/, vae/, text_encoder/, tokenizer/ and scheduler/; "
-            "diffusers' StableDiffusionPipeline.from_single_file(...).save_pretrained(FOLDER) "
-            "makes one",
-        )
+    if path.suffix.lower() in _SINGLE_FILE:
+        raise DataError("there is no such file", where=str(path), fix="check the path")
     raise DataError(
         "there is no such folder, and models are never downloaded here",
         where=name,
@@ -95,21 +103,72 @@ def find_folder(name: str) -> Path:
     )
 
 
-def _noise_schedule(parts: Parts, folder: Path) -> BaseSchedule:
+def _name(config: ModelConfig, place: Path) -> str:
+    if config.pretrained_model_name_or_path == MINI:
+        return MINI
+    return place.name if place.is_dir() else place.stem
+
+
+def _with_vae(parts: Parts, place: Path, dtype: torch.dtype) -> Parts:
+    if place.is_file():
+        return parts.with_vae(*read_vae_file(place, parts.family, dtype))
+    return parts.with_vae(*read_vae_folder(place, dtype))
+
+
+def _check_fit(parts: Parts, place: Path) -> None:
+    """Refuse parts of different models, and models that take more than noisy latents."""
+    width = sum(encoder.config.hidden_size for encoder in parts.text_encoders)
+    wanted = parts.unet.config.cross_attention_dim
+    if width != wanted:
+        raise DataError(
+            f"the text encoder gives {width} values a token, and the U-Net takes {wanted}",
+            where=str(place),
+            fix="they are of different models; restore the model",
+        )
+    channels, taken = parts.vae.config.latent_channels, parts.unet.config.in_channels
+    if channels != taken:
+        raise DataError(
+            f"the autoencoder gives {channels} channels, and the U-Net takes {taken}",
+            where=str(place),
+            fix="name the vae that belongs to the model; inpainting models (9 channels) are not "
+            "trained here",
+        )
+
+
+def _with_prediction(parts: Parts, v_parameterization: bool | None, place: Path) -> Parts:
+    """Settle what the U-Net predicts: the user's word first, then the model's own."""
+    config = dict(parts.schedule_config)
+    if v_parameterization is not None:
+        config["prediction_type"] = "v_prediction" if v_parameterization else "epsilon"
+    elif "prediction_type" not in config:
+        if parts.family.name == "sd2" and place.is_file():
+            raise ConfigError(
+                f"{place.name} is {parts.family.title} and does not say what it predicts, which "
+                "cannot be seen in its weights",
+                where="v_parameterization",
+                fix="set v_parameterization = true for a 768-pixel model, false for a 512-pixel "
+                "(base) model",
+            )
+        config["prediction_type"] = "epsilon"
+    if parts.family.name == "sd2" and place.is_file() and config["prediction_type"] == "epsilon":
+        parts.unet.register_to_config(sample_size=_SMALL_SD2)
+    return replace(parts, schedule_config=config)
+
+
+def _noise_schedule(config: Mapping[str, Any], place: Path) -> BaseSchedule:
     from diffusers import DDPMScheduler
 
     known = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas")
-    options = {key: parts.schedule_config[key] for key in known if key in parts.schedule_config}
+    options = {key: config[key] for key in known if key in config}
     try:
         alphas_cumprod = DDPMScheduler(**options).alphas_cumprod
     except (NotImplementedError, TypeError) as error:
         raise DataError(
             f"the noise schedule cannot be built: {error}",
-            where=str(folder / "scheduler" / "scheduler_config.json"),
+            where=str(place / "scheduler" / "scheduler_config.json"),
             fix="restore the file from the model's source",
         ) from error
-    prediction_type = str(parts.schedule_config.get("prediction_type", "epsilon"))
-    return BaseSchedule(alphas_cumprod.float().cpu(), prediction_type)
+    return BaseSchedule(alphas_cumprod.float().cpu(), str(config["prediction_type"]))
 
 
 def _freeze(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lycoris_ext.errors import ConfigError
+from lycoris_ext.models.families import Family
 
 _HASH_CHUNK = 1 << 22
 
@@ -32,12 +33,42 @@ class BaseSchedule:
     prediction_type: str
 
 
-@dataclass(eq=False)
-class Pipeline:
-    """The parts of a Stable Diffusion 1.x model, frozen and in eval mode.
+SizeIds = tuple[int, int, int, int, int, int]
+"""What SDXL is told of a picture: (height, width) of the original, (top, left) of the cut in the
+scaled picture, (height, width) of the cut, all in pixels. Podell et al. 2023, arXiv:2307.01952,
+section 2.2.
+"""
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What the U-Net is told of a batch's text.
 
     Args:
+        states: (B, tokens, D), for its cross-attention.
+        pooled: (B, P), a summary of each text by the second encoder; SDXL alone takes one.
+    """
+
+    states: Tensor
+    pooled: Tensor | None = None
+
+    @staticmethod
+    def join(parts: Sequence[Conditioning]) -> Conditioning:
+        """One batch out of several."""
+        pooled = [part.pooled for part in parts if part.pooled is not None]
+        return Conditioning(
+            torch.cat([part.states for part in parts]), torch.cat(pooled) if pooled else None
+        )
+
+
+@dataclass(eq=False)
+class Pipeline:
+    """The parts of a base model, frozen and in eval mode.
+
+    Args:
+        family: which kind of model it is.
         unet, vae, text_encoder, tokenizer: the parts, as diffusers and transformers build them.
+        text_encoder_2, tokenizer_2: SDXL's second ones, None elsewhere.
         schedule_config: the model's own scheduler_config.json.
         noise_schedule: the noise it was trained with.
         name: what to call the model in file names and metadata.
@@ -45,19 +76,36 @@ class Pipeline:
         clip_skip: what `encode_text` uses where the caller names nothing.
     """
 
+    family: Family
     unet: Any
     vae: Any
     text_encoder: Any
     tokenizer: Any
+    text_encoder_2: Any
+    tokenizer_2: Any
     schedule_config: Mapping[str, Any]
     noise_schedule: BaseSchedule
     name: str
     weight_files: Sequence[Path] = field(default=())
     clip_skip: int = 1
 
+    def __post_init__(self) -> None:
+        self._check_clip_skip(self.clip_skip)
+
     def targets(self) -> dict[str, nn.Module]:
         """The modules an adapter may be injected into, under the names of the file format."""
-        return {"unet": self.unet, "text_encoder": self.text_encoder}
+        return {"unet": self.unet, **self.text_encoders()}
+
+    def text_encoders(self) -> dict[str, nn.Module]:
+        """The text encoders by the names of their targets."""
+        second = {} if self.text_encoder_2 is None else {"text_encoder_2": self.text_encoder_2}
+        return {"text_encoder": self.text_encoder, **second}
+
+    @property
+    def kind(self) -> str:
+        """The family, with "_v" where the model predicts velocity: "sd1", "sd2_v", "sdxl"."""
+        velocity = self.noise_schedule.prediction_type == "v_prediction"
+        return self.family.name + ("_v" if velocity else "")
 
     @property
     def device(self) -> torch.device:
@@ -89,43 +137,93 @@ class Pipeline:
         """Length every caption is padded or cut to, start and end marks included."""
         return int(self.text_encoder.config.max_position_embeddings)
 
-    def encode_text(self, captions: Sequence[str], clip_skip: int | None = None) -> Tensor:
-        """Encode captions for the U-Net; gradients flow to adapters in the text encoder.
+    def encode_text(self, captions: Sequence[str], clip_skip: int | None = None) -> Conditioning:
+        """Encode captions for the U-Net; gradients flow to adapters in the text encoders.
+
+        SDXL reads both of its encoders at the layer before the last, without final layer norm, and
+        joins what they say; clip_skip 1 and 2 are the same there.
 
         Args:
             captions: B texts; what exceeds `max_tokens` is cut.
             clip_skip: N reads the N-th layer from the end; None takes the pipeline's own.
 
         Returns:
-            (B, max_tokens, D), after the final layer norm, in the text encoder's dtype.
+            States (B, max_tokens, D), in the text encoder's dtype.
 
         Raises:
             ConfigError: the text encoder has fewer layers than `clip_skip`.
         """
         skip = self.clip_skip if clip_skip is None else clip_skip
-        layers = int(self.text_encoder.config.num_hidden_layers)
-        if not 1 <= skip <= layers:
-            raise ConfigError(
-                f"clip_skip is {skip}, and the text encoder of {self.name} has {layers} layers",
-                where="clip_skip",
-                fix=f"use a value from 1 to {layers}; Stable Diffusion 1.x uses 1 or 2",
-            )
-        tokens = self.tokenizer(
+        self._check_clip_skip(skip)
+        tokens = self._tokens(self.tokenizer, captions)
+        if self.text_encoder_2 is not None:
+            first = self.text_encoder(tokens, output_hidden_states=True)
+            tokens = self._tokens(self.tokenizer_2, captions)
+            second = self.text_encoder_2(tokens, output_hidden_states=True)
+            states = [first.hidden_states[-2], second.hidden_states[-2]]
+            return Conditioning(torch.cat(states, dim=-1), second.text_embeds)
+        if skip == 1:
+            return Conditioning(self.text_encoder(tokens).last_hidden_state)
+        hidden = self.text_encoder(tokens, output_hidden_states=True).hidden_states[-skip]
+        # transformers 5 dropped the `text_model` level; both depths are in use.
+        owner = getattr(self.text_encoder, "text_model", self.text_encoder)
+        return Conditioning(owner.final_layer_norm(hidden))
+
+    def _tokens(self, tokenizer: Any, captions: Sequence[str]) -> Tensor:
+        tokens: Tensor = tokenizer(
             list(captions),
             padding="max_length",
             truncation=True,
             max_length=self.max_tokens,
             return_tensors="pt",
-        ).input_ids.to(self.device)
-        if skip == 1:
-            return self.text_encoder(tokens).last_hidden_state
-        hidden = self.text_encoder(tokens, output_hidden_states=True).hidden_states[-skip]
-        return self._final_layer_norm(hidden)
+        ).input_ids
+        return tokens.to(self.device)
 
-    def _final_layer_norm(self, hidden: Tensor) -> Tensor:
-        # transformers 5 dropped the `text_model` level; both depths are in use.
-        owner = getattr(self.text_encoder, "text_model", self.text_encoder)
-        return owner.final_layer_norm(hidden)
+    def _check_clip_skip(self, skip: int) -> None:
+        layers = int(self.text_encoder.config.num_hidden_layers)
+        most = layers if self.text_encoder_2 is None else 2
+        if not 1 <= skip <= most:
+            what = f"the text encoder of {self.name} has {layers} layers"
+            if self.text_encoder_2 is not None:
+                what = f"{self.family.title} always reads the layer before the last"
+            raise ConfigError(
+                f"clip_skip is {skip}, and {what}",
+                where="clip_skip",
+                fix=f"use a value from 1 to {most}",
+            )
+
+    def predict(
+        self,
+        latents: Tensor,
+        timesteps: Tensor,
+        text: Conditioning,
+        sizes: Sequence[SizeIds],
+    ) -> Tensor:
+        """Ask the U-Net what it is trained to predict.
+
+        Args:
+            latents: (B, C, h, w), noisy.
+            timesteps: (B,), or a scalar for all.
+            text: of B captions.
+            sizes: of B pictures; the families before SDXL take no notice of them.
+
+        Returns:
+            (B, C, h, w) in the U-Net's dtype.
+        """
+        dtype = self.dtype
+        extra = None
+        if text.pooled is not None:
+            # float32: the ids are embedded as exactly as timesteps are.
+            ids = torch.tensor(sizes, dtype=torch.float32, device=self.device)
+            extra = {"text_embeds": text.pooled.to(self.device, dtype), "time_ids": ids}
+        answer = self.unet(
+            latents.to(dtype),
+            timesteps,
+            encoder_hidden_states=text.states.to(self.device, dtype),
+            added_cond_kwargs=extra,
+        )
+        prediction: Tensor = answer.sample
+        return prediction
 
     @torch.no_grad()
     def encode_posterior(self, pixels: Tensor) -> tuple[Tensor, Tensor]:

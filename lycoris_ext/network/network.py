@@ -16,7 +16,13 @@ from lycoris_ext.errors import ConfigError, FormatError
 from lycoris_ext.formats import AdapterState, load_adapter
 from lycoris_ext.modules import AdapterLayer, Attachment, Dropouts, attach, detach
 from lycoris_ext.network.config import NetworkConfig
-from lycoris_ext.network.selection import Site, Targets, all_sites, select_sites
+from lycoris_ext.network.selection import (
+    TEXT_ENCODERS,
+    Site,
+    Targets,
+    all_sites,
+    select_sites,
+)
 
 
 class Network(nn.Module):
@@ -146,7 +152,7 @@ class Network(nn.Module):
         Raises:
             ConfigError: nothing is left to train.
         """
-        rates = {"unet": unet_lr, "text_encoder": text_encoder_lr}
+        rates = {"unet": unet_lr, **dict.fromkeys(TEXT_ENCODERS, text_encoder_lr)}
         groups: dict[str, dict[str, Any]] = {}
         for key, layer in self.layers.items():
             target = self.sites[key].target

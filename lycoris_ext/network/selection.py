@@ -15,6 +15,7 @@ from lycoris_ext.network.config import NetworkConfig
 from lycoris_ext.network.presets import PRESETS, Preset
 
 Targets = Mapping[str, nn.Module]
+TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def select_sites(targets: Targets, config: NetworkConfig) -> list[Site]:
 
 
 def _wanted(site: Site, chosen: set[str], preset: Preset, config: NetworkConfig) -> bool:
-    if site.target == "text_encoder" and config.network_train_unet_only:
+    if site.target in TEXT_ENCODERS and config.network_train_unet_only:
         return False
     if site.target == "unet" and config.network_train_text_encoder_only:
         return False
@@ -104,7 +105,7 @@ def _preset_paths(target: str, model: nn.Module, preset: Preset) -> Iterator[str
     """Names of the layers of one model that a preset covers; all of a plain module's."""
     if target == "unet":
         classes, names = preset.unet_classes, preset.unet_names
-    elif target == "text_encoder":
+    elif target in TEXT_ENCODERS:
         classes, names = preset.text_classes, ()
     else:
         classes, names = (type(model).__name__,), ()

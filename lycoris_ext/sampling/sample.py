@@ -89,11 +89,14 @@ def _denoise(
     scales = scales.view(-1, 1, 1, 1)
     guided = any(spec.cfg_scale != 1 for spec in specs)
     captions = [spec.negative_prompt for spec in specs] if guided else []
-    text = pipeline.encode_text(captions + [spec.prompt for spec in specs], clip_skip)
+    captions += [spec.prompt for spec in specs]
+    text = pipeline.encode_text(captions, clip_skip)
+    pixels = (height * pipeline.latent_factor, width * pipeline.latent_factor)
+    sizes = [(*pixels, 0, 0, *pixels)] * len(captions)
     for timestep in sampler.timesteps:
-        scaled = sampler.scale_model_input(latents, timestep).to(pipeline.dtype)
+        scaled = sampler.scale_model_input(latents, timestep)
         inputs = torch.cat([scaled, scaled]) if guided else scaled
-        output = pipeline.unet(inputs, timestep, encoder_hidden_states=text).sample.float()
+        output = pipeline.predict(inputs, timestep, text, sizes).float()
         if guided:
             without, with_prompt = output.chunk(2)
             output = without + scales * (with_prompt - without)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
 from lycoris_ext.data import BatchPlan, LatentCache
 from lycoris_ext.diffusion import NoiseSchedule, draw_noise
-from lycoris_ext.models import Pipeline
+from lycoris_ext.models import Conditioning, Pipeline
 from lycoris_ext.network import Network
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.precision import autocast
@@ -28,21 +30,15 @@ class BatchLoss:
     def __post_init__(self) -> None:
         base = self.pipeline.noise_schedule
         self.schedule = NoiseSchedule(base.alphas_cumprod, base.prediction_type)
-        trained = any(site.target == "text_encoder" for site in self.network.sites.values())
-        self.text_states = TextStates(self.encode_text, trained=trained)
+        adapted = {site.target for site in self.network.sites.values()}
+        encoders = self.pipeline.text_encoders()
+        trained = [encoder for name, encoder in encoders.items() if name in adapted]
+        self.text_states = TextStates(self.encode_text, trained=bool(trained))
         if self.config.run.gradient_checkpointing:
-            checkpoint_activations(self.pipeline, text_encoder=trained)
+            checkpoint_activations(self.pipeline.unet, trained)
 
-    def encode_text(self, captions: list[str]) -> Tensor:
+    def encode_text(self, captions: list[str]) -> Conditioning:
         return self.pipeline.encode_text(captions, self.config.model.clip_skip)
-
-    def denoise(self, noisy: Tensor, timesteps: Tensor, text_states: Tensor) -> Tensor:
-        dtype = self.pipeline.dtype
-        answer = self.pipeline.unet(
-            noisy.to(dtype), timesteps, encoder_hidden_states=text_states.to(dtype)
-        )
-        prediction: Tensor = answer.sample
-        return prediction
 
     def __call__(self, plan: BatchPlan) -> Tensor:
         seed = self.config.run.seed
@@ -56,10 +52,14 @@ class BatchLoss:
             seed=seed,
             batch_number=plan.number,
         )
+
+        def denoise(noisy: Tensor, timesteps: Tensor, text: Conditioning) -> Tensor:
+            return self.pipeline.predict(noisy, timesteps, text, plan.size_ids)
+
         seed_dropouts(seed, plan.number)
         with autocast(self.config.run.mixed_precision, device):
             return denoising_loss(
-                self.denoise,
+                denoise,
                 latents,
                 self.text_states(plan.captions),
                 draws,
@@ -68,17 +68,14 @@ class BatchLoss:
             )
 
 
-def checkpoint_activations(pipeline: Pipeline, *, text_encoder: bool) -> None:
+def checkpoint_activations(unet: Any, text_encoders: Sequence[Any]) -> None:
     """Compute activations a second time in the backward pass instead of keeping them."""
-    pipeline.unet.enable_gradient_checkpointing()
-    models: list[nn.Module] = [pipeline.unet]
-    if text_encoder:
-        encoder = pipeline.text_encoder
+    unet.enable_gradient_checkpointing()
+    for encoder in text_encoders:
         # transformers 5 renamed it.
         enable = getattr(encoder, "activation_checkpointing_enable", None)
         (enable or encoder.gradient_checkpointing_enable)({"use_reentrant": False})
-        models.append(pipeline.text_encoder)
-    for model in models:
+    for model in (unet, *text_encoders):
         # Some versions only checkpoint in training mode; the frozen base's own dropouts stay off.
         model.train()
         for module in model.modules():

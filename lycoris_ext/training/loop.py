@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from lycoris_ext.data import (
@@ -64,7 +63,7 @@ def train(config: TrainConfig) -> Path:
         config.optimizer,
     )
     scaler = build_scaler(config.run.mixed_precision)
-    for line in run.resume(network, optimizer, scaler, pipeline.base_hash()):
+    for line in run.resume(network, optimizer, scaler, pipeline.base_hash(), pipeline.kind):
         say(line)
     describe(run, network)
     batch_loss = BatchLoss(config, pipeline, network, latents)
@@ -187,15 +186,9 @@ def load_frozen_pipeline(run: Run) -> Pipeline:
 
 def encode_pictures(training_set: TrainingSet, pipeline: Pipeline) -> LatentCache:
     """Turn every picture into latents, once."""
-
-    def encode(pixels: Tensor) -> tuple[Tensor, Tensor]:
-        posterior = pipeline.vae.encode(pixels.to(pipeline.device, pipeline.vae.dtype)).latent_dist
-        scale = pipeline.vae.config.scaling_factor
-        return posterior.mean.float() * scale, posterior.std.float() * scale
-
     total = len(training_set.pictures)
     with tqdm(total=total, desc="encoding", unit=" pictures", **_bar_options()) as bar:
-        return cache_latents(training_set, encode, progress=bar.update)
+        return cache_latents(training_set, pipeline.encode_posterior, progress=bar.update)
 
 
 def draw(run: Run, pipeline: Pipeline, network: Network, specs: Sequence[PromptSpec]) -> None:

@@ -12,9 +12,19 @@ from pathlib import Path
 from lycoris_ext.data import TrainingSet
 from lycoris_ext.training.config import TrainConfig, dump_toml
 
+_BASE_VERSIONS = {
+    "sd1": "sd_v1",
+    "sd1_v": "sd_v1_v",
+    "sd2": "sd_v2",
+    "sd2_v": "sd_v2_v",
+    "sdxl": "sdxl_base_v1-0",
+    "sdxl_v": "sdxl_base_v1-0",
+}
+"""Kinds of base models, and what sd-scripts calls them."""
+
 
 def training_metadata(
-    config: TrainConfig, training_set: TrainingSet, base_hash: str, step: int
+    config: TrainConfig, training_set: TrainingSet, base_hash: str, base_kind: str, step: int
 ) -> dict[str, str]:
     """Metadata of an adapter after so many steps.
 
@@ -22,6 +32,7 @@ def training_metadata(
         config: the resolved options.
         training_set: gives counts of folders, tags and buckets.
         base_hash: SHA-256 of the base model.
+        base_kind: as `Pipeline.kind`.
         step: finished optimizer steps.
 
     Returns:
@@ -34,8 +45,8 @@ def training_metadata(
         **_training(config, training_set, step),
         "ss_sd_model_name": Path(base).name,
         "ss_new_sd_model_hash": base_hash,
-        "ss_base_model_version": "sd_v1",
-        "ss_v2": False,
+        "ss_base_model_version": _BASE_VERSIONS[base_kind],
+        "ss_v2": base_kind.startswith("sd2"),
         "ss_clip_skip": config.model.clip_skip,
         **_pictures(config, training_set),
         "lycoris_ext_config": dump_toml(config, for_sharing=True),

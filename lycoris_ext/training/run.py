@@ -42,6 +42,7 @@ class Run:
     saved: SavedState | None
     step: int = 0
     base_hash: str = ""
+    base_kind: str = ""
     _state_saved_at: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -99,6 +100,7 @@ class Run:
         optimizer: torch.optim.Optimizer,
         scaler: torch.amp.GradScaler | None,
         base_hash: str,
+        base_kind: str,
     ) -> list[str]:
         """Write the resolved config, and continue from the saved state where there is one.
 
@@ -109,7 +111,7 @@ class Run:
             DataError: the base model is another one now.
         """
         self.network, self.optimizer, self.scaler = network, optimizer, scaler
-        self.base_hash = base_hash
+        self.base_hash, self.base_kind = base_hash, base_kind
         lines = []
         if self.saved is None:
             # Only now, when everything needed is there, does --overwrite take anything away.
@@ -201,7 +203,9 @@ class Run:
 
     def _save_adapter_as(self, path: object) -> None:
         self._check_finite()
-        metadata = training_metadata(self.config, self.training_set, self.base_hash, self.step)
+        metadata = training_metadata(
+            self.config, self.training_set, self.base_hash, self.base_kind, self.step
+        )
         dtype = DTYPES[self.config.run.save_precision]
         state = self.network.adapter_state(metadata, dtype)
         save_adapter(str(path), state)

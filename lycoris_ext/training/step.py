@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -17,8 +18,10 @@ from lycoris_ext.diffusion import (
     weighted_loss,
 )
 
-Denoiser = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(noisy latents [B, C, h, w], timesteps [B], text states [B, L, D]) -> prediction [B, C, h, w]."""
+Text = TypeVar("Text")
+"""Whatever the denoiser takes for a batch's text; the step only hands it on."""
+Denoiser = Callable[[Tensor, Tensor, Text], Tensor]
+"""(noisy latents [B, C, h, w], timesteps [B], text) -> prediction [B, C, h, w]."""
 
 
 def seed_dropouts(seed: int, batch_number: int) -> None:
@@ -31,9 +34,9 @@ def seed_dropouts(seed: int, batch_number: int) -> None:
 
 
 def denoising_loss(
-    denoiser: Denoiser,
+    denoiser: Denoiser[Text],
     latents: Tensor,
-    text_states: Tensor,
+    text: Text,
     draws: Draws,
     schedule: NoiseSchedule,
     loss: LossConfig,
@@ -43,7 +46,7 @@ def denoising_loss(
     Args:
         denoiser: the frozen model with the adapter injected.
         latents: scaled latents, float32 [B, C, h, w], on the model's device.
-        text_states: encoded captions [B, L, D].
+        text: encoded captions, as the denoiser takes them.
         draws: noise and timesteps of this batch, on any device.
         schedule: the base model's.
         loss: weights.
@@ -55,7 +58,7 @@ def denoising_loss(
     timesteps = draws.timesteps.to(latents.device)
     noisy = add_noise(schedule, latents, noise, timesteps)
     target = training_target(schedule, latents, noise, timesteps)
-    prediction = denoiser(noisy, timesteps, text_states)
+    prediction = denoiser(noisy, timesteps, text)
     return weighted_loss(prediction, target, timesteps, schedule, loss)
 
 

@@ -105,8 +105,8 @@ def test_options_of_sd_scripts_that_are_not_here_yet():
 
 
 def test_options_with_one_value_here():
-    build(save_model_as="safetensors", cache_latents=True, v2=False, xformers=True, sdpa=False)
-    assert "v2 is True, here it is always False" in refused(v2=True)
+    build(save_model_as="safetensors", cache_latents=True, xformers=True, sdpa=False)
+    assert "color_aug is True, here it is always False" in refused(color_aug=True)
     assert "save_model_as is 'ckpt'" in refused(save_model_as="ckpt")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -104,3 +105,18 @@ def test_options_out_of_range_are_named(name, value):
     with pytest.raises(ConfigError) as caught:
         DataConfig(**{name: value})
     assert name in str(caught.value) and repr(value) in str(caught.value)
+
+
+@pytest.mark.parametrize("flipped", [False, True])
+def test_size_ids_describe_the_cut(flipped):
+    config = DataConfig(resolution="32", enable_bucket=False)
+    placement = place((101, 40), config)
+    height, width, top, left, *cut = placement.size_ids(flipped)
+    assert (width, height) == (101, 40)
+    assert cut == [32, 32]
+    # The mirrored picture's left is the other one's right.
+    picture = torch.arange(placement.resized[0])
+    shown = picture[placement.crop_box[0] : placement.crop_box[2]]
+    whole = picture.flip(0) if flipped else picture
+    assert torch.equal(whole[left : left + 32], shown.flip(0) if flipped else shown)
+    assert top == placement.crop_box[1]

@@ -12,6 +12,7 @@ import torch
 
 from lycoris_ext.errors import ConfigError, DataError
 from lycoris_ext.models import ModelConfig, build_meta, load_pipeline
+from lycoris_ext.models.families import FAMILIES
 from tests.tiny_pipeline import write_tiny_folder
 
 
@@ -75,7 +76,7 @@ def test_fp16_variant_is_found(folder):
     weights.rename(weights.with_name("diffusion_pytorch_model.fp16.safetensors"))
     weights = folder / "text_encoder" / "model.safetensors"
     weights.rename(weights.with_name("model.fp16.safetensors"))
-    assert load(folder).encode_text(["a cat"]).shape[0] == 1
+    assert load(folder).encode_text(["a cat"]).states.shape[0] == 1
 
 
 def test_weights_that_do_not_fill_the_model(folder):
@@ -93,7 +94,8 @@ def test_text_encoders_of_older_and_newer_transformers(folder, pristine, level):
     tensors = safetensors.torch.load_file(path)
     renamed = {level + key.removeprefix("text_model."): t for key, t in tensors.items()}
     safetensors.torch.save_file(renamed, path)
-    assert torch.equal(load(folder).encode_text(["a cat"]), load(pristine).encode_text(["a cat"]))
+    ours, theirs = (load(each).encode_text(["a cat"]).states for each in (folder, pristine))
+    assert torch.equal(ours, theirs)
 
 
 def test_text_encoder_that_lacks_weights(folder):
@@ -128,21 +130,75 @@ def test_scheduler_that_is_no_json(folder):
         load(folder)
 
 
-def test_other_families(folder):
-    (folder / "text_encoder_2").mkdir()
-    with pytest.raises(DataError, match="Stable Diffusion XL"):
+@pytest.mark.parametrize(
+    ("part", "says"), [("transformer", "a transformer"), ("prior", "Stable Cascade")]
+)
+def test_other_families(folder, part, says):
+    (folder / part).mkdir()
+    with pytest.raises(DataError, match=says):
         load(folder)
 
 
-def test_names_that_are_no_folders(tmp_path):
+def test_refiner(folder):
+    (folder / "text_encoder_2").mkdir()
+    path = folder / "unet" / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**config, "cross_attention_dim": 1280}), encoding="utf-8")
+    with pytest.raises(DataError, match="SDXL refiner"):
+        load(folder)
+
+
+@pytest.mark.parametrize("family", ["sd2", "sdxl"])
+def test_families(tmp_path, family):
+    folder = write_tiny_folder(tmp_path / "model", family=family)
+    pipeline = load(folder)
+    assert pipeline.kind == family
+    assert set(pipeline.targets()) == {"unet", *pipeline.family.text_encoders}
+    for part in (pipeline.vae, *pipeline.targets().values()):
+        assert not part.training
+        assert not any(parameter.requires_grad for parameter in part.parameters())
+    if family == "sdxl":
+        shutil.rmtree(folder / "text_encoder_2")
+        with pytest.raises(DataError, match=r"not a whole Stable Diffusion XL.*text_encoder_2/con"):
+            load(folder)
+
+
+def test_prediction(folder):
+    assert load(folder, v_parameterization=True).kind == "sd1_v"
+    path = folder / "scheduler" / "scheduler_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**config, "prediction_type": "v_prediction"}), encoding="utf-8")
+    pipeline = load(folder)
+    assert pipeline.kind == "sd1_v"
+    assert pipeline.schedule_config["prediction_type"] == "v_prediction"
+    assert load(folder, v_parameterization=False).kind == "sd1"
+
+
+def test_v2_that_contradicts_the_model(pristine):
+    assert load(pristine, v2=False).kind == "sd1"
+    with pytest.raises(ConfigError, match=r"v2 is true, and model is Stable Diffusion 1.x"):
+        load(pristine, v2=True)
+
+
+def test_names_that_are_not_there(tmp_path):
     with pytest.raises(DataError, match="never downloaded"):
         load("runwayml/stable-diffusion-v1-5")
-    file = tmp_path / "model.safetensors"
     with pytest.raises(DataError, match="no such file"):
-        load(file)
-    file.touch()
-    with pytest.raises(DataError, match="single file"):
-        load(file)
+        load(tmp_path / "model.safetensors")
+
+
+def test_inpainting_folder(folder):
+    for name in ("config.json", "diffusion_pytorch_model.safetensors"):
+        path = folder / "unet" / name
+        if name == "config.json":
+            config = json.loads(path.read_text(encoding="utf-8"))
+            path.write_text(json.dumps({**config, "in_channels": 9}), encoding="utf-8")
+        else:
+            tensors = safetensors.torch.load_file(path)
+            tensors["conv_in.weight"] = torch.zeros(16, 9, 3, 3)
+            safetensors.torch.save_file(tensors, path)
+    with pytest.raises(DataError, match="gives 4 channels, and the U-Net takes 9"):
+        load(folder)
 
 
 def test_another_vae(pristine, tmp_path):
@@ -170,9 +226,39 @@ def test_mini_base():
     assert len(pipeline.base_hash()) == 64
 
 
-def test_meta_family_has_the_real_counts():
-    parts = build_meta("sd15")
-    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
-    assert counts == {"unet": 859_520_964, "text_encoder": 123_060_480}
+@pytest.mark.parametrize(
+    ("family", "counts"),
+    [
+        ("sd1", {"unet": 859_520_964, "text_encoder": 123_060_480}),
+        ("sd2", {"unet": 865_910_724, "text_encoder": 340_387_840}),
+        (
+            "sdxl",
+            {
+                "unet": 2_567_463_684,
+                "text_encoder": 123_060_480,
+                "text_encoder_2": 694_659_840,
+            },
+        ),
+    ],
+)
+def test_meta_families_have_the_real_counts(family, counts):
+    parts = build_meta(family)
+    assert {n: sum(p.numel() for p in part.parameters()) for n, part in parts.items()} == counts
+
+
+@pytest.mark.parametrize(
+    ("family", "scale"), [("sd1", 0.18215), ("sd2", 0.18215), ("sdxl", 0.13025)]
+)
+def test_configs_of_real_autoencoders(family, scale):
+    from diffusers import AutoencoderKL
+
+    config = AutoencoderKL.load_config(FAMILIES[family].folder / "vae", local_files_only=True)
+    with torch.device("meta"):
+        vae = AutoencoderKL.from_config(config)
+    assert sum(parameter.numel() for parameter in vae.parameters()) == 83_653_863
+    assert vae.config.scaling_factor == scale
+
+
+def test_unknown_family():
     with pytest.raises(ConfigError, match="sd9"):
         build_meta("sd9")

@@ -25,8 +25,9 @@ def test_sizes(pipeline):
 
 def test_encode_text_pads_and_cuts(pipeline):
     text = pipeline.encode_text(["a cat", "dog " * 100, ""])
-    assert text.shape == (3, MAX_TOKENS, 32)
-    assert torch.equal(text[0], pipeline.encode_text(["a cat"])[0])
+    assert text.states.shape == (3, MAX_TOKENS, 32)
+    assert text.pooled is None
+    assert torch.equal(text.states[0], pipeline.encode_text(["a cat"]).states[0])
 
 
 def test_clip_skip_counts_from_the_end(pipeline):
@@ -37,8 +38,8 @@ def test_clip_skip_counts_from_the_end(pipeline):
     encoder = getattr(pipeline.text_encoder, "text_model", pipeline.text_encoder)
     for skip in (1, 2, 3):
         expected = encoder.final_layer_norm(output.hidden_states[-skip])
-        assert torch.equal(pipeline.encode_text(["a cat"], skip), expected)
-    assert torch.equal(pipeline.encode_text(["a cat"], 1), output.last_hidden_state)
+        assert torch.equal(pipeline.encode_text(["a cat"], skip).states, expected)
+    assert torch.equal(pipeline.encode_text(["a cat"], 1).states, output.last_hidden_state)
 
 
 def test_clip_skip_beyond_the_layers(pipeline):
@@ -48,14 +49,16 @@ def test_clip_skip_beyond_the_layers(pipeline):
 
 def test_pipelines_own_clip_skip(pipeline, tmp_path):
     other = tiny_pipeline(tmp_path, clip_skip=2)
-    assert torch.equal(other.encode_text(["a cat"]), pipeline.encode_text(["a cat"], 2))
+    assert torch.equal(
+        other.encode_text(["a cat"]).states, pipeline.encode_text(["a cat"], 2).states
+    )
 
 
 @pytest.mark.parametrize("clip_skip", [1, 2])
 def test_gradients_reach_adapters_in_the_text_encoder(pipeline, clip_skip):
     network = build_network(pipeline.targets(), NetworkConfig(algo="lora", network_dim=2))
     with network.injected():
-        pipeline.encode_text(["a cat"], clip_skip).square().mean().backward()
+        pipeline.encode_text(["a cat"], clip_skip).states.square().mean().backward()
     first = next(layer for key, layer in network.layers.items() if key.startswith("lora_te"))
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in first.parameters())
 

@@ -85,7 +85,7 @@ def test_the_adapter_learned_and_loads(options, tiny_base):
     assert {site.target for site in network.sites.values()} == {"unet", "text_encoder"}
     latents, timestep = torch.randn(1, 4, 8, 8), torch.tensor([500])
     with torch.no_grad():
-        text = pipeline.encode_text(["cat"])
+        text = pipeline.encode_text(["cat"]).states
         plain = pipeline.unet(latents, timestep, encoder_hidden_states=text).sample
         with network.injected():
             trained = pipeline.unet(latents, timestep, encoder_hidden_states=text).sample

@@ -1,0 +1,259 @@
+"""PyTorch's own files (.ckpt, .pt, .pth, .bin), read without running anything that is in them.
+
+Such a file is a zip archive of raw tensor data and one pickle, and a pickle is a little program: it
+may name any function of the machine and have it called. Here it can name tensors and dictionaries;
+whatever else it names becomes an `Inert` object, which does nothing and is dropped with the rest.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+import zlib
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lycoris_ext.errors import DataError, FormatError
+
+_DTYPES = {
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+_MAX_PICKLE = 1 << 28  # bytes; real ones stay below a hundredth of it
+_MAX_NESTING = 4  # of "state_dict" in "state_dict"
+_MEND = "the file is damaged or incomplete: get it again"
+_DISTRUST = "do not use the file; get the model as .safetensors, which cannot hold code"
+_CONVERT = (
+    "save it anew: python -c \"import torch; torch.save(torch.load('OLD.ckpt', "
+    "map_location='cpu', weights_only=True), 'NEW.ckpt')\""
+)
+_BROKEN_PICKLE = (
+    pickle.UnpicklingError,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What an unpickler raises on damaged or malicious input."""
+
+
+def load_torch_file(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a file that torch.save wrote, on the CPU.
+
+    Args:
+        path: a zip archive of torch 1.6 or newer. A model's weights may lie under "state_dict", as
+            PyTorch Lightning and most Stable Diffusion checkpoints have them.
+
+    Returns:
+        Key -> tensor; whatever is no tensor is left out.
+
+    Raises:
+        DataError: there is no such file.
+        FormatError: it is in the format of torch before 1.6, damaged, holds no tensors, or its
+            pickle is built as no weights are.
+    """
+    try:
+        with open(path, "rb") as file:
+            return _load(file, str(path))
+    except FileNotFoundError as error:
+        raise DataError("there is no such file", where=str(path), fix="check the path") from error
+    except (OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise FormatError(f"cannot be read ({error})", where=str(path), fix=_MEND) from error
+
+
+def _load(file: BinaryIO, where: str) -> dict[str, Tensor]:
+    if file.read(2) != b"PK":
+        raise FormatError(
+            "is no zip archive, so it is of a torch before 1.6 or damaged",
+            where=where,
+            fix=_CONVERT,
+        )
+    with zipfile.ZipFile(file) as archive:
+        pickles = [name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"]
+        if len(pickles) != 1 or archive.getinfo(pickles[0]).file_size > _MAX_PICKLE:
+            raise FormatError("is no file of torch.save", where=where, fix=_MEND)
+        try:
+            with archive.open(pickles[0]) as stream:
+                content = _Unpickler(stream, encoding="utf-8").load()
+            storages = _Storages(archive, pickles[0].removesuffix("data.pkl"))
+            tensors = {key: one.read(storages) for key, one in _state_dict(content).items()}
+        except _BROKEN_PICKLE as error:
+            text = " ".join(str(error).split())[:200] or type(error).__name__
+            raise FormatError(
+                f"is damaged or was made to do harm ({text}); nothing of it was run",
+                where=where,
+                fix=_DISTRUST,
+            ) from error
+    if not tensors:
+        raise FormatError("holds no tensors", where=where, fix="name a model's weights")
+    return tensors
+
+
+def _state_dict(content: object) -> dict[str, _StoredTensor]:
+    """The tensors of a state dict, however deep it lies."""
+    if not isinstance(content, dict):
+        return {}
+    # dict.get and dict.items: what comes out of a pickle may carry attributes of these names.
+    for _ in range(_MAX_NESTING):
+        inner = dict.get(content, "state_dict")
+        if isinstance(inner, dict):
+            content = inner
+    pairs = dict.items(content)
+    return {k: one for k, one in pairs if type(k) is str and isinstance(one, _StoredTensor)}
+
+
+class Inert:
+    """Stands for any class or function that a pickle names: takes everything and does nothing."""
+
+    def __new__(cls, *_args: object, **_kwargs: object) -> Inert:
+        return object.__new__(cls)
+
+    def __init__(self, *_args: object, **_kwargs: object) -> None:
+        pass
+
+    def __call__(self, *_args: object, **_kwargs: object) -> Inert:
+        return self
+
+    # How a pickle fills objects.
+    def __setstate__(self, _state: object) -> None:
+        pass
+
+    def __setitem__(self, _key: object, _value: object) -> None:
+        pass
+
+    def append(self, _item: object) -> None:
+        pass
+
+    extend = add = append
+
+
+class _StorageType(NamedTuple):
+    """Stands for a class like torch.FloatStorage."""
+
+    dtype: torch.dtype
+
+
+class _Storage(NamedTuple):
+    """Where a tensor's numbers lie in the archive, and how many there are."""
+
+    key: str
+    dtype: torch.dtype
+    length: int
+
+
+class _StoredTensor(NamedTuple):
+    """A tensor that was not read yet, as the pickle describes it; nothing is checked yet."""
+
+    storage: _Storage
+    offset: Any
+    size: Any
+    stride: Any
+
+    def read(self, storages: _Storages) -> Tensor:
+        """The tensor, after every bound was checked."""
+        numbers = storages.get(self.storage)
+        offset, size, stride = self.offset, tuple(self.size), tuple(self.stride)
+        if not all(type(number) is int and number >= 0 for number in (offset, *size, *stride)):
+            raise ValueError(f"a tensor of size {size} at {offset}")
+        last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+        if 0 not in size and last >= numbers.numel():
+            raise ValueError(f"a tensor of size {size} in {numbers.numel()} numbers")
+        return numbers.as_strided(size, stride, offset)
+
+
+class _Fixed:
+    """What a pickle may call of ours; it cannot change it, as it could a function's defaults."""
+
+    __slots__ = ()
+
+    def __setattr__(self, name: str, _value: object) -> None:
+        raise TypeError(f"it sets {name} of {type(self).__name__}")
+
+
+class _RebuildTensor(_Fixed):
+    """Stands for torch._utils._rebuild_tensor_v2 and _rebuild_tensor."""
+
+    __slots__ = ()
+
+    def __call__(
+        self, storage: object, offset: object, size: object, stride: object, *_hooks: object
+    ) -> _StoredTensor | Inert:
+        if not isinstance(storage, _Storage):
+            return Inert()
+        return _StoredTensor(storage, offset, size, stride)
+
+
+class _RebuildParameter(_Fixed):
+    """Stands for torch._utils._rebuild_parameter: the tensor itself is enough."""
+
+    __slots__ = ()
+
+    def __call__(self, tensor: object, *_hooks: object) -> object:
+        return tensor
+
+
+_KNOWN: dict[tuple[str, str], Any] = {
+    # Types of C: a pickle can change neither them nor their methods.
+    ("collections", "OrderedDict"): OrderedDict,
+    ("torch", "Size"): tuple,
+    ("torch._utils", "_rebuild_tensor"): _RebuildTensor(),
+    ("torch._utils", "_rebuild_tensor_v2"): _RebuildTensor(),
+    ("torch._utils", "_rebuild_parameter"): _RebuildParameter(),
+    **{("torch", name): _StorageType(dtype) for name, dtype in _DTYPES.items()},
+}
+"""All that a pickle can name; the table hands out no function of torch, Python or this machine."""
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        known = _KNOWN.get((module, name))
+        return type("Inert", (Inert,), {}) if known is None else known
+
+    def persistent_load(self, pid: Any) -> _Storage | Inert:
+        match pid:
+            case ("storage", _StorageType(dtype), str() as key, _, int() as length):
+                return _Storage(key, dtype, length)
+        return Inert()
+
+
+class _Storages:
+    """The raw numbers in the archive, each read once: tensors may share them."""
+
+    def __init__(self, archive: zipfile.ZipFile, folder: str) -> None:
+        self._archive = archive
+        self._folder = folder
+        self._read: dict[str, Tensor] = {}
+        order = f"{folder}byteorder"
+        if order in archive.namelist() and archive.read(order).strip() != b"little":
+            raise ValueError("its numbers are not in little-endian order")
+
+    def get(self, storage: _Storage) -> Tensor:
+        """All numbers of a storage, one-dimensional."""
+        key = storage.key
+        if key not in self._read:
+            info = self._archive.getinfo(f"{self._folder}data/{key}")
+            if info.compress_type != zipfile.ZIP_STORED:
+                raise ValueError("compressed data, which torch.save never writes")
+            raw = bytearray(self._archive.read(info))
+            empty = torch.empty(0, dtype=torch.uint8)
+            self._read[key] = torch.frombuffer(raw, dtype=torch.uint8) if raw else empty
+        numbers = self._read[key].view(storage.dtype)
+        if numbers.numel() != storage.length:
+            raise ValueError(f"storage {key} has {numbers.numel()} of {storage.length} numbers")
+        return numbers

@@ -1,0 +1,31 @@
+"""Errors that every way of reading a model shares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lycoris_ext.errors import DataError
+
+
+def does_not_fill(weights: Path, missing: Sequence[str], mismatched: Sequence[object]) -> DataError:
+    """Some weights of a model would have stayed random."""
+    names = ", ".join(map(str, [*missing, *mismatched][:3]))
+    return DataError(
+        f"{len(missing)} weights are missing and {len(mismatched)} have another shape than the "
+        f"model's config says, {names} among them",
+        where=str(weights),
+        fix="config and weights are of different models, or a part was left out; download the "
+        "model again",
+    )
+
+
+def unreadable(place: Path, error: Exception) -> DataError:
+    """A library could not read this."""
+    # Several lines of advice may follow that fit other programs.
+    text = " ".join(str(error).split())[:240] or type(error).__name__
+    return DataError(
+        f"cannot be read: {text}",
+        where=str(place),
+        fix="the files are damaged or of another model; download them again",
+    )

@@ -1,0 +1,138 @@
+"""What a single file is, told from its keys and shapes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from lycoris_ext.errors import ConfigError, DataError
+from lycoris_ext.formats.weights import Weights
+from lycoris_ext.models.families import FAMILIES, Family
+
+UNET = "model.diffusion_model."
+_FIRST_LAYER = f"{UNET}input_blocks.0.0.weight"
+_SIZES = f"{UNET}label_emb.0.0.weight"  # SDXL's way in for sizes, and unCLIP's for pictures
+_KNOWN = ", ".join(family.title for family in FAMILIES.values())
+_NAME_A_MODEL = f"name a base model: {_KNOWN}"
+
+#: What else there is: a pattern that some key fits, what it then is, what to do.
+_OTHERS = (
+    (
+        r"^(lora_unet|lora_te\d?|lycoris)_|\.(lora_(up|down|A|B)|hada_w1_a|lokr_w1(_a)?)\b",
+        "an adapter (LoRA and its kin), not a model",
+        "name the model it was trained on, and this file with --adapter",
+    ),
+    (r"^(emb_params|string_to_param.*|clip_[lg])$", "a textual inversion", _NAME_A_MODEL),
+    (r"(^|\.)double_blocks\.\d+\.img_attn\b", "a Flux model", _NAME_A_MODEL),
+    (r"(^|\.)joint_blocks\.\d+\.", "a Stable Diffusion 3 model", _NAME_A_MODEL),
+    (r"^(control_model\.)?input_hint_block\.|^controlnet_", "a ControlNet", _NAME_A_MODEL),
+    (r"^(effnet|clip_txt_mapper)\b", "a Stable Cascade model", _NAME_A_MODEL),
+    (
+        rf"^{re.escape(UNET)}",
+        "a model of a family that is not known here",
+        _NAME_A_MODEL,
+    ),
+    (
+        r"^(first_stage_model\.)?(encoder|decoder)\.conv_in\.weight$",
+        "an autoencoder (VAE) alone",
+        f"{_NAME_A_MODEL}; this file can be its vae",
+    ),
+    (
+        r"^(input_blocks\.0\.0|down_blocks\.0\.resnets\.0\.conv1)\.weight$",
+        "a U-Net alone, without text encoder",
+        "name the whole model: one file with all parts, or a diffusers folder",
+    ),
+    (
+        r"^(text_model\.)?embeddings\.token_embedding\.weight$",
+        "a text encoder alone",
+        "name the whole model: one file with all parts, or a diffusers folder",
+    ),
+)
+
+
+def identify(tensors: Mapping[str, Tensor], where: Path) -> Family:
+    """Find out which family a single file's model is of.
+
+    Raises:
+        DataError: it is no base model, or none that adapters are trained on here; the message
+            says what it is.
+    """
+    if _FIRST_LAYER not in tensors:
+        for pattern, what, fix in _OTHERS:
+            if any(re.search(pattern, key) for key in tensors):
+                raise DataError(f"this is {what}", where=str(where), fix=fix)
+        some = ", ".join(sorted(tensors)[:3])
+        raise DataError(
+            f"this is no base model; it holds {len(tensors)} tensors, {some} among them",
+            where=str(where),
+            fix=_NAME_A_MODEL,
+        )
+    family = _by_text_encoder(tensors, where)
+    channels = tensors[_FIRST_LAYER].shape[1]
+    variant = {8: "an edit model (InstructPix2Pix)", 9: "an inpainting model"}.get(channels)
+    if family.name == "sd2" and _SIZES in tensors:
+        variant = "Stable Diffusion 2.1 unCLIP"
+    if "edm_mean" in tensors:
+        variant = "Playground 2.5, whose noise is scaled in its own way"
+    if variant or channels != 4:
+        raise DataError(
+            f"this is {variant or 'a model for other pictures'} ({channels} input channels), and "
+            "adapters are trained on plain text-to-image models here",
+            where=str(where),
+            fix="name the model it was made from",
+        )
+    return family
+
+
+def check_v2(v2: bool | None, family: Family, where: Path) -> None:
+    """Refuse a `v2` that contradicts the model.
+
+    Raises:
+        ConfigError: it does.
+    """
+    if v2 is not None and v2 != (family.name == "sd2"):
+        raise ConfigError(
+            f"v2 is {str(v2).lower()}, and {where.name} is {family.title}",
+            where="v2",
+            fix="leave v2 out: the family is found in the file",
+        )
+
+
+def stated_prediction(weights: Weights) -> str | None:
+    """What a single file says its U-Net predicts: "epsilon", "v_prediction", or None: nothing.
+
+    Sources: https://github.com/Stability-AI/ModelSpec for the metadata; the empty tensor `v_pred`
+    marks velocity models of the SDXL family for ComfyUI and Forge.
+    """
+    if "v_pred" in weights.tensors:
+        return "v_prediction"
+    kind = weights.metadata.get("modelspec.prediction_type", "").lower()
+    if kind in ("v", "v_prediction"):
+        return "v_prediction"
+    if kind == "epsilon":
+        return "epsilon"
+    return {
+        "stable-diffusion-v2-768-v": "v_prediction",
+        "stable-diffusion-v2-512": "epsilon",
+    }.get(weights.metadata.get("modelspec.architecture", ""))
+
+
+def _by_text_encoder(tensors: Mapping[str, Tensor], where: Path) -> Family:
+    """Text encoders have other names in each family; U-Nets of other sizes have the same."""
+    for family in reversed(FAMILIES.values()):
+        if any(key.startswith(family.text_prefixes[-1]) for key in tensors):
+            return family
+    if any(key.startswith("conditioner.embedders.0.model.") for key in tensors):
+        raise DataError(
+            "this is the SDXL refiner, which is not trained by itself",
+            where=str(where),
+            fix="name the SDXL base model",
+        )
+    raise DataError(
+        "this file holds a U-Net but no text encoder",
+        where=str(where),
+        fix="name the whole model: one file with all parts, or a diffusers folder",
+    )

@@ -1,0 +1,146 @@
+"""A base model in one file; what such a file lacks comes from this package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lycoris_ext.errors import DataError
+from lycoris_ext.formats.weights import Weights, load_weights
+from lycoris_ext.models.families import Family
+from lycoris_ext.models.faults import unreadable
+from lycoris_ext.models.fill import fill
+from lycoris_ext.models.folder import read_json
+from lycoris_ext.models.identify import UNET, check_v2, identify, stated_prediction
+from lycoris_ext.models.parts import Dtypes, Parts
+from lycoris_ext.models.text_encoder import below, from_open_clip, read_text_encoder
+from lycoris_ext.models.tokenizer import clip_tokenizer
+
+_VAE_PREFIXES = ("first_stage_model.", "vae.", "")
+_VAE_PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
+
+
+def read_single_file(path: Path, dtypes: Dtypes, *, with_vae: bool, v2: bool | None) -> Parts:
+    """Read all parts of a .safetensors or .ckpt file onto the CPU.
+
+    Args:
+        path: the file.
+        dtypes: of the parts.
+        with_vae: read its autoencoder, too; without, the file need not hold one.
+        v2: the user's word on whether this is Stable Diffusion 2.x.
+
+    Raises:
+        ConfigError: `v2` contradicts the file.
+        DataError: the file is no base model (the message says what it is), or lacks parts.
+    """
+    weights = load_weights(path)
+    tensors = weights.tensors
+    family = identify(tensors, path)
+    check_v2(v2, family, path)
+    from diffusers import UNet2DConditionModel
+    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
+
+    stored = {key: tensor for key, tensor in tensors.items() if key.startswith(UNET)}
+    unet = _build(
+        UNet2DConditionModel,
+        convert_ldm_unet_checkpoint,
+        stored,
+        family.folder / "unet",
+        path,
+        dtypes.model,
+    )
+    encoders = tuple(
+        _read_text_encoder(family, number, tensors, path, dtypes.model)
+        for number in range(len(family.text_encoders))
+    )
+    return Parts(
+        family=family,
+        unet=unet,
+        vae=_read_vae(tensors, family, path, dtypes.vae) if with_vae else None,
+        text_encoders=encoders,
+        tokenizers=tuple(clip_tokenizer(encoder.config.pad_token_id) for encoder in encoders),
+        schedule_config=_schedule(family, weights),
+        weight_files=(path,),
+    )
+
+
+def read_vae_file(path: Path, family: Family, dtype: torch.dtype) -> tuple[Any, Path]:
+    """Read an autoencoder from its own file, or from that of a whole model.
+
+    Args:
+        path: .safetensors, .ckpt or .pt.
+        family: of the model it is for; decides how latents are scaled.
+        dtype: of the autoencoder.
+
+    Returns:
+        The autoencoder on the CPU, and the file.
+
+    Raises:
+        DataError: there is none in this file.
+    """
+    return _read_vae(load_weights(path).tensors, family, path, dtype), path
+
+
+def _read_vae(tensors: Mapping[str, Tensor], family: Family, path: Path, dtype: torch.dtype) -> Any:
+    from diffusers import AutoencoderKL
+    from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
+
+    for prefix in _VAE_PREFIXES:
+        own = {
+            key: tensor
+            for key, tensor in below(prefix, tensors).items()
+            if key.startswith(_VAE_PARTS)
+        }
+        if own:
+            config = family.folder / "vae"
+            return _build(AutoencoderKL, convert_ldm_vae_checkpoint, own, config, path, dtype)
+    raise DataError(
+        "this file holds no autoencoder (VAE)",
+        where=str(path),
+        fix="name one with vae: a folder, or a .safetensors, .ckpt or .pt file",
+    )
+
+
+def _read_text_encoder(
+    family: Family, number: int, tensors: Mapping[str, Tensor], path: Path, dtype: torch.dtype
+) -> Any:
+    prefix = family.text_prefixes[number]
+    stored = below(prefix, tensors)
+    if not prefix.endswith("transformer."):
+        stored = from_open_clip(stored)
+    return read_text_encoder(family.folder / family.text_encoders[number], stored, path, dtype)
+
+
+def _build(
+    kind: Any,
+    convert: Callable[..., dict[str, Tensor]],
+    stored: dict[str, Tensor],
+    config: Path,
+    path: Path,
+    dtype: torch.dtype,
+) -> Any:
+    """Build a part by its config and fill it, with the names changed to those of diffusers."""
+    from accelerate import init_empty_weights
+
+    options = kind.load_config(str(config), local_files_only=True)
+    with init_empty_weights():
+        model = kind.from_config(options)
+    if set(stored) != set(model.state_dict()):
+        try:
+            stored = convert(stored, options)
+        except (LookupError, AttributeError) as error:
+            raise unreadable(path, error) from error
+    fill(model, stored, path, dtype)
+    return model
+
+
+def _schedule(family: Family, weights: Weights) -> Mapping[str, Any]:
+    """The family's schedule; what is predicted, the file itself has to say."""
+    schedule = dict(read_json(family.folder / "scheduler" / "scheduler_config.json"))
+    del schedule["prediction_type"]
+    stated = stated_prediction(weights)
+    return schedule if stated is None else {**schedule, "prediction_type": stated}

@@ -1,0 +1,109 @@
+"""CLIP's text encoders: built from their configs, filled from files of any layout."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lycoris_ext.models.faults import unreadable
+from lycoris_ext.models.fill import fill
+
+_OPEN_CLIP = (
+    (r"^positional_embedding$", "embeddings.position_embedding.weight"),
+    (r"^token_embedding\.", "embeddings.token_embedding."),
+    (r"^ln_final\.", "final_layer_norm."),
+    (r"^transformer\.resblocks\.", "encoder.layers."),
+    (r"\.ln_(\d)\.", r".layer_norm\1."),
+    (r"\.mlp\.c_fc\.", ".mlp.fc1."),
+    (r"\.mlp\.c_proj\.", ".mlp.fc2."),
+    (r"\.attn\.out_proj\.", ".self_attn.out_proj."),
+)
+"""OpenCLIP's names and those of transformers; queries, keys and values lie in one matrix there."""
+
+
+def build_text_encoder(folder: Path) -> Any:
+    """Build a CLIPTextModel, or a CLIPTextModelWithProjection where the config says so.
+
+    Args:
+        folder: holds config.json.
+
+    Returns:
+        The model with parameters that were not initialized in any useful way.
+    """
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    config = CLIPTextConfig.from_pretrained(str(folder), local_files_only=True)
+    architectures = json.loads((folder / "config.json").read_text("utf-8")).get("architectures")
+    projects = architectures == ["CLIPTextModelWithProjection"]
+    return (CLIPTextModelWithProjection if projects else CLIPTextModel)(config)
+
+
+def read_text_encoder(
+    folder: Path, stored: Mapping[str, Tensor], where: Path, dtype: torch.dtype
+) -> Any:
+    """Build a text encoder and fill it.
+
+    transformers 5 dropped the `text_model.` level from CLIPTextModel and its files; older ones read
+    no such file. So keys are compared without it.
+
+    Args:
+        folder: holds config.json.
+        stored: weights under transformers' names.
+        where: their file, for messages.
+        dtype: of the model.
+
+    Returns:
+        The model on the CPU.
+
+    Raises:
+        DataError: weights are missing or of another shape.
+    """
+    from accelerate import init_empty_weights
+
+    try:
+        with init_empty_weights():
+            encoder = build_text_encoder(folder)
+    except (OSError, ValueError, TypeError) as error:
+        raise unreadable(folder, error) from error
+    bare = {_bare(key): tensor for key, tensor in stored.items()}
+    named = {key: bare[_bare(key)] for key in encoder.state_dict() if _bare(key) in bare}
+    fill(encoder, named, where, dtype)
+    return encoder
+
+
+def from_open_clip(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename OpenCLIP's weights to transformers', and split each attention's one matrix in three.
+
+    Args:
+        stored: keys as OpenCLIP's text tower has them, `transformer.resblocks.0.ln_1.weight`.
+    """
+    renamed: dict[str, Tensor] = {}
+    for key, tensor in stored.items():
+        if key == "text_projection":
+            renamed["text_projection.weight"] = tensor.T.contiguous()
+            continue
+        name = key
+        for pattern, replacement in _OPEN_CLIP:
+            name = re.sub(pattern, replacement, name)
+        block, joint, kind = name.partition(".attn.in_proj_")
+        if joint:
+            for part, rows in zip("qkv", tensor.chunk(3), strict=True):
+                renamed[f"{block}.self_attn.{part}_proj.{kind}"] = rows.contiguous()
+        else:
+            renamed[name] = tensor
+    return renamed
+
+
+def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose keys begin so, without the beginning."""
+    return {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _bare(key: str) -> str:
+    return key.removeprefix("text_model.")
