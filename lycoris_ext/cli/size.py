@@ -86,8 +86,14 @@ def _parser() -> argparse.ArgumentParser:
         prog="lycoris-ext size",
         description="Count an adapter's modules, parameters and bytes without training it.",
     )
-    parser.add_argument("--family", default="sd1", choices=sorted(FAMILIES), help="base family")
-    parser.add_argument("--algo", default="loha", help="lora, locon or loha (default: loha)")
+    parser.add_argument(
+        "--family",
+        default="sd1",
+        type=lambda name: "sd1" if name == "sd15" else name,
+        choices=sorted(FAMILIES),
+        help="base family; sd15 is sd1 too",
+    )
+    parser.add_argument("--algo", default="loha", help="lora, locon, loha or lokr (default: loha)")
     parser.add_argument("--dim", type=int, default=8, help="rank of linear layers (default: 8)")
     parser.add_argument("--conv-dim", type=int, help="rank of convolutions (default: as training)")
     parser.add_argument("--alpha", type=float, default=1.0, help="does not change the size")

@@ -31,7 +31,7 @@ def _arguments(algorithm: str, dims: str, preset: str) -> list[str]:
     algo, _, form = algorithm.partition(" ")
     dim, conv_dim = dims.split("/")
     preset, _, unet_only = preset.partition(", ")
-    arguments = ["--family", "sd1", "--algo", algo, "--dim", dim, "--conv-dim", conv_dim]
+    arguments = ["--family", "sd15", "--algo", algo, "--dim", dim, "--conv-dim", conv_dim]
     arguments += ["--preset", preset, "--json"]
     return arguments + ["--tucker"] * bool(form) + ["--no-text-encoder"] * bool(unet_only)
 
