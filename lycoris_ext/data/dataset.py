@@ -32,6 +32,7 @@ class BatchPlan:
     pictures: tuple[int, ...]
     flipped: tuple[bool, ...]
     captions: tuple[str, ...]
+    is_reg: tuple[bool, ...]
 
 
 class TrainingSet:
@@ -94,7 +95,8 @@ class TrainingSet:
             and python_random(self.seed, "flip", slot.epoch, sample_id).random() < 0.5
             for sample_id in slot.sample_ids
         )
-        return BatchPlan(number, slot.epoch, slot.sample_ids, pictures, flipped, captions)
+        is_reg = (False,) * len(pictures)
+        return BatchPlan(number, slot.epoch, slot.sample_ids, pictures, flipped, captions, is_reg)
 
     def files(self, plan: BatchPlan) -> list[Path]:
         """The picture files of a batch, for messages."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from lycoris_ext.data import BatchPlan, LatentCache
-from lycoris_ext.diffusion import NoiseSchedule, draw_noise
-from lycoris_ext.models import Pipeline
+from lycoris_ext.diffusion import LossConfig, NoiseSchedule, draw_noise
+from lycoris_ext.models import BaseSchedule, Pipeline
 from lycoris_ext.network import Network
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.precision import autocast
@@ -47,9 +48,9 @@ class BatchLoss:
     def __call__(self, plan: BatchPlan) -> Tensor:
         seed = self.config.run.seed
         device = self.pipeline.device
-        latents = self.latents.latents(plan, seed).to(device)
+        latents = self.latents.latents(plan, seed)
         draws = draw_noise(
-            tuple(latents.shape[1:]),
+            latents,
             plan.sample_ids,
             self.schedule,
             self.config.loss,
@@ -60,12 +61,29 @@ class BatchLoss:
         with autocast(self.config.run.mixed_precision, device):
             return denoising_loss(
                 self.denoise,
-                latents,
+                latents.to(device),
                 self.text_states(plan.captions),
                 draws,
                 self.schedule,
                 self.config.loss,
+                torch.as_tensor(plan.is_reg),
             )
+
+
+def use_asked_schedule(pipeline: Pipeline, loss: LossConfig) -> None:
+    """Let training and pictures follow what the options say of the base's noise.
+
+    Raises:
+        ConfigError: an option is for the other kind of prediction than the base's.
+    """
+    base = pipeline.noise_schedule
+    asked = NoiseSchedule(base.alphas_cumprod, base.prediction_type).as_asked(loss)
+    pipeline.noise_schedule = BaseSchedule(asked.alphas_cumprod, asked.prediction_type)
+    pipeline.schedule_config = {
+        **pipeline.schedule_config,
+        "prediction_type": asked.prediction_type,
+        **({"rescale_betas_zero_snr": True} if loss.zero_terminal_snr else {}),
+    }
 
 
 def checkpoint_activations(pipeline: Pipeline, *, text_encoder: bool) -> None:
