@@ -1,7 +1,7 @@
 """What can go wrong, said so that the reader can mend it.
 
 Every error names what was wrong, where, and how to mend it; its class decides the exit code of the
-command line.
+command line (cli/exit_codes.py).
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ class LycorisExtError(Exception):
         where: file, key, layer or option concerned.
         fix: what to do about it, as an imperative sentence.
     """
-
-    exit_code = 1
 
     def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:
         self.what = what
@@ -32,8 +30,6 @@ class LycorisExtError(Exception):
 class ConfigError(LycorisExtError):
     """An option is unknown, out of range, or contradicts another one."""
 
-    exit_code = 2
-
 
 class ShapeError(ConfigError):
     """Shapes of tensors or layers do not go together."""
@@ -41,8 +37,6 @@ class ShapeError(ConfigError):
 
 class DataError(LycorisExtError):
     """Pictures, captions or folders are missing, damaged or ambiguous."""
-
-    exit_code = 3
 
 
 class FormatError(DataError):
@@ -52,10 +46,14 @@ class FormatError(DataError):
 class EnvironmentFault(LycorisExtError):
     """A package, a device or disk space is missing."""
 
-    exit_code = 4
+
+class MemoryFault(LycorisExtError):
+    """The memory of the GPU or of the machine is used up."""
 
 
 class DivergedError(LycorisExtError):
     """The loss became NaN or infinite."""
 
-    exit_code = 6
+
+class RunInterrupted(LycorisExtError):
+    """The user stopped a run; its state is saved."""

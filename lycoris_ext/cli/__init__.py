@@ -1,17 +1,15 @@
-"""The command line: one file a subcommand, errors in words, stable exit codes.
-
-Exit codes: 0 done, 2 an option is wrong, 3 pictures or files are, 4 something is not installed,
-5 out of memory, 6 the loss diverged, 130 stopped by Ctrl-C with everything saved.
-"""
+"""The command line: one file a subcommand, errors in words, stable exit codes (exit_codes.py)."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
 
-from lycoris_ext.errors import ConfigError, EnvironmentFault, LycorisExtError
+from lycoris_ext.cli.exit_codes import EXIT_CODES, INTERRUPTED, exit_code
+from lycoris_ext.errors import ConfigError, EnvironmentFault, LycorisExtError, MemoryFault
 
 COMMANDS = {
     "init": "write a commented config for a folder of pictures",
@@ -19,13 +17,12 @@ COMMANDS = {
     "sample": "draw pictures, with and without adapters",
     "info": "describe an adapter file and check that it is whole",
     "size": "predict parameters and bytes of an adapter",
+    "doctor": "say what is here and what is missing to train",
     "demo": "train on the shipped pictures and show what was learned",
 }
 EXTRA_PACKAGES = frozenset(
     {"accelerate", "bitsandbytes", "diffusers", "tomli", "tqdm", "transformers", "tyro"}
 )
-OUT_OF_MEMORY = 5
-INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,23 +38,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Windows' consoles default to a code page in which most captions cannot be printed.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")
+    # Before torch is imported: its threads otherwise spin while they wait for each other, which
+    # makes a training step several times as long beside another busy process.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return _run(given)
     except LycorisExtError as error:
-        prefix = "" if error.exit_code == INTERRUPTED else "error: "
-        print(f"{prefix}{error}", file=sys.stderr)
-        return error.exit_code
+        return _tell(error)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return INTERRUPTED
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        from lycoris_ext.training.memory import is_out_of_memory
+
+        if not is_out_of_memory(error):
             raise
         reason = str(error).partition("\n")[0]
-        fix = "lower resolution or train_batch_size, or set gradient_checkpointing = true"
-        print(f"error: out of memory {reason}\n  -> {fix}", file=sys.stderr)
-        return OUT_OF_MEMORY
+        fix = "use smaller pictures or a smaller batch, or close other programs"
+        return _tell(MemoryFault(f"out of memory {reason}", fix=fix))
+
+
+def _tell(error: LycorisExtError) -> int:
+    code = exit_code(error)
+    print(f"{'' if code == INTERRUPTED else 'error: '}{error}", file=sys.stderr)
+    return code
 
 
 def _run(given: list[str]) -> int:
@@ -95,15 +100,6 @@ def _run(given: list[str]) -> int:
 def _usage() -> str:
     lines = ["usage: lycoris-ext COMMAND ...", ""]
     lines += [f"  {name:<8}{text}" for name, text in COMMANDS.items()]
-    return "\n".join([*lines, "", "lycoris-ext COMMAND --help tells a command's options"])
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    # torch's own class on a GPU; on a CPU it raises a RuntimeError that only its text tells apart.
-    text = str(error)
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or "not enough memory" in text
-        or "can't allocate memory" in text
-    )
+    lines += ["", "lycoris-ext COMMAND --help tells a command's options", "", "exit codes:"]
+    lines += [f"  {code:<8}{meaning}" for code, (_, meaning) in EXIT_CODES.items()]
+    return "\n".join(lines)

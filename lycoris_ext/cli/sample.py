@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,7 +20,9 @@ from lycoris_ext.sampling import (
     draw,
     draw_columns,
     numbered_path,
+    parse_prompt,
     progress_bar,
+    read_prompts,
     save_picture,
 )
 from lycoris_ext.training.precision import choose_device
@@ -61,19 +64,27 @@ def _specs(options: argparse.Namespace) -> list[PromptSpec]:
         raise ConfigError(
             f"{options.number} pictures are asked for", where="-n", fix="use 1 or more"
         )
-    return [
-        PromptSpec(
-            prompt=prompt,
-            negative_prompt=options.negative_prompt,
-            seed=options.seed + index,
-            steps=options.steps,
-            cfg_scale=options.cfg_scale,
-            width=options.width,
-            height=options.height,
-            sampler=options.sampler,
+    prompts = [parse_prompt(prompt) for prompt in options.prompt]
+    if options.sample_prompts:
+        prompts += read_prompts([options.sample_prompts])
+    if not prompts:
+        raise ConfigError(
+            "there is nothing to draw",
+            where="--prompt",
+            fix='add --prompt "a cat", or --sample-prompts FILE',
         )
-        for prompt in options.prompt
-        for index in range(options.number)
+    defaults = {
+        "negative_prompt": options.negative_prompt,
+        "seed": options.seed,
+        "steps": options.steps,
+        "cfg_scale": options.cfg_scale,
+        "width": options.width,
+        "height": options.height,
+        "sampler": options.sampler,
+    }
+    specs = [PromptSpec(**{**defaults, **prompt}) for prompt in prompts]
+    return [
+        replace(spec, seed=spec.seed + index) for spec in specs for index in range(options.number)
     ]
 
 
@@ -128,7 +139,18 @@ def _parser() -> argparse.ArgumentParser:
         prog="lycoris-ext sample", description="Draw pictures with a base model and adapters."
     )
     add = parser.add_argument
-    add("--prompt", action="append", required=True, help="what is to be seen; may be repeated")
+    add(
+        "--prompt",
+        action="append",
+        default=[],
+        help="what is to be seen; may be repeated, and end in options as in a prompt file",
+    )
+    add(
+        "--sample-prompts",
+        metavar="FILE",
+        help="a prompt file as sd-scripts reads it: .txt with a line a prompt "
+        '("a cat --n blurry --w 512 --h 768 --d 1 --s 28 --l 7 --ss euler_a"), .toml or .json',
+    )
     add("--negative-prompt", default="", help="what is to be kept away")
     add(
         "--adapter",
@@ -153,7 +175,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="of the first picture of each prompt (default: 0)")
     add("--steps", type=int, default=20, help="denoising steps (default: 20)")
     add("--cfg-scale", type=float, default=7.0, help="guidance; 1 is none (default: 7)")
-    add("--sampler", default="Euler", help=f"{', '.join(SAMPLERS)} (default: Euler)")
+    names = ", ".join(SAMPLERS)
+    add("--sampler", default="Euler", help=f"{names}, or sd-scripts' name (default: Euler)")
     add("--width", type=int, help="in pixels (default: the model's)")
     add("--height", type=int, help="in pixels (default: the model's)")
     add("--clip-skip", type=int, default=1, help="layer of the text encoder, from the end")

@@ -24,9 +24,6 @@ ALWAYS_SO: dict[str, tuple[object, ...]] = {
     "full_fp16": (False,),
     "full_bf16": (False,),
     "max_token_length": (75,),
-    "prior_loss_weight": (1, 1.0),
-    "lr_scheduler_num_cycles": (1,),
-    "lr_scheduler_power": (1, 1.0),
 }
 """sd-scripts options with the values that are always in force here; others are refused."""
 
@@ -44,28 +41,28 @@ WITHOUT_EFFECT = frozenset(
 NOT_YET = frozenset(
     _words(
         """
-        adaptive_noise_scale alpha_mask base_weights base_weights_multiplier block_alphas
+        alpha_mask block_alphas
         block_dims cache_text_encoder_outputs caption_dropout_every_n_epochs caption_prefix
         caption_suffix conditioning_data_dir config_file console_log_file console_log_level
-        console_log_simple dataset_class dataset_config ddp_timeout debiased_estimation_loss
-        debug_dataset deepspeed dim_from_weights dynamo_backend enable_wildcard
-        face_crop_aug_range fp8_base fused_backward_pass huber_c huber_schedule
+        console_log_simple dataset_class dataset_config ddp_timeout
+        debug_dataset deepspeed dynamo_backend enable_wildcard
+        face_crop_aug_range fp8_base fused_backward_pass
         huggingface_path_in_repo huggingface_repo_id huggingface_repo_type
         huggingface_repo_visibility huggingface_token in_json initial_epoch initial_step
-        ip_noise_gamma ip_noise_gamma_random_strength keep_tokens_separator log_config
-        log_prefix log_tracker_config log_tracker_name log_with logging_dir loss_type
-        lr_decay_steps lr_scheduler_args lr_scheduler_min_lr_ratio lr_scheduler_timescale
+        keep_tokens_separator log_config
+        log_prefix log_tracker_config log_tracker_name
+        lr_scheduler_args
         lr_scheduler_type masked_loss max_timestep_weight metadata_author metadata_description
         metadata_license metadata_tags metadata_title min_timestep_weight
-        multires_noise_discount multires_noise_iterations network_train_norm network_weights
-        noise_offset_random_strength output_config reg_data_dir resize_interpolation resume
-        resume_from_huggingface sample_every_n_epochs sample_at_last save_every_n_epochs_state
+        network_train_norm
+        output_config reg_data_dir resize_interpolation resume
+        resume_from_huggingface sample_at_last save_every_n_epochs_state
         save_last_n_epochs save_last_n_epochs_state save_last_n_steps save_last_n_steps_state
-        save_n_epoch_ratio save_state_to_huggingface scale_v_pred_loss_like_noise_pred
-        scale_weight_norms secondary_separator skip_until_initial_step token_warmup_min
+        save_n_epoch_ratio save_state_to_huggingface
+        secondary_separator skip_until_initial_step token_warmup_min
         token_warmup_step tokenizer_cache_dir torch_compile training_comment unet_lr_weight
-        v_pred_like_loss validation_seed validation_split wandb_api_key wandb_run_name
-        weighted_captions zero_terminal_snr async_upload max_data_loader_timeout blocks_to_swap
+        validation_seed validation_split wandb_api_key wandb_run_name
+        weighted_captions async_upload max_data_loader_timeout blocks_to_swap
         cpu_offload_checkpointing
         """
     )
@@ -76,8 +73,8 @@ HINTS = {
     "resume": "a run continues by itself when it is started again with the same output_name",
     "config_file": "give the file as the first argument: lycoris-ext train my.toml",
     "dataset_config": "use train_data_dir with folders named <repeats>_<name>",
-    "logging_dir": "the loss curve is in NAME.events.jsonl beside the result",
-    "log_with": "the loss curve is in NAME.events.jsonl beside the result",
+    "wandb_run_name": 'use log_with = "tensorboard"; the loss curve is in NAME.events.jsonl, too',
+    "lr_scheduler_type": "use lr_scheduler",
     "output_config": "the resolved config is always written beside the result",
 }
 

@@ -9,6 +9,8 @@ from lycoris_ext.errors import ConfigError
 
 NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text in quotes"}
 
+LISTS = {str: "a list of texts", float: "a list of numbers"}
+
 
 def convert(name: str, value: object, hint: Any, where: str) -> object:
     """Check a value against an option's type.
@@ -30,8 +32,9 @@ def convert(name: str, value: object, hint: Any, where: str) -> object:
         if kind is types.NoneType and value is None:
             return None
         if get_origin(kind) is tuple:
-            items = [value] if isinstance(value, str) else value
-            if isinstance(items, (list, tuple)) and all(isinstance(item, str) for item in items):
+            inner = get_args(kind)[0]
+            items = value if isinstance(value, (list, tuple)) else [value]
+            if all(_is_of(item, inner) for item in items):
                 return tuple(items)
         elif _is_of(value, kind):
             return value
@@ -51,7 +54,7 @@ def _is_of(value: object, kind: Any) -> bool:
 def describe_type(hint: Any) -> str:
     """A type in words."""
     words = [
-        "a list of texts" if get_origin(kind) is tuple else NAMES[kind]
+        LISTS[get_args(kind)[0]] if get_origin(kind) is tuple else NAMES[kind]
         for kind in _alternatives(hint)
         if kind is not types.NoneType
     ]

@@ -33,6 +33,7 @@ class BatchPlan:
     flipped: tuple[bool, ...]
     captions: tuple[str, ...]
     size_ids: tuple[tuple[int, int, int, int, int, int], ...]
+    is_reg: tuple[bool, ...]
 
 
 class TrainingSet:
@@ -99,7 +100,10 @@ class TrainingSet:
             self.placements[picture].size_ids(mirrored)
             for picture, mirrored in zip(pictures, flipped, strict=True)
         )
-        return BatchPlan(number, slot.epoch, slot.sample_ids, pictures, flipped, captions, size_ids)
+        is_reg = (False,) * len(pictures)
+        return BatchPlan(
+            number, slot.epoch, slot.sample_ids, pictures, flipped, captions, size_ids, is_reg
+        )
 
     def files(self, plan: BatchPlan) -> list[Path]:
         """The picture files of a batch, for messages."""

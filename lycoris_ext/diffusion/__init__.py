@@ -1,7 +1,8 @@
 """Noise, timesteps, targets and loss weights of latent diffusion training."""
 
+from lycoris_ext.diffusion.config import LossConfig
 from lycoris_ext.diffusion.draws import Draws, draw_noise
-from lycoris_ext.diffusion.loss import LossConfig, weighted_loss
+from lycoris_ext.diffusion.loss import weighted_loss
 from lycoris_ext.diffusion.schedule import NoiseSchedule, add_noise, training_target
 
 __all__ = [

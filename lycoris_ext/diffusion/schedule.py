@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lycoris_ext.diffusion.config import LossConfig
 from lycoris_ext.errors import ConfigError
 
 PREDICTION_TYPES = ("epsilon", "v_prediction")
@@ -31,7 +32,7 @@ class NoiseSchedule:
                 f"the base model predicts {self.prediction_type!r}, training knows "
                 f"{' and '.join(PREDICTION_TYPES)}",
                 where="prediction_type",
-                fix="use a Stable Diffusion 1.x model",
+                fix="use a model that predicts noise or velocity",
             )
 
     @staticmethod
@@ -49,6 +50,42 @@ class NoiseSchedule:
         """alphas_cumprod of integer timesteps [B], as float32 [B, 1, 1, 1] on their device."""
         table = self.alphas_cumprod.to(timesteps.device, torch.float32)
         return table[timesteps].view(-1, 1, 1, 1)
+
+    def as_asked(self, loss: LossConfig) -> NoiseSchedule:
+        """The schedule that a run trains on: the base's, with what its options say of the base.
+
+        Raises:
+            ConfigError: an option is for the other kind of prediction.
+        """
+        kind = self.prediction_type
+        velocity = kind == "v_prediction"
+        for name, fits, needs in (
+            ("zero_terminal_snr", velocity, "velocity: at the last timestep there is only noise"),
+            ("scale_v_pred_loss_like_noise_pred", velocity, "velocity"),
+            ("v_pred_like_loss", not velocity, "noise"),
+        ):
+            if getattr(loss, name) and not fits:
+                raise ConfigError(
+                    f"{name} is for models that predict {needs}; the base predicts {kind}",
+                    where=name,
+                    fix=f"remove {name}"
+                    + ("" if velocity else ", or set v_parameterization = true for such a base"),
+                )
+        alphas = self.alphas_cumprod
+        return NoiseSchedule(zero_terminal_snr(alphas) if loss.zero_terminal_snr else alphas, kind)
+
+
+def zero_terminal_snr(alphas_cumprod: Tensor) -> Tensor:
+    """Shift and stretch the roots so that the last is 0 and the first stays.
+
+    Args:
+        alphas_cumprod: float32 [T]; one that ends at 0 already comes back unchanged.
+
+    Source: Lin et al. 2023, arXiv:2305.08891, algorithm 1.
+    """
+    roots = alphas_cumprod.double().sqrt()
+    stretched = (roots - roots[-1]) * roots[0] / (roots[0] - roots[-1])
+    return stretched.square().to(alphas_cumprod.dtype)
 
 
 def add_noise(schedule: NoiseSchedule, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:

@@ -159,31 +159,19 @@ class _Chart:
             y = self.y(index * tick)
             colour = _SOFT_INK if index == 0 else _LINE
             self.draw.line((self.left, y, self.right, y), fill=colour, width=unit)
-            label = f"{index * tick:.6g}"
-            self.draw.text(
-                (self.left - 10 * unit, y), label, font=_font(15), fill=_SOFT_INK, anchor="rm"
-            )
+            self._note(self.left - 10 * unit, y, f"{index * tick:.6g}", "rm")
         tick = max(1.0, _tick(self.last - self.first, 8))
         step = tick * -(-self.first // tick)
         while step <= self.last:
             x = self.x(step)
             self.draw.line((x, self.bottom, x, self.bottom + 6 * unit), fill=_SOFT_INK, width=unit)
-            self.draw.text(
-                (x, self.bottom + 10 * unit),
-                f"{int(step)}",
-                font=_font(15),
-                fill=_SOFT_INK,
-                anchor="ma",
-            )
+            self._note(x, self.bottom + 10 * unit, f"{int(step)}", "ma")
             step += tick
         centre = (self.left + self.right) / 2
-        self.draw.text(
-            (centre, self.bottom + 36 * unit),
-            f"optimizer step ({count} recorded)",
-            font=_font(15),
-            fill=_SOFT_INK,
-            anchor="ma",
-        )
+        self._note(centre, self.bottom + 36 * unit, f"optimizer step ({count} recorded)", "ma")
+
+    def _note(self, x: float, y: float, text: str, anchor: str) -> None:
+        self.draw.text((x, y), text, font=_font(15), fill=_SOFT_INK, anchor=anchor)
 
     def curve(
         self,
@@ -209,7 +197,7 @@ class _Chart:
         for text, colour in entries:
             self.draw.line((x, y, x + 24 * unit, y), fill=colour, width=3 * unit)
             x += 32 * unit
-            self.draw.text((x, y), text, font=font, fill=_SOFT_INK, anchor="lm")
+            self._note(x, y, text, "lm")
             x += font.getlength(text) + 28 * unit
 
 

@@ -7,6 +7,7 @@ second.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -62,12 +63,37 @@ def reconstruction_loss(decoded: Tensor, target: Tensor) -> Tensor:
     return loss
 
 
+class Descent:
+    """Steps of AdamW on batches that are shared between the budget's workers."""
+
+    def __init__(self, parameters: list[nn.Parameter], peak_rate: float, budget: Budget) -> None:
+        self.parameters, self.peak_rate, self.budget = parameters, peak_rate, budget
+        self.optimizer = torch.optim.AdamW(
+            parameters, lr=peak_rate, betas=(0.9, 0.99), weight_decay=1e-4
+        )
+        self.shares = Shares(parameters, budget.workers)
+
+    def step(
+        self, number: int, loss_of: Callable[[Tensor, Tensor], Tensor], *batch: Tensor
+    ) -> dict[str, float]:
+        """Do one step on the mean of `loss_of` over the parts of a batch; returns what to log."""
+        budget = self.budget
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(number, budget.steps, self.peak_rate)
+        device = torch.device(budget.device)
+        parts = zip(*(some.chunk(budget.workers) for some in batch), strict=True)
+        losses = [functools.partial(loss_of, *(some.to(device) for some in part)) for part in parts]
+        loss = self.shares.backward(losses)
+        nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimizer.step()
+        return {"loss": loss}
+
+
 def train_autoencoder(vae: AutoencoderKL, pictures: Tensor, folder: Path, budget: Budget) -> None:
     """Train on uint8 pictures [N, 3, 64, 64] until the budget's steps are done."""
     device = torch.device(budget.device)
     parameters = list(vae.to(device).parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=1e-4)
-    shares = Shares(parameters, budget.workers)
+    descent = Descent(parameters, PEAK_RATE, budget)
 
     def loss_of(target: Tensor, noise: Tensor) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16):
@@ -81,20 +107,15 @@ def train_autoencoder(vae: AutoencoderKL, pictures: Tensor, folder: Path, budget
         rng = torch.Generator().manual_seed(number)
         target = to_signal(pictures[torch.randint(len(pictures), (BATCH,), generator=rng)])
         noise = torch.randn(BATCH, int(vae.config.latent_channels), 8, 8, generator=rng)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(number, budget.steps, PEAK_RATE)
-        parts = zip(target.chunk(budget.workers), noise.chunk(budget.workers), strict=True)
-        losses = [functools.partial(loss_of, *(some.to(device) for some in part)) for part in parts]
-        loss = shares.backward(losses)
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        return {"loss": loss}
+        return descent.step(number, loss_of, target, noise)
 
     def sample(path: Path) -> None:
         shown = pictures[torch.linspace(0, len(pictures) - 1, 48).long()]
         save_grid(torch.stack([shown, reconstruct(vae, shown)], 1).flatten(0, 1), path, columns=16)
 
-    Stage("autoencoder", folder, {"vae": vae, "optimizer": optimizer}, step, sample).train(budget)
+    Stage("autoencoder", folder, {"vae": vae, "optimizer": descent.optimizer}, step, sample).train(
+        budget
+    )
 
 
 def polish_decoder(
@@ -114,8 +135,7 @@ def polish_decoder(
     parameters = [*vae.decoder.parameters(), *vae.post_quant_conv.parameters()]
     for parameter in parameters:
         parameter.requires_grad_(True)
-    optimizer = torch.optim.AdamW(parameters, lr=POLISH_RATE, betas=(0.9, 0.99), weight_decay=1e-4)
-    shares = Shares(parameters, budget.workers)
+    descent = Descent(parameters, POLISH_RATE, budget)
     spread = float(means[:2048].std())
 
     def loss_of(latents: Tensor, target: Tensor) -> Tensor:
@@ -128,25 +148,16 @@ def polish_decoder(
         chosen = torch.randint(len(pictures), (BATCH,), generator=rng)
         noise = torch.randn(BATCH, *means.shape[1:], generator=rng)
         latents = means[chosen] + LATENT_NOISE * spread * noise
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(number, budget.steps, POLISH_RATE)
-        parts = zip(
-            latents.chunk(budget.workers),
-            to_signal(pictures[chosen]).chunk(budget.workers),
-            strict=True,
-        )
-        losses = [functools.partial(loss_of, *(some.to(device) for some in part)) for part in parts]
-        loss = shares.backward(losses)
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        return {"loss": loss}
+        return descent.step(number, loss_of, latents, to_signal(pictures[chosen]))
 
     def sample(path: Path) -> None:
         shown = torch.linspace(0, len(pictures) - 1, 48).long()
         pairs = torch.stack([pictures[shown], decode_all(vae, means[shown])], 1)
         save_grid(pairs.flatten(0, 1), path, columns=16)
 
-    Stage("decoder", folder, {"vae": vae, "optimizer": optimizer}, step, sample).train(budget)
+    Stage("decoder", folder, {"vae": vae, "optimizer": descent.optimizer}, step, sample).train(
+        budget
+    )
 
 
 @torch.no_grad()

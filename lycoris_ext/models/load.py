@@ -158,7 +158,14 @@ def _with_prediction(parts: Parts, v_parameterization: bool | None, place: Path)
 def _noise_schedule(config: Mapping[str, Any], place: Path) -> BaseSchedule:
     from diffusers import DDPMScheduler
 
-    known = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas")
+    known = (
+        "num_train_timesteps",
+        "beta_start",
+        "beta_end",
+        "beta_schedule",
+        "trained_betas",
+        "rescale_betas_zero_snr",
+    )
     options = {key: config[key] for key in known if key in config}
     try:
         alphas_cumprod = DDPMScheduler(**options).alphas_cumprod

@@ -96,6 +96,22 @@ class AdapterLayer(nn.Module):
         return delta
 
     @torch.no_grad()
+    def limit_norm(self, max_norm: float) -> bool:
+        """Scale the update down to this Frobenius norm, each factor by the same share of it.
+
+        Returns:
+            Whether it was longer.
+        """
+        delta = self.plan.delta(self.tensors())
+        norm = (delta if self.scalar is None else delta.scaled(self.scalar)).dense().norm()
+        if float(norm) <= max_norm:
+            return False
+        factors = list(self.tensors().values())
+        for factor in factors:
+            factor.mul_((max_norm / norm) ** (1.0 / len(factors)))
+        return True
+
+    @torch.no_grad()
     def stored(self, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
         """What a file holds of this layer: factors with the scalar folded in, and alpha."""
         stored = {key: tensor.detach().clone() for key, tensor in self.tensors().items()}

@@ -168,6 +168,14 @@ class Network(nn.Module):
             )
         return list(groups.values())
 
+    def limit_norms(self, max_norm: float) -> int:
+        """Scale every layer's update down to this Frobenius norm (max-norm regularization).
+
+        Returns:
+            How many layers were longer.
+        """
+        return sum(layer.limit_norm(max_norm) for layer in self.layers.values())
+
     def parameter_count(self) -> int:
         """Numbers that a file holds, alphas excluded."""
         return sum(

@@ -15,6 +15,7 @@ from lycoris_ext.sampling.files import next_number, numbered_path, read_paramete
 from lycoris_ext.sampling.grid import comparison_grid
 from lycoris_ext.sampling.infotext import AdapterInfo, infotext
 from lycoris_ext.sampling.progress import progress_bar
+from lycoris_ext.sampling.prompts import parse_prompt, read_prompts
 from lycoris_ext.sampling.sample import Progress, sample_pictures
 from lycoris_ext.sampling.samplers import SAMPLERS
 from lycoris_ext.sampling.specs import PromptSpec
@@ -37,8 +38,10 @@ __all__ = [
     "infotext",
     "next_number",
     "numbered_path",
+    "parse_prompt",
     "progress_bar",
     "read_parameters",
+    "read_prompts",
     "sample_pictures",
     "save_picture",
 ]

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.models import Pipeline
-from lycoris_ext.sampling.samplers import build_sampler
+from lycoris_ext.sampling.samplers import build_sampler, step_arguments
 from lycoris_ext.sampling.specs import PromptSpec
 
-#: Called with (done, total), both in pictures times denoising steps.
+#: Called with (done, total), both in pictures times calls of the U-Net.
 Progress = Callable[[int, int], None]
 _Item = TypeVar("_Item")
 
@@ -43,16 +43,22 @@ def sample_pictures(
         RGB pictures in the order of `specs`.
 
     Raises:
-        ConfigError: a size is no multiple of the model's latent factor.
+        ConfigError: a size is no multiple of the model's latent factor, or the sampler does not fit
+            the model.
+        EnvironmentFault: a sampler needs a package that is not installed.
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size is {batch_size}", where="batch_size", fix="use 1 or more")
-    total = sum(spec.steps for spec in specs)
     groups: dict[tuple[int, str, tuple[int, int]], list[int]] = {}
     for index, spec in enumerate(specs):
         key = (spec.steps, spec.sampler, _latent_size(spec, pipeline))
         groups.setdefault(key, []).append(index)
 
+    # Samplers of the second order ask the model nearly twice a step.
+    total = sum(
+        len(indices) * len(build_sampler(name, pipeline.schedule_config, steps).timesteps)
+        for (steps, name, _), indices in groups.items()
+    )
     pictures: dict[int, Image.Image] = {}
     done = 0
     for indices in groups.values():
@@ -93,6 +99,7 @@ def _denoise(
     text = pipeline.encode_text(captions, clip_skip)
     pixels = (height * pipeline.latent_factor, width * pipeline.latent_factor)
     sizes = [(*pixels, 0, 0, *pixels)] * len(captions)
+    more = step_arguments(sampler, generators)
     for timestep in sampler.timesteps:
         scaled = sampler.scale_model_input(latents, timestep)
         inputs = torch.cat([scaled, scaled]) if guided else scaled
@@ -100,7 +107,7 @@ def _denoise(
         if guided:
             without, with_prompt = output.chunk(2)
             output = without + scales * (with_prompt - without)
-        latents = sampler.step(output, timestep, latents, generator=generators).prev_sample
+        latents = sampler.step(output, timestep, latents, **more).prev_sample
         step_done()
     return latents
 

@@ -1,34 +1,58 @@
-"""Samplers under the names that AUTOMATIC1111 gives them."""
+"""Samplers under the names that AUTOMATIC1111 and sd-scripts give them."""
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from lycoris_ext.errors import ConfigError
+from lycoris_ext.errors import ConfigError, EnvironmentFault
+
+_LINSPACE = {"timestep_spacing": "linspace"}
+_KARRAS = {**_LINSPACE, "use_karras_sigmas": True}
+_SDE = {"algorithm_type": "sde-dpmsolver++"}
+_LEADING = {"timestep_spacing": "leading", "steps_offset": 1}
 
 #: Name -> diffusers class and the options in which it differs from the base model's own schedule.
 SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "Euler": ("EulerDiscreteScheduler", {"timestep_spacing": "linspace"}),
-    "Euler a": ("EulerAncestralDiscreteScheduler", {"timestep_spacing": "linspace"}),
-    "DDIM": (
-        "DDIMScheduler",
-        {
-            "timestep_spacing": "leading",
-            "steps_offset": 1,
-            "clip_sample": False,
-            "set_alpha_to_one": False,
-        },
-    ),
-    "DPM++ 2M": ("DPMSolverMultistepScheduler", {"timestep_spacing": "linspace"}),
-    "DPM++ 2M Karras": (
-        "DPMSolverMultistepScheduler",
-        {"timestep_spacing": "linspace", "use_karras_sigmas": True},
-    ),
+    "Euler": ("EulerDiscreteScheduler", _LINSPACE),
+    "Euler a": ("EulerAncestralDiscreteScheduler", _LINSPACE),
+    "Heun": ("HeunDiscreteScheduler", _LINSPACE),
+    "LMS": ("LMSDiscreteScheduler", _LINSPACE),
+    "LMS Karras": ("LMSDiscreteScheduler", _KARRAS),
+    "DPM2": ("KDPM2DiscreteScheduler", _LINSPACE),
+    "DPM2 Karras": ("KDPM2DiscreteScheduler", _KARRAS),
+    "DPM2 a": ("KDPM2AncestralDiscreteScheduler", _LINSPACE),
+    "DPM2 a Karras": ("KDPM2AncestralDiscreteScheduler", _KARRAS),
+    "DPM++ 2S": ("DPMSolverSinglestepScheduler", {"lower_order_final": True}),
+    "DPM++ 2M": ("DPMSolverMultistepScheduler", _LINSPACE),
+    "DPM++ 2M Karras": ("DPMSolverMultistepScheduler", _KARRAS),
+    "DPM++ 2M SDE": ("DPMSolverMultistepScheduler", {**_LINSPACE, **_SDE}),
+    "DPM++ 2M SDE Karras": ("DPMSolverMultistepScheduler", {**_KARRAS, **_SDE}),
+    "UniPC": ("UniPCMultistepScheduler", _LINSPACE),
+    "PLMS": ("PNDMScheduler", {**_LEADING, "skip_prk_steps": True}),
+    "DDIM": ("DDIMScheduler", {**_LEADING, "clip_sample": False, "set_alpha_to_one": False}),
+    "DDPM": ("DDPMScheduler", {**_LEADING, "clip_sample": False}),
 }
 
+#: sd-scripts' names, besides those that differ in case alone.
+ALIASES = {
+    "euler_a": "Euler a",
+    "k_euler": "Euler",
+    "k_euler_a": "Euler a",
+    "k_lms": "LMS",
+    "dpm_2": "DPM2",
+    "k_dpm_2": "DPM2",
+    "dpm_2_a": "DPM2 a",
+    "k_dpm_2_a": "DPM2 a",
+    "dpmsolver++": "DPM++ 2M",
+    "dpmsingle": "DPM++ 2S",
+    "pndm": "PLMS",
+}
+
+_ZERO_SNR = "rescale_betas_zero_snr"
 _SCHEDULE_KEYS = (
     "num_train_timesteps",
     "beta_start",
@@ -40,12 +64,12 @@ _SCHEDULE_KEYS = (
 
 
 def canonical_sampler(name: str) -> str:
-    """Return the sampler's name in its usual spelling; case does not matter.
+    """Return the sampler's AUTOMATIC1111 name, for that name in any case or for sd-scripts' own.
 
     Raises:
         ConfigError: there is no such sampler; the message gives the nearest and all names.
     """
-    by_lower = {known.lower(): known for known in SAMPLERS}
+    by_lower = {known.lower(): known for known in SAMPLERS} | ALIASES
     if name.lower() in by_lower:
         return by_lower[name.lower()]
     near = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.4)
@@ -62,14 +86,40 @@ def build_sampler(name: str, schedule_config: Mapping[str, Any], steps: int) -> 
         name: a name of `SAMPLERS`.
         schedule_config: the base model's scheduler_config.json; only its noise is taken from it.
         steps: denoising steps.
+
+    Raises:
+        ConfigError: the model's last timestep is noise alone, and this sampler cannot start there.
+        EnvironmentFault: diffusers needs another package for this sampler.
     """
     import diffusers
 
     class_name, options = SAMPLERS[name]
+    kind = getattr(diffusers, class_name)
     schedule = {key: schedule_config[key] for key in _SCHEDULE_KEYS if key in schedule_config}
+    if schedule_config.get(_ZERO_SNR):
+        schedule[_ZERO_SNR] = True
+        # Only this spacing begins at the last timestep (Lin et al. 2023, arXiv:2305.08891, 3.3).
+        options = {**options, "timestep_spacing": "trailing"}
+        if _ZERO_SNR not in inspect.signature(kind).parameters:
+            raise ConfigError(
+                f"{name} cannot draw with zero terminal SNR", where="sampler", fix="use Euler"
+            )
     with warnings.catch_warnings():
         # diffusers hands tensors to numpy in a way that numpy 2 frowns on; nobody here can mend it.
         warnings.simplefilter("ignore", DeprecationWarning)
-        sampler = getattr(diffusers, class_name)(**schedule, **options)
+        try:
+            sampler = kind(**schedule, **options)
+        except ImportError as error:
+            raise EnvironmentFault(
+                " ".join(str(error).split()),
+                where=f"sampler {name}",
+                fix="install that package, or use another sampler, such as Euler",
+            ) from error
         sampler.set_timesteps(steps)
     return sampler
+
+
+def step_arguments(sampler: Any, generators: object) -> dict[str, object]:
+    """What a scheduler's step() wants besides the latents: the generators, where it draws noise."""
+    wanted = inspect.signature(sampler.step).parameters
+    return {"generator": generators} if "generator" in wanted else {}

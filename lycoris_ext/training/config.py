@@ -14,11 +14,25 @@ from lycoris_ext.network import NetworkConfig
 from lycoris_ext.training.optimizers import OptimizerConfig
 from lycoris_ext.training.run_config import RunConfig
 from lycoris_ext.training.sample_config import SampleConfig
+from lycoris_ext.training.schedules import ScheduleConfig
+from lycoris_ext.training.start import StartConfig
 
 PATH_OPTIONS = frozenset(
-    {"pretrained_model_name_or_path", "vae", "train_data_dir", "image_dir", "output_dir"}
+    {
+        "pretrained_model_name_or_path",
+        "vae",
+        "train_data_dir",
+        "image_dir",
+        "network_weights",
+        "base_weights",
+        "output_dir",
+        "logging_dir",
+    }
 )
 """Options that hold a place on the user's disk: never written into a file that is passed on."""
+
+WHERE_IT_WENT = frozenset({"output_dir", "logging_dir"})
+"""Options that say nothing about a result at all."""
 
 FREE_ON_RESUME = frozenset(
     {
@@ -26,9 +40,11 @@ FREE_ON_RESUME = frozenset(
         "allow_missing_captions",
         "max_data_loader_n_workers",
         "sample_every_n_steps",
+        "sample_every_n_epochs",
         "sample_at_first",
         "sample_prompts",
         "sample_sampler",
+        "log_with",
         "output_name",
         "save_precision",
         "save_every_n_steps",
@@ -43,6 +59,11 @@ FREE_ON_RESUME = frozenset(
 
 LENGTH_OPTIONS = frozenset({"max_train_steps", "max_train_epochs"})
 
+TAKEN_FROM_WEIGHTS = frozenset(
+    {"algo", "network_dim", "network_alpha", "conv_dim", "conv_alpha", "use_tucker", "rs_lora"}
+)
+"""Options that dim_from_weights reads from network_weights, whose content is compared instead."""
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -52,7 +73,9 @@ class TrainConfig:
         model: the frozen base.
         network: what is trained.
         data: pictures and captions.
+        start: what it starts from.
         optimizer: how it is updated.
+        schedule: how the learning rate changes.
         loss: what is minimized.
         sample: pictures drawn on the way.
         run: length, precision, output.
@@ -61,7 +84,9 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    start: StartConfig = field(default_factory=StartConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     sample: SampleConfig = field(default_factory=SampleConfig)
     run: RunConfig = field(default_factory=RunConfig)
@@ -103,11 +128,10 @@ class TrainConfig:
             depends on it.
         """
         free = FREE_ON_RESUME
-        warmup = self.optimizer.lr_warmup_steps
-        if self.optimizer.lr_scheduler in ("constant", "constant_with_warmup") and not (
-            0 < warmup < 1
-        ):
+        if not self.schedule.depends_on_length:
             free = free | LENGTH_OPTIONS
+        if self.start.dim_from_weights:
+            free = free | TAKEN_FROM_WEIGHTS
         now = json.loads(json.dumps(self.flat()))
         return {
             name: (saved.get(name), value)
@@ -128,13 +152,19 @@ def dump_toml(config: TrainConfig, *, for_sharing: bool = False) -> str:
     for section, options in config.sections().items():
         lines = [f"[{section}]"]
         for name, value in options.items():
-            if value is None or name == "overwrite" or (for_sharing and name == "output_dir"):
+            if value is None or name == "overwrite" or (for_sharing and name in WHERE_IT_WENT):
                 continue
             if for_sharing and name in PATH_OPTIONS:
-                value = Path(str(value).replace("\\", "/")).name
+                value = _last_parts(value)
             lines.append(f"{name} = {_toml_value(value)}")
         blocks.append("\n".join(lines) + "\n")
     return "\n".join(blocks)
+
+
+def _last_parts(value: object) -> object:
+    if isinstance(value, tuple):
+        return tuple(_last_parts(path) for path in value)
+    return Path(str(value).replace("\\", "/")).name
 
 
 def _toml_value(value: object) -> str:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lycoris_ext.data import BatchPlan, LatentCache
-from lycoris_ext.diffusion import NoiseSchedule, draw_noise
-from lycoris_ext.models import Conditioning, Pipeline
+from lycoris_ext.diffusion import LossConfig, NoiseSchedule, draw_noise
+from lycoris_ext.models import BaseSchedule, Conditioning, Pipeline
 from lycoris_ext.network import Network
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.precision import autocast
@@ -43,9 +44,9 @@ class BatchLoss:
     def __call__(self, plan: BatchPlan) -> Tensor:
         seed = self.config.run.seed
         device = self.pipeline.device
-        latents = self.latents.latents(plan, seed).to(device)
+        latents = self.latents.latents(plan, seed)
         draws = draw_noise(
-            tuple(latents.shape[1:]),
+            latents,
             plan.sample_ids,
             self.schedule,
             self.config.loss,
@@ -60,12 +61,26 @@ class BatchLoss:
         with autocast(self.config.run.mixed_precision, device):
             return denoising_loss(
                 denoise,
-                latents,
+                latents.to(device),
                 self.text_states(plan.captions),
                 draws,
                 self.schedule,
                 self.config.loss,
+                torch.as_tensor(plan.is_reg),
             )
+
+
+def use_asked_schedule(pipeline: Pipeline, loss: LossConfig) -> None:
+    """Let training and pictures follow what the options say of the base's noise.
+
+    Raises:
+        ConfigError: an option is for the other kind of prediction than the base's.
+    """
+    base = pipeline.noise_schedule
+    asked = NoiseSchedule(base.alphas_cumprod, base.prediction_type).as_asked(loss)
+    pipeline.noise_schedule = BaseSchedule(asked.alphas_cumprod, asked.prediction_type)
+    if loss.zero_terminal_snr:
+        pipeline.schedule_config = {**pipeline.schedule_config, "rescale_betas_zero_snr": True}
 
 
 def checkpoint_activations(unet: Any, text_encoders: Sequence[Any]) -> None:

@@ -9,14 +9,6 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from lycoris_ext.errors import LycorisExtError
-
-
-class RunInterrupted(LycorisExtError):
-    """The user stopped a run; its state is saved."""
-
-    exit_code = 130
-
 
 class StopRequest:
     """Whether someone asked the run to stop at the next step boundary."""

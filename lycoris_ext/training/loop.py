@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,19 +19,24 @@ from lycoris_ext.data import (
     iterate_batches,
     open_training_set,
 )
-from lycoris_ext.errors import ConfigError, DivergedError
+from lycoris_ext.errors import ConfigError, DivergedError, MemoryFault, RunInterrupted
 from lycoris_ext.models import Pipeline, load_pipeline
-from lycoris_ext.network import Network, build_network
+from lycoris_ext.network import Network
 from lycoris_ext.sampling import PromptSpec
 from lycoris_ext.training.config import TrainConfig
-from lycoris_ext.training.forward import BatchLoss
-from lycoris_ext.training.interrupt import RunInterrupted, StopRequest, listen_for_stop
-from lycoris_ext.training.memory import keep_freed_memory
-from lycoris_ext.training.optimizers import build_optimizer, learning_rate_factor
+from lycoris_ext.training.forward import BatchLoss, use_asked_schedule
+from lycoris_ext.training.interrupt import StopRequest, listen_for_stop
+from lycoris_ext.training.lock import RunLock
+from lycoris_ext.training.memory import is_out_of_memory, keep_freed_memory, memory_advice
+from lycoris_ext.training.optimizers import build_optimizer
+from lycoris_ext.training.paths import RunPaths
 from lycoris_ext.training.precision import DTYPES, build_scaler
 from lycoris_ext.training.previews import draw_previews, preview_specs
 from lycoris_ext.training.run import Run, open_run
+from lycoris_ext.training.schedules import learning_rate_factor
+from lycoris_ext.training.start import config_of, read_start_weights
 from lycoris_ext.training.step import optimizer_step
+from lycoris_ext.training.tracker import RATE_NAMES, check_tracker, tracking
 
 
 def train(config: TrainConfig) -> Path:
@@ -44,16 +50,38 @@ def train(config: TrainConfig) -> Path:
 
     Raises:
         ConfigError, DataError, EnvironmentFault: before the first step, wherever possible.
+        MemoryFault: the GPU's or the machine's memory is used up.
         DivergedError: the loss became NaN or infinite.
         RunInterrupted: Ctrl-C; the state is saved.
     """
     keep_freed_memory()
-    run = open_run(config)
+    try:
+        with RunLock(RunPaths.of(config.run).lock) as lock:
+            return train_locked(config, lock)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise MemoryFault(
+            f"out of memory {str(error).partition(chr(10))[0]}",
+            where=config.run.output_name,
+            fix=f"{memory_advice(config)}; what was saved before is unharmed",
+        ) from error
+
+
+def train_locked(config: TrainConfig, lock: RunLock) -> Path:
+    """Train while nobody else writes the run's files."""
+    check_tracker(config.run)
+    weights = read_start_weights(config.start)
+    run = open_run(config, lock)
     training_set = read_pictures(run)
     specs = preview_specs(config, training_set)
     pipeline = load_frozen_pipeline(run)
     latents = encode_pictures(training_set, pipeline)
-    network = build_network(pipeline.targets(), config.effective_network, seed=config.run.seed)
+    for line in weights.merge_into(pipeline.targets()):
+        say(line)
+    network = weights.build_network(pipeline.targets(), config.effective_network, config.run.seed)
+    if config.start.dim_from_weights:
+        run.config = replace(config, network=config_of(network, config.network))
     optimizer = build_optimizer(
         network.param_groups(
             config.optimizer.learning_rate,
@@ -63,7 +91,9 @@ def train(config: TrainConfig) -> Path:
         config.optimizer,
     )
     scaler = build_scaler(config.run.mixed_precision)
-    for line in run.resume(network, optimizer, scaler, pipeline.base_hash(), pipeline.kind):
+    for line in run.resume(
+        network, optimizer, scaler, pipeline.base_hash(), pipeline.kind, weights.fingerprint
+    ):
         say(line)
     describe(run, network)
     batch_loss = BatchLoss(config, pipeline, network, latents)
@@ -90,18 +120,28 @@ def steps(run: Run, batch_loss: BatchLoss) -> Iterator[int]:
     batches = iterate_batches(
         run.training_set, run.step * accumulation, run.total_steps * accumulation
     )
-    with tqdm(
+    bar = tqdm(
         total=run.total_steps, initial=run.step, desc="training", unit=" steps", **_bar_options()
-    ) as bar:
+    )
+    with bar, tracking(run.config.run, run.step) as track:
         average: float | None = None
         while run.step < run.total_steps:
             loss, norm, epoch = one_step(run, batch_loss, batches)
-            run.step += 1
+            scaled = run.after_step()
             average = loss if average is None else 0.95 * average + 0.05 * loss
             rates = {group["name"]: group["lr"] for group in run.optimizer.param_groups}
+            more = {} if run.config.run.scale_weight_norms is None else {"scaled_layers": scaled}
             run.events.write(
-                "step", run.step, loss=loss, epoch=epoch, grad_norm=norm, learning_rates=rates
+                "step",
+                run.step,
+                loss=loss,
+                epoch=epoch,
+                grad_norm=norm,
+                learning_rates=rates,
+                **more,
             )
+            named = {RATE_NAMES.get(name, f"lr/{name}"): rate for name, rate in rates.items()}
+            track(run.step, {"loss/current": loss, "loss/average": average, **named})
             bar.update()
             bar.set_postfix(loss=f"{average:.4f}", refresh=False)
             yield run.step
@@ -129,8 +169,11 @@ def one_step(
         total += value / accumulation
         part = loss / accumulation
         (run.scaler.scale(part) if run.scaler is not None else part).backward()
-    factor = learning_rate_factor(run.config.optimizer, run.step, run.total_steps)
-    limit = run.config.optimizer.max_grad_norm
+    optimizer = run.config.optimizer
+    factor = learning_rate_factor(
+        run.config.schedule, run.step, run.total_steps, optimizer.learning_rate
+    )
+    limit = optimizer.max_grad_norm
     norm = optimizer_step(run.optimizer, factor, limit, run.scaler)
     if math.isfinite(norm):
         return total, norm, plan.epoch
@@ -173,6 +216,7 @@ def load_frozen_pipeline(run: Run) -> Pipeline:
     dtype = DTYPES[run.config.run.mixed_precision]
     say(f"loading {run.config.model.pretrained_model_name_or_path}")
     pipeline = load_pipeline(run.config.model, run.device, dtype)
+    use_asked_schedule(pipeline, run.config.loss)
     factor = pipeline.latent_factor
     for width, height in run.training_set.bucket_counts():
         if width % factor or height % factor:

@@ -1,4 +1,4 @@
-"""Keep freed memory in the process instead of giving it back to the system after every operation.
+"""Memory: what is freed stays in the process, and what to do when there is none left.
 
 glibc returns each large block at once and fetches it again for the next tensor; clearing those
 pages anew took more than half of all processor time in a training step on CPU (270,000 page faults
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import ctypes
 import sys
+
+from lycoris_ext.training.config import TrainConfig
 
 # Numbers of mallopt(3).
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
@@ -33,3 +35,35 @@ def keep_freed_memory() -> bool:
     # One arena: memory freed by one thread serves the others.
     library.mallopt(_ARENA_MAX, 1)
     return True
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory is used up.
+
+    torch has a class for it on a GPU; on a CPU it raises a RuntimeError that only its text tells
+    apart.
+    """
+    text = str(error)
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "not enough memory" in text
+        or "can't allocate memory" in text
+    )
+
+
+def memory_advice(config: TrainConfig) -> str:
+    """What of a run's options would need less memory, with the values they have now."""
+    data, run = config.data, config.run
+    advice = [
+        (not run.gradient_checkpointing, "gradient_checkpointing = true"),
+        (data.train_batch_size > 1, f"train_batch_size below {data.train_batch_size}"),
+        (
+            run.mixed_precision == "no" and run.device != "cpu",
+            'mixed_precision = "bf16" on a GPU',
+        ),
+        (config.optimizer.optimizer_type == "AdamW", 'optimizer_type = "AdamW8bit"'),
+        (True, f"resolution below {data.resolution}"),
+        (True, f"network_dim below {config.network.network_dim}"),
+    ]
+    return "try, in this order: " + "; ".join(text for useful, text in advice if useful)

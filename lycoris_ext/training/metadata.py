@@ -69,7 +69,7 @@ def _network(config: TrainConfig) -> dict[str, object]:
 
 
 def _training(config: TrainConfig, training_set: TrainingSet, step: int) -> dict[str, object]:
-    optimizer, run, loss = config.optimizer, config.run, config.loss
+    optimizer, run = config.optimizer, config.run
     batches = training_set.batches_per_epoch
     batch_size = config.data.train_batch_size
     return {
@@ -77,8 +77,8 @@ def _training(config: TrainConfig, training_set: TrainingSet, step: int) -> dict
         "ss_unet_lr": optimizer.unet_lr,
         "ss_text_encoder_lr": optimizer.text_encoder_lr,
         "ss_optimizer": _optimizer_text(config),
-        "ss_lr_scheduler": optimizer.lr_scheduler,
-        "ss_lr_warmup_steps": optimizer.lr_warmup_steps,
+        "ss_lr_scheduler": config.schedule.lr_scheduler,
+        "ss_lr_warmup_steps": config.schedule.lr_warmup_steps,
         "ss_max_grad_norm": optimizer.max_grad_norm,
         "ss_steps": step,
         "ss_max_train_steps": run.total_steps(batches),
@@ -91,8 +91,30 @@ def _training(config: TrainConfig, training_set: TrainingSet, step: int) -> dict
         "ss_mixed_precision": run.mixed_precision,
         "ss_seed": run.seed,
         "ss_output_name": run.output_name,
+        "ss_scale_weight_norms": run.scale_weight_norms,
+        **_loss(config),
+    }
+
+
+def _loss(config: TrainConfig) -> dict[str, object]:
+    """Where sd-scripts has None for "off", so does this."""
+    loss = config.loss
+    return {
+        "ss_loss_type": loss.loss_type,
+        "ss_huber_schedule": loss.huber_schedule,
+        "ss_huber_c": loss.huber_c,
+        "ss_huber_scale": loss.huber_scale,
         "ss_min_snr_gamma": loss.min_snr_gamma,
-        "ss_noise_offset": loss.noise_offset,
+        "ss_debiased_estimation": loss.debiased_estimation_loss,
+        "ss_zero_terminal_snr": loss.zero_terminal_snr,
+        "ss_prior_loss_weight": loss.prior_loss_weight,
+        "ss_noise_offset": loss.noise_offset or None,
+        "ss_noise_offset_random_strength": loss.noise_offset_random_strength,
+        "ss_adaptive_noise_scale": loss.adaptive_noise_scale or None,
+        "ss_multires_noise_iterations": loss.multires_noise_iterations or None,
+        "ss_multires_noise_discount": loss.multires_noise_discount,
+        "ss_ip_noise_gamma": loss.ip_noise_gamma or None,
+        "ss_ip_noise_gamma_random_strength": loss.ip_noise_gamma_random_strength,
     }
 
 

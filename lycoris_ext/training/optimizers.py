@@ -1,7 +1,4 @@
-"""Optimizers and learning rate schedules.
-
-The learning rate is a function of the step alone, so nothing of the schedule needs to be saved.
-"""
+"""Optimizers of the adapter's parameters."""
 
 from __future__ import annotations
 
@@ -16,7 +13,6 @@ import torch
 from lycoris_ext.errors import ConfigError, EnvironmentFault
 
 OPTIMIZERS = ("AdamW8bit", "AdamW")
-SCHEDULERS = ("constant", "constant_with_warmup", "linear", "cosine")
 
 
 @dataclass(frozen=True)
@@ -31,8 +27,6 @@ class OptimizerConfig:
         weight_decay: share of each parameter taken off per step, times the learning rate.
         adam_beta1, adam_beta2: how long Adam remembers gradients and their squares.
         adam_epsilon: Adam's floor under the root of the squares.
-        lr_scheduler: "constant", "constant_with_warmup", "linear" or "cosine" (down to 0).
-        lr_warmup_steps: steps of rising rate; below 1: that share of all steps.
         max_grad_norm: longer gradients are scaled down to this norm; 0: never.
     """
 
@@ -44,13 +38,10 @@ class OptimizerConfig:
     adam_beta1: float = 0.9
     adam_beta2: float = 0.999
     adam_epsilon: float = 1e-8
-    lr_scheduler: str = "constant"
-    lr_warmup_steps: float = 0
     max_grad_norm: float = 1.0
 
     def __post_init__(self) -> None:
         _choice("optimizer_type", self.optimizer_type, OPTIMIZERS)
-        _choice("lr_scheduler", self.lr_scheduler, SCHEDULERS)
         for name in ("learning_rate", "unet_lr", "text_encoder_lr"):
             rate = getattr(self, name)
             if rate is not None and not 0.0 <= rate <= 10.0:
@@ -65,7 +56,7 @@ class OptimizerConfig:
                 where="unet_lr",
                 fix="set at least one of them above 0",
             )
-        for name in ("weight_decay", "lr_warmup_steps", "max_grad_norm"):
+        for name in ("weight_decay", "max_grad_norm"):
             if not 0.0 <= getattr(self, name) < math.inf:
                 raise ConfigError(
                     f"{name} is {getattr(self, name)}, expected 0 or more",
@@ -79,13 +70,6 @@ class OptimizerConfig:
                     where=name,
                     fix="use 0.9 and 0.999",
                 )
-        if self.lr_scheduler == "constant" and self.lr_warmup_steps:
-            raise ConfigError(
-                f'lr_warmup_steps is {self.lr_warmup_steps}, but lr_scheduler "constant" has no '
-                "warm-up",
-                where="lr_scheduler",
-                fix='use lr_scheduler = "constant_with_warmup", or lr_warmup_steps = 0',
-            )
 
     @property
     def effective_unet_lr(self) -> float:
@@ -94,36 +78,6 @@ class OptimizerConfig:
     @property
     def effective_text_encoder_lr(self) -> float:
         return self.learning_rate if self.text_encoder_lr is None else self.text_encoder_lr
-
-    def warmup_steps(self, total_steps: int) -> int:
-        """Warm-up in steps; a share is taken of the total."""
-        if 0 < self.lr_warmup_steps < 1:
-            return int(self.lr_warmup_steps * total_steps)
-        return int(self.lr_warmup_steps)
-
-
-def learning_rate_factor(config: OptimizerConfig, step: int, total_steps: int) -> float:
-    """What the learning rates are multiplied by in a step, as sd-scripts (transformers) does it.
-
-    Args:
-        config: scheduler and warm-up.
-        step: counted from 0: the first step of a warm-up has rate 0.
-        total_steps: of the whole run.
-
-    Returns:
-        A number from 0 to 1.
-    """
-    if config.lr_scheduler == "constant":
-        return 1.0
-    warmup = config.warmup_steps(total_steps)
-    if step < warmup:
-        return step / max(1, warmup)
-    if config.lr_scheduler == "constant_with_warmup":
-        return 1.0
-    progress = (step - warmup) / max(1, total_steps - warmup)
-    if config.lr_scheduler == "linear":
-        return max(0.0, 1.0 - progress)
-    return max(0.0, 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress))))
 
 
 def build_optimizer(

@@ -26,6 +26,11 @@ class RunPaths:
         return self.folder / f"{self.name}.safetensors"
 
     @property
+    def lock(self) -> Path:
+        """What the process that writes this run holds."""
+        return self.folder / f".{self.name}.lock"
+
+    @property
     def config(self) -> Path:
         """The resolved config."""
         return self.folder / f"{self.name}.toml"
@@ -48,8 +53,13 @@ class RunPaths:
     @property
     def all_names(self) -> tuple[str, ...]:
         """Names of all files of the run in its folder; a * stands for a step."""
-        fixed = (self.adapter, self.config, self.events, self.state)
+        results = (self.adapter, self.averaged(self.adapter))
+        fixed = (*results, self.config, self.events, self.state)
         return (*(path.name for path in fixed), f"{self.name}-step-*.safetensors")
+
+    def averaged(self, adapter: Path) -> Path:
+        """The file of the averaged weights beside an adapter."""
+        return adapter.with_name(f"{adapter.stem}-ema{adapter.suffix}")
 
     def checkpoint(self, step: int) -> Path:
         """The adapter as it was after a step."""

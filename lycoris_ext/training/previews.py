@@ -7,10 +7,15 @@ from collections.abc import Callable, Sequence
 from lycoris_ext.data import TrainingSet
 from lycoris_ext.models import Pipeline
 from lycoris_ext.network import Network
-from lycoris_ext.sampling import PromptSpec, infotext, sample_pictures, save_picture
+from lycoris_ext.sampling import (
+    PromptSpec,
+    infotext,
+    read_prompts,
+    sample_pictures,
+    save_picture,
+)
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.paths import RunPaths
-from lycoris_ext.training.sample_config import parse_prompt, prompt_lines
 
 CAPTIONS_SHOWN = 4
 
@@ -23,14 +28,13 @@ def preview_specs(config: TrainConfig, training_set: TrainingSet) -> list[Prompt
     """
     if not config.sample.wanted:
         return []
-    lines = prompt_lines(config.sample.sample_prompts)
-    if not lines:
+    prompts = read_prompts(config.sample.sample_prompts)
+    if not prompts:
         captions = list(dict.fromkeys(picture.caption for picture in training_set.pictures))
-        lines = captions[:: max(1, len(captions) // CAPTIONS_SHOWN)][:CAPTIONS_SHOWN]
-    return [
-        PromptSpec(**parse_prompt(line, seed=config.run.seed, sampler=config.sample.sample_sampler))
-        for line in lines
-    ]
+        shown = captions[:: max(1, len(captions) // CAPTIONS_SHOWN)][:CAPTIONS_SHOWN]
+        prompts = [{"prompt": caption} for caption in shown]
+    defaults = {"seed": config.run.seed, "sampler": config.sample.sample_sampler}
+    return [PromptSpec(**{**defaults, **prompt}) for prompt in prompts]
 
 
 def draw_previews(

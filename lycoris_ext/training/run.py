@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
@@ -12,8 +13,10 @@ from lycoris_ext.errors import ConfigError, DataError, DivergedError, Environmen
 from lycoris_ext.formats import atomic_write, save_adapter
 from lycoris_ext.formats.atomic import remove_leftovers
 from lycoris_ext.network import Network
+from lycoris_ext.training.average import WeightAverage
 from lycoris_ext.training.config import TrainConfig, dump_toml
 from lycoris_ext.training.events import EventLog
+from lycoris_ext.training.lock import RunLock
 from lycoris_ext.training.metadata import training_metadata
 from lycoris_ext.training.paths import RunPaths
 from lycoris_ext.training.precision import (
@@ -35,11 +38,13 @@ class Run:
         config: resolved options.
         device: where it computes.
         saved: the state it is continued from, None for a new run.
+        lock: keeps other processes away from its files.
     """
 
     config: TrainConfig
     device: torch.device
     saved: SavedState | None
+    lock: RunLock
     step: int = 0
     base_hash: str = ""
     base_kind: str = ""
@@ -80,7 +85,8 @@ class Run:
         """Make the run's folder, and clear it of what killed writers left.
 
         Raises:
-            EnvironmentFault: it cannot be made.
+            EnvironmentFault: it cannot be made, or another process is training under this name.
+            DataError: another process did so while this one read its pictures.
         """
         folder = self.paths.folder
         try:
@@ -91,6 +97,9 @@ class Run:
                 where=str(folder),
                 fix="choose another output_dir",
             ) from error
+        self.lock.acquire()
+        if self.saved is None and not self.config.run.overwrite:
+            refuse_existing(self.paths)
         for name in self.paths.all_names:
             remove_leftovers(folder, name)
 
@@ -101,21 +110,30 @@ class Run:
         scaler: torch.amp.GradScaler | None,
         base_hash: str,
         base_kind: str,
+        start: str = "",
     ) -> list[str]:
         """Write the resolved config, and continue from the saved state where there is one.
+
+        Args:
+            network, optimizer, scaler: as they are at the start of a new run.
+            base_hash: of the base model.
+            start: fingerprint of the adapters that the run starts from.
 
         Returns:
             Lines for the user: where it continues, and why it may not be exact.
 
         Raises:
-            DataError: the base model is another one now.
+            DataError: the base model, or an adapter to start from, is another one now.
         """
         self.network, self.optimizer, self.scaler = network, optimizer, scaler
-        self.base_hash, self.base_kind = base_hash, base_kind
+        self.base_hash, self.base_kind, self.start = base_hash, base_kind, start
+        decay = self.config.run.ema_decay
+        self.average = WeightAverage(network, decay) if decay else None
         lines = []
         if self.saved is None:
             # Only now, when everything needed is there, does --overwrite take anything away.
-            for path in (self.paths.state, self.paths.adapter):
+            adapter = self.paths.adapter
+            for path in (self.paths.state, adapter, self.paths.averaged(adapter)):
                 path.unlink(missing_ok=True)
             self.events.continue_after(-1)
         else:
@@ -126,7 +144,15 @@ class Run:
                     where=self.config.model.pretrained_model_name_or_path,
                     fix=f"give the same base model to continue, or {START_OVER}",
                 )
+            if progress.start != start:
+                raise DataError(
+                    "network_weights or base_weights are not those this run was started with",
+                    where=str(self.paths.state),
+                    fix=f"give the same files to continue, or {START_OVER}",
+                )
             restore(self.saved, network, optimizer)
+            if self.average is not None:
+                self.average.load(self.saved.average)
             if scaler is not None:
                 scaler.load_state_dict(progress.scaler)
             self.step = progress.step
@@ -137,6 +163,19 @@ class Run:
             self.saved = None  # its tensors are copied; free the memory
         atomic_write(self.paths.config, dump_toml(self.config).encode("utf-8"))
         return lines
+
+    def after_step(self) -> int:
+        """Count the step that was just done, and do what belongs to every step.
+
+        Returns:
+            How many layers scale_weight_norms scaled down.
+        """
+        self.step += 1
+        limit = self.config.run.scale_weight_norms
+        scaled = 0 if limit is None else self.network.limit_norms(limit)
+        if self.average is not None:
+            self.average.update(self.step)
+        return scaled
 
     def state_is_due(self) -> bool:
         """Whether enough work was done since the last state."""
@@ -149,22 +188,25 @@ class Run:
     def checkpoint_is_due(self) -> bool:
         """Whether the adapter is to be saved under this step's own name."""
         run = self.config.run
-        if run.save_every_n_steps is not None and self.step % run.save_every_n_steps == 0:
-            return True
-        if run.save_every_n_epochs is None:
-            return False
-        batches = self.training_set.batches_per_epoch
-        epochs = self.step * run.gradient_accumulation_steps // batches
-        return (
-            epochs > 0
-            and epochs % run.save_every_n_epochs == 0
-            and run.steps_after_epochs(epochs, batches) == self.step
-        )
+        return self._is_due(run.save_every_n_steps, run.save_every_n_epochs)
 
     def previews_are_due(self) -> bool:
         """Whether pictures are to be drawn after this step."""
-        every = self.config.sample.sample_every_n_steps
-        return every is not None and self.step % every == 0
+        sample = self.config.sample
+        return self._is_due(sample.sample_every_n_steps, sample.sample_every_n_epochs)
+
+    def _is_due(self, every_n_steps: int | None, every_n_epochs: int | None) -> bool:
+        if every_n_steps is not None and self.step % every_n_steps == 0:
+            return True
+        if every_n_epochs is None:
+            return False
+        run, batches = self.config.run, self.training_set.batches_per_epoch
+        epochs = self.step * run.gradient_accumulation_steps // batches
+        return (
+            epochs > 0
+            and epochs % every_n_epochs == 0
+            and run.steps_after_epochs(epochs, batches) == self.step
+        )
 
     def save_checkpoint(self) -> None:
         """Save the adapter as NAME-step-N.safetensors."""
@@ -186,8 +228,10 @@ class Run:
             device=describe_device(self.device),
             threads=torch.get_num_threads(),
             scaler=self.scaler.state_dict() if self.scaler is not None else {},
+            start=self.start,
         )
-        save_state(self.paths.state, progress, self.network, self.optimizer)
+        average = None if self.average is None else self.average.tensors
+        save_state(self.paths.state, progress, self.network, self.optimizer, average)
         self._state_saved_at = time.monotonic()
 
     def save_final(self) -> None:
@@ -201,14 +245,17 @@ class Run:
         self.events.write("finished", self.step, file=self.paths.adapter.name)
         self.save_state(finished=True)
 
-    def _save_adapter_as(self, path: object) -> None:
+    def _save_adapter_as(self, path: Path) -> None:
         self._check_finite()
         metadata = training_metadata(
             self.config, self.training_set, self.base_hash, self.base_kind, self.step
         )
         dtype = DTYPES[self.config.run.save_precision]
-        state = self.network.adapter_state(metadata, dtype)
-        save_adapter(str(path), state)
+        if self.average is not None:
+            with self.average.in_place():
+                averaged = self.network.adapter_state(metadata, dtype)
+            save_adapter(self.paths.averaged(path), averaged)
+        save_adapter(path, self.network.adapter_state(metadata, dtype))
 
     def _check_finite(self) -> None:
         """Never replace good weights by broken ones."""
@@ -238,11 +285,15 @@ class Run:
         return ["not bit for bit the same as without the stop: " + "; ".join(reasons)]
 
 
-def open_run(config: TrainConfig) -> Run:
+def open_run(config: TrainConfig, lock: RunLock) -> Run:
     """Find out whether a run is new or to be continued.
 
     Continuing sets torch's number of threads to what the run was started with: sums are split by
     threads, so their rounding depends on it.
+
+    Args:
+        config: resolved options.
+        lock: of this run, held where its folder exists.
 
     Raises:
         ConfigError: the options changed since the state was written, or fp16 without a GPU.
@@ -253,16 +304,11 @@ def open_run(config: TrainConfig) -> Run:
     check_precision(config.run.mixed_precision, device)
     paths = RunPaths.of(config.run)
     if config.run.overwrite:
-        return Run(config, device, None)
+        return Run(config, device, None, lock)
     saved = load_state(paths.state)
     if saved is None:
-        if paths.adapter.exists():
-            raise DataError(
-                "this file exists already",
-                where=str(paths.adapter),
-                fix=START_OVER,
-            )
-        return Run(config, device, None)
+        refuse_existing(paths)
+        return Run(config, device, None, lock)
     changed = config.changed_since(saved.progress.config)
     if changed:
         listed = "; ".join(
@@ -274,4 +320,15 @@ def open_run(config: TrainConfig) -> Run:
             fix=f"put them back to continue, {START_OVER}",
         )
     torch.set_num_threads(saved.progress.threads)
-    return Run(config, device, saved)
+    return Run(config, device, saved, lock)
+
+
+def refuse_existing(paths: RunPaths) -> None:
+    """Never write over what another run left.
+
+    Raises:
+        DataError: there is a result or a state of that name.
+    """
+    for path in (paths.adapter, paths.averaged(paths.adapter), paths.state):
+        if path.exists():
+            raise DataError("this file exists already", where=str(path), fix=START_OVER)

@@ -37,6 +37,7 @@ class Progress:
         base: hash of the base model.
         torch_version, device, threads: where the numbers were computed.
         scaler: the loss scaler's own state.
+        start: fingerprint of network_weights and base_weights; empty where there are none.
     """
 
     step: int
@@ -49,6 +50,7 @@ class Progress:
     device: str
     threads: int
     scaler: dict[str, Any] = field(default_factory=dict)
+    start: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,15 @@ class SavedState:
     network: dict[str, Tensor]
     optimizer_tensors: dict[str, dict[str, Tensor]]
     optimizer_values: dict[str, dict[str, Any]]
+    average: dict[str, Tensor] = field(default_factory=dict)
 
 
 def save_state(
-    path: Path, progress: Progress, network: nn.Module, optimizer: torch.optim.Optimizer
+    path: Path,
+    progress: Progress,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write the state in one step.
 
@@ -71,8 +78,11 @@ def save_state(
         progress: where the run stands.
         network: its state_dict is stored in the precision of training.
         optimizer: moments are stored as they are, 8-bit ones as 8-bit.
+        average: of the parameters, where the run keeps one.
     """
     tensors = {f"network/{name}": _stored(value) for name, value in network.state_dict().items()}
+    for name, value in (average or {}).items():
+        tensors[f"average/{name}"] = _stored(value)
     values: dict[str, dict[str, Any]] = {}
     for name, parameter in network.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
@@ -106,16 +116,18 @@ def load_state(path: Path) -> SavedState | None:
             where=str(path),
             fix="delete this file to start the run over",
         ) from error
-    network = {}
+    network, average = {}, {}
     moments: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         part, _, name = key.partition("/")
         if part == "network":
             network[name] = tensor
+        elif part == "average":
+            average[name] = tensor
         else:
             parameter, _, entry = name.rpartition("/")
             moments.setdefault(parameter, {})[entry] = tensor
-    return SavedState(progress, network, moments, header["optimizer"])
+    return SavedState(progress, network, moments, header["optimizer"], average)
 
 
 def restore(saved: SavedState, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:

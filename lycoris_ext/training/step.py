@@ -40,6 +40,7 @@ def denoising_loss(
     draws: Draws,
     schedule: NoiseSchedule,
     loss: LossConfig,
+    is_reg: Tensor | None = None,
 ) -> Tensor:
     """The loss of one batch: noise the latents, let the model predict, compare.
 
@@ -49,17 +50,21 @@ def denoising_loss(
         text: encoded captions, as the denoiser takes them.
         draws: noise and timesteps of this batch, on any device.
         schedule: the base model's.
-        loss: weights.
+        loss: kind of error and weights.
+        is_reg: bool [B], which samples are regularization pictures (unset: none).
 
     Returns:
         A float32 scalar with gradients to the adapter.
     """
     noise = draws.noise.to(latents.device, latents.dtype)
     timesteps = draws.timesteps.to(latents.device)
-    noisy = add_noise(schedule, latents, noise, timesteps)
+    input_noise = draws.input_noise.to(latents.device, latents.dtype)
+    noisy = add_noise(schedule, latents, input_noise, timesteps)
     target = training_target(schedule, latents, noise, timesteps)
     prediction = denoiser(noisy, timesteps, text)
-    return weighted_loss(prediction, target, timesteps, schedule, loss)
+    if is_reg is not None:
+        is_reg = is_reg.to(latents.device)
+    return weighted_loss(prediction, target, timesteps, schedule, loss, is_reg)
 
 
 def optimizer_step(

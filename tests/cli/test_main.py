@@ -10,10 +10,16 @@ import pytest
 
 from lycoris_ext import cli
 from lycoris_ext.cli import init, train
+from lycoris_ext.cli.exit_codes import EXIT_CODES, exit_code
 from lycoris_ext.cli.train import config_from_arguments
 from lycoris_ext.config import build_config, read_toml
-from lycoris_ext.errors import ConfigError, DataError, DivergedError
-from lycoris_ext.training.interrupt import RunInterrupted
+from lycoris_ext.errors import (
+    ConfigError,
+    DataError,
+    DivergedError,
+    LycorisExtError,
+    RunInterrupted,
+)
 from tests.tiny_pictures import write_picture
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,7 +52,7 @@ def test_version(capsys):
         (RunInterrupted("stopped", fix="again"), 130, "stopped\n  -> again"),
         (KeyboardInterrupt(), 130, "stopped"),
         (MemoryError(), 5, "out of memory"),
-        (RuntimeError("[enforce fail] can't allocate memory: 9 bytes"), 5, "train_batch_size"),
+        (RuntimeError("[enforce fail] can't allocate memory: 9 bytes"), 5, "a smaller batch"),
     ],
 )
 def test_exit_codes(monkeypatch, capsys, error, code, said):
@@ -56,6 +62,34 @@ def test_exit_codes(monkeypatch, capsys, error, code, said):
     monkeypatch.setattr(train, "main", fail)
     assert cli.main(["train"]) == code
     assert said in capsys.readouterr().err
+
+
+def test_every_error_has_an_exit_code():
+    kinds, waiting = set(), [LycorisExtError]
+    while waiting:
+        kind = waiting.pop()
+        kinds.add(kind)
+        waiting += kind.__subclasses__()
+    codes = {kind.__name__: exit_code(kind("x")) for kind in kinds - {LycorisExtError}}
+    assert codes == {
+        "ConfigError": 2,
+        "ShapeError": 2,
+        "DataError": 3,
+        "FormatError": 3,
+        "EnvironmentFault": 4,
+        "MemoryFault": 5,
+        "DivergedError": 6,
+        "RunInterrupted": 130,
+    }
+
+
+def test_help_and_documentation_list_the_exit_codes(capsys):
+    cli.main(["--help"])
+    shown = capsys.readouterr().out
+    page = (ROOT / "docs" / "training.md").read_text("utf-8")
+    for code, (_, meaning) in EXIT_CODES.items():
+        assert f"  {code:<8}{meaning}" in shown
+        assert f"| {code} | {meaning} |" in page
 
 
 def test_our_own_mistakes_are_not_hidden(monkeypatch):

@@ -89,6 +89,23 @@ def test_grid_always_has_the_bare_model(run, model, monkeypatch):
     assert seen["columns"] == ["without adapter", "strength 1"]
 
 
+def test_prompts_from_a_file_over_the_flags(run, tmp_path):
+    file = tmp_path / "prompts.txt"
+    file.write_text("a cat --d 7 --s 3 --ss ddim\ndog --w 40\n", encoding="utf-8")
+    paths = run("--sample-prompts", str(file), "--seed", "5", "-n", "2", "--prompt", "red --l 2")
+    texts = [read_parameters(path) for path in paths]
+    assert len(texts) == 6
+    assert texts[0].startswith("red\n") and "CFG scale: 2" in texts[0] and "Seed: 5" in texts[0]
+    assert "Steps: 3, Sampler: DDIM" in texts[2] and "Seed: 7" in texts[2] and "Seed: 8" in texts[3]
+    assert "Size: 40x32" in texts[4] and "Steps: 2, Sampler: Euler," in texts[4]
+
+
+def test_nothing_to_draw(run):
+    with pytest.raises(ConfigError, match="nothing to draw") as caught:
+        run()
+    assert "--sample-prompts FILE" in str(caught.value)
+
+
 def test_errors_name_what_is_wrong(run, model):
     with pytest.raises(DataError, match=r"none.safetensors"):
         run("--prompt", "a", "--adapter", "none.safetensors:1")

@@ -59,7 +59,7 @@ def test_the_seed_default_is_the_model_cards():
     assert (network.algo, network.network_dim, network.conv_dim) == ("loha", 8, 4)
     assert (network.network_alpha, network.conv_alpha) == (1.0, 1.0)
     assert config.optimizer.optimizer_type == "AdamW8bit"
-    assert (config.optimizer.learning_rate, config.optimizer.lr_scheduler) == (2e-4, "constant")
+    assert (config.optimizer.learning_rate, config.schedule.lr_scheduler) == (2e-4, "constant")
     assert (config.data.resolution, config.model.clip_skip) == (512, 1)
 
 
@@ -218,10 +218,19 @@ def test_the_resolved_config_comes_back_the_same(tmp_path):
 
 
 def test_what_is_shared_names_no_folder():
-    config = build(train_data_dir="C:\\Users\\me\\pics", output_dir="/home/me/out")
+    config = build(
+        train_data_dir="C:\\Users\\rosalind\\pics",
+        output_dir="/home/rosalind/out",
+        logging_dir="/home/rosalind/logs",
+        log_with="tensorboard",
+        network_weights="/home/rosalind/first.safetensors",
+        base_weights=["/home/rosalind/style.safetensors"],
+    )
     text = dump_toml(config, for_sharing=True)
     assert 'train_data_dir = "pics"' in text
-    assert "me" not in text.replace("name", "").replace("time", "")
+    assert 'network_weights = "first.safetensors"' in text
+    assert 'base_weights = ["style.safetensors"]' in text
+    assert "rosalind" not in text and "logs" not in text
 
 
 def test_every_option_is_documented():

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
+from pathlib import Path
+
 import pytest
 import torch
 
+from lycoris_ext.data import torch_generator
 from lycoris_ext.diffusion import (
     LossConfig,
     NoiseSchedule,
@@ -13,15 +18,23 @@ from lycoris_ext.diffusion import (
     training_target,
     weighted_loss,
 )
+from lycoris_ext.diffusion.draws import multires_noise
+from lycoris_ext.diffusion.loss import HIGHEST_SNR, pixel_errors, timestep_weights
+from lycoris_ext.diffusion.schedule import zero_terminal_snr
 from lycoris_ext.errors import ConfigError
 
 SCHEDULE = NoiseSchedule.stable_diffusion()
+VELOCITY = NoiseSchedule(SCHEDULE.alphas_cumprod, "v_prediction")
 SHAPE = (4, 8, 8)
+ORACLE = json.loads(
+    (Path(__file__).parents[1] / "oracles" / "sd_scripts_loss.json").read_text("utf-8")
+)
 
 
-def draw(ids, number=0, seed=0, config=None):
-    loss = config or LossConfig()
-    return draw_noise(SHAPE, ids, SCHEDULE, loss, seed=seed, batch_number=number)
+def draw(ids, number=0, seed=0, latents=None, **options):
+    latents = torch.zeros(len(ids), *SHAPE) if latents is None else latents
+    loss = LossConfig(**options)
+    return draw_noise(latents, ids, SCHEDULE, loss, seed=seed, batch_number=number)
 
 
 def test_schedule_is_stable_diffusions():
@@ -34,9 +47,8 @@ def test_schedule_is_stable_diffusions():
     timesteps = torch.tensor([0, 500, 999])
     ours = add_noise(SCHEDULE, latents, noise, timesteps)
     torch.testing.assert_close(ours, theirs.add_noise(latents, noise, timesteps))
-    velocity = NoiseSchedule(SCHEDULE.alphas_cumprod, "v_prediction")
     torch.testing.assert_close(
-        training_target(velocity, latents, noise, timesteps),
+        training_target(VELOCITY, latents, noise, timesteps),
         theirs.get_velocity(latents, noise, timesteps),
     )
     assert training_target(SCHEDULE, latents, noise, timesteps) is noise
@@ -60,17 +72,17 @@ def test_draws_have_the_right_distribution():
 
 
 def test_noise_offset_shifts_whole_channels():
-    plain, shifted = draw([1]), draw([1], config=LossConfig(noise_offset=0.1))
+    plain, shifted = draw([1]), draw([1], noise_offset=0.1)
     shift = shifted.noise - plain.noise
     assert float(shift.std(dim=(2, 3)).max()) < 1e-6
     assert float(shift.abs().max()) > 0.01
 
 
 def test_range_of_timesteps():
-    drawn = draw(list(range(200)), config=LossConfig(min_timestep=100, max_timestep=110))
+    drawn = draw(list(range(200)), min_timestep=100, max_timestep=110)
     assert set(drawn.timesteps.tolist()) == set(range(100, 110))
     with pytest.raises(ConfigError, match="between min_timestep 500 and max_timestep 500"):
-        draw([0], config=LossConfig(min_timestep=500, max_timestep=500))
+        draw([0], min_timestep=500, max_timestep=500)
 
 
 def test_loss_is_the_mean_over_the_batch():
@@ -80,17 +92,174 @@ def test_loss_is_the_mean_over_the_batch():
     torch.testing.assert_close(plain, (prediction - target).square().mean())
 
 
-@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
-def test_min_snr_weights(kind):
+def test_what_an_option_adds_leaves_all_other_numbers_alone():
+    plain = draw([1, 2])
+    for options in (
+        {"ip_noise_gamma": 0.1},
+        {"noise_offset": 0.1, "noise_offset_random_strength": True},
+        {"multires_noise_iterations": 3},
+    ):
+        drawn = draw([1, 2], **options)
+        assert torch.equal(drawn.timesteps, plain.timesteps)
+        assert not torch.equal(drawn.input_noise, plain.noise)
+        alone = draw([2], **options)
+        assert torch.equal(drawn.input_noise[1], alone.input_noise[0])
+    assert torch.equal(plain.input_noise, plain.noise)
+
+
+def test_the_offset_may_have_a_random_strength():
+    ids = list(range(400))
+    full = draw(ids, noise_offset=0.1).noise - draw(ids).noise
+    some = draw(ids, noise_offset=0.1, noise_offset_random_strength=True).noise - draw(ids).noise
+    strengths = (some / full).mean(dim=(2, 3))
+    assert torch.allclose(strengths, strengths[:, :1].expand(-1, 4), atol=1e-2)
+    assert float(strengths.min()) >= 0.0 and float(strengths.max()) <= 1.01
+    assert abs(float(strengths.mean()) - 0.5) < 0.05
+
+
+def test_the_offset_may_follow_the_latents():
+    latents = torch.zeros(1, *SHAPE)
+    latents[0, 1], latents[0, 2] = 2.0, -2.0
+    shift = draw([1], noise_offset=0.1).noise - draw([1]).noise
+    options = {"noise_offset": 0.1, "latents": latents}
+    more = draw([1], adaptive_noise_scale=0.05, **options).noise - draw([1]).noise
+    ratio = (more / shift).mean(dim=(2, 3))[0]
+    torch.testing.assert_close(ratio, torch.tensor([1.0, 2.0, 2.0, 1.0]), atol=1e-4, rtol=0)
+    none = draw([1], adaptive_noise_scale=-0.5, **options).noise - draw([1]).noise
+    assert float(none[0, 1:3].abs().max()) == 0.0 and float(none[0, 0].abs().max()) > 0
+
+
+def test_input_perturbation_reaches_the_latents_not_the_target():
+    plain, drawn = draw([3]), draw([3], ip_noise_gamma=0.1)
+    assert torch.equal(drawn.noise, plain.noise)
+    extra = (drawn.input_noise - drawn.noise) / 0.1
+    assert abs(float(extra.mean())) < 0.2 and abs(float(extra.std()) - 1) < 0.2
+    many = draw(list(range(300)), ip_noise_gamma=0.1, ip_noise_gamma_random_strength=True)
+    deviations = (many.input_noise - many.noise).std(dim=(1, 2, 3))
+    assert abs(float(deviations.mean()) - 0.05) < 0.01 and float(deviations.max()) < 0.13
+
+
+def test_multires_noise_is_sd_scripts():
+    generator = torch_generator(7, "oracle")
+    noise = torch.randn((2, 6, 5), generator=generator)
+    found = multires_noise(noise, 5, 0.4, generator)
+    expected = torch.tensor(ORACLE["multires_noise"]).view(2, 6, 5)
+    torch.testing.assert_close(found, expected)
+    assert float(found.std()) == pytest.approx(1.0)
+
+
+def test_zero_terminal_snr_is_diffusers_and_sd_scripts():
+    training = pytest.importorskip("diffusers.schedulers.scheduling_ddim")
+    bent = zero_terminal_snr(SCHEDULE.alphas_cumprod)
+    alphas = torch.cat([SCHEDULE.alphas_cumprod[:1], SCHEDULE.alphas_cumprod[1:]])
+    betas = 1 - torch.cat([alphas[:1], alphas[1:] / alphas[:-1]])
+    theirs = torch.cumprod(1 - training.rescale_zero_terminal_snr(betas), 0)
+    torch.testing.assert_close(bent, theirs, atol=2e-6, rtol=1e-4)
+    at = torch.tensor(ORACLE["timesteps"])
+    expected = torch.tensor(ORACLE["zero_terminal_alphas_cumprod"])
+    torch.testing.assert_close(bent[at], expected, atol=1e-6, rtol=1e-5)
+    assert float(bent[-1]) == 0.0 and bent[0] == SCHEDULE.alphas_cumprod[0]
+    assert torch.equal(zero_terminal_snr(bent), bent)
+
+
+def test_at_zero_snr_every_weight_is_finite():
+    schedule = VELOCITY.as_asked(LossConfig(zero_terminal_snr=True))
+    last = torch.tensor([999])
+    latents, noise = torch.randn(1, *SHAPE), torch.randn(1, *SHAPE)
+    assert torch.equal(add_noise(schedule, latents, noise, last), noise)
+    assert torch.equal(training_target(schedule, latents, noise, last), -latents)
+    for options, weight in (
+        ({"min_snr_gamma": 5.0}, 0.0),
+        ({"scale_v_pred_loss_like_noise_pred": True}, 0.0),
+        ({"debiased_estimation_loss": True}, 1.0),
+    ):
+        assert float(timestep_weights(last, schedule, LossConfig(**options))) == weight
+    for kind in ("huber", "smooth_l1"):
+        assert (
+            pixel_errors(noise, latents, last, schedule, LossConfig(loss_type=kind))
+            .isfinite()
+            .all()
+        )
+
+
+def test_what_an_option_says_of_the_base():
+    assert SCHEDULE.as_asked(LossConfig()).prediction_type == "epsilon"
+    assert VELOCITY.as_asked(LossConfig()).prediction_type == "v_prediction"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "options", "said"),
+    [
+        (SCHEDULE, {"zero_terminal_snr": True}, "only noise; the base predicts epsilon"),
+        (SCHEDULE, {"scale_v_pred_loss_like_noise_pred": True}, "set v_parameterization = true"),
+        (VELOCITY, {"v_pred_like_loss": 0.5}, "is for models that predict noise"),
+    ],
+)
+def test_options_for_the_other_kind_of_prediction(schedule, options, said):
+    with pytest.raises(ConfigError) as caught:
+        schedule.as_asked(LossConfig(**options))
+    assert said in str(caught.value) and next(iter(options)) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ORACLE["weights"])
+def test_weights_are_sd_scripts(name):
+    option, kind = name.split()
+    value = {"min_snr_gamma": 5.0, "v_pred_like_loss": 0.5}.get(option, True)
     schedule = NoiseSchedule(SCHEDULE.alphas_cumprod, kind)
-    timesteps = torch.tensor([5, 300, 990])
-    kept = schedule.alphas_cumprod[timesteps]
+    timesteps = torch.tensor(ORACLE["timesteps"])
+    found = timestep_weights(timesteps, schedule, LossConfig(**{option: value}))
+    torch.testing.assert_close(found, torch.tensor(ORACLE["weights"][name]), rtol=1e-4, atol=0)
+
+
+def weights_in_float64(kept, *, velocity):
+    """The weights' formulas as their papers write them."""
     snr = kept / (1 - kept)
-    weights = snr.clamp(max=5.0) / (snr if kind == "epsilon" else snr + 1)
+    capped = min(snr, HIGHEST_SNR)
+    return {
+        "min_snr_gamma": min(snr, 5.0) / (snr + 1 if velocity else snr),
+        "debiased_estimation_loss": 1 / (capped + 1 if velocity else math.sqrt(capped)),
+    }
+
+
+@pytest.mark.parametrize("schedule", [SCHEDULE, VELOCITY], ids=["epsilon", "v_prediction"])
+@pytest.mark.parametrize("option", ["min_snr_gamma", "debiased_estimation_loss"])
+def test_weights_in_float64(schedule, option):
+    timesteps = torch.arange(1000)
+    loss = LossConfig(**{option: 5.0 if option == "min_snr_gamma" else True})
+    velocity = schedule is VELOCITY
+    expected = [
+        weights_in_float64(kept, velocity=velocity)[option]
+        for kept in SCHEDULE.alphas_cumprod.double().tolist()
+    ]
+    found = timestep_weights(timesteps, schedule, loss).double()
+    torch.testing.assert_close(found, torch.tensor(expected).double(), rtol=2e-4, atol=0)
+
+
+@pytest.mark.parametrize("name", ORACLE["errors"])
+def test_errors_are_sd_scripts(name):
+    kind, threshold = name.split()
+    loss = LossConfig(loss_type=kind, huber_schedule=threshold, huber_c=0.15, huber_scale=1.5)
+    prediction, target = (
+        torch.tensor(ORACLE[part]).view(-1, 1, 1, 1) for part in ("prediction", "target")
+    )
+    timesteps = torch.tensor(ORACLE["timesteps"])
+    found = pixel_errors(prediction, target, timesteps, SCHEDULE, loss).view(-1)
+    torch.testing.assert_close(found, torch.tensor(ORACLE["errors"][name]), rtol=1e-4, atol=1e-7)
+
+
+def test_regularization_pictures_have_their_own_weight():
     prediction, target = torch.randn(3, *SHAPE), torch.randn(3, *SHAPE)
     errors = (prediction - target).square().mean(dim=(1, 2, 3))
-    found = weighted_loss(prediction, target, timesteps, schedule, LossConfig(min_snr_gamma=5.0))
-    torch.testing.assert_close(found, (errors * weights).mean())
+    is_reg = torch.tensor([False, True, False])
+    found = weighted_loss(
+        prediction,
+        target,
+        torch.tensor([10, 500, 900]),
+        SCHEDULE,
+        LossConfig(prior_loss_weight=0.25),
+        is_reg,
+    )
+    torch.testing.assert_close(found, (errors * torch.tensor([1.0, 0.25, 1.0])).mean())
 
 
 def test_half_precision_predictions_are_compared_in_float32():
@@ -101,10 +270,32 @@ def test_half_precision_predictions_are_compared_in_float32():
     assert float(loss) == 90000.0
 
 
-def test_bad_options():
-    with pytest.raises(ConfigError, match="min_snr_gamma is 0"):
-        LossConfig(min_snr_gamma=0)
-    with pytest.raises(ConfigError, match="noise_offset is -1"):
-        LossConfig(noise_offset=-1)
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"min_snr_gamma": 0}, "min_snr_gamma is 0"),
+        ({"noise_offset": -1}, "noise_offset is -1"),
+        ({"ip_noise_gamma": -0.1}, "ip_noise_gamma is -0.1"),
+        ({"prior_loss_weight": -1.0}, "prior_loss_weight is -1.0, expected 0 or more"),
+        ({"multires_noise_discount": 0.0}, "multires_noise_discount is 0.0"),
+        ({"huber_c": 0.0}, "huber_c is 0.0, expected a number above 0"),
+        ({"loss_type": "mse"}, "use one of l2, l1, huber, smooth_l1"),
+        ({"huber_schedule": "cosine"}, "use one of snr, exponential, constant"),
+        ({"adaptive_noise_scale": 0.1}, "adaptive_noise_scale is 0.1, but noise_offset is 0"),
+        ({"noise_offset_random_strength": True}, "set noise_offset above 0"),
+        ({"ip_noise_gamma_random_strength": True}, "set ip_noise_gamma above 0"),
+        (
+            {"v_pred_like_loss": 0.5, "scale_v_pred_loss_like_noise_pred": True},
+            "remove one of them",
+        ),
+    ],
+)
+def test_bad_options(options, said):
+    with pytest.raises(ConfigError) as caught:
+        LossConfig(**options)
+    assert said in str(caught.value)
+
+
+def test_a_base_that_predicts_something_else():
     with pytest.raises(ConfigError, match="predicts 'sample'"):
         NoiseSchedule(SCHEDULE.alphas_cumprod, "sample")

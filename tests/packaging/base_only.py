@@ -60,7 +60,7 @@ def train_two_steps(folder: Path) -> None:
     ).requires_grad_(False)
     latents, text_states = torch.randn(2, 4, 8, 8), torch.zeros(2, 1, 1)
     schedule, loss_config = NoiseSchedule.stable_diffusion(), LossConfig()
-    draws = draw_noise((4, 8, 8), [0, 1], schedule, loss_config, seed=0, batch_number=0)
+    draws = draw_noise(latents, [0, 1], schedule, loss_config, seed=0, batch_number=0)
 
     def denoise(noisy: Tensor, timesteps: Tensor, states: Tensor) -> Tensor:
         return model(noisy)

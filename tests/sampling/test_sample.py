@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import ImageChops
 
-from lycoris_ext.errors import ConfigError, DataError, FormatError
+from lycoris_ext.errors import ConfigError, DataError, EnvironmentFault, FormatError
 from lycoris_ext.formats import save_adapter
 from lycoris_ext.network import NetworkConfig, build_network
 from lycoris_ext.sampling import (
@@ -16,6 +16,7 @@ from lycoris_ext.sampling import (
     adapters_applied,
     sample_pictures,
 )
+from lycoris_ext.sampling.samplers import ALIASES, build_sampler
 from tests.tiny_pipeline import PICTURE_SIZE, tiny_pipeline
 
 
@@ -47,6 +48,8 @@ def difference(first, second):
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_sampler_gives_the_same_picture_for_the_same_seed(pipeline, sampler):
+    if sampler.startswith("LMS"):
+        pytest.importorskip("scipy")
     first, second, other = sample_pictures(
         pipeline, [spec(1, sampler=sampler), spec(1, sampler=sampler), spec(2, sampler=sampler)]
     )
@@ -55,7 +58,7 @@ def test_every_sampler_gives_the_same_picture_for_the_same_seed(pipeline, sample
     assert difference(first, other) > 1
 
 
-@pytest.mark.parametrize("sampler", ["Euler", "Euler a"])
+@pytest.mark.parametrize("sampler", ["Euler", "Euler a", "DPM2 a", "DPM++ 2M SDE", "PLMS"])
 def test_neither_batch_size_nor_mates_nor_order_matter(pipeline, sampler):
     specs = [
         spec(5, sampler=sampler),
@@ -104,6 +107,10 @@ def test_progress_counts_to_the_end(pipeline):
     specs = [spec(1), spec(2, steps=2), spec(3)]
     sample_pictures(pipeline, specs, 1, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(n, 8) for n in range(1, 9)]
+    seen.clear()
+    specs = [spec(1, sampler="DPM2"), spec(2)]
+    sample_pictures(pipeline, specs, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(n, 8) for n in range(1, 9)]  # 2 * 3 - 1 calls, and 3
 
 
 def test_adapters_change_pictures_and_leave_no_trace(pipeline, adapter):
@@ -168,8 +175,46 @@ def test_specs_are_checked(options, message):
         PromptSpec("a", **options)
 
 
-def test_sampler_names_in_any_case():
-    assert PromptSpec("a", sampler="dpm++ 2m karras").sampler == "DPM++ 2M Karras"
+@pytest.mark.parametrize(
+    ("given", "known"),
+    [
+        ("dpm++ 2m karras", "DPM++ 2M Karras"),
+        ("euler_a", "Euler a"),
+        ("K_EULER", "Euler"),
+        ("ddim", "DDIM"),
+        ("pndm", "PLMS"),
+        ("dpmsolver++", "DPM++ 2M"),
+        ("dpm_2_a", "DPM2 a"),
+    ],
+)
+def test_sampler_names_of_both_tools_in_any_case(given, known):
+    assert PromptSpec("a", sampler=given).sampler == known
+
+
+def test_every_alias_leads_somewhere():
+    assert set(ALIASES.values()) <= set(SAMPLERS)
+
+
+def test_a_sampler_that_needs_a_package(monkeypatch):
+    import diffusers
+
+    def missing(**options):
+        raise ImportError("LMSDiscreteScheduler requires\nthe scipy library")
+
+    monkeypatch.setattr(diffusers, "LMSDiscreteScheduler", missing)
+    with pytest.raises(EnvironmentFault, match="requires the scipy library") as caught:
+        build_sampler("LMS", {}, 4)
+    assert "use another sampler" in str(caught.value)
+
+
+def test_zero_terminal_snr_starts_from_noise_alone():
+    config = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
+    sampler = build_sampler("DDIM", config, 10)
+    assert int(sampler.timesteps[0]) == 999
+    assert float(sampler.alphas_cumprod[-1]) == 0.0
+    assert sampler.config.prediction_type == "v_prediction"
+    with pytest.raises(ConfigError, match="Heun cannot draw with zero terminal SNR"):
+        build_sampler("Heun", config, 10)
 
 
 def test_sizes_are_checked(pipeline):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from lycoris_ext.errors import ConfigError, DataError
+from lycoris_ext.errors import ConfigError
 from lycoris_ext.training.events import EventLog, loss_curve, read_events
-from lycoris_ext.training.sample_config import SampleConfig, parse_prompt, prompt_lines
+from lycoris_ext.training.sample_config import SampleConfig
 
 
 def test_steps_make_a_curve(tmp_path):
@@ -34,34 +34,7 @@ def test_continuing_drops_later_steps_and_half_lines(tmp_path):
     assert len(log.path.read_text("utf-8").splitlines()) == 6
 
 
-def test_prompt_options_of_sd_scripts():
-    line = "a cat, by night --n blurry, bad --w 512 --h 768 --d 3 --s 28 --l 7.5"
-    assert parse_prompt(line, seed=1, sampler="DDIM") == {
-        "prompt": "a cat, by night",
-        "negative_prompt": "blurry, bad",
-        "width": 512,
-        "height": 768,
-        "seed": 3,
-        "steps": 28,
-        "cfg_scale": 7.5,
-        "sampler": "DDIM",
-    }
-    assert parse_prompt("a--b", seed=1, sampler="Euler")["prompt"] == "a--b"
-
-
-def test_prompt_mistakes():
-    with pytest.raises(ConfigError, match="option --q is not supported"):
-        parse_prompt("a --q 1", seed=0, sampler="Euler")
-    with pytest.raises(ConfigError, match="--w 'wide' is no int"):
-        parse_prompt("a --w wide", seed=0, sampler="Euler")
-    with pytest.raises(ConfigError, match="sample_every_n_steps is 0"):
-        SampleConfig(sample_every_n_steps=0)
-
-
-def test_prompts_from_a_file(tmp_path):
-    path = tmp_path / "p.txt"
-    path.write_text("\ufeff# mine\n\na cat\na dog --d 1\n", encoding="utf-8")
-    assert prompt_lines([str(path)]) == ["a cat", "a dog --d 1"]
-    assert prompt_lines(["a", "b"]) == ["a", "b"]
-    with pytest.raises(DataError, match="cannot be read"):
-        prompt_lines([str(tmp_path / "none.txt")])
+@pytest.mark.parametrize("name", ["sample_every_n_steps", "sample_every_n_epochs"])
+def test_pictures_every_0_steps(name):
+    with pytest.raises(ConfigError, match=f"{name} is 0"):
+        SampleConfig(**{name: 0})

@@ -13,32 +13,20 @@ import pytest
 import torch
 
 from lycoris_ext.config import Layer, build_config
-from lycoris_ext.errors import ConfigError, DataError, DivergedError, EnvironmentFault
+from lycoris_ext.errors import (
+    ConfigError,
+    DataError,
+    DivergedError,
+    EnvironmentFault,
+    RunInterrupted,
+)
 from lycoris_ext.formats import load_adapter
 from lycoris_ext.network import load_network
 from lycoris_ext.training import loop
 from lycoris_ext.training.events import loss_curve, read_events
-from lycoris_ext.training.interrupt import RunInterrupted
 from lycoris_ext.training.loop import train
 from lycoris_ext.training.state import load_state
 from tests.tiny_pictures import write_picture, write_pictures
-
-
-@pytest.fixture
-def options(tiny_base, pictures, tmp_path):
-    return {
-        "pretrained_model_name_or_path": str(tiny_base),
-        "train_data_dir": str(pictures),
-        "output_dir": str(tmp_path / "out"),
-        "output_name": "test",
-        "resolution": 32,
-        "network_dim": 4,
-        "preset": "attn-only",
-        "optimizer_type": "AdamW",
-        "learning_rate": 1e-3,
-        "max_train_steps": 4,
-        "device": "cpu",
-    }
 
 
 def run(options, **changes):
@@ -179,7 +167,6 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(options, tmp_path, monkeypatc
     with pytest.raises(RunInterrupted, match="stopped after step 3 of 6") as caught:
         run(options, max_train_steps=6)
     assert "run the same command again to continue" in str(caught.value)
-    assert caught.value.exit_code == 130
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     monkeypatch.setattr(loop, "one_step", step)
     continued = run(options, max_train_steps=6)
@@ -273,7 +260,6 @@ def test_a_loss_that_is_nan_stops_with_step_batch_and_files(options, monkeypatch
         run(options, max_train_steps=6)
     assert "2_shapes" in str(caught.value) and ".png" in str(caught.value)
     assert "learning_rate" in str(caught.value)
-    assert caught.value.exit_code == 6
     assert path.read_bytes() == before
     assert load_state(path.with_name("test.state")).progress.step == 2
 
@@ -333,6 +319,8 @@ def test_sides_that_do_not_fit_the_base(options):
         ({"save_precision": "int8"}, "save_precision 'int8'"),
         ({"seed": -1}, "seed is -1"),
         ({"device": "gpu"}, "device 'gpu' is unknown"),
+        ({"scale_weight_norms": 0.0}, "scale_weight_norms is 0.0, expected a number above 0"),
+        ({"ema_decay": 1.0}, "ema_decay is 1.0, expected a share from 0 to below 1"),
     ],
 )
 def test_bad_options_of_a_run(options, changes, said):

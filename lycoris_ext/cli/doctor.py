@@ -1,0 +1,250 @@
+"""`lycoris-ext doctor [FILE.toml]`: what is here, what is missing, and the line that mends it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lycoris_ext.cli.exit_codes import DONE, EXIT_CODES
+from lycoris_ext.cli.hosts import find_hosts, host_of
+from lycoris_ext.errors import EnvironmentFault, LycorisExtError
+
+if TYPE_CHECKING:
+    from lycoris_ext.training.config import TrainConfig
+
+NOT_READY = next(code for code, (kind, _) in EXIT_CODES.items() if kind is EnvironmentFault)
+
+OK, NOTE, MISSING = "ok", "note", "missing"
+
+TRAIN_PACKAGES = (
+    "torch",
+    "safetensors",
+    "pillow",
+    "packaging",
+    "diffusers",
+    "transformers",
+    "accelerate",
+    "tyro",
+    "tqdm",
+)
+OPTIONAL_PACKAGES = {
+    "bitsandbytes": "AdamW8bit",
+    "tensorboard": "log_with",
+    "scipy": "the sampler LMS",
+}
+INSTALL_TRAIN = 'pip install "lycoris-ext[train]"'
+ENOUGH_DISK = 2**30
+"""Bytes; a run's files of the usual sizes."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Args:
+        name: what.
+        state: "ok", "note" (training works without it) or "missing" (it cannot start).
+        found: what is there.
+        fix: what to do about it; empty where nothing is to be done.
+    """
+
+    name: str
+    state: str
+    found: str
+    fix: str = ""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Look around; returns 0 when training can start, else the code of a missing environment."""
+    parser = argparse.ArgumentParser(
+        prog="lycoris-ext doctor",
+        description="Say what is here and what is missing to train, for the defaults or a config.",
+    )
+    parser.add_argument("file", nargs="?", type=Path, help="a config of lycoris-ext train")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--host",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FOLDER",
+        help="a checkout of sd-scripts, ComfyUI, AUTOMATIC1111 or Forge; may be repeated",
+    )
+    options = parser.parse_args(arguments)
+    checks = list(examine(options.file, options.host))
+    ready = all(check.state != MISSING for check in checks)
+    if options.json:
+        report = {"ready": ready, "checks": [asdict(check) for check in checks]}
+        print(json.dumps(report, ensure_ascii=False, indent=2))
+    else:
+        for check in checks:
+            print(f"{check.state:<8}{check.name}: {check.found}")
+            if check.fix:
+                print(f"{'':<8}-> {check.fix}")
+        print("training can start" if ready else "training cannot start yet")
+    return DONE if ready else NOT_READY
+
+
+def examine(file: Path | None = None, hosts: Sequence[Path] = ()) -> Iterator[Check]:
+    """Look at everything that a run needs.
+
+    Args:
+        file: the run's config (unset: the defaults).
+        hosts: folders where hosts are, besides those near the current one.
+
+    Raises:
+        ConfigError: the config cannot be read.
+    """
+    yield Check("Python", OK, f"{platform.python_version()} on {platform.platform(terse=True)}")
+    packages = [_package(name, required=True) for name in TRAIN_PACKAGES]
+    yield from packages
+    yield from (_package(name, required=False) for name in OPTIONAL_PACKAGES)
+    if packages[0].state == OK:
+        yield from _computing(file)
+    yield from _hosts(hosts)
+
+
+def _package(name: str, *, required: bool) -> Check:
+    try:
+        return Check(name, OK, version(name))
+    except PackageNotFoundError:
+        if required:
+            return Check(name, MISSING, "not installed", INSTALL_TRAIN)
+        use = OPTIONAL_PACKAGES[name]
+        return Check(name, NOTE, f"not installed; only {use} needs it", f"pip install {name}")
+
+
+def _computing(file: Path | None) -> Iterator[Check]:
+    """Device, 8-bit optimizer and disk, as the config wants them."""
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        yield Check("torch", MISSING, f"cannot be imported ({error})", "install torch anew")
+        return
+    from lycoris_ext.config import build_config, read_toml
+    from lycoris_ext.training.tracker import check_tracker
+
+    config = build_config([read_toml(file)] if file is not None else [])
+    build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU alone"
+    build = f"ROCm {torch.version.hip}" if getattr(torch.version, "hip", None) else build
+    yield Check("torch's build", OK, build)
+    yield _device(config.run.device)
+    yield _eight_bit(config.run.device, needed=config.optimizer.optimizer_type == "AdamW8bit")
+    yield _disk(Path(config.run.output_dir).expanduser())
+    if file is not None:
+        yield from _files(config)
+        try:
+            check_tracker(config.run)
+        except LycorisExtError as error:
+            yield Check("log_with", MISSING, error.what, error.fix or "")
+
+
+def _files(config: TrainConfig) -> Iterator[Check]:
+    """Whether what the config names is there at all; training itself looks inside."""
+    from lycoris_ext.models.config import MINI
+
+    model, data = config.model.pretrained_model_name_or_path, config.data
+    places = {"pretrained_model_name_or_path": "" if model == MINI else model}
+    places |= {"train_data_dir": data.train_data_dir, "image_dir": data.image_dir}
+    for name, place in places.items():
+        if place and not Path(place).expanduser().exists():
+            yield Check(name, MISSING, f"{place} is not there", f"correct {name}")
+
+
+def _device(name: str) -> Check:
+    import torch
+
+    from lycoris_ext.training.precision import choose_device
+
+    try:
+        device = choose_device(name)
+    except LycorisExtError as error:
+        return Check("device", MISSING, error.what, error.fix or "")
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        found = f"{torch.cuda.get_device_name(device)}, {_gb(free)} of {_gb(total)} memory free"
+        return Check("device", OK, found)
+    found = f"{device.type}, {torch.get_num_threads()} threads{_memory()}"
+    if device.type == "cpu" and name == "auto" and shutil.which("nvidia-smi"):
+        fix = "install a torch build with CUDA (see pytorch.org)"
+        return Check("device", NOTE, f"{found}; there is a GPU, which this torch cannot use", fix)
+    return Check("device", OK, found)
+
+
+def _memory() -> str:
+    try:
+        import psutil
+    except ModuleNotFoundError:  # it comes with accelerate
+        return ""
+    memory = psutil.virtual_memory()
+    return f", {_gb(memory.available)} of {_gb(memory.total)} memory free"
+
+
+def _eight_bit(device_name: str, *, needed: bool) -> Check:
+    """Do one real step: that bitsandbytes can be imported says little."""
+    import torch
+
+    from lycoris_ext.training.optimizers import OptimizerConfig, build_optimizer
+    from lycoris_ext.training.precision import choose_device
+    from lycoris_ext.training.step import optimizer_step
+
+    name, bad = "8-bit optimizer", MISSING if needed else NOTE
+    other = 'or set optimizer_type = "AdamW"'
+    try:
+        parameter = torch.nn.Parameter(torch.ones(64, 64, device=choose_device(device_name)))
+        group = {"params": [parameter], "lr": 1e-3, "name": "probe"}
+        optimizer = build_optimizer([group], OptimizerConfig("AdamW8bit"))
+        parameter.grad = torch.ones_like(parameter)
+        optimizer_step(optimizer, 1.0, 0.0)
+    except LycorisExtError as error:
+        return Check(name, bad, error.what, error.fix or "")
+    except (RuntimeError, OSError, AttributeError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        return Check(name, bad, f"a step fails ({reason})", f"pip install -U bitsandbytes, {other}")
+    moment = optimizer.state.get(parameter, {}).get("state1", parameter)
+    if moment.dtype == torch.uint8 and bool((parameter < 1).all()):
+        return Check(name, OK, "a step works")
+    return Check(
+        name,
+        bad,
+        "a step changes nothing, or not in 8 bits",
+        f"pip install -U bitsandbytes, {other}",
+    )
+
+
+def _disk(folder: Path) -> Check:
+    place = folder.resolve()
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        return Check("output_dir", MISSING, f"{place} cannot be written", "choose another")
+    free = shutil.disk_usage(place).free
+    if free < ENOUGH_DISK:
+        fix = "free some space, or choose another output_dir"
+        return Check("output_dir", MISSING, f"{_gb(free)} free at {place}", fix)
+    return Check("output_dir", OK, f"{_gb(free)} free at {place}")
+
+
+def _hosts(given: Sequence[Path]) -> Iterator[Check]:
+    for folder in given:
+        if host_of(folder) is None:
+            yield Check(
+                str(folder), NOTE, "no host is recognised here", "name the folder of its checkout"
+            )
+    found = find_hosts(Path.cwd(), given)
+    for host, folder in found:
+        yield Check(host, OK, str(folder))
+    if not found:
+        yield Check("hosts", NOTE, "none near this folder", "name one with --host FOLDER")
+
+
+def _gb(size: float) -> str:
+    return f"{size / 1e9:.1f} GB"

@@ -1,0 +1,148 @@
+"""Prompts as sd-scripts' users keep them: lines with options, and files of them."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lycoris_ext.errors import ConfigError, DataError, EnvironmentFault
+
+Fields = dict[str, Any]
+"""Fields of a PromptSpec that a prompt sets itself."""
+
+PROMPT_FILES = (".txt", ".toml", ".json")
+
+LINE_OPTIONS: dict[str, tuple[str, type]] = {
+    "n": ("negative_prompt", str),
+    "w": ("width", int),
+    "h": ("height", int),
+    "d": ("seed", int),
+    "s": ("steps", int),
+    "l": ("cfg_scale", float),
+    "ss": ("sampler", str),
+}
+"""sd-scripts' options in a prompt line -> the name here and the type."""
+
+FILE_OPTIONS: dict[str, tuple[str, type]] = {
+    "prompt": ("prompt", str),
+    "negative_prompt": ("negative_prompt", str),
+    "width": ("width", int),
+    "height": ("height", int),
+    "seed": ("seed", int),
+    "sample_steps": ("steps", int),
+    "scale": ("cfg_scale", float),
+    "sample_sampler": ("sampler", str),
+}
+"""sd-scripts' keys in prompt files of TOML and JSON -> the name here and the type."""
+
+
+def read_prompts(prompts: Sequence[str]) -> list[Fields]:
+    """The prompts as given, or those in the one file that is given instead.
+
+    Args:
+        prompts: prompt lines, or one .txt file with a line a prompt (# begins a comment), or one
+            .toml or .json file as sd-scripts reads them.
+
+    Raises:
+        DataError: the file is missing, not UTF-8, or not what its ending says.
+        ConfigError: an option is unknown or its value is not of its type.
+    """
+    if len(prompts) != 1 or not prompts[0].lower().endswith(PROMPT_FILES):
+        return [parse_prompt(prompt) for prompt in prompts if prompt.strip()]
+    path = Path(prompts[0]).expanduser()
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"the prompts cannot be read ({error})",
+            where=str(path),
+            fix="set sample_prompts to a text file in UTF-8, or to a list of prompts",
+        ) from error
+    if path.suffix.lower() == ".txt":
+        lines = (line.strip() for line in text.splitlines())
+        return [parse_prompt(line) for line in lines if line and not line.startswith("#")]
+    try:
+        entries = _from_toml(text) if path.suffix.lower() == ".toml" else json.loads(text)
+        if not isinstance(entries, list):
+            raise ValueError("expected a list of prompts")
+        return [
+            parse_prompt(entry) if isinstance(entry, str) else _parse_table(entry, str(path))
+            for entry in entries
+        ]
+    except (ValueError, AttributeError) as error:
+        raise DataError(
+            f"this is no file of prompts ({error})",
+            where=str(path),
+            fix="write a [prompt] table with [[prompt.subset]] tables in TOML, or a list in JSON",
+        ) from error
+
+
+def parse_prompt(line: str) -> Fields:
+    """Split a prompt line such as "a cat --n blurry --w 512 --h 768 --d 1 --s 28 --l 7".
+
+    Raises:
+        ConfigError: an option is unknown or its value is not of its type.
+    """
+    prompt, *options = re.split(r"\s--(?=[A-Za-z])", " " + line.strip())
+    fields: Fields = {"prompt": prompt.strip()}
+    for option in options:
+        key, _, value = option.partition(" ")
+        if key.lower() not in LINE_OPTIONS:
+            raise ConfigError(
+                f"option --{key} is not supported in a prompt",
+                where=line.strip(),
+                fix="use " + ", ".join(f"--{known}" for known in LINE_OPTIONS),
+            )
+        name, kind = LINE_OPTIONS[key.lower()]
+        try:
+            fields[name] = kind(value.strip())
+        except ValueError as error:
+            raise ConfigError(
+                f"--{key} {value.strip()!r} is no {kind.__name__}",
+                where=line.strip(),
+                fix=f"give --{key} a number",
+            ) from error
+    return fields
+
+
+def _from_toml(text: str) -> list[Any]:
+    """What all prompts share stands in [prompt], each prompt in a [[prompt.subset]]."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        try:
+            import tomli as tomllib
+        except ModuleNotFoundError as error:
+            raise EnvironmentFault(
+                "Python 3.10 reads TOML with the package tomli, which is missing",
+                fix='pip install "lycoris-ext[train]"',
+            ) from error
+    shared = tomllib.loads(text).get("prompt", {})
+    subsets = shared.pop("subset", [{}])
+    return [{**shared, **subset} for subset in subsets]
+
+
+def _parse_table(entry: Any, where: str) -> Fields:
+    fields: Fields = {}
+    for key, value in entry.items():
+        if key not in FILE_OPTIONS:
+            raise ConfigError(
+                f"{key} is not supported in a prompt",
+                where=where,
+                fix="use " + ", ".join(FILE_OPTIONS),
+            )
+        name, kind = FILE_OPTIONS[key]
+        if kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not kind:
+            raise ConfigError(
+                f"{key} is {value!r}, expected {kind.__name__}", where=where, fix=f"change {key}"
+            )
+        fields[name] = value
+    if "prompt" not in fields:
+        raise ConfigError("a prompt has no text", where=where, fix='add prompt = "..."')
+    return fields

@@ -1,0 +1,165 @@
+"""`lycoris-ext doctor`: what is found, what is missing, and whether training can start."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from importlib.metadata import PackageNotFoundError
+
+import pytest
+import torch
+
+from lycoris_ext import cli
+from lycoris_ext.cli import doctor
+from lycoris_ext.cli.hosts import find_hosts, host_of
+
+
+@pytest.fixture
+def report(monkeypatch, tmp_path, capsys):
+    """Run doctor in an empty folder; returns its exit code and its checks by name."""
+    pytest.importorskip("bitsandbytes")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    def call(*arguments):
+        code = cli.main(["doctor", "--json", *map(str, arguments)])
+        told = json.loads(capsys.readouterr().out)
+        assert told["ready"] is (code == 0)
+        return code, {check["name"]: check for check in told["checks"]}
+
+    return call
+
+
+def config(tmp_path, **options):
+    path = tmp_path / "my.toml"
+    lines = [f"{name} = {json.dumps(value)}" for name, value in options.items()]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def test_all_is_well(report):
+    code, checks = report()
+    assert code == 0
+    assert checks["torch"]["found"] == torch.__version__
+    assert checks["8-bit optimizer"]["found"] == "a step works"
+    assert "GB free at" in checks["output_dir"]["found"]
+    assert checks["device"]["state"] == "ok"
+
+
+def test_lines_for_people(capsys):
+    assert cli.main(["doctor"]) in (0, 4)
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("ok      torch: ") for line in lines)
+    assert lines[-1] in ("training can start", "training cannot start yet")
+
+
+def without(monkeypatch, *missing):
+    real = doctor.version
+
+    def version(name):
+        if name in missing:
+            raise PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(doctor, "version", version)
+
+
+def test_a_missing_package(report, monkeypatch):
+    without(monkeypatch, "diffusers", "tensorboard")
+    code, checks = report()
+    assert code == 4
+    assert checks["diffusers"]["state"] == "missing"
+    assert checks["diffusers"]["fix"] == 'pip install "lycoris-ext[train]"'
+    assert checks["tensorboard"]["state"] == "note"
+    assert "log_with" in checks["tensorboard"]["found"]
+
+
+def test_without_torch_the_rest_is_still_told(report, monkeypatch):
+    without(monkeypatch, "torch")
+    code, checks = report()
+    assert code == 4
+    assert "hosts" in checks and "device" not in checks
+
+
+def test_8_bit_counts_only_where_it_is_used(report, monkeypatch, tmp_path):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    code, checks = report()
+    assert code == 4
+    assert "bitsandbytes cannot be imported" in checks["8-bit optimizer"]["found"]
+    assert 'optimizer_type = "AdamW"' in checks["8-bit optimizer"]["fix"]
+    code, checks = report(config(tmp_path, optimizer_type="AdamW"))
+    assert (code, checks["8-bit optimizer"]["state"]) == (0, "note")
+
+
+def test_an_8_bit_step_that_fails(report, monkeypatch):
+    from lycoris_ext.training import step
+
+    def fail(*_):
+        raise RuntimeError("no kernel image\nmore")
+
+    monkeypatch.setattr(step, "optimizer_step", fail)
+    code, checks = report()
+    assert code == 4
+    assert checks["8-bit optimizer"]["found"] == "a step fails (no kernel image)"
+    monkeypatch.setattr(step, "optimizer_step", lambda *_: None)
+    code, checks = report()
+    assert code == 4 and "a step changes nothing" in checks["8-bit optimizer"]["found"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_what_a_config_asks_for(report, tmp_path):
+    path = config(
+        tmp_path,
+        device="cuda",
+        pretrained_model_name_or_path="not/there",
+        image_dir=str(tmp_path),
+        optimizer_type="AdamW",
+    )
+    code, checks = report(path)
+    assert code == 4
+    assert checks["device"]["state"] == "missing" and "finds no GPU" in checks["device"]["found"]
+    assert "not/there is not there" in checks["pretrained_model_name_or_path"]["found"]
+    assert "image_dir" not in checks
+    assert cli.main(["doctor", str(tmp_path / "none.toml")]) == 2
+
+
+def test_a_full_disk_and_a_file_in_the_way(report, monkeypatch, tmp_path):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10**8))
+    code, checks = report()
+    assert code == 4
+    assert checks["output_dir"]["found"].startswith("0.1 GB free")
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    code, checks = report(config(tmp_path, output_dir=str(tmp_path / "file" / "out")))
+    assert "cannot be written" in checks["output_dir"]["found"]
+
+
+def make(folder, *names):
+    for name in names:
+        path = folder / name
+        if "." in path.name:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("", encoding="utf-8")
+        else:
+            path.mkdir(parents=True)
+
+
+def test_hosts_nearby_and_by_name(report, tmp_path):
+    make(tmp_path / "kohya", "train_network.py", "library/train_util.py", "networks")
+    make(tmp_path / "ui", "nodes.py", "folder_paths.py", "comfy")
+    make(tmp_path / "far" / "away" / "a1111", "webui.py", "modules/shared.py")
+    make(tmp_path / "far" / "away" / "forge", "webui.py", "modules/shared.py", "modules_forge")
+    assert host_of(tmp_path) is None
+    assert [host for host, _ in find_hosts(tmp_path / "kohya" / "networks")] == [
+        "sd-scripts",
+        "ComfyUI",
+    ]
+    away = tmp_path / "far" / "away"
+    code, checks = report("--host", away / "a1111", "--host", away / "forge", "--host", away)
+    assert code == 0
+    assert checks["AUTOMATIC1111"]["found"] == str((away / "a1111").resolve())
+    assert checks["Forge"]["found"] == str((away / "forge").resolve())
+    assert checks["sd-scripts"]["found"] == str((tmp_path / "kohya").resolve())
+    assert checks[str(away)]["found"] == "no host is recognised here"

@@ -1,0 +1,177 @@
+"""Learning rates over a run, against the libraries that sd-scripts takes them from."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from lycoris_ext.errors import ConfigError
+from lycoris_ext.training.schedules import SHAPES, ScheduleConfig, learning_rate_factor
+
+RATE = 2e-4
+
+SETTINGS = {
+    "constant": {},
+    "constant_with_warmup": {"lr_warmup_steps": 7},
+    "linear": {"lr_warmup_steps": 7},
+    "cosine": {"lr_warmup_steps": 7},
+    "cosine_with_restarts": {"lr_warmup_steps": 7, "lr_scheduler_num_cycles": 4},
+    "cosine_with_min_lr": {
+        "lr_warmup_steps": 7,
+        "lr_scheduler_num_cycles": 3,
+        "lr_scheduler_min_lr_ratio": 0.1,
+    },
+    "polynomial": {"lr_warmup_steps": 7, "lr_scheduler_power": 2.5},
+    "inverse_sqrt": {"lr_warmup_steps": 7, "lr_scheduler_timescale": 11},
+    "warmup_stable_decay": {
+        "lr_warmup_steps": 7,
+        "lr_decay_steps": 0.3,
+        "lr_scheduler_min_lr_ratio": 0.2,
+    },
+}
+
+
+def factors(total=50, **options):
+    config = ScheduleConfig(**options)
+    return [learning_rate_factor(config, step, total, RATE) for step in range(total)]
+
+
+def rates_of_transformers(name, total, **options):
+    """What sd-scripts makes of the same options: its own mapping onto transformers' functions."""
+    functions = pytest.importorskip("transformers.optimization").TYPE_TO_SCHEDULER_FUNCTION
+    function = {str(kind.value): value for kind, value in functions.items()}[name]
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=RATE)
+    cycles = options.get("lr_scheduler_num_cycles", 1)
+    low = options.get("lr_scheduler_min_lr_ratio")
+    arguments = {"num_warmup_steps": options.get("lr_warmup_steps"), "num_training_steps": total}
+    arguments |= {
+        "constant": {},
+        "cosine_with_restarts": {"num_cycles": cycles},
+        "cosine_with_min_lr": {"num_cycles": cycles / 2, "min_lr_rate": low},
+        "polynomial": {"power": options.get("lr_scheduler_power")},
+        "inverse_sqrt": {"timescale": options.get("lr_scheduler_timescale")},
+        "warmup_stable_decay": {
+            "num_decay_steps": int(total * 0.3),
+            "min_lr_ratio": low,
+            "num_cycles": cycles / 2,
+        },
+    }.get(name, {})
+    if name in ("constant", "constant_with_warmup", "inverse_sqrt"):
+        del arguments["num_training_steps"]
+    if name == "constant":
+        del arguments["num_warmup_steps"]
+    schedule = function(optimizer, **arguments)
+    rates = []
+    for _ in range(total):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    return rates
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_schedules_are_those_of_transformers(name):
+    theirs = rates_of_transformers(name, 50, **SETTINGS[name])
+    ours = [RATE * factor for factor in factors(lr_scheduler=name, **SETTINGS[name])]
+    assert ours == pytest.approx(theirs, rel=1e-12, abs=1e-18)
+
+
+def test_every_schedule_is_compared():
+    assert set(SHAPES) - set(SETTINGS) == {"rex"}
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine", "cosine_with_restarts", "polynomial"])
+def test_those_of_diffusers_are_the_same(name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = pytest.importorskip("diffusers.optimization")
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=RATE)
+    schedule = theirs.get_scheduler(
+        name, optimizer, num_warmup_steps=5, num_training_steps=40, num_cycles=3, power=0.5
+    )
+    more = {
+        "cosine_with_restarts": {"lr_scheduler_num_cycles": 3},
+        "polynomial": {"lr_scheduler_power": 0.5},
+    }.get(name, {})
+    ours = factors(40, lr_scheduler=name, lr_warmup_steps=5, **more)
+    for factor in ours:
+        assert RATE * factor == pytest.approx(schedule.get_last_lr()[0], abs=1e-18)
+        optimizer.step()
+        schedule.step()
+
+
+def test_rex_is_the_papers_formula():
+    ours = factors(100, lr_scheduler="rex", lr_warmup_steps=20)
+    assert ours[:20] == pytest.approx([step / 20 for step in range(20)])
+    progress = [(step - 20) / 80 for step in range(20, 100)]
+    assert ours[20:] == pytest.approx([(1 - p) / (0.5 + 0.5 * (1 - p)) for p in progress])
+    config = ScheduleConfig(lr_scheduler="rex")
+    # (1 - 0.5) / (0.5 + 0.25); above the straight line all the way
+    assert learning_rate_factor(config, 50, 100) == pytest.approx(2 / 3)
+    assert learning_rate_factor(config, 100, 100) == 0.0
+
+
+def test_restarts_have_as_many_peaks():
+    ours = factors(400, lr_scheduler="cosine_with_restarts", lr_scheduler_num_cycles=4)
+    assert [step for step, factor in enumerate(ours) if factor == 1.0] == [0, 100, 200, 300]
+
+
+@pytest.mark.parametrize(
+    ("options", "values"),
+    [
+        ({"lr_scheduler": "constant_with_warmup", "lr_warmup_steps": 0.1}, {0: 0, 5: 0.5, 10: 1}),
+        ({"lr_scheduler": "inverse_sqrt"}, {0: 1, 99: math.sqrt(10000 / 10099)}),
+        ({"lr_scheduler": "inverse_sqrt", "lr_warmup_steps": 25}, {25: 1, 50: math.sqrt(0.5)}),
+        ({"lr_scheduler": "warmup_stable_decay", "lr_decay_steps": 20}, {79: 1, 90: 0.5}),
+    ],
+)
+def test_shares_and_defaults(options, values):
+    found = factors(100, **options)
+    assert {step: found[step] for step in values} == pytest.approx(values)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_factors_stay_between_0_and_1_whatever_the_length(name):
+    options = SETTINGS.get(name, {})
+    for total in (1, 2, 7, 8, 30):
+        assert all(0.0 <= f <= 1.0 for f in factors(total, lr_scheduler=name, **options))
+
+
+def test_which_schedules_depend_on_the_length():
+    free = {name for name in SHAPES if not ScheduleConfig(name, **_needed(name)).depends_on_length}
+    assert free == {"constant", "constant_with_warmup", "inverse_sqrt"}
+    assert ScheduleConfig("constant_with_warmup", lr_warmup_steps=0.1).depends_on_length
+
+
+def _needed(name):
+    return {
+        "cosine_with_min_lr": {"lr_scheduler_min_lr_ratio": 0.1},
+        "warmup_stable_decay": {"lr_decay_steps": 5},
+    }.get(name, {})
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"lr_scheduler": "adafactor"}, "use one of constant, constant_with_warmup"),
+        ({"lr_warmup_steps": 100}, '"constant" has no warm-up'),
+        ({"lr_warmup_steps": -1}, "lr_warmup_steps is -1, expected 0 or more"),
+        ({"lr_scheduler": "cosine", "lr_scheduler_num_cycles": 3}, '"cosine" has no cycles'),
+        ({"lr_scheduler": "linear", "lr_scheduler_power": 2.0}, 'use lr_scheduler = "polynomial"'),
+        ({"lr_scheduler": "rex", "lr_scheduler_min_lr_ratio": 0.1}, "has no lowest rate"),
+        ({"lr_scheduler": "cosine", "lr_decay_steps": 10}, "has no final decay"),
+        ({"lr_scheduler": "cosine", "lr_scheduler_timescale": 10}, "has no timescale"),
+        ({"lr_scheduler": "cosine_with_min_lr"}, "needs lr_scheduler_min_lr_ratio"),
+        ({"lr_scheduler": "warmup_stable_decay"}, "needs lr_decay_steps"),
+        ({"lr_scheduler": "polynomial", "lr_scheduler_power": 0.0}, "expected above 0"),
+        ({"lr_scheduler_num_cycles": 0}, "lr_scheduler_num_cycles is 0, expected 1 or more"),
+    ],
+)
+def test_bad_options(options, said):
+    with pytest.raises(ConfigError) as caught:
+        ScheduleConfig(**options)
+    assert said in str(caught.value)

@@ -1,0 +1,137 @@
+"""Runs that start from adapters: going on from one, training on top of one."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from lycoris_ext.errors import ConfigError, DataError, FormatError
+from lycoris_ext.formats import load_adapter, save_adapter
+from lycoris_ext.models import ModelConfig, load_pipeline
+from lycoris_ext.network import NetworkConfig, build_network, load_network
+from lycoris_ext.training.start import StartConfig, read_start_weights
+from lycoris_ext.training.state import load_state
+
+
+@pytest.fixture
+def adapter(tiny_base, tmp_path):
+    """Write an adapter with no zero in it; returns its path."""
+
+    def write(name="first", seed=0, dtype=torch.float32, **options):
+        targets = load_pipeline(ModelConfig(str(tiny_base)), "cpu").targets()
+        config = NetworkConfig(**{"network_dim": 4, "preset": "attn-only", **options})
+        network = build_network(targets, config)
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+        path = tmp_path / f"{name}.safetensors"
+        save_adapter(path, network.adapter_state(dtype=dtype))
+        return path
+
+    return write
+
+
+def test_training_goes_on_from_the_weights(run, adapter):
+    path = adapter()
+    result = run(network_weights=str(path), learning_rate=1e-7, save_precision="float")
+    before, after = load_adapter(path).tensors, load_adapter(result).tensors
+    assert set(before) == set(after)
+    for key, tensor in after.items():
+        torch.testing.assert_close(tensor, before[key], atol=1e-5, rtol=0)
+    assert any(not torch.equal(after[key], before[key]) for key in after)
+
+
+def test_the_network_is_built_as_the_file_is(run, adapter):
+    path = adapter(algo="locon", network_dim=3, network_alpha=2.0, conv_dim=2, preset="full")
+    result = run(network_weights=str(path), dim_from_weights=True, dropout=0.1)
+    before, after = load_adapter(path), load_adapter(result)
+    assert {k: tuple(t.shape) for k, t in after.tensors.items()} == {
+        k: tuple(t.shape) for k, t in before.tensors.items()
+    }
+    assert any(not torch.equal(after.tensors[k].float(), t) for k, t in before.tensors.items())
+    assert (after.metadata["ss_network_dim"], after.metadata["ss_network_alpha"]) == ("3", "2.0")
+    arguments = json.loads(after.metadata["ss_network_args"])
+    assert (arguments["algo"], arguments["conv_dim"]) == ("locon", "2")
+    run(network_weights=str(path), dim_from_weights=True, dropout=0.1, max_train_steps=5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"network_dim": 8}, "has rank 4, the config asks for 8"),
+        ({"network_alpha": 4.0}, "has alpha 1.0, the config asks for 4.0"),
+        ({"algo": "lora"}, "has algorithm loha, the config asks for lora"),
+        ({"preset": "full"}, "layers are missing"),
+    ],
+)
+def test_weights_of_other_sizes(run, adapter, changes, said):
+    with pytest.raises(FormatError) as caught:
+        run(network_weights=str(adapter()), **changes)
+    assert said in str(caught.value) and "first.safetensors" in str(caught.value)
+    assert "dim_from_weights = true" in str(caught.value)
+
+
+def test_alphas_that_fp16_rounds_are_the_same(run, adapter):
+    path = adapter(network_dim=5, rs_lora=True, dtype=torch.float16)
+    run(network_weights=str(path), network_dim=5, rs_lora=True)
+
+
+def test_base_weights_are_in_the_base_and_not_in_the_result(run, adapter, tiny_base, tmp_path):
+    first, second = adapter("first"), adapter("second", seed=1)
+    config = StartConfig(base_weights=(str(first), str(second)), base_weights_multiplier=(0.5,))
+    pipeline = load_pipeline(ModelConfig(str(tiny_base)), "cpu")
+    key = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
+    weight = load_network(load_adapter(first), pipeline.targets()).sites[key].module.weight
+    before = weight.detach().clone()
+    lines = read_start_weights(config).merge_into(pipeline.targets())
+    assert lines[0] == "merged first.safetensors at strength 0.5 into the base"
+    assert lines[1] == "merged second.safetensors at strength 1 into the base"
+    expected = before.clone()
+    for path, strength in ((first, 0.5), (second, 1.0)):
+        layer = load_network(load_adapter(path), pipeline.targets()).layers[key]
+        expected += strength * layer.delta().dense().reshape(before.shape)
+    torch.testing.assert_close(weight.detach(), expected)
+
+    plain = run(output_dir=str(tmp_path / "plain"))
+    merged = run(base_weights=[str(first)])
+    ours, theirs = load_adapter(merged).tensors, load_adapter(plain).tensors
+    assert set(ours) == set(theirs)
+    assert any(not torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_other_weights_are_not_mixed_into_a_run(run, adapter):
+    path = adapter()
+    result = run(base_weights=[str(path)])
+    assert load_state(result.with_name("test.state")).progress.start
+    with pytest.raises(DataError, match="not those this run was started with"):
+        run(base_weights=[str(adapter("other", seed=4))], max_train_steps=6)
+    with pytest.raises(ConfigError, match="base_weights_multiplier was"):
+        run(base_weights=[str(path)], base_weights_multiplier=[0.5], max_train_steps=6)
+    path.rename(path.with_name("moved.safetensors"))
+    run(base_weights=[str(path.with_name("moved.safetensors"))], max_train_steps=6)
+
+
+def test_weights_that_are_not_there(run, tmp_path):
+    with pytest.raises(DataError, match="no such file"):
+        run(network_weights=str(tmp_path / "none.safetensors"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"dim_from_weights": True}, "network_weights is not set"),
+        ({"base_weights_multiplier": (1.0,)}, "1 strengths are given for 0 files"),
+        (
+            {"base_weights": ("a",), "base_weights_multiplier": (float("nan"),)},
+            "use finite numbers",
+        ),
+    ],
+)
+def test_bad_options(options, said):
+    with pytest.raises(ConfigError) as caught:
+        StartConfig(**options)
+    assert said in str(caught.value)

@@ -1,0 +1,76 @@
+"""TensorBoard: what is written, where, and what is said when it is not there."""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from lycoris_ext.errors import ConfigError, EnvironmentFault
+from lycoris_ext.training.events import loss_curve
+from lycoris_ext.training.run_config import RunConfig
+
+
+class Writer:
+    """Stands in for TensorBoard's SummaryWriter and remembers what it is told."""
+
+    opened: ClassVar[list[Writer]] = []
+
+    def __init__(self, folder, purge_step=None):
+        self.folder, self.purge_step, self.scalars, self.closed = folder, purge_step, [], False
+        Writer.opened.append(self)
+
+    def add_scalar(self, name, value, step):
+        self.scalars.append((name, value, step))
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.fixture
+def writers(monkeypatch):
+    module = types.ModuleType("torch.utils.tensorboard")
+    module.SummaryWriter = Writer
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    monkeypatch.setattr(Writer, "opened", [])
+    return Writer.opened
+
+
+def test_curves_have_sd_scripts_names_and_go_on(run, writers, tmp_path):
+    logs = str(tmp_path / "logs")
+    path = run(log_with="tensorboard", logging_dir=logs, max_train_steps=2, text_encoder_lr=5e-4)
+    run(log_with="tensorboard", logging_dir=logs, max_train_steps=3, text_encoder_lr=5e-4)
+    first, second = writers
+    assert Path(first.folder) == tmp_path / "logs" / "test"
+    assert (first.purge_step, second.purge_step) == (None, 3)
+    assert first.closed and second.closed
+    names = ["loss/current", "loss/average", "lr/unet", "lr/textencoder"]
+    assert sorted(name for name, _, step in first.scalars if step == 1) == sorted(names)
+    told = {step: value for w in writers for name, value, step in w.scalars if name == names[0]}
+    assert told == dict(loss_curve(path.with_name("test.events.jsonl")))
+    assert {value for name, value, _ in first.scalars if name == "lr/textencoder"} == {5e-4}
+
+
+def test_without_tensorboard_nothing_begins(run, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(EnvironmentFault, match="cannot be imported") as caught:
+        run(log_with="tensorboard", logging_dir=str(tmp_path / "logs"))
+    assert "pip install tensorboard" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"log_with": "tensorboard"}, "log_with is set and logging_dir is not"),
+        ({"logging_dir": "logs"}, "logging_dir is set and log_with is not"),
+        ({"log_with": "wandb", "logging_dir": "logs"}, "use one of tensorboard"),
+    ],
+)
+def test_bad_options(options, said):
+    with pytest.raises(ConfigError) as caught:
+        RunConfig(**options)
+    assert said in str(caught.value)
