@@ -35,7 +35,7 @@ ALWAYS_SO: dict[str, tuple[object, ...]] = {
 WITHOUT_EFFECT = frozenset(
     _words(
         """
-        cache_latents_to_disk highvram lowram mem_eff_attn no_half_vae no_metadata
+        highvram lowram mem_eff_attn no_half_vae no_metadata
         persistent_data_loader_workers save_state save_state_on_train_end sdpa skip_cache_check
         vae_batch_size xformers
         """
@@ -46,25 +46,24 @@ WITHOUT_EFFECT = frozenset(
 NOT_YET = frozenset(
     _words(
         """
-        adaptive_noise_scale alpha_mask base_weights base_weights_multiplier block_alphas
-        block_dims cache_text_encoder_outputs caption_dropout_every_n_epochs caption_prefix
-        caption_suffix conditioning_data_dir config_file console_log_file console_log_level
+        adaptive_noise_scale base_weights base_weights_multiplier block_alphas
+        block_dims conditioning_data_dir config_file console_log_file console_log_level
         console_log_simple dataset_class dataset_config ddp_timeout debiased_estimation_loss
-        debug_dataset deepspeed dim_from_weights dynamo_backend enable_wildcard
+        debug_dataset deepspeed dim_from_weights dynamo_backend
         face_crop_aug_range fp8_base fused_backward_pass huber_c huber_schedule
         huggingface_path_in_repo huggingface_repo_id huggingface_repo_type
         huggingface_repo_visibility huggingface_token in_json initial_epoch initial_step
-        ip_noise_gamma ip_noise_gamma_random_strength keep_tokens_separator log_config
+        ip_noise_gamma ip_noise_gamma_random_strength log_config
         log_prefix log_tracker_config log_tracker_name log_with logging_dir loss_type
         lr_decay_steps lr_scheduler_args lr_scheduler_min_lr_ratio lr_scheduler_timescale
         lr_scheduler_type masked_loss max_timestep_weight metadata_author metadata_description
         metadata_license metadata_tags metadata_title min_timestep_weight
         multires_noise_discount multires_noise_iterations network_train_norm network_weights
-        noise_offset_random_strength output_config reg_data_dir resize_interpolation resume
+        noise_offset_random_strength output_config resize_interpolation resume
         resume_from_huggingface sample_every_n_epochs sample_at_last save_every_n_epochs_state
         save_last_n_epochs save_last_n_epochs_state save_last_n_steps save_last_n_steps_state
         save_n_epoch_ratio save_state_to_huggingface scale_v_pred_loss_like_noise_pred
-        scale_weight_norms secondary_separator skip_until_initial_step token_warmup_min
+        scale_weight_norms skip_until_initial_step token_warmup_min
         token_warmup_step tokenizer_cache_dir torch_compile training_comment unet_lr_weight
         v_pred_like_loss validation_seed validation_split wandb_api_key wandb_run_name
         weighted_captions zero_terminal_snr async_upload max_data_loader_timeout blocks_to_swap
@@ -77,6 +76,7 @@ NOT_YET = frozenset(
 HINTS = {
     "resume": "a run continues by itself when it is started again with the same output_name",
     "config_file": "give the file as the first argument: lycoris-ext train my.toml",
+    "masked_loss": "set alpha_mask = true: the pictures' transparency is the mask",
     "dataset_config": "use train_data_dir with folders named <repeats>_<name>",
     "logging_dir": "the loss curve is in NAME.events.jsonl beside the result",
     "log_with": "the loss curve is in NAME.events.jsonl beside the result",

@@ -55,6 +55,7 @@ def weighted_loss(
     timesteps: Tensor,
     schedule: NoiseSchedule,
     loss: LossConfig,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """Mean squared error in float32, weighed per sample and averaged over the batch.
 
@@ -63,6 +64,8 @@ def weighted_loss(
         timesteps: int64 [B].
         schedule: gives the signal-to-noise ratios.
         loss: the weighting.
+        mask: [B, 1, h, w], weight of each place (unset: all 1); the mean is over all places, as in
+            sd-scripts, so that what is left out lowers the loss.
 
     Returns:
         A float32 scalar.
@@ -70,6 +73,8 @@ def weighted_loss(
     Source of the weights: Hang et al. 2023, arXiv:2303.09556, section 3.4.
     """
     error = torch.nn.functional.mse_loss(prediction.float(), target.float(), reduction="none")
+    if mask is not None:
+        error = error * mask
     per_sample = error.mean(dim=(1, 2, 3))
     if loss.min_snr_gamma is not None:
         kept = schedule.at(timesteps).view(-1)

@@ -9,6 +9,7 @@ from typing import Any
 
 from lycoris_ext.data import DataConfig
 from lycoris_ext.diffusion import LossConfig
+from lycoris_ext.errors import ConfigError
 from lycoris_ext.models import ModelConfig
 from lycoris_ext.network import NetworkConfig
 from lycoris_ext.training.optimizers import OptimizerConfig
@@ -16,7 +17,15 @@ from lycoris_ext.training.run_config import RunConfig
 from lycoris_ext.training.sample_config import SampleConfig
 
 PATH_OPTIONS = frozenset(
-    {"pretrained_model_name_or_path", "vae", "train_data_dir", "image_dir", "output_dir"}
+    {
+        "pretrained_model_name_or_path",
+        "vae",
+        "train_data_dir",
+        "image_dir",
+        "reg_data_dir",
+        "cache_dir",
+        "output_dir",
+    }
 )
 """Options that hold a place on the user's disk: never written into a file that is passed on."""
 
@@ -25,6 +34,9 @@ FREE_ON_RESUME = frozenset(
         *PATH_OPTIONS,  # what lies there is compared instead
         "allow_missing_captions",
         "max_data_loader_n_workers",
+        "cache_latents_to_disk",
+        "cache_text_encoder_outputs",
+        "cache_text_encoder_outputs_to_disk",
         "sample_every_n_steps",
         "sample_at_first",
         "sample_prompts",
@@ -65,6 +77,16 @@ class TrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     sample: SampleConfig = field(default_factory=SampleConfig)
     run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        option = self.data.text_cache_option
+        if self.data.caches_text and not self.effective_network.network_train_unet_only:
+            raise ConfigError(
+                f"{option} keeps one encoding of each caption, and the text encoder, which changes "
+                "it, is trained (network_train_unet_only = false)",
+                where=option,
+                fix=f"set network_train_unet_only = true, or remove {option}",
+            )
 
     def sections(self) -> dict[str, dict[str, Any]]:
         """Section name -> option -> value, in the order of the fields."""
@@ -128,7 +150,11 @@ def dump_toml(config: TrainConfig, *, for_sharing: bool = False) -> str:
     for section, options in config.sections().items():
         lines = [f"[{section}]"]
         for name, value in options.items():
-            if value is None or name == "overwrite" or (for_sharing and name == "output_dir"):
+            if (
+                value is None
+                or name == "overwrite"
+                or (for_sharing and name in ("output_dir", "cache_dir"))
+            ):
                 continue
             if for_sharing and name in PATH_OPTIONS:
                 value = Path(str(value).replace("\\", "/")).name

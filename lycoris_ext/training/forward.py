@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from lycoris_ext.data import BatchPlan, LatentCache
 from lycoris_ext.diffusion import NoiseSchedule, draw_noise
 from lycoris_ext.models import Pipeline
 from lycoris_ext.network import Network
+from lycoris_ext.training.caches import text_encoders, text_identity, text_store
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.precision import autocast
 from lycoris_ext.training.step import denoising_loss, seed_dropouts
@@ -29,12 +31,32 @@ class BatchLoss:
         base = self.pipeline.noise_schedule
         self.schedule = NoiseSchedule(base.alphas_cumprod, base.prediction_type)
         trained = any(site.target == "text_encoder" for site in self.network.sites.values())
-        self.text_states = TextStates(self.encode_text, trained=trained)
+        store = text_store(self.config)
+        encoder = text_identity(self.pipeline, self.config, store)
+        self.text_states = TextStates(
+            self.encode_text,
+            trained=trained,
+            device=self.pipeline.device,
+            store=store,
+            encoder=encoder,
+        )
         if self.config.run.gradient_checkpointing:
             checkpoint_activations(self.pipeline, text_encoder=trained)
 
     def encode_text(self, captions: list[str]) -> Tensor:
-        return self.pipeline.encode_text(captions, self.config.model.clip_skip)
+        self._place_text_encoders(self.pipeline.device)
+        # Also outside of a step, where captions are encoded before the first: to the same bits.
+        with autocast(self.config.run.mixed_precision, self.pipeline.device):
+            return self.pipeline.encode_text(captions, self.config.model.clip_skip)
+
+    def release_text_encoders(self) -> None:
+        """Free the device of the text encoders; encode_text fetches them back if it must."""
+        self._place_text_encoders(torch.device("cpu"))
+
+    def _place_text_encoders(self, device: torch.device) -> None:
+        for encoder in text_encoders(self.pipeline).values():
+            if next(encoder.parameters()).device != device:
+                encoder.to(device)
 
     def denoise(self, noisy: Tensor, timesteps: Tensor, text_states: Tensor) -> Tensor:
         dtype = self.pipeline.dtype
@@ -47,7 +69,8 @@ class BatchLoss:
     def __call__(self, plan: BatchPlan) -> Tensor:
         seed = self.config.run.seed
         device = self.pipeline.device
-        latents = self.latents.latents(plan, seed).to(device)
+        pictures = self.latents.batch(plan, seed)
+        latents = pictures.latents.to(device)
         draws = draw_noise(
             tuple(latents.shape[1:]),
             plan.sample_ids,
@@ -65,6 +88,7 @@ class BatchLoss:
                 draws,
                 self.schedule,
                 self.config.loss,
+                mask=pictures.mask,
             )
 
 

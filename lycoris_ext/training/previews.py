@@ -25,7 +25,12 @@ def preview_specs(config: TrainConfig, training_set: TrainingSet) -> list[Prompt
         return []
     lines = prompt_lines(config.sample.sample_prompts)
     if not lines:
-        captions = list(dict.fromkeys(picture.caption for picture in training_set.pictures))
+        shown = (
+            picture.caption.split("\n")[0]
+            for picture in training_set.pictures
+            if not picture.is_reg
+        )
+        captions = list(dict.fromkeys(shown))
         lines = captions[:: max(1, len(captions) // CAPTIONS_SHOWN)][:CAPTIONS_SHOWN]
     return [
         PromptSpec(**parse_prompt(line, seed=config.run.seed, sampler=config.sample.sample_sampler))

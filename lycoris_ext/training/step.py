@@ -37,6 +37,7 @@ def denoising_loss(
     draws: Draws,
     schedule: NoiseSchedule,
     loss: LossConfig,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """The loss of one batch: noise the latents, let the model predict, compare.
 
@@ -47,6 +48,7 @@ def denoising_loss(
         draws: noise and timesteps of this batch, on any device.
         schedule: the base model's.
         loss: weights.
+        mask: [B, 1, h, w], weight of each place in the loss, on any device (unset: all 1).
 
     Returns:
         A float32 scalar with gradients to the adapter.
@@ -56,7 +58,9 @@ def denoising_loss(
     noisy = add_noise(schedule, latents, noise, timesteps)
     target = training_target(schedule, latents, noise, timesteps)
     prediction = denoiser(noisy, timesteps, text_states)
-    return weighted_loss(prediction, target, timesteps, schedule, loss)
+    if mask is not None:
+        mask = mask.to(latents.device)
+    return weighted_loss(prediction, target, timesteps, schedule, loss, mask)
 
 
 def optimizer_step(
