@@ -30,7 +30,7 @@ ALWAYS_SO: dict[str, tuple[object, ...]] = {
 WITHOUT_EFFECT = frozenset(
     _words(
         """
-        cache_latents_to_disk highvram lowram mem_eff_attn no_half_vae no_metadata
+        highvram lowram mem_eff_attn no_half_vae no_metadata
         persistent_data_loader_workers save_state save_state_on_train_end sdpa skip_cache_check
         vae_batch_size xformers
         """
@@ -41,29 +41,20 @@ WITHOUT_EFFECT = frozenset(
 NOT_YET = frozenset(
     _words(
         """
-        alpha_mask block_alphas
-        block_dims cache_text_encoder_outputs caption_dropout_every_n_epochs caption_prefix
-        caption_suffix conditioning_data_dir config_file console_log_file console_log_level
-        console_log_simple dataset_class dataset_config ddp_timeout
-        debug_dataset deepspeed dynamo_backend enable_wildcard
-        face_crop_aug_range fp8_base fused_backward_pass
-        huggingface_path_in_repo huggingface_repo_id huggingface_repo_type
-        huggingface_repo_visibility huggingface_token in_json initial_epoch initial_step
-        keep_tokens_separator log_config
-        log_prefix log_tracker_config log_tracker_name
-        lr_scheduler_args
-        lr_scheduler_type masked_loss max_timestep_weight metadata_author metadata_description
-        metadata_license metadata_tags metadata_title min_timestep_weight
-        network_train_norm
-        output_config reg_data_dir resize_interpolation resume
-        resume_from_huggingface sample_at_last save_every_n_epochs_state
+        async_upload block_alphas block_dims blocks_to_swap conditioning_data_dir config_file
+        console_log_file console_log_level console_log_simple cpu_offload_checkpointing
+        dataset_class dataset_config ddp_timeout debug_dataset deepspeed dynamo_backend
+        face_crop_aug_range fp8_base fused_backward_pass huggingface_path_in_repo
+        huggingface_repo_id huggingface_repo_type huggingface_repo_visibility huggingface_token
+        in_json initial_epoch initial_step log_config log_prefix log_tracker_config
+        log_tracker_name lr_scheduler_args lr_scheduler_type masked_loss max_data_loader_timeout
+        max_timestep_weight metadata_author metadata_description metadata_license metadata_tags
+        metadata_title min_timestep_weight network_train_norm output_config resize_interpolation
+        resume resume_from_huggingface sample_at_last save_every_n_epochs_state
         save_last_n_epochs save_last_n_epochs_state save_last_n_steps save_last_n_steps_state
-        save_n_epoch_ratio save_state_to_huggingface
-        secondary_separator skip_until_initial_step token_warmup_min
+        save_n_epoch_ratio save_state_to_huggingface skip_until_initial_step token_warmup_min
         token_warmup_step tokenizer_cache_dir torch_compile training_comment unet_lr_weight
-        validation_seed validation_split wandb_api_key wandb_run_name
-        weighted_captions async_upload max_data_loader_timeout blocks_to_swap
-        cpu_offload_checkpointing
+        validation_seed validation_split wandb_api_key wandb_run_name weighted_captions
         """
     )
 )
@@ -72,6 +63,7 @@ NOT_YET = frozenset(
 HINTS = {
     "resume": "a run continues by itself when it is started again with the same output_name",
     "config_file": "give the file as the first argument: lycoris-ext train my.toml",
+    "masked_loss": "set alpha_mask = true: the pictures' transparency is the mask",
     "dataset_config": "use train_data_dir with folders named <repeats>_<name>",
     "wandb_run_name": 'use log_with = "tensorboard"; the loss curve is in NAME.events.jsonl, too',
     "lr_scheduler_type": "use lr_scheduler",

@@ -11,6 +11,15 @@ Resolution = tuple[int, int]
 SD_SCRIPTS_BUCKETS = (256, 1024, 64)
 """sd-scripts' min_bucket_reso, max_bucket_reso and bucket_reso_steps."""
 
+CHANGE_CAPTIONS = (
+    "shuffle_caption",
+    "enable_wildcard",
+    "caption_dropout_rate",
+    "caption_dropout_every_n_epochs",
+    "caption_tag_dropout_rate",
+)
+"""Options that show a caption differently from epoch to epoch."""
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -21,6 +30,9 @@ class DataConfig:
             captions.
         image_dir: one folder of pictures with any name, instead of train_data_dir.
         num_repeats: how often an epoch shows each picture of image_dir.
+        reg_data_dir: regularisation pictures: the PARENT of folders named ``<repeats>_<class>``;
+            an epoch shows as many of them as training pictures. Without a caption file the caption
+            is the class.
         resolution: side in pixels ("512") or "width,height"; its area is what a bucket may fill.
         enable_bucket: keep each picture's shape by cutting it to the nearest aspect ratio of the
             same area; off: everything is cut to `resolution`.
@@ -34,10 +46,27 @@ class DataConfig:
         allow_missing_captions: train pictures without a caption on their folder's name.
         shuffle_caption: shuffle the tags of each caption anew in every epoch.
         keep_tokens: the first so many tags keep their place and are never dropped.
+        keep_tokens_separator: a mark such as "|||" in captions: tags before it are kept as by
+            keep_tokens, tags after a second one keep their place at the end.
         caption_separator: what stands between tags.
+        secondary_separator: a mark such as ";" for what belongs together: shuffled and dropped as
+            one tag, then written with caption_separator.
+        caption_prefix: put before every caption, with a space between.
+        caption_suffix: put after every caption, with a space between.
+        enable_wildcard: "{red|blue}" in a caption is one of these, drawn anew in every epoch, and
+            of several lines one is drawn; "{{" and "}}" are braces.
         caption_dropout_rate: share of pictures shown without any caption, 0 to 1.
+        caption_dropout_every_n_epochs: every so many epochs all captions are left out; 0: never.
         caption_tag_dropout_rate: share of tags left out, 0 to 1.
         flip_aug: show pictures mirrored half of the time.
+        alpha_mask: transparent parts of pictures do not count in the loss (half transparent ones
+            half); the colours beneath them are shown to the model. Off: they become white.
+        cache_latents_to_disk: keep the pictures' latents in files instead of in memory; later runs
+            find them there.
+        cache_text_encoder_outputs: encode every caption before the first step; for captions that
+            never change and a text encoder that is not trained.
+        cache_text_encoder_outputs_to_disk: the same, kept in files.
+        cache_dir: folder of these files (unset: "cache" in output_dir); runs may share it.
         train_batch_size: pictures per forward pass.
         max_data_loader_n_workers: processes that prepare captions and order; 0: the main process
             does it.
@@ -46,6 +75,7 @@ class DataConfig:
     train_data_dir: str = ""
     image_dir: str = ""
     num_repeats: int = 1
+    reg_data_dir: str = ""
     resolution: int | str = 512
     enable_bucket: bool = True
     min_bucket_reso: int | None = None
@@ -56,10 +86,21 @@ class DataConfig:
     allow_missing_captions: bool = False
     shuffle_caption: bool = False
     keep_tokens: int = 0
+    keep_tokens_separator: str = ""
     caption_separator: str = ","
+    secondary_separator: str = ""
+    caption_prefix: str = ""
+    caption_suffix: str = ""
+    enable_wildcard: bool = False
     caption_dropout_rate: float = 0.0
+    caption_dropout_every_n_epochs: int = 0
     caption_tag_dropout_rate: float = 0.0
     flip_aug: bool = False
+    alpha_mask: bool = False
+    cache_latents_to_disk: bool = False
+    cache_text_encoder_outputs: bool = False
+    cache_text_encoder_outputs_to_disk: bool = False
+    cache_dir: str = ""
     train_batch_size: int = 1
     max_data_loader_n_workers: int = 0
 
@@ -68,7 +109,11 @@ class DataConfig:
             _require(
                 getattr(self, name) >= 1, name, getattr(self, name), "a whole number of at least 1"
             )
-        for name in ("keep_tokens", "max_data_loader_n_workers"):
+        for name in (
+            "keep_tokens",
+            "caption_dropout_every_n_epochs",
+            "max_data_loader_n_workers",
+        ):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         for name in ("caption_dropout_rate", "caption_tag_dropout_rate"):
             rate = getattr(self, name)
@@ -92,7 +137,19 @@ class DataConfig:
                 fix="give one: train_data_dir for folders named <repeats>_<name>, image_dir for "
                 "one folder of any name",
             )
+        self._check_text_cache()
         self._check_buckets()
+
+    @property
+    def caches_text(self) -> bool:
+        """Whether captions are encoded before the first step."""
+        return self.cache_text_encoder_outputs or self.cache_text_encoder_outputs_to_disk
+
+    @property
+    def text_cache_option(self) -> str:
+        """The option that asked for it, for messages."""
+        disk = self.cache_text_encoder_outputs_to_disk
+        return "cache_text_encoder_outputs_to_disk" if disk else "cache_text_encoder_outputs"
 
     @property
     def size(self) -> Resolution:
@@ -112,7 +169,8 @@ class DataConfig:
         pixels.
 
         sd-scripts' values where the resolution lies between them; a smaller or larger resolution,
-        for which sd-scripts would stop, gets limits of half and twice its sides.
+        for which sd-scripts would stop, gets limits of half and twice its sides. As there, limits
+        that are no multiples of the step are widened to the next one.
         """
         low, high, step = SD_SCRIPTS_BUCKETS
         short, long = min(self.size), max(self.size)
@@ -126,18 +184,30 @@ class DataConfig:
             high = long * 2
         elif short < SD_SCRIPTS_BUCKETS[0]:
             high = max(long * 2, low)
-        return self.min_bucket_reso or low, self.max_bucket_reso or high, step
+        low, high = self.min_bucket_reso or low, self.max_bucket_reso or high
+        return max(step, low // step * step), -(-high // step) * step, step
+
+    def _check_text_cache(self) -> None:
+        for name in CHANGE_CAPTIONS:
+            if self.caches_text and getattr(self, name):
+                raise ConfigError(
+                    f"{self.text_cache_option} keeps one encoding of each caption, and "
+                    f"{name} = {str(getattr(self, name)).lower()} changes captions from epoch to "
+                    "epoch",
+                    where=self.text_cache_option,
+                    fix=f"remove one of {self.text_cache_option} and {name}",
+                )
 
     def _check_buckets(self) -> None:
-        low, high, step = self.bucket_limits
         _require(
-            step >= 1,
+            self.bucket_reso_steps is None or self.bucket_reso_steps >= 1,
             "bucket_reso_steps",
-            step,
+            self.bucket_reso_steps,
             "at least 1, and a multiple of 8 for Stable Diffusion",
         )
         if not self.enable_bucket:
             return
+        low, high, _ = self.bucket_limits
         if min(self.size) < low:
             raise ConfigError(
                 f"min_bucket_reso {low} is above the resolution {self.resolution}",

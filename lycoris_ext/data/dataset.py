@@ -5,17 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from PIL import Image
 
 from lycoris_ext.data.buckets import Placement, place
 from lycoris_ext.data.captions import caption_for
 from lycoris_ext.data.config import DataConfig, Resolution
-from lycoris_ext.data.folders import Picture, scan_folders
+from lycoris_ext.data.decode import NOTES
+from lycoris_ext.data.folders import Picture, and_more, scan_folders
 from lycoris_ext.data.order import BatchOrder
-from lycoris_ext.data.pictures import check_pictures
+from lycoris_ext.data.pictures import Checked, check_pictures
 from lycoris_ext.data.randomness import python_random
+from lycoris_ext.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class TrainingSet:
         seed: the run's seed.
         pictures: picture files with captions, in their stable order.
         placements: bucket and cut of each picture.
+        digests: hash of each picture file's bytes.
         fingerprint: hash over names, bytes, captions and repeats.
         warnings: what the user should know.
     """
@@ -54,13 +59,15 @@ class TrainingSet:
         seed: int,
         pictures: tuple[Picture, ...],
         placements: tuple[Placement, ...],
-        fingerprint: str = "",
+        digests: tuple[str, ...],
+        fingerprint: str,
         warnings: tuple[str, ...] = (),
     ) -> None:
         self.config = config
         self.seed = seed
         self.pictures = pictures
         self.placements = placements
+        self.digests = digests
         self.fingerprint = fingerprint
         self.warnings = warnings
         self._picture_of = [n for n, picture in enumerate(pictures) for _ in range(picture.repeats)]
@@ -70,8 +77,13 @@ class TrainingSet:
 
     @property
     def samples_per_epoch(self) -> int:
-        """Pictures times repeats."""
+        """Pictures times repeats, regularisation included."""
         return len(self._picture_of)
+
+    @property
+    def reg_samples_per_epoch(self) -> int:
+        """Regularisation pictures times their repeats."""
+        return sum(picture.repeats for picture in self.pictures if picture.is_reg)
 
     @property
     def batches_per_epoch(self) -> int:
@@ -100,10 +112,18 @@ class TrainingSet:
             self.placements[picture].size_ids(mirrored)
             for picture, mirrored in zip(pictures, flipped, strict=True)
         )
-        is_reg = (False,) * len(pictures)
+        is_reg = tuple(self.pictures[picture].is_reg for picture in pictures)
         return BatchPlan(
             number, slot.epoch, slot.sample_ids, pictures, flipped, captions, size_ids, is_reg
         )
+
+    def fixed_captions(self) -> list[str]:
+        """Every caption as it is shown, once; for options that leave captions as they are."""
+        shown = (
+            caption_for(picture.caption, self.config, seed=self.seed, epoch=0, sample_id=0)
+            for picture in self.pictures
+        )
+        return list(dict.fromkeys(shown))
 
     def files(self, plan: BatchPlan) -> list[Path]:
         """The picture files of a batch, for messages."""
@@ -114,10 +134,17 @@ class TrainingSet:
         counts = Counter(self.placements[picture].bucket for picture in self._picture_of)
         return dict(sorted(counts.items()))
 
-    def folder_counts(self) -> dict[str, dict[str, int]]:
-        """Folder name -> {"n_repeats", "img_count"}: sd-scripts' ss_dataset_dirs."""
-        images = Counter(picture.folder for picture in self.pictures)
-        repeats = {picture.folder: picture.repeats for picture in self.pictures}
+    def folder_counts(self, *, is_reg: bool = False) -> dict[str, dict[str, int]]:
+        """Folder name -> {"n_repeats", "img_count"}: sd-scripts' ss_dataset_dirs, or
+        ss_reg_dataset_dirs.
+        """
+        members = [picture for picture in self.pictures if picture.is_reg == is_reg]
+        images = Counter(picture.folder for picture in members)
+        # Regularisation pictures of one folder may differ by a repeat: the most is told.
+        repeats = {
+            name: max(picture.repeats for picture in members if picture.folder == name)
+            for name in images
+        }
         return {
             name: {"n_repeats": repeats[name], "img_count": images[name]} for name in sorted(images)
         }
@@ -145,17 +172,58 @@ def open_training_set(
         ConfigError, DataError: as scan_folders and check_pictures.
     """
     scan = scan_folders(config)
-    checked = check_pictures([picture.path for picture in scan.pictures], progress)
+    paths = [picture.path for picture in scan.pictures]
+    checked = check_pictures(paths, progress, alpha_mask=config.alpha_mask)
     placements = tuple(place(file.size, config) for file in checked)
+    _check_shapes(paths, checked, placements)
+    return TrainingSet(
+        config,
+        seed,
+        scan.pictures,
+        placements,
+        tuple(file.digest for file in checked),
+        _fingerprint(scan.pictures, checked),
+        (*scan.warnings, *_notes(paths, checked)),
+    )
+
+
+def _fingerprint(pictures: Sequence[Picture], checked: Sequence[Checked]) -> str:
     content = [
         [
-            picture.path.relative_to(scan.root).as_posix(),
+            picture.path.relative_to(picture.root).as_posix(),
             file.digest,
             picture.caption,
             picture.repeats,
+            *(["reg"] if picture.is_reg else []),
         ]
-        for picture, file in zip(scan.pictures, checked, strict=True)
+        for picture, file in zip(pictures, checked, strict=True)
     ]
     text = json.dumps(content, ensure_ascii=False)
-    fingerprint = hashlib.blake2b(text.encode("utf-8"), digest_size=16).hexdigest()
-    return TrainingSet(config, seed, scan.pictures, placements, fingerprint, scan.warnings)
+    # surrogatepass: a file name on Linux need not be text in any encoding.
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def _check_shapes(
+    paths: Sequence[Path], checked: Sequence[Checked], placements: Sequence[Placement]
+) -> None:
+    """Refuse pictures so narrow that scaling them over their bucket would fill the memory."""
+    limit = Image.MAX_IMAGE_PIXELS or 0
+    for path, file, placement in zip(paths, checked, placements, strict=True):
+        width, height = placement.resized
+        if limit and width * height > limit:
+            raise DataError(
+                f"its shape {file.size[0]}x{file.size[1]} fits no bucket: to cover "
+                f"{placement.bucket[0]}x{placement.bucket[1]} it would grow to {width}x{height}",
+                where=str(path),
+                fix="cut or delete this picture",
+            )
+
+
+def _notes(paths: Sequence[Path], checked: Sequence[Checked]) -> list[str]:
+    """One line for each thing worth knowing of pictures that are used all the same."""
+    lines = []
+    for note, text in NOTES.items():
+        concerned = [path for path, file in zip(paths, checked, strict=True) if note in file.notes]
+        if concerned:
+            lines.append(f"{len(concerned)} {text}: {and_more(concerned)}")
+    return lines

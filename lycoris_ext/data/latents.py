@@ -1,65 +1,131 @@
-"""Latents of all pictures, computed once by the frozen VAE before the first step and kept in
-memory.
-"""
+"""Latents of all pictures, computed once by the frozen VAE and kept in memory or in files."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
-from lycoris_ext.data.config import Resolution
 from lycoris_ext.data.dataset import BatchPlan, TrainingSet
 from lycoris_ext.data.pictures import open_picture, picture_to_tensor
 from lycoris_ext.data.randomness import torch_generator
+from lycoris_ext.data.store import MemoryStore, Tensors, TensorStore, cache_key, fetch
 from lycoris_ext.errors import DataError
 
 EncodePosterior = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Pixels [B, 3, H, W] in [-1, 1] -> mean and standard deviation [B, C, h, w] of the scaled latents.
 """
 
+PIXELS_VERSION = 1
+"""Part of every key: raise it when the same file is decoded, scaled or cut in another way."""
+
 
 @dataclass(frozen=True)
-class Posterior:
-    """The VAE's answer for one picture: float32 [C, h, w] each, on the CPU."""
+class PictureBatch:
+    """The pictures of a batch, on the CPU.
 
-    mean: Tensor
-    std: Tensor
+    Args:
+        latents: float32 [B, C, h, w].
+        mask: float32 [B, 1, h, w] in [0, 1], the weight of each place in the loss; None: all 1.
+    """
+
+    latents: Tensor
+    mask: Tensor | None
 
 
 class LatentCache:
-    """Latents of a training set; sampling them is a function of (seed, batch number, sample id)."""
+    """Latents of a training set; sampling them is a function of (seed, batch number, sample id).
 
-    def __init__(self, upright: list[Posterior], mirrored: list[Posterior] | None) -> None:
-        self._upright = upright
-        self._mirrored = mirrored
+    Args:
+        training_set: pictures and where each is cut.
+        encode: the frozen VAE.
+        store: where its answers are kept; they are computed anew where it has lost them.
+        vae: what tells this VAE from all others, in a store that outlives the run.
+    """
 
-    def latents(self, plan: BatchPlan, seed: int) -> Tensor:
-        """Draw the latents of a batch.
+    def __init__(
+        self, training_set: TrainingSet, encode: EncodePosterior, store: TensorStore, vae: str
+    ) -> None:
+        self._training_set = training_set
+        self._encode = encode
+        self._store = store
+        self._vae = vae
+        self.encoded = 0
+        """How often the VAE was needed so far."""
 
-        Returns:
-            float32 [B, C, h, w] on the CPU.
-        """
-        drawn = []
-        for picture, flipped, sample_id in zip(
+    def batch(self, plan: BatchPlan, seed: int) -> PictureBatch:
+        """Draw the latents of a batch from what the VAE answered."""
+        drawn, masks = [], []
+        for number, flipped, sample_id in zip(
             plan.pictures, plan.flipped, plan.sample_ids, strict=True
         ):
-            source = self._mirrored if flipped and self._mirrored is not None else self._upright
-            posterior = source[picture]
+            kept = self.posterior(number, mirrored=flipped)
             generator = torch_generator(seed, "latent", plan.number, sample_id)
-            noise = torch.randn(posterior.mean.shape, generator=generator)
-            drawn.append(posterior.mean + posterior.std * noise)
-        return torch.stack(drawn)
+            noise = torch.randn(kept["mean"].shape, generator=generator)
+            drawn.append(kept["mean"] + kept["std"] * noise)
+            if "mask" in kept:
+                masks.append(kept["mask"])
+        return PictureBatch(torch.stack(drawn), torch.stack(masks) if masks else None)
+
+    def posterior(self, number: int, *, mirrored: bool) -> Tensors:
+        """The VAE's answer for one picture, from the store where it is there.
+
+        Returns:
+            "mean" and "std", float32 [C, h, w]; "mask", float32 [1, h, w], where alpha_mask is set.
+
+        Raises:
+            DataError: the picture changed since it was checked, or the VAE answers NaN or infinity.
+        """
+        training_set = self._training_set
+        placement = training_set.placements[number]
+        key = cache_key(
+            kind="latents",
+            version=PIXELS_VERSION,
+            picture=training_set.digests[number],
+            resized=placement.resized,
+            bucket=placement.bucket,
+            mirrored=mirrored,
+            alpha_mask=training_set.config.alpha_mask,
+            vae=self._vae,
+        )
+        return fetch(self._store, key, lambda: self._compute(number, mirrored))
+
+    @torch.no_grad()
+    def _compute(self, number: int, mirrored: bool) -> Tensors:
+        self.encoded += 1
+        training_set = self._training_set
+        path = training_set.pictures[number].path
+        picture = open_picture(
+            path, alpha_mask=training_set.config.alpha_mask, digest=training_set.digests[number]
+        )
+        pixels = picture_to_tensor(picture, training_set.placements[number])[None]
+        if mirrored:
+            pixels = pixels.flip(3)
+        # One at a time: what a picture is encoded to must not depend on its neighbours.
+        answer = self._encode(pixels[:, :3].contiguous())
+        mean, std = (part.detach().to("cpu", torch.float32)[0].clone() for part in answer)
+        if not bool(mean.isfinite().all() and std.isfinite().all()):
+            raise DataError(
+                "the VAE turns this picture into NaN or infinity",
+                where=str(path),
+                fix='use a VAE that works in half precision, or mixed_precision = "no"',
+            )
+        if pixels.shape[1] == 3:
+            return {"mean": mean, "std": std}
+        opacity = (pixels[:, 3:] + 1.0) / 2.0
+        mask = interpolate(opacity, size=mean.shape[1:], mode="area")[0]
+        return {"mean": mean, "std": std, "mask": mask}
 
 
 def cache_latents(
     training_set: TrainingSet,
     encode: EncodePosterior,
     *,
-    batch_size: int = 1,
+    store: TensorStore | None = None,
+    vae: str = "",
     progress: Callable[[int], object] | None = None,
 ) -> LatentCache:
     """Encode every picture, and its mirror image where flip_aug asks for it.
@@ -67,51 +133,18 @@ def cache_latents(
     Args:
         training_set: pictures and where each is cut.
         encode: the frozen VAE.
-        batch_size: pictures per call of `encode`; they share a bucket.
+        store: where the latents are kept (unset: in memory); what it has already is not computed.
+        vae: hash of the VAE's weights, for a store that outlives the run.
         progress: called with the number of pictures done since the last call.
 
     Raises:
-        DataError: the VAE answers NaN or infinity for a picture; the message names it.
+        DataError: as LatentCache.posterior; the message names the picture.
     """
-    by_bucket: dict[Resolution, list[int]] = defaultdict(list)
-    for number, placement in enumerate(training_set.placements):
-        by_bucket[placement.bucket].append(number)
-    upright: dict[int, Posterior] = {}
-    mirrored: dict[int, Posterior] = {}
-    for bucket in sorted(by_bucket):
-        members = by_bucket[bucket]
-        for start in range(0, len(members), batch_size):
-            numbers = members[start : start + batch_size]
-            pixels = torch.stack([_pixels(training_set, number) for number in numbers])
-            upright.update(_encode(training_set, numbers, pixels, encode))
-            if training_set.config.flip_aug:
-                mirrored.update(_encode(training_set, numbers, pixels.flip(3), encode))
-            if progress is not None:
-                progress(len(numbers))
-    order = range(len(training_set.pictures))
-    return LatentCache(
-        [upright[number] for number in order],
-        [mirrored[number] for number in order] if mirrored else None,
-    )
-
-
-def _pixels(training_set: TrainingSet, number: int) -> Tensor:
-    picture = open_picture(training_set.pictures[number].path)
-    return picture_to_tensor(picture, training_set.placements[number])
-
-
-@torch.no_grad()
-def _encode(
-    training_set: TrainingSet, numbers: list[int], pixels: Tensor, encode: EncodePosterior
-) -> dict[int, Posterior]:
-    means, stds = (part.detach().to("cpu", torch.float32) for part in encode(pixels))
-    result = {}
-    for number, mean, std in zip(numbers, means, stds, strict=True):
-        if not bool(mean.isfinite().all() and std.isfinite().all()):
-            raise DataError(
-                "the VAE turns this picture into NaN or infinity",
-                where=str(training_set.pictures[number].path),
-                fix='use a VAE that works in half precision, or mixed_precision = "no"',
-            )
-        result[number] = Posterior(mean.clone(), std.clone())
-    return result
+    cache = LatentCache(training_set, encode, store or MemoryStore(), vae)
+    for number in range(len(training_set.pictures)):
+        cache.posterior(number, mirrored=False)
+        if training_set.config.flip_aug:
+            cache.posterior(number, mirrored=True)
+        if progress is not None:
+            progress(1)
+    return cache

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
-import struct
 import warnings
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,23 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
 from lycoris_ext.data.buckets import Placement
+from lycoris_ext.data.decode import decode
 from lycoris_ext.data.folders import LISTED
 from lycoris_ext.errors import DataError
-
-BROKEN_PICTURE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
-"""What Pillow's decoders raise on damaged files."""
 
 
 @dataclass(frozen=True)
@@ -41,27 +27,45 @@ class Checked:
     size: tuple[int, int]
     """(width, height) in pixels, upright."""
     digest: str
-    """BLAKE2b of the file's bytes: what resuming compares."""
+    """BLAKE2b of the file's bytes: what resuming compares and caches are found by."""
+    notes: tuple[str, ...] = ()
+    """Keys of decode.NOTES."""
 
 
-def open_picture(path: Path) -> Image.Image:
-    """Decode a picture: upright by its EXIF orientation, transparency on white, RGB.
+def open_picture(path: Path, *, alpha_mask: bool = False, digest: str | None = None) -> Image.Image:
+    """Decode a picture: upright by its EXIF orientation, in sRGB.
+
+    Args:
+        path: the file.
+        alpha_mask: keep its transparency (RGBA); without, transparent parts become white (RGB).
+        digest: what check_pictures found; unset: the file may be any.
 
     Raises:
-        DataError: the file is empty, damaged or no picture.
+        DataError: the file is empty, damaged, no picture, or not the one that was checked.
     """
+    raw = _read(path)
+    if digest is not None and digest != _digest(raw):
+        raise DataError(
+            "the file changed since the pictures were checked",
+            where=str(path),
+            fix="leave the pictures alone while a run starts, then run the same command again",
+        )
     with _quiet_pillow():
-        return _decode(path, _read(path))
+        return decode(path, raw, alpha_mask=alpha_mask).picture
 
 
 def check_pictures(
-    paths: Sequence[Path], progress: Callable[[int], object] | None = None
+    paths: Sequence[Path],
+    progress: Callable[[int], object] | None = None,
+    *,
+    alpha_mask: bool = False,
 ) -> list[Checked]:
     """Decode every picture once, in threads, and name ALL the damaged ones in one error.
 
     Args:
         paths: picture files.
         progress: called with the number of pictures done since the last call.
+        alpha_mask: as for open_picture.
 
     Returns:
         Size and digest of each picture, in order.
@@ -73,10 +77,10 @@ def check_pictures(
     def check(path: Path) -> Checked | str:
         try:
             raw = _read(path)
-            size = _decode(path, raw).size
+            decoded = decode(path, raw, alpha_mask=alpha_mask)
         except DataError as error:
             return f"{path}: {error.what}"
-        return Checked(size, hashlib.blake2b(raw, digest_size=16).hexdigest())
+        return Checked(decoded.picture.size, _digest(raw), decoded.notes)
 
     checked: list[Checked] = []
     broken: list[str] = []
@@ -103,17 +107,21 @@ def picture_to_tensor(picture: Image.Image, placement: Placement) -> torch.Tenso
     """Scale and cut a picture to its bucket.
 
     Args:
-        picture: RGB.
+        picture: RGB or RGBA; C bands.
         placement: the size to scale to and the bucket to cut out of it.
 
     Returns:
-        float32 [3, height, width] in [-1, 1].
+        float32 [C, height, width] in [-1, 1].
     """
     if picture.size != placement.resized:
-        picture = picture.resize(placement.resized, Image.Resampling.LANCZOS)
+        # Band by band: Pillow would blacken the colours beneath transparency.
+        bands = [
+            band.resize(placement.resized, Image.Resampling.LANCZOS) for band in picture.split()
+        ]
+        picture = Image.merge(picture.mode, bands)
     picture = picture.crop(placement.crop_box)
     flat = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
-    pixels = flat.view(picture.height, picture.width, 3).permute(2, 0, 1)
+    pixels = flat.view(picture.height, picture.width, -1).permute(2, 0, 1)
     return pixels.to(torch.float32).div_(127.5).sub_(1.0).contiguous()
 
 
@@ -138,25 +146,5 @@ def _read(path: Path) -> bytes:
     return raw
 
 
-def _decode(path: Path, raw: bytes) -> Image.Image:
-    try:
-        with Image.open(io.BytesIO(raw)) as picture:
-            picture.load()
-            return _to_rgb(ImageOps.exif_transpose(picture) or picture)
-    except BROKEN_PICTURE as error:
-        reason = str(error).split(" <_io")[0]
-        if isinstance(error, Image.UnidentifiedImageError):
-            reason = "not a picture, or damaged at its start"
-        raise DataError(reason, where=str(path), fix="replace or delete this file") from error
-
-
-def _to_rgb(picture: Image.Image) -> Image.Image:
-    """RGB, with transparent parts on white as on a page."""
-    if picture.mode in ("I;16", "I;16B", "I;16L", "I"):
-        # Pillow clips 16-bit grey to white when it converts; scale it instead.
-        picture = picture.point(lambda value: value * (1.0 / 257.0)).convert("L")
-    if "A" in picture.getbands() or "transparency" in picture.info:
-        layer = picture.convert("RGBA")
-        page = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-        return Image.alpha_composite(page, layer).convert("RGB")
-    return picture.convert("RGB")
+def _digest(raw: bytes) -> str:
+    return hashlib.blake2b(raw, digest_size=16).hexdigest()

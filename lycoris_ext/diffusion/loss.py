@@ -21,6 +21,7 @@ def weighted_loss(
     schedule: NoiseSchedule,
     loss: LossConfig,
     is_reg: Tensor | None = None,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """Error in float32, weighed per sample and averaged over the batch.
 
@@ -30,11 +31,15 @@ def weighted_loss(
         schedule: gives the signal-to-noise ratios.
         loss: kind of error and weighting.
         is_reg: bool [B], which samples are regularization pictures (unset: none).
+        mask: [B, 1, h, w], weight of each place (unset: all 1); the mean is over all places, as in
+            sd-scripts, so that what is left out lowers the loss.
 
     Returns:
         A float32 scalar.
     """
     error = pixel_errors(prediction.float(), target.float(), timesteps, schedule, loss)
+    if mask is not None:
+        error = error * mask
     per_sample = error.mean(dim=(1, 2, 3)) * timestep_weights(timesteps, schedule, loss)
     if is_reg is not None:
         per_sample = torch.where(is_reg, loss.prior_loss_weight * per_sample, per_sample)

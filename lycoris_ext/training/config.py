@@ -9,6 +9,7 @@ from typing import Any
 
 from lycoris_ext.data import DataConfig
 from lycoris_ext.diffusion import LossConfig
+from lycoris_ext.errors import ConfigError
 from lycoris_ext.models import ModelConfig
 from lycoris_ext.network import NetworkConfig
 from lycoris_ext.training.optimizers import OptimizerConfig
@@ -25,13 +26,15 @@ PATH_OPTIONS = frozenset(
         "image_dir",
         "network_weights",
         "base_weights",
+        "reg_data_dir",
+        "cache_dir",
         "output_dir",
         "logging_dir",
     }
 )
 """Options that hold a place on the user's disk: never written into a file that is passed on."""
 
-WHERE_IT_WENT = frozenset({"output_dir", "logging_dir"})
+WHERE_IT_WENT = frozenset({"output_dir", "logging_dir", "cache_dir"})
 """Options that say nothing about a result at all."""
 
 FREE_ON_RESUME = frozenset(
@@ -39,6 +42,9 @@ FREE_ON_RESUME = frozenset(
         *PATH_OPTIONS,  # what lies there is compared instead
         "allow_missing_captions",
         "max_data_loader_n_workers",
+        "cache_latents_to_disk",
+        "cache_text_encoder_outputs",
+        "cache_text_encoder_outputs_to_disk",
         "sample_every_n_steps",
         "sample_every_n_epochs",
         "sample_at_first",
@@ -90,6 +96,16 @@ class TrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     sample: SampleConfig = field(default_factory=SampleConfig)
     run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        option = self.data.text_cache_option
+        if self.data.caches_text and not self.effective_network.network_train_unet_only:
+            raise ConfigError(
+                f"{option} keeps one encoding of each caption, and the text encoder, which changes "
+                "it, is trained (network_train_unet_only = false)",
+                where=option,
+                fix=f"set network_train_unet_only = true, or remove {option}",
+            )
 
     def sections(self) -> dict[str, dict[str, Any]]:
         """Section name -> option -> value, in the order of the fields."""

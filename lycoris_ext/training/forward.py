@@ -13,6 +13,7 @@ from lycoris_ext.data import BatchPlan, LatentCache
 from lycoris_ext.diffusion import LossConfig, NoiseSchedule, draw_noise
 from lycoris_ext.models import BaseSchedule, Conditioning, Pipeline
 from lycoris_ext.network import Network
+from lycoris_ext.training.caches import text_identity, text_store
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.precision import autocast
 from lycoris_ext.training.step import denoising_loss, seed_dropouts
@@ -34,17 +35,37 @@ class BatchLoss:
         adapted = {site.target for site in self.network.sites.values()}
         encoders = self.pipeline.text_encoders()
         trained = [encoder for name, encoder in encoders.items() if name in adapted]
-        self.text_states = TextStates(self.encode_text, trained=bool(trained))
+        store = text_store(self.config)
+        self.text_states = TextStates(
+            self.encode_text,
+            trained=bool(trained),
+            device=self.pipeline.device,
+            store=store,
+            encoder=text_identity(self.pipeline, self.config, store),
+        )
         if self.config.run.gradient_checkpointing:
             checkpoint_activations(self.pipeline.unet, trained)
 
     def encode_text(self, captions: list[str]) -> Conditioning:
-        return self.pipeline.encode_text(captions, self.config.model.clip_skip)
+        self._place_text_encoders(self.pipeline.device)
+        # Also outside of a step, where captions are encoded before the first: to the same bits.
+        with autocast(self.config.run.mixed_precision, self.pipeline.device):
+            return self.pipeline.encode_text(captions, self.config.model.clip_skip)
+
+    def release_text_encoders(self) -> None:
+        """Free the device of the text encoders; encode_text fetches them back if it must."""
+        self._place_text_encoders(torch.device("cpu"))
+
+    def _place_text_encoders(self, device: torch.device) -> None:
+        for encoder in self.pipeline.text_encoders().values():
+            if next(encoder.parameters()).device != device:
+                encoder.to(device)
 
     def __call__(self, plan: BatchPlan) -> Tensor:
         seed = self.config.run.seed
         device = self.pipeline.device
-        latents = self.latents.latents(plan, seed)
+        pictures = self.latents.batch(plan, seed)
+        latents = pictures.latents
         draws = draw_noise(
             latents,
             plan.sample_ids,
@@ -66,7 +87,8 @@ class BatchLoss:
                 draws,
                 self.schedule,
                 self.config.loss,
-                torch.as_tensor(plan.is_reg),
+                is_reg=torch.as_tensor(plan.is_reg),
+                mask=pictures.mask,
             )
 
 

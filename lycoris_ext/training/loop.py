@@ -18,11 +18,13 @@ from lycoris_ext.data import (
     cache_latents,
     iterate_batches,
     open_training_set,
+    summarize,
 )
 from lycoris_ext.errors import ConfigError, DivergedError, MemoryFault, RunInterrupted
 from lycoris_ext.models import Pipeline, load_pipeline
 from lycoris_ext.network import Network
 from lycoris_ext.sampling import PromptSpec
+from lycoris_ext.training.caches import describe_store, latent_store, vae_identity
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.forward import BatchLoss, use_asked_schedule
 from lycoris_ext.training.interrupt import StopRequest, listen_for_stop
@@ -76,7 +78,7 @@ def train_locked(config: TrainConfig, lock: RunLock) -> Path:
     training_set = read_pictures(run)
     specs = preview_specs(config, training_set)
     pipeline = load_frozen_pipeline(run)
-    latents = encode_pictures(training_set, pipeline)
+    latents = encode_pictures(run, pipeline)
     for line in weights.merge_into(pipeline.targets()):
         say(line)
     network = weights.build_network(pipeline.targets(), config.effective_network, config.run.seed)
@@ -97,6 +99,7 @@ def train_locked(config: TrainConfig, lock: RunLock) -> Path:
         say(line)
     describe(run, network)
     batch_loss = BatchLoss(config, pipeline, network, latents)
+    encode_captions(run, batch_loss)
     with network.injected(), listen_for_stop() as stop:
         network.train()
         if config.sample.sample_at_first and run.step == 0:
@@ -203,11 +206,8 @@ def read_pictures(run: Run) -> TrainingSet:
         say(f"note: {warning}")
     run.check_pictures(training_set)
     run.make_folder()
-    buckets = ", ".join(f"{w}x{h}: {n}" for (w, h), n in training_set.bucket_counts().items())
-    say(
-        f"{len(training_set.pictures)} pictures, {training_set.samples_per_epoch} per epoch "
-        f"({buckets}), {training_set.batches_per_epoch} batches per epoch"
-    )
+    for line in summarize(training_set):
+        say(line)
     return training_set
 
 
@@ -228,11 +228,35 @@ def load_frozen_pipeline(run: Run) -> Pipeline:
     return pipeline
 
 
-def encode_pictures(training_set: TrainingSet, pipeline: Pipeline) -> LatentCache:
+def encode_pictures(run: Run, pipeline: Pipeline) -> LatentCache:
     """Turn every picture into latents, once."""
-    total = len(training_set.pictures)
+    store = latent_store(run.config)
+    total = len(run.training_set.pictures)
     with tqdm(total=total, desc="encoding", unit=" pictures", **_bar_options()) as bar:
-        return cache_latents(training_set, pipeline.encode_posterior, progress=bar.update)
+        latents = cache_latents(
+            run.training_set,
+            pipeline.encode_posterior,
+            store=store,
+            vae=vae_identity(pipeline, store),
+            progress=bar.update,
+        )
+    if run.config.data.flip_aug:
+        total *= 2
+    say_if(describe_store("latents", store, latents.encoded, total))
+    return latents
+
+
+def encode_captions(run: Run, batch_loss: BatchLoss) -> None:
+    """Encode every caption before the first step, where that is asked for."""
+    if not run.config.data.caches_text:
+        return
+    texts = batch_loss.text_states
+    captions = run.training_set.fixed_captions()
+    for caption in tqdm(captions, desc="encoding", unit=" captions", **_bar_options()):
+        texts.states(caption)
+    say_if(describe_store("captions", texts.store, texts.encoded, len(captions)))
+    if not run.config.sample.wanted:
+        batch_loss.release_text_encoders()
 
 
 def draw(run: Run, pipeline: Pipeline, network: Network, specs: Sequence[PromptSpec]) -> None:
@@ -277,6 +301,12 @@ def describe(run: Run, network: Network) -> None:
 def say(text: str) -> None:
     """Print a line without tearing a progress bar."""
     tqdm.write(text, file=sys.stderr)
+
+
+def say_if(text: str | None) -> None:
+    """Print a line where there is one."""
+    if text is not None:
+        say(text)
 
 
 def _bar_options() -> dict[str, float]:

@@ -121,7 +121,8 @@ def _loss(config: TrainConfig) -> dict[str, object]:
 def _pictures(config: TrainConfig, training_set: TrainingSet) -> dict[str, object]:
     data = config.data
     return {
-        "ss_num_train_images": training_set.samples_per_epoch,
+        "ss_num_train_images": training_set.samples_per_epoch - training_set.reg_samples_per_epoch,
+        "ss_num_reg_images": training_set.reg_samples_per_epoch,
         "ss_resolution": "({}, {})".format(*data.size),
         "ss_enable_bucket": data.enable_bucket,
         "ss_bucket_no_upscale": data.bucket_no_upscale,
@@ -133,6 +134,9 @@ def _pictures(config: TrainConfig, training_set: TrainingSet) -> dict[str, objec
         "ss_caption_dropout_rate": data.caption_dropout_rate,
         "ss_caption_tag_dropout_rate": data.caption_tag_dropout_rate,
         "ss_dataset_dirs": json.dumps(training_set.folder_counts(), ensure_ascii=False),
+        "ss_reg_dataset_dirs": json.dumps(
+            training_set.folder_counts(is_reg=True), ensure_ascii=False
+        ),
         "ss_tag_frequency": json.dumps(training_set.tag_counts(), ensure_ascii=False),
     }
 

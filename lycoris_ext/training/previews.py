@@ -30,7 +30,12 @@ def preview_specs(config: TrainConfig, training_set: TrainingSet) -> list[Prompt
         return []
     prompts = read_prompts(config.sample.sample_prompts)
     if not prompts:
-        captions = list(dict.fromkeys(picture.caption for picture in training_set.pictures))
+        first_lines = (
+            picture.caption.split("\n")[0]
+            for picture in training_set.pictures
+            if not picture.is_reg
+        )
+        captions = list(dict.fromkeys(first_lines))
         shown = captions[:: max(1, len(captions) // CAPTIONS_SHOWN)][:CAPTIONS_SHOWN]
         prompts = [{"prompt": caption} for caption in shown]
     defaults = {"seed": config.run.seed, "sampler": config.sample.sample_sampler}

@@ -41,6 +41,7 @@ def denoising_loss(
     schedule: NoiseSchedule,
     loss: LossConfig,
     is_reg: Tensor | None = None,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """The loss of one batch: noise the latents, let the model predict, compare.
 
@@ -52,6 +53,7 @@ def denoising_loss(
         schedule: the base model's.
         loss: kind of error and weights.
         is_reg: bool [B], which samples are regularization pictures (unset: none).
+        mask: [B, 1, h, w], weight of each place in the loss, on any device (unset: all 1).
 
     Returns:
         A float32 scalar with gradients to the adapter.
@@ -64,7 +66,9 @@ def denoising_loss(
     prediction = denoiser(noisy, timesteps, text)
     if is_reg is not None:
         is_reg = is_reg.to(latents.device)
-    return weighted_loss(prediction, target, timesteps, schedule, loss, is_reg)
+    if mask is not None:
+        mask = mask.to(latents.device)
+    return weighted_loss(prediction, target, timesteps, schedule, loss, is_reg, mask)
 
 
 def optimizer_step(

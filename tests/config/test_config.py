@@ -98,9 +98,9 @@ def test_unknown_option_without_a_neighbour():
 
 
 def test_options_of_sd_scripts_that_are_not_here_yet():
-    text = refused(reg_data_dir="x")
+    text = refused(face_crop_aug_range="x")
     assert "an option of sd-scripts that lycoris_ext does not support yet" in text
-    assert "remove reg_data_dir" in text
+    assert "remove face_crop_aug_range" in text
     assert "continues by itself" in refused(resume="x")
 
 

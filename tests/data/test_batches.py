@@ -138,12 +138,12 @@ def encode(pixels):
 def test_latents_are_a_function_of_the_batch(training_set):
     cache = cache_latents(training_set, encode)
     plan = training_set.batch_at(4)
-    latents = cache.latents(plan, seed=7)
+    latents = cache.batch(plan, seed=7).latents
     height, width = training_set.placements[plan.pictures[0]].bucket[::-1]
     assert latents.shape == (len(plan.sample_ids), 4, height // 2, width // 2)
-    assert torch.equal(cache.latents(plan, seed=7), latents)
-    assert not torch.equal(cache.latents(plan, seed=8), latents)
-    assert torch.equal(cache_latents(training_set, encode, batch_size=3).latents(plan, 7), latents)
+    assert torch.equal(cache.batch(plan, seed=7).latents, latents)
+    assert not torch.equal(cache.batch(plan, seed=8).latents, latents)
+    assert cache.batch(plan, seed=7).mask is None
 
 
 def test_mirrored_pictures_are_mirrored(training_set):
@@ -157,7 +157,7 @@ def test_mirrored_pictures_are_mirrored(training_set):
     for number in range(40):
         plan = training_set.batch_at(number)
         for latent, picture, flipped in zip(
-            cache.latents(plan, 0), plan.pictures, plan.flipped, strict=True
+            cache.batch(plan, 0).latents, plan.pictures, plan.flipped, strict=True
         ):
             flips[flipped] += 1
             upright = latent.flip(-1) if flipped else latent

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given
@@ -11,6 +14,9 @@ from lycoris_ext.data import DataConfig, bucket_resolutions, place
 from lycoris_ext.errors import ConfigError
 
 SIDES = st.integers(16, 4000)
+ORACLE = json.loads(
+    (Path(__file__).parents[1] / "oracles" / "sd_scripts_data.json").read_text("utf-8")
+)
 
 
 def test_the_list_of_sd_scripts_at_512():
@@ -18,6 +24,50 @@ def test_the_list_of_sd_scripts_at_512():
     half.append((448, 576))
     expected = [*half, (512, 512), *sorted((height, width) for width, height in half)]
     assert bucket_resolutions((512, 512), 256, 1024, 64) == expected
+
+
+@pytest.mark.parametrize("case", ORACLE["bucket_lists"])
+def test_the_lists_of_sd_scripts(case):
+    buckets = bucket_resolutions(tuple(case["size"]), *case["limits"])
+    assert [list(bucket) for bucket in buckets] == case["buckets"]
+
+
+@pytest.mark.parametrize("number", range(len(ORACLE["settings"])))
+def test_the_places_of_sd_scripts(number):
+    """What its own BucketManager answered for these sizes and options."""
+    options = dict(ORACLE["settings"][number])
+    pictures = options.pop("pictures")
+    config = DataConfig(**options)
+    assert pictures
+    for width, height, *expected in pictures:
+        placement = place((width, height), config)
+        assert [*placement.bucket, *placement.resized] == expected, (width, height)
+
+
+def test_enough_places_were_compared():
+    assert sum(len(case["pictures"]) for case in ORACLE["settings"]) > 500
+    assert {case["bucket_no_upscale"] for case in ORACLE["settings"]} == {True, False}
+
+
+@given(SIDES, SIDES, st.sampled_from([512, 768, "512,768", 1024]))
+def test_the_nearest_shape_that_there_is(width, height, resolution):
+    config = DataConfig(resolution=resolution)
+    bucket = place((width, height), config).bucket
+    ratio = width / height
+    known = bucket_resolutions(config.size, *config.bucket_limits)
+    if (width, height) not in known:
+        best = min(abs(w / h - ratio) for w, h in known)
+        assert abs(bucket[0] / bucket[1] - ratio) == best
+
+
+@given(SIDES, SIDES)
+def test_turned_pictures_get_turned_buckets_where_sizes_are_free(width, height):
+    config = DataConfig(bucket_no_upscale=True)
+    bucket, turned = (place(size, config).bucket for size in ((width, height), (height, width)))
+    area = [w * h for w, h in (bucket, turned)]
+    assert max(area) <= 512 * 512
+    if width * height <= 512 * 512:
+        assert bucket == turned[::-1]
 
 
 @pytest.mark.parametrize(
@@ -72,6 +122,12 @@ def test_the_cut_lies_inside_and_the_bucket_is_a_multiple(
 )
 def test_limits_that_nobody_set(resolution, limits):
     assert DataConfig(resolution=resolution).bucket_limits == limits
+
+
+def test_limits_are_widened_to_multiples():
+    config = DataConfig(min_bucket_reso=300, max_bucket_reso=1000, bucket_reso_steps=64)
+    assert config.bucket_limits == (256, 1024, 64)
+    assert DataConfig(min_bucket_reso=16).bucket_limits[0] == 64
 
 
 def test_limits_that_contradict_the_resolution():

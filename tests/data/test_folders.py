@@ -99,6 +99,18 @@ def test_missing_captions_are_counted_and_named(tmp_path):
     assert "allow_missing_captions" in text
 
 
+def test_captions_under_another_ending_are_found_and_named(tmp_path):
+    """sd-scripts' own default is .caption; whoever has these must not be told to write them."""
+    write_pictures(tmp_path, count=3)
+    for number in range(3):
+        caption = tmp_path / "2_shapes" / f"{number:02d}.txt"
+        caption.rename(caption.with_suffix(".caption"))
+    with pytest.raises(DataError, match="3 of 3 pictures have no caption") as caught:
+        scan(tmp_path)
+    assert '3 of them have a .caption file: set caption_extension = ".caption"' in str(caught.value)
+    assert scan(tmp_path, caption_extension=".caption").pictures[0].caption.startswith("by tester")
+
+
 def test_an_empty_caption_counts_as_missing(pictures):
     (pictures / "2_shapes" / "03.txt").write_bytes(b"\xef\xbb\xbf \r\n")
     with pytest.raises(DataError, match="1 of 6 pictures have no caption") as caught:
@@ -150,12 +162,12 @@ def test_what_systems_leave_behind_is_ignored(pictures):
 
 
 def test_left_out_files_are_told_of(pictures):
-    (pictures / "2_shapes" / "a.avif").write_bytes(b"x")
+    (pictures / "2_shapes" / "a.gif").write_bytes(b"x")
     (pictures / "2_shapes" / "deep").mkdir()
     write_picture(pictures / "2_shapes" / "deep" / "a.png")
     (pictures / "0_off").mkdir()
     text = "\n".join(scan(pictures).warnings)
-    assert "format is not supported: a.avif" in text
+    assert "format is not supported: a.gif" in text
     assert "1 pictures in" in text and "sub-folders are not read" in text
     assert "asks for 0 repeats" in text
 
@@ -165,6 +177,16 @@ def test_one_folder_of_any_name(tmp_path):
     (tmp_path / "2_shapes").rename(tmp_path / "mine")
     found = scan_folders(DataConfig(image_dir=str(tmp_path / "mine"), num_repeats=3))
     assert [picture.repeats for picture in found.pictures] == [3, 3]
+
+
+@pytest.mark.parametrize("name", ["été 画像 🌸", "n" * 200])
+def test_unicode_and_long_names(tmp_path, name):
+    folder = tmp_path / f"3_{name[:80]}"
+    folder.mkdir()
+    write_picture(folder / f"{name}.png")
+    (folder / f"{name}.txt").write_text("über, 桜", encoding="utf-8")
+    (picture,) = scan(tmp_path).pictures
+    assert (picture.caption, picture.repeats, picture.folder) == ("über, 桜", 3, folder.name)
 
 
 def test_both_kinds_of_folder_are_refused():

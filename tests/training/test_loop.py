@@ -142,7 +142,9 @@ def test_pictures_of_several_shapes_in_their_own_buckets(options, pictures, caps
     (pictures / "x" / "1_shapes").rename(pictures / "1_wide")
     (pictures / "x").rmdir()
     path = run(options, train_batch_size=4, max_train_epochs=1)
-    assert "(32x32: 12, 64x16: 3), 4 batches per epoch" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "buckets: 32x32: 12, 64x16: 3\n" in said
+    assert "9 pictures, 15 per epoch, 4 batches per epoch" in said
     buckets = json.loads(load_adapter(path).metadata["ss_bucket_info"])["buckets"]
     assert buckets["1"] == {"resolution": [64, 16], "count": 3}
 

@@ -1,0 +1,185 @@
+"""From a file's bytes to an upright picture in sRGB, whatever format and colours it came in."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageChops, ImageCms, ImageOps, ImageStat
+from PIL import __version__ as pillow_version
+
+from lycoris_ext.errors import DataError
+
+BROKEN_PICTURE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+"""What Pillow's decoders raise on damaged files."""
+
+NOTES = {
+    "animated": "animated pictures are trained on their first frame",
+    "profile": "pictures have a colour profile that cannot be used, and are taken for sRGB",
+    "transparent": "pictures have transparent parts, which become white "
+    "(alpha_mask = true leaves them out of the loss instead)",
+}
+"""What a user should know of a picture that is used all the same."""
+
+_CONTAINERS = {
+    b"ftypavif": "AVIF",
+    b"ftypavis": "AVIF",
+    b"ftypheic": "HEIC",
+    b"ftypheix": "HEIC",
+    b"ftypmif1": "HEIC",
+}
+# What lcms rounds differently on the way from sRGB to sRGB is no difference.
+_SAME = 2
+_RAMP = Image.linear_gradient("L")
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture that was read.
+
+    Args:
+        picture: RGB; RGBA where alpha was asked for.
+        notes: keys of NOTES that hold for it.
+    """
+
+    picture: Image.Image
+    notes: tuple[str, ...] = ()
+
+
+def decode(path: Path, raw: bytes, *, alpha_mask: bool = False) -> Decoded:
+    """Decode a picture: first frame, upright by its EXIF orientation, colours in sRGB.
+
+    Args:
+        path: for messages.
+        raw: the file's bytes; their format is told by their beginning, not by the file's name.
+        alpha_mask: keep transparency and the colours beneath it (RGBA); without, transparent parts
+            become white, as on a page (RGB).
+
+    Raises:
+        DataError: it is damaged, no picture, or too large; or nothing of it is opaque and the
+            mask would leave nothing.
+    """
+    try:
+        with Image.open(io.BytesIO(raw)) as picture:
+            notes = []
+            # A phone's JPEG holds a depth map or a smaller copy beside the picture (MPO).
+            if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
+                notes.append("animated")
+            picture.load()
+            upright = ImageOps.exif_transpose(picture) or picture
+            colour, alpha = _split_alpha(_to_8_bit(upright))
+            rgb, usable = _to_srgb(colour, picture.info.get("icc_profile"))
+    except BROKEN_PICTURE as error:
+        raise DataError(
+            _reason(error, raw), where=str(path), fix="replace or delete this file"
+        ) from error
+    if not usable:
+        notes.append("profile")
+    if alpha_mask:
+        return Decoded(_with_alpha(path, rgb, alpha), tuple(notes))
+    if alpha is None or alpha.getextrema()[0] == 255:
+        return Decoded(rgb, tuple(notes))
+    page = Image.new("RGB", rgb.size, "white")
+    return Decoded(Image.composite(rgb, page, alpha), (*notes, "transparent"))
+
+
+def _to_8_bit(picture: Image.Image) -> Image.Image:
+    """Grey of 16 bits scaled to 8, where Pillow's own conversion would clip it to white."""
+    if picture.mode not in ("I;16", "I;16B", "I;16L", "I"):
+        return picture
+    scaled = picture.convert("I").point(lambda value: value * (1.0 / 257.0) + 0.5).convert("L")
+    transparent = picture.info.get("transparency")
+    if transparent is None:
+        return scaled
+    # One grey that is transparent: found at full depth, kept as a channel of its own.
+    alpha = picture.convert("I").point(lambda value: value * 1.0 - float(transparent))
+    opaque = ImageChops.lighter(
+        alpha.convert("L"), alpha.point(lambda value: value * -1.0).convert("L")
+    ).point(lambda distance: 255 if distance else 0)
+    return Image.merge("LA", (scaled, opaque))
+
+
+def _split_alpha(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Colours in a mode that profiles know (L, RGB, CMYK), and opacity (L) where there is any."""
+    if "A" in picture.getbands() or "transparency" in picture.info:
+        grey = picture.mode in ("LA", "La")
+        layered = picture.convert("LA" if grey else "RGBA")
+        return layered.convert("L" if grey else "RGB"), layered.getchannel("A")
+    if picture.mode in ("L", "RGB", "CMYK"):
+        return picture, None
+    return picture.convert("L" if picture.mode == "1" else "RGB"), None
+
+
+def _to_srgb(colour: Image.Image, profile: bytes | None) -> tuple[Image.Image, bool]:
+    """RGB in sRGB, and whether the profile (if there is one) could be used."""
+    if not profile:
+        return colour.convert("RGB"), True
+    try:
+        transform = ImageCms.buildTransform(
+            ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+            ImageCms.createProfile("sRGB"),
+            colour.mode,
+            "RGB",
+        )
+        if colour.mode != "CMYK" and _changes_nothing(transform, colour.mode):
+            return colour.convert("RGB"), True
+        return ImageCms.applyTransform(colour, transform) or colour, True
+    except (ImageCms.PyCMSError, OSError):
+        return colour.convert("RGB"), False
+
+
+def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
+    """Whether a profile is sRGB, judged by what it does: names lie, and differ in spelling."""
+    ramps = (_RAMP, _RAMP.rotate(90), _RAMP.rotate(180))
+    probe = _RAMP if mode == "L" else Image.merge("RGB", ramps)
+    changed = ImageCms.applyTransform(probe, transform)
+    if changed is None:
+        return True
+    difference = ImageStat.Stat(ImageChops.difference(changed, probe.convert("RGB")))
+    return max(high for _, high in difference.extrema) <= _SAME
+
+
+def _with_alpha(path: Path, rgb: Image.Image, alpha: Image.Image | None) -> Image.Image:
+    if alpha is not None and alpha.getextrema()[1] == 0:
+        raise DataError(
+            "every part of it is transparent, and alpha_mask trains the opaque parts alone",
+            where=str(path),
+            fix="replace or delete this file, or set alpha_mask = false",
+        )
+    result = rgb.copy()
+    result.putalpha(alpha if alpha is not None else 255)
+    return result
+
+
+def _reason(error: Exception, raw: bytes) -> str:
+    """What is wrong with a file, in words that help."""
+    if isinstance(error, (Image.DecompressionBombError, MemoryError)):
+        return f"too large ({error or 'it does not fit into memory'})"
+    container = _CONTAINERS.get(raw[4:12])
+    if container == "AVIF" and ".avif" not in Image.registered_extensions():
+        return (
+            f"AVIF, which this Pillow ({pillow_version}) does not read: "
+            'pip install --upgrade "pillow>=11.3"'
+        )
+    if isinstance(error, Image.UnidentifiedImageError):
+        if container == "HEIC":
+            return "HEIC, which Pillow does not read: save it as PNG or JPEG"
+        return "not a picture, or damaged at its start"
+    return str(error).split(" <_io")[0] or f"damaged ({type(error).__name__})"

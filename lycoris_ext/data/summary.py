@@ -1,0 +1,57 @@
+"""What a run found in its folders, in a few lines: the place to see that captions were read."""
+
+from __future__ import annotations
+
+from lycoris_ext.data.dataset import TrainingSet
+from lycoris_ext.data.folders import Picture
+
+FOLDERS_SHOWN = 40
+CAPTION_SHOWN = 60
+
+
+def summarize(training_set: TrainingSet) -> list[str]:
+    """Lines of a table with the folders of a training set, then its buckets and totals.
+
+    Args:
+        training_set: what is told of.
+
+    Returns:
+        One line a folder (its pictures, repeats, captions and the first of these), then the rest.
+    """
+    folders: dict[tuple[bool, str], list[Picture]] = {}
+    for picture in training_set.pictures:
+        folders.setdefault((picture.is_reg, picture.folder), []).append(picture)
+    rows = [("folder", "pictures", "an epoch", "captions", "the first caption")]
+    for (is_reg, name), pictures in list(folders.items())[:FOLDERS_SHOWN]:
+        in_files = sum(picture.has_caption_file for picture in pictures)
+        rows.append(
+            (
+                f"{name} (regularisation)" if is_reg else name,
+                str(len(pictures)),
+                str(sum(picture.repeats for picture in pictures)),
+                str(in_files),
+                _short(pictures[0].caption),
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = [
+        "  ".join(
+            [row[0].ljust(widths[0]), *(row[n].rjust(widths[n]) for n in (1, 2, 3)), row[4]]
+        ).rstrip()
+        for row in rows
+    ]
+    if len(folders) > FOLDERS_SHOWN:
+        lines.append(f"and {len(folders) - FOLDERS_SHOWN} more folders")
+    buckets = ", ".join(f"{w}x{h}: {n}" for (w, h), n in training_set.bucket_counts().items())
+    lines.append(f"buckets: {buckets}")
+    lines.append(
+        f"{len(training_set.pictures)} pictures, {training_set.samples_per_epoch} per epoch, "
+        f"{training_set.batches_per_epoch} batches per epoch"
+    )
+    return lines
+
+
+def _short(caption: str) -> str:
+    line = caption.split("\n")[0]
+    cut = line if len(line) <= CAPTION_SHOWN else line[: CAPTION_SHOWN - 3] + "..."
+    return f'"{cut}"'

@@ -1,0 +1,75 @@
+"""What becomes of captions: sd-scripts' results; chances are functions of (seed, epoch, sample)."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from lycoris_ext.data import DataConfig, scan_folders
+from lycoris_ext.data.captions import caption_for
+from lycoris_ext.errors import ConfigError
+
+ORACLE = json.loads(
+    (Path(__file__).parents[1] / "oracles" / "sd_scripts_data.json").read_text("utf-8")
+)
+
+
+def shown(caption, *, epoch=0, sample_id=0, **options):
+    return caption_for(caption, DataConfig(**options), seed=0, epoch=epoch, sample_id=sample_id)
+
+
+@pytest.mark.parametrize("case", ORACLE["captions"], ids=lambda case: case["caption"])
+def test_captions_of_sd_scripts(case):
+    """Its own answers where nothing is left to chance."""
+    assert shown(case["caption"], epoch=case["epoch"], **case["options"]) == case["expected"]
+
+
+def test_a_mark_keeps_both_ends_while_the_middle_is_shuffled():
+    options = {"shuffle_caption": True, "keep_tokens_separator": "|||", "keep_tokens": 7}
+    seen = {shown("a, b ||| c, d, e, f ||| g, h", epoch=epoch, **options) for epoch in range(30)}
+    assert len(seen) > 10
+    for caption in seen:
+        assert caption.startswith("a, b, ") and caption.endswith(", g, h")
+        assert sorted(caption.split(", ")) == list("abcdefgh")
+
+
+def test_a_mark_never_reaches_the_model():
+    assert shown("a ||| b", keep_tokens_separator="|||") == "a, b"
+    assert shown("a, b", keep_tokens_separator="|||") == "a, b"
+
+
+def test_what_belongs_together_stays_together():
+    options = {"shuffle_caption": True, "secondary_separator": ";"}
+    seen = {shown("a, b;c;d, e", epoch=epoch, **options) for epoch in range(20)}
+    assert len(seen) > 3
+    assert all("b,c,d" in caption for caption in seen)
+
+
+def test_wildcards_are_drawn_evenly_and_again_the_same():
+    options = {"enable_wildcard": True}
+    seen = [shown("a {red|blue|green} cat", sample_id=n, **options) for n in range(600)]
+    counts = Counter(caption.split()[1] for caption in seen)
+    assert set(counts) == {"red", "blue", "green"}
+    assert all(150 < count < 250 for count in counts.values())
+    assert seen == [shown("a {red|blue|green} cat", sample_id=n, **options) for n in range(600)]
+
+
+def test_one_of_several_lines_is_drawn(tmp_path, pictures):
+    (pictures / "2_shapes" / "02.txt").write_text("one\n\n two \nthree\n", encoding="utf-8")
+    scan = scan_folders(DataConfig(train_data_dir=str(pictures), enable_wildcard=True))
+    assert scan.warnings == ()
+    caption = scan.pictures[2].caption
+    assert caption == "one\ntwo\nthree"
+    seen = {shown(caption, sample_id=n, enable_wildcard=True) for n in range(40)}
+    assert seen == {"one", "two", "three"}
+    options = {"enable_wildcard": True, "caption_prefix": "by me,", "caption_suffix": "end"}
+    seen = {shown(caption, sample_id=n, **options) for n in range(40)}
+    assert seen == {"by me, one end", "by me, two end", "by me, three end"}
+
+
+def test_an_interval_below_zero():
+    with pytest.raises(ConfigError, match="caption_dropout_every_n_epochs is -1"):
+        DataConfig(caption_dropout_every_n_epochs=-1)

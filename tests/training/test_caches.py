@@ -1,0 +1,207 @@
+"""Caches of a run: the same result with and without, never out of date, never contradictory."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from lycoris_ext.config import Layer, build_config
+from lycoris_ext.errors import ConfigError
+from lycoris_ext.formats import load_adapter
+from lycoris_ext.models import ModelConfig, load_pipeline
+from lycoris_ext.network import build_network
+from lycoris_ext.training.caches import cache_folder, latent_store, text_identity, vae_identity
+from lycoris_ext.training.events import loss_curve
+from lycoris_ext.training.forward import BatchLoss
+from lycoris_ext.training.loop import train
+from tests.tiny_pictures import write_picture
+
+
+@pytest.fixture
+def options(tiny_base, pictures, tmp_path):
+    return {
+        "pretrained_model_name_or_path": str(tiny_base),
+        "train_data_dir": str(pictures),
+        "output_dir": str(tmp_path / "out"),
+        "output_name": "test",
+        "resolution": 32,
+        "network_dim": 4,
+        "preset": "attn-only",
+        "optimizer_type": "AdamW",
+        "max_train_steps": 3,
+        "device": "cpu",
+        "flip_aug": True,
+        "network_train_unet_only": True,
+    }
+
+
+def config(options, **changes):
+    return build_config([Layer("test", {**options, **changes})])
+
+
+def tensors(options, **changes):
+    return load_adapter(train(config(options, **changes))).tensors
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+ON_DISK = {"cache_latents_to_disk": True, "cache_text_encoder_outputs_to_disk": True}
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_caches_change_nothing_but_time(options, tmp_path, capsys, precision):
+    options["mixed_precision"] = precision
+    expected = tensors(options, output_name="plain")
+    assert not (tmp_path / "out" / "cache").exists()
+    assert same(tensors(options, output_name="kept", cache_text_encoder_outputs=True), expected)
+    assert same(tensors(options, output_name="disk", **ON_DISK), expected)
+    folder = tmp_path / "out" / "cache"
+    said = capsys.readouterr().err
+    assert f"latents: 0 found, 12 new in {folder / 'latents'} (12 files, " in said
+    assert f"captions: 0 found, 6 new in {folder / 'captions'} (6 files, " in said
+    assert same(tensors(options, output_name="again", **ON_DISK), expected)
+    assert "latents: 12 found, 0 new" in (said := capsys.readouterr().err)
+    assert "captions: 6 found, 0 new" in said
+
+
+def test_another_run_finds_them_and_damage_is_mended(options, tmp_path, capsys):
+    shared = tmp_path / "shared"
+    expected = tensors(options, cache_dir=str(shared), **ON_DISK)
+    assert not (tmp_path / "out" / "cache").exists()
+    files = sorted(shared.rglob("*.tensors"))
+    assert len(files) == 18
+    for path in files[::2]:
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+    capsys.readouterr()
+    elsewhere = {**options, "output_dir": str(tmp_path / "elsewhere")}
+    assert same(tensors(elsewhere, cache_dir=str(shared), **ON_DISK), expected)
+    said = capsys.readouterr().err
+    assert "latents: 12 found, 0 new" not in said and "new in" in said
+
+
+@pytest.mark.parametrize("sample", [{}, {"sample_every_n_steps": 2, "sample_prompts": ["x --s 1"]}])
+def test_encoders_leave_the_device_when_nobody_needs_them(options, monkeypatch, sample):
+    released = []
+    monkeypatch.setattr(BatchLoss, "release_text_encoders", lambda self: released.append(self))
+    train(config(options, cache_text_encoder_outputs=True, **sample))
+    assert len(released) == (not sample)
+
+
+def test_an_encoder_that_left_is_fetched_back(options, tiny_base, monkeypatch):
+    pipeline = load_pipeline(ModelConfig(str(tiny_base)), "cpu")
+    network = build_network(pipeline.targets(), config(options).effective_network)
+    loss = BatchLoss(config(options), pipeline, network, latents=None)
+    expected = loss.encode_text(["a"])
+    moved = []
+    monkeypatch.setattr(type(pipeline), "device", property(lambda self: torch.device("meta")))
+    monkeypatch.setattr(pipeline.text_encoder, "to", moved.append)
+    monkeypatch.setattr(type(pipeline), "encode_text", lambda self, captions, skip: expected)
+    loss.encode_text(["a"])
+    loss.release_text_encoders()
+    # Fetched to where the U-Net is; released to where it lies already: nothing to do.
+    assert moved == [torch.device("meta")]
+
+
+def test_pictures_folders_stay_as_they_are(options, pictures):
+    before = sorted(pictures.rglob("*"))
+    train(config(options, **ON_DISK))
+    assert sorted(pictures.rglob("*")) == before
+
+
+def test_a_run_may_go_on_with_other_caches(options):
+    train(config(options))
+    longer = tensors(options, max_train_steps=5, cache_dir="", **ON_DISK)
+    assert same(tensors(options, max_train_steps=5, output_name="whole"), longer)
+
+
+def test_identities_follow_the_models_weights(options, tiny_base):
+    pipeline = load_pipeline(ModelConfig(str(tiny_base)), "cpu")
+    on_disk = config(options, **ON_DISK)
+    store = latent_store(on_disk)
+    vae, text = vae_identity(pipeline, store), text_identity(pipeline, on_disk, store)
+    skipped = config(options, clip_skip=2, **ON_DISK)
+    assert text_identity(pipeline, skipped, store) != text
+    with torch.no_grad():
+        next(pipeline.unet.parameters()).add_(1.0)
+        assert (vae_identity(pipeline, store), text_identity(pipeline, on_disk, store)) == (
+            vae,
+            text,
+        )
+        next(pipeline.vae.parameters()).mul_(1.001)
+        next(pipeline.text_encoder.parameters()).mul_(1.001)
+    assert vae_identity(pipeline, store) != vae
+    assert text_identity(pipeline, on_disk, store) != text
+    half = load_pipeline(ModelConfig(str(tiny_base)), "cpu", torch.bfloat16)
+    assert len({vae, vae_identity(half, store)}) == 2
+    assert len({text, text_identity(half, on_disk, store)}) == 2
+
+
+def test_the_folder_lies_beside_the_results_or_where_it_is_wanted(options, tmp_path):
+    assert cache_folder(config(options)) == tmp_path / "out" / "cache"
+    assert cache_folder(config(options, cache_dir=str(tmp_path / "x"))) == tmp_path / "x"
+
+
+@pytest.mark.parametrize("cache", ["cache_text_encoder_outputs", *list(ON_DISK)[1:]])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("shuffle_caption", True),
+        ("enable_wildcard", True),
+        ("caption_dropout_every_n_epochs", 2),
+        ("caption_dropout_rate", 0.1),
+        ("caption_tag_dropout_rate", 0.1),
+    ],
+)
+def test_captions_that_change_cannot_be_cached(options, cache, name, value):
+    with pytest.raises(ConfigError, match=f"remove one of {cache} and {name}") as caught:
+        config(options, **{cache: True, name: value})
+    assert f"{name} = {str(value).lower()}" in str(caught.value)
+
+
+def test_a_trained_text_encoder_cannot_be_cached(options):
+    del options["network_train_unet_only"]
+    with pytest.raises(ConfigError, match="the text encoder, which changes it, is trained") as c:
+        config(options, cache_text_encoder_outputs=True)
+    assert "cache_text_encoder_outputs" in str(c.value)
+    assert "set network_train_unet_only = true" in str(c.value)
+    config(options, cache_text_encoder_outputs=True, text_encoder_lr=0.0)
+
+
+def test_regularisation_and_masks_reach_the_run(options, tmp_path, pictures, capsys):
+    reg = tmp_path / "reg" / "1_shape"
+    reg.mkdir(parents=True)
+    for number in range(2):
+        write_picture(reg / f"{number}.png", 60 + number)
+    adapter = load_adapter(train(config(options, reg_data_dir=str(tmp_path / "reg"))))
+    assert adapter.metadata["ss_num_train_images"] == "12"
+    assert adapter.metadata["ss_num_reg_images"] == "12"
+    assert json.loads(adapter.metadata["ss_reg_dataset_dirs"]) == {
+        "1_shape": {"n_repeats": 6, "img_count": 2}
+    }
+    assert str(tmp_path) not in json.dumps(adapter.metadata)
+    assert "1_shape (regularisation)" in capsys.readouterr().err
+    for path in (pictures / "2_shapes").glob("*.png"):
+        picture = Image.open(path).convert("RGBA")
+        picture.putalpha(64)
+        picture.save(path)
+    losses = {}
+    for masked in (True, False):
+        name = f"masked {masked}"
+        train(config(options, output_name=name, alpha_mask=masked))
+        curve = loss_curve(tmp_path / "out" / f"{name}.events.jsonl")
+        losses[masked] = [loss for _, loss in curve]
+    # A quarter opaque counts a quarter; the pictures differ, too (white or not), but little.
+    assert all(0.15 < a / b < 0.4 for a, b in zip(losses[True], losses[False], strict=True))
+
+
+def test_the_start_tells_what_was_found(options, capsys):
+    train(config(options))
+    said = capsys.readouterr().err
+    assert '2_shapes         6        12         6  "by tester, red, square, bright' in said
+    assert "buckets: 32x32: 12" in said
+    assert "6 pictures, 12 per epoch, 12 batches per epoch" in said
