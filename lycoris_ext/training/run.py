@@ -201,7 +201,9 @@ class Run:
 
     def _save_adapter_as(self, path: object) -> None:
         self._check_finite()
-        metadata = training_metadata(self.config, self.training_set, self.base_hash, self.step)
+        metadata = training_metadata(
+            self.config, self.training_set, self.base_hash, "sd1", self.step
+        )
         dtype = DTYPES[self.config.run.save_precision]
         state = self.network.adapter_state(metadata, dtype)
         save_adapter(str(path), state)
