@@ -16,6 +16,7 @@ COMMANDS = {
     "train": "train an adapter, or go on with a run that was stopped",
     "sample": "draw pictures, with and without adapters",
     "info": "describe an adapter file and check that it is whole",
+    "config": "write the config that would train an adapter file again",
     "size": "predict parameters and bytes of an adapter",
     "doctor": "say what is here and what is missing to train",
     "demo": "train on the shipped pictures and show what was learned",

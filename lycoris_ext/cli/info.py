@@ -5,19 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from lycoris_ext.algorithms import Plan, detect
-from lycoris_ext.formats import AdapterState, load_adapter
+from lycoris_ext.formats import load_adapter
 from lycoris_ext.formats.adapter_file import data_hash
+from lycoris_ext.formats.hosts import misread_by, naming_of
 from lycoris_ext.formats.keys import target_of
+from lycoris_ext.formats.metadata import trigger_words
 
 _HASH_KEY = "sshs_model_hash"
-#: A tag that stands under nearly every picture of a folder is what calls the folder's subject.
-_TRIGGER_SHARE = 0.9
 _VALUE_WIDTH = 88
 
 #: What a reader asks first, in this order; other metadata follow under their own keys.
@@ -25,6 +24,8 @@ _HEADINGS = {
     "ss_output_name": "name",
     "ss_sd_model_name": "base model",
     "ss_base_model_version": "base family",
+    "ss_new_sd_model_hash": "base SHA-256",
+    "ss_vae_name": "autoencoder",
     "ss_network_module": "network module",
     "ss_network_args": "network options",
     "ss_num_train_images": "pictures x repeats",
@@ -77,7 +78,9 @@ class AdapterSummary:
         parameters: numbers in the file, alphas excluded.
         bytes: size of the file.
         dtypes: of the tensors, alphas excluded.
+        keys: whose names the layers have: kohya, LyCORIS, diffusers, PEFT, ComfyUI.
         triggers: tags that call what was trained, as far as the metadata tell.
+        misread_by: hosts that are known to read such a file wrongly or in part.
     """
 
     path: str
@@ -87,8 +90,10 @@ class AdapterSummary:
     parameters: int
     bytes: int
     dtypes: tuple[str, ...]
+    keys: tuple[str, ...]
     hash: HashCheck
     triggers: tuple[str, ...]
+    misread_by: tuple[str, ...]
     metadata: dict[str, str]
 
 
@@ -129,36 +134,18 @@ def summarize(path: Path) -> AdapterSummary:
         parameters=sum(tensor.numel() for tensor in factors.values()),
         bytes=path.stat().st_size,
         dtypes=tuple(sorted({str(t.dtype).removeprefix("torch.") for t in factors.values()})),
-        hash=HashCheck(claimed, computed, claimed == computed if claimed else None),
-        triggers=trigger_words(state),
+        keys=naming_of(plans),
+        hash=_compare(claimed, computed),
+        triggers=trigger_words(state.metadata),
+        misread_by=misread_by(plans, state.metadata),
         metadata=dict(sorted(state.metadata.items())),
     )
 
 
-def trigger_words(state: AdapterState) -> tuple[str, ...]:
-    """Return the tags that stand under nearly every picture of some folder, commonest first.
-
-    Read from `modelspec.trigger_phrase` where a file has it, otherwise from sd-scripts' counts of
-    tags (`ss_tag_frequency`) and pictures (`ss_dataset_dirs`).
-    """
-    phrase = state.metadata.get("modelspec.trigger_phrase", "").strip()
-    if phrase:
-        return tuple(word.strip() for word in phrase.split(",") if word.strip())
-    folders = _json_object(state.metadata.get("ss_tag_frequency", ""))
-    sizes = _json_object(state.metadata.get("ss_dataset_dirs", ""))
-    found: Counter[str] = Counter()
-    for folder, counts in folders.items():
-        if not isinstance(counts, dict):
-            continue
-        tags = {tag: n for tag, n in counts.items() if isinstance(n, int) and n > 0}
-        size = sizes.get(folder, {})
-        pictures = size.get("img_count") if isinstance(size, dict) else None
-        # Without the number of pictures the commonest tag stands for it.
-        whole = pictures if isinstance(pictures, int) else max(tags.values(), default=0)
-        for tag, count in tags.items():
-            if whole and count >= _TRIGGER_SHARE * whole:
-                found[tag.strip()] += count
-    return tuple(tag for tag, _ in found.most_common())
+def _compare(stored: str, computed: str) -> HashCheck:
+    # lycoris-lora hashes the tensors one by one, in an order that a file does not keep.
+    comparable = bool(stored) and not stored.startswith("0x")
+    return HashCheck(stored, computed, stored == computed if comparable else None)
 
 
 def _algorithm_names(plans: Collection[Plan]) -> tuple[str, ...]:
@@ -176,19 +163,11 @@ def _group(plans: Iterable[Plan]) -> tuple[LayerGroup, ...]:
     return tuple(LayerGroup(*group, modules=n) for group, n in groups.most_common())
 
 
-def _json_object(text: str) -> Mapping[str, Any]:
-    """Parse what should be a JSON object; what others wrote wrongly counts as nothing."""
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def _lines(summary: AdapterSummary) -> list[str]:
     check = summary.hash
     if check.agrees is None:
-        hash_line = f"{check.computed[:12]} (none is stored to compare it with)"
+        other = "one of lycoris-lora's own kind is" if check.stored else "none is"
+        hash_line = f"{check.computed[:12]} ({other} stored, nothing to compare with)"
     elif check.agrees:
         hash_line = f"{check.computed[:12]} (as stored: the tensors are unchanged since saving)"
     else:
@@ -199,6 +178,7 @@ def _lines(summary: AdapterSummary) -> list[str]:
     rows = [
         ("file", f"{summary.path}, {_megabytes(summary.bytes)}"),
         ("algorithm", ", ".join(summary.algorithms)),
+        ("keys", " and ".join(summary.keys)),
         ("modules", ", ".join(f"{target} {n}" for target, n in summary.modules.items())),
     ]
     rows += [
@@ -210,6 +190,7 @@ def _lines(summary: AdapterSummary) -> list[str]:
     ]
     if summary.triggers:
         rows.append(("trigger words", ", ".join(summary.triggers)))
+    rows += [("" if index else "note", line) for index, line in enumerate(summary.misread_by)]
     # sd-scripts writes "None" for every option that was not used.
     rest = {
         key: value

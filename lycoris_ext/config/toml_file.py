@@ -38,19 +38,26 @@ def read_toml(path: Path) -> Layer:
         raise ConfigError(
             f"the file cannot be read ({error})", where=str(path), fix="save it as UTF-8"
         ) from error
+    return parse_toml(text, str(path))
+
+
+def parse_toml(text: str, where: str) -> Layer:
+    """The options in a TOML text, flat or in tables.
+
+    Raises:
+        ConfigError: it is no TOML, or names an option twice.
+    """
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         fix = "correct this line"
         if "\\" in text:
             fix += "; Windows paths need / or single quotes: 'C:\\pictures'"
-        raise ConfigError(f"no valid TOML: {error}", where=str(path), fix=fix) from error
+        raise ConfigError(f"no valid TOML: {error}", where=where, fix=fix) from error
     values: dict[str, object] = {}
     for name, value in tables.items():
         for option, setting in value.items() if isinstance(value, dict) else [(name, value)]:
             if option in values:
-                raise ConfigError(
-                    f"{option} is set twice", where=str(path), fix="remove one of them"
-                )
+                raise ConfigError(f"{option} is set twice", where=where, fix="remove one of them")
             values[option] = setting
-    return Layer(str(path), values)
+    return Layer(where, values)

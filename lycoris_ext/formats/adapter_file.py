@@ -1,30 +1,32 @@
-"""Adapter files: safetensors with kohya keys and string metadata."""
+"""Adapter files: safetensors with named layers and string metadata."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import struct
-from collections.abc import Mapping
+import mmap
+import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import safetensors.torch
-import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from lycoris_ext.errors import DataError, FormatError
+from lycoris_ext.formats import container
 from lycoris_ext.formats.atomic import atomic_write
+from lycoris_ext.formats.container import Buffer
+from lycoris_ext.formats.hashes import file_hashes
 from lycoris_ext.formats.keys import split_key
+from lycoris_ext.formats.peft import CONFIG_FILE, CONFIG_KEY, is_peft, peft_alphas
 
-_MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors format itself
-_MEND = "the file is damaged or incomplete: get or save it again"
+# Map all pages at once instead of one fault after the other; Python has no name for it.
+_POPULATE_READ = 22
 
 
 @dataclass(frozen=True)
 class AdapterState:
-    """Everything an adapter file holds.
+    """Everything an adapter file holds, under the file's own names.
 
     Attributes:
         tensors: by full key, ``alpha`` included.
@@ -35,40 +37,49 @@ class AdapterState:
     metadata: dict[str, str] = field(default_factory=dict)
 
     def layers(self) -> dict[str, dict[str, Tensor]]:
-        """The tensors of each layer: key prefix -> name -> tensor.
+        """The tensors of each layer: the layer's name in the file -> our name -> tensor.
+
+        A file of diffusers or PEFT has no alphas; where its config sets another one than the rank,
+        it is put in.
 
         Raises:
-            FormatError: a key has no layer in front of its name.
+            FormatError: keys that cannot be taken apart; all of them are listed.
         """
         layers: dict[str, dict[str, Tensor]] = {}
+        strange = []
         for key, tensor in self.tensors.items():
-            prefix, name = split_key(key)
+            layer, name = split_key(key)
             if not name:
-                raise FormatError("names no layer (there is no dot in it)", where=f"key {key!r}")
-            layers.setdefault(prefix, {})[name] = tensor
+                strange.append(key)
+            elif name in layers.setdefault(layer, {}):
+                raise FormatError(f"holds {name} twice", where=f"layer {layer!r}")
+            else:
+                layers[layer][name] = tensor
+        if strange:
+            raise FormatError(
+                f"{len(strange)} keys name no layer and tensor that is known: {_listed(strange)}",
+                fix="the file is no adapter, or of an algorithm that this version does not know",
+            )
+        for layer, alpha in peft_alphas(layers, self.metadata).items():
+            layers[layer].setdefault("alpha", alpha)
         return layers
 
 
 def save_adapter(path: Path | str, state: AdapterState) -> None:
     """Write a safetensors file atomically; equal states give equal bytes.
 
-    ``sshs_model_hash`` (sha256 over the data section, as sd-scripts computes it) is added to the
-    metadata.
+    ``sshs_model_hash`` and ``sshs_legacy_hash`` are added to the metadata, computed as sd-scripts
+    computes them.
 
     Raises:
         FormatError: a tensor holds NaN or infinity; nothing is written.
         EnvironmentFault: the disk is full or not writable; the old file stays.
     """
-    _refuse_non_finite(state.tensors, str(path))
-    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in state.tensors.items()}
-    header, data = _split(safetensors.torch.save(tensors), str(path))
-    model_hash = hashlib.sha256(data).hexdigest()
-    metadata = {**state.metadata, "sshs_model_hash": model_hash}
-    # The library writes metadata in random order; sorted here, equal states are equal bytes.
-    header = {"__metadata__": dict(sorted(metadata.items())), **header}
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    atomic_write(path, struct.pack("<Q", len(text)) + text + data)
+    bad = [key for key, tensor in state.tensors.items() if not container.is_finite(tensor)]
+    _refuse_non_finite(bad, str(path))
+    tensor_header, data = container.serialize(state.tensors)
+    metadata = {**state.metadata, **file_hashes(tensor_header, data, state.metadata)}
+    atomic_write(path, container.build_header(tensor_header, metadata) + data)
 
 
 def load_adapter(path: Path | str) -> AdapterState:
@@ -78,69 +89,94 @@ def load_adapter(path: Path | str) -> AdapterState:
         DataError: there is no such file.
         FormatError: truncated, not safetensors, a hostile header, NaN or infinity.
     """
-    content = _read(Path(path))
-    header, _ = _split(content, str(path))
+    path = Path(path)
     try:
-        tensors = safetensors.torch.load(content)
-    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        raise FormatError(
-            f"not a sound safetensors file ({error})", where=str(path), fix=_MEND
-        ) from error
-    _refuse_non_finite(tensors, str(path))
-    return AdapterState(tensors, _metadata(header, str(path)))
+        content = bytearray(path.stat().st_size)
+        with open(path, "rb") as file:
+            del content[file.readinto(content) :]
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return parse_adapter(content, str(path))
+
+
+def open_adapter(path: Path | str) -> AdapterState:
+    """Map and check an adapter file: as ``load_adapter``, without the copy.
+
+    The tensors lie in the file until the last of them is gone. They are for a reader who copies
+    them at once (``load_network`` does): on Windows the file cannot be replaced until then, and
+    anywhere else nobody may cut it short.
+
+    Raises:
+        As ``load_adapter``.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            # Writing to the tensors changes this process's pages alone. An empty file has no map.
+            size = path.stat().st_size
+            content: Any = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) if size else b""
+        if size and sys.platform == "linux":
+            with suppress(OSError):  # a hint, and news to kernels before 5.14
+                content.madvise(_POPULATE_READ)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return parse_adapter(content, str(path))
+
+
+def parse_adapter(content: Buffer, where: str) -> AdapterState:
+    """An adapter from a file's bytes, of which its tensors are views.
+
+    Args:
+        content: writable, because torch has no read-only tensors.
+        where: the file's name; PEFT's config is looked for beside it.
+
+    Raises:
+        FormatError: as ``load_adapter``.
+    """
+    checked = container.read_header(content, where)
+    _refuse_non_finite(container.non_finite(content, checked), where)
+    metadata = dict(checked.metadata)
+    tensors = container.read_tensors(content, checked)
+    if any(map(is_peft, tensors)):
+        metadata.update(_peft_config(Path(where).with_name(CONFIG_FILE)))
+    return AdapterState(tensors, metadata)
 
 
 def data_hash(path: Path | str) -> str:
     """sha256 over the data section: what ``sshs_model_hash`` should say."""
-    _, data = _split(_read(Path(path)), str(path))
-    return hashlib.sha256(data).hexdigest()
-
-
-def _read(path: Path) -> bytes:
+    path = Path(path)
     try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise DataError("there is no such file", where=str(path), fix="check the path") from error
+        content = path.read_bytes()
     except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})", where=str(path)) from error
+        raise _unreadable(path, error) from error
+    start = container.read_header(content, str(path)).data_start
+    return hashlib.sha256(memoryview(content)[start:]).hexdigest()
 
 
-def _split(content: bytes, where: str) -> tuple[dict[str, object], memoryview]:
-    """The parsed header and the data section of a safetensors file."""
-    if len(content) < 8:
-        raise FormatError(f"{len(content)} bytes long, a header needs 8", where=where, fix=_MEND)
-    (length,) = struct.unpack("<Q", content[:8])
-    if length > min(_MAX_HEADER, len(content) - 8):
-        raise FormatError(
-            f"the header claims {length} bytes, the file has {len(content) - 8}",
-            where=where,
-            fix=_MEND,
-        )
+def _peft_config(path: Path) -> dict[str, str]:
     try:
-        header = json.loads(content[8 : 8 + length])
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise FormatError(f"the header is not JSON ({error})", where=where, fix=_MEND) from error
-    if not isinstance(header, dict):
-        raise FormatError("the header is not a JSON object", where=where, fix=_MEND)
-    return header, memoryview(content)[8 + length :]
+        return {CONFIG_KEY: path.read_text(encoding="utf-8")}
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot be read ({error})", where=str(path)) from error
 
 
-def _metadata(header: Mapping[str, object], where: str) -> dict[str, str]:
-    metadata = header.get("__metadata__", {})
-    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise FormatError("the metadata are not all strings", where=where, fix=_MEND)
-    return metadata
+def _unreadable(path: Path, error: OSError) -> DataError:
+    if isinstance(error, FileNotFoundError):
+        return DataError("there is no such file", where=str(path), fix="check the path")
+    return DataError(f"cannot be read ({error.strerror})", where=str(path))
 
 
-def _refuse_non_finite(tensors: Mapping[str, Tensor], where: str) -> None:
-    bad = [
-        key
-        for key, tensor in tensors.items()
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
-    ]
+def _refuse_non_finite(bad: list[str], where: str) -> None:
     if bad:
         raise FormatError(
             f"{len(bad)} tensors hold NaN or infinity, the first is {bad[0]!r}",
             where=where,
             fix="the training run diverged: use an earlier checkpoint, or a lower learning rate",
         )
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:10])
+    return f"{shown} and {len(names) - 10} more" if len(names) > 10 else shown

@@ -1,41 +1,251 @@
-"""Module paths to kohya keys and back.
+"""Layer names in files and back: kohya's are written, everybody's are read.
 
-unet          down_blocks.0.attentions.0.proj_in   lora_unet_down_blocks_0_attentions_0_proj_in
-text_encoder  text_model.encoder.layers.0.mlp.fc1  lora_te_text_model_encoder_layers_0_mlp_fc1
-anything else fc.0                                 lycoris_fc_0
+Each naming is a table. All of them lead to one ``Place``, which is also what a model's own layer
+has, so that a file and a model meet there whatever either of them calls the layer:
+
+    lora_unet_down_blocks_0_attentions_0_proj_in        kohya, SD1 and SD2
+    lora_unet_input_blocks_1_1_proj_in                  kohya, SDXL
+    lycoris_down_blocks_0_attentions_0_proj_in          LyCORIS
+    diffusion_model.input_blocks.1.1.proj_in            ComfyUI
+    unet.down_blocks.0.attentions.0.proj_in             diffusers
+    base_model.model.down_blocks.0.attentions.0.proj_in PEFT
+
+Facts about each: docs/formats.md.
 """
 
 from __future__ import annotations
 
-_TARGET_PREFIX = {"unet": "lora_unet", "text_encoder": "lora_te"}
-_PLAIN_PREFIX = "lycoris"
+import re
+from collections.abc import Iterable
+from functools import cache
+from typing import NamedTuple
+
+from lycoris_ext.algorithms import algorithm, algorithm_names
+
+#: Start of a written key, by family and target; any other target is a plain module.
+_WRITTEN = {
+    "sd": {"unet": "lora_unet", "text_encoder": "lora_te"},
+    "sdxl": {"unet": "lora_unet", "text_encoder": "lora_te1", "text_encoder_2": "lora_te2"},
+}
+_PLAIN = "lycoris"
+
+#: Start of a layer's name in a file, and the target that it tells; the first that fits counts.
+_READ = (
+    ("lora_unet_", "unet"),
+    ("lora_te1_", "text_encoder"),
+    ("lora_te2_", "text_encoder_2"),
+    ("lora_te_", "text_encoder"),
+    ("lycoris_", ""),
+    ("model.diffusion_model.", "unet"),
+    ("diffusion_model.", "unet"),
+    ("text_encoders.clip_l.transformer.", "text_encoder"),
+    ("text_encoders.clip_h.transformer.", "text_encoder"),
+    ("text_encoders.clip_g.transformer.", "text_encoder_2"),
+    ("unet.", "unet"),
+    ("text_encoder_2.", "text_encoder_2"),
+    ("text_encoder.", "text_encoder"),
+)
+_PEFT = "base_model.model."
+#: Names that start so have no dots in them: only the tensor's own name follows the first one.
+_UNDERSCORED = ("lora_", "lycoris_")
+
+#: ldm's names of single layers (``_`` for ``.``) and diffusers'.
+_LDM_LAYERS = {
+    "input_blocks_0_0": "conv_in",
+    "time_embed_0": "time_embedding_linear_1",
+    "time_embed_2": "time_embedding_linear_2",
+    "label_emb_0_0": "add_embedding_linear_1",
+    "label_emb_0_2": "add_embedding_linear_2",
+    "out_0": "conv_norm_out",
+    "out_2": "conv_out",
+    **{f"input_blocks_{3 * n + 3}_0_op": f"down_blocks_{n}_downsamplers_0_conv" for n in range(3)},
+    # Behind the attention where the block has one; SDXL's all have, and it alone is written so.
+    **{f"output_blocks_{3 * n + 2}_1_conv": f"up_blocks_{n}_upsamplers_0_conv" for n in range(3)},
+    **{f"output_blocks_{3 * n + 2}_2_conv": f"up_blocks_{n}_upsamplers_0_conv" for n in range(3)},
+}
+_LDM_BLOCKS = {
+    "middle_block_0": "mid_block_resnets_0",
+    "middle_block_1": "mid_block_attentions_0",
+    "middle_block_2": "mid_block_resnets_1",
+    **{
+        f"input_blocks_{3 * block + layer + 1}_{number}": f"down_blocks_{block}_{kind}_{layer}"
+        for block in range(4)
+        for layer in range(2)
+        for number, kind in enumerate(("resnets", "attentions"))
+    },
+    **{
+        f"output_blocks_{3 * block + layer}_{number}": f"up_blocks_{block}_{kind}_{layer}"
+        for block in range(4)
+        for layer in range(3)
+        for number, kind in enumerate(("resnets", "attentions"))
+    },
+}
+_LDM_RESNET = {
+    "in_layers_0": "norm1",
+    "in_layers_2": "conv1",
+    "emb_layers_1": "time_emb_proj",
+    "out_layers_0": "norm2",
+    "out_layers_3": "conv2",
+    "skip_connection": "conv_shortcut",
+}
+_TO_LDM_LAYERS = {diffusers: ldm for ldm, diffusers in _LDM_LAYERS.items()}
+_TO_LDM_BLOCKS = {diffusers: ldm for ldm, diffusers in _LDM_BLOCKS.items()}
+_TO_LDM_RESNET = {diffusers: ldm for ldm, diffusers in _LDM_RESNET.items()}
+_LDM_BLOCK = re.compile(r"((?:input|output)_blocks_\d+_\d|middle_block_\d)_(.+)")
+_DIFFUSERS_BLOCK = re.compile(r"((?:(?:down|up)_blocks_\d|mid_block)_[a-z]+_\d)_(.+)")
+
+#: diffusers once kept adapters in attention processors, under the U-Net's names everywhere: what
+#: the last part of such a path is called by the attention itself, in the U-Net and in CLIP.
+_PROCESSOR = {"to_out": "to_out.0"}
+_PROCESSOR_TEXT = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"}
+
+#: Other tools' names of tensors, and ours. PEFT's A comes first in the product: down.
+_TENSORS = {
+    f"{theirs}{adapter}.weight": ours
+    for theirs, ours in (
+        ("lora_A", "lora_down.weight"),
+        ("lora_B", "lora_up.weight"),
+        ("lora.down", "lora_down.weight"),
+        ("lora.up", "lora_up.weight"),
+        ("lora_linear_layer.down", "lora_down.weight"),
+        ("lora_linear_layer.up", "lora_up.weight"),
+    )
+    for adapter in ("", ".default")  # the adapter's name, which PEFT has in memory
+}
+
+#: transformers 5 dropped this level of CLIPTextModel; every file has it.
+_TEXT_LEVEL = "text_model_"
+_WITHOUT_TEXT_LEVEL = ("text_projection",)
+
+#: How names begin in each target, for files that do not tell it.
+_GUESSES = {
+    "unet": ("down_blocks_", "mid_block_", "up_blocks_", "conv_in", "conv_out", "time_embedding_"),
+    "text_encoder": ("encoder_layers_", "text_projection"),
+}
 
 
-def key_prefix(target: str, module_path: str) -> str:
-    """The key of one layer in a file, without the tensor's own name.
+class Place(NamedTuple):
+    """Where an update belongs, whoever named it.
 
-    transformers 5 dropped the ``text_model.`` level of CLIPTextModel; every file has it, so it is
-    written either way.
+    Attributes:
+        target: "unet", "text_encoder", "text_encoder_2", the name of a plain module, or "" where
+            a file does not say.
+        name: path of the layer with ``_`` for ``.``; in the first three targets diffusers'.
+    """
+
+    target: str
+    name: str
+
+
+def place_in_model(target: str, module_path: str) -> Place:
+    """The place of a model's own layer, in diffusers' or ldm's naming.
 
     Args:
-        target: "unet", "text_encoder", or any other name for a plain module.
-        module_path: dotted path of the layer inside the target.
+        target: "unet", "text_encoder", "text_encoder_2", or any other name for a plain module.
+        module_path: path of the layer inside the target, with dots or underscores.
     """
-    if target == "text_encoder" and not module_path.startswith("text_model."):
-        module_path = f"text_model.{module_path}"
-    prefix = _TARGET_PREFIX.get(target, _PLAIN_PREFIX)
-    return f"{prefix}_{module_path.replace('.', '_')}"
+    name = module_path.replace(".", "_")
+    return Place(target, _to_diffusers(name) if target in _WRITTEN["sdxl"] else name)
 
 
-def target_of(prefix: str) -> str:
-    """The target that a key prefix names: "unet", "text_encoder" or "model"."""
-    for target, start in _TARGET_PREFIX.items():
-        if prefix.startswith(f"{start}_"):
-            return target
-    return "model"
+def place_in_file(layer: str) -> Place:
+    """The place that a file means by a layer's name (see ``split_key``)."""
+    rest = layer.removeprefix(_PEFT)
+    start, target = next((pair for pair in _READ if rest.startswith(pair[0])), ("", ""))
+    path = rest[len(start) :].removeprefix(_PEFT).replace(".processor.", ".")
+    parent, _, last = path.rpartition(".")
+    table = _PROCESSOR_TEXT if parent.endswith("self_attn") else _PROCESSOR
+    return place_in_model(target, f"{parent}.{table.get(last, last)}" if parent else path)
 
 
 def split_key(key: str) -> tuple[str, str]:
-    """``lora_unet_x.lora_up.weight`` -> (``lora_unet_x``, ``lora_up.weight``)."""
-    prefix, _, name = key.partition(".")
-    return prefix, name
+    """A layer's name as the file has it, and the tensor's name as our algorithms have it.
+
+    ``lora_unet_x.lora_up.weight``      -> (``lora_unet_x``, ``lora_up.weight``)
+    ``unet.x.to_q.lora_A.weight``       -> (``unet.x.to_q``, ``lora_down.weight``)
+    ``x.processor.to_q_lora.up.weight`` -> (``x.processor.to_q``, ``lora_up.weight``)
+
+    The second is empty where the key cannot be taken apart.
+    """
+    if key.startswith(_UNDERSCORED):
+        layer, _, name = key.partition(".")
+        return layer, _TENSORS.get(name, name)
+    parts = re.sub(r"_lora\.(down|up)\.weight$", r".lora.\1.weight", key).split(".")
+    for length in (4, 3, 2, 1):
+        layer, name = ".".join(parts[:-length]), ".".join(parts[-length:])
+        known = _tensor_names().get(name)
+        if known and layer:
+            return layer, known
+    return key, ""
+
+
+def key_prefix(target: str, module_path: str, family: str = "sd") -> str:
+    """The name of one layer in the files we write: sd-scripts', or LyCORIS's for a plain module.
+
+    Args:
+        target, module_path: as for ``place_in_model``.
+        family: "sd" (SD1 and SD2: diffusers' names) or "sdxl" (ldm's names in the U-Net).
+    """
+    start = _WRITTEN[family].get(target)
+    if start is None:
+        return f"{_PLAIN}_{module_path.replace('.', '_')}"
+    name = place_in_model(target, module_path).name
+    if target == "unet":
+        return f"{start}_{_to_ldm(name) if family == 'sdxl' else name}"
+    return f"{start}_{name if name.startswith(_WITHOUT_TEXT_LEVEL) else _TEXT_LEVEL + name}"
+
+
+def family_of(targets: Iterable[str], unet_children: Iterable[str]) -> str:
+    """The family whose keys are written.
+
+    Args:
+        targets: names of all models that are adapted together.
+        unet_children: names of the U-Net's direct submodules, none where there is no U-Net.
+    """
+    # SDXL's size conditioning, in diffusers' and in ldm's naming.
+    conditioned = {"add_embedding", "label_emb"} & set(unet_children)
+    return "sdxl" if "text_encoder_2" in targets or conditioned else "sd"
+
+
+def target_of(layer: str) -> str:
+    """The target that a layer's name tells, or that its place tells where the name does not:
+    "unet", "text_encoder", "text_encoder_2", or "model" for anything else."""
+    place = place_in_file(layer)
+    if place.target:
+        return place.target
+    name = _to_diffusers(place.name)
+    return next((t for t, starts in _GUESSES.items() if name.startswith(starts)), "model")
+
+
+@cache
+def _tensor_names() -> dict[str, str]:
+    """Every tensor's name that some algorithm stores, and its other spellings -> that name."""
+    names = {
+        factor.key
+        for known in algorithm_names()
+        for alternatives in algorithm(known).parts.values()
+        for alternative in alternatives
+        for factor in alternative.factors
+    } | {"alpha"}
+    return {**_TENSORS, **{f"{name}.default": name for name in names}, **{n: n for n in names}}
+
+
+def _to_diffusers(name: str) -> str:
+    """ldm's names to diffusers'; a text encoder's without the level that comes and goes."""
+    if name in _LDM_LAYERS:
+        return _LDM_LAYERS[name]
+    match = _LDM_BLOCK.fullmatch(name)
+    if match and match[1] in _LDM_BLOCKS:
+        block = _LDM_BLOCKS[match[1]]
+        return f"{block}_{_LDM_RESNET.get(match[2], match[2])}"
+    return name.removeprefix(_TEXT_LEVEL)
+
+
+def _to_ldm(name: str) -> str:
+    if name in _TO_LDM_LAYERS:
+        return _TO_LDM_LAYERS[name]
+    match = _DIFFUSERS_BLOCK.fullmatch(name)
+    if match and match[1] in _TO_LDM_BLOCKS:
+        block = _TO_LDM_BLOCKS[match[1]]
+        return f"{block}_{_TO_LDM_RESNET.get(match[2], match[2])}"
+    return name

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from lycoris_ext.algorithms import algorithm, detect
 from lycoris_ext.errors import ConfigError, FormatError
-from lycoris_ext.formats import AdapterState, load_adapter
+from lycoris_ext.formats import AdapterState, open_adapter
+from lycoris_ext.functional.merge import add_delta
 from lycoris_ext.modules import AdapterLayer, Attachment, Dropouts, attach, detach
 from lycoris_ext.network.config import NetworkConfig
 from lycoris_ext.network.selection import (
@@ -21,6 +22,7 @@ from lycoris_ext.network.selection import (
     Site,
     Targets,
     all_sites,
+    place_layers,
     select_sites,
 )
 
@@ -39,6 +41,7 @@ class Network(nn.Module):
         self.sites = dict(sites)
         self._attachments: dict[str, Attachment] = {}
         self._kept_weights: dict[str, Tensor] = {}
+        self._merged = False
 
     @property
     def layers(self) -> dict[str, AdapterLayer]:
@@ -87,33 +90,45 @@ class Network(nn.Module):
             self.remove()
 
     @torch.no_grad()
-    def merge(self, multiplier: float = 1.0) -> None:
+    def merge(self, multiplier: float = 1.0, keep: bool = True) -> None:
         """Add the update to the base weights, in float32 with one cast back.
 
-        The old weights are kept, so that ``unmerge`` gives them back bit for bit.
+        Args:
+            multiplier: strength.
+            keep: keep a copy of the old weights, so that ``unmerge`` gives them back bit for bit.
+                Without it no memory is needed, and the model stays as it is then.
 
         Raises:
             ConfigError: merged or injected already; the update would count twice.
         """
-        if self._kept_weights or self.is_injected:
+        if self._merged or self.is_injected:
             raise ConfigError(
                 "the network is merged or injected already", fix="unmerge or remove it first"
             )
+        self._merged = True
         for key, layer in self.layers.items():
             weight = _weight(self.sites[key])
-            delta = layer.plan.delta(layer.tensors()).scaled(multiplier).dense()
-            if layer.scalar is not None:
-                delta = delta * layer.scalar
-            self._kept_weights[key] = weight.detach().clone()
-            delta = delta.to(weight.device)
-            weight.copy_((weight.float() + delta.float().reshape(weight.shape)).to(weight.dtype))
+            scalar = 1.0 if layer.scalar is None else layer.scalar.item()
+            delta = layer.plan.delta(layer.tensors()).scaled(multiplier * scalar)
+            if keep:
+                self._kept_weights[key] = weight.detach().clone()
+            add_delta(weight, delta)
 
     @torch.no_grad()
     def unmerge(self) -> None:
-        """Give the base weights back as they were before ``merge``."""
+        """Give the base weights back as they were before ``merge``.
+
+        Raises:
+            ConfigError: it kept none of them.
+        """
+        if self._merged and not self._kept_weights:
+            raise ConfigError(
+                "the old weights were not kept", fix="load the model again, or merge with keep=True"
+            )
         for key, kept in self._kept_weights.items():
             _weight(self.sites[key]).copy_(kept)
         self._kept_weights.clear()
+        self._merged = False
 
     def adapter_state(
         self, metadata: Mapping[str, str] | None = None, dtype: torch.dtype | None = torch.float16
@@ -132,8 +147,7 @@ class Network(nn.Module):
         Raises:
             FormatError: layers are missing or left over, or shapes differ.
         """
-        stored = state.layers()
-        _same_layers(set(stored), set(self.sites))
+        stored = _stored_by_key(state, self.sites)
         for key, layer in self.layers.items():
             detect(stored[key], key, layer.plan.layer)
         for key, layer in self.layers.items():
@@ -227,12 +241,11 @@ def load_network(
         FormatError: layers that the models do not have (all of them are named), keys that no
             algorithm stores, shapes that contradict each other or the model.
     """
-    state = source if isinstance(source, AdapterState) else load_adapter(source)
-    stored = state.layers()
-    if not stored:
+    state = source if isinstance(source, AdapterState) else open_adapter(source)
+    if not state.tensors:
         raise FormatError("the file holds no tensors", fix="choose a trained adapter")
     known = all_sites(targets)
-    _same_layers(set(stored), set(stored) & set(known))
+    stored = _stored_by_key(state, known, all_of_them=False)
     layers = {}
     for key, tensors in stored.items():
         plan = detect(tensors, key, known[key].spec)
@@ -251,16 +264,29 @@ def _weight(site: Site) -> Tensor:
     return weight
 
 
-def _same_layers(found: set[str], expected: set[str]) -> None:
-    left_over, missing = sorted(found - expected), sorted(expected - found)
+def _stored_by_key(
+    state: AdapterState, sites: Mapping[str, Site], all_of_them: bool = True
+) -> dict[str, dict[str, Tensor]]:
+    """The tensors of a file's layers by our keys, in the order of ``sites``.
+
+    Raises:
+        FormatError: layers have no place, or some of ``all_of_them`` are missing.
+    """
+    layers = state.layers()
+    placed = place_layers(layers, sites)
+    found = {placed[layer].key: tensors for layer, tensors in layers.items() if layer in placed}
+    left_over = [layer for layer in layers if layer not in placed]
+    missing = [key for key in sites if key not in found] if all_of_them else []
     if left_over or missing:
         raise FormatError(
             f"{len(left_over)} layers of the file have no place in the model: "
             f"{_listed(left_over)}; {len(missing)} layers are missing: {_listed(missing)}",
             fix="the adapter belongs to another model family, or the file is damaged",
         )
+    return {key: found[key] for key in sites if key in found}
 
 
 def _listed(names: list[str]) -> str:
+    names = sorted(names)
     shown = ", ".join(names[:10])
     return f"{shown} and {len(names) - 10} more" if len(names) > 10 else shown or "none"

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_TRANSFORMER = ("Transformer2DModel",)
-_RESNET = ("ResnetBlock2D",)
-_SAMPLERS = ("Downsample2D", "Upsample2D")
-_TIME = ("time_embedding.linear_1", "time_embedding.linear_2")
+_TRANSFORMER = ("Transformer2DModel", "SpatialTransformer")
+_RESNET = ("ResnetBlock2D", "ResBlock")
+_SAMPLERS = ("Downsample2D", "Upsample2D", "Downsample", "Upsample")
+_TIME = ("time_embedding_linear_1", "time_embedding_linear_2")
 _ENDS = ("conv_in", "conv_out")
 _ATTENTION = ("CLIPAttention", "CLIPSdpaAttention")
 _TEXT = (*_ATTENTION, "CLIPMLP")
@@ -22,7 +22,7 @@ _TEXT = (*_ATTENTION, "CLIPMLP")
 class Preset:
     """Attributes:
     unet_classes, unet_names: blocks and single layers of the U-Net.
-    text_classes: blocks of the text encoder.
+    text_classes: blocks of the text encoders.
     spatial: whether convolutions larger than 1x1 are adapted at all.
     """
 

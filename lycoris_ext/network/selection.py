@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from torch import nn
 
 from lycoris_ext.errors import ConfigError, FormatError
-from lycoris_ext.formats.keys import key_prefix
+from lycoris_ext.formats.keys import Place, family_of, key_prefix, place_in_file, place_in_model
 from lycoris_ext.functional import LayerSpec
 from lycoris_ext.network.config import NetworkConfig
 from lycoris_ext.network.presets import PRESETS, Preset
@@ -20,16 +20,18 @@ TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 
 @dataclass(frozen=True)
 class Site:
-    """One layer of a model: where it is and what it is called in a file."""
+    """One layer of a model: where it is and what it is called in the files we write."""
 
     target: str
     path: str
     module: nn.Module
     spec: LayerSpec
+    key: str
 
     @property
-    def key(self) -> str:
-        return key_prefix(self.target, self.path)
+    def place(self) -> Place:
+        """Where it is in everybody's naming."""
+        return place_in_model(self.target, self.path)
 
     @property
     def name(self) -> str:
@@ -44,11 +46,14 @@ def all_sites(targets: Targets) -> dict[str, Site]:
         FormatError: two layers would have the same key.
     """
     sites: dict[str, Site] = {}
+    unet = targets.get("unet")
+    family = family_of(targets, () if unet is None else (name for name, _ in unet.named_children()))
     for target, model in targets.items():
         for path, module in model.named_modules():
             if not LayerSpec.supports(module) or _bypasses_forward(model, path):
                 continue
-            site = Site(target, path, module, LayerSpec.from_module(module))
+            key = key_prefix(target, path, family)
+            site = Site(target, path, module, LayerSpec.from_module(module), key)
             if site.key in sites:
                 raise FormatError(
                     f"the layers {sites[site.key].name} and {site.name} share this key",
@@ -57,6 +62,44 @@ def all_sites(targets: Targets) -> dict[str, Site]:
                 )
             sites[site.key] = site
     return sites
+
+
+def place_layers(layers: Iterable[str], sites: Mapping[str, Site]) -> dict[str, Site]:
+    """A file's layers and the model's, brought together by their places.
+
+    Args:
+        layers: names in the file, in anybody's naming.
+        sites: of the models, by key.
+
+    Returns:
+        Layer's name in the file -> site, for the layers that have one.
+
+    Raises:
+        FormatError: a name without a target fits layers of several models, or two names one layer.
+    """
+    by_place = {site.place: site for site in sites.values()}
+    targets = {site.target for site in sites.values()}
+    placed: dict[str, Site] = {}
+    taken: dict[str, str] = {}
+    for layer in layers:
+        told, name = place_in_file(layer)
+        places = {place_in_model(target, name) for target in ([told] if told else targets)}
+        found = [by_place[place] for place in places if place in by_place]
+        if len(found) > 1:
+            raise FormatError(
+                f"the layer may be any of {', '.join(sorted(site.name for site in found))}",
+                where=layer,
+                fix="pass only the model that the file is for",
+            )
+        for site in found:
+            if taken.setdefault(site.key, layer) != layer:
+                raise FormatError(
+                    f"{taken[site.key]!r} and {layer!r} name the same layer",
+                    where=site.name,
+                    fix="the file mixes two adapters: separate them",
+                )
+            placed[layer] = site
+    return placed
 
 
 def select_sites(targets: Targets, config: NetworkConfig) -> list[Site]:
@@ -110,7 +153,7 @@ def _preset_paths(target: str, model: nn.Module, preset: Preset) -> Iterator[str
     else:
         classes, names = (type(model).__name__,), ()
     for path, module in model.named_modules():
-        if path in names:
+        if place_in_model(target, path).name in names:
             yield f"{target}.{path}"
         if type(module).__name__ in classes:
             start = f"{path}." if path else ""

@@ -172,7 +172,7 @@ def dump_toml(config: TrainConfig, *, for_sharing: bool = False) -> str:
                 continue
             if for_sharing and name in PATH_OPTIONS:
                 value = _last_parts(value)
-            lines.append(f"{name} = {_toml_value(value)}")
+            lines.append(f"{name} = {toml_value(value)}")
         blocks.append("\n".join(lines) + "\n")
     return "\n".join(blocks)
 
@@ -183,12 +183,13 @@ def _last_parts(value: object) -> object:
     return Path(str(value).replace("\\", "/")).name
 
 
-def _toml_value(value: object) -> str:
+def toml_value(value: object) -> str:
+    """A value as TOML writes it."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
         return repr(value)
     if isinstance(value, (tuple, list)):
-        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+        return "[" + ", ".join(toml_value(item) for item in value) + "]"
     # JSON's strings are TOML's basic strings, but for DEL, which TOML wants escaped.
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,4 +1,4 @@
-"""What is written into a trained adapter: sd-scripts' ss_* names and our own config.
+"""What a run tells about itself in the files that it saves: the facts behind formats/metadata.py.
 
 No times and no paths: a run that was interrupted ends in the same bytes as one that was not, and
 nobody's folders travel with the file.
@@ -6,21 +6,20 @@ nobody's folders travel with the file.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
+import zlib
+from functools import cache
 from pathlib import Path
 
+from lycoris_ext import __version__
 from lycoris_ext.data import TrainingSet
-from lycoris_ext.training.config import TrainConfig, dump_toml
+from lycoris_ext.formats.hashes import legacy_hash
+from lycoris_ext.formats.metadata import BaseModel, RunFacts, build_metadata
+from lycoris_ext.training.config import FREE_ON_RESUME, LENGTH_OPTIONS, TrainConfig, dump_toml
 
-_BASE_VERSIONS = {
-    "sd1": "sd_v1",
-    "sd1_v": "sd_v1_v",
-    "sd2": "sd_v2",
-    "sd2_v": "sd_v2_v",
-    "sdxl": "sdxl_base_v1-0",
-    "sdxl_v": "sdxl_base_v1-0",
-}
-"""Kinds of base models, and what sd-scripts calls them."""
+_LEGACY_OFFSET, _LEGACY_LENGTH = 0x100000, 0x10000
 
 
 def training_metadata(
@@ -32,112 +31,81 @@ def training_metadata(
         config: the resolved options.
         training_set: gives counts of folders, tags and buckets.
         base_hash: SHA-256 of the base model.
-        base_kind: as `Pipeline.kind`.
+        base_kind: as `Pipeline.kind`, a key of ``formats.metadata.FAMILIES``.
         step: finished optimizer steps.
 
     Returns:
         Text for text, as safetensors stores it; what sd-scripts leaves unset is "None".
     """
-    base = config.model.pretrained_model_name_or_path.replace("\\", "/")
-    values: dict[str, object] = {
-        "ss_network_module": "lycoris_ext.kohya",
-        **_network(config),
-        **_training(config, training_set, step),
-        "ss_sd_model_name": Path(base).name,
-        "ss_new_sd_model_hash": base_hash,
-        "ss_base_model_version": _BASE_VERSIONS[base_kind],
-        "ss_v2": base_kind.startswith("sd2"),
-        "ss_clip_skip": config.model.clip_skip,
-        **_pictures(config, training_set),
-        "lycoris_ext_config": dump_toml(config, for_sharing=True),
-    }
-    return {name: str(value) for name, value in values.items()}
-
-
-def _network(config: TrainConfig) -> dict[str, object]:
     network = config.effective_network
-    arguments = {
+    options = {
+        **config.flat(),
+        "network_dim": network.network_dim,
+        "network_alpha": network.network_alpha,
+    }
+    metadata = build_metadata(options, run_facts(config, training_set, base_hash, base_kind, step))
+    return {**metadata, "lycoris_ext_config": dump_toml(config, for_sharing=True)}
+
+
+def run_facts(
+    config: TrainConfig, training_set: TrainingSet, base_hash: str, base_kind: str, step: int
+) -> RunFacts:
+    """What the options do not tell."""
+    run, batches = config.run, training_set.batches_per_epoch
+    accumulation = run.gradient_accumulation_steps
+    planned = run.total_steps(batches)
+    free = FREE_ON_RESUME | LENGTH_OPTIONS  # a run may be continued with other ones of these
+    fixed = {name: value for name, value in config.flat().items() if name not in free}
+    identity = json.dumps([fixed, training_set.fingerprint, base_hash])
+    return RunFacts(
+        family=base_kind,
+        base=_model(config.model.pretrained_model_name_or_path, base_hash),
+        vae=_model(config.model.vae) if config.model.vae else None,
+        network_args=_network_args(config),
+        optimizer=_optimizer_text(config),
+        resolution=config.data.size,
+        steps=step,
+        epoch=step * accumulation // batches,
+        max_train_steps=planned,
+        num_epochs=math.ceil(planned * accumulation / batches),
+        num_batches_per_epoch=batches,
+        num_train_images=training_set.samples_per_epoch - training_set.reg_samples_per_epoch,
+        num_reg_images=training_set.reg_samples_per_epoch,
+        dataset_dirs=training_set.folder_counts(),
+        reg_dataset_dirs=training_set.folder_counts(is_reg=True),
+        tag_frequency=training_set.tag_counts(),
+        bucket_info=_bucket_info(training_set),
+        session_id=zlib.crc32(identity.encode()),  # the same run, the same number
+        software=f"lycoris-ext/{__version__}",
+    )
+
+
+def _model(place: str, sha256: str = "") -> BaseModel:
+    """A model by the last part of its path; the short hash exists for single files alone."""
+    path = Path(place.replace("\\", "/"))
+    if not path.is_file():
+        return BaseModel(path.name, sha256)
+    state = path.stat()
+    full, short = _file_hashes(path, state.st_size, state.st_mtime_ns)
+    return BaseModel(path.name, sha256 or full, short)
+
+
+@cache
+def _file_hashes(path: Path, size: int, modified: int) -> tuple[str, str]:
+    """SHA-256 and short hash of a file, computed again only when the file has changed."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+        file.seek(_LEGACY_OFFSET)
+        return digest.hexdigest(), legacy_hash(file.read(_LEGACY_LENGTH))
+
+
+def _network_args(config: TrainConfig) -> dict[str, str]:
+    return {
         name: str(value)
         for name, value in config.sections()["network"].items()
         if name not in ("network_dim", "network_alpha") and value not in (None, (), False)
-    }
-    return {
-        "ss_network_dim": network.network_dim,
-        "ss_network_alpha": network.network_alpha,
-        "ss_network_args": json.dumps(arguments),
-    }
-
-
-def _training(config: TrainConfig, training_set: TrainingSet, step: int) -> dict[str, object]:
-    optimizer, run = config.optimizer, config.run
-    batches = training_set.batches_per_epoch
-    batch_size = config.data.train_batch_size
-    return {
-        "ss_learning_rate": optimizer.learning_rate,
-        "ss_unet_lr": optimizer.unet_lr,
-        "ss_text_encoder_lr": optimizer.text_encoder_lr,
-        "ss_optimizer": _optimizer_text(config),
-        "ss_lr_scheduler": config.schedule.lr_scheduler,
-        "ss_lr_warmup_steps": config.schedule.lr_warmup_steps,
-        "ss_max_grad_norm": optimizer.max_grad_norm,
-        "ss_steps": step,
-        "ss_max_train_steps": run.total_steps(batches),
-        "ss_epoch": step * run.gradient_accumulation_steps // batches,
-        "ss_num_batches_per_epoch": batches,
-        "ss_batch_size_per_device": batch_size,
-        "ss_total_batch_size": batch_size * run.gradient_accumulation_steps,
-        "ss_gradient_accumulation_steps": run.gradient_accumulation_steps,
-        "ss_gradient_checkpointing": run.gradient_checkpointing,
-        "ss_mixed_precision": run.mixed_precision,
-        "ss_seed": run.seed,
-        "ss_output_name": run.output_name,
-        "ss_scale_weight_norms": run.scale_weight_norms,
-        **_loss(config),
-    }
-
-
-def _loss(config: TrainConfig) -> dict[str, object]:
-    """Where sd-scripts has None for "off", so does this."""
-    loss = config.loss
-    return {
-        "ss_loss_type": loss.loss_type,
-        "ss_huber_schedule": loss.huber_schedule,
-        "ss_huber_c": loss.huber_c,
-        "ss_huber_scale": loss.huber_scale,
-        "ss_min_snr_gamma": loss.min_snr_gamma,
-        "ss_debiased_estimation": loss.debiased_estimation_loss,
-        "ss_zero_terminal_snr": loss.zero_terminal_snr,
-        "ss_prior_loss_weight": loss.prior_loss_weight,
-        "ss_noise_offset": loss.noise_offset or None,
-        "ss_noise_offset_random_strength": loss.noise_offset_random_strength,
-        "ss_adaptive_noise_scale": loss.adaptive_noise_scale or None,
-        "ss_multires_noise_iterations": loss.multires_noise_iterations or None,
-        "ss_multires_noise_discount": loss.multires_noise_discount,
-        "ss_ip_noise_gamma": loss.ip_noise_gamma or None,
-        "ss_ip_noise_gamma_random_strength": loss.ip_noise_gamma_random_strength,
-    }
-
-
-def _pictures(config: TrainConfig, training_set: TrainingSet) -> dict[str, object]:
-    data = config.data
-    return {
-        "ss_num_train_images": training_set.samples_per_epoch - training_set.reg_samples_per_epoch,
-        "ss_num_reg_images": training_set.reg_samples_per_epoch,
-        "ss_resolution": "({}, {})".format(*data.size),
-        "ss_enable_bucket": data.enable_bucket,
-        "ss_bucket_no_upscale": data.bucket_no_upscale,
-        "ss_bucket_info": json.dumps(_bucket_info(training_set)),
-        "ss_cache_latents": True,
-        "ss_flip_aug": data.flip_aug,
-        "ss_shuffle_caption": data.shuffle_caption,
-        "ss_keep_tokens": data.keep_tokens,
-        "ss_caption_dropout_rate": data.caption_dropout_rate,
-        "ss_caption_tag_dropout_rate": data.caption_tag_dropout_rate,
-        "ss_dataset_dirs": json.dumps(training_set.folder_counts(), ensure_ascii=False),
-        "ss_reg_dataset_dirs": json.dumps(
-            training_set.folder_counts(is_reg=True), ensure_ascii=False
-        ),
-        "ss_tag_frequency": json.dumps(training_set.tag_counts(), ensure_ascii=False),
     }
 
 

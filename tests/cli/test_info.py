@@ -11,10 +11,11 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from lycoris_ext.cli.info import main, summarize, trigger_words
+from lycoris_ext.cli.info import main, summarize
 from lycoris_ext.errors import DataError, FormatError
-from lycoris_ext.formats import AdapterState, save_adapter
+from lycoris_ext.formats import save_adapter
 from lycoris_ext.network import NetworkConfig, build_network
+from tests.stand_ins import stand_in
 
 
 @pytest.fixture
@@ -111,18 +112,62 @@ def test_contradicting_shapes(tmp_path):
         summarize(tmp_path / "a.safetensors")
 
 
+def test_a_peft_file_is_told_with_its_config(tmp_path, capsys):
+    start = "base_model.model.down_blocks.0.attentions.0.proj_in"
+    tensors = {
+        f"{start}.lora_A.weight": torch.ones(2, 3),
+        f"{start}.lora_B.weight": torch.ones(4, 2),
+    }
+    safetensors.torch.save_file(tensors, tmp_path / "adapter_model.safetensors")
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"lora_alpha": 16, "r": 2}))
+    summary = summarize(tmp_path / "adapter_model.safetensors")
+    assert (summary.keys, summary.modules, summary.algorithms) == (
+        ("PEFT",),
+        {"unet": 1},
+        ("lora",),
+    )
+    assert (summary.layers[0].rank, summary.layers[0].alpha) == (2, 16.0)
+    assert "AUTOMATIC1111 skips these layers without a word" in summary.misread_by
+    main([str(tmp_path / "adapter_model.safetensors")])
+    output = capsys.readouterr().out
+    assert "PEFT" in output and "ComfyUI skips these layers" in output
+
+
 @pytest.mark.parametrize(
-    ("metadata", "expected"),
+    ("algo", "tucker", "sdxl", "hosts"),
     [
-        ({"modelspec.trigger_phrase": "by kantoku, Anisphia"}, ("by kantoku", "Anisphia")),
-        ({"ss_tag_frequency": '{"a": {"x": 3, "y": 1}, "b": {"z": 9}}'}, ("z", "x")),
-        ({"ss_tag_frequency": "[not json"}, ()),
-        ({"ss_tag_frequency": '{"a": [1], "b": {"c": "many"}}'}, ()),
-        ({}, ()),
+        ("locon", False, False, set()),
+        ("locon", True, False, {"sd-scripts'", "diffusers"}),
+        ("loha", False, False, {"sd-scripts'", "diffusers"}),
+        ("loha", False, True, {"sd-scripts'", "diffusers", "AUTOMATIC1111"}),
     ],
 )
-def test_trigger_words(metadata, expected):
-    assert trigger_words(AdapterState({}, metadata)) == expected
+def test_hosts_that_would_misread_a_file(tmp_path, algo, tucker, sdxl, hosts):
+    config = NetworkConfig(algo=algo, use_tucker=tucker, conv_dim=2, include=("",))
+    network = build_network(stand_in("sdxl" if sdxl else "sd"), config)
+    save_adapter(tmp_path / "a.safetensors", network.adapter_state())
+    told = summarize(tmp_path / "a.safetensors").misread_by
+    assert {line.split()[0] for line in told} == hosts
+    said = {"ss_base_model_version": "sdxl_base_v1-0"}
+    save_adapter(tmp_path / "a.safetensors", network.adapter_state(said))
+    told = summarize(tmp_path / "a.safetensors").misread_by
+    assert {line.split()[0] for line in told} == hosts - {"AUTOMATIC1111"}
+
+
+def test_tucker_cores_beside_conv2d(tmp_path):
+    model = nn.Sequential(nn.Conv1d(3, 4, 3))
+    config = NetworkConfig(use_tucker=True, conv_dim=2)
+    save_adapter(tmp_path / "a.safetensors", build_network({"m": model}, config).adapter_state())
+    told = summarize(tmp_path / "a.safetensors").misread_by
+    assert "ComfyUI fails on Tucker cores of Conv1d and Conv3d" in told
+
+
+def test_a_hash_of_lycoris_loras_own_kind_is_not_compared(adapter, capsys):
+    state = safetensors.torch.load_file(adapter)
+    safetensors.torch.save_file(state, adapter, {"sshs_model_hash": "0x" + "1" * 64})
+    assert summarize(adapter).hash.agrees is None
+    main([str(adapter)])
+    assert "one of lycoris-lora's own kind is stored" in capsys.readouterr().out
 
 
 def test_needs_the_base_dependencies_alone(adapter):

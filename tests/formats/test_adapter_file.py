@@ -6,15 +6,24 @@ import hashlib
 import json
 import os
 import struct
+from math import prod
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lycoris_ext.errors import DataError, EnvironmentFault, FormatError
-from lycoris_ext.formats import AdapterState, atomic_write, load_adapter, save_adapter
+from lycoris_ext.formats import (
+    AdapterState,
+    atomic_write,
+    container,
+    load_adapter,
+    open_adapter,
+    save_adapter,
+)
 from lycoris_ext.formats.adapter_file import data_hash
 
 
@@ -31,6 +40,11 @@ def a_state() -> AdapterState:
 def raw(header: object, data: bytes = b"", length: int | None = None) -> bytes:
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text) if length is None else length) + text + data
+
+
+def one(**changes: object) -> dict[str, object]:
+    """The header of a file with one tensor."""
+    return {"a.b": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8], **changes}}
 
 
 def test_round_trip_keeps_bits_and_metadata(tmp_path: Path) -> None:
@@ -79,10 +93,33 @@ def test_no_handle_is_kept_on_a_loaded_file(tmp_path: Path) -> None:
         (raw(b"\xff\xfe\xfd"), "the header is not JSON"),
         (raw(b"[" * 100_000), "the header is not JSON"),
         (raw([1, 2]), "the header is not a JSON object"),
-        (raw({"a.b": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}), "not a sound"),
-        (raw({"a.b": {"dtype": "F32", "shape": [9], "data_offsets": [0, 8]}}, b"\0" * 8), "not a"),
-        (raw({"a.b": {"dtype": "??", "shape": [2], "data_offsets": [0, 8]}}, b"\0" * 8), "not a"),
-        (raw({"__metadata__": {"a": {"b": "c"}}}), "not a sound|not all strings"),
+        (raw(one(), b""), "the tensors take 8 bytes, the file has 0 of data"),
+        (raw(one(), b"\0" * 9), "the tensors take 8 bytes, the file has 9 of data"),
+        (
+            raw(one(shape=[9]), b"\0" * 8),
+            r"of shape \[9\] in F32 does not fill its offsets \[0, 8\]",
+        ),
+        (raw(one(shape=[1 << 40, 1 << 40]), b"\0" * 8), "does not fill its offsets"),
+        (raw(one(shape=[-2]), b"\0" * 8), r"shape \[-2\]"),
+        (raw(one(shape=[-2, -1]), b"\0" * 8), r"shape \[-2, -1\]"),
+        (raw(one(shape=[True, 2]), b"\0" * 8), r"shape \[True, 2\]"),
+        (raw(one(shape=[-2, 0], data_offsets=[0, 0])), r"shape \[-2, 0\]"),
+        (raw(one(shape=2), b"\0" * 8), "shape 2"),
+        (raw(one(shape=[2.0]), b"\0" * 8), r"shape \[2\.0\]"),
+        (raw(one(data_offsets=[0, 8, 9]), b"\0" * 8), r"offsets \[0, 8, 9\]"),
+        (raw(one(data_offsets=[8, 0]), b"\0" * 8), r"offsets \[8, 0\]"),
+        (raw(one(data_offsets=[False, 8]), b"\0" * 8), r"offsets \[False, 8\]"),
+        (raw({"a.b": {"dtype": "F32"}}), "shape None"),
+        (raw(one(shape=[0, 1 << 40, 1 << 40], data_offsets=[0, 0])), r"shape \[0, 1099511627776"),
+        (raw(one(data_offsets=[1, 9]), b"\0" * 9), "'a.b' starts at byte 1 of the data"),
+        (raw({**one(), "a.c": one()["a.b"]}, b"\0" * 8), "starts at byte 0.*ends at 8"),
+        (raw(one(dtype="??"), b"\0" * 8), r"'a.b' has dtype '\?\?', known are F64"),
+        (raw(one(dtype=["F32"]), b"\0" * 8), r"has dtype \['F32'\]"),
+        (raw({"a.b": [1]}), "'a.b' is not described"),
+        (raw(b'{"a.b": 1, "a.b": 2}'), "'a.b' is not described"),
+        (raw(b'{"a.b": ' + b"9" * 9000 + b"}"), "the header is not JSON"),
+        (raw({"__metadata__": {"a": {"b": "c"}}}), "not all strings"),
+        (raw({"__metadata__": ["a"]}), "not all strings"),
     ],
 )
 def test_damaged_and_hostile_files_are_refused(
@@ -90,9 +127,37 @@ def test_damaged_and_hostile_files_are_refused(
 ) -> None:
     path = tmp_path / "bad.safetensors"
     path.write_bytes(content)
-    with pytest.raises(FormatError, match=message) as caught:
-        load_adapter(path)
-    assert str(path) in str(caught.value)
+    for read in (load_adapter, open_adapter):
+        with pytest.raises(FormatError, match=message) as caught:
+            read(path)
+        assert str(path) in str(caught.value)
+
+
+def test_a_header_that_is_too_long_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(container, "MAX_HEADER", 10)
+    (tmp_path / "a").write_bytes(raw(one(), b"\0" * 8))
+    with pytest.raises(FormatError, match="the header has 63 bytes, at most 10 are read"):
+        load_adapter(tmp_path / "a")
+
+
+def test_the_hashes_are_sd_scripts(tmp_path: Path) -> None:
+    """Against its recipe over the library's own bytes, for a file beyond the legacy hash's megabyte
+    and one that ends before it."""
+    for numbers in (400_000, 10):
+        tensors = {"lora_unet_a.alpha": torch.arange(numbers, dtype=torch.float32)}
+        metadata = {"ss_comment": 'é"\\\n\x01\x7f猫', "modelspec.title": "x"}
+        save_adapter(tmp_path / "a", AdapterState(tensors, metadata))
+        preliminary = safetensors.torch.save(tensors, {"ss_comment": metadata["ss_comment"]})
+        (length,) = struct.unpack("<Q", preliminary[:8])
+        found = load_adapter(tmp_path / "a").metadata
+        assert found["sshs_model_hash"] == sha256(preliminary[8 + length :])
+        assert found["sshs_legacy_hash"] == sha256(preliminary[0x100000:0x110000])[:8]
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def test_every_truncation_is_refused(tmp_path: Path) -> None:
@@ -142,8 +207,59 @@ def test_non_finite_numbers_are_named_on_both_ways(tmp_path: Path, value: float)
 
 
 def test_a_key_without_a_layer_is_named() -> None:
-    with pytest.raises(FormatError, match=r"'weight'.*names no layer"):
-        AdapterState({"weight": torch.zeros(1)}).layers()
+    with pytest.raises(FormatError, match=r"2 keys name no layer.*'weight', 'a\.odd'"):
+        AdapterState({"weight": torch.zeros(1), "a.odd": torch.zeros(1)}).layers()
+
+
+def test_two_spellings_of_one_tensor_are_refused() -> None:
+    tensors = dict.fromkeys(("unet.a.lora_A.weight", "unet.a.lora.down.weight"), torch.zeros(1))
+    with pytest.raises(FormatError, match=r"unet\.a.*holds lora_down\.weight twice"):
+        AdapterState(tensors).layers()
+
+
+def test_a_mapped_file_reads_the_same_and_writing_to_it_leaves_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_adapter(path, a_state())
+    content = path.read_bytes()
+    state = open_adapter(path)
+    loaded = load_adapter(path)
+    assert state.metadata == loaded.metadata
+    assert all(torch.equal(state.tensors[key], loaded.tensors[key]) for key in loaded.tensors)
+    for tensor in state.tensors.values():
+        tensor.fill_(7)
+    assert path.read_bytes() == content
+
+
+DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
+EXACT = [torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool]
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, torch.float8_e4m3fn, torch.float8_e5m2, *EXACT])
+@pytest.mark.parametrize("shape", [(), (0, 3), (3, 5, 2)])
+def test_every_dtype_and_shape_round_trips(
+    tmp_path: Path, dtype: torch.dtype, shape: tuple[int, ...]
+) -> None:
+    numbers = torch.arange(prod(shape)).reshape(shape)
+    tensors = {"lora_unet_a.alpha": numbers.to(dtype), "lora_unet_b.alpha": torch.tensor(2.0)}
+    save_adapter(tmp_path / "a", AdapterState(tensors))
+    found = load_adapter(tmp_path / "a").tensors
+    theirs = safetensors.torch.load_file(tmp_path / "a")
+    for key, tensor in tensors.items():
+        assert found[key].dtype == theirs[key].dtype == tensor.dtype
+        assert found[key].shape == tensor.shape
+        assert torch.equal(found[key].float(), theirs[key].float())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("position", [0, 1000, 1_100_000])
+def test_one_bad_number_among_many_is_found(
+    dtype: torch.dtype, value: float, position: int
+) -> None:
+    tensor = torch.zeros(1_100_001, dtype=dtype)
+    assert container.is_finite(tensor)
+    tensor[position] = value
+    assert not container.is_finite(tensor)
 
 
 def test_atomic_write_keeps_the_old_file_when_the_writer_fails(tmp_path: Path) -> None:

@@ -1,10 +1,20 @@
-"""Keys are sd-scripts', whichever transformers named the module."""
+"""Keys are sd-scripts', whichever library named the module; everybody's lead to the same place."""
 
 from __future__ import annotations
 
 import pytest
 
-from lycoris_ext.formats.keys import key_prefix, split_key, target_of
+from lycoris_ext.formats.keys import (
+    Place,
+    family_of,
+    key_prefix,
+    place_in_file,
+    place_in_model,
+    split_key,
+    target_of,
+)
+
+TE = "text_encoder"
 
 
 @pytest.mark.parametrize(
@@ -22,6 +32,8 @@ from lycoris_ext.formats.keys import key_prefix, split_key, target_of
             "lora_te_text_model_encoder_layers_3_self_attn_q_proj",
         ),
         ("model", "blocks.0.fc", "lycoris_blocks_0_fc"),
+        # ldm's U-Net of SD1 (ComfyUI's) is written under the names that sd-scripts writes
+        ("unet", "input_blocks.1.1.proj_in", "lora_unet_down_blocks_0_attentions_0_proj_in"),
     ],
 )
 def test_prefix(target: str, path: str, key: str) -> None:
@@ -29,6 +41,147 @@ def test_prefix(target: str, path: str, key: str) -> None:
     assert target_of(key) == target
 
 
-def test_split() -> None:
-    assert split_key("lora_unet_a.lora_up.weight") == ("lora_unet_a", "lora_up.weight")
-    assert split_key("loose") == ("loose", "")
+#: diffusers' path in SDXL -> ldm's, read off the two libraries' own conversion of checkpoints.
+SDXL = {
+    "conv_in": "input_blocks.0.0",
+    "conv_out": "out.2",
+    "time_embedding.linear_1": "time_embed.0",
+    "time_embedding.linear_2": "time_embed.2",
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
+    "down_blocks.0.resnets.0.conv1": "input_blocks.1.0.in_layers.2",
+    "down_blocks.0.resnets.1.time_emb_proj": "input_blocks.2.0.emb_layers.1",
+    "down_blocks.0.downsamplers.0.conv": "input_blocks.3.0.op",
+    "down_blocks.1.resnets.0.conv_shortcut": "input_blocks.4.0.skip_connection",
+    "down_blocks.1.attentions.0.proj_in": "input_blocks.4.1.proj_in",
+    "down_blocks.2.attentions.1.transformer_blocks.9.attn2.to_out.0": (
+        "input_blocks.8.1.transformer_blocks.9.attn2.to_out.0"
+    ),
+    "mid_block.resnets.0.conv2": "middle_block.0.out_layers.3",
+    "mid_block.attentions.0.transformer_blocks.3.ff.net.0.proj": (
+        "middle_block.1.transformer_blocks.3.ff.net.0.proj"
+    ),
+    "mid_block.resnets.1.conv1": "middle_block.2.in_layers.2",
+    "up_blocks.0.resnets.0.conv_shortcut": "output_blocks.0.0.skip_connection",
+    "up_blocks.0.attentions.2.proj_out": "output_blocks.2.1.proj_out",
+    "up_blocks.0.upsamplers.0.conv": "output_blocks.2.2.conv",
+    "up_blocks.1.upsamplers.0.conv": "output_blocks.5.2.conv",
+    "up_blocks.2.resnets.2.conv2": "output_blocks.8.0.out_layers.3",
+}
+
+
+@pytest.mark.parametrize(("diffusers", "ldm"), SDXL.items())
+def test_sdxl_is_written_under_ldm_names(diffusers: str, ldm: str) -> None:
+    key = f"lora_unet_{ldm.replace('.', '_')}"
+    assert key_prefix("unet", diffusers, "sdxl") == key
+    assert key_prefix("unet", ldm, "sdxl") == key  # sd-scripts' own SDXL U-Net
+    assert place_in_file(key) == place_in_model("unet", diffusers) == place_in_model("unet", ldm)
+
+
+def test_text_encoders_of_sdxl() -> None:
+    path = "text_model.encoder.layers.0.mlp.fc1"
+    under = path.replace(".", "_")
+    assert key_prefix("text_encoder", path, "sdxl") == f"lora_te1_{under}"
+    assert key_prefix("text_encoder_2", path, "sdxl") == f"lora_te2_{under}"
+    assert key_prefix("text_encoder_2", "text_projection", "sdxl") == "lora_te2_text_projection"
+    assert target_of(f"lora_te2_{under}") == "text_encoder_2"
+
+
+@pytest.mark.parametrize(
+    ("targets", "children", "family"),
+    [
+        (["unet", "text_encoder"], ["conv_in", "time_embedding"], "sd"),
+        (["unet", "text_encoder", "text_encoder_2"], [], "sdxl"),
+        (["unet"], ["conv_in", "add_embedding"], "sdxl"),
+        (["unet"], ["time_embed", "label_emb"], "sdxl"),
+        (["model"], [], "sd"),
+    ],
+)
+def test_family(targets: list[str], children: list[str], family: str) -> None:
+    assert family_of(targets, children) == family
+
+
+Q = "down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
+DOTTED = "down_blocks.0.attentions.0.transformer_blocks.0.attn1"
+OUT = Q.replace("to_q", "to_out_0")
+CLIP = "text_model.encoder.layers.0.self_attn"
+UNDER = "encoder_layers_0_self_attn_q_proj"
+DOWN, UP = "lora_down.weight", "lora_up.weight"
+
+
+@pytest.mark.parametrize(
+    ("key", "place", "name"),
+    [
+        (f"lora_unet_{Q}.lora_down.weight", ("unet", Q), DOWN),
+        (f"lora_unet_{Q}.lora_A.weight", ("unet", Q), DOWN),
+        (
+            "lora_unet_input_blocks_1_1_transformer_blocks_0_attn1_to_q.hada_t1",
+            ("unet", Q),
+            "hada_t1",
+        ),
+        (f"lycoris_{Q}.hada_w1_a", ("", Q), "hada_w1_a"),
+        (f"lora_te_text_model_{UNDER}.alpha", (TE, UNDER), "alpha"),
+        (f"lora_te1_text_model_{UNDER}.alpha", (TE, UNDER), "alpha"),
+        (f"lora_te2_text_model_{UNDER}.alpha", ("text_encoder_2", UNDER), "alpha"),
+        (
+            "diffusion_model.input_blocks.1.1.transformer_blocks.0.attn1.to_q.lora_up.weight",
+            ("unet", Q),
+            UP,
+        ),
+        (
+            "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn1.to_q.lora_mid.weight",
+            ("unet", Q),
+            "lora_mid.weight",
+        ),
+        (f"text_encoders.clip_l.transformer.{CLIP}.q_proj.alpha", (TE, UNDER), "alpha"),
+        (
+            f"text_encoders.clip_g.transformer.{CLIP}.q_proj.alpha",
+            ("text_encoder_2", UNDER),
+            "alpha",
+        ),
+        (f"unet.{DOTTED}.to_q.lora_A.weight", ("unet", Q), DOWN),
+        (f"unet.{DOTTED}.to_q.lora_B.default.weight", ("unet", Q), UP),
+        (f"unet.{DOTTED}.to_q.lora.down.weight", ("unet", Q), DOWN),
+        (f"unet.{DOTTED}.to_q.hada_w2_b", ("unet", Q), "hada_w2_b"),
+        (f"unet.{DOTTED}.processor.to_q_lora.down.weight", ("unet", Q), DOWN),
+        (f"unet.{DOTTED}.processor.to_out_lora.up.weight", ("unet", OUT), UP),
+        (f"{DOTTED}.processor.to_out_lora.up.weight", ("", OUT), UP),
+        (f"unet.{DOTTED}.to_out.0.lora_B.weight", ("unet", OUT), UP),
+        (f"text_encoder.{CLIP}.to_q_lora.down.weight", (TE, UNDER), DOWN),
+        (f"text_encoder.{CLIP}.q_proj.lora_linear_layer.up.weight", (TE, UNDER), UP),
+        (f"text_encoder_2.{CLIP}.q_proj.lora_A.weight", ("text_encoder_2", UNDER), DOWN),
+        (f"base_model.model.{DOTTED}.to_q.hada_w1_a", ("", Q), "hada_w1_a"),
+        (f"base_model.model.{DOTTED}.to_q.hada_w1_a.default", ("", Q), "hada_w1_a"),
+        (f"base_model.model.{CLIP}.q_proj.lora_A.weight", ("", f"text_model_{UNDER}"), DOWN),
+        (f"unet.base_model.model.{DOTTED}.to_q.lora_A.weight", ("unet", Q), DOWN),
+        ("fc.0.lora_A.weight", ("", "fc_0"), DOWN),
+    ],
+)
+def test_everybodys_keys_are_read(key: str, place: tuple[str, str], name: str) -> None:
+    layer, found = split_key(key)
+    assert place_in_file(layer) == Place(*place)
+    assert found == name
+
+
+@pytest.mark.parametrize("key", ["loose", "alpha", "unet.x.lora_magnitude_vector", "a.b.weight"])
+def test_keys_that_cannot_be_taken_apart(key: str) -> None:
+    assert split_key(key) == (key, "")
+
+
+def test_a_plain_modules_own_names_are_left_alone() -> None:
+    # It may have layers of both names, which are one place in a U-Net or a text encoder.
+    assert place_in_model("model", "text_model.fc") != place_in_model("model", "fc")
+    assert place_in_model("model", "input_blocks.0.0") == Place("model", "input_blocks_0_0")
+
+
+@pytest.mark.parametrize(
+    ("layer", "target"),
+    [
+        ("base_model.model.down_blocks.0.resnets.0.conv1", "unet"),
+        ("lycoris_output_blocks_2_1_conv", "unet"),
+        ("lycoris_text_model_encoder_layers_0_mlp_fc1", "text_encoder"),
+        ("lycoris_fc", "model"),
+    ],
+)
+def test_targets_are_guessed_where_a_file_does_not_say(layer: str, target: str) -> None:
+    assert target_of(layer) == target

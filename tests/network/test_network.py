@@ -288,3 +288,34 @@ def test_limited_norms_of_a_lora_are_sd_scripts():
     share = 0.587955
     torch.testing.assert_close(layer.tensors()["lora_up.weight"].detach(), up * share)
     torch.testing.assert_close(layer.tensors()["lora_down.weight"].detach(), down * share)
+
+
+def test_merging_for_good_keeps_no_copy(targets: dict[str, nn.Module]) -> None:
+    network = build_network(targets, NetworkConfig())
+    for parameter in network.parameters():
+        nn.init.normal_(parameter)
+    x = torch.randn(1, 4)
+    layer = targets["unet"].attention.attn1.to_q
+    with network.injected():
+        wanted = layer(x)
+    network.merge(keep=False)
+    torch.testing.assert_close(layer(x), wanted)
+    assert not network._kept_weights
+    with pytest.raises(ConfigError, match="merged or injected already"):
+        network.merge()
+    with pytest.raises(ConfigError, match="the old weights were not kept"):
+        network.unmerge()
+
+
+def test_unmerging_is_exact_and_can_be_repeated(targets: dict[str, nn.Module]) -> None:
+    network = build_network(targets, NetworkConfig())
+    for parameter in network.parameters():
+        nn.init.normal_(parameter)
+    before = {key: tensor.clone() for key, tensor in targets["unet"].state_dict().items()}
+    for _ in range(2):
+        network.merge(0.7)
+        assert not torch.equal(targets["unet"].conv_in.weight, before["conv_in.weight"])
+        network.unmerge()
+        after = targets["unet"].state_dict()
+        assert all(torch.equal(after[key], tensor) for key, tensor in before.items())
+    network.unmerge()  # nothing is merged: nothing happens

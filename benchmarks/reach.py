@@ -1,0 +1,161 @@
+"""Opening, checking, injecting and merging an adapter of SD1.5, beside what the least could be.
+
+    python benchmarks/reach.py --json benchmarks/results/reach_cpu.json
+
+Opening: an adapter of 120 MB. ``open_adapter`` maps the file, checks its header and every number in
+it. ``safetensors.torch.load_file`` maps it and reads nothing, so reading its tensors once is
+measured beside it. Putting in: LoHa 8/4 and LoCon 16/8 over the U-Net of SD1.5 with random weights;
+the least is to touch every adapted weight once, ``w.add_(c)``. Medians of interleaved rounds, one
+thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median, quantiles
+
+import torch
+from diffusers import UNet2DConditionModel
+from safetensors.torch import load_file
+from step_time import LOCON, LOHA, SD15, _cpu_name, make_unet
+
+from lycoris_ext.formats import AdapterState, load_adapter, open_adapter, save_adapter
+from lycoris_ext.network import Network, NetworkConfig, build_network, load_network
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured, and what puts things back afterwards."""
+
+    run: Callable[[], object]
+    undo: Callable[[], object] = lambda: None
+
+
+def opening_cases(folder: Path) -> dict[str, Case]:
+    """One file of 120 MB: a LoRA in half precision over SD1.5's U-Net."""
+    path = folder / "adapter.safetensors"
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(**SD15)
+    config = NetworkConfig(algo="lora", network_dim=141, preset="attn-mlp")
+    network = build_network({"unet": unet}, config)
+    generator = torch.Generator().manual_seed(0)
+    tensors = {}
+    for key, layer in network.layers.items():
+        tensors[f"{key}.alpha"] = torch.tensor(1.0).half()
+        for name, shape in layer.plan.shapes().items():
+            tensors[f"{key}.{name}"] = torch.randn(shape, generator=generator).half()
+    save_adapter(path, AdapterState(tensors))
+    print(f"{len(tensors)} tensors, {path.stat().st_size / 1e6:.1f} MB", file=sys.stderr)
+    return {
+        "load_file": Case(lambda: load_file(path)),
+        "load_file, read once": Case(lambda: [t.amax() for t in load_file(path).values()]),
+        "load_file, copied": Case(lambda: [t.clone() for t in load_file(path).values()]),
+        "ours: open and check": Case(lambda: open_adapter(path)),
+        "ours: load and check, own copy": Case(lambda: load_adapter(path)),
+    }
+
+
+def merging_cases(folder: Path) -> dict[str, Case]:
+    unet = make_unet()
+
+    def clear() -> None:
+        for module in unet.modules():
+            module.__dict__.pop("forward", None)  # the loaded network is gone with its name
+
+    networks: dict[str, Network] = {}
+    for name, algo, dims in (("loha 8/4", "loha", LOHA), ("locon 16/8", "locon", LOCON)):
+        networks[name] = build_network({"unet": unet}, NetworkConfig(algo=algo, **dims))
+        for parameter in networks[name].parameters():
+            torch.nn.init.normal_(parameter, std=0.02)
+        save_adapter(folder / algo, networks[name].adapter_state())
+    adapted = [site.module.weight.data for site in networks["loha 8/4"].sites.values()]
+
+    def touch() -> None:
+        for weight in adapted:
+            weight.add_(1e-9)
+
+    cases = {"touch every weight": Case(touch)}
+    for name, network in networks.items():
+        path = folder / name.partition(" ")[0]
+        cases |= {
+            f"inject {name}": Case(network.inject, network.remove),
+            f"read the file and inject {name}": Case(
+                lambda path=path: load_network(path, {"unet": unet}).inject(), clear
+            ),
+            f"merge {name}": Case(network.merge, network.unmerge),
+            f"merge {name} for good": Case(
+                lambda network=network: network.merge(1e-6, keep=False),
+                # Only here: the weights are random, and the next round may merge into them again.
+                lambda network=network: setattr(network, "_merged", False),
+            ),
+        }
+    return cases
+
+
+def measure(cases: dict[str, Case], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each case, all cases of a round side by side."""
+    times: dict[str, list[float]] = {name: [] for name in cases}
+    for number in range(-1, rounds):  # round -1 warms up and is not counted
+        for name, case in cases.items():
+            start = time.perf_counter()
+            result = case.run()
+            if number >= 0:
+                times[name].append(time.perf_counter() - start)
+            del result
+            case.undo()
+        print(f"round {number + 1}/{rounds}", file=sys.stderr, flush=True)
+    return times
+
+
+def summary(times: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    """Each case's median and its ratios to the first case of the same round."""
+    (floor, *_) = times.values()
+    report = {}
+    for name, values in times.items():
+        ratios = [value / least for value, least in zip(values, floor, strict=True)]
+        low, _, high = quantiles(ratios, n=4)
+        report[name] = {
+            "milliseconds": round(1000 * median(values), 2),
+            "ratio": round(median(ratios), 3),
+            "ratio_q1": round(low, 3),
+            "ratio_q3": round(high, 3),
+        }
+    return report
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--opening-rounds", type=int, default=31)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        report = {
+            "opening": summary(measure(opening_cases(folder), args.opening_rounds)),
+            "putting_in": summary(measure(merging_cases(folder), args.rounds)),
+        }
+    result = {
+        "what": "opening an adapter of 120 MB; adapters over SD1.5's U-Net, fp32, one thread",
+        "machine": {"processor": platform.processor() or platform.machine(), "cpus": _cpu_name()},
+        "versions": {name: version(name) for name in ("torch", "safetensors", "diffusers")},
+        **report,
+    }
+    print(json.dumps(result, indent=1))
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""`lycoris-ext config FILE`: the TOML that would train an adapter file again."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from lycoris_ext.algorithms import detect
+from lycoris_ext.config.from_adapter import write_config
+from lycoris_ext.errors import ConfigError
+from lycoris_ext.formats import atomic_write, load_adapter
+from lycoris_ext.formats.keys import target_of
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the config; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="lycoris-ext config",
+        description="Write the config that would train an adapter file again; what the file does "
+        "not tell becomes a commented line.",
+    )
+    parser.add_argument("file", type=Path, help="a .safetensors adapter")
+    parser.add_argument("--output", type=Path, help="config to write (default: ./FILE.toml)")
+    options = parser.parse_args(arguments)
+    output = options.output or Path(f"{options.file.stem}.toml")
+    if output.exists():
+        raise ConfigError(
+            "this file exists already and is not overwritten",
+            where=str(output),
+            fix="choose another name with --output, or delete the file",
+        )
+    state = load_adapter(options.file)
+    plans = {layer: detect(tensors, layer) for layer, tensors in state.layers().items()}
+    targets = {target_of(layer) for layer in plans}
+    atomic_write(output, write_config(state.metadata, plans, targets).encode("utf-8"))
+    print(f"written: {output}")
+    return 0

@@ -1,0 +1,44 @@
+"""sd-scripts' hashes of adapters and of base models, by which its tools know a file again.
+
+Source: sd-scripts 48d368f, library/train_util.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from lycoris_ext.formats.container import build_header
+
+#: What sd-scripts' legacy hashes are computed from: 64 kB, one megabyte into the file.
+_LEGACY_START, _LEGACY_END = 0x100000, 0x110000
+
+
+def file_hashes(
+    tensor_header: Mapping[str, object], data: memoryview, metadata: Mapping[str, str]
+) -> dict[str, str]:
+    """sd-scripts' two hashes of an adapter file.
+
+    ``sshs_model_hash`` is sha256 over the data. ``sshs_legacy_hash`` is taken from the file as it
+    would be with ``ss_*`` as its only metadata, so that later edits of other fields keep it.
+    """
+    header = build_header(
+        tensor_header, {key: text for key, text in metadata.items() if key.startswith("ss_")}
+    )
+    start = max(0, _LEGACY_START - len(header))
+    end = max(0, _LEGACY_END - len(header))
+    digest = hashlib.sha256(header[_LEGACY_START:_LEGACY_END])
+    digest.update(data[start:end])
+    return {
+        "sshs_model_hash": hashlib.sha256(data).hexdigest(),
+        "sshs_legacy_hash": digest.hexdigest()[:8],
+    }
+
+
+def legacy_hash(part: bytes) -> str:
+    """The short hash by which a checkpoint was once known.
+
+    Args:
+        part: 64 kB of the file, from its 0x100000th byte on.
+    """
+    return hashlib.sha256(part).hexdigest()[:8]

@@ -1,0 +1,296 @@
+"""What travels in a file's header: sd-scripts' ``ss_*`` and ``modelspec.*``.
+
+Pure: options and facts in, texts out. Whoever trains gathers the facts; whoever reads asks
+``trigger_words``.
+
+Source: sd-scripts 48d368f, train_network.py and library/sai_model_spec.py (ModelSpec 1.0.1);
+docs/formats.md lists every field.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+from lycoris_ext.errors import ConfigError
+
+#: A tag that stands under nearly every picture of a folder is what calls the folder's subject.
+_TRIGGER_SHARE = 0.9
+
+_FALSE = (
+    "full_fp16 lowram zero_terminal_snr debiased_estimation fp8_base fp8_base_unet color_aug "
+    "random_crop flip_aug shuffle_caption enable_bucket bucket_no_upscale gradient_checkpointing "
+    "noise_offset_random_strength ip_noise_gamma_random_strength"
+)
+_NONE = (
+    "output_name learning_rate text_encoder_lr unet_lr lr_warmup_steps lr_scheduler network_dim "
+    "network_alpha network_dropout mixed_precision clip_skip max_token_length seed noise_offset "
+    "multires_noise_iterations adaptive_noise_scale training_comment max_grad_norm "
+    "caption_dropout_every_n_epochs face_crop_aug_range min_snr_gamma scale_weight_norms "
+    "ip_noise_gamma validation_seed max_validation_steps validate_every_n_epochs "
+    "validate_every_n_steps resize_interpolation min_bucket_reso max_bucket_reso keep_tokens"
+)
+#: ss_<name> for each option, and what it is where a config knows no such option: unused.
+OPTIONS: dict[str, object] = {
+    **dict.fromkeys(_FALSE.split(), False),
+    **dict.fromkeys(_NONE.split()),
+    "gradient_accumulation_steps": 1,
+    "cache_latents": True,
+    "caption_dropout_rate": 0.0,
+    "caption_tag_dropout_rate": 0.0,
+    "multires_noise_discount": 0.3,
+    "prior_loss_weight": 1.0,
+    "validation_split": 0.0,
+    "loss_type": "l2",
+    "huber_schedule": "snr",
+    "huber_scale": 1.0,
+    "huber_c": 0.1,
+}
+#: Where sd-scripts has None for what is off and a config of ours may have 0.
+_NONE_WHEN_OFF = (
+    "noise_offset",
+    "adaptive_noise_scale",
+    "multires_noise_iterations",
+    "ip_noise_gamma",
+    "network_dropout",
+)
+#: Where sd-scripts' field is not called as its option is: field -> option.
+RENAMED = {
+    "batch_size_per_device": "train_batch_size",
+    "debiased_estimation": "debiased_estimation_loss",
+    "network_dropout": "dropout",
+}
+
+
+@dataclass(frozen=True)
+class BaseFamily:
+    """What the fields call a family of base models."""
+
+    version: str
+    architecture: str
+    implementation: str = "diffusers"
+    v2: bool = False
+    v_prediction: bool = False
+
+
+_SGM = "https://github.com/Stability-AI/generative-models"
+FAMILIES: dict[str, BaseFamily] = {
+    "sd1": BaseFamily("sd_v1", "stable-diffusion-v1"),
+    "sd1_v": BaseFamily("sd_v1_v", "stable-diffusion-v1", v_prediction=True),
+    "sd2": BaseFamily("sd_v2", "stable-diffusion-v2-512", v2=True),
+    "sd2_v": BaseFamily("sd_v2_v", "stable-diffusion-v2-768-v", v2=True, v_prediction=True),
+    "sdxl": BaseFamily("sdxl_base_v1-0", "stable-diffusion-xl-v1-base", _SGM),
+    "sdxl_v": BaseFamily("sdxl_base_v1-0", "stable-diffusion-xl-v1-base", _SGM, v_prediction=True),
+}
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A base model or autoencoder by name and hash.
+
+    Attributes:
+        name: file or folder name, never a path.
+        sha256: of the file.
+        legacy_hash: see ``legacy_hash``; empty where the model is no single file.
+    """
+
+    name: str
+    sha256: str = ""
+    legacy_hash: str = ""
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a run knows and no option tells.
+
+    Attributes:
+        family: key of ``FAMILIES``.
+        network_module: as a trainer would name it.
+        network_args: its arguments, texts.
+        optimizer: class and arguments, as sd-scripts writes them.
+        resolution: (width, height) in pixels.
+        steps, epoch: finished so far.
+        max_train_steps, num_epochs, num_batches_per_epoch: planned.
+        num_train_images, num_reg_images, num_validation_images: repeats included.
+        dataset_dirs, reg_dataset_dirs: folder -> {"n_repeats", "img_count"}.
+        tag_frequency: folder -> tag -> count.
+        bucket_info: sd-scripts' summary of the buckets.
+        session_id: the same in all files of one run.
+        started_at, finished_at: seconds since 1970. A run that is to end in the same bytes
+            whenever it is repeated leaves them out.
+        software: written as the implementation's version.
+    """
+
+    family: str
+    base: BaseModel
+    steps: int
+    max_train_steps: int
+    vae: BaseModel | None = None
+    network_module: str = "lycoris_ext.kohya"
+    network_args: Mapping[str, str] = field(default_factory=dict)
+    optimizer: str = "None"
+    resolution: tuple[int, int] = (512, 512)
+    epoch: int = 0
+    num_epochs: int = 1
+    num_batches_per_epoch: int = 1
+    num_train_images: int = 0
+    num_reg_images: int = 0
+    num_validation_images: int = 0
+    dataset_dirs: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    reg_dataset_dirs: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    tag_frequency: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    bucket_info: Mapping[str, object] = field(default_factory=dict)
+    session_id: int = 0
+    started_at: float | None = None
+    finished_at: float | None = None
+    software: str = "lycoris-ext"
+
+
+def build_metadata(options: Mapping[str, object], facts: RunFacts) -> dict[str, str]:
+    """All fields of a trained adapter but its own hashes, which saving adds.
+
+    Args:
+        options: of the run, under sd-scripts' names; what is missing counts as unused.
+        facts: of the run.
+
+    Returns:
+        Text for text, as safetensors stores it; what is unset is "None".
+
+    Raises:
+        ConfigError: the family is not known.
+    """
+    if facts.family not in FAMILIES:
+        raise ConfigError(
+            f"unknown family {facts.family!r}", where="family", fix=f"use one of {[*FAMILIES]}"
+        )
+    values = {
+        **{name: _option(name, options) for name in OPTIONS},
+        **_run_fields(options, facts),
+        **_picture_fields(facts),
+        **_model_fields("sd_model", facts.base),
+        **(_model_fields("vae", facts.vae) if facts.vae else {}),
+    }
+    written = {f"ss_{name}": str(value) for name, value in values.items()}
+    return {**written, **_modelspec(options, facts, trigger_words(written))}
+
+
+def _option(name: str, options: Mapping[str, object]) -> object:
+    value = options.get(RENAMED.get(name, name), OPTIONS[name])
+    return None if name in _NONE_WHEN_OFF and not value else value
+
+
+def _run_fields(options: Mapping[str, object], facts: RunFacts) -> dict[str, object]:
+    family = FAMILIES[facts.family]
+    batch = int(str(options.get("train_batch_size", 1)))
+    accumulation = int(str(options.get("gradient_accumulation_steps", 1)))
+    times = {
+        "training_started_at": facts.started_at,
+        "training_finished_at": facts.finished_at,
+    }
+    return {
+        "session_id": facts.session_id,
+        # Readers parse these as numbers, so they are left out rather than written as "None".
+        **{name: value for name, value in times.items() if value is not None},
+        "network_module": facts.network_module,
+        "network_args": _json(facts.network_args),
+        "optimizer": facts.optimizer,
+        "v2": family.v2,
+        "base_model_version": family.version,
+        "sd_scripts_commit_hash": "(unknown)",  # as sd-scripts writes it outside a checkout
+        "steps": facts.steps,
+        "epoch": facts.epoch,
+        "num_epochs": facts.num_epochs,
+        "max_train_steps": facts.max_train_steps,
+        "num_batches_per_epoch": facts.num_batches_per_epoch,
+        "num_train_images": facts.num_train_images,
+        "num_reg_images": facts.num_reg_images,
+        "num_validation_images": facts.num_validation_images,
+        "batch_size_per_device": batch,
+        "total_batch_size": batch * accumulation,
+    }
+
+
+def _picture_fields(facts: RunFacts) -> dict[str, object]:
+    return {
+        "resolution": "({}, {})".format(*facts.resolution),
+        "dataset_dirs": _json(facts.dataset_dirs),
+        "reg_dataset_dirs": _json(facts.reg_dataset_dirs),
+        "tag_frequency": _json(facts.tag_frequency),
+        "bucket_info": _json(facts.bucket_info),
+    }
+
+
+def _model_fields(kind: str, model: BaseModel) -> dict[str, object]:
+    hashes = {f"{kind}_hash": model.legacy_hash, f"new_{kind}_hash": model.sha256}
+    return {f"{kind}_name": model.name, **{name: value for name, value in hashes.items() if value}}
+
+
+def _modelspec(
+    options: Mapping[str, object], facts: RunFacts, triggers: tuple[str, ...]
+) -> dict[str, str]:
+    """``modelspec.*``; an option ``metadata_<name>`` sets or replaces a field."""
+    family = FAMILIES[facts.family]
+    values: dict[str, object] = {
+        "sai_model_spec": "1.0.1",
+        "architecture": f"{family.architecture}/lora",
+        "implementation": family.implementation,
+        "implementation_version": facts.software,
+        "title": options.get("output_name"),
+        "resolution": "{}x{}".format(*facts.resolution),
+        "prediction_type": "v" if family.v_prediction else "epsilon",
+        "encoder_layer": options.get("clip_skip"),
+        "trigger_phrase": ", ".join(triggers) or None,
+    }
+    if facts.finished_at is not None:
+        date = datetime.fromtimestamp(int(facts.finished_at), tz=timezone.utc)
+        values["date"] = date.replace(tzinfo=None).isoformat()
+    low, high = options.get("min_timestep"), options.get("max_timestep")
+    if low is not None or high is not None:
+        values["timestep_range"] = f"{0 if low is None else low},{1000 if high is None else high}"
+    for name, value in options.items():
+        if name.startswith("metadata_") and value is not None:
+            values[name.removeprefix("metadata_")] = value
+    return {f"modelspec.{name}": str(v) for name, v in values.items() if v not in (None, "")}
+
+
+def trigger_words(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """The tags that stand under nearly every picture of some folder, commonest first.
+
+    Read from ``modelspec.trigger_phrase`` where a file has it, otherwise from the counts of tags
+    (``ss_tag_frequency``) and pictures (``ss_dataset_dirs``).
+    """
+    phrase = metadata.get("modelspec.trigger_phrase", "").strip()
+    if phrase:
+        return tuple(word.strip() for word in phrase.split(",") if word.strip())
+    folders = json_object(metadata.get("ss_tag_frequency", ""))
+    sizes = json_object(metadata.get("ss_dataset_dirs", ""))
+    found: Counter[str] = Counter()
+    for folder, counts in folders.items():
+        if not isinstance(counts, dict):
+            continue
+        tags = {tag: n for tag, n in counts.items() if isinstance(n, int) and n > 0}
+        size = sizes.get(folder, {})
+        pictures = size.get("img_count") if isinstance(size, dict) else None
+        # Without the number of pictures the commonest tag stands for it.
+        whole = pictures if isinstance(pictures, int) else max(tags.values(), default=0)
+        for tag, count in tags.items():
+            if whole and count >= _TRIGGER_SHARE * whole:
+                found[tag.strip()] += count
+    return tuple(tag for tag, _ in found.most_common())
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """Parse what should be a JSON object; what others wrote wrongly counts as nothing."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _json(content: Mapping[str, object]) -> str:
+    return json.dumps(content, ensure_ascii=False)

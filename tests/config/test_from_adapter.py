@@ -1,0 +1,193 @@
+"""The config that a file tells: ours comes back whole, others' as far as it can."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+from lycoris_ext.cli import config as command
+from lycoris_ext.cli.train import config_from_arguments
+from lycoris_ext.config import TrainConfig, build_config, dump_toml, read_toml
+from lycoris_ext.config.resolve import Layer
+from lycoris_ext.errors import ConfigError
+from lycoris_ext.formats import save_adapter
+from lycoris_ext.network import NetworkConfig, build_network
+from tests.stand_ins import stand_in
+
+#: What sd-scripts writes beside the tensors of a LoHa; shortened to what differs in kind.
+SD_SCRIPTS = {
+    "ss_session_id": "123",
+    "ss_training_started_at": "1679706673.4",
+    "ss_output_name": "my style",
+    "ss_learning_rate": "0.0002",
+    "ss_text_encoder_lr": "[0.0001, 0.0001]",
+    "ss_unet_lr": "None",
+    "ss_num_train_images": "120",
+    "ss_gradient_checkpointing": "False",
+    "ss_gradient_accumulation_steps": "2",
+    "ss_max_train_steps": "1600",
+    "ss_lr_warmup_steps": "100",
+    "ss_lr_scheduler": "cosine",
+    "ss_network_module": "lycoris.kohya",
+    "ss_network_dim": "2",
+    "ss_network_alpha": "1.0",
+    "ss_network_dropout": "None",
+    "ss_mixed_precision": "fp16",
+    "ss_full_fp16": "False",
+    "ss_v2": "False",
+    "ss_base_model_version": "sd_v1",
+    "ss_clip_skip": "2",
+    "ss_cache_latents": "True",
+    "ss_seed": "0",
+    "ss_noise_offset": "None",
+    "ss_training_comment": "a = 'quoted' \\ text",
+    "ss_sd_scripts_commit_hash": "48d368f",
+    "ss_optimizer": "bitsandbytes.optim.adamw.AdamW8bit(weight_decay=0.1,betas=(0.9, 0.99))",
+    "ss_max_grad_norm": "1.0",
+    "ss_min_snr_gamma": "5.0",
+    "ss_caption_tag_dropout_rate": "0.0",
+    "ss_face_crop_aug_range": "None",
+    "ss_prior_loss_weight": "1.0",
+    "ss_batch_size_per_device": "3",
+    "ss_total_batch_size": "3",
+    "ss_resolution": "(512, 768)",
+    "ss_enable_bucket": "False",
+    "ss_keep_tokens": "1",
+    "ss_shuffle_caption": "True",
+    "ss_bucket_info": "null",
+    "ss_dataset_dirs": '{"10_cats": {"n_repeats": 10, "img_count": 12}}',
+    "ss_tag_frequency": "{}",
+    "ss_network_args": '{"algo": "loha", "conv_dim": "2", "conv_alpha": "1", "dropout": null, '
+    '"constraint": "0.1"}',
+    "ss_sd_model_hash": "abcd1234",
+    "ss_sd_model_name": "nai.ckpt",
+    "sshs_model_hash": "00",
+    "modelspec.title": "my style",
+}
+
+
+def adapter(path: Path, metadata: dict[str, str], **options: object) -> Path:
+    config = NetworkConfig(**{"network_dim": 3, "conv_dim": 2, "include": ("unet",), **options})  # type: ignore[arg-type]
+    save_adapter(path, build_network(stand_in("sd"), config).adapter_state(metadata))
+    return path
+
+
+def told(path: Path, tmp_path: Path) -> tuple[TrainConfig, str]:
+    """The command's file, read as `lycoris-ext train` reads it."""
+    output = tmp_path / "again.toml"
+    assert command.main([str(path), "--output", str(output)]) == 0
+    assert config_from_arguments([str(output)]) == build_config([read_toml(output)])
+    return build_config([read_toml(output)]), output.read_text("utf-8")
+
+
+def test_our_own_config_comes_back(tmp_path: Path) -> None:
+    values = {"preset": ["seed-default"], "train_data_dir": "/home/me/pictures", "seed": 7,
+              "sample_prompts": ["a --n b"], "output_name": "ü"}  # fmt: skip
+    config = build_config([Layer("test", values)])
+    metadata = {"lycoris_ext_config": dump_toml(config, for_sharing=True)}
+    again, text = told(adapter(tmp_path / "a.safetensors", metadata), tmp_path)
+    # Folders are stored by name alone, and where the output went not at all.
+    assert again.data.train_data_dir == "pictures"
+    data = replace(again.data, train_data_dir=config.data.train_data_dir)
+    assert replace(again, data=data) == config
+    assert "write the paths in front of them" in text
+
+
+def test_an_option_of_another_version_is_a_comment(tmp_path: Path) -> None:
+    metadata = {"lycoris_ext_config": "[run]\nseed = 5\nwarp_speed = 9\n"}
+    config, text = told(adapter(tmp_path / "a.safetensors", metadata), tmp_path)
+    assert config.run.seed == 5
+    assert "# warp_speed = 9  # unknown option warp_speed" in text
+
+
+def test_sd_scripts_fields_are_taken_over(tmp_path: Path) -> None:
+    config, text = told(adapter(tmp_path / "a.safetensors", SD_SCRIPTS), tmp_path)
+    network, optimizer, data = config.network, config.optimizer, config.data
+    assert (network.algo, network.network_dim, network.conv_dim) == ("loha", 2, 2)
+    assert (network.network_alpha, network.conv_alpha) == (1.0, 1)
+    assert optimizer.optimizer_type == "AdamW8bit"
+    assert (optimizer.weight_decay, optimizer.adam_beta2) == (0.1, 0.99)
+    assert (optimizer.learning_rate, optimizer.text_encoder_lr) == (2e-4, 1e-4)
+    assert (optimizer.lr_scheduler, optimizer.lr_warmup_steps) == ("cosine", 100)
+    assert (data.size, data.enable_bucket, data.keep_tokens) == ((512, 768), False, 1)
+    assert (data.train_batch_size, data.shuffle_caption) == (3, True)
+    assert (config.run.seed, config.run.max_train_steps) == (0, 1600)
+    assert (config.model.pretrained_model_name_or_path, config.model.clip_skip) == ("nai.ckpt", 2)
+    assert (config.run.output_name, config.loss.min_snr_gamma) == ("my style", 5.0)
+    assert '# network_args = ["constraint=0.1"]  # network_args has constraint=0.1' in text
+    assert '# train_data_dir = "..."  # it held 10_cats {"n_repeats": 10, "img_count": 12}' in text
+    for fact in ("session_id", "num_train_images", "commit", "started"):
+        assert fact not in text
+
+
+def test_a_dataset_configs_common_values(tmp_path: Path) -> None:
+    subset = {"shuffle_caption": True, "keep_tokens": 2, "flip_aug": True}
+    dataset = {"batch_size_per_device": 4, "resolution": [640, 640], "enable_bucket": True}
+    datasets = [{**dataset, "subsets": [subset, {**subset, "keep_tokens": 3}]}, dataset]
+    metadata = {"ss_datasets": json.dumps(datasets)}
+    config, _ = told(adapter(tmp_path / "a.safetensors", metadata), tmp_path)
+    data = config.data
+    assert (data.train_batch_size, data.size, data.flip_aug) == (4, (640, 640), True)
+    assert data.keep_tokens == 0  # the subsets disagree
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"algo": "loha"}, ("loha", 3, 2, False)),
+        ({"algo": "locon", "use_tucker": True}, ("locon", 3, 2, True)),
+        ({"algo": "lora", "conv_dim": None, "include": ("unet.*attn",)}, ("lora", 3, 0, False)),
+    ],
+)
+def test_tensors_alone_tell_the_network(
+    tmp_path: Path, options: dict[str, object], expected: tuple[object, ...]
+) -> None:
+    config, text = told(adapter(tmp_path / "a.safetensors", {}, **options), tmp_path)
+    network = config.network
+    found = (network.algo, network.network_dim, network.conv_dim, network.use_tucker)
+    assert found == expected
+    assert network.network_train_unet_only
+    assert '# pretrained_model_name_or_path = "..."' in text
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    path = adapter(tmp_path / "a.safetensors", {})
+    (tmp_path / "mine.toml").write_text("mine")
+    with pytest.raises(ConfigError, match="not overwritten"):
+        command.main([str(path), "--output", str(tmp_path / "mine.toml")])
+    assert (tmp_path / "mine.toml").read_text() == "mine"
+
+
+def test_the_default_place_is_beside_where_one_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = {"model": nn.Sequential(nn.Linear(3, 4))}
+    save_adapter(
+        tmp_path / "plain.safetensors", build_network(model, NetworkConfig()).adapter_state()
+    )
+    monkeypatch.chdir(tmp_path)
+    assert command.main(["plain.safetensors"]) == 0
+    assert "written: plain.toml" in capsys.readouterr().out
+    assert build_config([read_toml(tmp_path / "plain.toml")]).network.network_dim == 8
+
+
+@pytest.mark.parametrize("field", ["ss_datasets", "ss_network_args", "ss_resolution", "ss_seed"])
+@pytest.mark.parametrize("text", ["[" * 5000, "{", "[1]", '{"a": [1', "x\ny", "(" * 3000, "1e999"])
+def test_strangers_fields_break_nothing(tmp_path: Path, field: str, text: str) -> None:
+    told(adapter(tmp_path / "a.safetensors", {field: text}), tmp_path)
+
+
+def test_strangers_texts_stay_inside_their_comments(tmp_path: Path) -> None:
+    metadata = {
+        "ss_x\nseed": "99",
+        "ss_odd": "a\nseed = 99",
+        "ss_dataset_dirs": '{"a\\nseed = 99\\n": {"img_count": 1}}',
+        "ss_network_args": '{"odd\\nseed": "1\\nseed = 99"}',
+        "lycoris_ext_odd": "1",
+    }
+    config, _ = told(adapter(tmp_path / "a.safetensors", metadata), tmp_path)
+    assert config.run.seed == 0

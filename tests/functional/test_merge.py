@@ -1,0 +1,57 @@
+"""Adding an update to a weight in place is adding its dense form, whatever its form and dtype."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lycoris_ext.functional import Dense, Hadamard, LayerSpec, LowRank
+from lycoris_ext.functional import merge as merging
+from lycoris_ext.functional.delta import Delta
+
+LINEAR = LayerSpec(7, 5)
+CONV = LayerSpec(6, 4, (3, 3), (1, 1), (1, 1), (1, 1))
+
+
+def low_rank(layer: LayerSpec, core: bool = False, rank: int = 2) -> LowRank:
+    up = torch.randn(layer.out_features, rank)
+    if core:
+        down, middle = torch.randn(rank, layer.in_features), torch.randn(rank, rank, *layer.kernel)
+        return LowRank(layer, 1.0, up, down, middle)
+    return LowRank(layer, 1.0, up, torch.randn(rank, layer.in_features, *layer.kernel))
+
+
+def deltas(layer: LayerSpec) -> dict[str, Delta]:
+    found: dict[str, Delta] = {
+        "low rank": low_rank(layer),
+        "hadamard": Hadamard(layer, 1.0, low_rank(layer), low_rank(layer, rank=3)),
+        "dense": Dense(layer, 1.0, torch.randn(layer.weight_shape)),
+        "row scale": low_rank(layer).scaled(torch.rand(layer.out_features)),
+    }
+    if layer.kernel:
+        found["core"] = low_rank(layer, core=True)
+    return {name: delta.scaled(0.3) for name, delta in found.items()}
+
+
+@pytest.mark.parametrize("numbers", [1, 10, 1 << 17])  # row by row, some rows, all at once
+@pytest.mark.parametrize("layer", [LINEAR, CONV])
+@pytest.mark.parametrize("name", ["low rank", "hadamard", "dense", "row scale", "core"])
+def test_it_is_the_dense_sum(
+    monkeypatch: pytest.MonkeyPatch, name: str, layer: LayerSpec, numbers: int
+) -> None:
+    monkeypatch.setattr(merging, "_NUMBERS", numbers)
+    torch.manual_seed(0)
+    if name not in deltas(layer):
+        return
+    delta = deltas(layer)[name]
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        plain = torch.randn(layer.weight_shape).to(dtype)
+        strided = plain.transpose(0, 1).contiguous().transpose(0, 1)
+        for weight in (plain, strided):
+            wanted = (weight.double() + delta.dense().double()).to(dtype)
+            merging.add_delta(weight, delta)
+            assert weight.dtype == dtype
+            # One rounding in float32, one in the weight's own dtype.
+            torch.testing.assert_close(
+                weight, wanted, rtol=1.01 * torch.finfo(dtype).eps, atol=1e-6
+            )

@@ -1,0 +1,155 @@
+"""Files that PEFT and diffusers themselves wrote, and their own idea of ldm's names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lycoris_ext.formats import load_adapter
+from lycoris_ext.formats.keys import key_prefix, place_in_file, place_in_model
+from lycoris_ext.functional import LayerSpec
+from lycoris_ext.models import build_meta
+from lycoris_ext.models.quiet import quiet_loading
+from lycoris_ext.network import load_network
+
+SDXL = {
+    "block_out_channels": (320, 640, 1280),
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "attention_head_dim": [5, 10, 20],
+    "transformer_layers_per_block": [1, 2, 10],
+    "cross_attention_dim": 2048,
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 2816,
+}
+
+
+def unet_of(family: str) -> Any:
+    if family == "sd":
+        return build_meta("sd15")["unet"]
+    with quiet_loading():
+        from diffusers import UNet2DConditionModel
+    with torch.device("meta"):
+        return UNet2DConditionModel(**SDXL)
+
+
+@pytest.mark.parametrize("family", ["sd", "sdxl"])
+def test_ldm_names_are_those_of_diffusers_conversion(family: str) -> None:
+    """Every weight of the U-Net under our ldm name, through diffusers' conversion of checkpoints,
+    comes out under the name that it has."""
+    unet = unet_of(family)
+    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
+
+    layers = {path: module for path, module in unet.named_modules() if LayerSpec.supports(module)}
+    assert len(layers) > 280
+    marked: dict[str, Tensor] = {}
+    numbers: dict[str, float] = {}
+    places = {place_in_model("unet", path): path for path in layers}
+    for key in unet.state_dict():
+        if key.endswith(".weight"):
+            path = key.removesuffix(".weight")
+            ldm = ldm_name(path, family)
+            numbers[key] = float(len(numbers))
+            marked[f"model.diffusion_model.{ldm}.weight"] = torch.tensor([numbers[key]])
+            marked[f"model.diffusion_model.{ldm}.bias"] = torch.empty(0)
+            if path in layers:
+                assert places[place_in_file(f"diffusion_model.{ldm}")] == path
+    converted = convert_ldm_unet_checkpoint(marked, dict(unet.config))
+    assert {key: float(converted[key]) for key in numbers} == numbers
+
+
+def ldm_name(path: str, family: str) -> str:
+    """ldm's dotted path: numbers and known words between the underscores of the key's name."""
+    name = key_prefix("unet", path, "sdxl").removeprefix("lora_unet_")
+    if family == "sd" and name == "output_blocks_2_2_conv":
+        name = "output_blocks_2_1_conv"  # no attention in that block of SD1
+    for word in WORDS:
+        name = name.replace(word, word.replace("_", "~"))
+    return name.replace("_", ".").replace("~", "_")
+
+
+WORDS = ("input_blocks", "output_blocks", "middle_block", "time_embed", "label_emb", "in_layers",
+         "out_layers", "emb_layers", "skip_connection", "transformer_blocks", "proj_in", "proj_out",
+         "to_q", "to_k", "to_v", "to_out")  # fmt: skip
+
+
+class Tiny(nn.Module):
+    """A little of a U-Net, under its names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv_in = nn.Conv2d(4, 6, 3, padding=1)
+        self.down_blocks = nn.ModuleList([nn.Module()])
+        self.down_blocks[0].attentions = nn.ModuleList([nn.Module()])
+        self.down_blocks[0].attentions[0].proj_in = nn.Linear(6, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv_in(x).movedim(1, -1)
+        return self.down_blocks[0].attentions[0].proj_in(x)  # type: ignore[no-any-return]
+
+
+LAYERS = ["conv_in", "down_blocks.0.attentions.0.proj_in"]
+PEFT_CONFIGS = {
+    "lora": ("LoraConfig", {"lora_alpha": 3, "alpha_pattern": {"conv_in": 5}}),
+    "rslora": ("LoraConfig", {"lora_alpha": 3, "use_rslora": True}),
+    "loha": ("LoHaConfig", {"alpha": 3}),
+    "loha tucker": ("LoHaConfig", {"alpha": 3, "use_effective_conv2d": True}),
+}
+
+
+@pytest.mark.parametrize("case", PEFT_CONFIGS)
+def test_what_peft_saves_does_here_what_it_does_there(case: str, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    torch.manual_seed(0)
+    model = Tiny().double()
+    x = torch.randn(1, 4, 5, 5).double()
+    before = model(x)
+    kind, options = PEFT_CONFIGS[case]
+    adapted = peft.get_peft_model(model, getattr(peft, kind)(r=2, target_modules=LAYERS, **options))
+    for name, parameter in adapted.named_parameters():
+        if "lora_" in name or "hada_" in name:
+            nn.init.normal_(parameter, std=0.4)
+    wanted = adapted(x).detach()
+    adapted.save_pretrained(tmp_path)
+    clean = Tiny().double()
+    clean.load_state_dict({
+        key.replace("base_model.model.", "").replace("base_layer.", ""): tensor
+        for key, tensor in adapted.state_dict().items()
+        if "lora_" not in key and "hada_" not in key
+    })  # fmt: skip
+    assert torch.equal(clean(x), before)
+    network = load_network(tmp_path / "adapter_model.safetensors", {"unet": clean}).double()
+    assert len(network.sites) == 2
+    with network.injected():
+        found = clean(x)
+    assert (wanted - before).norm() > 0.1
+    assert (found - wanted).norm() <= 1e-5 * (wanted - before).norm()
+
+
+def test_what_diffusers_saves_is_read_with_its_alpha(tmp_path: Path, tiny_base: Path) -> None:
+    peft = pytest.importorskip("peft")
+    with quiet_loading():
+        from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+        from diffusers.training_utils import _collate_lora_metadata
+    from peft.utils import get_peft_model_state_dict
+
+    unet = UNet2DConditionModel.from_pretrained(tiny_base / "unet", local_files_only=True)
+    unet.add_adapter(peft.LoraConfig(r=2, lora_alpha=7, target_modules=["to_q", "to_out.0"]))
+    StableDiffusionPipeline.save_lora_weights(
+        tmp_path,
+        unet_lora_layers=get_peft_model_state_dict(unet),
+        **_collate_lora_metadata({"unet": unet}),
+    )
+    (file,) = tmp_path.glob("*.safetensors")
+    plain = UNet2DConditionModel.from_pretrained(tiny_base / "unet", local_files_only=True)
+    network = load_network(load_adapter(file), {"unet": plain})
+    assert {layer.plan.alpha for layer in network.layers.values()} == {7.0}
+    assert {layer.plan.rank for layer in network.layers.values()} == {2}
+    wanted = {path for path, _ in plain.named_modules() if path.endswith(("to_q", "to_out.0"))}
+    assert {site.path for site in network.sites.values()} == wanted

@@ -1,0 +1,57 @@
+"""The facts that a run gathers about itself."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from lycoris_ext.config import build_config
+from lycoris_ext.config.resolve import Layer
+from lycoris_ext.training.metadata import training_metadata
+
+PICTURES: Any = SimpleNamespace(
+    fingerprint="f",
+    batches_per_epoch=6,
+    samples_per_epoch=12,
+    folder_counts=lambda: {"2_cats": {"n_repeats": 2, "img_count": 6}},
+    tag_counts=lambda: {"2_cats": {"by tester": 6, "cat": 2}},
+    bucket_counts=lambda: {(64, 64): 12},
+)
+
+
+def metadata(step: int = 4, **options: object) -> dict[str, str]:
+    values = {"max_train_steps": 9, "gradient_accumulation_steps": 2, "train_batch_size": 3}
+    config = build_config([Layer("test", {**values, **options})])
+    return training_metadata(config, PICTURES, "a" * 64, "sd1", step)
+
+
+def test_counts() -> None:
+    told = metadata()
+    assert told["ss_num_epochs"] == "3"  # 9 steps of 2 batches, 6 batches an epoch
+    assert (told["ss_epoch"], told["ss_steps"], told["ss_max_train_steps"]) == ("1", "4", "9")
+    assert (told["ss_batch_size_per_device"], told["ss_total_batch_size"]) == ("3", "6")
+    assert told["modelspec.trigger_phrase"] == "by tester"
+
+
+def test_a_runs_files_share_a_session_wherever_it_is_continued() -> None:
+    session = metadata()["ss_session_id"]
+    assert session == metadata(step=9, output_dir="elsewhere", output_name="b")["ss_session_id"]
+    assert session != metadata(seed=5)["ss_session_id"]
+
+
+def test_base_and_autoencoder_in_one_file_have_both_hashes(tmp_path: Path) -> None:
+    base, vae = tmp_path / "base.safetensors", tmp_path / "vae.safetensors"
+    base.write_bytes(bytes(0x100000) + b"x" * 0x10000 + b"tail")
+    vae.write_bytes(b"short")
+    told = metadata(pretrained_model_name_or_path=str(base), vae=str(vae))
+    assert told["ss_sd_model_name"] == "base.safetensors"
+    assert told["ss_sd_model_hash"] == hashlib.sha256(b"x" * 0x10000).hexdigest()[:8]
+    assert told["ss_new_sd_model_hash"] == "a" * 64
+    assert told["ss_vae_name"] == "vae.safetensors"
+    assert told["ss_new_vae_hash"] == hashlib.sha256(b"short").hexdigest()
+    vae.write_bytes(b"another")
+    told = metadata(pretrained_model_name_or_path=str(base), vae=str(vae))
+    assert told["ss_new_vae_hash"] == hashlib.sha256(b"another").hexdigest()
+    assert str(tmp_path) not in str(told)
