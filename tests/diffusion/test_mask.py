@@ -46,8 +46,6 @@ def test_what_is_masked_gets_no_gradient():
 def test_the_step_hands_the_mask_on():
     latents = torch.zeros(2, 4, 6, 5)
     draws = draw_noise(latents, [0, 1], SCHEDULE, LossConfig(), seed=0, batch_number=0)
-        torch.zeros(2, 4, 6, 5), [0, 1], SCHEDULE, LossConfig(), seed=0, batch_number=0
-    )
 
     def of(mask):
         return denoising_loss(
