@@ -44,6 +44,9 @@ _MISREAD = {
     ("LyCORIS", WEBUI): _SKIPPED,
     ("loha", SD_SCRIPTS): "knows no LoHa: --network_module lycoris_ext.kohya or lycoris.kohya does",
     ("loha", DIFFUSERS): "knows no LoHa: PEFT does, under its own keys",
+    ("lokr", SD_SCRIPTS): "knows no LoKr: --network_module lycoris_ext.kohya or lycoris.kohya does",
+    ("lokr", DIFFUSERS): "knows no LoKr: PEFT does, under its own keys",
+    ("LoKr core", COMFYUI): "leaves out Tucker layers of a LoKr, with a line in its log",
     ("core", SD_SCRIPTS): "knows no Tucker cores",
     ("core", DIFFUSERS): "knows no Tucker cores",
     ("core beside Conv2d", COMFYUI): "fails on Tucker cores of Conv1d and Conv3d",
@@ -69,6 +72,8 @@ def misread_by(plans: Mapping[str, Plan], metadata: Mapping[str, str]) -> tuple[
     features |= {"core"} if cores else set()
     if any(len(plan.layer.kernel) != 2 for plan in cores):
         features.add("core beside Conv2d")
+    if any(plan.algorithm.name == "lokr" for plan in cores):
+        features.add("LoKr core")
     sdxl = any(target_of(layer) == "text_encoder_2" or "input_blocks" in layer for layer in plans)
     if sdxl and not metadata.get("ss_base_model_version", "").startswith("sdxl"):
         features.add("unnamed sdxl")

@@ -112,7 +112,7 @@ def test_sd_scripts_fields_are_taken_over(tmp_path: Path) -> None:
     assert optimizer.optimizer_type == "AdamW8bit"
     assert (optimizer.weight_decay, optimizer.adam_beta2) == (0.1, 0.99)
     assert (optimizer.learning_rate, optimizer.text_encoder_lr) == (2e-4, 1e-4)
-    assert (optimizer.lr_scheduler, optimizer.lr_warmup_steps) == ("cosine", 100)
+    assert (config.schedule.lr_scheduler, config.schedule.lr_warmup_steps) == ("cosine", 100)
     assert (data.size, data.enable_bucket, data.keep_tokens) == ((512, 768), False, 1)
     assert (data.train_batch_size, data.shuffle_caption) == (3, True)
     assert (config.run.seed, config.run.max_train_steps) == (0, 1600)

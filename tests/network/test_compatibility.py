@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from lycoris_ext.algorithms import Plan, algorithm
+from lycoris_ext.algorithms import Options, algorithm
 from lycoris_ext.errors import FormatError
 from lycoris_ext.formats import AdapterState
 from lycoris_ext.formats.hosts import COMFYUI, DIFFUSERS, SD_SCRIPTS, WEBUI, misread_by
@@ -26,6 +26,8 @@ CASES = {
     "LoCon, Tucker": ("lora", True, True),
     "LoHa": ("loha", True, False),
     "LoHa, Tucker": ("loha", True, True),
+    "LoKr": ("lokr", True, False),
+    "LoKr, Tucker": ("lokr", True, True),
 }
 FAMILIES = {"SD1 and SD2": "sd", "SDXL": "sdxl"}
 
@@ -36,7 +38,7 @@ def layers_of(family: str, name: str, spatial: bool, tucker: bool) -> dict:
     layers = {}
     for site in all_sites(stand_in(family)).values():
         if spatial or not site.spec.is_spatial:
-            plan = Plan(chosen, site.spec, chosen.choose(site.spec, tucker), 2, 2)
+            plan = chosen.plan(site.spec, 2, 2, Options(use_tucker=tucker, factor=2))
             tensors = {name: torch.ones(shape) for name, shape in plan.shapes().items()}
             layers[site.target, site.path] = {**tensors, "alpha": torch.tensor(1.0)}
     return layers
@@ -82,7 +84,7 @@ def writing_table() -> list[str]:
         sites = all_sites(stand_in("sd"))
         chosen = algorithm(name)
         plans = {
-            key: Plan(chosen, site.spec, chosen.choose(site.spec, tucker), 2, 2)
+            key: chosen.plan(site.spec, 2, 2, Options(use_tucker=tucker, factor=2))
             for key, site in sites.items()
             if spatial or not site.spec.is_spatial
         }
@@ -110,7 +112,7 @@ a U-Net with diffusers' names and into one with ldm's. `yes`: every layer was pl
 
 LyCORIS's keys over a module and PEFT's name no model: what they adapt is found by the layers'
 names, and a file that fits two text encoders is refused until only one of them is passed. DoRA
-(`dora_scale`, `lora_magnitude_vector`), LoKr, (IA)^3, OFT, norms and embeddings in the same file
+(`dora_scale`, `lora_magnitude_vector`), (IA)^3, OFT, norms and embeddings in the same file
 are refused by name: this version does not know them.
 
 Files that lycoris-lora, PEFT and diffusers themselves wrote are read in the tests, too, and do here

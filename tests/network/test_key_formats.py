@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from lycoris_ext.algorithms import Plan, algorithm, detect
+from lycoris_ext.algorithms import Options, Plan, algorithm, algorithm_names, detect
 from lycoris_ext.errors import DataError, FormatError
 from lycoris_ext.formats import AdapterState, load_adapter, parse_adapter, save_adapter
 from lycoris_ext.network import NetworkConfig, build_network, load_network
@@ -31,13 +31,13 @@ SITES = {
 def random_adapter(dice: random.Random, family: str) -> Layers:
     """Some layers of one algorithm, each with its own rank, alpha and dtype."""
     sites = list(SITES[family, "diffusers"].values())
-    chosen = algorithm(dice.choice(["lora", "loha"]))
+    chosen = algorithm(dice.choice(algorithm_names()))
     generator = torch.Generator().manual_seed(dice.randrange(2**31))
     layers: Layers = {}
     for site in dice.sample(sites, dice.randint(1, 4)):
         rank = dice.randint(1, 3)
-        alternatives = chosen.choose(site.spec, use_tucker=dice.random() < 0.5)
-        plan = Plan(chosen, site.spec, alternatives, rank, rank)
+        options = Options(use_tucker=dice.random() < 0.5, factor=dice.choice([-1, 2]))
+        plan = chosen.plan(site.spec, rank, rank, options)
         dtype = dice.choice([torch.float16, torch.bfloat16, torch.float32])
         layers[site.target, site.path] = {
             **{

@@ -32,7 +32,7 @@ SDXL = {
 
 def unet_of(family: str) -> Any:
     if family == "sd":
-        return build_meta("sd15")["unet"]
+        return build_meta("sd1")["unet"]
     with quiet_loading():
         from diffusers import UNet2DConditionModel
     with torch.device("meta"):

@@ -15,7 +15,10 @@ PICTURES: Any = SimpleNamespace(
     fingerprint="f",
     batches_per_epoch=6,
     samples_per_epoch=12,
-    folder_counts=lambda: {"2_cats": {"n_repeats": 2, "img_count": 6}},
+    reg_samples_per_epoch=0,
+    folder_counts=lambda is_reg=False: (
+        {} if is_reg else {"2_cats": {"n_repeats": 2, "img_count": 6}}
+    ),
     tag_counts=lambda: {"2_cats": {"by tester": 6, "cat": 2}},
     bucket_counts=lambda: {(64, 64): 12},
 )
