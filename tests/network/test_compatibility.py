@@ -9,10 +9,11 @@ from pathlib import Path
 
 import torch
 
-from lycoris_ext.algorithms import Options, algorithm
+from lycoris_ext.algorithms import Algorithm, Options, Plan, algorithm
 from lycoris_ext.errors import FormatError
 from lycoris_ext.formats import AdapterState
 from lycoris_ext.formats.hosts import COMFYUI, DIFFUSERS, SD_SCRIPTS, WEBUI, misread_by
+from lycoris_ext.functional import LayerSpec
 from lycoris_ext.network import load_network
 from lycoris_ext.network.selection import all_sites, place_layers
 from tests.key_formats import FORMATS, KeyFormat
@@ -32,13 +33,19 @@ CASES = {
 FAMILIES = {"SD1 and SD2": "sd", "SDXL": "sdxl"}
 
 
+def planned(chosen: type[Algorithm], spec: LayerSpec, tucker: bool) -> Plan:
+    """A rank at which even the stand-in's small LoKr factors are stored as products."""
+    rank = 1 if chosen.name == "lokr" else 2
+    return chosen.plan(spec, rank, rank, Options(use_tucker=tucker, factor=2))
+
+
 def layers_of(family: str, name: str, spatial: bool, tucker: bool) -> dict:
     """Every layer of the stand-in, adapted: (target, path) -> tensors."""
     chosen = algorithm(name)
     layers = {}
     for site in all_sites(stand_in(family)).values():
         if spatial or not site.spec.is_spatial:
-            plan = chosen.plan(site.spec, 2, 2, Options(use_tucker=tucker, factor=2))
+            plan = planned(chosen, site.spec, tucker)
             tensors = {name: torch.ones(shape) for name, shape in plan.shapes().items()}
             layers[site.target, site.path] = {**tensors, "alpha": torch.tensor(1.0)}
     return layers
@@ -84,7 +91,7 @@ def writing_table() -> list[str]:
         sites = all_sites(stand_in("sd"))
         chosen = algorithm(name)
         plans = {
-            key: chosen.plan(site.spec, 2, 2, Options(use_tucker=tucker, factor=2))
+            key: planned(chosen, site.spec, tucker)
             for key, site in sites.items()
             if spatial or not site.spec.is_spatial
         }
