@@ -39,9 +39,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Windows' consoles default to a code page in which most captions cannot be printed.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")
-    # Before torch is imported: its threads otherwise spin while they wait for each other, which
-    # makes a training step several times as long beside another busy process.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return _run(given)
