@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import zlib
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from lycoris_ext import __version__
 from lycoris_ext.data import TrainingSet
 from lycoris_ext.formats.hashes import legacy_hash
 from lycoris_ext.formats.metadata import BaseModel, RunFacts, build_metadata
+from lycoris_ext.network import NetworkConfig
 from lycoris_ext.training.config import FREE_ON_RESUME, LENGTH_OPTIONS, TrainConfig, dump_toml
 
 _LEGACY_OFFSET, _LEGACY_LENGTH = 0x100000, 0x10000
@@ -102,10 +104,16 @@ def _file_hashes(path: Path, size: int, modified: int) -> tuple[str, str]:
 
 
 def _network_args(config: TrainConfig) -> dict[str, str]:
+    """As they would be given to a trainer: what has a field of its own, and what is left alone,
+    is not among them."""
     return {
-        name: str(value)
-        for name, value in config.sections()["network"].items()
-        if name not in ("network_dim", "network_alpha") and value not in (None, (), False)
+        option.name: str(value)
+        for option in fields(NetworkConfig)
+        if option.name not in ("network_dim", "network_alpha")
+        and (
+            (value := getattr(config.network, option.name)) != option.default
+            or option.name in ("algo", "preset")
+        )
     }
 
 

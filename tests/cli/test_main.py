@@ -216,3 +216,12 @@ def test_init_with_nothing_to_look_at(tmp_path):
         init.main([str(tmp_path / "nothing")])
     with pytest.raises(DataError, match="no folder named"):
         init.main([str(tmp_path)])
+
+
+def test_a_reader_that_has_seen_enough_is_no_fault() -> None:
+    command = [sys.executable, "-c", "from lycoris_ext.cli import main; raise SystemExit(main())"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
