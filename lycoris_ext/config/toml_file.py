@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from lycoris_ext.config.resolve import Layer
-from lycoris_ext.errors import ConfigError, EnvironmentFault
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    try:
-        import tomli as tomllib
-    except ModuleNotFoundError as error:
-        raise EnvironmentFault(
-            "Python 3.10 reads TOML with the package tomli, which is missing",
-            fix='pip install "lycoris-ext[train]"',
-        ) from error
+from lycoris_ext.errors import ConfigError
+from lycoris_ext.formats.toml_text import read_tables
 
 
 def read_toml(path: Path) -> Layer:
@@ -48,8 +37,8 @@ def parse_toml(text: str, where: str) -> Layer:
         ConfigError: it is no TOML, or names an option twice.
     """
     try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        tables = read_tables(text)
+    except ValueError as error:
         fix = "correct this line"
         if "\\" in text:
             fix += "; Windows paths need / or single quotes: 'C:\\pictures'"

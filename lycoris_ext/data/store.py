@@ -21,7 +21,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from lycoris_ext.errors import EnvironmentFault
-from lycoris_ext.formats import atomic_write
+from lycoris_ext.formats.atomic import atomic_write, make_folder
 
 Tensors = dict[str, Tensor]
 
@@ -111,14 +111,7 @@ class DiskStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise EnvironmentFault(
-                f"the folder cannot be made ({error.strerror})",
-                where=str(folder),
-                fix="choose another cache_dir",
-            ) from error
+        make_folder(folder, "choose another cache_dir")
         self._remove_leftovers()
 
     def load(self, key: str) -> Tensors | None:

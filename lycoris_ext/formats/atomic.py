@@ -28,7 +28,7 @@ def atomic_write(path: Path | str, content: bytes | Callable[[BinaryIO], None]) 
         EnvironmentFault: the disk is full or the folder cannot be written; the old file stays.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent, "choose another folder")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -47,6 +47,20 @@ def atomic_write(path: Path | str, content: bytes | Callable[[BinaryIO], None]) 
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path, fix: str) -> None:
+    """Make a folder and those above it; nothing happens where it is there.
+
+    Raises:
+        EnvironmentFault: it cannot be made; the message ends in ``fix``.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EnvironmentFault(
+            f"the folder cannot be made ({error.strerror})", where=str(folder), fix=fix
+        ) from error
 
 
 def remove_leftovers(folder: Path, name: str) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lycoris_ext.errors import ConfigError, DataError, EnvironmentFault
+from lycoris_ext.errors import ConfigError, DataError
+from lycoris_ext.formats.toml_text import read_tables
 
 Fields = dict[str, Any]
 """Fields of a PromptSpec that a prompt sets itself."""
@@ -111,17 +111,7 @@ def parse_prompt(line: str) -> Fields:
 
 def _from_toml(text: str) -> list[Any]:
     """What all prompts share stands in [prompt], each prompt in a [[prompt.subset]]."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        try:
-            import tomli as tomllib
-        except ModuleNotFoundError as error:
-            raise EnvironmentFault(
-                "Python 3.10 reads TOML with the package tomli, which is missing",
-                fix='pip install "lycoris-ext[train]"',
-            ) from error
-    shared = tomllib.loads(text).get("prompt", {})
+    shared = read_tables(text).get("prompt", {})
     subsets = shared.pop("subset", [{}])
     return [{**shared, **subset} for subset in subsets]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from lycoris_ext.data import TrainingSet
-from lycoris_ext.errors import ConfigError, DataError, DivergedError, EnvironmentFault
+from lycoris_ext.errors import ConfigError, DataError, DivergedError
 from lycoris_ext.formats import atomic_write, save_adapter
-from lycoris_ext.formats.atomic import remove_leftovers
+from lycoris_ext.formats.atomic import make_folder, remove_leftovers
 from lycoris_ext.network import Network
 from lycoris_ext.training.average import WeightAverage
 from lycoris_ext.training.config import TrainConfig, dump_toml
@@ -89,14 +89,7 @@ class Run:
             DataError: another process did so while this one read its pictures.
         """
         folder = self.paths.folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise EnvironmentFault(
-                f"the folder cannot be made ({error.strerror})",
-                where=str(folder),
-                fix="choose another output_dir",
-            ) from error
+        make_folder(folder, "choose another output_dir")
         self.lock.acquire()
         if self.saved is None and not self.config.run.overwrite:
             refuse_existing(self.paths)
