@@ -21,12 +21,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 
 import torch
 from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file
-from step_time import LOCON, LOHA, SD15, _cpu_name, make_unet
+from step_time import LOCON, LOHA, SD15, _cpu_name, make_unet, ratios
 
 from lycoris_ext.formats import AdapterState, load_adapter, open_adapter, save_adapter
 from lycoris_ext.network import Network, NetworkConfig, build_network, load_network
@@ -119,17 +119,10 @@ def measure(cases: dict[str, Case], rounds: int) -> dict[str, list[float]]:
 def summary(times: dict[str, list[float]]) -> dict[str, dict[str, float]]:
     """Each case's median and its ratios to the first case of the same round."""
     (floor, *_) = times.values()
-    report = {}
-    for name, values in times.items():
-        ratios = [value / least for value, least in zip(values, floor, strict=True)]
-        low, _, high = quantiles(ratios, n=4)
-        report[name] = {
-            "milliseconds": round(1000 * median(values), 2),
-            "ratio": round(median(ratios), 3),
-            "ratio_q1": round(low, 3),
-            "ratio_q3": round(high, 3),
-        }
-    return report
+    return {
+        name: {"milliseconds": round(1000 * median(values), 2), **ratios(values, floor)}
+        for name, values in times.items()
+    }
 
 
 def main() -> None:

@@ -182,16 +182,23 @@ def summary(times: dict[str, list[float]]) -> dict[str, dict[str, float | int]]:
     for name, values in times.items():
         if not values:
             continue
-        ratios = [value / floor for value, floor in zip(values, times["floor"], strict=False)]
-        low, _middle, high = quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
         report[name] = {
             "rounds": len(values),
             "cpu_seconds": round(median(values), 3),
-            "ratio": round(median(ratios), 3),
-            "ratio_q1": round(low, 3),
-            "ratio_q3": round(high, 3),
+            **ratios(values, times["floor"]),
         }
     return report
+
+
+def ratios(values: list[float], floor: list[float]) -> dict[str, float]:
+    """Median and quartiles of the ratios to the floor of the same round; peers have fewer."""
+    each = [value / least for value, least in zip(values, floor, strict=False)]
+    low, _middle, high = quantiles(each, n=4) if len(each) > 1 else each * 3
+    return {
+        "ratio": round(median(each), 3),
+        "ratio_q1": round(low, 3),
+        "ratio_q3": round(high, 3),
+    }
 
 
 def main() -> None:

@@ -21,21 +21,8 @@ from tests.tiny_pictures import write_picture
 
 
 @pytest.fixture
-def options(tiny_base, pictures, tmp_path):
-    return {
-        "pretrained_model_name_or_path": str(tiny_base),
-        "train_data_dir": str(pictures),
-        "output_dir": str(tmp_path / "out"),
-        "output_name": "test",
-        "resolution": 32,
-        "network_dim": 4,
-        "preset": "attn-only",
-        "optimizer_type": "AdamW",
-        "max_train_steps": 3,
-        "device": "cpu",
-        "flip_aug": True,
-        "network_train_unet_only": True,
-    }
+def options(options):
+    return {**options, "max_train_steps": 3, "flip_aug": True, "network_train_unet_only": True}
 
 
 def config(options, **changes):
