@@ -209,9 +209,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
     parser.add_argument("--no-memory", action="store_true")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
-    parser.add_argument(
-        "--json", type=Path, nargs="?", help="file for what is printed in any case"
-    )
+    parser.add_argument("--json", type=Path, nargs="?", help="file for what is printed in any case")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.memory_of:
