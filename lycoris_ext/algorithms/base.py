@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor
 
-from lycoris_ext.algorithms.parts import Alternative, Core, Factor
+from lycoris_ext.algorithms import dora
+from lycoris_ext.algorithms.parts import Alternative, Core, Factor, Part
 from lycoris_ext.errors import ConfigError
-from lycoris_ext.functional import Delta, LayerSpec
+from lycoris_ext.functional import Base, Delta, Dora, LayerSpec
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,9 @@ class Options:
         unbalanced_factorization: LoKr gives the larger part of the outputs to its first factor.
         decompose_both: LoKr stores its first factor as a product too, where that is smaller.
         full_matrix: LoKr stores both factors as they are.
+        dora_wd: the length of each channel is learned apart (DoRA).
+        wd_on_output: of each output channel, instead of each input channel.
+        train_on_input: IA3 scales input channels, instead of output channels.
     """
 
     use_tucker: bool = False
@@ -32,6 +36,9 @@ class Options:
     unbalanced_factorization: bool = False
     decompose_both: bool = False
     full_matrix: bool = False
+    dora_wd: bool = False
+    wd_on_output: bool = False
+    train_on_input: bool = False
 
 
 Sizes = dict[str, int]
@@ -45,16 +52,39 @@ class Algorithm:
         name: id in configs.
         parts: for each part of the formula, the alternatives in which it may be stored.
         splits: each part has an "out" and an "in" of its own, smaller than the layer's.
+        needs_base: the formula reads the frozen layer.
+        takes_dora: DoRA may be put around it.
+        stores_alpha: a file holds an alpha for each layer.
     """
 
     name: ClassVar[str]
     parts: ClassVar[dict[str, tuple[Alternative, ...]]]
     splits: ClassVar[bool] = False
+    needs_base: ClassVar[bool] = False
+    takes_dora: ClassVar[bool] = False
+    stores_alpha: ClassVar[bool] = True
 
     @classmethod
     def plan(cls, layer: LayerSpec, rank: int, alpha: float, options: Options) -> Plan:
-        """How a new adapter of this layer is stored: the core where it is asked for and the
-        kernel has something to factor."""
+        """How a new adapter of this layer is stored.
+
+        Raises:
+            ConfigError: the options contradict the algorithm, or each other on this layer.
+        """
+        plan = cls.choose(layer, rank, alpha, options)
+        if not options.dora_wd:
+            return plan
+        if not cls.takes_dora:
+            able = [name for name, known in _REGISTRY.items() if known.takes_dora]
+            raise ConfigError(
+                f"{cls.name} cannot be decomposed", where="dora_wd", fix=f"use one of {able}"
+            )
+        return replace(plan, dora=dora.AXES[options.wd_on_output])
+
+    @classmethod
+    def choose(cls, layer: LayerSpec, rank: int, alpha: float, options: Options) -> Plan:
+        """Which alternative of each part: the core where it is asked for and the kernel has
+        something to factor."""
         core = int(options.use_tucker and layer.is_spatial)
         return Plan(cls, layer, (core,) * len(cls.parts), rank, alpha, (layer,) * len(cls.parts))
 
@@ -69,8 +99,9 @@ class Algorithm:
         return (layer,) * len(sizes)
 
     @classmethod
-    def delta(cls, parts: Mapping[str, Delta], layer: LayerSpec, scale: float) -> Delta:
-        """The formula: the parts, canonical, to the update."""
+    def delta(cls, parts: Mapping[str, Part], plan: Plan, base: Base | None) -> Delta:
+        """The formula: the parts, canonical, to the update, scaled by ``plan.scale``; ``base`` is
+        there where the algorithm needs it."""
         raise TypeError(f"{cls.__name__} has no formula")
 
 
@@ -106,6 +137,8 @@ class Plan:
         rank: 0 where a file does not tell it, since no stored tensor has that axis.
         alpha: as a file stores it.
         spaces: the layer that each part stands for.
+        own: sizes of the axes that only this algorithm has, as (axis, size).
+        dora: the lengths beside the algorithm's parts; None without DoRA.
     """
 
     algorithm: type[Algorithm]
@@ -114,6 +147,8 @@ class Plan:
     rank: int
     alpha: float
     spaces: tuple[LayerSpec, ...]
+    own: tuple[tuple[str, int], ...] = ()
+    dora: Factor | None = None
 
     @cached_property
     def scale(self) -> float:
@@ -128,31 +163,86 @@ class Plan:
     def uses_core(self) -> bool:
         return any(isinstance(part, Core) for _, part, _ in self._stored)
 
+    @property
+    def needs_base(self) -> bool:
+        """Whether ``delta`` reads the frozen layer."""
+        return self.algorithm.needs_base or self.dora is not None
+
+    @property
+    def needs_base_weight(self) -> bool:
+        """Whether it reads the layer's weight itself, which a quantised layer has packed."""
+        return self.dora is not None
+
     def factors(self) -> tuple[Factor, ...]:
-        return tuple(factor for _, part, _ in self._stored for factor in part.factors)
+        stored = tuple(factor for _, part, _ in self._stored for factor in part.factors)
+        return stored if self.dora is None else (*stored, self.dora)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of each stored tensor by its key."""
-        return {
-            factor.key: factor.shape(space, self.rank)
+        own = dict(self.own)
+        shapes = {
+            factor.key: factor.shape(space, self.rank, own)
             for _, part, space in self._stored
             for factor in part.factors
         }
+        if self.dora is not None:
+            shapes[self.dora.key] = self.dora.shape(self.layer, self.rank)
+        return shapes
 
-    def delta(self, tensors: Mapping[str, Tensor]) -> Delta:
-        """The update, scaled by alpha / rank, from the stored tensors."""
+    def delta(
+        self,
+        tensors: Mapping[str, Tensor],
+        base: Base | None = None,
+        scalar: Tensor | float | None = None,
+    ) -> Delta:
+        """The update, scaled by alpha / rank, from the stored tensors.
+
+        Args:
+            tensors: by their keys.
+            base: the frozen layer, where ``needs_base``.
+            scalar: times this, the trained scalar.
+        """
+        if self.needs_base and base is None:
+            raise ConfigError(
+                f"{self.algorithm.name} needs the layer that it adapts", fix="inject the network"
+            )
         parts = {name: part.delta(tensors, space) for name, part, space in self._stored}
-        return self.algorithm.delta(parts, self.layer, self.scale)
+        delta = self.algorithm.delta(parts, self, base)
+        if scalar is not None:
+            delta = delta.scaled(scalar)
+        if self.dora is None or base is None:
+            return delta
+        magnitude = tensors[self.dora.key].flatten()
+        return Dora(self.layer, 1.0, base, delta, magnitude, self.dora is dora.AXES[False])
 
     def initial(
-        self, generator: torch.Generator, use_scalar: bool, device: torch.device
+        self,
+        generator: torch.Generator,
+        use_scalar: bool,
+        device: torch.device,
+        weight: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Fresh float32 tensors whose update is zero (with ``use_scalar``: times a zero scalar)."""
+        """Fresh float32 tensors whose update is zero (with ``use_scalar``: times a zero scalar).
+
+        Args:
+            weight: of the frozen layer, where ``needs_base_weight``.
+        """
+        if use_scalar and not any(factor.zero for factor in self.factors()):
+            raise ConfigError(
+                f"the update of {self.algorithm.name} is not proportional to any of its tensors",
+                where="use_scalar",
+                fix="leave it out",
+            )
         tensors, shapes = {}, self.shapes()
         for factor in self.factors():
             tensor = torch.empty(shapes[factor.key], device=device)
             if tensor.is_meta:
                 pass  # only shapes are asked for
+            elif factor.constant is not None:
+                tensor = torch.full(tensor.shape, factor.constant, device=device)
+            elif factor is self.dora:
+                assert weight is not None
+                tensor.copy_(dora.lengths(factor, weight).reshape(tensor.shape))
             elif factor.zero and not use_scalar:
                 tensor.zero_()
             else:

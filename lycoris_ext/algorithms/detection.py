@@ -7,8 +7,9 @@ from math import prod
 
 from torch import Tensor
 
+from lycoris_ext.algorithms import dora
 from lycoris_ext.algorithms.base import Algorithm, Plan, Sizes, algorithm, algorithm_names
-from lycoris_ext.algorithms.parts import SCALAR_AXES, Alternative, Factor
+from lycoris_ext.algorithms.parts import KNOWN_AXES, Alternative, Factor
 from lycoris_ext.errors import FormatError
 from lycoris_ext.functional import LayerSpec
 
@@ -28,10 +29,13 @@ def detect(tensors: Mapping[str, Tensor], where: str, layer: LayerSpec | None = 
             layer.
     """
     keys = {key for key in tensors if key != "alpha"}
+    inner = keys - {dora.KEY}
     for candidate in map(algorithm, algorithm_names()):
         for chosen in _selections(candidate):
             stored = [part[i] for part, i in zip(candidate.parts.values(), chosen, strict=True)]
-            if {factor.key for part in stored for factor in part.factors} == keys:
+            factors = [factor for part in stored for factor in part.factors]
+            expected = inner if candidate.takes_dora else keys
+            if {factor.key for factor in factors} == expected and _constant(factors, tensors):
                 return _unify(candidate, chosen, stored, tensors, where, layer)
     raise FormatError(
         f"no algorithm stores the keys {sorted(keys)}",
@@ -45,6 +49,14 @@ def _selections(candidate: type[Algorithm]) -> list[tuple[int, ...]]:
     for alternatives in candidate.parts.values():
         selections = [(*head, i) for head in selections for i in range(len(alternatives))]
     return [chosen for chosen in selections if candidate.allows(chosen)]
+
+
+def _constant(factors: list[Factor], tensors: Mapping[str, Tensor]) -> bool:
+    """Whether the tensors that always hold one number hold it."""
+    return all(
+        factor.constant is None or bool((tensors[factor.key] == factor.constant).all())
+        for factor in factors
+    )
 
 
 def _unify(
@@ -72,7 +84,7 @@ def _unify(
     if rank < 1 and any("rank" in own for own in sizes):
         raise FormatError("rank 0", where=where, fix="the file is damaged")
     if layer is None:
-        layer = _layer(sizes if candidate.splits else sizes[:1], kernel)
+        layer = dora.narrowed(_layer(sizes if candidate.splits else sizes[:1], kernel), tensors)
     alpha = tensors.get("alpha")
     plan = Plan(
         candidate,
@@ -81,6 +93,8 @@ def _unify(
         rank,
         rank if alpha is None else float(alpha),
         candidate.spaces(layer, tuple(sizes)),
+        tuple((axis, size) for axis, size in shared.items() if axis not in KNOWN_AXES),
+        dora.of_file(tensors, layer, where),
     )
     for key, expected in plan.shapes().items():
         found = tuple(tensors[key].shape)
@@ -95,26 +109,42 @@ def _unify(
 
 def _solve(factor: Factor, shape: tuple[int, ...], sizes: Sizes, where: str) -> tuple[int, ...]:
     """Add what one tensor's shape says about the axes; returns the kernel if it has one."""
-    axes = factor.axes.split()
-    scalars = [axis for axis in axes if axis in SCALAR_AXES]
-    if len(shape) < len(scalars) or (len(shape) > len(scalars) and len(scalars) == len(axes)):
-        raise FormatError(
-            f"{factor.key} has shape {shape}, expected axes ({factor.axes})", where=where
-        )
-    for axis, size in zip(scalars, shape, strict=False):
-        if sizes.setdefault(axis, size) != size:
-            raise FormatError(
-                f"{factor.key} of shape {shape} says {axis} = {size}, "
-                f"other tensors of the layer say {sizes[axis]}",
-                where=where,
-                fix="the file mixes two adapters or is damaged",
-            )
-    return shape[len(scalars) :] if axes[-1] == "k" else ()
+    rest = list(shape)
+    kernel: tuple[int, ...] = ()
+    for axis in factor.axes.split():
+        if axis == "k":
+            kernel, rest = tuple(rest), []
+        elif axis == "1k":
+            rest = []  # ones: the plan's own shapes are compared afterwards
+        elif axis == "1conv" and len(rest) < 2:
+            pass  # a Linear's
+        elif not rest:
+            raise _misfit(factor, shape, where)
+        elif axis in ("1", "1conv"):
+            rest.pop(0)
+        else:
+            size = rest.pop(0)
+            if sizes.setdefault(axis, size) != size:
+                raise FormatError(
+                    f"{factor.key} of shape {shape} says {axis} = {size}, "
+                    f"other tensors of the layer say {sizes[axis]}",
+                    where=where,
+                    fix="the file mixes two adapters or is damaged",
+                )
+    if rest:
+        raise _misfit(factor, shape, where)
+    return kernel
+
+
+def _misfit(factor: Factor, shape: tuple[int, ...], where: str) -> FormatError:
+    return FormatError(
+        f"{factor.key} has shape {shape}, expected axes ({factor.axes})", where=where
+    )
 
 
 def _layer(sizes: list[Sizes], kernel: tuple[int, ...]) -> LayerSpec:
     """The layer as far as shapes tell it: a kernel that is stored flat counts as width."""
-    out = prod(own["out"] for own in sizes)
+    out = prod(own.get("out", 0) for own in sizes)
     width = prod(own.get("in", own.get("in*k", 0)) for own in sizes)
     ones = (1,) * len(kernel)
     return LayerSpec(out, width, kernel, ones, ones, ones)

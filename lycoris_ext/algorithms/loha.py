@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from lycoris_ext.algorithms.base import Algorithm, register
-from lycoris_ext.algorithms.parts import Core, Factor, Product, normal
-from lycoris_ext.errors import ShapeError
-from lycoris_ext.functional import Delta, Hadamard, LayerSpec, LowRank
+from lycoris_ext.algorithms.base import Algorithm, Plan, register
+from lycoris_ext.algorithms.parts import Core, Factor, Part, Product, normal
+from lycoris_ext.functional import Base, Delta, Hadamard, LowRank
 
 
 def _side(number: int, zero: bool) -> tuple[Product, Core]:
@@ -34,6 +33,7 @@ def _side(number: int, zero: bool) -> tuple[Product, Core]:
 @register
 class LoHa(Algorithm):
     name = "loha"
+    takes_dora = True
     parts: ClassVar = {"w1": _side(1, zero=False), "w2": _side(2, zero=True)}
 
     @classmethod
@@ -41,8 +41,7 @@ class LoHa(Algorithm):
         return len(set(chosen)) == 1  # both sides with a core, or neither
 
     @classmethod
-    def delta(cls, parts: Mapping[str, Delta], layer: LayerSpec, scale: float) -> Delta:
+    def delta(cls, parts: Mapping[str, Part], plan: Plan, base: Base | None) -> Delta:
         first, second = parts["w1"], parts["w2"]
-        if not isinstance(first, LowRank) or not isinstance(second, LowRank):
-            raise ShapeError("the two sides of a LoHa are low-rank products")
-        return Hadamard(layer, scale, first, second)
+        assert isinstance(first, LowRank) and isinstance(second, LowRank)
+        return Hadamard(plan.layer, plan.scale, first, second)

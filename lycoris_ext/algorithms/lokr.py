@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import ClassVar
 
 from lycoris_ext.algorithms.base import Algorithm, Options, Plan, Sizes, register
-from lycoris_ext.algorithms.parts import Core, Factor, Product, Whole, kaiming
-from lycoris_ext.functional import Delta, Kron, LayerSpec, factorization
+from lycoris_ext.algorithms.parts import Core, Factor, Part, Product, Whole, kaiming
+from lycoris_ext.functional import Base, Delta, Kron, LayerSpec, Leafy, factorization
 
 _WHOLE, _PRODUCT, _CORE = range(3)
 _RIGHT = "lokr_w2_b"
@@ -22,6 +22,7 @@ class LoKr(Algorithm):
     """The first factor, (l, m), is small; the second, (k, n) with the kernel, carries the rank."""
 
     name = "lokr"
+    takes_dora = True
     splits = True
     parts: ClassVar = {
         "w1": (
@@ -45,7 +46,7 @@ class LoKr(Algorithm):
     }
 
     @classmethod
-    def plan(cls, layer: LayerSpec, rank: int, alpha: float, options: Options) -> Plan:
+    def choose(cls, layer: LayerSpec, rank: int, alpha: float, options: Options) -> Plan:
         left, right = factorization(layer.out_features, options.factor)
         if options.unbalanced_factorization:
             left, right = right, left
@@ -71,5 +72,7 @@ class LoKr(Algorithm):
         )
 
     @classmethod
-    def delta(cls, parts: Mapping[str, Delta], layer: LayerSpec, scale: float) -> Delta:
-        return Kron(layer, scale, parts["w1"], parts["w2"])
+    def delta(cls, parts: Mapping[str, Part], plan: Plan, base: Base | None) -> Delta:
+        first, second = parts["w1"], parts["w2"]
+        assert isinstance(first, Leafy) and isinstance(second, Leafy)
+        return Kron(plan.layer, plan.scale, first, second)

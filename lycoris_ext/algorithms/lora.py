@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from lycoris_ext.algorithms.base import Algorithm, register
-from lycoris_ext.algorithms.parts import Core, Factor, Product, kaiming
-from lycoris_ext.functional import Delta, LayerSpec
+from lycoris_ext.algorithms.base import Algorithm, Plan, register
+from lycoris_ext.algorithms.parts import Core, Factor, Part, Product, kaiming
+from lycoris_ext.functional import Base, Delta, LowRank
 
 _UP = Factor("lora_up.weight", "out rank 1k", kaiming, zero=True)
 
@@ -21,6 +21,7 @@ class LoRA(Algorithm):
     """On convolutions this is LoCon; the two differ only in which layers are given a rank."""
 
     name = "lora"
+    takes_dora = True
     parts: ClassVar = {
         "w": (
             Product(_UP, Factor("lora_down.weight", "rank in k", kaiming)),
@@ -33,5 +34,7 @@ class LoRA(Algorithm):
     }
 
     @classmethod
-    def delta(cls, parts: Mapping[str, Delta], layer: LayerSpec, scale: float) -> Delta:
-        return parts["w"].scaled(scale)
+    def delta(cls, parts: Mapping[str, Part], plan: Plan, base: Base | None) -> Delta:
+        weight = parts["w"]
+        assert isinstance(weight, LowRank)
+        return weight.scaled(plan.scale)

@@ -18,9 +18,10 @@ from torch import Tensor
 
 from lycoris_ext.functional import Delta, Dense, LayerSpec, LowRank
 
-# Axes of a stored tensor: "out" "in" "rank" are one dimension each, "k" the kernel's dimensions,
-# "1k" as many ones, "in*k" the input and the kernel in one dimension.
-SCALAR_AXES = ("out", "in", "rank", "in*k")
+# Axes of a stored tensor: "out" "in" "rank" are one dimension each, "in*k" the input and the kernel
+# in one, "k" the kernel's dimensions, "1k" as many ones, "1" a one, "1conv" a one that only
+# convolutions have. Any other name is an axis of the algorithm's own.
+KNOWN_AXES = ("out", "in", "rank", "in*k", "k", "1k", "1", "1conv")
 
 Initialiser = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -31,6 +32,14 @@ def normal(std: float) -> Initialiser:
 
 def _normal(tensor: Tensor, generator: torch.Generator, std: float) -> Tensor:
     return tensor.normal_(0.0, std, generator=generator)
+
+
+def zeros(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    return tensor.zero_()
+
+
+def ones(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    return tensor.fill_(1.0)
 
 
 def kaiming(tensor: Tensor, generator: torch.Generator) -> Tensor:
@@ -48,16 +57,26 @@ class Factor:
         axes: its layout, see the list above.
         init: how it starts.
         zero: it starts at zero instead, so that a fresh adapter changes nothing; with
-            ``use_scalar`` the scalar is the zero and this factor starts as ``init`` says.
+            ``use_scalar`` the scalar is the zero and this factor starts as ``init`` says. The
+            update is proportional to it.
+        constant: the number that it always holds, and that tells this alternative from others
+            with the same keys; such a tensor is not trained.
     """
 
     key: str
     axes: str
-    init: Initialiser
+    init: Initialiser = zeros
     zero: bool = False
+    constant: int | None = None
 
-    def shape(self, layer: LayerSpec, rank: int) -> tuple[int, ...]:
+    def shape(
+        self, layer: LayerSpec, rank: int, own: Mapping[str, int] | None = None
+    ) -> tuple[int, ...]:
+        """Its sizes; ``own`` gives those of the algorithm's own axes."""
         sizes = {
+            **{axis: (size,) for axis, size in (own or {}).items()},
+            "1": (1,),
+            "1conv": (1,) if layer.kernel else (),
             "out": (layer.out_features,),
             "in": (layer.in_features,),
             "rank": (rank,),
@@ -68,12 +87,17 @@ class Factor:
         return tuple(size for axis in self.axes.split() for size in sizes[axis])
 
 
+Part = Delta | Tensor | None
+"""A matrix of the formula, a plain tensor (``Raw``), or nothing (``Absent``)."""
+
+
 class Alternative:
     """One way to store a part. Subclasses know their factors' roles."""
 
     factors: tuple[Factor, ...]
 
-    def delta(self, tensors: Mapping[str, Tensor], layer: LayerSpec) -> Delta:
+    def delta(self, tensors: Mapping[str, Tensor], layer: LayerSpec) -> Part:
+        """What the formula is given for this part."""
         raise TypeError(f"{type(self).__name__} has no delta")
 
 
@@ -89,6 +113,30 @@ class Whole(Alternative):
 
     def delta(self, tensors: Mapping[str, Tensor], layer: LayerSpec) -> Dense:
         return Dense(layer, 1.0, _shaped(tensors[self.matrix.key], layer.weight_shape))
+
+
+@dataclass(frozen=True)
+class Raw(Alternative):
+    """A tensor that is no matrix of the layer: the formula takes it as it lies in the file."""
+
+    tensor: Factor
+
+    @property
+    def factors(self) -> tuple[Factor, ...]:  # type: ignore[override]
+        return (self.tensor,)
+
+    def delta(self, tensors: Mapping[str, Tensor], layer: LayerSpec) -> Tensor:
+        return tensors[self.tensor.key]
+
+
+@dataclass(frozen=True)
+class Absent(Alternative):
+    """A part that is not there."""
+
+    factors: tuple[Factor, ...] = ()
+
+    def delta(self, tensors: Mapping[str, Tensor], layer: LayerSpec) -> None:
+        return None
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import NamedTuple
 
-from lycoris_ext.algorithms import algorithm, algorithm_names
+from lycoris_ext.algorithms import algorithm, algorithm_names, dora
 
 #: Start of a written key, by family and target; any other target is a plain module.
 _WRITTEN = {
@@ -226,7 +226,7 @@ def _tensor_names() -> dict[str, str]:
         for alternatives in algorithm(known).parts.values()
         for alternative in alternatives
         for factor in alternative.factors
-    } | {"alpha"}
+    } | {"alpha", dora.KEY}
     return {**_TENSORS, **{f"{name}.default": name for name in names}, **{n: n for n in names}}
 
 

@@ -1,8 +1,28 @@
 """Pure tensor maths: layers as functions, and the exact structures of a weight update."""
 
-from lycoris_ext.functional.delta import Delta, Dense, Hadamard, LowRank
+from lycoris_ext.functional.base import Base
+from lycoris_ext.functional.delta import Delta, Dense, Hadamard, Leafy, LowRank
+from lycoris_ext.functional.dora import Dora, weight_norms
 from lycoris_ext.functional.factorization import factorization
 from lycoris_ext.functional.kron import Kron
 from lycoris_ext.functional.layer import LayerSpec
+from lycoris_ext.functional.maps import ChannelMap, Diagonal, InputMap, OutputMap, Sum
 
-__all__ = ["Delta", "Dense", "Hadamard", "Kron", "LayerSpec", "LowRank", "factorization"]
+__all__ = [
+    "Base",
+    "ChannelMap",
+    "Delta",
+    "Dense",
+    "Diagonal",
+    "Dora",
+    "Hadamard",
+    "InputMap",
+    "Kron",
+    "LayerSpec",
+    "Leafy",
+    "LowRank",
+    "OutputMap",
+    "Sum",
+    "factorization",
+    "weight_norms",
+]

@@ -13,6 +13,7 @@ Three paths lead to the same output (cost model and derivation: docs/algorithms/
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -51,16 +52,16 @@ class Delta(ABC):
         return replace(self, scale=self.scale * factor)
 
     @abstractmethod
-    def tensors(self) -> tuple[Tensor, ...]:
-        """The leaves, in the order that ``matrix`` and ``unmatrix`` take them."""
+    def dense(self) -> Tensor:
+        """The scaled update, ``layer.weight_shape``."""
 
-    @abstractmethod
-    def matrix(self, *tensors: Tensor) -> Tensor:
-        """The unscaled update, ``layer.weight_shape``, from the leaves."""
+    def bias(self) -> Tensor | None:
+        """The scaled update of the layer's bias, (out,); None where it has none."""
+        return None
 
-    @abstractmethod
-    def unmatrix(self, tensors: tuple[Tensor, ...], grad: Tensor) -> tuple[Tensor, ...]:
-        """Gradients of the leaves from the gradient of ``matrix``."""
+    def rows(self: Self, rows: slice) -> Self | None:
+        """The update of these output channels alone; None where its form cannot be cut so."""
+        return None
 
     def thin_cost(self) -> int | None:
         """Multiplications per position of the way through thin tensors that ``apply`` calls
@@ -68,39 +69,35 @@ class Delta(ABC):
         return None
 
     def build_cost(self) -> int:
-        """Multiplications per entry of ``matrix``."""
+        """Multiplications per entry of ``dense``."""
         return 0
 
     def apply_thin(self, x: Tensor, base_out: Tensor | None) -> Tensor:
-        """``apply`` without ever building ``matrix``."""
+        """``apply`` without ever building an (out, in) matrix."""
         raise ShapeError(f"{type(self).__name__} has no thin form")  # thin_cost() is None
-
-    def dense(self) -> Tensor:
-        """The scaled update, ``layer.weight_shape``."""
-        return self.matrix(*self.tensors()) * self._row_scale(1 + len(self.layer.kernel))
 
     def apply(self, x: Tensor, base_out: Tensor | None, path: str) -> Tensor:
         """base_out + delta(x), or delta(x) alone where base_out is None.
 
         Args:
             x: the layer's input, (..., in) or (batch, in, *spatial), already padded.
-            base_out: what the frozen layer returned for x; its dtype is the result's.
+            base_out: what the frozen layer returned for x, and other updates of it; its dtype is
+                the result's.
             path: "chain" or "dense".
         """
         if base_out is not None:
             x = x.to(base_out.dtype)
         if path == "chain":
             return self.apply_thin(x, base_out)
-        out = self.layer.op(x, self.dense().to(x.dtype))
+        bias = self.bias()
+        bias = None if bias is None else bias.to(x.dtype)
+        out = self.layer.op(x, self.dense().to(x.dtype), bias)
         return out if base_out is None else base_out + out
 
     def apply_merged(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """op(x, weight + delta) in one product; the sum is rebuilt in the backward, not kept."""
-        if torch.is_tensor(self.scale):
-            return self.layer.op(x, weight + self.dense().to(weight.dtype), bias)
-        arguments = (x, weight, bias, self.scale, self, *self.tensors())
-        out: Tensor = MergedApply.apply(*arguments)
-        return out
+        """op(x, weight + delta): the layer's output in one product of its size."""
+        merged = weight + self.dense().to(weight.dtype)
+        return self.layer.op(x, merged, sum_of([bias, self.bias()]))
 
     def cheapest(self, tokens: int, can_merge: bool) -> str:
         """The path of least cost for one training step of ``tokens`` positions."""
@@ -113,6 +110,25 @@ class Delta(ABC):
         dense_cost = area * (products * tokens + 16 * self.build_cost() + 2 * _PASSES_IN_TOKENS)
         return "chain" if 6 * tokens * thin <= dense_cost else dense
 
+    def _cut(self, rows: slice) -> tuple[LayerSpec, Scale]:
+        """The layer and the scale of some output channels."""
+        count = len(range(self.layer.out_features)[rows])
+        scale = self.scale
+        if torch.is_tensor(scale) and scale.ndim:
+            scale = scale[rows]
+        return replace(self.layer, out_features=count), scale
+
+    def _has_rows(self) -> bool:
+        """Whether each output channel has a scale of its own."""
+        return torch.is_tensor(self.scale) and self.scale.ndim == 1
+
+    def _over_positions(self, dtype: torch.dtype) -> Scale:
+        """The scale, broadcastable over an activation that the layer returned."""
+        scale = self.scale
+        if not torch.is_tensor(scale):
+            return scale
+        return (self.layer.over_positions(scale) if scale.ndim else scale).to(dtype)
+
     def _row_scale(self, trailing: int) -> Scale:
         """The scale, broadcastable over (out, *trailing)."""
         if torch.is_tensor(self.scale) and self.scale.ndim == 1:
@@ -120,11 +136,43 @@ class Delta(ABC):
         return self.scale
 
 
+class Leafy(Delta):
+    """An update made of leaves alone: it keeps them instead of what is built from them."""
+
+    @abstractmethod
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The leaves, in the order that ``matrix`` and ``unmatrix`` take them."""
+
+    @abstractmethod
+    def matrix(self, *tensors: Tensor) -> Tensor:
+        """The unscaled update, ``layer.weight_shape``, from the leaves."""
+
+    @abstractmethod
+    def unmatrix(self, tensors: tuple[Tensor, ...], grad: Tensor) -> tuple[Tensor, ...]:
+        """Gradients of the leaves from the gradient of ``matrix``."""
+
+    def dense(self) -> Tensor:
+        return self.matrix(*self.tensors()) * self._row_scale(1 + len(self.layer.kernel))
+
+    def apply_merged(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The sum is rebuilt in the backward, not kept."""
+        if torch.is_tensor(self.scale):
+            return super().apply_merged(x, weight, bias)
+        bias = sum_of([bias, self.bias()])
+        arguments = (x, weight, bias, self.scale, self, *self.tensors())
+        out: Tensor = MergedApply.apply(*arguments)
+        return out
+
+
 @dataclass(frozen=True)
-class Dense(Delta):
-    """An update stored as it is."""
+class Dense(Leafy):
+    """An update stored as it is, perhaps with one of the bias."""
 
     weight: Tensor
+    of_bias: Tensor | None = None
+
+    def bias(self) -> Tensor | None:
+        return None if self.of_bias is None else self.of_bias * self.scale
 
     def tensors(self) -> tuple[Tensor, ...]:
         return (self.weight,)
@@ -136,7 +184,7 @@ class Dense(Delta):
         return (grad.reshape(tensors[0].shape),)
 
 
-class Chained(Delta):
+class Chained(Leafy):
     """An update that is a chain of thin factors: up x (core x) down."""
 
     @abstractmethod
@@ -189,6 +237,10 @@ class LowRank(Chained):
     down: Tensor
     core: Tensor | None = None
 
+    def rows(self, rows: slice) -> LowRank:
+        layer, scale = self._cut(rows)
+        return replace(self, layer=layer, scale=scale, up=self.up[rows])
+
     def tensors(self) -> tuple[Tensor, ...]:
         return (self.up, self.down) if self.core is None else (self.up, self.down, self.core)
 
@@ -240,6 +292,10 @@ class Hadamard(Chained):
     first: LowRank
     second: LowRank
 
+    def rows(self, rows: slice) -> Hadamard:
+        layer, scale = self._cut(rows)
+        return Hadamard(layer, scale, self.first.rows(rows), self.second.rows(rows))
+
     def tensors(self) -> tuple[Tensor, ...]:
         return self.first.tensors() + self.second.tensors()
 
@@ -287,3 +343,14 @@ class Hadamard(Chained):
             return grad_up1, grad_down1, grad_up2, grad_down2
         grad_core1, grad_core2 = khatri_rao.cores_backward(grads.core, core1[0], core2[0])
         return grad_up1, grad_down1, grad_core1, grad_up2, grad_down2, grad_core2
+
+
+def sum_of(tensors: Sequence[Tensor | None]) -> Tensor | None:
+    """Of those that are there, in the dtype of the first; None where none is."""
+    present = [tensor for tensor in tensors if tensor is not None]
+    if not present:
+        return None
+    total = present[0]
+    for tensor in present[1:]:
+        total = total + tensor.to(total.dtype)
+    return total

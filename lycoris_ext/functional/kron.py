@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lycoris_ext.functional.delta import Delta
+from lycoris_ext.functional.delta import Leafy
 
 
 @dataclass(frozen=True)
-class Kron(Delta):
+class Kron(Leafy):
     """first (x) second; the inner scales are 1.
 
     Attributes:
@@ -24,8 +24,8 @@ class Kron(Delta):
         second: over a layer of the adapted one's kind, (k, n, *kernel); l k = out, m n = in.
     """
 
-    first: Delta
-    second: Delta
+    first: Leafy
+    second: Leafy
 
     def tensors(self) -> tuple[Tensor, ...]:
         return self.first.tensors() + self.second.tensors()
@@ -70,12 +70,8 @@ class Kron(Delta):
             read = self.second.apply(slices, None, path)  # (..., m, k)
             out = torch.matmul(mix.to(x.dtype), read).flatten(-2)
         if self._has_rows():
-            trailing = out.ndim - 2 if self.layer.is_conv else 0
-            out = out * torch.as_tensor(self._row_scale(trailing)).to(out.dtype)
+            out = out * self._over_positions(out.dtype)
         return out if base_out is None else base_out + out
-
-    def _has_rows(self) -> bool:
-        return torch.is_tensor(self.scale) and self.scale.ndim == 1
 
     def _matrices(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """(l, m) and (k, n, kernel area)"""

@@ -118,6 +118,10 @@ class LayerSpec:
         grad_weight = grad.flatten(0, -2).T @ x.flatten(0, -2)
         return grad @ weight if need_x else None, grad_weight
 
+    def over_positions(self, channels: Tensor) -> Tensor:
+        """(channels,), broadcastable over an activation of this layer."""
+        return channels.reshape(-1, *[1] * len(self.kernel))
+
     def tokens(self, x: Tensor) -> int:
         """How often one call applies the weight: rows for Linear, output positions for Conv."""
         if not self.is_conv:

@@ -17,7 +17,7 @@ from lycoris_ext.functional import thin_conv
 from lycoris_ext.functional.layer import mix_channels
 
 if TYPE_CHECKING:
-    from lycoris_ext.functional.delta import Chained, Delta
+    from lycoris_ext.functional.delta import Chained, Leafy
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class MergedApply(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         scale: float,
-        delta: Delta,
+        delta: Leafy,
         *tensors: Tensor,
     ) -> Tensor:
         merged = torch.add(weight, delta.matrix(*tensors), alpha=scale)
@@ -174,7 +174,7 @@ class MergedApply(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, *tensors = ctx.saved_tensors
-        delta: Delta = ctx.delta
+        delta: Leafy = ctx.delta
         merged = torch.add(weight, delta.matrix(*tensors), alpha=ctx.scale)
         need_x = ctx.needs_input_grad[0]
         grad_x, grad_weight = delta.layer.op_backward(grad, x, merged, need_x)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lycoris_ext.algorithms import Plan
 from lycoris_ext.errors import ConfigError, FormatError
-from lycoris_ext.functional import Delta
+from lycoris_ext.functional import Base, Delta
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class AdapterLayer(nn.Module):
         self.dropouts = dropouts or Dropouts()
         self.multiplier = 1.0
         self._places: dict[str, tuple[nn.Module, str]] = {}
+        constant = {factor.key for factor in plan.factors() if factor.constant is not None}
         for key, tensor in tensors.items():
             owner: nn.Module = self
             *parents, name = key.split(".")  # lora_up.weight needs a submodule: no dots in names
@@ -62,7 +63,10 @@ class AdapterLayer(nn.Module):
                 if parent not in owner._modules:
                     owner.add_module(parent, nn.Module())
                 owner = getattr(owner, parent)
-            owner.register_parameter(name, nn.Parameter(tensor))
+            if key in constant:
+                owner.register_buffer(name, tensor)
+            else:
+                owner.register_parameter(name, nn.Parameter(tensor))
             self._places[key] = (owner, name)
         device = next(iter(tensors.values())).device
         self.register_buffer("alpha", torch.tensor(float(plan.alpha), device=device))
@@ -72,13 +76,15 @@ class AdapterLayer(nn.Module):
         """The stored tensors by their names in a file, without alpha and scalar."""
         return {key: getattr(owner, name) for key, (owner, name) in self._places.items()}
 
-    def delta(self) -> Delta:
-        """The update as the next forward applies it: multiplier, scalar and dropouts included."""
-        delta = self.plan.delta(self.tensors())
+    def delta(self, base: Base | None = None) -> Delta:
+        """The update as the next forward applies it: multiplier, scalar and dropouts included.
+
+        Args:
+            base: the frozen layer, where ``plan.needs_base``.
+        """
+        delta = self.plan.delta(self.tensors(), base, self.scalar)
         if self.multiplier != 1.0:
             delta = delta.scaled(self.multiplier)
-        if self.scalar is not None:
-            delta = delta.scaled(self.scalar)
         if self.training:
             delta = self._drop(delta)
         return delta
@@ -116,10 +122,16 @@ class AdapterLayer(nn.Module):
         """What a file holds of this layer: factors with the scalar folded in, and alpha."""
         stored = {key: tensor.detach().clone() for key, tensor in self.tensors().items()}
         if self.scalar is not None:
-            carrier = next(factor.key for factor in self.plan.factors() if factor.zero)
-            stored[carrier] *= self.scalar
-        stored["alpha"] = self.alpha.detach().clone()
-        return {key: tensor.to(dtype or tensor.dtype) for key, tensor in stored.items()}
+            for factor in self.plan.factors():
+                if factor.zero:
+                    stored[factor.key] *= self.scalar
+        if self.plan.algorithm.stores_alpha:
+            stored["alpha"] = self.alpha.detach().clone()
+        constant = {factor.key for factor in self.plan.factors() if factor.constant is not None}
+        return {
+            key: tensor.long() if key in constant else tensor.to(dtype or tensor.dtype)
+            for key, tensor in stored.items()
+        }
 
     @torch.no_grad()
     def load_stored(self, tensors: Mapping[str, Tensor], where: str) -> None:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lycoris_ext.errors import ConfigError
+from lycoris_ext.functional import Base
 from lycoris_ext.modules.adapter_layer import AdapterLayer
 
 # Layers whose weight is a plain tensor that we may add to. A subclass (quantised, fused) keeps
@@ -26,29 +27,27 @@ class Attachment:
     """Stands in for ``module.forward`` while adapters are attached to it."""
 
     def __init__(self, module: nn.Module) -> None:
-        self.module = module
+        self.module: Any = module  # a Linear or Conv: both have weight and bias
         # An instance attribute "forward" is a host's own wrapper: it must come back exactly.
         self.shadowed = module.__dict__.get("forward")
         self.original = module.forward
         self.adapters: list[AdapterLayer] = []
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        deltas = [(adapter, adapter.delta()) for adapter in self.adapters if adapter.multiplier]
-        if not deltas:
+        adapters = [adapter for adapter in self.adapters if adapter.multiplier]
+        if not adapters:
             return self.original(x, *args, **kwargs)
-        layer = deltas[0][0].plan.layer
+        layer, module = adapters[0].plan.layer, self.module
+        base = Base(layer, module.weight, module.bias, self.original)
+        deltas = [(adapter, adapter.delta(base)) for adapter in adapters]
         padded = layer.pad(x)
-        can_merge = self._can_merge(x)
-        paths = [
-            delta.cheapest(layer.tokens(padded), can_merge and not _drops(adapter))
-            for adapter, delta in deltas
-        ]
-        if paths == ["merged"]:
-            module: Any = self.module  # a Linear or Conv: both have weight and bias
+        tokens = layer.tokens(padded)
+        can_merge = len(adapters) == 1 and not _drops(adapters[0]) and self._can_merge(x)
+        if can_merge and deltas[0][1].cheapest(tokens, can_merge=True) == "merged":
             return deltas[0][1].apply_merged(padded, module.weight, module.bias)
-        out = self.original(x, *args, **kwargs)
-        for (adapter, delta), path in zip(deltas, paths, strict=True):
-            path = "dense" if path == "merged" else path
+        out = base.out = self.original(x, *args, **kwargs)
+        for adapter, delta in deltas:
+            path = delta.cheapest(tokens, can_merge=False)
             if _drops(adapter):
                 update = delta.apply(padded.to(out.dtype), None, path)
                 out = out + F.dropout(update, adapter.dropouts.dropout)

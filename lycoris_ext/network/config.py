@@ -18,7 +18,7 @@ class NetworkConfig:
     """What is trained.
 
     Attributes:
-        algo: lora, locon, loha or lokr.
+        algo: lora, locon, loha, lokr or ia3.
         network_dim: rank of Linear layers and 1x1 convolutions.
         network_alpha: their alpha; the update is scaled by alpha / rank.
         conv_dim: rank of larger convolutions; unset: none for lora, network_dim for the others;
@@ -35,6 +35,10 @@ class NetworkConfig:
         decompose_both: LoKr stores its first factor as a product too, where that is smaller.
         full_matrix: LoKr stores both factors as they are.
         unbalanced_factorization: LoKr gives the larger part of the outputs to its first factor.
+        dora_wd: learn the length of each channel apart from its direction (DoRA).
+        wd_on_output: of each output channel, instead of each input channel; ComfyUI computes the
+            output form wrongly.
+        train_on_input: IA3 scales input channels, instead of output channels.
         rs_lora: scale by alpha / sqrt(rank) instead (rank-stabilised).
         include: names or regular expressions over paths like
             ``unet.down_blocks.0.resnets.0.conv1``: layers added to the preset's.
@@ -57,6 +61,9 @@ class NetworkConfig:
     decompose_both: bool = False
     full_matrix: bool = False
     unbalanced_factorization: bool = False
+    dora_wd: bool = False
+    wd_on_output: bool = False
+    train_on_input: bool = False
     rs_lora: bool = False
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lycoris_ext.algorithms import algorithm, detect
 from lycoris_ext.errors import ConfigError, FormatError
 from lycoris_ext.formats import AdapterState, open_adapter
+from lycoris_ext.functional import Base
 from lycoris_ext.functional.merge import add_delta
 from lycoris_ext.modules import AdapterLayer, Attachment, Dropouts, attach, detach
 from lycoris_ext.network.config import NetworkConfig
@@ -107,9 +108,11 @@ class Network(nn.Module):
             )
         self._merged = True
         for key, layer in self.layers.items():
-            weight = _weight(self.sites[key])
-            scalar = 1.0 if layer.scalar is None else layer.scalar.item()
-            delta = layer.plan.delta(layer.tensors()).scaled(multiplier * scalar)
+            site = self.sites[key]
+            weight, base = _weight(site), Base.of(site.module, layer.plan.layer)
+            scalar = None if layer.scalar is None else layer.scalar.item()
+            tensors = {name: tensor.to(weight.device) for name, tensor in layer.tensors().items()}
+            delta = layer.plan.delta(tensors, base, scalar).scaled(multiplier)
             if keep:
                 self._kept_weights[key] = weight.detach().clone()
             add_delta(weight, delta)
@@ -226,7 +229,7 @@ def build_network(targets: Targets, config: NetworkConfig, seed: int = 0) -> Net
         generator = torch.Generator().manual_seed(seed ^ zlib.crc32(site.key.encode()))
         weight = _weight(site)
         device = weight.device if weight.is_meta else torch.device("cpu")
-        tensors = plan.initial(generator, config.use_scalar, device)
+        tensors = plan.initial(generator, config.use_scalar, device, weight.detach())
         layer = AdapterLayer(plan, tensors, dropouts, config.use_scalar)
         layers[site.key], sites[site.key] = layer.to(weight.device), site
     return Network(layers, sites)

@@ -5,15 +5,16 @@ Every factor is perturbed first: a fresh adapter is zero and hides every mistake
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from lycoris_ext.algorithms import Plan, algorithm_names, detect
+from lycoris_ext.algorithms import Plan, algorithm, algorithm_names, detect
 from lycoris_ext.formats import save_adapter
+from lycoris_ext.functional import Base, Delta
 from lycoris_ext.modules import AdapterLayer
 from lycoris_ext.network import Network, NetworkConfig, build_network, load_network
 
@@ -40,6 +41,12 @@ VARIANTS = {
     "scalar": {"use_scalar": True},
     "rs": {"rs_lora": True},
 }
+# for the algorithms that it may be put around
+DORA = {
+    "dora": {"dora_wd": True},
+    "dora on output": {"dora_wd": True, "wd_on_output": True, "use_scalar": True},
+    "dora, tucker": {"dora_wd": True, "use_tucker": True},
+}
 # forms that one algorithm alone has; a rank small enough that products are smaller than matrices
 OWN = {
     "lokr": {
@@ -48,12 +55,14 @@ OWN = {
         "core": {"factor": 2, "network_dim": 1, "conv_dim": 1, "use_tucker": True},
         "unbalanced": {"factor": 2, "unbalanced_factorization": True},
         "full": {"full_matrix": True},
-    }
+    },
+    "ia3": {"on input": {"train_on_input": True}},
 }
-CASES = [
-    *itertools.product(algorithm_names(), VARIANTS, SITES),
-    *((algo, own, site) for algo in OWN for own in OWN[algo] for site in SITES),
-]
+FORMS = {
+    name: {**VARIANTS, **(DORA if algorithm(name).takes_dora else {}), **OWN.get(name, {})}
+    for name in algorithm_names()
+}
+CASES = [(algo, form, site) for algo in FORMS for form in FORMS[algo] for site in SITES]
 # torch warns that an even kernel needs a padded copy; that geometry is the point of the case
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")
 every_case = pytest.mark.parametrize(("algo", "variant", "site"), CASES)
@@ -61,8 +70,7 @@ every_case = pytest.mark.parametrize(("algo", "variant", "site"), CASES)
 
 def config_of(algo: str, variant: str, alpha: float = 3.0) -> NetworkConfig:
     settings = {"network_dim": RANK, "conv_dim": RANK, "network_alpha": alpha}
-    own = VARIANTS[variant] if variant in VARIANTS else OWN[algo][variant]
-    return NetworkConfig(**{**settings, "algo": algo, **own})
+    return NetworkConfig(**{**settings, "algo": algo, **FORMS[algo][variant]})
 
 
 def perturbed(network: Network, std: float = 0.3) -> Network:
@@ -88,6 +96,19 @@ def only_layer(network: Network) -> AdapterLayer:
     return layer
 
 
+def update(network: Network) -> Delta:
+    """The only layer's, as its next forward applies it."""
+    ((key, layer),) = network.layers.items()
+    return layer.delta(Base.of(network.sites[key].module, layer.plan.layer))
+
+
+def undecomposed(network: Network) -> Delta:
+    """The only layer's update without DoRA, which is not proportional to it."""
+    ((key, layer),) = network.layers.items()
+    plan = replace(layer.plan, dora=None)
+    return plan.delta(layer.tensors(), Base.of(network.sites[key].module, plan.layer))
+
+
 @every_case
 def test_all_paths_give_the_same_output_and_gradients(algo: str, variant: str, site: str) -> None:
     module, network, x = make(algo, variant, site)
@@ -96,7 +117,7 @@ def test_all_paths_give_the_same_output_and_gradients(algo: str, variant: str, s
 
     def run(path: str) -> list[Tensor]:
         inputs = x.clone().requires_grad_()
-        padded, delta = spec.pad(inputs), layer.delta()
+        padded, delta = spec.pad(inputs), update(network)
         if path == "reference":
             out = spec.op(padded, host.weight + delta.dense(), host.bias)
         elif path == "merged":
@@ -134,10 +155,10 @@ def test_forward_equals_merged_model(algo: str, variant: str, site: str) -> None
 @every_case
 def test_scale_is_alpha_over_rank_applied_once(algo: str, variant: str, site: str) -> None:
     _, network, _ = make(algo, variant, site, alpha=4.0)
-    wanted = only_layer(network).delta().dense()
+    wanted = undecomposed(network).dense()
     _, network, _ = make(algo, variant, site, alpha=1.0)
     ratio = 4.0 if only_layer(network).plan.has_rank else 1.0  # nothing stored has a rank: scale 1
-    torch.testing.assert_close(only_layer(network).delta().dense() * ratio, wanted)
+    torch.testing.assert_close(undecomposed(network).dense() * ratio, wanted)
 
 
 @every_case
@@ -200,7 +221,7 @@ def test_two_adapters_stack_in_any_order(algo: str, variant: str, site: str) -> 
         assert "forward" not in module[0].__dict__
         assert torch.equal(module(x), before)
     torch.testing.assert_close(results[0], results[1], rtol=1e-10, atol=1e-12)
-    alone = sum(only_layer(n).delta().dense() for n in (first, second))
+    alone = sum(update(n).dense() for n in (first, second))
     spec = only_layer(first).plan.layer
     expected = spec.op(spec.pad(x), module[0].weight + alone, module[0].bias)
     torch.testing.assert_close(results[0], expected, rtol=1e-10, atol=1e-12)
@@ -213,9 +234,9 @@ def test_small_updates_survive_a_bfloat16_base(algo: str, variant: str, site: st
     x = x.bfloat16()
     module.to(torch.bfloat16)
     layer = only_layer(network)
-    exact = layer.delta().dense().detach()
+    exact = update(network).dense().detach()
     network.multiplier = float(1e-5 / exact.std())  # an update of std 1e-5 on weights of 0.03
-    spec, delta = layer.plan.layer, layer.delta()
+    spec, delta = layer.plan.layer, update(network)
     wanted = spec.op(spec.pad(x).double(), delta.dense().double())
     path = delta.cheapest(spec.tokens(spec.pad(x)), can_merge=False)
     found = delta.apply(spec.pad(x), None, path).double()

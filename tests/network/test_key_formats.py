@@ -44,6 +44,7 @@ def random_adapter(dice: random.Random, family: str) -> Layers:
                 name: torch.randn(shape, generator=generator).to(dtype)
                 for name, shape in plan.shapes().items()
             },
+            **{f.key: torch.tensor(f.constant) for f in plan.factors() if f.constant is not None},
             "alpha": torch.tensor(dice.choice([1.0, 0.5, rank])).to(dtype),
         }
     return layers

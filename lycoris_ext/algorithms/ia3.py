@@ -1,0 +1,52 @@
+"""IA3: one factor per channel of the frozen layer, W' = diag(1 + w) W or W diag(1 + w).
+
+Source: (IA)^3, Liu et al. 2022, arXiv:2205.05638; the layout is LyCORIS's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from torch import Tensor
+
+from lycoris_ext.algorithms.base import Algorithm, Options, Plan, register
+from lycoris_ext.algorithms.parts import Factor, Part, Raw, normal
+from lycoris_ext.functional import Base, Delta, Diagonal, InputMap, LayerSpec, OutputMap
+
+_OUTPUT, _INPUT = range(2)
+
+
+@register
+class IA3(Algorithm):
+    """``on_input`` tells the two forms apart; a square layer's shapes would not."""
+
+    name = "ia3"
+    needs_base = True
+    stores_alpha = False
+    parts: ClassVar = {
+        "w": (
+            Raw(Factor("weight", "1conv out 1k", normal(0.1), zero=True)),
+            Raw(Factor("weight", "1conv in 1k", normal(0.1), zero=True)),
+        ),
+        "side": (
+            Raw(Factor("on_input", "", constant=_OUTPUT)),
+            Raw(Factor("on_input", "", constant=_INPUT)),
+        ),
+    }
+
+    @classmethod
+    def choose(cls, layer: LayerSpec, rank: int, alpha: float, options: Options) -> Plan:
+        side = _INPUT if options.train_on_input else _OUTPUT
+        return Plan(cls, layer, (side, side), rank, alpha, (layer, layer))
+
+    @classmethod
+    def allows(cls, chosen: tuple[int, ...]) -> bool:
+        return chosen[0] == chosen[1]
+
+    @classmethod
+    def delta(cls, parts: Mapping[str, Part], plan: Plan, base: Base | None) -> Delta:
+        weight = parts["w"]
+        assert isinstance(weight, Tensor) and base is not None
+        form = InputMap if plan.chosen[0] == _INPUT else OutputMap
+        return form(plan.layer, plan.scale, base, Diagonal(weight.flatten()))
