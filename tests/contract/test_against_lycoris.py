@@ -55,7 +55,7 @@ def configuration(number: int) -> tuple[Model, Tensor, NetworkConfig]:
     module = build(dice)
     dims = {"network_dim": dice.randint(1, 6), "conv_dim": dice.randint(1, 6)}
     config = NetworkConfig(
-        algo=dice.choice(["lora", "locon", "loha", "lokr", "lokr"]),
+        algo=dice.choice(["lora", "locon", "loha", "lokr", "lokr", "ia3"]),
         network_alpha=dice.choice([1.0, 2.5, 8.0]),
         use_tucker=dice.random() < 0.5 and not isinstance(module, nn.Conv1d),
         rs_lora=dice.random() < 0.3,
@@ -63,13 +63,24 @@ def configuration(number: int) -> tuple[Model, Tensor, NetworkConfig]:
         factor=dice.choice([-1, 2, 4]),
         decompose_both=dice.random() < 0.5,
         full_matrix=dice.random() < 0.2,
+        wd_on_output=dice.random() < 0.5,
+        train_on_input=dice.random() < 0.5,
         **dims,
     )
+    if config.algo == "ia3":
+        config = replace(config, use_scalar=False)  # the peer's has none
+    elif dice.random() < 0.4:
+        config = replace(config, dora_wd=True)
     return Model(module).double().requires_grad_(False), torch.randn(shape(module)).double(), config
 
 
 def peer_network(model: Model, config: NetworkConfig) -> nn.Module:
-    lycoris.LycorisNetwork.apply_preset({"target_name": ["layer"], "enable_conv": True})
+    # IA3's side is not handed on but through such a map
+    own = {"layer": {"algo": config.algo, "train_on_input": config.train_on_input}}
+    preset = {"target_name": ["layer"], "enable_conv": True}
+    lycoris.LycorisNetwork.apply_preset(
+        {**preset, "name_algo_map": own if config.algo == "ia3" else {}}
+    )
     return lycoris.create_lycoris(  # type: ignore[no-any-return]
         model,
         1.0,
@@ -84,6 +95,8 @@ def peer_network(model: Model, config: NetworkConfig) -> nn.Module:
         factor=config.factor,
         decompose_both=config.decompose_both,
         full_matrix=config.full_matrix,
+        dora_wd=config.dora_wd,
+        wd_on_output=config.wd_on_output,
         bypass_mode=False,
     )
 
@@ -102,7 +115,7 @@ def agree(found: Tensor, wanted: Tensor) -> None:
     assert (found - wanted).norm() <= 1e-6 * wanted.norm()
 
 
-@pytest.mark.parametrize("number", range(40))
+@pytest.mark.parametrize("number", range(80))
 def test_the_peer_reads_what_we_write(number: int, tmp_path: Path) -> None:
     model, x, config = configuration(number)
     network = build_network({"model": model}, config).double()
@@ -113,9 +126,10 @@ def test_the_peer_reads_what_we_write(number: int, tmp_path: Path) -> None:
         wanted = model(x) - before
     save_adapter(tmp_path / "ours.safetensors", network.adapter_state(dtype=None))
     stored = load_adapter(tmp_path / "ours.safetensors").tensors
-    if config.algo == "lokr":
-        # Its own reader guesses LoKr's form from the shapes and is wrong for some of them.
-        alpha = float(stored["lycoris_layer.alpha"])  # rs_lora is in it already
+    if config.algo in ("lokr", "ia3") or config.dora_wd:
+        # Its own reader guesses LoKr's form from the shapes and is wrong for some of them; it fails
+        # on IA3 and on DoRA over the input.
+        alpha = float(stored.get("lycoris_layer.alpha", 1.0))  # rs_lora is in it already
         peer = peer_network(model, replace(config, rs_lora=False, network_alpha=alpha))
         for module in peer.loras:
             layer = {key.removeprefix("lycoris_layer."): value for key, value in stored.items()}
@@ -127,7 +141,7 @@ def test_the_peer_reads_what_we_write(number: int, tmp_path: Path) -> None:
     agree(update(model, x, peer), wanted)
 
 
-@pytest.mark.parametrize("number", range(40))
+@pytest.mark.parametrize("number", range(80))
 def test_we_read_what_the_peer_writes(number: int, tmp_path: Path) -> None:
     model, x, config = configuration(number)
     peer = peer_network(model, config)
