@@ -55,6 +55,10 @@ class Delta(ABC):
     def dense(self) -> Tensor:
         """The scaled update, ``layer.weight_shape``."""
 
+    def merged(self, weight: Tensor) -> Tensor:
+        """weight + delta, in the weight's dtype."""
+        return weight + self.dense().to(weight.dtype)
+
     def bias(self) -> Tensor | None:
         """The scaled update of the layer's bias, (out,); None where it has none."""
         return None
@@ -96,8 +100,7 @@ class Delta(ABC):
 
     def apply_merged(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """op(x, weight + delta): the layer's output in one product of its size."""
-        merged = weight + self.dense().to(weight.dtype)
-        return self.layer.op(x, merged, sum_of([bias, self.bias()]))
+        return self.layer.op(x, self.merged(weight), sum_of([bias, self.bias()]))
 
     def cheapest(self, tokens: int, can_merge: bool) -> str:
         """The path of least cost for one training step of ``tokens`` positions."""
@@ -237,6 +240,12 @@ class LowRank(Chained):
     down: Tensor
     core: Tensor | None = None
 
+    def merged(self, weight: Tensor) -> Tensor:
+        if self.has_core() or torch.is_tensor(self.scale) or self.up.dtype != weight.dtype:
+            return super().merged(weight)
+        down = self.down.flatten(1)
+        return torch.addmm(weight.flatten(1), self.up, down, alpha=self.scale).view(weight.shape)
+
     def rows(self, rows: slice) -> LowRank:
         layer, scale = self._cut(rows)
         return replace(self, layer=layer, scale=scale, up=self.up[rows])
@@ -291,6 +300,12 @@ class Hadamard(Chained):
 
     first: LowRank
     second: LowRank
+
+    def merged(self, weight: Tensor) -> Tensor:
+        if torch.is_tensor(self.scale) or self.first.up.dtype != weight.dtype:
+            return super().merged(weight)
+        first, second = (side.matrix(*side.tensors()) for side in (self.first, self.second))
+        return torch.addcmul(weight, first, second, value=self.scale)
 
     def rows(self, rows: slice) -> Hadamard:
         layer, scale = self._cut(rows)

@@ -134,15 +134,16 @@ def weight_norms(weight: Tensor, on_input: bool, update: Delta | None = None) ->
         if update is not None:
             piece = update if whole else update.rows(rows)
             assert piece is not None
-            part = part + piece.dense()
-        part = part.flatten(1).square()
+            part = piece.merged(part)
+        part = part.flatten(1)
         if not on_input:
-            by_row.append(part.sum(1))
-        else:
-            by_column = part.sum(0) if by_column is None else by_column.add_(part.sum(0))
+            by_row.append(torch.linalg.vector_norm(part, dim=1))
+            continue
+        columns = (part * part).sum(0)  # a norm over the first axis is read column by column: slow
+        by_column = columns if by_column is None else by_column.add_(columns)
     if by_column is not None:
         return by_column.reshape(in_features, -1).sum(1).sqrt()
-    return torch.cat(by_row).sqrt()
+    return torch.cat(by_row)
 
 
 def _precise(weight: Tensor) -> Tensor:
