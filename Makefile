@@ -4,17 +4,19 @@
 #   make test     the tests
 #   make check    style, types, import layers, the wheel, a clone inside ComfyUI
 #   make slow     the tests that take minutes, and those for a GPU where there is one
-#   make hosts    the tests inside sd-scripts, AUTOMATIC1111 and ComfyUI (says what to set)
+#   make hosts    the tests inside sd-scripts, ComfyUI and AUTOMATIC1111 (says what to set)
 #   make bench    time and memory of a training step, beside the peers
 #   make clean    remove .venv, builds and caches
 #
 # Another build of torch:  make demo TORCH='torch==2.13.0 --index-url URL-OF-THE-INDEX'
 # Another version:         make demo TORCH=torch==2.9.1 CONSTRAINTS=/dev/null
+# One host alone:          make hosts HOSTS=sd_scripts
 
 PYTHON = python3
 TORCH = torch==2.13.0
 CONSTRAINTS = constraints.txt
 VENV = .venv
+HOSTS = sd_scripts comfyui a1111
 
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --constraint $(CONSTRAINTS)
@@ -57,6 +59,7 @@ check: $(VENV)/test.stamp
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/python tests/packaging/check_install.py
+	$(BIN)/python -m tests.hosts.receipts
 
 slow: $(VENV)/test.stamp
 	@if nvidia-smi >/dev/null 2>&1; then which='(slow or gpu) and not hosts'; \
@@ -64,13 +67,7 @@ slow: $(VENV)/test.stamp
 	 echo "$(BIN)/pytest -m \"$$which\""; $(BIN)/pytest -m "$$which"
 
 hosts: $(VENV)/test.stamp
-	@missing=; \
-	 for name in SD_SCRIPTS_DIR WEBUI_DIR COMFYUI_DIR; do \
-	     eval "folder=\$${$$name:-}"; [ -d "$$folder" ] || missing="$$missing $$name"; \
-	 done; \
-	 if [ -n "$$missing" ]; then \
-	     echo "Set these to checkouts with their own requirements installed:$$missing" >&2; exit 1; fi
-	$(BIN)/pytest -m hosts
+	$(BIN)/pytest -m hosts tests/hosts --host $(HOSTS)
 
 bench: $(VENV)/test.stamp
 	$(BIN)/python benchmarks/step_time.py

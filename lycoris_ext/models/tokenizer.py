@@ -40,26 +40,35 @@ def clip_tokenizer(padding: int) -> Any:
         padding: id of the token that fills short captions: 49407 (the end mark) for OpenAI's
             encoder, 0 for OpenCLIP's.
     """
-    symbols, merges = clip_vocabulary()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "vocab.json").write_text(json.dumps(symbols), encoding="utf-8")
-        lines = "\n".join(["#version: 0.2", *merges, ""])
-        (folder / "merges.txt").write_text(lines, encoding="utf-8", newline="\n")
-        options = {
-            "tokenizer_class": "CLIPTokenizer",
-            "bos_token": START,
-            "eos_token": END,
-            "unk_token": END,
-            "pad_token": END,
-            "model_max_length": MAX_TOKENS,
-            "do_lower_case": True,
-        }
-        (folder / "tokenizer_config.json").write_text(json.dumps(options), encoding="utf-8")
+        write_clip_tokenizer(folder)
         tokenizer = read_tokenizer(folder)
     # Set afterwards: named as pad_token above, a "!" in a caption would be read as padding.
     tokenizer.pad_token_id = padding
     return tokenizer
+
+
+def write_clip_tokenizer(folder: Path) -> None:
+    """Write the files of OpenAI's tokenizer, as every version of transformers reads them.
+
+    Args:
+        folder: exists; gets vocab.json, merges.txt and tokenizer_config.json.
+    """
+    symbols, merges = clip_vocabulary()
+    (folder / "vocab.json").write_text(json.dumps(symbols), encoding="utf-8")
+    lines = "\n".join(["#version: 0.2", *merges, ""])
+    (folder / "merges.txt").write_text(lines, encoding="utf-8", newline="\n")
+    options = {
+        "tokenizer_class": "CLIPTokenizer",
+        "bos_token": START,
+        "eos_token": END,
+        "unk_token": END,
+        "pad_token": END,
+        "model_max_length": MAX_TOKENS,
+        "do_lower_case": True,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(options), encoding="utf-8")
 
 
 @cache
