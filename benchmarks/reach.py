@@ -13,20 +13,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
 import torch
-from diffusers import UNet2DConditionModel
+from contestants import CASES
+from measuring import Progress, environment, ratios, write_json
 from safetensors.torch import load_file
-from step_time import LOCON, LOHA, SD15, _cpu_name, make_unet, ratios
+from unets import make_unet
 
 from lycoris_ext.formats import AdapterState, load_adapter, open_adapter, save_adapter
 from lycoris_ext.network import Network, NetworkConfig, build_network, load_network
@@ -43,8 +42,7 @@ class Case:
 def opening_cases(folder: Path) -> dict[str, Case]:
     """One file of 120 MB: a LoRA in half precision over SD1.5's U-Net."""
     path = folder / "adapter.safetensors"
-    with torch.device("meta"):
-        unet = UNet2DConditionModel(**SD15)
+    unet = make_unet("sd15", "meta")
     config = NetworkConfig(algo="lora", network_dim=141, preset="attn-mlp")
     network = build_network({"unet": unet}, config)
     generator = torch.Generator().manual_seed(0)
@@ -65,18 +63,19 @@ def opening_cases(folder: Path) -> dict[str, Case]:
 
 
 def merging_cases(folder: Path) -> dict[str, Case]:
-    unet = make_unet()
+    unet = make_unet("sd15")
 
     def clear() -> None:
         for module in unet.modules():
             module.__dict__.pop("forward", None)  # the loaded network is gone with its name
 
     networks: dict[str, Network] = {}
-    for name, algo, dims in (("loha 8/4", "loha", LOHA), ("locon 16/8", "locon", LOCON)):
-        networks[name] = build_network({"unet": unet}, NetworkConfig(algo=algo, **dims))
+    for name, case in (("loha 8/4", "loha_8_4"), ("locon 16/8", "locon_16_8")):
+        config = NetworkConfig(**CASES[case].options)
+        networks[name] = build_network({"unet": unet}, config)
         for parameter in networks[name].parameters():
             torch.nn.init.normal_(parameter, std=0.02)
-        save_adapter(folder / algo, networks[name].adapter_state())
+        save_adapter(folder / config.algo, networks[name].adapter_state())
     adapted = [site.module.weight.data for site in networks["loha 8/4"].sites.values()]
 
     def touch() -> None:
@@ -91,10 +90,13 @@ def merging_cases(folder: Path) -> dict[str, Case]:
             f"read the file and inject {name}": Case(
                 lambda path=path: load_network(path, {"unet": unet}).inject(), clear
             ),
+            # Merged weakly and for good: the weights are random, and the next round merges again.
+            f"read the file and merge {name}": Case(
+                lambda path=path: load_network(path, {"unet": unet}).merge(1e-6, keep=False)
+            ),
             f"merge {name}": Case(network.merge, network.unmerge),
             f"merge {name} for good": Case(
                 lambda network=network: network.merge(1e-6, keep=False),
-                # Only here: the weights are random, and the next round may merge into them again.
                 lambda network=network: setattr(network, "_merged", False),
             ),
         }
@@ -104,6 +106,7 @@ def merging_cases(folder: Path) -> dict[str, Case]:
 def measure(cases: dict[str, Case], rounds: int) -> dict[str, list[float]]:
     """Seconds of each case, all cases of a round side by side."""
     times: dict[str, list[float]] = {name: [] for name in cases}
+    progress = Progress("reach", dict.fromkeys(cases, 1 + rounds))
     for number in range(-1, rounds):  # round -1 warms up and is not counted
         for name, case in cases.items():
             start = time.perf_counter()
@@ -112,7 +115,8 @@ def measure(cases: dict[str, Case], rounds: int) -> dict[str, list[float]]:
                 times[name].append(time.perf_counter() - start)
             del result
             case.undo()
-        print(f"round {number + 1}/{rounds}", file=sys.stderr, flush=True)
+            progress.did(name)
+    progress.close()
     return times
 
 
@@ -140,14 +144,12 @@ def main() -> None:
         }
     result = {
         "what": "opening an adapter of 120 MB; adapters over SD1.5's U-Net, fp32, one thread",
-        "machine": {"processor": platform.processor() or platform.machine(), "cpus": _cpu_name()},
-        "versions": {name: version(name) for name in ("torch", "safetensors", "diffusers")},
+        **environment("torch", "safetensors", "diffusers"),
         **report,
     }
     print(json.dumps(result, indent=1))
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_json(args.json, result)
 
 
 if __name__ == "__main__":

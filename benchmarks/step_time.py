@@ -1,14 +1,17 @@
-"""Time and memory of one training step on SD1.5's U-Net, ours and the peers', in one run.
+"""Time and memory of one training step, ours and the peers', in one run on the CPU.
 
-    python benchmarks/step_time.py --json benchmarks/results/step_time_cpu.json
+    python benchmarks/step_time.py --json benchmarks/results/step_time_sd15_16.json
+    python benchmarks/step_time.py --case loha_8_4 --model sd15 --latents 16 --batch 1 --rounds 15
 
-The floor is the same frozen U-Net, forward and backward with the gradient to its input, without
-optimizer. Every implementation adapts the same layers of the same weights and its step includes
+The floor is the same frozen U-Net, forward and backward with the gradient to its inputs, without
+optimizer. Every contestant adapts the same layers of the same weights and its step includes
 building its factors. One thread, process CPU time, interleaved rounds; the figure is the median of
 the per-round ratios to the floor of the same round. Memory is the peak resident set of one step
-above the resting state, each implementation in a fresh process.
+above the resting state, each contestant in a fresh process.
 
-Peers are slow (tens of seconds a step), so they take part in the first rounds only.
+Peers are slow (tens of seconds a step), so they take part in the first rounds only. What needs more
+memory than the machine has is left out and named in the result. The result is written anew after
+each model, size and batch.
 """
 
 from __future__ import annotations
@@ -16,239 +19,233 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
-import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from importlib.metadata import version
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
+from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
+from contestants import CASES, CONTESTANTS, PEERS, adapt, forced_path, pairs, unavailable
+from measuring import PACKAGES, Progress, environment, ratios, write_json
+from unets import MODELS, Step, make_step, make_unet, twin
 
-from lycoris_ext.network import NetworkConfig, build_network
-from lycoris_ext.training.memory import keep_freed_memory
+from lycoris_ext.training.memory import is_out_of_memory, keep_freed_memory
 
-SD15 = {"cross_attention_dim": 768, "attention_head_dim": 8, "sample_size": 64}
-LOHA = {"network_dim": 8, "conv_dim": 4}
-LOCON = {"network_dim": 16, "conv_dim": 8}
-Step = Callable[[], None]
-
-
-def make_unet(weights: dict[str, torch.Tensor] | None = None) -> UNet2DConditionModel:
-    """SD1.5's U-Net with random weights; several instances can share one set of them."""
-    with torch.device("meta"):
-        unet = UNet2DConditionModel(**SD15)
-    if weights is None:
-        unet.to_empty(device="cpu")
-        generator = torch.Generator().manual_seed(0)
-        for parameter in unet.parameters():
-            parameter.data.normal_(0, 0.02, generator=generator)
-    else:
-        unet.load_state_dict(weights, assign=True)
-    return unet.requires_grad_(False).train()
+FLOOR = ("", "floor")
+Key = tuple[str, str]
+"""(case, contestant)"""
+Memory = float | str
+"""Megabytes, or why there is no figure."""
+NO_MEMORY = 75
+"""Exit status of a process that measures memory and finds too little of it."""
+TOO_LITTLE = "the machine has too little memory"
 
 
-def make_step(unet: UNet2DConditionModel, latents: int, parameters: list[torch.Tensor]) -> Step:
-    """Forward, and backward to the input and to the adapter's parameters."""
-    generator = torch.Generator().manual_seed(1)
-    noisy = torch.randn(1, 4, latents, latents, generator=generator).requires_grad_()
-    text = torch.randn(1, 77, 768, generator=generator).requires_grad_()
-    timestep = torch.tensor([500])
+@dataclass(frozen=True)
+class Setting:
+    """What all contestants of a comparison have in common."""
 
-    def step() -> None:
-        unet(noisy, timestep, encoder_hidden_states=text).sample.square().mean().backward()
-        for tensor in (noisy, text, *parameters):
-            tensor.grad = None
+    model: str
+    latents: int
+    batch: int
+    share_weights: bool
 
-    return step
+    @property
+    def title(self) -> str:
+        return f"{MODELS[self.model].title} {self.latents}x{self.latents} batch {self.batch}"
 
+    def build(self, key: Key, unet: Any) -> Step:
+        """The step of one contestant, whose modules must be its own."""
+        case, by = key
+        parameters = adapt(by, unet, case) if case else []
+        plain = make_step(unet, self.model, self.latents, self.batch, parameters)
 
-def ours(unet: UNet2DConditionModel, latents: int, algo: str, dims: dict[str, int]) -> Step:
-    network = build_network({"unet": unet}, NetworkConfig(algo=algo, **dims))
-    parameters = _perturbed(network)
-    plain = make_step(unet, latents, parameters)
+        def step() -> None:
+            with forced_path(by):
+                plain()
 
-    def step() -> None:
-        with network.injected():
-            plain()
-
-    return step
-
-
-def lycoris(unet: UNet2DConditionModel, latents: int, algo: str, dims: dict[str, int]) -> Step:
-    """lycoris-lora on the layers that our preset takes (its own adds TimestepEmbedding twice)."""
-    from lycoris import LycorisNetwork, create_lycoris
-
-    LycorisNetwork.apply_preset(
-        {
-            "enable_conv": True,
-            "target_module": ["Transformer2DModel", "ResnetBlock2D", "Downsample2D", "Upsample2D"],
-            "target_name": ["conv_in", "conv_out", "time_embedding.linear_.*"],
-        }
-    )
-    rank, conv = dims["network_dim"], dims["conv_dim"]
-    network = create_lycoris(
-        unet, 1.0, linear_dim=rank, linear_alpha=1.0, conv_dim=conv, conv_alpha=1.0, algo=algo
-    )
-    network.apply_to()
-    assert len(network.loras) == 282, len(network.loras)
-    return make_step(unet, latents, _perturbed(network))
+        return step
 
 
-def peft(unet: UNet2DConditionModel, latents: int, algo: str, dims: dict[str, int]) -> Step:
-    from peft import LoHaConfig, LoraConfig, inject_adapter_in_model
+def measure_times(
+    setting: Setting, keys: list[Key], rounds: int, peer_rounds: int
+) -> dict[Key, list[float] | str]:
+    """Process CPU seconds of each step, all contestants of a round side by side.
 
-    network = build_network({"unet": unet}, NetworkConfig(algo=algo, **dims))
-    names = [site.path for site in network.sites.values()]
-    pattern = {
-        site.path: dims["conv_dim"] for site in network.sites.values() if site.spec.is_spatial
-    }
-    kind = LoHaConfig if algo == "loha" else LoraConfig
-    extra = {"alpha": 1} if algo == "loha" else {"lora_alpha": 1}
-    config = kind(r=dims["network_dim"], target_modules=names, rank_pattern=pattern, **extra)
-    inject_adapter_in_model(config, unet)
-    trained = [p for n, p in unet.named_parameters() if "lora_" in n or "hada_" in n]
-    for parameter in trained:
-        parameter.requires_grad_(True)
-        torch.nn.init.normal_(parameter, std=0.02)
-    return make_step(unet, latents, trained)
-
-
-CASES: dict[str, tuple[Callable[..., Step] | None, str, dict[str, int]]] = {
-    "floor": (None, "", {}),
-    "ours loha 8/4": (ours, "loha", LOHA),
-    "ours locon 16/8": (ours, "locon", LOCON),
-    "lycoris-lora loha 8/4": (lycoris, "loha", LOHA),
-    "peft loha 8/4": (peft, "loha", LOHA),
-}
-PEERS = ("lycoris-lora", "peft")
-
-
-def build_case(name: str, unet: UNet2DConditionModel, latents: int) -> Step:
-    maker, algo, dims = CASES[name]
-    return make_step(unet, latents, []) if maker is None else maker(unet, latents, algo, dims)
-
-
-def _perturbed(network: torch.nn.Module) -> list[torch.Tensor]:
-    """A fresh adapter is zero, and zeros can be faster than numbers."""
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.02)
-    return list(network.parameters())
-
-
-def measure_times(args: argparse.Namespace) -> dict[str, list[float]]:
-    """Process CPU seconds of each step, a list per case; all cases of a round side by side."""
-    unet = make_unet()
-    weights = unet.state_dict()
-    steps = {}
-    for name in args.cases:
-        own = unet if name.startswith(("floor", "ours")) else make_unet(weights)
-        steps[name] = build_case(name, own, args.latents)
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for round_number in range(-1, args.rounds):  # round -1 warms up and is not counted
-        for name, step in steps.items():
-            if name.startswith(PEERS) and round_number >= args.peer_rounds:
+    Returns:
+        A list per contestant, or why it has none.
+    """
+    unet = make_unet(setting.model, share_weights=setting.share_weights)
+    times: dict[Key, list[float] | str] = {}
+    steps: dict[Key, Step] = {}
+    # One round more than asked: the first warms up and is not counted.
+    planned = {key: 1 + (peer_rounds if key[1] in PEERS else rounds) for key in keys}
+    progress = Progress(setting.title, planned)
+    for number in range(1 + rounds):
+        for key in keys:
+            if number >= planned[key] or isinstance(times.get(key), str):
                 continue
-            start = time.process_time()
-            step()
-            if round_number >= 0:
-                times[name].append(time.process_time() - start)
-        done = {name: f"{values[-1]:.2f}" for name, values in times.items() if values}
-        print(f"round {round_number + 1}/{args.rounds} {done}", file=sys.stderr, flush=True)
+            try:
+                if not number:
+                    steps[key] = setting.build(key, twin(unet))
+                start = time.process_time()
+                steps[key]()
+                spent = time.process_time() - start
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                times[key] = TOO_LITTLE
+                steps.pop(key, None)
+                progress.drop(key)
+                continue
+            values = times.setdefault(key, [])
+            if number:
+                values.append(spent)
+            progress.did(key)
+    progress.close()
     return times
 
 
-def measure_memory(name: str, latents: int) -> float:
+def measure_memory(setting: Setting, key: Key) -> float:
     """Peak resident megabytes of the second step above the state before it (Linux)."""
-    step = build_case(name, make_unet(), latents)
+    step = setting.build(key, make_unet(setting.model, share_weights=setting.share_weights))
     step()
     ctypes.CDLL(None).malloc_trim(0)  # what the first step freed is no resting state
     rest = _resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # resets the peak to the present
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak is now
     step()
     return _resident("VmHWM") - rest
 
 
-def _resident(field: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
+def _resident(name: str) -> float:
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
 
-def summary(times: dict[str, list[float]]) -> dict[str, dict[str, float | int]]:
-    report: dict[str, dict[str, float | int]] = {}
-    for name, values in times.items():
-        if not values:
+def memory_of_all(settings: list[Setting], keys: list[Key]) -> dict[tuple[Setting, Key], Memory]:
+    """``measure_memory`` of everything, each in a fresh process, before this one holds anything."""
+    progress = Progress("memory", dict.fromkeys(product(settings, keys), 1))
+    memory: dict[tuple[Setting, Key], Memory] = {}
+    for setting, key in product(settings, keys):
+        command = [sys.executable, __file__, "--memory-of", *key, "--model", setting.model]
+        command += ["--latents", str(setting.latents), "--batch", str(setting.batch)]
+        command += ["--share-weights" if setting.share_weights else "--no-share-weights"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode not in (0, NO_MEMORY):
+            raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
+        memory[setting, key] = (
+            TOO_LITTLE if done.returncode else round(float(done.stdout.split()[-1]), 1)
+        )
+        progress.did((setting, key))
+    progress.close()
+    return memory
+
+
+def _limit_memory() -> None:
+    """Let an allocation fail that the machine cannot serve, before the system kills a process."""
+    if not sys.platform.startswith("linux"):
+        return
+    import resource
+
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) * 1024
+    resource.setrlimit(resource.RLIMIT_DATA, (int(free * 0.95), resource.RLIM_INFINITY))
+
+
+def rows(
+    setting: Setting,
+    times: dict[Key, list[float] | str],
+    memory: dict[tuple[Setting, Key], Memory],
+) -> Iterator[dict[str, Any]]:
+    """One row of the result per contestant."""
+    floor = times[FLOOR]
+    if isinstance(floor, str):
+        raise SystemExit(f"{setting.title}: {floor} for the frozen model itself")
+    for (case, by), values in times.items():
+        row: dict[str, Any] = {**asdict(setting), "case": case, "by": by}
+        if isinstance(values, str):
+            yield {**row, "skipped": values}
             continue
-        report[name] = {
-            "rounds": len(values),
-            "cpu_seconds": round(median(values), 3),
-            **ratios(values, times["floor"]),
-        }
-    return report
+        row |= {"rounds": len(values), "cpu_seconds": round(median(values), 3)}
+        row |= ratios(values, floor)
+        if (setting, (case, by)) in memory:
+            row["peak_mb_above_rest"] = memory[setting, (case, by)]
+        yield row
 
 
-def ratios(values: list[float], floor: list[float]) -> dict[str, float]:
-    """Median and quartiles of the ratios to the floor of the same round; peers have fewer."""
-    each = [value / least for value, least in zip(values, floor, strict=False)]
-    low, _middle, high = quantiles(each, n=4) if len(each) > 1 else each * 3
-    return {
-        "ratio": round(median(each), 3),
-        "ratio_q1": round(low, 3),
-        "ratio_q3": round(high, 3),
-    }
+def parsed_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", nargs="+", default=["sd15"], choices=list(MODELS))
+    parser.add_argument("--latents", type=int, nargs="+", default=[16], help="height and width")
+    parser.add_argument("--batch", type=int, nargs="+", default=[1])
+    parser.add_argument("--case", nargs="+", default=list(CASES), choices=list(CASES))
+    parser.add_argument("--by", nargs="+", default=list(CONTESTANTS), choices=CONTESTANTS)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--peer-rounds", type=int, default=3)
+    parser.add_argument("--no-memory", action="store_true")
+    parser.add_argument(
+        "--share-weights",
+        action=argparse.BooleanOptionalAction,
+        help="all frozen weights in one buffer (default: for sdxl)",
+    )
+    parser.add_argument("--memory-of", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--json", type=Path, help="file for what is printed in any case")
+    return parser.parse_args()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--latents", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--peer-rounds", type=int, default=3)
-    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
-    parser.add_argument("--no-memory", action="store_true")
-    parser.add_argument("--memory-of", help=argparse.SUPPRESS)
-    parser.add_argument("--json", type=Path, nargs="?", help="file for what is printed in any case")
-    args = parser.parse_args()
+    args = parsed_arguments()
     torch.set_num_threads(1)
+    settings = []
+    for model, latents, batch in product(args.model, args.latents, args.batch):
+        shared = args.share_weights
+        shared = MODELS[model].share_weights if shared is None else shared
+        settings.append(Setting(model, latents, batch, shared))
     if args.memory_of:
-        print(measure_memory(args.memory_of, args.latents))
-        return
-    keep_freed_memory()  # as training does; for every case alike
-    report = summary(measure_times(args))
-    if not args.no_memory:
-        for name in report:
-            command = [
-                sys.executable,
-                __file__,
-                "--latents",
-                str(args.latents),
-                "--memory-of",
-                name,
-            ]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            report[name]["peak_mb_above_rest"] = round(float(done.stdout.split()[-1]), 1)
-    result = {
-        "what": f"SD1.5 U-Net, {args.latents}x{args.latents} latents, batch 1, fp32, one thread",
-        "machine": {"processor": platform.processor() or platform.machine(), "cpus": _cpu_name()},
-        "versions": {
-            name: version(name) for name in ("torch", "diffusers", "lycoris-lora", "peft")
-        },
-        "cases": report,
+        raise SystemExit(print_memory(settings[0], tuple(args.memory_of)))
+    wanted = list(pairs(args.case, args.by))
+    result: dict[str, Any] = {
+        "what": "one training step, fp32, one thread, process CPU seconds; ratios to the floor",
+        **environment(*PACKAGES),
+        "cases": {name: CASES[name].options for name in args.case},
+        "unavailable": [
+            {"case": case, "by": by, "why": why}
+            for case, by in wanted
+            if (why := unavailable(by, case))
+        ],
+        "rows": [],
     }
+    keys = [FLOOR, *((case, by) for case, by in wanted if not unavailable(by, case))]
+    with_memory = sys.platform.startswith("linux") and not args.no_memory
+    memory = memory_of_all(settings, keys) if with_memory else {}
+    keep_freed_memory()  # as training does; for every contestant alike
+    _limit_memory()
+    for setting in settings:
+        # What did not fit into a process of its own does not fit beside the others.
+        failed = {key: TOO_LITTLE for key in keys if memory.get((setting, key)) == TOO_LITTLE}
+        left = [key for key in keys if key not in failed]
+        times = measure_times(setting, left, args.rounds, args.peer_rounds) | failed
+        result["rows"] += rows(setting, times, memory)
+        if args.json:
+            write_json(args.json, result)
     print(json.dumps(result, indent=1))
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    if not info.exists():
-        return platform.machine()
-    lines = info.read_text().splitlines()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")
+def print_memory(setting: Setting, key: Key) -> int:
+    """One figure of memory on the standard output; the exit status."""
+    _limit_memory()
+    try:
+        print(measure_memory(setting, key))
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return NO_MEMORY
+    return 0
 
 
 if __name__ == "__main__":

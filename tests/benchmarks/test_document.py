@@ -1,0 +1,82 @@
+"""docs/performance.md and its picture are what the results give; a table says what a file says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import document
+import pytest
+from bars import Bar, bar_chart
+
+ENVIRONMENT = {"machine": {"cpus": "some processor"}, "versions": {"torch": "2.1", "peft": ""}}
+SETTING = {"model": "sd15", "latents": 16, "batch": 1, "share_weights": False}
+NO_SPREAD = {"ratio_q1": 1.0, "ratio_q3": 2.0}
+
+
+def test_the_pages_are_what_the_results_give():
+    for path, text in document.pages().items():
+        assert path.read_text(encoding="utf-8") == text, "run python benchmarks/document.py"
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setattr(document, "RESULTS", tmp_path)
+    return tmp_path
+
+
+def written(results: Path, name: str, **content) -> str:
+    (results / name).write_text(json.dumps({**ENVIRONMENT, **content}), encoding="utf-8")
+    return document.pages()[document.PAGE]
+
+
+def step_row(case: str, by: str, **figures) -> dict:
+    return {**SETTING, "case": case, "by": by, **figures}
+
+
+def test_a_step_its_forced_paths_its_memory_and_what_is_missing(results):
+    rows = [
+        step_row("", "floor", cpu_seconds=2.0, ratio=1.0, peak_mb_above_rest=100.0),
+        step_row("loha_32_16", "ours", ratio=1.5, peak_mb_above_rest=120.0, **NO_SPREAD),
+        step_row("loha_32_16", "ours, chain", ratio=1.75, **NO_SPREAD),
+        step_row("loha_32_16", "ours, dense", ratio=1.25, **NO_SPREAD),
+        step_row("loha_32_16", "lycoris-lora", skipped="too little memory"),
+    ]
+    lacks = [{"case": "loha_32_16", "by": "peft", "why": "there is none"}]
+    page = written(results, "step_time_x.json", rows=rows, unavailable=lacks)
+    assert "## SD1.5, 16x16 latents, batch 1, CPU" in page
+    assert "| LoHa 32/16 | 1.50 (1.00 to 2.00) | too little memory | there is none |" in page
+    assert "| LoHa 32/16 | 1.50 (1.00 to 2.00) | 1.75 (1.00 to 2.00) | 1.25 " in page
+    assert "the frozen model takes 100" in page
+    assert "| LoHa 32/16 | 120 |" in page
+    assert "Measured on: some processor; torch 2.1." in page
+
+
+def test_a_gpu_run_that_was_cut_short(results):
+    common = {"part": "steps", "model": "sdxl", "pixels": 1024}
+    setting = {**common, "batch": 1, "checkpointing": False}
+    rows = [
+        {**setting, "case": "", "by": "floor", "ms": 10.0, "ratio": 1.0},
+        {**setting, "case": "lora_8", "by": "ours", "ms": 11.0, "ratio": 1.1,
+         "peak_mb_above_rest": 512.0},
+        {**setting, "case": "lora_8", "by": "peft", "failed": "RuntimeError: x"},
+        {**common, "case": "loha_8_4", "by": "peft", "skipped": "peft is not installed"},
+        {"part": "graphs", "model": "sdxl", "pixels": 1024, "batch": 1, "case": "lora_8",
+         "by": "ours", "skipped": "no time was left"},
+    ]  # fmt: skip
+    page = written(results, "gpu_x.json", rows=rows, device={"name": "some GPU"})
+    assert "## SDXL, 1024 pixels, batch 1, bf16, GPU" in page
+    assert "| LoRA 8 | 1.10, 512 MB |  | failed |" in page
+    assert "| SDXL | LoRA 8 | 11.00 | no time was left |" in page
+    assert "Measured on: some GPU" in page
+
+
+def test_a_bar_is_as_long_as_its_value():
+    chart = bar_chart("a < b", "ratio", {"group": [Bar("ours", 1.5), Bar("theirs", 6.0)]})
+    root = ElementTree.fromstring(chart)
+    space = "{http://www.w3.org/2000/svg}"
+    widths = [float(r.get("width")) for r in root.iter(f"{space}rect") if r.get("height") == "12"]
+    ours, theirs = (width for width in widths if width != 12)
+    assert theirs == pytest.approx(4 * ours)
+    assert "a < b" in [text.text for text in root.iter(f"{space}text")]
