@@ -95,7 +95,7 @@ class StartWeights:
         for path, state, strength in zip(
             self.config.base_weights, self.base, self.config.strengths, strict=True
         ):
-            load_network(state, targets).merge(strength)
+            load_network(state, targets).merge(strength, keep=False)
             dtype = next(next(iter(targets.values())).parameters()).dtype
             lines.append(
                 f"merged {Path(path).name} at strength {strength:g} into the base"

@@ -262,6 +262,15 @@ def test_one_bad_number_among_many_is_found(
     assert not container.is_finite(tensor)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_finite_numbers_whose_sum_is_not_are_finite(dtype: torch.dtype) -> None:
+    tensor = torch.full((100,), torch.finfo(dtype).max, dtype=dtype)
+    assert tensor.sum().isinf()
+    assert container.is_finite(tensor)
+    tensor[50] = -float("inf")
+    assert not container.is_finite(tensor)
+
+
 def test_atomic_write_keeps_the_old_file_when_the_writer_fails(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     atomic_write(path, b"old")

@@ -25,6 +25,7 @@ def deltas(layer: LayerSpec) -> dict[str, Delta]:
     found: dict[str, Delta] = {
         "low rank": low_rank(layer),
         "hadamard": Hadamard(layer, 1.0, low_rank(layer), low_rank(layer, rank=3)),
+        "wide hadamard": Hadamard(layer, 1.0, low_rank(layer, rank=5), low_rank(layer, rank=4)),
         "dense": Dense(layer, 1.0, torch.randn(layer.weight_shape)),
         "row scale": low_rank(layer).scaled(torch.rand(layer.out_features)),
     }
@@ -35,7 +36,9 @@ def deltas(layer: LayerSpec) -> dict[str, Delta]:
 
 @pytest.mark.parametrize("numbers", [1, 10, 1 << 17])  # row by row, some rows, all at once
 @pytest.mark.parametrize("layer", [LINEAR, CONV])
-@pytest.mark.parametrize("name", ["low rank", "hadamard", "dense", "row scale", "core"])
+@pytest.mark.parametrize(
+    "name", ["low rank", "hadamard", "wide hadamard", "dense", "row scale", "core"]
+)
 def test_it_is_the_dense_sum(
     monkeypatch: pytest.MonkeyPatch, name: str, layer: LayerSpec, numbers: int
 ) -> None:
