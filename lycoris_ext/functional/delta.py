@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from lycoris_ext.errors import ShapeError
-from lycoris_ext.functional import khatri_rao
+from lycoris_ext.functional import khatri_rao, product
 from lycoris_ext.functional.layer import LayerSpec
 from lycoris_ext.functional.paths import Chain, ChainApply, MergedApply
 
@@ -268,7 +268,7 @@ class LowRank(Chained):
             flat = core[0].flatten(2)  # (rank, rank, area)
             inner = torch.einsum("abk,bi->aik", flat, down)
             return (up @ inner.flatten(1)).reshape(self.layer.weight_shape)
-        return (up @ down.flatten(1)).reshape(self.layer.weight_shape)
+        return product.mm(up, down.flatten(1)).reshape(self.layer.weight_shape)
 
     def unmatrix(self, tensors: tuple[Tensor, ...], grad: Tensor) -> tuple[Tensor, ...]:
         up, down, *core = tensors
@@ -280,7 +280,8 @@ class LowRank(Chained):
             grad_core = torch.einsum("aik,bi->abk", grad_inner, down).reshape(core[0].shape)
             return grad_up, torch.einsum("aik,abk->bi", grad_inner, flat), grad_core
         grad = grad.flatten(1)
-        return grad @ down.flatten(1).T, (up.T @ grad).reshape(down.shape)
+        grad_down = product.mm(up.T, grad).reshape(down.shape)
+        return product.mm(grad, down.flatten(1).T), grad_down
 
     def transposed(self, *leaves: Tensor) -> tuple[Tensor, ...]:
         up, *others = leaves

@@ -9,7 +9,11 @@ ABBA, arXiv:2505.14238.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
+
+# Numbers from which a gradient on a CPU is read row by row, once, while each row is in the cache.
+_LARGE = 2_500_000
 
 
 def rows(first: Tensor, second: Tensor) -> Tensor:
@@ -24,7 +28,13 @@ def rows(first: Tensor, second: Tensor) -> Tensor:
 def rows_backward(grad: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of ``rows`` to both inputs."""
     grad = grad.view(len(first), *second.shape)
-    return (grad * second).sum(1), (grad * first.unsqueeze(1)).sum(0)
+    if grad.numel() < _LARGE or grad.device.type != "cpu" or grad.element_size() < 4:
+        return (grad * second).sum(1), (grad * first.unsqueeze(1)).sum(0)
+    grad_first, grad_second = [], torch.zeros_like(second)
+    for part, row in zip(grad, first, strict=True):
+        grad_first.append((part * second).sum(0))
+        grad_second.addcmul_(part, row)
+    return torch.stack(grad_first), grad_second
 
 
 def cores(first: Tensor, second: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lycoris_ext.errors import ShapeError
+from lycoris_ext.functional import product
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _CONV_CLASSES = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -101,7 +102,7 @@ class LayerSpec:
             weight: (any, in / groups, *kernel).
         """
         if not self.is_conv:
-            return F.linear(x, weight, bias)
+            return product.linear(x, weight, bias)
         conv = _CONV[len(self.kernel)]
         return conv(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
 
@@ -115,8 +116,8 @@ class LayerSpec:
                 False, [0] * len(self.kernel), self.groups, [need_x, True, False],
             )  # fmt: skip
             return grad_x, grad_weight
-        grad_weight = grad.flatten(0, -2).T @ x.flatten(0, -2)
-        return grad @ weight if need_x else None, grad_weight
+        grad_weight = product.mm(grad.flatten(0, -2).T, x.flatten(0, -2))
+        return product.linear(grad, weight.T) if need_x else None, grad_weight
 
     def over_positions(self, channels: Tensor) -> Tensor:
         """(channels,), broadcastable over an activation of this layer."""
@@ -138,10 +139,10 @@ class LayerSpec:
 def mix_channels(x: Tensor, weight: Tensor, conv: bool) -> Tensor:
     """Apply one (out, in) matrix to the channels of every position: a Linear, or a 1x1 conv."""
     if not conv:
-        return F.linear(x, weight)
+        return product.linear(x, weight)
     spatial = x.shape[2:]
     if x.is_contiguous():  # a plain product; channels_last inputs keep their layout below
-        product: Tensor = torch.matmul(weight, x.flatten(2)).unflatten(2, spatial)
-        return product
+        mixed: Tensor = product.mix(weight, x.flatten(2)).unflatten(2, spatial)
+        return mixed
     out: Tensor = _CONV[len(spatial)](x, weight.reshape(*weight.shape, *[1] * len(spatial)))
     return out

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from lycoris_ext.functional import thin_conv
+from lycoris_ext.functional import product, thin_conv
 from lycoris_ext.functional.layer import mix_channels
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ class ChainApply(torch.autograd.Function):
     ) -> Tensor:
         layer = delta.layer
         flat = not delta.has_core() and thin_conv.applies(layer, x)
-        chain = _to(delta.chain(*_leaves(delta, tensors, rows, flat)), x.dtype)
+        leaves = _leaves(delta, tensors, rows, flat)
+        chain = _to(delta.chain(*leaves), x.dtype)
         hidden = None
         if flat:
             thin = thin_conv.forward(layer, x, chain.down)
@@ -65,19 +66,18 @@ class ChainApply(torch.autograd.Function):
             out = mix_channels(thin, chain.up.T, layer.is_conv)
         else:
             out = _add_mixed(base_out, thin, chain.up.T, layer.is_conv)
-        ctx.save_for_backward(x, hidden, thin, rows, *tensors)
+        ctx.save_for_backward(x, hidden, thin, rows, *tensors, *leaves)
         ctx.number, ctx.delta, ctx.flat, ctx.has_base = number, delta, flat, base_out is not None
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, hidden, thin, rows, *tensors = ctx.saved_tensors
+        x, hidden, thin, rows, *saved = ctx.saved_tensors
+        tensors, leaves = saved[: len(saved) // 2], tuple(saved[len(saved) // 2 :])
         delta: Chained = ctx.delta
         layer = delta.layer
         need_x, need_rows = ctx.needs_input_grad[0], ctx.needs_input_grad[2]
-        leaves = _leaves(delta, tensors, rows, ctx.flat)
-        built = delta.chain(*leaves)
-        chain = _to(built, x.dtype)
+        chain = _to(delta.chain(*leaves), x.dtype)
         grad_up = _outer(thin, grad, layer.is_conv)
         grad_thin = mix_channels(grad, chain.up, layer.is_conv)
         if ctx.number != 1.0:
@@ -137,20 +137,18 @@ def _to(chain: Chain, dtype: torch.dtype) -> Chain:
 def _outer(left: Tensor, right: Tensor, conv: bool) -> Tensor:
     """Sum over all positions of left_c x right_d: (c, d)."""
     if conv:
-        product = torch.bmm(left.flatten(2), right.flatten(2).transpose(1, 2))
-        return product[0] if len(product) == 1 else product.sum(0)
-    return left.flatten(0, -2).T @ right.flatten(0, -2)
+        return product.outer(left.flatten(2), right.flatten(2))
+    return product.mm(left.flatten(0, -2).T, right.flatten(0, -2))
 
 
 def _add_mixed(base_out: Tensor, thin: Tensor, up: Tensor, conv: bool) -> Tensor:
     """base_out + mix(thin, up) in one product instead of a product and a pass over the output."""
     if not conv:
-        flat = torch.addmm(base_out.flatten(0, -2), thin.flatten(0, -2), up.T)
+        flat = product.addmm(base_out.flatten(0, -2), thin.flatten(0, -2), up.T)
         return flat.view(base_out.shape)
     if not base_out.is_contiguous() or not thin.is_contiguous():  # channels_last keeps its layout
         return base_out + mix_channels(thin, up, conv)
-    expanded = up.expand(base_out.shape[0], -1, -1)
-    return torch.baddbmm(base_out.flatten(2), expanded, thin.flatten(2)).view(base_out.shape)
+    return product.add_mixed(base_out.flatten(2), up, thin.flatten(2)).view(base_out.shape)
 
 
 class MergedApply(torch.autograd.Function):

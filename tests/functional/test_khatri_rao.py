@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -52,3 +53,10 @@ def test_tucker_cores_multiply_alike(o: int, i: int, r1: int, r2: int, kernel: l
     )
     torch.testing.assert_close(found, wanted)
     check_gradients(khatri_rao.cores, khatri_rao.cores_backward, core1, core2)
+
+
+def test_a_large_gradient_is_read_row_by_row_to_the_same_sums(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(khatri_rao, "_LARGE", 0)
+    check_gradients(khatri_rao.rows, khatri_rao.rows_backward, random(3, 4, 2), random(5, 4, 2))

@@ -1,0 +1,60 @@
+"""Products are torch's, whichever library makes them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from lycoris_ext.functional import product
+
+# (m, k, n): below and above the size from which another library is asked
+SIZES = [(3, 5, 4), (160, 130, 110)]
+every_size = pytest.mark.parametrize(("m", "k", "n"), SIZES)
+
+
+def close(found: Tensor, wanted: Tensor) -> None:
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-4)
+
+
+def random(*shape: int) -> Tensor:
+    """Float32, its last two axes in transposed memory order."""
+    return torch.randn(*shape[:-2], shape[-1], shape[-2]).transpose(-1, -2)
+
+
+@every_size
+@pytest.mark.parametrize("batch", [1, 2])
+def test_products_are_those_of_float64(m: int, k: int, n: int, batch: int) -> None:
+    matrix, planes, base = random(m, k), random(batch, k, n), torch.randn(batch, m, n)
+    exact = torch.matmul(matrix.double(), planes.double())
+    close(product.mm(matrix, planes[0]), exact[0])
+    close(product.addmm(base[0], matrix, planes[0]), base[0].double() + exact[0])
+    close(product.mix(matrix, planes), exact)
+    assert product.mix(matrix, planes).is_contiguous()
+    before = base.clone()
+    close(product.add_mixed(base, matrix, planes), base.double() + exact)
+    assert torch.equal(base, before)
+    other = random(batch, m, n)
+    close(
+        product.outer(planes, other),
+        (planes.double() @ other.double().transpose(1, 2)).sum(0),
+    )
+
+
+@every_size
+@pytest.mark.parametrize("trained", ["x", "weight", "bias"])
+def test_a_gradient_is_never_lost(m: int, k: int, n: int, trained: str) -> None:
+    inputs = {"x": torch.randn(2, n, k), "weight": torch.randn(m, k), "bias": torch.randn(m)}
+    inputs[trained].requires_grad_()
+    out = product.linear(**inputs)
+    close(out, torch.nn.functional.linear(*(tensor.double() for tensor in inputs.values())))
+    assert out.requires_grad
+    with torch.no_grad():
+        close(product.linear(**inputs), out.double())
+
+
+def test_products_follow_autocast_and_other_dtypes() -> None:
+    left, right = torch.randn(160, 130), torch.randn(130, 110)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert product.mm(left, right).dtype == torch.bfloat16
+    assert product.mm(left.double(), right.double()).dtype == torch.float64
