@@ -1,6 +1,14 @@
 """One file per algorithm: what is stored, and one formula."""
 
-from lycoris_ext.algorithms import ia3, loha, lokr, lora  # noqa: F401 - importing registers them
+from lycoris_ext.algorithms import (  # noqa: F401 - importing registers them
+    boft,
+    glora,
+    ia3,
+    loha,
+    lokr,
+    lora,
+    oft,
+)
 from lycoris_ext.algorithms.base import Algorithm, Options, Plan, algorithm, algorithm_names
 from lycoris_ext.algorithms.detection import detect
 

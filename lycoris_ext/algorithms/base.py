@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 from typing import ClassVar, TypeVar
 
 import torch
@@ -29,6 +30,8 @@ class Options:
         dora_wd: the length of each channel is learned apart (DoRA).
         wd_on_output: of each output channel, instead of each input channel.
         train_on_input: IA3 scales input channels, instead of output channels.
+        constraint: how far OFT and BOFT may turn a weight; 0: as far as they like.
+        rescaled: OFT and BOFT train a length for each output channel, too.
     """
 
     use_tucker: bool = False
@@ -39,6 +42,8 @@ class Options:
     dora_wd: bool = False
     wd_on_output: bool = False
     train_on_input: bool = False
+    constraint: float = 0.0
+    rescaled: bool = False
 
 
 Sizes = dict[str, int]
@@ -97,6 +102,19 @@ class Algorithm:
     def spaces(cls, layer: LayerSpec, sizes: tuple[Sizes, ...]) -> tuple[LayerSpec, ...]:
         """The layer that each part stands for, from its solved axes."""
         return (layer,) * len(sizes)
+
+    @classmethod
+    def widths(cls, sizes: tuple[Sizes, ...]) -> tuple[int, int]:
+        """Outputs and inputs of the layer, as far as the solved axes of the parts tell them, else
+        0; an input that is stored with its kernel counts as one width."""
+        told = sizes if cls.splits else sizes[:1]
+        out = prod(own.get("out", 0) for own in told)
+        return out, prod(own.get("in", own.get("in*k", 0)) for own in told)
+
+    @classmethod
+    def flaw(cls, sizes: tuple[Sizes, ...]) -> str | None:
+        """What is wrong with the solved axes of the parts, whatever the layer; None: nothing."""
+        return None
 
     @classmethod
     def delta(cls, parts: Mapping[str, Part], plan: Plan, base: Base | None) -> Delta:

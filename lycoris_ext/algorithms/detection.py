@@ -35,7 +35,7 @@ def detect(tensors: Mapping[str, Tensor], where: str, layer: LayerSpec | None = 
             stored = [part[i] for part, i in zip(candidate.parts.values(), chosen, strict=True)]
             factors = [factor for part in stored for factor in part.factors]
             expected = inner if candidate.takes_dora else keys
-            if {factor.key for factor in factors} == expected and _constant(factors, tensors):
+            if {factor.key for factor in factors} == expected and _alike(factors, tensors):
                 return _unify(candidate, chosen, stored, tensors, where, layer)
     raise FormatError(
         f"no algorithm stores the keys {sorted(keys)}",
@@ -51,10 +51,12 @@ def _selections(candidate: type[Algorithm]) -> list[tuple[int, ...]]:
     return [chosen for chosen in selections if candidate.allows(chosen)]
 
 
-def _constant(factors: list[Factor], tensors: Mapping[str, Tensor]) -> bool:
-    """Whether the tensors that always hold one number hold it."""
+def _alike(factors: list[Factor], tensors: Mapping[str, Tensor]) -> bool:
+    """Whether what tells apart alternatives with the same keys is there: the number that a tensor
+    always holds, or how many axes of the algorithm's own it has."""
     return all(
-        factor.constant is None or bool((tensors[factor.key] == factor.constant).all())
+        (factor.constant is None or bool((tensors[factor.key] == factor.constant).all()))
+        and (not factor.has_own_axes or tensors[factor.key].ndim == len(factor.axes.split()))
         for factor in factors
     )
 
@@ -84,7 +86,10 @@ def _unify(
     if rank < 1 and any("rank" in own for own in sizes):
         raise FormatError("rank 0", where=where, fix="the file is damaged")
     if layer is None:
-        layer = dora.narrowed(_layer(sizes if candidate.splits else sizes[:1], kernel), tensors)
+        layer = dora.narrowed(_layer(candidate.widths(tuple(sizes)), kernel), tensors)
+    flaw = candidate.flaw(tuple(sizes))
+    if flaw is not None:
+        raise FormatError(flaw, where=where, fix="the file is damaged")
     alpha = tensors.get("alpha")
     plan = Plan(
         candidate,
@@ -104,6 +109,7 @@ def _unify(
                 where=where,
                 fix="the adapter was trained on another model family or another layer",
             )
+    _check_widths(candidate.widths(tuple(sizes)), layer, where)
     return plan
 
 
@@ -142,12 +148,22 @@ def _misfit(factor: Factor, shape: tuple[int, ...], where: str) -> FormatError:
     )
 
 
-def _layer(sizes: list[Sizes], kernel: tuple[int, ...]) -> LayerSpec:
+def _layer(widths: tuple[int, int], kernel: tuple[int, ...]) -> LayerSpec:
     """The layer as far as shapes tell it: a kernel that is stored flat counts as width."""
-    out = prod(own.get("out", 0) for own in sizes)
-    width = prod(own.get("in", own.get("in*k", 0)) for own in sizes)
     ones = (1,) * len(kernel)
-    return LayerSpec(out, width, kernel, ones, ones, ones)
+    return LayerSpec(*widths, kernel, ones, ones, ones)
+
+
+def _check_widths(widths: tuple[int, int], layer: LayerSpec, where: str) -> None:
+    """What no tensor's own shape tells: factors and blocks must fill the layer."""
+    out, width = widths
+    if out not in (0, layer.out_features) or width not in (0, layer.in_features, layer.fan_in):
+        raise FormatError(
+            f"the tensors are those of a layer of {out or 'any'} x {width or 'any'}, "
+            f"this one is {layer.out_features} x {layer.fan_in}",
+            where=where,
+            fix="the adapter was trained on another model family or another layer",
+        )
 
 
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -69,6 +69,11 @@ class Factor:
     zero: bool = False
     constant: int | None = None
 
+    @property
+    def has_own_axes(self) -> bool:
+        """Whether some are the algorithm's own: then the tensor has just so many."""
+        return not set(self.axes.split()) <= set(KNOWN_AXES)
+
     def shape(
         self, layer: LayerSpec, rank: int, own: Mapping[str, int] | None = None
     ) -> tuple[int, ...]:

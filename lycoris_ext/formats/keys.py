@@ -35,6 +35,7 @@ _READ = (
     ("lora_te1_", "text_encoder"),
     ("lora_te2_", "text_encoder_2"),
     ("lora_te_", "text_encoder"),
+    ("oft_unet_", "unet"),  # sd-scripts' networks/oft.py
     ("lycoris_", ""),
     ("model.diffusion_model.", "unet"),
     ("diffusion_model.", "unet"),
@@ -47,7 +48,7 @@ _READ = (
 )
 _PEFT = "base_model.model."
 #: Names that start so have no dots in them: only the tensor's own name follows the first one.
-_UNDERSCORED = ("lora_", "lycoris_")
+_UNDERSCORED = ("lora_", "lycoris_", "oft_")
 
 #: ldm's names of single layers (``_`` for ``.``) and diffusers'.
 _LDM_LAYERS = {

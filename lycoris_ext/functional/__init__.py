@@ -3,13 +3,20 @@
 from lycoris_ext.functional.base import Base
 from lycoris_ext.functional.delta import Delta, Dense, Hadamard, Leafy, LowRank
 from lycoris_ext.functional.dora import Dora, weight_norms
-from lycoris_ext.functional.factorization import factorization
+from lycoris_ext.functional.factorization import (
+    butterfly_factorization,
+    factorization,
+    smallest_butterfly,
+)
 from lycoris_ext.functional.kron import Kron
 from lycoris_ext.functional.layer import LayerSpec
-from lycoris_ext.functional.maps import ChannelMap, Diagonal, InputMap, OutputMap, Sum
+from lycoris_ext.functional.maps import ChannelMap, Diagonal, InputMap, OutputMap, Sum, Thin
+from lycoris_ext.functional.orthogonal import BlockRotation, Butterfly, Rescaled, cayley
 
 __all__ = [
     "Base",
+    "BlockRotation",
+    "Butterfly",
     "ChannelMap",
     "Delta",
     "Dense",
@@ -22,7 +29,12 @@ __all__ = [
     "Leafy",
     "LowRank",
     "OutputMap",
+    "Rescaled",
     "Sum",
+    "Thin",
+    "butterfly_factorization",
+    "cayley",
     "factorization",
+    "smallest_butterfly",
     "weight_norms",
 ]

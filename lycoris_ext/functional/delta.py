@@ -72,6 +72,10 @@ class Delta(ABC):
         "chain"; None where there is none."""
         return None
 
+    def only_thin(self) -> bool:
+        """Whether ``dense`` cannot be built: it reads a weight that is packed."""
+        return False
+
     def build_cost(self) -> int:
         """Multiplications per entry of ``dense``."""
         return 0
@@ -108,6 +112,8 @@ class Delta(ABC):
         dense = "merged" if can_merge else "dense"
         if thin is None or self.layer.groups != 1:
             return dense
+        if self.only_thin():
+            return "chain"
         area = self.layer.out_features * self.layer.fan_in
         products = 2 if can_merge else 6  # extra N o i of a step beside the frozen layer's own 4
         dense_cost = area * (products * tokens + 16 * self.build_cost() + 2 * _PASSES_IN_TOKENS)

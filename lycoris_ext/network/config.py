@@ -18,7 +18,7 @@ class NetworkConfig:
     """What is trained.
 
     Attributes:
-        algo: lora, locon, loha, lokr or ia3.
+        algo: lora, locon, loha, lokr, glora, diag-oft, boft or ia3.
         network_dim: rank of Linear layers and 1x1 convolutions.
         network_alpha: their alpha; the update is scaled by alpha / rank.
         conv_dim: rank of larger convolutions; unset: none for lora, network_dim for the others;
@@ -39,6 +39,8 @@ class NetworkConfig:
         wd_on_output: of each output channel, instead of each input channel; ComfyUI computes the
             output form wrongly.
         train_on_input: IA3 scales input channels, instead of output channels.
+        constraint: how far diag-oft and boft may turn a weight; 0: as far as they like.
+        rescaled: diag-oft and boft train a length for each output channel, too.
         rs_lora: scale by alpha / sqrt(rank) instead (rank-stabilised).
         include: names or regular expressions over paths like
             ``unet.down_blocks.0.resnets.0.conv1``: layers added to the preset's.
@@ -64,6 +66,8 @@ class NetworkConfig:
     dora_wd: bool = False
     wd_on_output: bool = False
     train_on_input: bool = False
+    constraint: float = 0.0
+    rescaled: bool = False
     rs_lora: bool = False
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -100,6 +104,10 @@ class NetworkConfig:
         if self.factor != -1 and self.factor < 1:
             raise ConfigError(
                 f"is {self.factor}", where="factor", fix="use -1 for square, or 1 or more"
+            )
+        if not self.constraint >= 0:
+            raise ConfigError(
+                f"is {self.constraint}", where="constraint", fix="use 0 for none, or more"
             )
         for pattern in (*self.include, *self.exclude):
             try:

@@ -225,7 +225,11 @@ def build_network(targets: Targets, config: NetworkConfig, seed: int = 0) -> Net
             )
         if config.rs_lora:
             alpha *= rank**0.5  # so that every reader's alpha / rank is alpha / sqrt(rank)
-        plan = chosen.plan(site.spec, rank, alpha, config.options)
+        try:
+            plan = chosen.plan(site.spec, rank, alpha, config.options)
+        except ConfigError as error:
+            where = f"{site.name}, {error.where}"
+            raise ConfigError(error.what, where=where, fix=error.fix) from error
         generator = torch.Generator().manual_seed(seed ^ zlib.crc32(site.key.encode()))
         weight = _weight(site)
         device = weight.device if weight.is_meta else torch.device("cpu")

@@ -55,7 +55,7 @@ def configuration(number: int) -> tuple[Model, Tensor, NetworkConfig]:
     module = build(dice)
     dims = {"network_dim": dice.randint(1, 6), "conv_dim": dice.randint(1, 6)}
     config = NetworkConfig(
-        algo=dice.choice(["lora", "locon", "loha", "lokr", "lokr", "ia3"]),
+        algo=dice.choice(["lora", "locon", "loha", "lokr", "lokr", "ia3", "glora"]),
         network_alpha=dice.choice([1.0, 2.5, 8.0]),
         use_tucker=dice.random() < 0.5 and not isinstance(module, nn.Conv1d),
         rs_lora=dice.random() < 0.3,
@@ -69,9 +69,37 @@ def configuration(number: int) -> tuple[Model, Tensor, NetworkConfig]:
     )
     if config.algo == "ia3":
         config = replace(config, use_scalar=False)  # the peer's has none
+    elif config.algo == "glora":
+        config = replace(config, use_tucker=False)  # the peer's own cannot be reached
     elif dice.random() < 0.4:
         config = replace(config, dora_wd=True)
     return Model(module).double().requires_grad_(False), torch.randn(shape(module)).double(), config
+
+
+def rotation(number: int) -> tuple[Model, Tensor, NetworkConfig]:
+    """Of outputs that both can split, and with a constraint that bites where there is one."""
+    dice = random.Random(number)
+    torch.manual_seed(number)
+    width, depth = 2 * dice.randint(2, 20), dice.randint(3, 20)
+    module, shape = dice.choice(
+        [
+            (nn.Linear(depth, width), (3, depth)),
+            (nn.Conv2d(depth, width, 3, stride=dice.randint(1, 2), padding=1), (2, depth, 7, 7)),
+            (nn.Conv1d(depth, width, 3, padding=1), (2, depth, 9)),
+        ]
+    )
+    algo = dice.choice(["diag-oft", "boft"])
+    parts = [parts for parts in (1, 2, 4, 8) if width % (2 * parts) == 0]
+    # The peer's blocks of one output, for which it takes a size that is their number, do nothing.
+    size = dice.randint(2, width - 1) if algo == "diag-oft" else width // dice.choice(parts)
+    config = NetworkConfig(
+        algo=algo,
+        network_dim=size,
+        conv_dim=size,
+        constraint=dice.choice([0.0, 1e-3, 0.05]),
+        rescaled=dice.random() < 0.5,
+    )
+    return Model(module).double().requires_grad_(False), torch.randn(shape).double(), config
 
 
 def peer_network(model: Model, config: NetworkConfig) -> nn.Module:
@@ -97,6 +125,8 @@ def peer_network(model: Model, config: NetworkConfig) -> nn.Module:
         full_matrix=config.full_matrix,
         dora_wd=config.dora_wd,
         wd_on_output=config.wd_on_output,
+        constraint=config.constraint,
+        rescaled=config.rescaled,
         bypass_mode=False,
     )
 
@@ -110,6 +140,12 @@ def update(model: Model, x: Tensor, network: nn.Module) -> Tensor:
     return after - before
 
 
+def perturbed(network: nn.Module) -> nn.Module:
+    for parameter in network.parameters():
+        parameter.data.normal_(0, 0.4)
+    return network
+
+
 def agree(found: Tensor, wanted: Tensor) -> None:
     assert wanted.norm() > 0
     assert (found - wanted).norm() <= 1e-6 * wanted.norm()
@@ -119,8 +155,7 @@ def agree(found: Tensor, wanted: Tensor) -> None:
 def test_the_peer_reads_what_we_write(number: int, tmp_path: Path) -> None:
     model, x, config = configuration(number)
     network = build_network({"model": model}, config).double()
-    for parameter in network.parameters():
-        parameter.data.normal_(0, 0.4)
+    perturbed(network)
     before = model(x)
     with network.injected():
         wanted = model(x) - before
@@ -146,9 +181,45 @@ def test_we_read_what_the_peer_writes(number: int, tmp_path: Path) -> None:
     model, x, config = configuration(number)
     peer = peer_network(model, config)
     for module in peer.loras:  # they become the network's own only when it is applied
-        for parameter in module.double().parameters():
-            parameter.data.normal_(0, 0.4)
+        perturbed(module.double())
     wanted = update(model, x, peer)
+    tensors = {key: tensor.detach() for key, tensor in peer.state_dict().items()}
+    save_adapter(tmp_path / "theirs.safetensors", AdapterState(tensors))
+    network = load_network(tmp_path / "theirs.safetensors", {"model": model}).double()
+    before = model(x)
+    with network.injected():
+        agree(model(x) - before, wanted)
+
+
+@pytest.mark.parametrize("number", range(40))
+def test_the_peer_reads_rotations_that_we_write(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, x, config = rotation(number)
+    network = perturbed(build_network({"model": model}, config).double())
+    before = model(x)
+    with network.injected():
+        wanted = model(x) - before
+    save_adapter(tmp_path / "ours.safetensors", network.adapter_state(dtype=None))
+    stored = load_adapter(tmp_path / "ours.safetensors").tensors
+    peer, _ = lycoris.create_lycoris_from_weights(1.0, None, model, stored)
+    for module in peer.loras:
+        module.double()
+    monkeypatch.setattr(Tensor, "float", Tensor.double)  # its formula, without its rounding
+    agree(update(model, x, peer), wanted)
+
+
+@pytest.mark.parametrize("number", range(40))
+def test_we_read_rotations_that_the_peer_writes(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, x, config = rotation(number)
+    peer = peer_network(model, config)
+    for module in peer.loras:
+        perturbed(module.double())
+    with monkeypatch.context() as patch:
+        patch.setattr(Tensor, "float", Tensor.double)
+        wanted = update(model, x, peer)
     tensors = {key: tensor.detach() for key, tensor in peer.state_dict().items()}
     save_adapter(tmp_path / "theirs.safetensors", AdapterState(tensors))
     network = load_network(tmp_path / "theirs.safetensors", {"model": model}).double()

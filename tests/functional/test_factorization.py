@@ -1,10 +1,10 @@
-"""LoKr's factors are the peer's, for every width and factor."""
+"""The factors are the peer's, for every width."""
 
 from __future__ import annotations
 
 import pytest
 
-from lycoris_ext.functional import factorization
+from lycoris_ext.functional import butterfly_factorization, factorization, smallest_butterfly
 
 peer = pytest.importorskip("lycoris.functional", reason="lycoris-lora is a test dependency")
 
@@ -16,3 +16,24 @@ def test_factors_are_those_of_lycoris() -> None:
                 width,
                 factor,
             )
+
+
+def test_butterflies_are_those_of_lycoris() -> None:
+    general = pytest.importorskip("lycoris.functional.general")
+    for width in (*range(1, 200), 320, 640, 768, 1280, 2560, 10240):
+        works = [
+            largest
+            for largest in (*range(1, 34), 64, 320, width)
+            if butterfly_factorization(width, largest) is not None
+        ]
+        for largest in (*range(1, 34), 64, 320, width):
+            found, wanted = butterfly_factorization(width, largest), None
+            if largest in works:
+                wanted = general.power2factorization(width, largest)
+            else:
+                assert general.power2factorization(width, largest)[1] == 0
+            assert found == wanted, (width, largest)
+        smallest = smallest_butterfly(width)
+        assert (smallest is None) == (width % 2 == 1)
+        assert all(largest >= (smallest or width + 1) for largest in works)
+        assert smallest is None or butterfly_factorization(width, smallest) is not None

@@ -1,0 +1,59 @@
+"""GLoRA: delta = W a1 a2 + b1 b2, one low rank before the frozen weight and one beside it;
+docs/algorithms/glora.md.
+
+Source: GLoRA, Chavan et al. 2023, arXiv:2306.07967; the layout is LyCORIS's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from lycoris_ext.algorithms.base import Algorithm, Options, Plan, Sizes, register
+from lycoris_ext.algorithms.parts import Core, Factor, Part, Product, kaiming
+from lycoris_ext.functional import Base, Delta, InputMap, LayerSpec, LowRank, Sum, Thin
+
+
+@register
+class GLoRA(Algorithm):
+    """The first part mixes the input channels of one group, whatever the kernel."""
+
+    name = "glora"
+    needs_base = True
+    parts: ClassVar = {
+        "a": (
+            Product(
+                Factor("a1.weight", "in rank 1k", kaiming),
+                Factor("a2.weight", "rank in 1k", kaiming, zero=True),
+            ),
+        ),
+        "b": (
+            Product(
+                Factor("b1.weight", "out rank 1k", kaiming),
+                Factor("b2.weight", "rank in k", kaiming, zero=True),
+            ),
+            Core(
+                Factor("b1.weight", "out rank 1k", kaiming),
+                Factor("bm.weight", "rank rank k", kaiming),
+                Factor("b2.weight", "rank in 1k", kaiming, zero=True),
+            ),
+        ),
+    }
+
+    @classmethod
+    def choose(cls, layer: LayerSpec, rank: int, alpha: float, options: Options) -> Plan:
+        core = int(options.use_tucker and layer.is_spatial)
+        return Plan(cls, layer, (0, core), rank, alpha, cls.spaces(layer, ()))
+
+    @classmethod
+    def spaces(cls, layer: LayerSpec, sizes: tuple[Sizes, ...]) -> tuple[LayerSpec, ...]:
+        ones = (1,) * len(layer.kernel)
+        mix = LayerSpec(layer.in_features, layer.in_features, ones, ones, (0,) * len(ones), ones)
+        return mix, layer
+
+    @classmethod
+    def delta(cls, parts: Mapping[str, Part], plan: Plan, base: Base | None) -> Delta:
+        mix, beside = parts["a"], parts["b"]
+        assert isinstance(mix, LowRank) and isinstance(beside, LowRank) and base is not None
+        before = InputMap(plan.layer, 1.0, base, Thin(mix.up, mix.down.flatten(1)))
+        return Sum(plan.layer, plan.scale, (before, beside))

@@ -1,0 +1,45 @@
+"""Diag-OFT: the outputs are turned in blocks; docs/algorithms/diag-oft.md.
+
+Source: OFT, Qiu et al. 2023, arXiv:2306.07280; the layout and the order are LyCORIS's.
+"""
+
+from __future__ import annotations
+
+from math import isqrt
+from typing import ClassVar
+
+from torch import Tensor
+
+from lycoris_ext.algorithms.base import Sizes, register
+from lycoris_ext.algorithms.orthogonal import Orthogonal
+from lycoris_ext.algorithms.parts import Factor, Raw
+from lycoris_ext.functional import BlockRotation, ChannelMap, LayerSpec, cayley, factorization
+
+
+@register
+class DiagOFT(Orthogonal):
+    """``network_dim`` is the size of a block, or their number where that is the smaller one."""
+
+    name = "diag-oft"
+    rule = "at least 2, at most the root of the outputs"
+    parts: ClassVar = {
+        "blocks": (Raw(Factor("oft_blocks", "blocks block block")),),
+        "rescale": Orthogonal.rescale,
+    }
+
+    @classmethod
+    def sizes(cls, layer: LayerSpec, largest: int) -> Sizes | None:
+        width = layer.out_features
+        block, blocks = factorization(width, largest)
+        if block == 1:  # 4 outputs for 4: blocks of 1 could not turn
+            block, blocks = factorization(width, min(largest, isqrt(width)))
+        return None if block == 1 else {"blocks": blocks, "block": block}
+
+    @classmethod
+    def smallest(cls, layer: LayerSpec) -> int | None:
+        width = layer.out_features
+        return next((size for size in range(2, isqrt(width) + 1) if width % size == 0), None)
+
+    @classmethod
+    def rotation(cls, blocks: Tensor, limit: float) -> ChannelMap:
+        return BlockRotation(cayley(blocks.mT, limit))  # stored is the rotation's transpose
