@@ -2,12 +2,15 @@
 
 from lycoris_ext.algorithms import (  # noqa: F401 - importing registers them
     boft,
+    full,
     glora,
     ia3,
     loha,
     lokr,
     lora,
+    norm,
     oft,
+    tlora,
 )
 from lycoris_ext.algorithms.base import Algorithm, Options, Plan, algorithm, algorithm_names
 from lycoris_ext.algorithms.detection import detect

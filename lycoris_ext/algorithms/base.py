@@ -32,6 +32,7 @@ class Options:
         train_on_input: IA3 scales input channels, instead of output channels.
         constraint: how far OFT and BOFT may turn a weight; 0: as far as they like.
         rescaled: OFT and BOFT train a length for each output channel, too.
+        block_size: DyLoRA trains so many ranks at a time.
     """
 
     use_tucker: bool = False
@@ -44,6 +45,7 @@ class Options:
     train_on_input: bool = False
     constraint: float = 0.0
     rescaled: bool = False
+    block_size: int = 4
 
 
 Sizes = dict[str, int]
@@ -58,16 +60,26 @@ class Algorithm:
         parts: for each part of the formula, the alternatives in which it may be stored.
         splits: each part has an "out" and an "in" of its own, smaller than the layer's.
         needs_base: the formula reads the frozen layer.
+        needs_base_weight: it reads the layer's weight itself, which a quantised layer has packed.
+        takes_timesteps: in training the update depends on the samples' timesteps.
         takes_dora: DoRA may be put around it.
         stores_alpha: a file holds an alpha for each layer.
+        adds: the update is the sum of its stored tensors (of weight and bias), not a product.
+        of_norms: it is for normalisations, and only for them.
+        trains: the name of the algorithm whose files it trains; empty where it has its own.
     """
 
     name: ClassVar[str]
     parts: ClassVar[dict[str, tuple[Alternative, ...]]]
     splits: ClassVar[bool] = False
     needs_base: ClassVar[bool] = False
+    needs_base_weight: ClassVar[bool] = False
+    takes_timesteps: ClassVar[bool] = False
     takes_dora: ClassVar[bool] = False
     stores_alpha: ClassVar[bool] = True
+    adds: ClassVar[bool] = False
+    of_norms: ClassVar[bool] = False
+    trains: ClassVar[str] = ""
 
     @classmethod
     def plan(cls, layer: LayerSpec, rank: int, alpha: float, options: Options) -> Plan:
@@ -115,6 +127,18 @@ class Algorithm:
     def flaw(cls, sizes: tuple[Sizes, ...]) -> str | None:
         """What is wrong with the solved axes of the parts, whatever the layer; None: nothing."""
         return None
+
+    @classmethod
+    def origin(cls, plan: Plan, weight: Tensor) -> dict[str, Tensor]:
+        """Where the stored tensors start, by their keys, from the frozen weight, if the update is
+        relative to that: it is zero there, and a file does not hold it."""
+        return {}
+
+    @classmethod
+    def in_training(cls, tensors: Mapping[str, Tensor], plan: Plan) -> Mapping[str, Tensor]:
+        """The stored tensors as one training step sees them. What is drawn is drawn on their
+        device from torch's generator, which the step seeds."""
+        return tensors
 
     @classmethod
     def delta(cls, parts: Mapping[str, Part], plan: Plan, base: Base | None) -> Delta:
@@ -168,6 +192,10 @@ class Plan:
     own: tuple[tuple[str, int], ...] = ()
     dora: Factor | None = None
 
+    def __post_init__(self) -> None:
+        # Before Python 3.12 they take a lock when first asked, which torch.compile cannot trace.
+        _ = self.scale, self._stored
+
     @cached_property
     def scale(self) -> float:
         """alpha / rank; 1 where nothing that is stored has a rank."""
@@ -189,7 +217,17 @@ class Plan:
     @property
     def needs_base_weight(self) -> bool:
         """Whether it reads the layer's weight itself, which a quantised layer has packed."""
-        return self.dora is not None
+        return self.algorithm.needs_base_weight or self.dora is not None
+
+    def origin(self, weight: Tensor) -> dict[str, Tensor]:
+        """Where the stored tensors start, if the update is relative to that; else nothing.
+
+        Args:
+            weight: of the frozen layer; on meta only shapes are found.
+        """
+        if weight.is_meta and self.algorithm.origin is not Algorithm.origin:
+            return {key: weight.new_empty(shape) for key, shape in self.shapes().items()}
+        return self.algorithm.origin(self, weight)
 
     def factors(self) -> tuple[Factor, ...]:
         stored = tuple(factor for _, part, _ in self._stored for factor in part.factors)
@@ -239,11 +277,13 @@ class Plan:
         use_scalar: bool,
         device: torch.device,
         weight: Tensor | None = None,
+        origin: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Fresh float32 tensors whose update is zero (with ``use_scalar``: times a zero scalar).
 
         Args:
             weight: of the frozen layer, where ``needs_base_weight``.
+            origin: what ``origin`` said of it.
         """
         if use_scalar and not any(factor.zero for factor in self.factors()):
             raise ConfigError(
@@ -256,6 +296,8 @@ class Plan:
             tensor = torch.empty(shapes[factor.key], device=device)
             if tensor.is_meta:
                 pass  # only shapes are asked for
+            elif origin and factor.key in origin:
+                tensor.copy_(origin[factor.key])
             elif factor.constant is not None:
                 tensor = torch.full(tensor.shape, factor.constant, device=device)
             elif factor is self.dora:

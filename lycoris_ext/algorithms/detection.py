@@ -31,6 +31,8 @@ def detect(tensors: Mapping[str, Tensor], where: str, layer: LayerSpec | None = 
     keys = {key for key in tensors if key != "alpha"}
     inner = keys - {dora.KEY}
     for candidate in map(algorithm, algorithm_names()):
+        if candidate.trains:
+            continue  # its files are another's
         for chosen in _selections(candidate):
             stored = [part[i] for part, i in zip(candidate.parts.values(), chosen, strict=True)]
             factors = [factor for part in stored for factor in part.factors]
@@ -70,6 +72,13 @@ def _unify(
     layer: LayerSpec | None,
 ) -> Plan:
     """Solve the axes for rank (and layer sizes); every tensor must agree with the solution."""
+    if layer is not None and layer.is_norm != candidate.of_norms:
+        kind = "a normalisation" if layer.is_norm else "no normalisation"
+        raise FormatError(
+            f"the file has an update of {candidate.name}, the layer is {kind}",
+            where=where,
+            fix="the adapter was trained on another model family or another layer",
+        )
     shared: Sizes = {}
     sizes: list[Sizes] = []
     kernel: tuple[int, ...] = ()

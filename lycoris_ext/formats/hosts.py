@@ -46,6 +46,14 @@ _MISREAD = {
     ("loha", DIFFUSERS): "knows no LoHa: PEFT does, under its own keys",
     ("lokr", SD_SCRIPTS): "knows no LoKr: --network_module lycoris_ext.kohya or lycoris.kohya does",
     ("lokr", DIFFUSERS): "knows no LoKr: PEFT does, under its own keys",
+    ("full", SD_SCRIPTS): "knows no full: --network_module lycoris_ext.kohya or lycoris.kohya does",
+    ("full", DIFFUSERS): "knows no full differences",
+    ("norm", SD_SCRIPTS): "knows no updates of normalisations",
+    ("norm", DIFFUSERS): "knows no updates of normalisations",
+    **{
+        ("tlora", host): "knows no T-LoRA: merge it into the model, or train another algorithm"
+        for host in (SD_SCRIPTS, WEBUI, COMFYUI, DIFFUSERS)
+    },
     ("LoKr core", COMFYUI): "leaves out Tucker layers of a LoKr, with a line in its log",
     ("core", SD_SCRIPTS): "knows no Tucker cores",
     ("core", DIFFUSERS): "knows no Tucker cores",

@@ -8,12 +8,16 @@ from lycoris_ext.functional.factorization import (
     factorization,
     smallest_butterfly,
 )
+from lycoris_ext.functional.gated import Gated
 from lycoris_ext.functional.kron import Kron
 from lycoris_ext.functional.layer import LayerSpec
 from lycoris_ext.functional.maps import ChannelMap, Diagonal, InputMap, OutputMap, Sum, Thin
+from lycoris_ext.functional.norm import NORMS, Affine, NormSpec, spec_of
 from lycoris_ext.functional.orthogonal import BlockRotation, Butterfly, Rescaled, cayley
 
 __all__ = [
+    "NORMS",
+    "Affine",
     "Base",
     "BlockRotation",
     "Butterfly",
@@ -22,12 +26,14 @@ __all__ = [
     "Dense",
     "Diagonal",
     "Dora",
+    "Gated",
     "Hadamard",
     "InputMap",
     "Kron",
     "LayerSpec",
     "Leafy",
     "LowRank",
+    "NormSpec",
     "OutputMap",
     "Rescaled",
     "Sum",
@@ -36,5 +42,6 @@ __all__ = [
     "cayley",
     "factorization",
     "smallest_butterfly",
+    "spec_of",
     "weight_norms",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +25,9 @@ class Base:
         bias: (out,), if there is one.
         forward: the module's own forward, which pads and adds the bias.
         out: what ``forward`` returned for the input at hand, where it was called.
+        origin: where the adapter's tensors started, where its update is relative to that and
+            somebody has kept it.
+        timesteps: (batch,) of the samples at hand, where a training step has said so.
     """
 
     layer: LayerSpec
@@ -32,12 +35,20 @@ class Base:
     bias: Tensor | None
     forward: Callable[[Tensor], Tensor]
     out: Tensor | None = None
+    origin: Mapping[str, Tensor] | None = None
+    timesteps: Tensor | None = None
 
     @classmethod
-    def of(cls, module: nn.Module, layer: LayerSpec) -> Base:
-        stored, bias = module.weight, module.bias
+    def of(
+        cls,
+        module: nn.Module,
+        layer: LayerSpec,
+        forward: Callable[[Tensor], Tensor] | None = None,
+    ) -> Base:
+        """Of a module; ``forward`` where another has taken its forward's place."""
+        stored, bias = module.weight, getattr(module, "bias", None)  # RMSNorm has none
         assert isinstance(stored, Tensor) and (bias is None or isinstance(bias, Tensor))
-        return cls(layer, stored, bias, module.forward)
+        return cls(layer, stored, bias, forward or module.forward)
 
     @property
     def has_weight(self) -> bool:

@@ -12,7 +12,6 @@ Source: DoRA, Liu et al. 2024, arXiv:2402.09353; on the input axis LyCORIS 2.0.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -40,9 +39,8 @@ class Dora(Delta):
     magnitude: Tensor
     on_input: bool
 
-    @cached_property
     def share(self) -> Tensor:
-        """c, like ``magnitude``, at least float32."""
+        """c, like ``magnitude``, at least float32. Costs as much as reading the weight."""
         norms = weight_norms(self.base.weight, self.on_input, self.inner)
         return self.magnitude.to(norms.dtype) / (norms + torch.finfo(norms.dtype).eps)
 
@@ -51,7 +49,7 @@ class Dora(Delta):
         axis = 1 if self.on_input else 0
         shape = [1] * weight.ndim
         shape[axis] = -1
-        share = self.share.reshape(shape)
+        share = self.share().reshape(shape)
         update = (share - 1) * weight + share * self.inner.dense()
         return update * self._row_scale(update.ndim - 1)
 
@@ -73,16 +71,17 @@ class Dora(Delta):
         return "chain" if self.inner.cheapest(tokens, can_merge=False) == "chain" else "dense"
 
     def apply_thin(self, x: Tensor, base_out: Tensor | None) -> Tensor:
+        share = self.share()
         if self.on_input:
-            update = self.base.op(x * self._over(self.share - 1, x.dtype))
+            update = self.base.op(x * self._over(share - 1, x.dtype))
             out = sum_of([base_out, update * self._over_positions(x.dtype)])
             assert out is not None
             inner = self.inner.scaled(self.scale)
-            return inner.apply_thin(x * self._over(self.share, x.dtype), out)
+            return inner.apply_thin(x * self._over(share, x.dtype), out)
         plain = self.base.plain(x)
-        update = plain * self._over((self.share - 1) * self.scale, plain.dtype)
+        update = plain * self._over((share - 1) * self.scale, plain.dtype)
         out = update if base_out is None else base_out + update
-        return self.inner.scaled(self.share * self.scale).apply_thin(x, out)
+        return self.inner.scaled(share * self.scale).apply_thin(x, out)
 
     def apply_merged(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The lengths move into the input or the output: W + delta is built only where d is."""
@@ -92,21 +91,22 @@ class Dora(Delta):
         path = self.inner.cheapest(tokens, can_merge=True)
         if path == "merged" and not torch.is_tensor(self.scale) and self.scale == 1.0:
             if self.on_input:
-                read = x * self._over(self.share, x.dtype)
+                read = x * self._over(self.share(), x.dtype)
                 return self.inner.apply_merged(read, weight, bias)
-            out = self.inner.apply_merged(x, weight, None) * self._over(self.share, x.dtype)
+            out = self.inner.apply_merged(x, weight, None) * self._over(self.share(), x.dtype)
             return out if bias is None else out + layer.over_positions(bias)
         if path != "chain":
             return super().apply_merged(x, weight, bias)
-        lengths = self._over(1 + (self.share - 1) * self.scale, x.dtype)
+        share = self.share()
+        lengths = self._over(1 + (share - 1) * self.scale, x.dtype)
         if self.on_input:
-            read = x * self._over(self.share, x.dtype)
+            read = x * self._over(share, x.dtype)
             out = layer.op(read if self.scale == 1.0 else x * lengths, weight, bias)
             return self.inner.scaled(self.scale).apply_thin(read, out)
         out = layer.op(x, weight) * lengths
         if bias is not None:
             out = out + layer.over_positions(bias)
-        return self.inner.scaled(self.share * self.scale).apply_thin(x, out)
+        return self.inner.scaled(share * self.scale).apply_thin(x, out)
 
     def _over(self, channels: Tensor, dtype: torch.dtype) -> Tensor:
         return self.layer.over_positions(channels).to(dtype)

@@ -26,6 +26,7 @@ class LayerSpec:
         kernel: kernel size, () for Linear.
         pre_pad: argument of F.pad for what a conv cannot pad itself (asymmetric "same",
             reflect, replicate, circular); empty where ``padding`` does it.
+        has_bias: whether the layer adds a bias that an update may change.
     """
 
     out_features: int
@@ -37,6 +38,7 @@ class LayerSpec:
     groups: int = 1
     pre_pad: tuple[int, ...] = ()
     pre_pad_mode: str = "constant"
+    has_bias: bool = False
 
     @staticmethod
     def supports(module: nn.Module) -> bool:
@@ -51,7 +53,8 @@ class LayerSpec:
             ShapeError: the module is neither.
         """
         if isinstance(module, nn.Linear):
-            return cls(module.out_features, module.in_features)
+            has_bias = module.bias is not None
+            return cls(module.out_features, module.in_features, has_bias=has_bias)
         if not isinstance(module, _CONV_CLASSES):
             raise ShapeError(
                 f"{type(module).__name__} is neither Linear nor Conv1d/2d/3d",
@@ -70,6 +73,7 @@ class LayerSpec:
             groups=module.groups,
             pre_pad=() if native else both_sides,
             pre_pad_mode="constant" if module.padding_mode == "zeros" else module.padding_mode,
+            has_bias=module.bias is not None,
         )
 
     @property
@@ -85,6 +89,11 @@ class LayerSpec:
     @property
     def is_conv(self) -> bool:
         return bool(self.kernel)
+
+    @property
+    def is_norm(self) -> bool:
+        """True for a normalisation (``NormSpec``), whose weight is no matrix."""
+        return False
 
     @property
     def is_spatial(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +38,11 @@ class AdapterLayer(nn.Module):
 
     ``state_dict`` keys are the file's (``lora_up.weight``, ``hada_w1_a``), plus ``alpha`` as a
     buffer and, with ``use_scalar``, a trained ``scalar`` that a file never holds: it is folded
-    into a factor on saving.
+    into a factor on saving. What follows from the frozen weight (``plan.origin``) is in neither.
+
+    Attributes:
+        timesteps: (batch,) of the samples of the step at hand, for algorithms that take them; they
+            count in training alone.
     """
 
     alpha: Tensor
@@ -49,6 +53,7 @@ class AdapterLayer(nn.Module):
         tensors: Mapping[str, Tensor],
         dropouts: Dropouts | None = None,
         use_scalar: bool = False,
+        origin: Mapping[str, Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.plan = plan
@@ -68,6 +73,11 @@ class AdapterLayer(nn.Module):
             else:
                 owner.register_parameter(name, nn.Parameter(tensor))
             self._places[key] = (owner, name)
+        self._origin = {key: f"origin_{key.replace('.', '_')}" for key in origin or {}}
+        for key, name in self._origin.items():
+            assert origin is not None
+            self.register_buffer(name, origin[key].detach().clone(), persistent=False)
+        self.timesteps: Tensor | None = None
         device = next(iter(tensors.values())).device
         self.register_buffer("alpha", torch.tensor(float(plan.alpha), device=device))
         self.scalar = nn.Parameter(torch.zeros((), device=device)) if use_scalar else None
@@ -82,12 +92,26 @@ class AdapterLayer(nn.Module):
         Args:
             base: the frozen layer, where ``plan.needs_base``.
         """
-        delta = self.plan.delta(self.tensors(), base, self.scalar)
+        tensors: Mapping[str, Tensor] = self.tensors()
+        base = self.informed(base)
+        if self.training:
+            if base is not None and self.timesteps is not None:
+                base = replace(base, timesteps=self.timesteps)
+            tensors = self.plan.algorithm.in_training(tensors, self.plan)
+        delta = self.plan.delta(tensors, base, self.scalar)
         if self.multiplier != 1.0:
             delta = delta.scaled(self.multiplier)
         if self.training:
             delta = self._drop(delta)
         return delta
+
+    def informed(self, base: Base | None) -> Base | None:
+        """The frozen layer, with what this adapter alone knows of it, if it does."""
+        if base is None or not self._origin:
+            return base
+        device = base.stored.device
+        origin = {key: getattr(self, name).to(device) for key, name in self._origin.items()}
+        return replace(base, origin=origin)
 
     def _drop(self, delta: Delta) -> Delta:
         """Masks are drawn on the device and multiplied in: no branch on their values, so no
@@ -103,18 +127,27 @@ class AdapterLayer(nn.Module):
 
     @torch.no_grad()
     def limit_norm(self, max_norm: float) -> bool:
-        """Scale the update down to this Frobenius norm, each factor by the same share of it.
+        """Scale the update down to this Frobenius norm, each factor by the same share of it; the
+        norm is of the weight's update alone.
 
         Returns:
             Whether it was longer.
         """
+        if self._origin:
+            raise ConfigError(
+                f"a norm cannot be limited for {self.plan.algorithm.name}: its update is not "
+                "proportional to any of its tensors",
+                where="scale_weight_norms",
+                fix="leave it out, or use another algorithm",
+            )
         delta = self.plan.delta(self.tensors())
         norm = (delta if self.scalar is None else delta.scaled(self.scalar)).dense().norm()
         if float(norm) <= max_norm:
             return False
         factors = list(self.tensors().values())
+        degree = 1 if self.plan.algorithm.adds else len(factors)
         for factor in factors:
-            factor.mul_((max_norm / norm) ** (1.0 / len(factors)))
+            factor.mul_((max_norm / norm) ** (1.0 / degree))
         return True
 
     @torch.no_grad()

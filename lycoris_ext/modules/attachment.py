@@ -15,19 +15,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lycoris_ext.errors import ConfigError
-from lycoris_ext.functional import Base
+from lycoris_ext.functional import NORMS, Base
 from lycoris_ext.modules.adapter_layer import AdapterLayer
 
 # Layers whose weight is a plain tensor that we may add to. A subclass (quantised, fused) keeps
 # its own forward and is adapted on activations alone.
-_MERGEABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_MERGEABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, *NORMS)
 
 
 class Attachment:
     """Stands in for ``module.forward`` while adapters are attached to it."""
 
     def __init__(self, module: nn.Module) -> None:
-        self.module: Any = module  # a Linear or Conv: both have weight and bias
+        self.module: Any = module  # a layer with a weight
         # An instance attribute "forward" is a host's own wrapper: it must come back exactly.
         self.shadowed = module.__dict__.get("forward")
         self.original = module.forward
@@ -38,13 +38,13 @@ class Attachment:
         if not adapters:
             return self.original(x, *args, **kwargs)
         layer, module = adapters[0].plan.layer, self.module
-        base = Base(layer, module.weight, module.bias, self.original)
+        base = Base.of(module, layer, self.original)
         deltas = [(adapter, adapter.delta(base)) for adapter in adapters]
         padded = layer.pad(x)
         tokens = layer.tokens(padded)
         can_merge = len(adapters) == 1 and not _drops(adapters[0]) and self._can_merge(x)
         if can_merge and deltas[0][1].cheapest(tokens, can_merge=True) == "merged":
-            return deltas[0][1].apply_merged(padded, module.weight, module.bias)
+            return deltas[0][1].apply_merged(padded, base.stored, base.bias)
         out = base.out = self.original(x, *args, **kwargs)
         for adapter, delta in deltas:
             path = delta.cheapest(tokens, can_merge=False)

@@ -18,7 +18,8 @@ class NetworkConfig:
     """What is trained.
 
     Attributes:
-        algo: lora, locon, loha, lokr, glora, diag-oft, boft or ia3.
+        algo: lora, locon, dylora, tlora, loha, lokr, glora, diag-oft, boft, ia3, full or norm
+            (nothing but normalisations).
         network_dim: rank of Linear layers and 1x1 convolutions.
         network_alpha: their alpha; the update is scaled by alpha / rank.
         conv_dim: rank of larger convolutions; unset: none for lora, network_dim for the others;
@@ -42,6 +43,8 @@ class NetworkConfig:
         constraint: how far diag-oft and boft may turn a weight; 0: as far as they like.
         rescaled: diag-oft and boft train a length for each output channel, too.
         rs_lora: scale by alpha / sqrt(rank) instead (rank-stabilised).
+        block_size: dylora trains so many ranks at a time.
+        train_norm: train the weights of normalisation layers, too.
         include: names or regular expressions over paths like
             ``unet.down_blocks.0.resnets.0.conv1``: layers added to the preset's.
         exclude: likewise, layers taken away.
@@ -69,6 +72,8 @@ class NetworkConfig:
     constraint: float = 0.0
     rescaled: bool = False
     rs_lora: bool = False
+    block_size: int = 4
+    train_norm: bool = False
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     network_train_unet_only: bool = False
@@ -109,6 +114,8 @@ class NetworkConfig:
             raise ConfigError(
                 f"is {self.constraint}", where="constraint", fix="use 0 for none, or more"
             )
+        if self.block_size < 1:
+            raise ConfigError(f"is {self.block_size}", where="block_size", fix="use 1 or more")
         for pattern in (*self.include, *self.exclude):
             try:
                 re.compile(pattern)
@@ -120,6 +127,11 @@ class NetworkConfig:
     @property
     def algorithm_name(self) -> str:
         return algorithm(_ALIASES.get(self.algo, self.algo)).name
+
+    def trains(self, norm: bool) -> bool:
+        """Whether normalisations are adapted, or, without ``norm``, all other layers."""
+        alone = self.algorithm_name == "norm"
+        return (self.train_norm or alone) if norm else not alone
 
     @property
     def options(self) -> Options:

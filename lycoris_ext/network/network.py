@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lycoris_ext.algorithms import algorithm, detect
+from lycoris_ext.algorithms import Options, Plan, algorithm, detect
 from lycoris_ext.errors import ConfigError, FormatError
 from lycoris_ext.formats import AdapterState, open_adapter
-from lycoris_ext.functional import Base
+from lycoris_ext.functional import Base, Delta
 from lycoris_ext.functional.merge import add_delta
 from lycoris_ext.modules import AdapterLayer, Attachment, Dropouts, attach, detach
 from lycoris_ext.network.config import NetworkConfig
@@ -41,7 +41,7 @@ class Network(nn.Module):
             self.add_module(key, layer)
         self.sites = dict(sites)
         self._attachments: dict[str, Attachment] = {}
-        self._kept_weights: dict[str, Tensor] = {}
+        self._kept: dict[str, tuple[Tensor, Tensor | None]] = {}
         self._merged = False
 
     @property
@@ -100,22 +100,43 @@ class Network(nn.Module):
                 Without it no memory is needed, and the model stays as it is then.
 
         Raises:
-            ConfigError: merged or injected already; the update would count twice.
+            ConfigError: merged or injected already, so that the update would count twice; or a
+                bias has an update and the layer has none.
         """
         if self._merged or self.is_injected:
             raise ConfigError(
                 "the network is merged or injected already", fix="unmerge or remove it first"
             )
+        deltas = {
+            key: self._delta(layer, self.sites[key]).scaled(multiplier)
+            for key, layer in self.layers.items()
+        }
+        for key, delta in deltas.items():
+            if delta.bias() is not None and _bias(self.sites[key]) is None:
+                raise ConfigError(
+                    "the adapter has an update of the bias, the layer has no bias to add it to",
+                    where=self.sites[key].name,
+                    fix="inject the network instead of merging it",
+                )
         self._merged = True
-        for key, layer in self.layers.items():
-            site = self.sites[key]
-            weight, base = _weight(site), Base.of(site.module, layer.plan.layer)
-            scalar = None if layer.scalar is None else layer.scalar.item()
-            tensors = {name: tensor.to(weight.device) for name, tensor in layer.tensors().items()}
-            delta = layer.plan.delta(tensors, base, scalar).scaled(multiplier)
+        for key, delta in deltas.items():
+            weight, bias = _weight(self.sites[key]), _bias(self.sites[key])
+            of_bias = delta.bias()
             if keep:
-                self._kept_weights[key] = weight.detach().clone()
+                changed = None if bias is None or of_bias is None else bias.detach().clone()
+                self._kept[key] = weight.detach().clone(), changed
             add_delta(weight, delta)
+            if bias is not None and of_bias is not None:
+                bias.copy_((bias.float() + of_bias.float()).to(bias.dtype))
+
+    @staticmethod
+    def _delta(layer: AdapterLayer, site: Site) -> Delta:
+        """The update of one layer at full strength, on the device of its base."""
+        device = _weight(site).device
+        scalar = None if layer.scalar is None else layer.scalar.item()
+        tensors = {name: tensor.to(device) for name, tensor in layer.tensors().items()}
+        base = Base.of(site.module, layer.plan.layer)
+        return layer.plan.delta(tensors, layer.informed(base), scalar)
 
     @torch.no_grad()
     def unmerge(self) -> None:
@@ -124,14 +145,24 @@ class Network(nn.Module):
         Raises:
             ConfigError: it kept none of them.
         """
-        if self._merged and not self._kept_weights:
+        if self._merged and not self._kept:
             raise ConfigError(
                 "the old weights were not kept", fix="load the model again, or merge with keep=True"
             )
-        for key, kept in self._kept_weights.items():
-            _weight(self.sites[key]).copy_(kept)
-        self._kept_weights.clear()
+        for key, (weight, bias) in self._kept.items():
+            _weight(self.sites[key]).copy_(weight)
+            if bias is not None:
+                self.sites[key].module.bias.copy_(bias)  # type: ignore[operator]
+        self._kept.clear()
         self._merged = False
+
+    def set_timesteps(self, timesteps: Tensor | None) -> None:
+        """Tell the layers that take them the timesteps (batch,) of the samples to come, until the
+        next call; those of the text encoders see no noise."""
+        for key, layer in self.layers.items():
+            if layer.plan.algorithm.takes_timesteps:
+                known = self.sites[key].target not in TEXT_ENCODERS
+                layer.timesteps = timesteps if known else None
 
     def adapter_state(
         self, metadata: Mapping[str, str] | None = None, dtype: torch.dtype | None = torch.float16
@@ -213,7 +244,6 @@ def build_network(targets: Targets, config: NetworkConfig, seed: int = 0) -> Net
         ConfigError: the config selects nothing, or a pattern fits no layer.
     """
     layers, sites = {}, {}
-    chosen = algorithm(config.algorithm_name)
     dropouts = Dropouts(config.dropout, config.rank_dropout, config.module_dropout)
     for site in select_sites(targets, config):
         rank, alpha = config.dims(site.spec.is_spatial)
@@ -225,18 +255,26 @@ def build_network(targets: Targets, config: NetworkConfig, seed: int = 0) -> Net
             )
         if config.rs_lora:
             alpha *= rank**0.5  # so that every reader's alpha / rank is alpha / sqrt(rank)
-        try:
-            plan = chosen.plan(site.spec, rank, alpha, config.options)
-        except ConfigError as error:
-            where = f"{site.name}, {error.where}"
-            raise ConfigError(error.what, where=where, fix=error.fix) from error
+        plan = _plan(site, config, rank, alpha)
         generator = torch.Generator().manual_seed(seed ^ zlib.crc32(site.key.encode()))
         weight = _weight(site)
         device = weight.device if weight.is_meta else torch.device("cpu")
-        tensors = plan.initial(generator, config.use_scalar, device, weight.detach())
-        layer = AdapterLayer(plan, tensors, dropouts, config.use_scalar)
+        origin = plan.origin(_readable(site, plan))
+        tensors = plan.initial(generator, config.use_scalar, device, weight.detach(), origin)
+        layer = AdapterLayer(plan, tensors, dropouts, config.use_scalar, origin)
         layers[site.key], sites[site.key] = layer.to(weight.device), site
     return Network(layers, sites)
+
+
+def _plan(site: Site, config: NetworkConfig, rank: int, alpha: float) -> Plan:
+    name, options = config.algorithm_name, config.options
+    if site.spec.is_norm and name != "norm":
+        name, options = "norm", Options()  # beside another algorithm, whose options they are
+    try:
+        return algorithm(name).plan(site.spec, rank, alpha, options)
+    except ConfigError as error:
+        where = f"{site.name}, {error.where}" if error.where else site.name
+        raise ConfigError(error.what, where=where, fix=error.fix) from error
 
 
 def load_network(
@@ -257,7 +295,7 @@ def load_network(
     for key, tensors in stored.items():
         plan = detect(tensors, key, known[key].spec)
         fresh = {name: torch.empty(shape) for name, shape in plan.shapes().items()}
-        layer = AdapterLayer(plan, fresh)
+        layer = AdapterLayer(plan, fresh, origin=plan.origin(_readable(known[key], plan)))
         layer.load_stored(tensors, key)
         layers[key] = layer.to(_weight(known[key]).device).requires_grad_(False)
     network = Network(layers, {key: known[key] for key in layers})
@@ -267,8 +305,24 @@ def load_network(
 
 def _weight(site: Site) -> Tensor:
     weight = site.module.weight
-    assert isinstance(weight, Tensor)  # Linear and Conv always have one
+    assert isinstance(weight, Tensor)  # every layer that is adapted has one
     return weight
+
+
+def _readable(site: Site, plan: Plan) -> Tensor:
+    """The weight, as the module holds it unless the plan reads its numbers.
+
+    Raises:
+        ShapeError: the plan needs them, and it is packed.
+    """
+    base = Base.of(site.module, site.spec)
+    return (base.weight if plan.needs_base_weight else base.stored).detach()
+
+
+def _bias(site: Site) -> Tensor | None:
+    bias = getattr(site.module, "bias", None)  # RMSNorm has no such thing
+    assert bias is None or isinstance(bias, Tensor)
+    return bias
 
 
 def _stored_by_key(

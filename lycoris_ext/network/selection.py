@@ -10,7 +10,7 @@ from torch import nn
 
 from lycoris_ext.errors import ConfigError, FormatError
 from lycoris_ext.formats.keys import Place, family_of, key_prefix, place_in_file, place_in_model
-from lycoris_ext.functional import LayerSpec
+from lycoris_ext.functional import LayerSpec, spec_of
 from lycoris_ext.network.config import NetworkConfig
 from lycoris_ext.network.presets import PRESETS, Preset
 
@@ -40,7 +40,7 @@ class Site:
 
 
 def all_sites(targets: Targets) -> dict[str, Site]:
-    """Every Linear and Conv by its key.
+    """Every Linear, Conv and normalisation by its key.
 
     Raises:
         FormatError: two layers would have the same key.
@@ -50,10 +50,11 @@ def all_sites(targets: Targets) -> dict[str, Site]:
     family = family_of(targets, () if unet is None else (name for name, _ in unet.named_children()))
     for target, model in targets.items():
         for path, module in model.named_modules():
-            if not LayerSpec.supports(module) or _bypasses_forward(model, path):
+            spec = spec_of(module)
+            if spec is None or _bypasses_forward(model, path):
                 continue
             key = key_prefix(target, path, family)
-            site = Site(target, path, module, LayerSpec.from_module(module), key)
+            site = Site(target, path, module, spec, key)
             if site.key in sites:
                 raise FormatError(
                     f"the layers {sites[site.key].name} and {site.name} share this key",
@@ -109,7 +110,7 @@ def select_sites(targets: Targets, config: NetworkConfig) -> list[Site]:
         ConfigError: a pattern fits no layer, or nothing is left to train.
     """
     preset = PRESETS[config.preset]
-    sites = list(all_sites(targets).values())
+    sites = [site for site in all_sites(targets).values() if config.trains(site.spec.is_norm)]
     for pattern in (*config.include, *config.exclude):
         if not any(re.search(pattern, site.name) for site in sites):
             raise ConfigError(

@@ -76,6 +76,7 @@ class BatchLoss:
         )
 
         def denoise(noisy: Tensor, timesteps: Tensor, text: Conditioning) -> Tensor:
+            self.network.set_timesteps(timesteps)
             return self.pipeline.predict(noisy, timesteps, text, plan.size_ids)
 
         seed_dropouts(seed, plan.number)

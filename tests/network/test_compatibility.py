@@ -119,7 +119,7 @@ a U-Net with diffusers' names and into one with ldm's. `yes`: every layer was pl
 
 LyCORIS's keys over a module and PEFT's name no model: what they adapt is found by the layers'
 names, and a file that fits two text encoders is refused until only one of them is passed. DoRA
-(`dora_scale`, `lora_magnitude_vector`), (IA)^3, OFT, norms and embeddings in the same file
+(`dora_scale`, `lora_magnitude_vector`), (IA)^3, OFT and embeddings in the same file
 are refused by name: this version does not know them.
 
 Files that lycoris-lora, PEFT and diffusers themselves wrote are read in the tests, too, and do here

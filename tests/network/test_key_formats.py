@@ -26,13 +26,19 @@ SITES = {
     for family in FAMILIES
     for naming in ("diffusers", "ldm")
 }
+#: algorithms with files of their own, for layers that are matrices
+STORED = [
+    name
+    for name in algorithm_names()
+    if not algorithm(name).trains and not algorithm(name).of_norms
+]
 
 
 def random_adapter(dice: random.Random, family: str) -> Layers:
     """Some layers of one algorithm, each with its own rank, alpha and dtype."""
     sites = list(SITES[family, "diffusers"].values())
-    names = algorithm_names()  # every third a LoRA: some formats hold nothing else
-    chosen = algorithm(dice.choice([*names, *["lora"] * (len(names) // 2)]))
+    # every second one a LoRA, which alone all formats have
+    chosen = algorithm(dice.choice([*STORED, *["lora"] * len(STORED)]))
     generator = torch.Generator().manual_seed(dice.randrange(2**31))
     layers: Layers = {}
     count = dice.randint(1, 4)

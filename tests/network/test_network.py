@@ -300,7 +300,7 @@ def test_merging_for_good_keeps_no_copy(targets: dict[str, nn.Module]) -> None:
         wanted = layer(x)
     network.merge(keep=False)
     torch.testing.assert_close(layer(x), wanted)
-    assert not network._kept_weights
+    assert not network._kept
     with pytest.raises(ConfigError, match="merged or injected already"):
         network.merge()
     with pytest.raises(ConfigError, match="the old weights were not kept"):

@@ -1,0 +1,90 @@
+"""T-LoRA: the first singular directions of the weight, moved; docs/algorithms/tlora.md.
+
+    delta = P diag(l) Q - P0 diag(l0) Q0        P0 diag(l0) Q0: the r largest of W's SVD
+
+Source: T-LoRA, Soboleva et al. 2025, arXiv:2507.05964; the layout is LyCORIS's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lycoris_ext.algorithms.base import Algorithm, Options, Plan, register
+from lycoris_ext.algorithms.parts import Factor, Part, Raw
+from lycoris_ext.functional import Base, Delta, Gated, LayerSpec, LowRank
+
+_Q, _P, _LAMBDA = "q_layer.weight", "p_layer.weight", "lambda_layer"
+
+
+@register
+class TLoRA(Algorithm):
+    """In training the noisier a sample is, the fewer ranks it sees."""
+
+    name = "tlora"
+    needs_base = True
+    needs_base_weight = True
+    takes_timesteps = True
+    parts: ClassVar = {
+        "q": (Raw(Factor(_Q, "rank in k")),),
+        "p": (Raw(Factor(_P, "out rank 1k")),),
+        "lambda": (Raw(Factor(_LAMBDA, "1 rank")),),
+    }
+
+    @classmethod
+    def choose(cls, layer: LayerSpec, rank: int, alpha: float, options: Options) -> Plan:
+        return Plan(cls, layer, (0, 0, 0), rank, alpha, (layer,) * 3)
+
+    @classmethod
+    def origin(cls, plan: Plan, weight: Tensor) -> dict[str, Tensor]:
+        """float32, as the peer's, so that both find the same to the last bit on one machine. Ranks
+        beyond the weight's own are zeros that stay."""
+        left, values, right = torch.linalg.svd(weight.float().flatten(1), full_matrices=False)
+        shapes, missing = plan.shapes(), max(0, plan.rank - len(values))
+        values = F.pad(values[: plan.rank], (0, missing), value=1e-6)
+        tensors = {
+            _Q: F.pad(right[: plan.rank], (0, 0, 0, missing)),
+            _P: F.pad(left[:, : plan.rank], (0, missing)),
+            _LAMBDA: values,
+        }
+        return {key: tensor.reshape(shapes[key]).contiguous() for key, tensor in tensors.items()}
+
+    @classmethod
+    def delta(cls, parts: Mapping[str, Part], plan: Plan, base: Base | None) -> Delta:
+        """As (P l - P0 l0) Q + P0 l0 (Q - Q0): differences are taken of the parameters, in their
+        precision, and not of what a half-precision layer makes of each product."""
+        assert base is not None
+        origin = base.origin or cls.origin(plan, base.weight)
+        q, p, values = (parts[name] for name in cls.parts)
+        assert isinstance(q, Tensor) and isinstance(p, Tensor) and isinstance(values, Tensor)
+        first = origin[_P].flatten(1) * origin[_LAMBDA]
+        up = torch.cat([p.flatten(1) * values - first, first], 1)
+        shape = (-1, plan.layer.in_features, *plan.layer.kernel)
+        down = torch.cat([q, q - origin[_Q]]).reshape(shape)
+        if base.timesteps is None:
+            return LowRank(plan.layer, plan.scale, up, down)
+        gates = ranks_at(base.timesteps, plan.rank).repeat(1, 2)
+        return Gated(plan.layer, plan.scale, up, down, gates)
+
+
+# LyCORIS's: of so many timesteps, and never less than one rank.
+_TIMESTEPS, _LEAST = 1000, 1
+
+
+def ranks_at(timesteps: Tensor, rank: int) -> Tensor:
+    """Which ranks take part: all without noise, one where there is nothing else.
+
+    Args:
+        timesteps: whole numbers (batch,), 0 for the least noise.
+
+    Returns:
+        (batch, rank), ones and zeros.
+    """
+    steps = timesteps.long().clamp(0, _TIMESTEPS)
+    count = (_TIMESTEPS - steps) * (rank - _LEAST) // _TIMESTEPS + _LEAST
+    ranks = torch.arange(rank, device=timesteps.device)
+    return (ranks < count.unsqueeze(1)).float()

@@ -1,0 +1,60 @@
+"""A product of thin factors whose ranks are switched on and off for each sample of a batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lycoris_ext.errors import ShapeError
+from lycoris_ext.functional.delta import Delta
+from lycoris_ext.functional.layer import mix_channels
+
+
+@dataclass(frozen=True)
+class Gated(Delta):
+    """up @ diag(gates of the sample) @ down.
+
+    There is one update for each sample, so it lives on activations alone; a batch of one has a
+    dense form, too.
+
+    Attributes:
+        up: (out, rank).
+        down: (rank, in, *kernel).
+        gates: (batch, rank).
+    """
+
+    up: Tensor
+    down: Tensor
+    gates: Tensor
+
+    def dense(self) -> Tensor:
+        if len(self.gates) != 1:
+            raise ShapeError(f"{len(self.gates)} samples have an update each, not one together")
+        matrix = (self.up * self.gates) @ self.down.flatten(1)
+        update = matrix.reshape(self.layer.weight_shape)
+        return update * self._row_scale(update.ndim - 1)
+
+    def thin_cost(self) -> int:
+        return len(self.down) * (self.layer.fan_in + self.layer.out_features)
+
+    def cheapest(self, tokens: int, can_merge: bool) -> str:
+        return "chain"
+
+    def apply_thin(self, x: Tensor, base_out: Tensor | None) -> Tensor:
+        layer = self.layer
+        if layer.groups != 1 or len(x) != len(self.gates):
+            raise ShapeError(
+                f"{len(self.gates)} samples have timesteps, the layer with {layer.groups} groups "
+                f"has an input of shape {tuple(x.shape)}",
+                fix="exclude the layer, or use another algorithm",
+            )
+        spatial = len(layer.kernel)
+        gates = self.gates.reshape(len(x), *[1] * (x.ndim - 2 - spatial), -1, *[1] * spatial)
+        thin = layer.op(x, self.down.to(x.dtype)) * gates.to(x.dtype)
+        up = self.up * (self._row_scale(1) if torch.is_tensor(self.scale) else 1.0)
+        if not torch.is_tensor(self.scale):
+            thin = thin * self.scale
+        update = mix_channels(thin, up.to(x.dtype), layer.is_conv)
+        return update if base_out is None else base_out + update

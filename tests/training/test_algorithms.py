@@ -1,0 +1,49 @@
+"""Whole short runs of the algorithms that ask something of the training step."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lycoris_ext.formats import load_adapter
+from lycoris_ext.network import Network
+
+
+@pytest.mark.parametrize(
+    ("algo", "ends"),
+    [
+        ("dylora", {"lora_up.weight", "lora_down.weight", "alpha"}),
+        ("tlora", {"q_layer.weight", "p_layer.weight", "lambda_layer", "alpha"}),
+        ("full", {"diff", "diff_b"}),
+    ],
+)
+def test_a_run_beside_trained_normalisations(run, algo, ends):
+    path = run(
+        algo=algo,
+        train_norm=True,
+        preset="unet-transformer-only",
+        block_size=2,
+        train_batch_size=2,
+        gradient_checkpointing=True,
+        max_train_steps=2,
+    )
+    tensors = load_adapter(path).tensors
+    assert {key.split(".", 1)[1] for key in tensors} == ends | {"w_norm", "b_norm"}
+    assert all(tensor.isfinite().all() for tensor in tensors.values())
+    assert any(tensor.any() for key, tensor in tensors.items() if key.endswith("w_norm"))
+
+
+def test_the_same_run_twice_is_the_same_file(run):
+    files = [load_adapter(run(algo="dylora", block_size=1, output_name=name)) for name in "ab"]
+    assert all(
+        torch.equal(files[0].tensors[key], files[1].tensors[key]) for key in files[0].tensors
+    )
+
+
+def test_a_step_tells_the_timesteps_of_its_samples(run, monkeypatch):
+    told = []
+    monkeypatch.setattr(Network, "set_timesteps", lambda self, timesteps: told.append(timesteps))
+    run(algo="tlora", train_batch_size=2, max_train_steps=3)
+    assert [tuple(timesteps.shape) for timesteps in told] == [(2,)] * 3
+    assert all(0 <= int(value) < 1000 for timesteps in told for value in timesteps)
+    assert len({int(value) for timesteps in told for value in timesteps}) > 1
