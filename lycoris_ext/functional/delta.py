@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from lycoris_ext.errors import ShapeError
-from lycoris_ext.functional import khatri_rao, product
+from lycoris_ext.functional import khatri_rao, product, thin_conv
 from lycoris_ext.functional.layer import LayerSpec
 from lycoris_ext.functional.paths import Chain, ChainApply, MergedApply
 
@@ -83,6 +83,16 @@ class Delta(ABC):
     def apply_thin(self, x: Tensor, base_out: Tensor | None) -> Tensor:
         """``apply`` without ever building an (out, in) matrix."""
         raise ShapeError(f"{type(self).__name__} has no thin form")  # thin_cost() is None
+
+    def built(self) -> tuple[Tensor, ...]:
+        """What the thin way builds from the leaves before it sees an input; () where that is
+        nothing. The scale is no part of it."""
+        return ()
+
+    def with_built(self: Self, tensors: tuple[Tensor, ...]) -> Self:
+        """The same update; its thin way starts from these tensors, which ``built`` gave, and
+        leaves its gradients there. The other paths start from the leaves as ever."""
+        raise ShapeError(f"{type(self).__name__} builds nothing")  # built() is ()
 
     def apply(self, x: Tensor, base_out: Tensor | None, path: str) -> Tensor:
         """base_out + delta(x), or delta(x) alone where base_out is None.
@@ -303,10 +313,15 @@ class LowRank(Chained):
 
 @dataclass(frozen=True)
 class Hadamard(Chained):
-    """first o second, both of the same form; the inner scales are 1."""
+    """first o second, both of the same form; the inner scales are 1.
+
+    Attributes:
+        kept: the chain's factors as a ``LowRank`` takes them, where they were built before.
+    """
 
     first: LowRank
     second: LowRank
+    kept: tuple[Tensor, ...] = ()
 
     def merged(self, weight: Tensor) -> Tensor:
         if torch.is_tensor(self.scale) or self.first.up.dtype != weight.dtype:
@@ -365,6 +380,25 @@ class Hadamard(Chained):
             return grad_up1, grad_down1, grad_up2, grad_down2
         grad_core1, grad_core2 = khatri_rao.cores_backward(grads.core, core1[0], core2[0])
         return grad_up1, grad_down1, grad_core1, grad_up2, grad_down2, grad_core2
+
+    def built(self) -> tuple[Tensor, ...]:
+        flat = not self.has_core() and thin_conv.fits(self.layer, self.first.up.device)
+        leaves = self.tensors()
+        if flat:  # kept in the memory order that is read from then on
+            leaves = tuple(thin_conv.flattened(leaf) if leaf.ndim > 2 else leaf for leaf in leaves)
+        chain = self.chain(*self.transposed(*leaves))
+        if flat:
+            chain = replace(chain, down=thin_conv.unflattened(chain.down, self.layer))
+        up = chain.up.T
+        return (up, chain.down) if chain.core is None else (up, chain.down, chain.core)
+
+    def with_built(self, tensors: tuple[Tensor, ...]) -> Hadamard:
+        return replace(self, kept=tensors)
+
+    def apply_thin(self, x: Tensor, base_out: Tensor | None) -> Tensor:
+        if self.kept:
+            return LowRank(self.layer, self.scale, *self.kept).apply_thin(x, base_out)
+        return super().apply_thin(x, base_out)
 
 
 def sum_of(tensors: Sequence[Tensor | None]) -> Tensor | None:

@@ -23,14 +23,17 @@ from lycoris_ext.functional.layer import LayerSpec
 
 def applies(layer: LayerSpec, x: Tensor) -> bool:
     """True where this is the faster way; other devices have convolutions of their own."""
+    return fits(layer, x.device) and x.dtype in (torch.float32, torch.float64) and x.is_contiguous()
+
+
+def fits(layer: LayerSpec, device: torch.device) -> bool:
+    """True where this may be the faster way, as far as it does not depend on the input."""
     return (
         len(layer.kernel) == 2
         and layer.stride == (1, 1)
         and layer.groups == 1
         and all(pad >= 0 for pad in _outer_padding(layer))
-        and x.device.type == "cpu"
-        and x.dtype in (torch.float32, torch.float64)
-        and x.is_contiguous()
+        and device.type == "cpu"
     )
 
 

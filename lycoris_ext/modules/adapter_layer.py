@@ -81,6 +81,7 @@ class AdapterLayer(nn.Module):
         device = next(iter(tensors.values())).device
         self.register_buffer("alpha", torch.tensor(float(plan.alpha), device=device))
         self.scalar = nn.Parameter(torch.zeros((), device=device)) if use_scalar else None
+        self.built: tuple[Tensor, ...] = ()  # a bank's, see network/banks.py
 
     def tensors(self) -> dict[str, Tensor]:
         """The stored tensors by their names in a file, without alpha and scalar."""
@@ -99,6 +100,8 @@ class AdapterLayer(nn.Module):
                 base = replace(base, timesteps=self.timesteps)
             tensors = self.plan.algorithm.in_training(tensors, self.plan)
         delta = self.plan.delta(tensors, base, self.scalar)
+        if self.built:
+            delta = delta.with_built(self.built)
         if self.multiplier != 1.0:
             delta = delta.scaled(self.multiplier)
         if self.training:

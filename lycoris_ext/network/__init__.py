@@ -1,7 +1,16 @@
 """Adapters over a whole model: which layers, and putting them in, out, and into the weights."""
 
+from lycoris_ext.network.banks import Banks
 from lycoris_ext.network.config import NetworkConfig
 from lycoris_ext.network.network import Network, build_network, load_network
 from lycoris_ext.network.presets import PRESETS, Preset
 
-__all__ = ["PRESETS", "Network", "NetworkConfig", "Preset", "build_network", "load_network"]
+__all__ = [
+    "PRESETS",
+    "Banks",
+    "Network",
+    "NetworkConfig",
+    "Preset",
+    "build_network",
+    "load_network",
+]

@@ -22,7 +22,7 @@ from lycoris_ext.data import (
 )
 from lycoris_ext.errors import ConfigError, DivergedError, MemoryFault, RunInterrupted
 from lycoris_ext.models import Pipeline, load_pipeline
-from lycoris_ext.network import Network
+from lycoris_ext.network import Banks, Network
 from lycoris_ext.sampling import PromptSpec
 from lycoris_ext.training.caches import describe_store, latent_store, vae_identity
 from lycoris_ext.training.config import TrainConfig
@@ -120,6 +120,8 @@ def train_locked(config: TrainConfig, lock: RunLock) -> Path:
 def steps(run: Run, batch_loss: BatchLoss) -> Iterator[int]:
     """Do one optimizer step after the other, and yield after each."""
     accumulation = run.config.run.gradient_accumulation_steps
+    # Where every batch is a step of its own, a layer builds just as well when it is needed.
+    banks = Banks(run.network.layers.values() if accumulation > 1 else ())
     batches = iterate_batches(
         run.training_set, run.step * accumulation, run.total_steps * accumulation
     )
@@ -129,7 +131,7 @@ def steps(run: Run, batch_loss: BatchLoss) -> Iterator[int]:
     with bar, tracking(run.config.run, run.step) as track:
         average: float | None = None
         while run.step < run.total_steps:
-            loss, norm, epoch = one_step(run, batch_loss, batches)
+            loss, norm, epoch = one_step(run, batch_loss, batches, banks)
             scaled = run.after_step()
             average = loss if average is None else 0.95 * average + 0.05 * loss
             rates = {group["name"]: group["lr"] for group in run.optimizer.param_groups}
@@ -151,9 +153,11 @@ def steps(run: Run, batch_loss: BatchLoss) -> Iterator[int]:
 
 
 def one_step(
-    run: Run, batch_loss: BatchLoss, batches: Iterator[BatchPlan]
+    run: Run, batch_loss: BatchLoss, batches: Iterator[BatchPlan], banks: Banks
 ) -> tuple[float, float | None, int]:
     """Accumulate the gradients of some batches and update the adapter once.
+
+    The losses are read when every batch is under way, so that a GPU is waited for once a step.
 
     Returns:
         Mean loss, norm of the gradient (None where fp16 overflowed), and the epoch.
@@ -162,16 +166,20 @@ def one_step(
         DivergedError: a loss or the gradient is NaN or infinite; nothing was updated.
     """
     accumulation = run.config.run.gradient_accumulation_steps
-    total = 0.0
-    for _ in range(accumulation):
-        plan = next(batches)
-        loss = batch_loss(plan)
-        value = float(loss.detach())
+    plans, losses = [], []
+    with banks.built_once():
+        for _ in range(accumulation):
+            plan = next(batches)
+            loss = batch_loss(plan)
+            part = loss / accumulation
+            (run.scaler.scale(part) if run.scaler is not None else part).backward()
+            plans.append(plan)
+            losses.append(loss.detach())
+    values = torch.stack(losses).tolist()
+    for plan, value in zip(plans, values, strict=True):
         if not math.isfinite(value):
             raise diverged(run, plan, f"the loss is {value}")
-        total += value / accumulation
-        part = loss / accumulation
-        (run.scaler.scale(part) if run.scaler is not None else part).backward()
+    total = sum(value / accumulation for value in values)
     optimizer = run.config.optimizer
     factor = learning_rate_factor(
         run.config.schedule, run.step, run.total_steps, optimizer.learning_rate

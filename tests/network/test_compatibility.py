@@ -118,9 +118,10 @@ a U-Net with diffusers' names and into one with ldm's. `yes`: every layer was pl
 {reading}
 
 LyCORIS's keys over a module and PEFT's name no model: what they adapt is found by the layers'
-names, and a file that fits two text encoders is refused until only one of them is passed. DoRA
-(`dora_scale`, `lora_magnitude_vector`), (IA)^3, OFT and embeddings in the same file
-are refused by name: this version does not know them.
+names, and a file that fits two text encoders is refused until only one of them is passed.
+LyCORIS's DoRA (`dora_scale`), (IA)^3, OFT, BOFT, GLoRA, full and norm files are read. PEFT's own
+forms of DoRA (`lora_magnitude_vector`), (IA)^3 and OFT, and embeddings in the same file, are
+refused by name: this version does not know them.
 
 Files that lycoris-lora, PEFT and diffusers themselves wrote are read in the tests, too, and do here
 what they do there.

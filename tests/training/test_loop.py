@@ -21,7 +21,7 @@ from lycoris_ext.errors import (
     RunInterrupted,
 )
 from lycoris_ext.formats import load_adapter
-from lycoris_ext.network import load_network
+from lycoris_ext.network import Banks, load_network
 from lycoris_ext.training import loop
 from lycoris_ext.training.events import loss_curve, read_events
 from lycoris_ext.training.loop import train
@@ -155,8 +155,47 @@ def test_epochs_give_the_length(options):
     assert path.with_name("test-step-3.safetensors").exists()
 
 
+def test_batches_of_a_step_share_what_they_build(options, tmp_path, monkeypatch):
+    """The same course as where each builds for itself, but for the order of sums; pictures that are
+    drawn on the way change nothing."""
+    options = {**options, "gradient_accumulation_steps": 3, "network_dim": 2}
+    shared = run(options, output_dir=str(tmp_path / "a"))
+    drawn = run(
+        options,
+        output_dir=str(tmp_path / "b"),
+        sample_every_n_steps=1,
+        sample_prompts=["cat --s 1"],
+    )
+    groups = []
+
+    def none(layers):
+        groups.append(len(Banks(layers).groups))
+        return Banks(())
+
+    monkeypatch.setattr(loop, "Banks", none)
+    plain = run(options, output_dir=str(tmp_path / "c"))
+    assert groups[0] > 0
+    ours, alike = (load_adapter(path).tensors for path in (shared, drawn))
+    assert all(torch.equal(ours[key], alike[key]) for key in ours)
+    together, apart = (
+        [
+            (event["loss"], event["grad_norm"])
+            for event in read_events(path.with_name("test.events.jsonl"))
+            if event["event"] == "step"
+        ]
+        for path in (shared, plain)
+    )
+    assert len(together) == 4
+    torch.testing.assert_close(together, apart, rtol=1e-3, atol=1e-6)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="os.kill ends the process there")
-def test_ctrl_c_saves_and_the_same_command_goes_on(options, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_ctrl_c_saves_and_the_same_command_goes_on(
+    options, tmp_path, monkeypatch, capsys, accumulation
+):
+    changes = {"gradient_accumulation_steps": accumulation, "rank_dropout": 0.2, "network_dim": 2}
+    options = {**options, **changes}
     whole = run(options, output_dir=str(tmp_path / "whole"), max_train_steps=6)
     step = loop.one_step
 
