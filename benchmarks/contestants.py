@@ -17,7 +17,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
-from lycoris_ext.functional.delta import Hadamard
+from lycoris_ext.functional import Hadamard
 from lycoris_ext.network import Network, NetworkConfig, build_network
 
 

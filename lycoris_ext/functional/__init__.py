@@ -1,7 +1,8 @@
 """Pure tensor maths: layers as functions, and the exact structures of a weight update."""
 
 from lycoris_ext.functional.base import Base
-from lycoris_ext.functional.delta import Delta, Dense, Hadamard, Leafy, LowRank
+from lycoris_ext.functional.chained import Hadamard, LowRank
+from lycoris_ext.functional.delta import Delta, Dense, Leafy
 from lycoris_ext.functional.dora import Dora, weight_norms
 from lycoris_ext.functional.factorization import (
     butterfly_factorization,

@@ -17,7 +17,8 @@ from lycoris_ext.functional import product, thin_conv
 from lycoris_ext.functional.layer import mix_channels
 
 if TYPE_CHECKING:
-    from lycoris_ext.functional.delta import Chained, Leafy
+    from lycoris_ext.functional.chained import Chained
+    from lycoris_ext.functional.delta import Leafy
 
 
 @dataclass(frozen=True)

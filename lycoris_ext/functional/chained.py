@@ -1,0 +1,211 @@
+"""Updates that are chains of thin factors: low-rank products, and Hadamard products of two."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from lycoris_ext.functional import khatri_rao, product, thin_conv
+from lycoris_ext.functional.delta import Leafy
+from lycoris_ext.functional.paths import Chain, ChainApply
+
+
+class Chained(Leafy):
+    """An update that is a chain of thin factors: up x (core x) down."""
+
+    @abstractmethod
+    def transposed(self, *leaves: Tensor) -> tuple[Tensor, ...]:
+        """The leaves as ``chain`` and ``unchain`` take them, (rank, out) for (out, rank); and the
+        gradients of those back again. The first leaf is (out, rank), and the update is linear in
+        it."""
+
+    @abstractmethod
+    def chain(self, *leaves: Tensor) -> Chain:
+        """The factors."""
+
+    @abstractmethod
+    def unchain(self, leaves: tuple[Tensor, ...], grads: Chain) -> tuple[Tensor, ...]:
+        """Gradients of the transposed leaves from the gradients of the chain's factors."""
+
+    @abstractmethod
+    def chain_rank(self) -> int:
+        """Inner width of the chain, without building it."""
+
+    @abstractmethod
+    def has_core(self) -> bool:
+        """True where a core stands between down and up (Tucker)."""
+
+    def thin_cost(self) -> int:
+        rank, layer = self.chain_rank(), self.layer
+        if self.has_core():
+            area = layer.fan_in // layer.in_features
+            return rank * (layer.in_features + layer.out_features + rank * area)
+        return rank * (layer.fan_in + layer.out_features)
+
+    def apply_thin(self, x: Tensor, base_out: Tensor | None) -> Tensor:
+        number, rows = (1.0, self.scale) if torch.is_tensor(self.scale) else (self.scale, None)
+        arguments = (x, base_out, rows, number, self, *self.tensors())
+        out: Tensor = ChainApply.apply(*arguments)
+        return out
+
+
+@dataclass(frozen=True)
+class LowRank(Chained):
+    """up @ down, or with a core (Tucker) up x core x down.
+
+    Attributes:
+        up: (out, rank).
+        down: (rank, in, *kernel); (rank, in) where there is a core.
+        core: (rank, rank, *kernel), first index towards up.
+    """
+
+    up: Tensor
+    down: Tensor
+    core: Tensor | None = None
+
+    def merged(self, weight: Tensor) -> Tensor:
+        if self.has_core() or torch.is_tensor(self.scale) or self.up.dtype != weight.dtype:
+            return super().merged(weight)
+        down = self.down.flatten(1)
+        return torch.addmm(weight.flatten(1), self.up, down, alpha=self.scale).view(weight.shape)
+
+    def rows(self, rows: slice) -> LowRank:
+        layer, scale = self._cut(rows)
+        return replace(self, layer=layer, scale=scale, up=self.up[rows])
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        return (self.up, self.down) if self.core is None else (self.up, self.down, self.core)
+
+    def has_core(self) -> bool:
+        return self.core is not None
+
+    def build_cost(self) -> int:
+        return int(self.up.shape[1])
+
+    def chain_rank(self) -> int:
+        return int(self.up.shape[1])
+
+    def matrix(self, *tensors: Tensor) -> Tensor:
+        up, down, *core = tensors
+        if core:
+            flat = core[0].flatten(2)  # (rank, rank, area)
+            inner = torch.einsum("abk,bi->aik", flat, down)
+            return (up @ inner.flatten(1)).reshape(self.layer.weight_shape)
+        return product.mm(up, down.flatten(1)).reshape(self.layer.weight_shape)
+
+    def unmatrix(self, tensors: tuple[Tensor, ...], grad: Tensor) -> tuple[Tensor, ...]:
+        up, down, *core = tensors
+        if core:
+            flat, grad = core[0].flatten(2), grad.flatten(2)  # (rank, rank, area), (out, in, area)
+            inner = torch.einsum("abk,bi->aik", flat, down)
+            grad_up = grad.flatten(1) @ inner.flatten(1).T
+            grad_inner = torch.einsum("oa,oik->aik", up, grad)
+            grad_core = torch.einsum("aik,bi->abk", grad_inner, down).reshape(core[0].shape)
+            return grad_up, torch.einsum("aik,abk->bi", grad_inner, flat), grad_core
+        grad = grad.flatten(1)
+        grad_down = product.mm(up.T, grad).reshape(down.shape)
+        return product.mm(grad, down.flatten(1).T), grad_down
+
+    def transposed(self, *leaves: Tensor) -> tuple[Tensor, ...]:
+        up, *others = leaves
+        return up.T, *others
+
+    def chain(self, *leaves: Tensor) -> Chain:
+        up, down, *core = leaves
+        return Chain(down, up, core[0] if core else None)
+
+    def unchain(self, leaves: tuple[Tensor, ...], grads: Chain) -> tuple[Tensor, ...]:
+        return (grads.up, grads.down) if grads.core is None else (grads.up, grads.down, grads.core)
+
+
+@dataclass(frozen=True)
+class Hadamard(Chained):
+    """first o second, both of the same form; the inner scales are 1.
+
+    Attributes:
+        kept: the chain's factors as a ``LowRank`` takes them, where they were built before.
+    """
+
+    first: LowRank
+    second: LowRank
+    kept: tuple[Tensor, ...] = ()
+
+    def merged(self, weight: Tensor) -> Tensor:
+        if torch.is_tensor(self.scale) or self.first.up.dtype != weight.dtype:
+            return super().merged(weight)
+        first, second = (side.matrix(*side.tensors()) for side in (self.first, self.second))
+        return torch.addcmul(weight, first, second, value=self.scale)
+
+    def rows(self, rows: slice) -> Hadamard:
+        layer, scale = self._cut(rows)
+        return Hadamard(layer, scale, self.first.rows(rows), self.second.rows(rows))
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        return self.first.tensors() + self.second.tensors()
+
+    def has_core(self) -> bool:
+        return self.first.has_core()
+
+    def build_cost(self) -> int:
+        return max(self.first.build_cost(), self.second.build_cost())
+
+    def chain_rank(self) -> int:
+        return self.first.chain_rank() * self.second.chain_rank()
+
+    def matrix(self, *tensors: Tensor) -> Tensor:
+        half = len(tensors) // 2
+        return self.first.matrix(*tensors[:half]) * self.second.matrix(*tensors[half:])
+
+    def unmatrix(self, tensors: tuple[Tensor, ...], grad: Tensor) -> tuple[Tensor, ...]:
+        half = len(tensors) // 2
+        first, second = tensors[:half], tensors[half:]
+        return (
+            *self.first.unmatrix(first, grad * self.second.matrix(*second)),
+            *self.second.unmatrix(second, grad * self.first.matrix(*first)),
+        )
+
+    def transposed(self, *leaves: Tensor) -> tuple[Tensor, ...]:
+        half = len(leaves) // 2
+        (up1, *others1), (up2, *others2) = leaves[:half], leaves[half:]
+        return up1.T.contiguous(), *others1, up2.T.contiguous(), *others2
+
+    def chain(self, *leaves: Tensor) -> Chain:
+        half = len(leaves) // 2
+        (up1, down1, *core1), (up2, down2, *core2) = leaves[:half], leaves[half:]
+        return Chain(
+            down=khatri_rao.rows(down1, down2),
+            up=khatri_rao.rows(up1, up2),
+            core=khatri_rao.cores(core1[0], core2[0]) if core1 else None,
+        )
+
+    def unchain(self, leaves: tuple[Tensor, ...], grads: Chain) -> tuple[Tensor, ...]:
+        half = len(leaves) // 2
+        (up1, down1, *core1), (up2, down2, *core2) = leaves[:half], leaves[half:]
+        grad_up1, grad_up2 = khatri_rao.rows_backward(grads.up, up1, up2)
+        grad_down1, grad_down2 = khatri_rao.rows_backward(grads.down, down1, down2)
+        if grads.core is None:
+            return grad_up1, grad_down1, grad_up2, grad_down2
+        grad_core1, grad_core2 = khatri_rao.cores_backward(grads.core, core1[0], core2[0])
+        return grad_up1, grad_down1, grad_core1, grad_up2, grad_down2, grad_core2
+
+    def built(self) -> tuple[Tensor, ...]:
+        flat = not self.has_core() and thin_conv.fits(self.layer, self.first.up.device)
+        leaves = self.tensors()
+        if flat:  # kept in the memory order that is read from then on
+            leaves = tuple(thin_conv.flattened(leaf) if leaf.ndim > 2 else leaf for leaf in leaves)
+        chain = self.chain(*self.transposed(*leaves))
+        if flat:
+            chain = replace(chain, down=thin_conv.unflattened(chain.down, self.layer))
+        up = chain.up.T
+        return (up, chain.down) if chain.core is None else (up, chain.down, chain.core)
+
+    def with_built(self, tensors: tuple[Tensor, ...]) -> Hadamard:
+        return replace(self, kept=tensors)
+
+    def apply_thin(self, x: Tensor, base_out: Tensor | None) -> Tensor:
+        if self.kept:
+            return LowRank(self.layer, self.scale, *self.kept).apply_thin(x, base_out)
+        return super().apply_thin(x, base_out)
