@@ -219,6 +219,19 @@ class Plan:
         """Whether it reads the layer's weight itself, which a quantised layer has packed."""
         return self.algorithm.needs_base_weight or self.dora is not None
 
+    @property
+    def undecomposed(self) -> Plan:
+        """The same without DoRA."""
+        return self if self.dora is None else replace(self, dora=None)
+
+    @property
+    def norm_degree(self) -> int | None:
+        """The power of a common factor of the stored tensors, DoRA's lengths apart, with which the
+        update grows; None where it is proportional to no power of them."""
+        if self.algorithm.needs_base:
+            return None
+        return 1 if self.algorithm.adds else len(self.undecomposed.factors())
+
     def origin(self, weight: Tensor) -> dict[str, Tensor]:
         """Where the stored tensors start, if the update is relative to that; else nothing.
 

@@ -128,29 +128,40 @@ class AdapterLayer(nn.Module):
             delta = delta.scaled((draw >= self.dropouts.module_dropout).float())
         return delta
 
-    @torch.no_grad()
-    def limit_norm(self, max_norm: float) -> bool:
-        """Scale the update down to this Frobenius norm, each factor by the same share of it; the
-        norm is of the weight's update alone.
+    def norm_degree(self) -> int:
+        """The power of a common factor of the stored tensors with which the update grows.
 
-        Returns:
-            Whether it was longer.
+        Raises:
+            ConfigError: it is proportional to no power of them, so its norm cannot be limited.
         """
-        if self._origin:
+        degree = self.plan.norm_degree
+        if degree is None:
             raise ConfigError(
                 f"a norm cannot be limited for {self.plan.algorithm.name}: its update is not "
-                "proportional to any of its tensors",
+                "proportional to its tensors",
                 where="scale_weight_norms",
                 fix="leave it out, or use another algorithm",
             )
-        delta = self.plan.delta(self.tensors())
-        norm = (delta if self.scalar is None else delta.scaled(self.scalar)).dense().norm()
+        return degree
+
+    @torch.no_grad()
+    def limit_norm(self, max_norm: float) -> bool:
+        """Scale the update down to this Frobenius norm, each factor by the same share of it; the
+        norm is of the weight's update alone, before DoRA.
+
+        Returns:
+            Whether it was longer.
+
+        Raises:
+            ConfigError: as ``norm_degree``.
+        """
+        plan, degree = self.plan.undecomposed, self.norm_degree()
+        tensors = self.tensors()
+        norm = plan.delta(tensors, scalar=self.scalar).dense().norm()
         if float(norm) <= max_norm:
             return False
-        factors = list(self.tensors().values())
-        degree = 1 if self.plan.algorithm.adds else len(factors)
-        for factor in factors:
-            factor.mul_((max_norm / norm) ** (1.0 / degree))
+        for factor in plan.factors():
+            tensors[factor.key].mul_((max_norm / norm) ** (1.0 / degree))
         return True
 
     @torch.no_grad()

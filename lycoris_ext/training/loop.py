@@ -82,6 +82,9 @@ def train_locked(config: TrainConfig, lock: RunLock) -> Path:
     for line in weights.merge_into(pipeline.targets()):
         say(line)
     network = weights.build_network(pipeline.targets(), config.effective_network, config.run.seed)
+    if config.run.scale_weight_norms is not None:
+        for layer in network.layers.values():
+            layer.norm_degree()  # an error now rather than after the first step
     if config.start.dim_from_weights:
         run.config = replace(config, network=config_of(network, config.network))
     optimizer = build_optimizer(

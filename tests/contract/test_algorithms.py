@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lycoris_ext.algorithms import Plan, algorithm, algorithm_names, detect
+from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats import save_adapter
 from lycoris_ext.functional import Base, Delta
 from lycoris_ext.functional.delta import sum_of
@@ -207,6 +208,26 @@ def test_scale_is_alpha_over_rank_applied_once(algo: str, variant: str, site: st
 
 
 @every_case
+def test_a_limited_norm_keeps_the_direction(algo: str, variant: str, site: str) -> None:
+    _, network, _ = make(algo, variant, site)
+    layer = only_layer(network)
+    if layer.plan.norm_degree is None:
+        with pytest.raises(ConfigError, match=f"cannot be limited for {algo}: its update is not"):
+            network.limit_norms(1.0)
+        return
+    plan = layer.plan.undecomposed
+
+    def bare() -> Tensor:
+        return plan.delta(layer.tensors(), scalar=layer.scalar).dense().detach()
+
+    before, lengths = bare(), layer.tensors().get("dora_scale")
+    kept = None if lengths is None else lengths.clone()
+    assert network.limit_norms(0.5 * float(before.norm())) == 1
+    torch.testing.assert_close(bare(), 0.5 * before)
+    assert kept is None or torch.equal(layer.tensors()["dora_scale"], kept)
+
+
+@every_case
 def test_file_round_trip_is_bitwise(algo: str, variant: str, site: str, tmp_path) -> None:  # type: ignore[no-untyped-def]
     module, network, x = make(algo, variant, site, dtype=torch.float32)
     path = tmp_path / "adapter.safetensors"
@@ -321,11 +342,11 @@ def test_compiles_as_one_graph(algo: str, variant: str, site: str) -> None:
         torch.testing.assert_close(found_grads, wanted_grads, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("algo", algorithm_names())
-@pytest.mark.parametrize("variant", ["plain", "tucker"])
+@pytest.mark.parametrize(
+    ("algo", "variant"),
+    [(algo, form) for algo in FORMS for form in ("plain", "tucker") if form in FORMS[algo]],
+)
 def test_autocast_agrees_with_float32(algo: str, variant: str) -> None:
-    if variant not in FORMS[algo]:
-        pytest.skip("a form that this algorithm does not have")
     for site in NORMS if algorithm(algo).of_norms else ("linear", "conv 3x3 strided"):
         module, network, x = make(algo, variant, site, dtype=torch.float32)
         with torch.autocast("cpu", dtype=torch.bfloat16):
