@@ -1,7 +1,9 @@
 """Which hosts would misread a file: what was measured there, as a table.
 
 A file that loads in one place may load in part, or not at all and without a word, in another.
-Measured with sd-scripts 0.10.1, AUTOMATIC1111 1.8.0, ComfyUI 0.8.0 and diffusers 0.42.
+Measured with sd-scripts 0.10.1, AUTOMATIC1111 1.8.0, ComfyUI 0.8.0 and diffusers 0.42; the rows of
+full, norm and T-LoRA come from the lists of what these hosts read. Of (IA)^3, OFT, BOFT, GLoRA and
+DoRA nothing is said yet.
 """
 
 from __future__ import annotations
