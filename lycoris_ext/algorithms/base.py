@@ -67,6 +67,7 @@ class Algorithm:
         adds: the update is the sum of its stored tensors (of weight and bias), not a product.
         of_norms: it is for normalisations, and only for them.
         trains: the name of the algorithm whose files it trains; empty where it has its own.
+        reads: the options that it obeys beside DoRA's; any other is refused.
     """
 
     name: ClassVar[str]
@@ -80,6 +81,12 @@ class Algorithm:
     adds: ClassVar[bool] = False
     of_norms: ClassVar[bool] = False
     trains: ClassVar[str] = ""
+    reads: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def obeys(cls, option: str) -> bool:
+        """Whether an option of this name makes a difference."""
+        return option in cls.reads or (cls.takes_dora and option in ("dora_wd", "wd_on_output"))
 
     @classmethod
     def plan(cls, layer: LayerSpec, rank: int, alpha: float, options: Options) -> Plan:
@@ -241,6 +248,18 @@ class Plan:
         if weight.is_meta and self.algorithm.origin is not Algorithm.origin:
             return {key: weight.new_empty(shape) for key, shape in self.shapes().items()}
         return self.algorithm.origin(self, weight)
+
+    @property
+    def output_keys(self) -> frozenset[str]:
+        """Factors that stand on the output side of a product: LoRA+ gives them a rate of their
+        own (docs/decisions/010-loraplus.md)."""
+        return frozenset(factor.key for _, part, _ in self._stored for factor in part.on_output)
+
+    @property
+    def useful_rank(self) -> int | None:
+        """The rank beyond which no stored product can say more; None where there is no product."""
+        products = [space for _, part, space in self._stored if part.on_output]
+        return max((min(space.out_features, space.fan_in) for space in products), default=None)
 
     def factors(self) -> tuple[Factor, ...]:
         stored = tuple(factor for _, part, _ in self._stored for factor in part.factors)

@@ -20,6 +20,7 @@ class GLoRA(Algorithm):
 
     name = "glora"
     needs_base = True
+    reads = frozenset({"use_tucker"})
     parts: ClassVar = {
         "a": (
             Product(

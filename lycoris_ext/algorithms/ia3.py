@@ -23,6 +23,7 @@ class IA3(Algorithm):
 
     name = "ia3"
     needs_base = True
+    reads = frozenset({"train_on_input"})
     stores_alpha = False
     parts: ClassVar = {
         "w": (

@@ -34,6 +34,7 @@ def _side(number: int, zero: bool) -> tuple[Product, Core]:
 class LoHa(Algorithm):
     name = "loha"
     takes_dora = True
+    reads = frozenset({"use_tucker"})
     parts: ClassVar = {"w1": _side(1, zero=False), "w2": _side(2, zero=True)}
 
     @classmethod

@@ -24,6 +24,9 @@ class LoKr(Algorithm):
     name = "lokr"
     takes_dora = True
     splits = True
+    reads = frozenset(
+        {"use_tucker", "factor", "unbalanced_factorization", "decompose_both", "full_matrix"}
+    )
     parts: ClassVar = {
         "w1": (
             Whole(Factor("lokr_w1", "out in", kaiming)),

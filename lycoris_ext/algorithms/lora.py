@@ -28,6 +28,7 @@ class LoRA(Algorithm):
 
     name = "lora"
     takes_dora = True
+    reads = frozenset({"use_tucker"})
     parts: ClassVar = {
         "w": (
             Product(_UP, _DOWN),
@@ -56,6 +57,7 @@ class DyLoRA(LoRA):
 
     name = "dylora"
     trains = "lora"
+    reads = frozenset({"block_size"})
 
     @classmethod
     def choose(cls, layer: LayerSpec, rank: int, alpha: float, options: Options) -> Plan:

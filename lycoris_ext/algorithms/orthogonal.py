@@ -27,6 +27,7 @@ class Orthogonal(Algorithm):
     """
 
     needs_base = True
+    reads = frozenset({"constraint", "rescaled"})
     rule: ClassVar[str]
     rescale: ClassVar = (Absent(), Raw(Factor("rescale", "out 1 1k", ones)))
 

@@ -97,9 +97,15 @@ Part = Delta | Tensor | None
 
 
 class Alternative:
-    """One way to store a part. Subclasses know their factors' roles."""
+    """One way to store a part. Subclasses know their factors' roles.
+
+    Attributes:
+        factors: what is stored.
+        on_output: those of them that make outputs from a rank: the "up" or "B" of a product.
+    """
 
     factors: tuple[Factor, ...]
+    on_output: tuple[Factor, ...] = ()
 
     def delta(self, tensors: Mapping[str, Tensor], layer: LayerSpec) -> Part:
         """What the formula is given for this part."""
@@ -155,6 +161,10 @@ class Product(Alternative):
     def factors(self) -> tuple[Factor, ...]:  # type: ignore[override]
         return (self.left, self.right)
 
+    @property
+    def on_output(self) -> tuple[Factor, ...]:  # type: ignore[override]
+        return (self.left,) if "out" in self.left.axes.split() else ()
+
     def delta(self, tensors: Mapping[str, Tensor], layer: LayerSpec) -> LowRank:
         left = _left(tensors[self.left.key], self.left)
         right = tensors[self.right.key]  # (rank, in, *kernel), perhaps flattened
@@ -173,6 +183,10 @@ class Core(Alternative):
     @property
     def factors(self) -> tuple[Factor, ...]:  # type: ignore[override]
         return (self.left, self.core, self.right)
+
+    @property
+    def on_output(self) -> tuple[Factor, ...]:  # type: ignore[override]
+        return (self.left,) if "out" in self.left.axes.split() else ()
 
     def delta(self, tensors: Mapping[str, Tensor], layer: LayerSpec) -> LowRank:
         left = _left(tensors[self.left.key], self.left)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypedDict
 import tyro
 
 from lycoris_ext.config import Layer, TrainConfig, all_options, build_config, read_toml
+from lycoris_ext.config.values import holds_tables
 
 DESCRIPTION = """Train an adapter; the same command goes on with a run that was stopped.
 
@@ -49,6 +50,8 @@ def _flags_type() -> Any:
     """All options as flags; what is not given is absent, so that the file keeps its say."""
     options = {}
     for name, option in all_options().items():
+        if holds_tables(option.hint):
+            continue
         hint = tuple[str, ...] if name == "preset" else option.hint
         text = option.help.replace("``", "")
         if name == "preset":

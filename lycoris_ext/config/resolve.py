@@ -11,7 +11,7 @@ from lycoris_ext.config.presets import RECIPES
 from lycoris_ext.config.sd_scripts import ALWAYS_SO, HINTS, NOT_YET, WITHOUT_EFFECT, translate
 from lycoris_ext.config.values import convert
 from lycoris_ext.errors import ConfigError
-from lycoris_ext.network import PRESETS
+from lycoris_ext.network import PRESETS, is_preset_file
 from lycoris_ext.training.config import TrainConfig
 
 
@@ -32,7 +32,7 @@ def build_config(layers: Sequence[Layer]) -> TrainConfig:
     """Put layers of options together, the later over the earlier, all over the defaults.
 
     The option `preset` takes a recipe's name (seed-default), whose options lie below all layers, or
-    the name of a choice of layers (full, attn-mlp, ...), or a list of both.
+    the name of a choice of layers (full, attn-mlp, ..., or a file), or a list of both.
 
     Raises:
         ConfigError: an option is unknown (the nearest is named), known to sd-scripts alone, of a
@@ -90,7 +90,7 @@ def _list(value: object, where: str) -> list[str]:
 
 
 def _layer_choice(name: str, where: str) -> str:
-    if name in PRESETS:
+    if name in PRESETS or is_preset_file(name):
         return name
     known = [*RECIPES, *PRESETS]
     near = get_close_matches(name, known, n=1)
@@ -98,5 +98,5 @@ def _layer_choice(name: str, where: str) -> str:
         f"unknown preset {name!r}",
         where=where,
         fix=(f"did you mean {near[0]}? " if near else "")
-        + f"recipes: {', '.join(RECIPES)}; layers: {', '.join(PRESETS)}",
+        + f"recipes: {', '.join(RECIPES)}; layers: {', '.join(PRESETS)}, or a .toml file",
     )

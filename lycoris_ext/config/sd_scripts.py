@@ -70,11 +70,18 @@ HINTS = {
     "output_config": "the resolved config is always written beside the result",
 }
 
+OLD_NETWORK_ARGS = {
+    "use_cp": "use_tucker",
+    "use_conv_cp": "use_tucker",
+    "constrain": "constraint",
+}
 NETWORK_ARGS = frozenset(
     _words(
         """
-        algo conv_dim conv_alpha preset dropout rank_dropout module_dropout use_tucker
-        use_scalar rs_lora
+        algo block_size bypass_mode constraint conv_alpha conv_dim decompose_both dora_wd dropout
+        factor full_matrix loraplus_lr_ratio loraplus_text_encoder_lr_ratio loraplus_unet_lr_ratio
+        module_dropout preset rank_dropout rank_dropout_scale rescaled rs_lora train_norm
+        unbalanced_factorization use_scalar use_tucker wd_on_output
         """
     )
 )
@@ -150,7 +157,7 @@ def _arguments(name: str, value: object, where: str) -> list[tuple[str, str]]:
 
 
 def _network_argument(name: str, text: str, where: str) -> Values:
-    name = {"use_cp": "use_tucker", "use_conv_cp": "use_tucker"}.get(name, name)
+    name = OLD_NETWORK_ARGS.get(name, name)
     if name not in NETWORK_ARGS:
         raise ConfigError(
             f"network_args has {name}={text}, which is not supported",

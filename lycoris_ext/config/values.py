@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import types
-from typing import Any, Union, get_args, get_origin
+from collections.abc import Mapping
+from dataclasses import is_dataclass
+from difflib import get_close_matches
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from lycoris_ext.errors import ConfigError
 
@@ -34,6 +37,8 @@ def convert(name: str, value: object, hint: Any, where: str) -> object:
         if get_origin(kind) is tuple:
             inner = get_args(kind)[0]
             items = value if isinstance(value, (list, tuple)) else [value]
+            if is_dataclass(inner) and all(isinstance(item, (Mapping, inner)) for item in items):  # type: ignore[arg-type]
+                return tuple(_from_table(name, item, inner, where) for item in items)
             if all(_is_of(item, inner) for item in items):
                 return tuple(items)
         elif _is_of(value, kind):
@@ -45,6 +50,34 @@ def convert(name: str, value: object, hint: Any, where: str) -> object:
     )
 
 
+def holds_tables(hint: Any) -> bool:
+    """Whether an option is a list of tables, which no flag can spell."""
+    return any(get_origin(kind) is tuple and is_dataclass(get_args(kind)[0])
+               for kind in _alternatives(hint))  # fmt: skip
+
+
+def _from_table(name: str, table: Any, kind: Any, where: str) -> object:
+    """A dataclass from one table of an option."""
+    if isinstance(table, kind):
+        return table
+    hints = get_type_hints(kind)
+    for key in table:
+        if key not in hints:
+            near = get_close_matches(key, hints, n=1)
+            raise ConfigError(
+                f"{name} has no {key}",
+                where=where,
+                fix=f"did you mean {near[0]}?" if near else f"use {', '.join(hints)}",
+            )
+    if "match" in hints and "match" not in table:
+        raise ConfigError(
+            f"a table of {name} has no match", where=where, fix='write match = "..." into it'
+        )
+    values = {key: convert(f"{name}: {key}", value, hints[key], where)
+              for key, value in table.items()}  # fmt: skip
+    return kind(**values)
+
+
 def _is_of(value: object, kind: Any) -> bool:
     if isinstance(value, bool):
         return kind is bool
@@ -53,6 +86,8 @@ def _is_of(value: object, kind: Any) -> bool:
 
 def describe_type(hint: Any) -> str:
     """A type in words."""
+    if holds_tables(hint):
+        return "a list of tables"
     words = [
         LISTS[get_args(kind)[0]] if get_origin(kind) is tuple else NAMES[kind]
         for kind in _alternatives(hint)

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from lycoris_ext.errors import ShapeError
 from lycoris_ext.functional.layer import LayerSpec
-
-_PLAIN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @dataclass
@@ -53,7 +50,7 @@ class Base:
     @property
     def has_weight(self) -> bool:
         """False where the weight is packed (8-bit, NF4, fp8): only ``forward`` can read it."""
-        return self.stored.shape == self.layer.weight_shape and self.stored.dtype in _PLAIN
+        return self.layer.holds(self.stored)
 
     @property
     def weight(self) -> Tensor:

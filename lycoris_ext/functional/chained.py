@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from lycoris_ext.functional import khatri_rao, product, thin_conv
+from lycoris_ext.functional import gram, khatri_rao, product, thin_conv
 from lycoris_ext.functional.delta import Leafy
 from lycoris_ext.functional.paths import Chain, ChainApply
 
@@ -109,6 +109,14 @@ class LowRank(Chained):
         grad_down = product.mm(up.T, grad).reshape(down.shape)
         return product.mm(grad, down.flatten(1).T), grad_down
 
+    def sum_sq(self) -> Tensor:
+        if self.core is not None:
+            return gram.tucker(self.up, self.core, self.down)
+        rank, layer = self.chain_rank(), self.layer
+        if rank * (layer.out_features + layer.fan_in) > layer.out_features * layer.fan_in:
+            return super().sum_sq()
+        return gram.product(self.up, self.down.flatten(1))
+
     def transposed(self, *leaves: Tensor) -> tuple[Tensor, ...]:
         up, *others = leaves
         return up.T, *others
@@ -166,6 +174,19 @@ class Hadamard(Chained):
             *self.first.unmatrix(first, grad * self.second.matrix(*second)),
             *self.second.unmatrix(second, grad * self.first.matrix(*first)),
         )
+
+    def sum_sq(self) -> Tensor:
+        if self.has_core():
+            chain = self.chain(*self.transposed(*self.tensors()))
+            assert chain.core is not None  # both sides have one
+            return gram.tucker(chain.up.T, chain.core, chain.down)
+        one, two, layer = self.first, self.second, self.layer
+        factors = (one.up, one.down.flatten(1), two.up, two.down.flatten(1))
+        made = gram.pairs(one.chain_rank()) * gram.pairs(two.chain_rank())
+        area = layer.out_features * layer.fan_in
+        if made * (layer.out_features + layer.fan_in) < area * self.build_cost():
+            return gram.hadamard(*factors)
+        return gram.hadamard_by_rows(*factors)
 
     def transposed(self, *leaves: Tensor) -> tuple[Tensor, ...]:
         half = len(leaves) // 2

@@ -79,6 +79,10 @@ class Delta(ABC):
         """Multiplications per entry of ``dense``."""
         return 0
 
+    def norm(self) -> Tensor:
+        """Frobenius norm of ``dense``, a scalar tensor; not built where that is dearer."""
+        return self.dense().square().sum().sqrt()
+
     def apply_thin(self, x: Tensor, base_out: Tensor | None) -> Tensor:
         """``apply`` without ever building an (out, in) matrix."""
         raise ShapeError(f"{type(self).__name__} has no thin form")  # thin_cost() is None
@@ -171,6 +175,15 @@ class Leafy(Delta):
 
     def dense(self) -> Tensor:
         return self.matrix(*self.tensors()) * self._row_scale(1 + len(self.layer.kernel))
+
+    def sum_sq(self) -> Tensor:
+        """Sum of the squares of ``matrix``."""
+        return self.matrix(*self.tensors()).square().sum()
+
+    def norm(self) -> Tensor:
+        if self._has_rows():
+            return super().norm()
+        return (self.sum_sq().clamp_min(0.0).sqrt() * self.scale).abs()
 
     def apply_merged(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The sum is rebuilt in the backward, not kept."""

@@ -48,6 +48,9 @@ class Kron(Leafy):
     def build_cost(self) -> int:
         return 1  # a product for each entry; the two parts are small beside it
 
+    def sum_sq(self) -> Tensor:
+        return self.first.sum_sq() * self.second.sum_sq()
+
     def thin_cost(self) -> int:
         outer, inner = self.first.layer, self.second.layer
         read = self.second.thin_cost()

@@ -15,6 +15,11 @@ from lycoris_ext.functional import product
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _CONV_CLASSES = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
+PLAIN = (Tensor, nn.Parameter)
+"""Types of a weight that is what it looks like: quantised ones are subclasses of these."""
+
+_ADDABLE = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
 
 @dataclass(frozen=True)
 class LayerSpec:
@@ -42,8 +47,9 @@ class LayerSpec:
 
     @staticmethod
     def supports(module: nn.Module) -> bool:
-        """True for Linear and Conv1d/2d/3d, subclasses included, transposed convs excluded."""
-        return isinstance(module, (nn.Linear, *_CONV_CLASSES))
+        """True for Linear and Conv1d/2d/3d, subclasses included, transposed convs excluded; and
+        for foreign Linears (weight-only fp8) that say their widths as torch's does."""
+        return isinstance(module, (nn.Linear, *_CONV_CLASSES)) or _is_foreign_linear(module)
 
     @classmethod
     def from_module(cls, module: nn.Module) -> LayerSpec:
@@ -52,9 +58,10 @@ class LayerSpec:
         Raises:
             ShapeError: the module is neither.
         """
-        if isinstance(module, nn.Linear):
-            has_bias = module.bias is not None
-            return cls(module.out_features, module.in_features, has_bias=has_bias)
+        if isinstance(module, nn.Linear) or _is_foreign_linear(module):
+            # Never the weight's shape: a quantised one is packed.
+            outputs, inputs = int(module.out_features), int(module.in_features)  # type: ignore[arg-type]
+            return cls(outputs, inputs, has_bias=getattr(module, "bias", None) is not None)
         if not isinstance(module, _CONV_CLASSES):
             raise ShapeError(
                 f"{type(module).__name__} is neither Linear nor Conv1d/2d/3d",
@@ -80,6 +87,16 @@ class LayerSpec:
     def weight_shape(self) -> tuple[int, ...]:
         """(out, in / groups, *kernel)"""
         return (self.out_features, self.in_features, *self.kernel)
+
+    def holds(self, weight: object) -> bool:
+        """Whether this is the layer's weight as it is computed with: a plain tensor of its shape
+        that an update may be added to. A quantised weight is none."""
+        return (
+            isinstance(weight, Tensor)
+            and type(weight) in PLAIN
+            and weight.dtype in _ADDABLE
+            and weight.shape == self.weight_shape
+        )
 
     @property
     def fan_in(self) -> int:
@@ -143,6 +160,15 @@ class LayerSpec:
             )
         ]
         return int(x.shape[0]) * prod(sides)
+
+
+def _is_foreign_linear(module: nn.Module) -> bool:
+    widths = (getattr(module, "out_features", None), getattr(module, "in_features", None))
+    return (
+        type(module).__name__.endswith("Linear")
+        and all(isinstance(width, int) for width in widths)
+        and next(module.children(), None) is None  # PEFT's wrap a Linear, which is found inside
+    )
 
 
 def mix_channels(x: Tensor, weight: Tensor, conv: bool) -> Tensor:

@@ -21,14 +21,18 @@ class Dropouts:
         dropout: each element of the update's output.
         rank_dropout: each output row of the update, as LyCORIS does for all its algorithms.
         module_dropout: the whole update of a layer.
+        rank_dropout_scale: make up for the rows that rank_dropout took: divide the others by the
+            share that is left.
     """
 
     dropout: float = 0.0
     rank_dropout: float = 0.0
     module_dropout: float = 0.0
+    rank_dropout_scale: bool = False
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
+        for name in ("dropout", "rank_dropout", "module_dropout"):
+            value = getattr(self, name)
             if not 0.0 <= value < 1.0:
                 raise ConfigError(f"is {value}", where=name, fix="use a probability in [0, 1)")
 
@@ -54,10 +58,12 @@ class AdapterLayer(nn.Module):
         dropouts: Dropouts | None = None,
         use_scalar: bool = False,
         origin: Mapping[str, Tensor] | None = None,
+        bypass_mode: bool = False,
     ) -> None:
         super().__init__()
         self.plan = plan
         self.dropouts = dropouts or Dropouts()
+        self.bypass_mode = bypass_mode
         self.multiplier = 1.0
         self._places: dict[str, tuple[nn.Module, str]] = {}
         constant = {factor.key for factor in plan.factors() if factor.constant is not None}
@@ -116,13 +122,21 @@ class AdapterLayer(nn.Module):
         origin = {key: getattr(self, name).to(device) for key, name in self._origin.items()}
         return replace(base, origin=origin)
 
+    def path(self, delta: Delta, tokens: int, can_merge: bool) -> str:
+        """How ``delta`` is applied to so many positions: the cheapest way, or, with
+        ``bypass_mode``, always through thin activations."""
+        return "chain" if self.bypass_mode else delta.cheapest(tokens, can_merge)
+
     def _drop(self, delta: Delta) -> Delta:
         """Masks are drawn on the device and multiplied in: no branch on their values, so no
         synchronisation, and the same graph whatever is dropped."""
         device = self.alpha.device
         if self.dropouts.rank_dropout:
             draws = torch.rand(self.plan.layer.out_features, device=device)
-            delta = delta.scaled((draws >= self.dropouts.rank_dropout).float())
+            kept = (draws >= self.dropouts.rank_dropout).float()
+            if self.dropouts.rank_dropout_scale:
+                kept = kept / kept.mean().clamp_min(1 / kept.numel())  # none left: 0, not NaN
+            delta = delta.scaled(kept)
         if self.dropouts.module_dropout:
             draw = torch.rand((), device=device)
             delta = delta.scaled((draw >= self.dropouts.module_dropout).float())
@@ -145,24 +159,26 @@ class AdapterLayer(nn.Module):
         return degree
 
     @torch.no_grad()
-    def limit_norm(self, max_norm: float) -> bool:
-        """Scale the update down to this Frobenius norm, each factor by the same share of it; the
-        norm is of the weight's update alone, before DoRA.
+    @torch.no_grad()
+    def norm(self, base: Base | None = None) -> Tensor:
+        """Frobenius norm of the weight's update before DoRA, at strength 1 and without dropouts; a
+        scalar on the device.
 
-        Returns:
-            Whether it was longer.
+        Args:
+            base: the frozen layer, where the algorithm needs it.
+        """
+        return self.plan.undecomposed.delta(self.tensors(), self.informed(base), self.scalar).norm()
+
+    @torch.no_grad()
+    def shrink(self, share: float) -> None:
+        """Scale the update before DoRA by this number, each factor by the same share of it.
 
         Raises:
             ConfigError: as ``norm_degree``.
         """
-        plan, degree = self.plan.undecomposed, self.norm_degree()
-        tensors = self.tensors()
-        norm = plan.delta(tensors, scalar=self.scalar).dense().norm()
-        if float(norm) <= max_norm:
-            return False
-        for factor in plan.factors():
-            tensors[factor.key].mul_((max_norm / norm) ** (1.0 / degree))
-        return True
+        tensors, degree = self.tensors(), self.norm_degree()
+        for factor in self.plan.undecomposed.factors():
+            tensors[factor.key].mul_(share ** (1.0 / degree))
 
     @torch.no_grad()
     def stored(self, dtype: torch.dtype | None = None) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.functional import NORMS, Base
+from lycoris_ext.functional.layer import PLAIN
 from lycoris_ext.modules.adapter_layer import AdapterLayer
 
 # Layers whose weight is a plain tensor that we may add to. A subclass (quantised, fused) keeps
@@ -43,11 +44,11 @@ class Attachment:
         padded = layer.pad(x)
         tokens = layer.tokens(padded)
         can_merge = len(adapters) == 1 and not _drops(adapters[0]) and self._can_merge(x)
-        if can_merge and deltas[0][1].cheapest(tokens, can_merge=True) == "merged":
+        if can_merge and adapters[0].path(deltas[0][1], tokens, True) == "merged":
             return deltas[0][1].apply_merged(padded, base.stored, base.bias)
         out = base.out = self.original(x, *args, **kwargs)
         for adapter, delta in deltas:
-            path = delta.cheapest(tokens, can_merge=False)
+            path = adapter.path(delta, tokens, False)
             if _drops(adapter):
                 update = delta.apply(padded.to(out.dtype), None, path)
                 out = out + F.dropout(update, adapter.dropouts.dropout)
@@ -60,6 +61,7 @@ class Attachment:
         return (
             type(self.module) in _MERGEABLE
             and self.shadowed is None
+            and type(weight) in PLAIN  # torchao packs weights without changing the module's class
             and weight.dtype == x.dtype == torch.float32  # bf16 would swallow small updates
             and not torch.is_autocast_enabled(x.device.type)
         )

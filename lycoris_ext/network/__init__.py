@@ -3,14 +3,18 @@
 from lycoris_ext.network.banks import Banks
 from lycoris_ext.network.config import NetworkConfig
 from lycoris_ext.network.network import Network, build_network, load_network
+from lycoris_ext.network.overrides import LayerOverride
+from lycoris_ext.network.preset_file import is_preset_file
 from lycoris_ext.network.presets import PRESETS, Preset
 
 __all__ = [
     "PRESETS",
     "Banks",
+    "LayerOverride",
     "Network",
     "NetworkConfig",
     "Preset",
     "build_network",
+    "is_preset_file",
     "load_network",
 ]

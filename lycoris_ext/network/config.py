@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from lycoris_ext.algorithms import Options, algorithm, algorithm_names
 from lycoris_ext.errors import ConfigError
-from lycoris_ext.network.presets import PRESETS
+from lycoris_ext.modules import Dropouts
+from lycoris_ext.network.overrides import LayerOverride, Settings, check_pattern
+from lycoris_ext.network.preset_file import read_preset
 
 # LoCon is LoRA with a rank on convolutions too.
 _ALIASES = {"locon": "lora"}
@@ -25,16 +26,20 @@ class NetworkConfig:
         conv_dim: rank of larger convolutions; unset: none for lora, network_dim for the others;
             0: none.
         conv_alpha: their alpha; unset: network_alpha.
-        preset: which layers, see PRESETS.
+        preset: which layers: full, full-lin, attn-mlp, attn-only, unet-only,
+            unet-transformer-only, unet-convblock-only or ia3; or the path of a LyCORIS preset file
+            (.toml).
         dropout: on each element of the update.
         rank_dropout: on each row of the update.
+        rank_dropout_scale: make up for the rows that rank_dropout took: divide the others by the
+            share that is left.
         module_dropout: on the whole update of a layer.
         use_tucker: factor kernels larger than 1x1 with a core of their own.
         use_scalar: a trained scalar per layer that starts at zero.
         factor: how LoKr splits widths: one of the two factors where it divides the width; -1: as
             square as possible.
         decompose_both: LoKr stores its first factor as a product too, where that is smaller.
-        full_matrix: LoKr stores both factors as they are.
+        full_matrix: LoKr stores both factors as they are, whatever decompose_both says.
         unbalanced_factorization: LoKr gives the larger part of the outputs to its first factor.
         dora_wd: learn the length of each channel apart from its direction (DoRA).
         wd_on_output: of each output channel, instead of each input channel; ComfyUI computes the
@@ -45,6 +50,13 @@ class NetworkConfig:
         rs_lora: scale by alpha / sqrt(rank) instead (rank-stabilised).
         block_size: dylora trains so many ranks at a time.
         train_norm: train the weights of normalisation layers, too.
+        bypass_mode: always go through thin activations, never through a weight of the layer's
+            size; for algorithms that have such a way.
+        overrides: tables, one for each kind of layer that is to be different: ``match`` is a name
+            or a regular expression over paths, the rest is what is different there: algo,
+            network_dim, network_alpha, conv_dim, conv_alpha, learning_rate, lr_weight and most
+            options of this section. Of several that fit a layer, the first one that sets a thing
+            decides on it.
         include: names or regular expressions over paths like
             ``unet.down_blocks.0.resnets.0.conv1``: layers added to the preset's.
         exclude: likewise, layers taken away.
@@ -59,6 +71,7 @@ class NetworkConfig:
     preset: str = "full"
     dropout: float = 0.0
     rank_dropout: float = 0.0
+    rank_dropout_scale: bool = False
     module_dropout: float = 0.0
     use_tucker: bool = False
     use_scalar: bool = False
@@ -74,6 +87,8 @@ class NetworkConfig:
     rs_lora: bool = False
     block_size: int = 4
     train_norm: bool = False
+    bypass_mode: bool = False
+    overrides: tuple[LayerOverride, ...] = ()
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     network_train_unet_only: bool = False
@@ -84,12 +99,6 @@ class NetworkConfig:
         if self.algo not in known:
             raise ConfigError(
                 f"unknown algorithm {self.algo!r}", where="algo", fix=f"use one of {known}"
-            )
-        if self.preset not in PRESETS:
-            raise ConfigError(
-                f"unknown preset {self.preset!r}",
-                where="preset",
-                fix=f"use one of {sorted(PRESETS)}",
             )
         if self.network_dim < 1:
             raise ConfigError(f"is {self.network_dim}", where="network_dim", fix="use 1 or more")
@@ -110,19 +119,45 @@ class NetworkConfig:
             raise ConfigError(
                 f"is {self.factor}", where="factor", fix="use -1 for square, or 1 or more"
             )
+        self._check_options()
+        for pattern in (*self.include, *self.exclude):
+            check_pattern(pattern, "include/exclude")
+        preset = read_preset(self.preset)
+        for told in (preset.class_settings, preset.name_settings):
+            for pattern, settings in told.items():
+                self._check_settings(settings, f"{self.preset}, {pattern}")
+        for override in self.overrides:
+            self._check_settings(override.settings(spatial=False, adapted=True), override.where)
+
+    def _check_options(self) -> None:
+        if self.block_size < 1:
+            raise ConfigError(f"is {self.block_size}", where="block_size", fix="use 1 or more")
         if not self.constraint >= 0:
             raise ConfigError(
                 f"is {self.constraint}", where="constraint", fix="use 0 for none, or more"
             )
-        if self.block_size < 1:
-            raise ConfigError(f"is {self.block_size}", where="block_size", fix="use 1 or more")
-        for pattern in (*self.include, *self.exclude):
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ConfigError(
-                    f"{pattern!r} is no regular expression ({error})", where="include/exclude"
-                ) from error
+        if self.wd_on_output and not self.dora_wd:
+            raise ConfigError(
+                "wd_on_output says where DoRA's magnitudes are, and dora_wd is false",
+                where="wd_on_output",
+                fix="set dora_wd = true, or remove wd_on_output",
+            )
+        _ = self.dropouts  # checks them
+
+    def _check_settings(self, settings: Settings, where: str) -> None:
+        try:
+            self.with_settings(settings)
+        except ConfigError as error:
+            raise ConfigError(
+                f"{error.where}: {error.what}" if error.where else error.what,
+                where=where,
+                fix=error.fix,
+            ) from error
+
+    def with_settings(self, settings: Settings) -> NetworkConfig:
+        """This config with other settings for one layer; of sizes and rates it says nothing."""
+        own = {name: value for name, value in settings.items() if name in _FIELDS}
+        return replace(self, overrides=(), preset="full", **own)
 
     @property
     def algorithm_name(self) -> str:
@@ -138,6 +173,12 @@ class NetworkConfig:
         """What the algorithm reads."""
         return Options(**{field.name: getattr(self, field.name) for field in fields(Options)})
 
+    @property
+    def dropouts(self) -> Dropouts:
+        return Dropouts(
+            self.dropout, self.rank_dropout, self.module_dropout, self.rank_dropout_scale
+        )
+
     def dims(self, spatial: bool) -> tuple[int, float]:
         """(rank, alpha) of a layer; rank 0 means that it is not adapted."""
         if not spatial:
@@ -145,3 +186,6 @@ class NetworkConfig:
         default = 0 if self.algo == "lora" else self.network_dim
         rank = default if self.conv_dim is None else self.conv_dim
         return rank, self.network_alpha if self.conv_alpha is None else self.conv_alpha
+
+
+_FIELDS = frozenset(field.name for field in fields(NetworkConfig))

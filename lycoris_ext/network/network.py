@@ -16,16 +16,12 @@ from lycoris_ext.errors import ConfigError, FormatError
 from lycoris_ext.formats import AdapterState, open_adapter
 from lycoris_ext.functional import Base, Delta
 from lycoris_ext.functional.merge import add_delta
-from lycoris_ext.modules import AdapterLayer, Attachment, Dropouts, attach, detach
+from lycoris_ext.modules import AdapterLayer, Attachment, attach, detach
+from lycoris_ext.network.checks import check_mergeable, check_path, check_plans
 from lycoris_ext.network.config import NetworkConfig
-from lycoris_ext.network.selection import (
-    TEXT_ENCODERS,
-    Site,
-    Targets,
-    all_sites,
-    place_layers,
-    select_sites,
-)
+from lycoris_ext.network.layers import Choice, LayerRate, choose_layers
+from lycoris_ext.network.param_groups import Groups, param_groups
+from lycoris_ext.network.selection import TEXT_ENCODERS, Site, Targets, all_sites, place_layers
 
 
 class Network(nn.Module):
@@ -35,11 +31,17 @@ class Network(nn.Module):
     what a file holds.
     """
 
-    def __init__(self, layers: Mapping[str, AdapterLayer], sites: Mapping[str, Site]) -> None:
+    def __init__(
+        self,
+        layers: Mapping[str, AdapterLayer],
+        sites: Mapping[str, Site],
+        rates: Mapping[str, LayerRate] | None = None,
+    ) -> None:
         super().__init__()
         for key, layer in layers.items():
             self.add_module(key, layer)
         self.sites = dict(sites)
+        self.rates = dict(rates or {})
         self._attachments: dict[str, Attachment] = {}
         self._kept: dict[str, tuple[Tensor, Tensor | None]] = {}
         self._merged = False
@@ -100,13 +102,14 @@ class Network(nn.Module):
                 Without it no memory is needed, and the model stays as it is then.
 
         Raises:
-            ConfigError: merged or injected already, so that the update would count twice; or a
-                bias has an update and the layer has none.
+            ConfigError: merged or injected already, so that the update would count twice; the
+                model is quantised; or a bias has an update and the layer has none.
         """
         if self._merged or self.is_injected:
             raise ConfigError(
                 "the network is merged or injected already", fix="unmerge or remove it first"
             )
+        check_mergeable(list(self.sites.values()))
         deltas = {
             key: self._delta(layer, self.sites[key]).scaled(multiplier)
             for key, layer in self.layers.items()
@@ -192,37 +195,57 @@ class Network(nn.Module):
         learning_rate: float,
         unet_lr: float | None = None,
         text_encoder_lr: float | None = None,
-    ) -> list[dict[str, Any]]:
-        """Optimizer groups {"params", "lr", "name"}, one per target.
+        loraplus_lr_ratio: float | None = None,
+        loraplus_unet_lr_ratio: float | None = None,
+        loraplus_text_encoder_lr_ratio: float | None = None,
+    ) -> Groups:
+        """Optimizer groups {"params", "lr", "name"}, one per target, rate and role of a factor.
 
-        A group whose rate is 0 is left out and its parameters are frozen.
+        A layer whose rate is 0 is left out and its parameters are frozen.
 
         Raises:
-            ConfigError: nothing is left to train.
+            ConfigError: nothing is left to train, or no factor has the role that a ratio is for.
         """
-        rates = {"unet": unet_lr, **dict.fromkeys(TEXT_ENCODERS, text_encoder_lr)}
-        groups: dict[str, dict[str, Any]] = {}
-        for key, layer in self.layers.items():
-            target = self.sites[key].target
-            rate = rates.get(target)
-            rate = learning_rate if rate is None else rate
-            layer.requires_grad_(rate != 0)
-            if rate:
-                group = groups.setdefault(target, {"params": [], "lr": rate, "name": target})
-                group["params"].extend(layer.parameters())
-        if not groups:
-            raise ConfigError(
-                "every learning rate is 0", where="learning_rate", fix="set one above 0"
-            )
-        return list(groups.values())
+        targets = {site.target for site in self.sites.values()}
+
+        def by_target(all_of_them: Any, unet: Any, text: Any) -> dict[str, Any]:
+            own = {"unet": unet, **dict.fromkeys(TEXT_ENCODERS, text)}
+            found = {target: own.get(target) for target in targets}
+            return {target: all_of_them if v is None else v for target, v in found.items()}
+
+        return param_groups(
+            self.layers,
+            self.sites,
+            self.rates,
+            by_target(learning_rate, unet_lr, text_encoder_lr),
+            by_target(loraplus_lr_ratio, loraplus_unet_lr_ratio, loraplus_text_encoder_lr_ratio),
+        )
+
+    def norms(self) -> Tensor:
+        """Frobenius norm of each layer's update, in the order of ``layers``."""
+        bases = {key: Base.of(site.module, site.spec) for key, site in self.sites.items()}
+        norms = [layer.norm(bases[key]) for key, layer in self.layers.items()]
+        return torch.stack([norm.to(norms[0].device) for norm in norms])
 
     def limit_norms(self, max_norm: float) -> int:
         """Scale every layer's update down to this Frobenius norm (max-norm regularization).
 
+        The device is waited for once, not for each layer.
+
         Returns:
             How many layers were longer.
+
+        Raises:
+            ConfigError: a layer's update is not proportional to its tensors.
         """
-        return sum(layer.limit_norm(max_norm) for layer in self.layers.values())
+        for layer in self.layers.values():
+            layer.norm_degree()
+        longer = 0
+        for layer, norm in zip(self.layers.values(), self.norms().tolist(), strict=True):
+            if norm > max_norm:
+                layer.shrink(max_norm / norm)
+                longer += 1
+        return longer
 
     def parameter_count(self) -> int:
         """Numbers that a file holds, alphas excluded."""
@@ -241,39 +264,38 @@ def build_network(targets: Targets, config: NetworkConfig, seed: int = 0) -> Net
         targets: models by name: "unet", "text_encoder", anything else for a plain module.
 
     Raises:
-        ConfigError: the config selects nothing, or a pattern fits no layer.
+        ConfigError: the config selects nothing, a pattern fits no layer, or options contradict
+            each other or the layers.
     """
-    layers, sites = {}, {}
-    dropouts = Dropouts(config.dropout, config.rank_dropout, config.module_dropout)
-    for site in select_sites(targets, config):
-        rank, alpha = config.dims(site.spec.is_spatial)
-        if rank == 0:
-            raise ConfigError(
-                "is included by name, but convolutions have no rank",
-                where=site.name,
-                fix="set conv_dim",
-            )
-        if config.rs_lora:
-            alpha *= rank**0.5  # so that every reader's alpha / rank is alpha / sqrt(rank)
-        plan = _plan(site, config, rank, alpha)
+    planned = [(choice, _plan(choice)) for choice in choose_layers(targets, config)]
+    check_plans(planned)
+    layers, sites, rates = {}, {}, {}
+    for choice, plan in planned:
+        site, own = choice.site, choice.config
         generator = torch.Generator().manual_seed(seed ^ zlib.crc32(site.key.encode()))
         weight = _weight(site)
         device = weight.device if weight.is_meta else torch.device("cpu")
         origin = plan.origin(_readable(site, plan))
-        tensors = plan.initial(generator, config.use_scalar, device, weight.detach(), origin)
-        layer = AdapterLayer(plan, tensors, dropouts, config.use_scalar, origin)
+        tensors = plan.initial(generator, own.use_scalar, device, weight.detach(), origin)
+        layer = AdapterLayer(plan, tensors, own.dropouts, own.use_scalar, origin, own.bypass_mode)
+        check_path(choice, layer)
         layers[site.key], sites[site.key] = layer.to(weight.device), site
-    return Network(layers, sites)
+        rates[site.key] = choice.rate
+    return Network(layers, sites, rates)
 
 
-def _plan(site: Site, config: NetworkConfig, rank: int, alpha: float) -> Plan:
+def _plan(choice: Choice) -> Plan:
+    site, config, alpha = choice.site, choice.config, choice.alpha
+    if config.rs_lora:
+        alpha *= choice.rank**0.5  # so that every reader's alpha / rank is alpha / sqrt(rank)
     name, options = config.algorithm_name, config.options
     if site.spec.is_norm and name != "norm":
         name, options = "norm", Options()  # beside another algorithm, whose options they are
     try:
-        return algorithm(name).plan(site.spec, rank, alpha, options)
+        return algorithm(name).plan(site.spec, choice.rank, alpha, options)
     except ConfigError as error:
-        where = f"{site.name}, {error.where}" if error.where else site.name
+        option = "rank" if error.where == "network_dim" else error.where
+        where = f"{site.name}, {choice.option(option)}" if option else site.name
         raise ConfigError(error.what, where=where, fix=error.fix) from error
 
 

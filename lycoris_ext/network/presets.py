@@ -1,18 +1,24 @@
 """Which layers are adapted: data, not code.
 
 The names and their layers are LyCORIS's, so that the same preset gives the same modules there and
-here. A class name stands for every Linear and Conv below modules of that class; a layer name for
-the layer at exactly that path of the U-Net.
+here. A class name stands for every Linear and Conv below modules of that class; a layer name is a
+pattern over the paths of one model. Where LyCORIS's own preset selects nothing in a U-Net of
+diffusers (attn-only, ia3), ours selects what it means.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from re import match
+
+from lycoris_ext.network.overrides import Settings
 
 _TRANSFORMER = ("Transformer2DModel", "SpatialTransformer")
 _RESNET = ("ResnetBlock2D", "ResBlock")
 _SAMPLERS = ("Downsample2D", "Upsample2D", "Downsample", "Upsample")
-_TIME = ("time_embedding_linear_1", "time_embedding_linear_2")
+_TIME = ("time_embedding.linear_1", "time_embedding.linear_2")
 _ENDS = ("conv_in", "conv_out")
 _ATTENTION = ("CLIPAttention", "CLIPSdpaAttention")
 _TEXT = (*_ATTENTION, "CLIPMLP")
@@ -22,15 +28,35 @@ _TEXT = (*_ATTENTION, "CLIPMLP")
 class Preset:
     """Attributes:
     unet_classes, unet_names: blocks and single layers of the U-Net.
-    text_classes: blocks of the text encoders.
-    spatial: whether convolutions larger than 1x1 are adapted at all.
+    text_classes, text_names: of the text encoders.
+    classes, names: of a plain module; classes None: all of it.
+    spatial: whether convolutions larger than 1x1 are adapted where nothing gives them a rank.
+    exclude: paths that are left alone.
+    class_settings, name_settings: settings of their own, by class and by path.
+    use_fnmatch: patterns have * and ? and fit whole paths; otherwise they are regular expressions
+        that fit the beginning of a path.
     """
 
     unet_classes: tuple[str, ...] = ()
     unet_names: tuple[str, ...] = ()
     text_classes: tuple[str, ...] = ()
     spatial: bool = True
+    text_names: tuple[str, ...] = ()
+    classes: tuple[str, ...] | None = None
+    names: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    class_settings: Mapping[str, Settings] = field(default_factory=dict)
+    name_settings: Mapping[str, Settings] = field(default_factory=dict)
+    use_fnmatch: bool = False
 
+    def fits(self, pattern: str, path: str) -> bool:
+        """Whether a pattern of this preset fits the path of a module inside its model."""
+        if self.use_fnmatch:
+            return fnmatchcase(path, pattern)
+        return path == pattern or match(pattern, path) is not None
+
+
+_INPUT: Settings = {"train_on_input": True}
 
 PRESETS: dict[str, Preset] = {
     "full": Preset((*_TRANSFORMER, *_RESNET, *_SAMPLERS), (*_ENDS, *_TIME), _TEXT),
@@ -40,4 +66,11 @@ PRESETS: dict[str, Preset] = {
     "unet-only": Preset((*_TRANSFORMER, *_RESNET, *_SAMPLERS), (*_ENDS, *_TIME)),
     "unet-transformer-only": Preset(_TRANSFORMER, spatial=False),
     "unet-convblock-only": Preset((*_RESNET, *_SAMPLERS), _ENDS),
+    "ia3": Preset(
+        unet_names=("*.to_k", "*.to_v", "*.ff.net.2"),
+        text_names=("*.k_proj", "*.v_proj", "*.mlp.fc2"),
+        spatial=False,
+        name_settings={"*.mlp.fc2": _INPUT, "*.ff.net.2": _INPUT},
+        use_fnmatch=True,
+    ),
 }

@@ -1,18 +1,15 @@
-"""From a preset and patterns to the layers of a model."""
+"""The layers of a model, and where a file's belong among them."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from torch import nn
 
-from lycoris_ext.errors import ConfigError, FormatError
+from lycoris_ext.errors import FormatError
 from lycoris_ext.formats.keys import Place, family_of, key_prefix, place_in_file, place_in_model
 from lycoris_ext.functional import LayerSpec, spec_of
-from lycoris_ext.network.config import NetworkConfig
-from lycoris_ext.network.presets import PRESETS, Preset
 
 Targets = Mapping[str, nn.Module]
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
@@ -101,65 +98,6 @@ def place_layers(layers: Iterable[str], sites: Mapping[str, Site]) -> dict[str, 
                 )
             placed[layer] = site
     return placed
-
-
-def select_sites(targets: Targets, config: NetworkConfig) -> list[Site]:
-    """The layers that a config adapts, in the model's order.
-
-    Raises:
-        ConfigError: a pattern fits no layer, or nothing is left to train.
-    """
-    preset = PRESETS[config.preset]
-    sites = [site for site in all_sites(targets).values() if config.trains(site.spec.is_norm)]
-    for pattern in (*config.include, *config.exclude):
-        if not any(re.search(pattern, site.name) for site in sites):
-            raise ConfigError(
-                f"the pattern {pattern!r} fits no layer",
-                where="include/exclude",
-                fix=f"patterns see names like {sites[0].name!r}" if sites else None,
-            )
-    chosen = {
-        path for target, model in targets.items() for path in _preset_paths(target, model, preset)
-    }
-    selected = [site for site in sites if _wanted(site, chosen, preset, config)]
-    if not selected:
-        raise ConfigError(
-            f"preset {config.preset!r} selects no layer of {sorted(targets)}",
-            where="preset",
-            fix="choose another preset, or name layers with include",
-        )
-    return selected
-
-
-def _wanted(site: Site, chosen: set[str], preset: Preset, config: NetworkConfig) -> bool:
-    if site.target in TEXT_ENCODERS and config.network_train_unet_only:
-        return False
-    if site.target == "unet" and config.network_train_text_encoder_only:
-        return False
-    if any(re.search(pattern, site.name) for pattern in config.exclude):
-        return False
-    if any(re.search(pattern, site.name) for pattern in config.include):
-        return True
-    if site.spec.is_spatial and not (preset.spatial and config.dims(spatial=True)[0]):
-        return False
-    return site.name in chosen
-
-
-def _preset_paths(target: str, model: nn.Module, preset: Preset) -> Iterator[str]:
-    """Names of the layers of one model that a preset covers; all of a plain module's."""
-    if target == "unet":
-        classes, names = preset.unet_classes, preset.unet_names
-    elif target in TEXT_ENCODERS:
-        classes, names = preset.text_classes, ()
-    else:
-        classes, names = (type(model).__name__,), ()
-    for path, module in model.named_modules():
-        if place_in_model(target, path).name in names:
-            yield f"{target}.{path}"
-        if type(module).__name__ in classes:
-            start = f"{path}." if path else ""
-            for below, _ in module.named_modules():
-                yield f"{target}.{start}{below}" if below else f"{target}.{path}"
 
 
 def _bypasses_forward(model: nn.Module, path: str) -> bool:

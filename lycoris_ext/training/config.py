@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from lycoris_ext.data import DataConfig
 from lycoris_ext.diffusion import LossConfig
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.models import ModelConfig
-from lycoris_ext.network import NetworkConfig
+from lycoris_ext.network import LayerOverride, NetworkConfig
 from lycoris_ext.training.optimizers import OptimizerConfig
 from lycoris_ext.training.run_config import RunConfig
 from lycoris_ext.training.sample_config import SampleConfig
@@ -108,10 +109,10 @@ class TrainConfig:
             )
 
     def sections(self) -> dict[str, dict[str, Any]]:
-        """Section name -> option -> value, in the order of the fields."""
+        """Section name -> option -> value as TOML holds it, in the order of the fields."""
         return {
             section.name: {
-                option.name: getattr(getattr(self, section.name), option.name)
+                option.name: _plain(getattr(getattr(self, section.name), option.name))
                 for option in fields(getattr(self, section.name))
             }
             for section in fields(self)
@@ -170,11 +171,17 @@ def dump_toml(config: TrainConfig, *, for_sharing: bool = False) -> str:
         for name, value in options.items():
             if value is None or name == "overwrite" or (for_sharing and name in WHERE_IT_WENT):
                 continue
-            if for_sharing and name in PATH_OPTIONS:
+            if for_sharing and (name in PATH_OPTIONS or name == "preset"):
                 value = _last_parts(value)
             lines.append(f"{name} = {toml_value(value)}")
         blocks.append("\n".join(lines) + "\n")
     return "\n".join(blocks)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple) and any(isinstance(item, LayerOverride) for item in value):
+        return tuple(override.as_table() for override in value)
+    return value
 
 
 def _last_parts(value: object) -> object:
@@ -191,5 +198,7 @@ def toml_value(value: object) -> str:
         return repr(value)
     if isinstance(value, (tuple, list)):
         return "[" + ", ".join(toml_value(item) for item in value) + "]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name} = {toml_value(v)}" for name, v in value.items()) + "}"
     # JSON's strings are TOML's basic strings, but for DEL, which TOML wants escaped.
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -92,6 +92,9 @@ def train_locked(config: TrainConfig, lock: RunLock) -> Path:
             config.optimizer.learning_rate,
             config.optimizer.unet_lr,
             config.optimizer.text_encoder_lr,
+            config.optimizer.loraplus_lr_ratio,
+            config.optimizer.loraplus_unet_lr_ratio,
+            config.optimizer.loraplus_text_encoder_lr_ratio,
         ),
         config.optimizer,
     )

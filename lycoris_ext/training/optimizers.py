@@ -13,6 +13,7 @@ import torch
 from lycoris_ext.errors import ConfigError, EnvironmentFault
 
 OPTIMIZERS = ("AdamW8bit", "AdamW")
+RATIOS = ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,11 @@ class OptimizerConfig:
         learning_rate: for everything that has no rate of its own.
         unet_lr: for the U-Net's adapter (unset: learning_rate; 0: not trained).
         text_encoder_lr: for the text encoder's adapter (unset: learning_rate; 0: not trained).
+        loraplus_lr_ratio: LoRA+: the factors on the output side of the adapter (lora_up, LoHa's
+            hada_w1_a and hada_w2_a, LoKr's lokr_w2_a) learn so many times as fast; 16 is usual.
+            Unset: as fast as the others.
+        loraplus_unet_lr_ratio: the same for the U-Net's adapter (unset: loraplus_lr_ratio).
+        loraplus_text_encoder_lr_ratio: the same for the text encoder's (unset: loraplus_lr_ratio).
         weight_decay: share of each parameter taken off per step, times the learning rate.
         adam_beta1, adam_beta2: how long Adam remembers gradients and their squares.
         adam_epsilon: Adam's floor under the root of the squares.
@@ -34,6 +40,9 @@ class OptimizerConfig:
     learning_rate: float = 2e-4
     unet_lr: float | None = None
     text_encoder_lr: float | None = None
+    loraplus_lr_ratio: float | None = None
+    loraplus_unet_lr_ratio: float | None = None
+    loraplus_text_encoder_lr_ratio: float | None = None
     weight_decay: float = 0.01
     adam_beta1: float = 0.9
     adam_beta2: float = 0.999
@@ -49,6 +58,14 @@ class OptimizerConfig:
                     f"{name} is {rate}, expected a number from 0 to 10",
                     where=name,
                     fix="2e-4 is the usual rate for LoHa, 1e-4 for LoRA",
+                )
+        for name in RATIOS:
+            ratio = getattr(self, name)
+            if ratio is not None and not 0.0 < ratio < math.inf:
+                raise ConfigError(
+                    f"{name} is {ratio}, expected a number above 0",
+                    where=name,
+                    fix="16 is usual; remove it for the same rate everywhere",
                 )
         if self.effective_unet_lr == 0.0 and self.effective_text_encoder_lr == 0.0:
             raise ConfigError(

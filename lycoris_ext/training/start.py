@@ -16,8 +16,8 @@ from lycoris_ext.algorithms import detect
 from lycoris_ext.errors import ConfigError, FormatError
 from lycoris_ext.formats import AdapterState, load_adapter
 from lycoris_ext.formats.adapter_file import data_hash
-from lycoris_ext.modules import Dropouts
 from lycoris_ext.network import Network, NetworkConfig, build_network, load_network
+from lycoris_ext.network.layers import layer_rates
 
 
 @dataclass(frozen=True)
@@ -117,9 +117,8 @@ class StartWeights:
         if self.config.dim_from_weights:
             network = load_network(self.network, targets)
             for layer in network.layers.values():
-                layer.dropouts = Dropouts(
-                    config.dropout, config.rank_dropout, config.module_dropout
-                )
+                layer.dropouts = config.dropouts
+            network.rates = layer_rates(network.sites, config)
             return network
         network = build_network(targets, config, seed=seed)
         try:

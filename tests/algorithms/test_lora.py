@@ -36,7 +36,7 @@ def heads(layer: AdapterLayer) -> dict[int, Tensor]:
     }
 
 
-@pytest.mark.parametrize("module", [nn.Linear(7, 5), nn.Conv2d(4, 5, 3)])
+@pytest.mark.parametrize("module", [nn.Linear(9, 7), nn.Conv2d(4, 7, 3)])
 def test_a_step_sees_some_first_blocks_and_teaches_the_last_of_them(module: nn.Module) -> None:
     _, layer = dylora(module)
     wanted, seen = heads(layer), set()
@@ -59,7 +59,7 @@ def test_a_step_sees_some_first_blocks_and_teaches_the_last_of_them(module: nn.M
 
 def test_the_gradient_is_that_of_the_update() -> None:
     """Of the blocks that take part, by finite differences of nothing: autograd through the head."""
-    _, layer = dylora(nn.Linear(7, 5))
+    _, layer = dylora(nn.Linear(9, 7))
     torch.manual_seed(3)
     dense = layer.train().delta().dense()
     (last,) = (n for n, head in heads(layer).items() if torch.allclose(dense, head, atol=1e-5))
@@ -80,7 +80,7 @@ def test_the_gradient_is_that_of_the_update() -> None:
 
 def test_outside_of_training_all_ranks_take_part_and_nothing_is_drawn() -> None:
     """The peer draws its rank even then."""
-    _, layer = dylora(nn.Linear(7, 5))
+    _, layer = dylora(nn.Linear(9, 7))
     full = heads(layer)[RANK // BLOCK]
     for seed in range(5):
         torch.manual_seed(seed)
@@ -88,7 +88,7 @@ def test_outside_of_training_all_ranks_take_part_and_nothing_is_drawn() -> None:
 
 
 def test_what_is_drawn_is_a_function_of_the_seed() -> None:
-    _, layer = dylora(nn.Linear(7, 5))
+    _, layer = dylora(nn.Linear(9, 7))
     results = []
     for seed in (4, 1, 4):
         torch.manual_seed(seed)
@@ -99,9 +99,9 @@ def test_what_is_drawn_is_a_function_of_the_seed() -> None:
 
 def test_a_file_is_loaded() -> None:
     """Into the peer's, none is: its load_state_dict does nothing."""
-    network, _ = dylora(nn.Linear(7, 5))
+    network, _ = dylora(nn.Linear(9, 7))
     state = network.adapter_state(dtype=None)
-    other, layer = dylora(nn.Linear(7, 5))
+    other, layer = dylora(nn.Linear(9, 7))
     nn.init.zeros_(layer.tensors()["lora_up.weight"])
     other.load_adapter_state(state)
     found = other.adapter_state(dtype=None).tensors
@@ -126,7 +126,7 @@ def test_a_file_is_loaded() -> None:
 def test_what_cannot_be_built_is_named(options: dict[str, int], message: str, where: str) -> None:
     config = NetworkConfig("dylora", network_dim=RANK, **{"block_size": BLOCK, **options})
     with pytest.raises(ConfigError, match=message) as caught:
-        dylora(nn.Linear(7, 5), config)
+        dylora(nn.Linear(9, 7), config)
     assert caught.value.where == where
 
 
@@ -141,9 +141,9 @@ def test_no_file_is_detected_as_its_own() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 def test_a_training_step_compiles_as_one_graph() -> None:
-    module = nn.Linear(7, 5)
+    module = nn.Linear(9, 7)
     network, layer = dylora(module)
-    x, wanted = torch.randn(3, 7), heads(layer)
+    x, wanted = torch.randn(3, 9), heads(layer)
     plain = module(x)
     network.train()
     with network.injected():

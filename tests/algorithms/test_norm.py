@@ -70,11 +70,11 @@ def algorithms(config: NetworkConfig) -> dict[str, str]:
 
 def test_train_norm_adds_them_to_any_algorithm() -> None:
     norms = {"lycoris_norm": "norm", "lycoris_group": "norm"}
-    assert algorithms(NetworkConfig()) == {"lycoris_linear": "loha"}
-    both = NetworkConfig("lora", train_norm=True, dora_wd=True, use_scalar=True)
+    assert algorithms(NetworkConfig(network_dim=4)) == {"lycoris_linear": "loha"}
+    both = NetworkConfig("lora", 4, train_norm=True, dora_wd=True, use_scalar=True)
     assert algorithms(both) == {"lycoris_linear": "lora", **norms}
     assert algorithms(NetworkConfig("norm")) == norms
-    without = NetworkConfig(train_norm=True, exclude=(r"\.group$",))
+    without = NetworkConfig(network_dim=4, train_norm=True, exclude=(r"\.group$",))
     assert algorithms(without) == {"lycoris_linear": "loha", "lycoris_norm": "norm"}
 
 

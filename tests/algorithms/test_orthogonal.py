@@ -89,7 +89,7 @@ def test_the_bias_is_not_touched(algo: str, dtype: torch.dtype) -> None:
     linear = nn.Linear(6, 8).to(dtype).requires_grad_(False)
     linear.bias.fill_(100.0)
     x = torch.zeros(3, 6, dtype=dtype)
-    network = perturbed(build(linear, algo=algo)).to(dtype)
+    network = perturbed(build(linear, algo=algo, network_dim=4)).to(dtype)
     for training in (True, False):
         network.train(training)
         with network.injected():

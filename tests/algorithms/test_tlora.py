@@ -170,7 +170,7 @@ def test_a_scalar_is_refused() -> None:
 def test_a_packed_weight_is_refused() -> None:
     module = nn.Linear(9, 7, bias=False)
     module.weight = nn.Parameter(torch.zeros(63, 1, dtype=torch.uint8), requires_grad=False)
-    with pytest.raises(ShapeError, match="the weight is packed"):
+    with pytest.raises(ConfigError, match=r"model\.0, algo: Linear holds a packed weight of uint8"):
         build_network({"model": nn.Sequential(module)}, CONFIG)
 
 

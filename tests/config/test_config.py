@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import get_args, get_type_hints
 
 import pytest
 
@@ -17,7 +18,7 @@ from lycoris_ext.config import (
     read_toml,
 )
 from lycoris_ext.errors import ConfigError
-from lycoris_ext.network import PRESETS
+from lycoris_ext.network import PRESETS, LayerOverride, NetworkConfig
 
 
 def build(**values):
@@ -154,6 +155,18 @@ def test_network_args_of_sd_scripts():
     )
 
 
+def test_network_args_of_lycoris():
+    config = build(
+        network_module="lycoris.kohya",
+        network_args=["algo=lokr", "factor=8", "decompose_both=True", "bypass_mode=True",
+                      "rank_dropout_scale=True", "loraplus_unet_lr_ratio=4"],
+    )  # fmt: skip
+    network = config.network
+    assert (network.factor, network.decompose_both, network.bypass_mode) == (8, True, True)
+    assert network.rank_dropout_scale and config.optimizer.loraplus_unet_lr_ratio == 4
+    assert build(network_args=["constrain=0.1"]).network.constraint == 0.1
+
+
 @pytest.mark.parametrize(
     ("module", "args", "algo"),
     [
@@ -169,7 +182,7 @@ def test_network_module_decides_what_lora_means(module, args, algo):
 
 
 def test_arguments_that_are_not_understood():
-    assert "network_args has block_size=4" in refused(network_args=["block_size=4"])
+    assert "network_args has train_t5xxl=1" in refused(network_args=["train_t5xxl=1"])
     assert "optimizer_args has decouple=True" in refused(optimizer_args=["decouple=True"])
     assert "expected name=value" in refused(network_args=["loha"])
     assert "network_module 'networks.dylora'" in refused(network_module="networks.dylora")
@@ -183,6 +196,59 @@ def test_flat_and_tables_are_the_same(tmp_path):
         encoding="utf-8",
     )
     assert build_config([read_toml(flat)]) == build_config([read_toml(tables)])
+
+
+OVERRIDES = """
+network_dim = 16
+[[network.overrides]]
+match = 'unet.*attn2'
+algo = "lora"
+network_dim = 4
+learning_rate = 5e-5
+[[network.overrides]]
+match = "conv"
+lr_weight = 1
+"""
+
+
+def test_overrides_are_tables_of_a_file(tmp_path):
+    path, resolved = tmp_path / "a.toml", tmp_path / "resolved.toml"
+    path.write_text(OVERRIDES, encoding="utf-8")
+    config = build_config([read_toml(path)])
+    assert config.network.overrides == (
+        LayerOverride("unet.*attn2", algo="lora", network_dim=4, learning_rate=5e-5),
+        LayerOverride("conv", lr_weight=1),
+    )
+    resolved.write_text(dump_toml(config), encoding="utf-8")
+    assert build_config([read_toml(resolved)]) == config
+    saved = json.loads(json.dumps(config.flat()))
+    assert config.changed_since(saved) == {}
+    assert "overrides" in build(network_dim=16).changed_since(saved)
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ({"match": "a", "netwrok_dim": 4}, "overrides has no netwrok_dim"),
+        ({"match": "a", "network_dim": "4"}, "overrides: network_dim is '4', expected a whole"),
+        ({"match": "a", "network_dim": 1.5}, "overrides: network_dim is 1.5, expected a whole"),
+        ({"network_dim": 4}, "a table of overrides has no match"),
+        ("unet", "overrides is ['unet'], expected a list of tables"),
+    ],
+)
+def test_overrides_that_are_wrong(table, said):
+    assert said in refused(overrides=[table])
+
+
+def test_every_setting_of_an_override_is_one_of_the_network():
+    own = {"match", "learning_rate", "lr_weight"}
+    network = get_type_hints(NetworkConfig)
+    for name, hint in get_type_hints(LayerOverride).items():
+        if name not in own:
+            assert set(get_args(hint)) == {
+                *(get_args(network[name]) or (network[name],)),
+                type(None),
+            }
 
 
 def test_files_that_cannot_be_read(tmp_path):

@@ -62,7 +62,7 @@ SD_SCRIPTS = {
     "ss_dataset_dirs": '{"10_cats": {"n_repeats": 10, "img_count": 12}}',
     "ss_tag_frequency": "{}",
     "ss_network_args": '{"algo": "loha", "conv_dim": "2", "conv_alpha": "1", "dropout": null, '
-    '"constraint": "0.1"}',
+    '"train_t5xxl": "1"}',
     "ss_sd_model_hash": "abcd1234",
     "ss_sd_model_name": "nai.ckpt",
     "sshs_model_hash": "00",
@@ -118,7 +118,7 @@ def test_sd_scripts_fields_are_taken_over(tmp_path: Path) -> None:
     assert (config.run.seed, config.run.max_train_steps) == (0, 1600)
     assert (config.model.pretrained_model_name_or_path, config.model.clip_skip) == ("nai.ckpt", 2)
     assert (config.run.output_name, config.loss.min_snr_gamma) == ("my style", 5.0)
-    assert '# network_args = ["constraint=0.1"]  # network_args has constraint=0.1' in text
+    assert '# network_args = ["train_t5xxl=1"]  # network_args has train_t5xxl=1' in text
     assert '# train_data_dir = "..."  # it held 10_cats {"n_repeats": 10, "img_count": 12}' in text
     for fact in ("session_id", "num_train_images", "commit", "started"):
         assert fact not in text
@@ -165,7 +165,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
 def test_the_default_place_is_beside_where_one_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = {"model": nn.Sequential(nn.Linear(3, 4))}
+    model = {"model": nn.Sequential(nn.Linear(9, 8))}
     save_adapter(
         tmp_path / "plain.safetensors", build_network(model, NetworkConfig()).adapter_state()
     )

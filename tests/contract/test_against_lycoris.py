@@ -54,26 +54,26 @@ def configuration(number: int) -> tuple[Model, Tensor, NetworkConfig]:
     torch.manual_seed(number)
     build, shape = dice.choice(SHAPES)
     module = build(dice)
-    dims = {"network_dim": dice.randint(1, 6), "conv_dim": dice.randint(1, 6)}
+    algo = dice.choice(["lora", "locon", "loha", "lokr", "lokr", "ia3", "glora"])
+    plain = algo in ("ia3", "glora")  # the peer's ia3 has no options, its glora's is out of reach
+    decomposed = not plain and dice.random() < 0.4
+    is_lokr = algo == "lokr"  # a rank above its layer asks it for whole factors; others refuse it
+    most = 6 if is_lokr else min(6, len(module.weight), module.weight[0].numel())
+    dims = {"network_dim": dice.randint(1, most), "conv_dim": dice.randint(1, most)}
     config = NetworkConfig(
-        algo=dice.choice(["lora", "locon", "loha", "lokr", "lokr", "ia3", "glora"]),
+        algo=algo,
         network_alpha=dice.choice([1.0, 2.5, 8.0]),
-        use_tucker=dice.random() < 0.5 and not isinstance(module, nn.Conv1d),
+        use_tucker=not plain and dice.random() < 0.5 and not isinstance(module, nn.Conv1d),
         rs_lora=dice.random() < 0.3,
-        use_scalar=dice.random() < 0.3,
-        factor=dice.choice([-1, 2, 4]),
-        decompose_both=dice.random() < 0.5,
-        full_matrix=dice.random() < 0.2,
-        wd_on_output=dice.random() < 0.5,
-        train_on_input=dice.random() < 0.5,
+        use_scalar=algo != "ia3" and dice.random() < 0.3,
+        factor=dice.choice([-1, 2, 4]) if is_lokr else -1,
+        decompose_both=is_lokr and dice.random() < 0.5,
+        full_matrix=is_lokr and dice.random() < 0.2,
+        dora_wd=decomposed,
+        wd_on_output=decomposed and dice.random() < 0.5,
+        train_on_input=algo == "ia3" and dice.random() < 0.5,
         **dims,
     )
-    if config.algo == "ia3":
-        config = replace(config, use_scalar=False)  # the peer's has none
-    elif config.algo == "glora":
-        config = replace(config, use_tucker=False)  # the peer's own cannot be reached
-    elif dice.random() < 0.4:
-        config = replace(config, dora_wd=True)
     return Model(module).double().requires_grad_(False), torch.randn(shape(module)).double(), config
 
 
@@ -239,7 +239,7 @@ def stored_bare(number: int) -> tuple[Model, Tensor, NetworkConfig]:
     """A layer for full or norm."""
     model, x, config = configuration(number)
     if number % 2:
-        return model, x, replace(config, algo="full", use_scalar=False, dora_wd=False)
+        return model, x, NetworkConfig("full", rs_lora=config.rs_lora)
     build, shape = NORMS[number // 2 % 2]
     torch.manual_seed(number)
     module = build()
@@ -284,12 +284,12 @@ def test_full_and_norm_in_both_directions(number: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", range(8))
 def test_dylora_files_in_both_directions(number: int, tmp_path: Path) -> None:
     """Its conv files hold lora_up as a matrix; its own loading takes nothing over."""
-    model, x, config = configuration(number)
-    config = replace(config, use_tucker=False, rs_lora=False, dora_wd=False)
-    config = replace(config, network_dim=6, conv_dim=6)
-    config = replace(config, algo="dylora", block_size=2, network_alpha=3.0)
+    model, x, _ = configuration(number)
+    weight = model.layer.weight
+    rank = 2 * min(3, min(len(weight), weight[0].numel()) // 2)
+    config = NetworkConfig("dylora", rank, 3.0, conv_dim=rank, block_size=2)
     lycoris.LycorisNetwork.apply_preset({"target_name": ["layer"], "enable_conv": True})
-    sizes = {"linear_dim": 6, "linear_alpha": 3.0, "conv_dim": 6, "conv_alpha": 3.0}
+    sizes = {"linear_dim": rank, "linear_alpha": 3.0, "conv_dim": rank, "conv_alpha": 3.0}
     peer = lycoris.create_lycoris(model, 1.0, algo="dylora", block_size=2, **sizes)
     (module,) = peer.loras
     for parameter in module.double().parameters():
@@ -300,7 +300,7 @@ def test_dylora_files_in_both_directions(number: int, tmp_path: Path) -> None:
     network = load_network(tmp_path / "theirs.safetensors", {"model": model}).double()
     (layer,) = network.layers.values()
     up, down = torch.cat(list(module.up_list), 1), torch.cat(list(module.down_list))
-    product = 3.0 / 6 * (up @ down).reshape(model.layer.weight.shape)
+    product = 3.0 / rank * (up @ down).reshape(weight.shape)
     agree(layer.delta().dense(), product)
 
     mine = build_network({"model": model}, config).double()

@@ -6,13 +6,13 @@ Every factor is perturbed first: a fresh adapter is zero and hides every mistake
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from lycoris_ext.algorithms import Plan, algorithm, algorithm_names, detect
+from lycoris_ext.algorithms import Options, Plan, algorithm, algorithm_names, detect
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats import save_adapter
 from lycoris_ext.functional import Base, Delta
@@ -84,24 +84,24 @@ OWN = {
 }
 
 
-def proportional(name: str) -> bool:
-    """Whether the update is, to any of its tensors: else there can be no scalar."""
-    parts = algorithm(name).parts.values()
-    stored = [factor for part in parts for way in part for factor in way.factors]
-    return any(factor.zero for factor in stored)
+def takes(name: str, told: dict[str, object]) -> bool:
+    """Whether an algorithm has what a form asks for."""
+    chosen = algorithm(name)
+    ways = [way for part in chosen.parts.values() for way in part]
+    if "use_scalar" in told and not any(factor.zero for way in ways for factor in way.factors):
+        return False  # the update is proportional to nothing, so there can be no scalar
+    return all(chosen.obeys(option) for option in told if option in OPTIONS)
 
 
-def variants(name: str) -> dict[str, dict[str, object]]:
-    return {form: VARIANTS[form] for form in VARIANTS if form != "scalar" or proportional(name)}
-
-
+OPTIONS = {field.name for field in fields(Options)}
 FORMS = {
-    name: {**variants(name), **(DORA if algorithm(name).takes_dora else {}), **OWN.get(name, {})}
+    name: {
+        form: told
+        for form, told in {**VARIANTS, **DORA, **OWN.get(name, {})}.items()
+        if takes(name, told)
+    }
     for name in algorithm_names()
 }
-# and options that contradict an algorithm
-for name, option in (("dylora", "use_tucker"), ("tlora", "use_scalar")):
-    FORMS[name] = {form: told for form, told in FORMS[name].items() if option not in told}
 CASES = [(algo, form, site) for algo in FORMS for form in FORMS[algo] for site in sites_of(algo)]
 # torch warns that an even kernel needs a padded copy; that geometry is the point of the case
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")

@@ -8,43 +8,43 @@ from torch import nn
 
 from lycoris_ext.errors import ConfigError, FormatError
 from lycoris_ext.formats import AdapterState
-from lycoris_ext.network import PRESETS, NetworkConfig, build_network, load_network
+from lycoris_ext.network import NetworkConfig, build_network, load_network
 from lycoris_ext.network.selection import all_sites
 
 
 class ResnetBlock2D(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(4, 4, 3, padding=1)
-        self.conv_shortcut = nn.Conv2d(4, 4, 1)
+        self.conv1 = nn.Conv2d(8, 8, 3, padding=1)
+        self.conv_shortcut = nn.Conv2d(8, 8, 1)
 
 
 class Attention(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.to_q = nn.Linear(4, 4)
+        self.to_q = nn.Linear(8, 8)
 
 
 class Transformer2DModel(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.proj_in = nn.Linear(4, 4)
+        self.proj_in = nn.Linear(8, 8)
         self.attn1 = Attention()
 
 
 class UNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.conv_in = nn.Conv2d(4, 4, 3, padding=1)
+        self.conv_in = nn.Conv2d(8, 8, 3, padding=1)
         self.block = ResnetBlock2D()
         self.attention = Transformer2DModel()
-        self.other = nn.Linear(4, 4)
+        self.other = nn.Linear(8, 8)
 
 
 class CLIPAttention(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.q_proj = nn.Linear(4, 4)
+        self.q_proj = nn.Linear(8, 8)
 
 
 class TextEncoder(nn.Module):
@@ -78,7 +78,7 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", EXPECTED)
 def test_presets(targets: dict[str, nn.Module], preset: str) -> None:
     network = build_network(targets, NetworkConfig(preset=preset))
     assert {site.path for site in network.sites.values()} == EXPECTED[preset]
@@ -204,7 +204,7 @@ def test_a_layer_without_a_place_is_named(targets: dict[str, nn.Module]) -> None
                     for name in ("hada_w1_a", "hada_w2_a")
                 }
             ),
-            r"hada_w1_a has shape \(5, 8\), the layer needs \(4, 8\)",
+            r"hada_w1_a has shape \(5, 8\), the layer needs \(8, 8\)",
         ),
     ],
 )
@@ -242,7 +242,7 @@ def test_two_layers_with_one_key_are_refused() -> None:
 
 
 def test_out_proj_of_multihead_attention_is_left_alone() -> None:
-    model = nn.Sequential(nn.MultiheadAttention(4, 1), nn.Linear(4, 4))
+    model = nn.Sequential(nn.MultiheadAttention(4, 1), nn.Linear(8, 8))
     assert set(all_sites({"model": model})) == {"lycoris_1"}
 
 
@@ -264,7 +264,7 @@ def test_limited_norms_keep_the_direction(targets, algo, use_tucker):
         for parameter in network.parameters():
             parameter.copy_(torch.randn(parameter.shape))
     before = {key: layer.delta().dense().detach() for key, layer in network.layers.items()}
-    limit = float(torch.stack([delta.norm() for delta in before.values()]).median())
+    limit = 1.001 * float(torch.stack([delta.norm() for delta in before.values()]).median())
     longer = sum(float(delta.norm()) > limit for delta in before.values())
     assert 0 < longer < len(before)
     assert network.limit_norms(limit) == longer
@@ -294,7 +294,7 @@ def test_merging_for_good_keeps_no_copy(targets: dict[str, nn.Module]) -> None:
     network = build_network(targets, NetworkConfig())
     for parameter in network.parameters():
         nn.init.normal_(parameter)
-    x = torch.randn(1, 4)
+    x = torch.randn(1, 8)
     layer = targets["unet"].attention.attn1.to_q
     with network.injected():
         wanted = layer(x)

@@ -11,27 +11,27 @@ from collections.abc import Callable
 import pytest
 from torch import nn
 
-from lycoris_ext.network import PRESETS, NetworkConfig, build_network, load_network
+from lycoris_ext.network import NetworkConfig, build_network, load_network
 
 
 class CrossAttention(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.to_q = nn.Linear(4, 4, bias=False)
-        self.to_out = nn.ModuleList([nn.Linear(4, 4)])
+        self.to_q = nn.Linear(8, 8, bias=False)
+        self.to_out = nn.ModuleList([nn.Linear(8, 8)])
 
 
 class BasicTransformerBlock(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.attn1 = CrossAttention()
-        self.norm1 = nn.LayerNorm(4)
+        self.norm1 = nn.LayerNorm(8)
 
 
 class Transformer2DModel(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.proj_in = nn.Conv2d(4, 4, 1)
+        self.proj_in = nn.Conv2d(8, 8, 1)
         self.transformer_blocks = nn.ModuleList([BasicTransformerBlock()])
 
 
@@ -42,21 +42,21 @@ class SpatialTransformer(Transformer2DModel):
 class Sd1Resnet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(4, 4, 3, padding=1)
-        self.time_emb_proj = nn.Linear(4, 4)
+        self.conv1 = nn.Conv2d(8, 8, 3, padding=1)
+        self.time_emb_proj = nn.Linear(8, 8)
 
 
 class LdmResnet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.in_layers = nn.Sequential(nn.GroupNorm(1, 4), nn.SiLU(), nn.Conv2d(4, 4, 3, padding=1))
-        self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(4, 4))
+        self.in_layers = nn.Sequential(nn.GroupNorm(1, 8), nn.SiLU(), nn.Conv2d(8, 8, 3, padding=1))
+        self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(8, 8))
 
 
 class Downsample2D(nn.Module):
     def __init__(self, name: str) -> None:
         super().__init__()
-        self.add_module(name, nn.Conv2d(4, 4, 3, stride=2, padding=1))
+        self.add_module(name, nn.Conv2d(8, 8, 3, stride=2, padding=1))
 
 
 def named(kind: type[nn.Module], name: str, *arguments: str) -> nn.Module:
@@ -69,9 +69,9 @@ class Sd1UNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv_in = nn.Conv2d(4, 4, 3, padding=1)
+        self.conv_in = nn.Conv2d(8, 8, 3, padding=1)
         self.time_embedding = nn.Module()
-        self.time_embedding.linear_1 = nn.Linear(4, 4)
+        self.time_embedding.linear_1 = nn.Linear(8, 8)
         block = nn.Module()
         block.attentions = nn.ModuleList([Transformer2DModel()])
         block.resnets = nn.ModuleList([named(Sd1Resnet, "ResnetBlock2D")])
@@ -84,12 +84,12 @@ class LdmUNet(nn.Module):
 
     def __init__(self, resnet: str, transformer: type[nn.Module], sampler: str, sdxl: bool) -> None:
         super().__init__()
-        self.time_embed = nn.Sequential(nn.Linear(4, 4))
+        self.time_embed = nn.Sequential(nn.Linear(8, 8))
         if sdxl:
-            self.label_emb = nn.Sequential(nn.Sequential(nn.Linear(4, 4)))
+            self.label_emb = nn.Sequential(nn.Sequential(nn.Linear(8, 8)))
         self.input_blocks = nn.ModuleList(
             [
-                nn.Sequential(nn.Conv2d(4, 4, 3, padding=1)),
+                nn.Sequential(nn.Conv2d(8, 8, 3, padding=1)),
                 nn.ModuleList([named(LdmResnet, resnet), transformer()]),
                 nn.ModuleList(),
                 nn.Sequential(named(Downsample2D, sampler, "op")),
@@ -136,7 +136,7 @@ PARTS = {
 }
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", PARTS)
 @pytest.mark.parametrize("unet", UNETS)
 def test_presets_take_the_layers_of_every_u_net(unet: str, preset: str) -> None:
     network = build_network({"unet": UNETS[unet]()}, NetworkConfig(preset=preset))
@@ -156,7 +156,7 @@ def test_both_text_encoders_of_sdxl_are_adapted_and_left_alone_together() -> Non
     class CLIPAttention(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.q_proj = nn.Linear(4, 4)
+            self.q_proj = nn.Linear(8, 8)
 
     targets = {"unet": UNETS["sdxl"]()}
     for name in ("text_encoder", "text_encoder_2"):

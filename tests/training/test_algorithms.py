@@ -22,7 +22,7 @@ def test_a_run_beside_trained_normalisations(run, algo, ends):
         algo=algo,
         train_norm=True,
         preset="unet-transformer-only",
-        block_size=2,
+        **({"block_size": 2} if algo == "dylora" else {}),
         train_batch_size=2,
         gradient_checkpointing=True,
         max_train_steps=2,

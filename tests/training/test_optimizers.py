@@ -102,6 +102,8 @@ def test_norm_of_no_gradients():
         ({"optimizer_type": "adamw8bit"}, 'use "AdamW8bit"'),
         ({"learning_rate": -1e-4}, "learning_rate is -0.0001"),
         ({"unet_lr": 20.0}, "unet_lr is 20.0"),
+        ({"loraplus_lr_ratio": 0.0}, "loraplus_lr_ratio is 0.0"),
+        ({"loraplus_unet_lr_ratio": math.inf}, "loraplus_unet_lr_ratio is inf"),
         ({"unet_lr": 0.0, "text_encoder_lr": 0.0}, "nothing would be trained"),
         ({"learning_rate": 0.0}, "nothing would be trained"),
         ({"max_grad_norm": -1.0}, "max_grad_norm is -1.0"),

@@ -1,0 +1,72 @@
+"""The optimizer's groups: one for each model, rate and role of a factor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lycoris_ext.errors import ConfigError
+from lycoris_ext.modules import AdapterLayer
+from lycoris_ext.network.layers import LayerRate
+from lycoris_ext.network.selection import Site
+
+Groups = list[dict[str, Any]]
+
+
+def param_groups(
+    layers: Mapping[str, AdapterLayer],
+    sites: Mapping[str, Site],
+    rates: Mapping[str, LayerRate],
+    target_rates: Mapping[str, float],
+    ratios: Mapping[str, float | None],
+) -> Groups:
+    """Optimizer groups {"params", "lr", "name"}.
+
+    A layer whose rate is 0 is left out and its parameters are frozen.
+
+    Args:
+        layers, sites: by key.
+        rates: of the layers that have one of their own, by key.
+        target_rates: of each model.
+        ratios: LoRA+: the factors on the output side have so many times their layer's rate;
+            None: the same.
+
+    Raises:
+        ConfigError: nothing is left to train, or a ratio is asked for and no factor has the role.
+    """
+    groups: dict[tuple[str, float, bool], dict[str, Any]] = {}
+    for key, layer in layers.items():
+        target = sites[key].target
+        rate = rates.get(key, LayerRate()).of(target_rates[target])
+        layer.requires_grad_(rate != 0)
+        if not rate:
+            continue
+        ratio = ratios[target]
+        outputs = layer.plan.output_keys if ratio is not None else frozenset()
+        for name, parameter in layer.named_parameters():
+            plus = name in outputs
+            if (target, rate, plus) not in groups:
+                words = [target] if rate == target_rates[target] else [target, f"{rate:g}"]
+                groups[target, rate, plus] = {
+                    "params": [],
+                    "lr": rate * (ratio or 1.0) if plus else rate,
+                    "name": " ".join([*words, "plus"] if plus else words),
+                }
+            groups[target, rate, plus]["params"].append(parameter)
+    if not groups:
+        raise ConfigError("every learning rate is 0", where="learning_rate", fix="set one above 0")
+    _check_ratios(groups, ratios)
+    return list(groups.values())
+
+
+def _check_ratios(
+    groups: Mapping[tuple[str, float, bool], object], ratios: Mapping[str, float | None]
+) -> None:
+    asked = {target for target, _, _ in groups if ratios[target] is not None}
+    if asked and not any(plus for _, _, plus in groups):
+        raise ConfigError(
+            f"a rate of its own is asked for the factors on the output side, and no adapter of "
+            f"{', '.join(sorted(asked))} is stored as a product that has one",
+            where="loraplus_lr_ratio",
+            fix="remove the ratio, or choose an algorithm of products, such as lora or loha",
+        )

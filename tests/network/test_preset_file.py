@@ -1,0 +1,214 @@
+"""LyCORIS's preset files: the same layers, algorithms and ranks as lycoris-lora gives them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from diffusers import UNet2DConditionModel
+
+from lycoris_ext.config import Layer, build_config, dump_toml
+from lycoris_ext.errors import ConfigError
+from lycoris_ext.network import LayerOverride, NetworkConfig, build_network
+from lycoris_ext.network.layers import choose_layers
+from tests.network.test_network import TextEncoder, UNet
+
+NESTED = """
+enable_conv = true
+unet_target_module = ["Transformer2DModel", "ResnetBlock2D"]
+unet_target_name = ["conv_in", "time_embedding.linear_1"]
+exclude_name = ['down_blocks\\.1\\.resnets', 'mid_block.*to_q']
+text_encoder_target_module = []
+[module_algo_map.Transformer2DModel]
+algo = "loha"
+dim = 2
+[module_algo_map.FeedForward]
+algo = "lokr"
+dim = 10000
+factor = 4
+[module_algo_map.GEGLU]
+dim = 3
+alpha = 2
+[module_algo_map.ResnetBlock2D]
+use_tucker = true
+dim = 0
+[name_algo_map.conv_in]
+algo = "loha"
+dim = 3
+alpha = 0.5
+"""
+GLOBS = """
+enable_conv = false
+use_fnmatch = true
+unet_target_module = []
+unet_target_name = ["*.attn2.to_?", "*.conv1", "up_blocks.1.resnets.0.*"]
+exclude_name = ["*.to_q"]
+lora_prefix = "lycoris"
+[module_algo_map.Linear]
+dim = 3
+[name_algo_map."*.attn2.to_k"]
+dim = 2
+[name_algo_map."*.to_?"]
+algo = "loha"
+"""
+
+
+@pytest.fixture(scope="module")
+def unet() -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=16,
+        attention_head_dim=8,
+        norm_num_groups=8,
+    )
+
+
+def written(folder: Path, text: str) -> str:
+    path = folder / "preset.toml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize("text", [NESTED, GLOBS])
+def test_the_same_network_as_lycoris_gives(
+    unet: UNet2DConditionModel, tmp_path: Path, text: str
+) -> None:
+    kohya = pytest.importorskip("lycoris.kohya")
+    path = written(tmp_path, text)
+    theirs = {}
+    for name in ("ENABLE_CONV", "MODULE_ALGO_MAP", "NAME_ALGO_MAP", "USE_FNMATCH",
+                 "TARGET_EXCLUDE_NAME", "UNET_TARGET_REPLACE_MODULE",
+                 "UNET_TARGET_REPLACE_NAME"):  # fmt: skip
+        theirs[name] = getattr(kohya.LycorisNetworkKohya, name)
+    try:  # its presets change the class for the rest of the process
+        peer = kohya.create_network(1.0, 4, 1.0, None, [], unet, algo="lora", preset=path)
+    finally:
+        for name, value in theirs.items():
+            setattr(kohya.LycorisNetworkKohya, name, value)
+    expected = {
+        lora.lora_name: (type(lora).__name__, lora.lora_dim, float(lora.alpha))
+        for lora in peer.unet_loras
+    }
+    network = build_network({"unet": unet}, NetworkConfig("locon", network_dim=4, preset=path))
+    classes = {"lora": "LoConModule", "loha": "LohaModule", "lokr": "LokrModule"}
+    found = {
+        key: (classes[layer.plan.algorithm.name], layer.plan.rank, float(layer.plan.alpha))
+        for key, layer in network.layers.items()
+    }
+    assert found == expected and len(found) >= 10
+    for key, layer in network.layers.items():
+        stored = {name: tuple(tensor.shape) for name, tensor in peer_tensors(peer, key).items()}
+        assert {name: tuple(shape) for name, shape in layer.plan.shapes().items()} == stored, key
+
+
+def peer_tensors(peer, key: str):  # type: ignore[no-untyped-def]
+    (lora,) = (lora for lora in peer.unet_loras if lora.lora_name == key)
+    return {
+        name: tensor
+        for name, tensor in lora.state_dict().items()
+        if name not in ("alpha", "scalar")
+    }
+
+
+def test_attn_only_selects_the_attention_of_diffusers(unet: UNet2DConditionModel) -> None:
+    """lycoris-lora 4.1.3's preset of this name fits no class of diffusers."""
+    network = build_network({"unet": unet}, NetworkConfig(preset="attn-only"))
+    assert {site.path.split(".")[-1] for site in network.sites.values()} >= {"to_q", "to_k", "to_v"}
+    assert all(".attn" in site.path for site in network.sites.values())
+
+
+def test_ia3_selects_keys_values_and_second_linears(unet: UNet2DConditionModel) -> None:
+    """lycoris-lora 4.1.3's preset of this name selects nothing at all: its names fit beginnings."""
+    choices = choose_layers({"unet": unet}, NetworkConfig(preset="ia3"))
+    by_end = {}
+    for choice in choices:
+        end = choice.site.path.rpartition("transformer_blocks.0.")[2]
+        by_end[end] = choice.config.train_on_input
+    assert by_end == {
+        "attn1.to_k": False, "attn1.to_v": False, "attn2.to_k": False, "attn2.to_v": False,
+        "ff.net.2": True,
+    }  # fmt: skip
+
+
+def paths(config: NetworkConfig) -> set[str]:
+    targets = {"unet": UNet(), "text_encoder": TextEncoder()}
+    return {choice.site.name for choice in choose_layers(targets, config)}
+
+
+def test_what_a_file_leaves_out_is_as_in_full(tmp_path: Path) -> None:
+    empty = NetworkConfig(preset=written(tmp_path, "# nothing"))
+    assert paths(empty) == paths(NetworkConfig(preset="full"))
+
+
+def test_text_encoders_have_targets_of_their_own(tmp_path: Path) -> None:
+    text = "unet_target_module = []\nunet_target_name = []\ntext_encoder_target_module = []\n"
+    config = NetworkConfig(preset=written(tmp_path, text + 'text_encoder_target_name = [".*q_"]'))
+    assert paths(config) == {"text_encoder.attention.q_proj"}
+
+
+def test_plain_modules_are_selected_as_by_lycoris_wrapper(tmp_path: Path) -> None:
+    config = NetworkConfig(
+        network_dim=4,
+        preset=written(
+            tmp_path,
+            'target_module = ["Attention"]\ntarget_name = ["other"]\n'
+            "[module_algo_map.ResnetBlock2D]\ndim = 2\n",
+        ),
+    )
+    found = {choice.site.path: choice.rank for choice in choose_layers({"model": UNet()}, config)}
+    assert found == {
+        "attention.attn1.to_q": 4, "other": 4, "block.conv1": 2, "block.conv_shortcut": 2,
+    }  # fmt: skip
+
+
+def test_overrides_come_before_the_file(tmp_path: Path) -> None:
+    text = '[module_algo_map.Attention]\nalgo = "lokr"\ndim = 2\n'
+    config = NetworkConfig(
+        preset=written(tmp_path, text), overrides=(LayerOverride("to_q", network_dim=3),)
+    )
+    (found,) = (
+        (choice.config.algo, choice.rank)
+        for choice in choose_layers({"unet": UNet()}, config)
+        if choice.site.path.endswith("to_q")
+    )
+    assert found == ("lokr", 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("enable_cnv = true", "unknown key enable_cnv.*did you mean enable_conv"),
+        ("enable_conv = 1", "enable_conv is 1, expected true or false"),
+        ('unet_target_module = "x"', "unet_target_module is 'x', expected a list of texts"),
+        ("module_algo_map = 3", "module_algo_map is 3, expected a table"),
+        ("[module_algo_map]\nA = 3", "module_algo_map.A is 3, expected a table"),
+        ("[name_algo_map.a]\ndin = 3", "name_algo_map.a sets din.*did you mean dim"),
+        ('[name_algo_map.a]\ndim = "3"', "rank of name_algo_map.a is '3', expected a whole number"),
+        ("[name_algo_map.a]\nalgo = 3", "algo of name_algo_map.a is 3, expected a text"),
+        ('[name_algo_map.a]\nalgo = "x"', "a: algo: unknown algorithm 'x'"),
+        ('unet_target_name = ["("]', r"'\(' is no regular expression"),
+        ('lora_prefix = "x"', "lora_prefix is 'x'.*begin with lycoris"),
+        ("enable_conv", "no valid TOML"),
+    ],
+)
+def test_mistakes_name_the_file_and_the_key(tmp_path: Path, text: str, message: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(ConfigError, match=f"(?s){message}") as caught:
+        NetworkConfig(preset=path)
+    assert path in str(caught.value)
+
+
+def test_a_file_that_is_not_there() -> None:
+    with pytest.raises(ConfigError, match=r"(?s)nowhere\.toml: the preset cannot be read.*folder"):
+        NetworkConfig(preset="nowhere.toml")
+
+
+def test_a_file_as_an_option_of_a_run(tmp_path: Path) -> None:
+    path = written(tmp_path, GLOBS)
+    config = build_config([Layer("my.toml", {"preset": ["seed-default", path]})])
+    assert config.network.preset == path and config.network.conv_dim == 4
+    assert 'preset = "preset.toml"' in dump_toml(config, for_sharing=True)
