@@ -10,8 +10,9 @@ the per-round ratios to the floor of the same round. Memory is the peak resident
 above the resting state, each contestant in a fresh process.
 
 Peers are slow (tens of seconds a step), so they take part in the first rounds only. What needs more
-memory than the machine has is left out and named in the result. The result is written anew after
-each model, size and batch.
+memory than the machine has is left out and named in the result. The result is written after each
+model, size and batch; rows of this machine and these versions that the file holds already stay,
+unless they were measured again.
 """
 
 from __future__ import annotations
@@ -178,6 +179,30 @@ def rows(
         yield row
 
 
+def beside_earlier(result: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The result with the rows that the file has beyond it, if they are comparable."""
+    if not path.exists():
+        return result
+    earlier = json.loads(path.read_text(encoding="utf-8"))
+    if any(earlier[name] != result[name] for name in ("what", "machine", "versions")):
+        return result
+
+    def joined(name: str, *key: str) -> list[dict[str, Any]]:
+        rows = [*earlier[name], *result[name]]
+        return list({tuple(row[k] for k in key): row for row in rows}.values())
+
+    setting = ("model", "latents", "batch", "share_weights")
+    return {
+        **result,
+        "cases": earlier["cases"] | result["cases"],
+        "unavailable": joined("unavailable", "case", "by"),
+        "rows": sorted(
+            joined("rows", *setting, "case", "by"),
+            key=lambda row: [row[name] for name in setting],
+        ),
+    }
+
+
 def parsed_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", nargs="+", default=["sd15"], choices=list(MODELS))
@@ -232,7 +257,7 @@ def main() -> None:
         times = measure_times(setting, left, args.rounds, args.peer_rounds) | failed
         result["rows"] += rows(setting, times, memory)
         if args.json:
-            write_json(args.json, result)
+            write_json(args.json, beside_earlier(result, args.json))
     print(json.dumps(result, indent=1))
 
 

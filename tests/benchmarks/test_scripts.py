@@ -35,6 +35,15 @@ def test_a_step_on_the_cpu_beside_the_peers(tmp_path):
     assert rows["lora_8", "ours"]["rounds"] == 2
     assert rows["lora_8", "peft"]["rounds"] == 1
     assert ("lora_8", "ours, chain") not in rows
+    run_script(
+        "step_time.py", "--model", "tiny", "--latents", "8", "--rounds", "3", "--case", "lora_8",
+        "--by", "ours", "--no-memory", "--json", result,
+    )  # fmt: skip
+    found = json.loads(result.read_text(encoding="utf-8"))
+    again = {(row["case"], row["by"]): row for row in found["rows"]}
+    assert again.keys() == rows.keys() and set(found["cases"]) == {"loha_32_16", "lora_8"}
+    assert again["lora_8", "ours"]["rounds"] == 3  # measured anew
+    assert again["loha_32_16", "peft"] == rows["loha_32_16", "peft"]  # kept
 
 
 @pytest.mark.slow
