@@ -18,7 +18,14 @@ from lycoris_ext.formats.atomic import atomic_write
 from lycoris_ext.formats.container import Buffer
 from lycoris_ext.formats.hashes import file_hashes
 from lycoris_ext.formats.keys import split_key
-from lycoris_ext.formats.peft import CONFIG_FILE, CONFIG_KEY, is_peft, peft_alphas
+from lycoris_ext.formats.peft import (
+    CONFIG_FILE,
+    CONFIG_KEY,
+    apply_config,
+    canonical,
+    is_peft,
+    refuse_unread,
+)
 
 # Map all pages at once instead of one fault after the other; Python has no name for it.
 _POPULATE_READ = 22
@@ -43,10 +50,12 @@ class AdapterState:
         it is put in.
 
         Raises:
-            FormatError: keys that cannot be taken apart; all of them are listed.
+            FormatError: keys that cannot be taken apart; all of them are listed. Or keys of what
+                PEFT alone has.
         """
         layers: dict[str, dict[str, Tensor]] = {}
         strange = []
+        refuse_unread(self.tensors)
         for key, tensor in self.tensors.items():
             layer, name = split_key(key)
             if not name:
@@ -54,14 +63,13 @@ class AdapterState:
             elif name in layers.setdefault(layer, {}):
                 raise FormatError(f"holds {name} twice", where=f"layer {layer!r}")
             else:
-                layers[layer][name] = tensor
+                layers[layer][name] = canonical(key, tensor)
         if strange:
             raise FormatError(
                 f"{len(strange)} keys name no layer and tensor that is known: {_listed(strange)}",
                 fix="the file is no adapter, or of an algorithm that this version does not know",
             )
-        for layer, alpha in peft_alphas(layers, self.metadata).items():
-            layers[layer].setdefault("alpha", alpha)
+        apply_config(layers, self.metadata)
         return layers
 
 

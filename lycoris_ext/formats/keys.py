@@ -112,6 +112,9 @@ _TENSORS = {
         ("lora_linear_layer.up", "lora_up.weight"),
     )
     for adapter in ("", ".default")  # the adapter's name, which PEFT has in memory
+} | {
+    f"lora_magnitude_vector{adapter}": dora.KEY
+    for adapter in ("", ".default", ".weight", ".default.weight")
 }
 
 #: transformers 5 dropped this level of CLIPTextModel; every file has it.

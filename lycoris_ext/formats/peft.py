@@ -1,4 +1,4 @@
-"""What PEFT and diffusers keep beside the tensors: the alphas.
+"""What PEFT and diffusers do otherwise: the alphas beside the tensors, DoRA's lengths, other forms.
 
 Their files hold no ``alpha`` tensors. PEFT writes ``adapter_config.json`` beside the file; newer
 diffusers writes the same fields into the file's metadata, each behind its model's name
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import sqrt
 from typing import Any
 
@@ -28,6 +28,43 @@ _PLAIN = re.compile(r"[\w.-]+")
 _MODELS = ("unet", "text_encoder", "text_encoder_2")
 #: The field of the alpha, for LoRA and for LoHa and its kin.
 _ALPHAS = ("lora_alpha", "alpha")
+#: DoRA's lengths of the outputs: (out,), of convolutions (1, out, 1, 1).
+_MAGNITUDE = "lora_magnitude_vector"
+#: Ends of keys that no algorithm here stores so -> what they are of.
+_UNREAD = {
+    "ia3_l": "(IA)^3, which multiplies where LyCORIS's adds to 1",
+    "oft_R.weight": "OFT, which turns inputs where LyCORIS's turns outputs",
+    "boft_R": "BOFT, whose blocks are laid out otherwise than LyCORIS's",
+    "boft_s": "BOFT, whose blocks are laid out otherwise than LyCORIS's",
+    "lora_A.bias": "LoRA with biases of its own (lora_bias)",
+    "lora_B.bias": "LoRA with biases of its own (lora_bias)",
+    "lora_embedding_A": "LoRA of an embedding",
+    "lora_embedding_B": "LoRA of an embedding",
+}
+_UNREAD_ENDS = tuple(f".{end}{adapter}" for end in _UNREAD for adapter in ("", ".default"))
+
+
+def refuse_unread(keys: Iterable[str]) -> None:
+    """Refuse what PEFT alone has, by name.
+
+    Raises:
+        FormatError: a key is of such a form.
+    """
+    for key in keys:
+        if key.endswith(_UNREAD_ENDS):
+            end = next(end for end in _UNREAD if f".{end}" in key)
+            raise FormatError(
+                f"holds PEFT's {end}: {_UNREAD[end]}",
+                where=key,
+                fix="merge it into the model with PEFT (merge_and_unload)",
+            )
+
+
+def canonical(key: str, tensor: Tensor) -> Tensor:
+    """A tensor as our algorithms have it: DoRA's lengths as those of outputs, (out, 1[, 1, 1])."""
+    if _MAGNITUDE not in key.split("."):
+        return tensor
+    return tensor.reshape(-1, *[1] * max(1, tensor.ndim - 1))
 
 
 def is_peft(key: str) -> bool:
@@ -35,13 +72,16 @@ def is_peft(key: str) -> bool:
     return key.startswith(_START)
 
 
-def peft_alphas(
-    layers: Mapping[str, Mapping[str, Tensor]], metadata: Mapping[str, str]
-) -> dict[str, Tensor]:
-    """Layer -> alpha, for the layers whose config says one.
+def apply_config(layers: dict[str, dict[str, Tensor]], metadata: Mapping[str, str]) -> None:
+    """Put in what only the config tells, where it tells it: the alphas.
 
-    ``use_rslora`` divides by the root of the rank; the alpha that is returned makes alpha / rank of
-    it.
+    ``use_rslora`` divides by the root of the rank; the alpha that is put in makes alpha / rank of
+    it. A LoKr of two whole factors has no rank, so that alpha / rank, which PEFT multiplies it
+    with, goes into a factor.
+
+    Args:
+        layers: layer -> our name -> tensor.
+        metadata: of the file.
 
     Raises:
         FormatError: the config is no JSON object, or its alphas are no numbers.
@@ -55,35 +95,40 @@ def peft_alphas(
             for name, value in packed.items()
             if name.startswith(start)
         }
-    alphas = {}
     for layer, tensors in layers.items():
         path = layer.removeprefix(_START)
         model, _, below = path.partition(".")
         config, path = (configs[model], below) if model in _MODELS else (configs[""], path)
-        alpha = _alpha(config, path)
+        alpha = _number(config, path, "alpha_pattern", _ALPHAS)
         if alpha is None:
             continue
         if config.get("use_rslora") and "lora_down.weight" in tensors:
             alpha *= sqrt(tensors["lora_down.weight"].shape[0])
-        alphas[layer] = torch.tensor(alpha)
-    return alphas
+        if {"lokr_w1", "lokr_w2"} <= tensors.keys() and "alpha" not in tensors:
+            rank = _number(config, path, "rank_pattern", ("r",))
+            if rank is not None:
+                tensors["lokr_w2"] = tensors["lokr_w2"] * (alpha / rank)
+        tensors.setdefault("alpha", torch.tensor(alpha))
 
 
-def _alpha(config: Mapping[str, Any], path: str) -> float | None:
-    """The alpha of one layer: the pattern that its path ends with, or the one for all."""
-    patterns = config.get("alpha_pattern") or {}
+def _number(
+    config: Mapping[str, Any], path: str, pattern: str, names: tuple[str, ...]
+) -> float | None:
+    """A number of one layer: the one of the pattern that its path ends with, or the one for all."""
+    patterns = config.get(pattern) or {}
     if not isinstance(patterns, dict) or not all(map(_PLAIN.fullmatch, patterns)):
         raise FormatError(
-            f"alpha_pattern is {patterns!r:.80}, only names of layers are understood there",
+            f"{pattern} is {patterns!r:.80}, only names of layers are understood there",
             where=CONFIG_FILE,
             fix="write the layers' names out, or save the adapter with kohya's keys",
         )
     named = [value for name, value in patterns.items() if f".{path}".endswith(f".{name}")]
-    found = [*named, *(config[name] for name in _ALPHAS if name in config)]
+    found = [*named, *(config[name] for name in names if name in config)]
     if not found:
         return None
     if not isinstance(found[0], (int, float)) or not 0 < found[0] < 1e30:
-        raise FormatError(f"alpha is {found[0]!r}", where=f"{CONFIG_FILE}, layer {path!r}")
+        what = "alpha" if names == _ALPHAS else "rank"
+        raise FormatError(f"{what} is {found[0]!r}", where=f"{CONFIG_FILE}, layer {path!r}")
     return float(found[0])
 
 

@@ -155,6 +155,8 @@ DOWN, UP = "lora_down.weight", "lora_up.weight"
         (f"base_model.model.{CLIP}.q_proj.lora_A.weight", ("", f"text_model_{UNDER}"), DOWN),
         (f"unet.base_model.model.{DOTTED}.to_q.lora_A.weight", ("unet", Q), DOWN),
         ("fc.0.lora_A.weight", ("", "fc_0"), DOWN),
+        (f"unet.{DOTTED}.to_q.lora_magnitude_vector", ("unet", Q), "dora_scale"),
+        ("fc.0.lora_magnitude_vector.default.weight", ("", "fc_0"), "dora_scale"),
     ],
 )
 def test_everybodys_keys_are_read(key: str, place: tuple[str, str], name: str) -> None:
@@ -163,7 +165,7 @@ def test_everybodys_keys_are_read(key: str, place: tuple[str, str], name: str) -
     assert found == name
 
 
-@pytest.mark.parametrize("key", ["loose", "alpha", "unet.x.lora_magnitude_vector", "a.b.bias"])
+@pytest.mark.parametrize("key", ["loose", "alpha", "unet.x.lora_magnitude", "a.b.bias"])
 def test_keys_that_cannot_be_taken_apart(key: str) -> None:
     assert split_key(key) == (key, "")
 

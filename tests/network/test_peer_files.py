@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lycoris_ext.errors import FormatError
 from lycoris_ext.formats import load_adapter
 from lycoris_ext.formats.keys import key_prefix, place_in_file, place_in_model
 from lycoris_ext.functional import spec_of
@@ -98,38 +101,67 @@ LAYERS = ["conv_in", "down_blocks.0.attentions.0.proj_in"]
 PEFT_CONFIGS = {
     "lora": ("LoraConfig", {"lora_alpha": 3, "alpha_pattern": {"conv_in": 5}}),
     "rslora": ("LoraConfig", {"lora_alpha": 3, "use_rslora": True}),
+    "dora": ("LoraConfig", {"lora_alpha": 3, "use_dora": True}),
+    "dora, rslora": ("LoraConfig", {"lora_alpha": 3, "use_dora": True, "use_rslora": True}),
     "loha": ("LoHaConfig", {"alpha": 3}),
     "loha tucker": ("LoHaConfig", {"alpha": 3, "use_effective_conv2d": True}),
+    "lokr": ("LoKrConfig", {"alpha": 3, "r": 1}),
+    "lokr, whole": ("LoKrConfig", {"alpha": 3, "r": 4}),
+    "lokr, two products": ("LoKrConfig", {"alpha": 3, "r": 1, "decompose_both": True}),
+    "lokr tucker": ("LoKrConfig", {"alpha": 3, "r": 1, "use_effective_conv2d": True}),
 }
+
+
+def peft_model(model: nn.Module, kind: str, options: dict[str, Any]) -> Any:
+    """Adapted by PEFT, every factor moved away from where it starts."""
+    peft = pytest.importorskip("peft")
+    config = getattr(peft, kind)(**{"r": 2, "target_modules": LAYERS, **options})
+    adapted = peft.get_peft_model(model, config).double()
+    for name, parameter in adapted.named_parameters():
+        if "magnitude" in name:
+            parameter.data *= torch.linspace(0.8, 1.3, parameter.numel()).view_as(parameter)
+        elif parameter.requires_grad:
+            nn.init.normal_(parameter, std=0.4)
+    return adapted
 
 
 @pytest.mark.parametrize("case", PEFT_CONFIGS)
 def test_what_peft_saves_does_here_what_it_does_there(case: str, tmp_path: Path) -> None:
-    peft = pytest.importorskip("peft")
     torch.manual_seed(0)
     model = Tiny().double()
+    clean = deepcopy(model)
     x = torch.randn(1, 4, 5, 5).double()
-    before = model(x)
-    kind, options = PEFT_CONFIGS[case]
-    adapted = peft.get_peft_model(model, getattr(peft, kind)(r=2, target_modules=LAYERS, **options))
-    for name, parameter in adapted.named_parameters():
-        if "lora_" in name or "hada_" in name:
-            nn.init.normal_(parameter, std=0.4)
+    before = clean(x)
+    adapted = peft_model(model, *PEFT_CONFIGS[case])
     wanted = adapted(x).detach()
     adapted.save_pretrained(tmp_path)
-    clean = Tiny().double()
-    clean.load_state_dict({
-        key.replace("base_model.model.", "").replace("base_layer.", ""): tensor
-        for key, tensor in adapted.state_dict().items()
-        if "lora_" not in key and "hada_" not in key
-    })  # fmt: skip
-    assert torch.equal(clean(x), before)
     network = load_network(tmp_path / "adapter_model.safetensors", {"unet": clean}).double()
     assert len(network.sites) == 2
     with network.injected():
         found = clean(x)
     assert (wanted - before).norm() > 0.1
     assert (found - wanted).norm() <= 1e-5 * (wanted - before).norm()
+
+
+UNREAD = {
+    "(IA)^3": ("IA3Config", {"feedforward_modules": LAYERS[1:]}, "ia3_l"),
+    "OFT": ("OFTConfig", {"r": 0, "oft_block_size": 2}, "oft_R.weight"),
+    "BOFT": ("BOFTConfig", {"boft_block_size": 2}, "boft_R"),
+    "LoRA with biases": ("LoraConfig", {"r": 2, "lora_bias": True}, "lora_B.bias"),
+}
+
+
+# BOFT looks for a CUDA compiler, and a bias looks to PEFT like a torn file
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("case", UNREAD)
+def test_other_forms_of_pefts_are_refused_by_name(case: str, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    kind, options, key = UNREAD[case]
+    config = getattr(peft, kind)(target_modules=LAYERS[1:], **options)
+    peft.get_peft_model(Tiny(), config).save_pretrained(tmp_path)
+    with pytest.raises(FormatError, match=re.escape(f"holds PEFT's {key}: ")) as raised:
+        load_network(tmp_path / "adapter_model.safetensors", {"unet": Tiny()})
+    assert "merge_and_unload" in str(raised.value)
 
 
 def test_what_diffusers_saves_is_read_with_its_alpha(tmp_path: Path, tiny_base: Path) -> None:
