@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -66,6 +66,7 @@ class Algorithm:
         stores_alpha: a file holds an alpha for each layer.
         adds: the update is the sum of its stored tensors (of weight and bias), not a product.
         of_norms: it is for normalisations, and only for them.
+        split_by: the option that says how the outputs are split; empty where they are not.
         trains: the name of the algorithm whose files it trains; empty where it has its own.
         reads: the options that it obeys beside DoRA's; any other is refused.
     """
@@ -80,6 +81,7 @@ class Algorithm:
     stores_alpha: ClassVar[bool] = True
     adds: ClassVar[bool] = False
     of_norms: ClassVar[bool] = False
+    split_by: ClassVar[str] = ""
     trains: ClassVar[str] = ""
     reads: ClassVar[frozenset[str]] = frozenset()
 
@@ -134,6 +136,16 @@ class Algorithm:
     def flaw(cls, sizes: tuple[Sizes, ...]) -> str | None:
         """What is wrong with the solved axes of the parts, whatever the layer; None: nothing."""
         return None
+
+    @classmethod
+    def told(cls, plan: Plan) -> dict[str, Any]:
+        """The options that a plan tells by itself, where they are no defaults."""
+        return {"use_tucker": True} if plan.uses_core else {}
+
+    @classmethod
+    def splits_so(cls, plan: Plan, size: int) -> bool:
+        """Whether ``split_by`` = size splits the layer's outputs as the plan does."""
+        raise TypeError(f"{cls.__name__} does not split outputs")
 
     @classmethod
     def origin(cls, plan: Plan, weight: Tensor) -> dict[str, Tensor]:
@@ -225,6 +237,15 @@ class Plan:
     def needs_base_weight(self) -> bool:
         """Whether it reads the layer's weight itself, which a quantised layer has packed."""
         return self.algorithm.needs_base_weight or self.dora is not None
+
+    def told(self) -> dict[str, Any]:
+        """The options that it tells by itself, where they are no defaults."""
+        told = self.algorithm.told(self)
+        if self.dora is not None:
+            told["dora_wd"] = True
+            if self.dora is dora.AXES[True]:
+                told["wd_on_output"] = True
+        return told
 
     @property
     def undecomposed(self) -> Plan:

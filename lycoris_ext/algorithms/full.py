@@ -10,29 +10,21 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from lycoris_ext.algorithms.base import Algorithm, Options, Plan, register
-from lycoris_ext.algorithms.parts import Absent, Factor, Part, Raw, Whole, kaiming, normal
-from lycoris_ext.functional import Base, Delta, Dense, LayerSpec
-
-_WITH_BIAS, _WITHOUT_BIAS = range(2)
+from lycoris_ext.algorithms.base import Plan, register
+from lycoris_ext.algorithms.difference import Difference, of_bias
+from lycoris_ext.algorithms.parts import Factor, Part, Whole, kaiming
+from lycoris_ext.functional import Base, Delta, Dense
 
 
 @register
-class Full(Algorithm):
+class Full(Difference):
     """A layer without a bias is given none."""
 
     name = "full"
-    stores_alpha = False
-    adds = True
     parts: ClassVar = {
         "w": (Whole(Factor("diff", "out in k", kaiming, zero=True)),),
-        "b": (Raw(Factor("diff_b", "out", normal(0.1), zero=True)), Absent()),
+        "b": of_bias("diff_b"),
     }
-
-    @classmethod
-    def choose(cls, layer: LayerSpec, rank: int, alpha: float, options: Options) -> Plan:
-        bias = _WITH_BIAS if layer.has_bias else _WITHOUT_BIAS
-        return Plan(cls, layer, (0, bias), rank, alpha, (layer, layer))
 
     @classmethod
     def delta(cls, parts: Mapping[str, Part], plan: Plan, base: Base | None) -> Delta:

@@ -6,7 +6,7 @@ Source: (IA)^3, Liu et al. 2022, arXiv:2205.05638; the layout is LyCORIS's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -40,6 +40,10 @@ class IA3(Algorithm):
     def choose(cls, layer: LayerSpec, rank: int, alpha: float, options: Options) -> Plan:
         side = _INPUT if options.train_on_input else _OUTPUT
         return Plan(cls, layer, (side, side), rank, alpha, (layer, layer))
+
+    @classmethod
+    def told(cls, plan: Plan) -> dict[str, Any]:
+        return {"train_on_input": True} if plan.chosen[0] == _INPUT else {}
 
     @classmethod
     def allows(cls, chosen: tuple[int, ...]) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from lycoris_ext.algorithms.base import Algorithm, Options, Plan, Sizes, register
 from lycoris_ext.algorithms.parts import Core, Factor, Part, Product, Whole, kaiming
@@ -24,6 +24,7 @@ class LoKr(Algorithm):
     name = "lokr"
     takes_dora = True
     splits = True
+    split_by = "factor"
     reads = frozenset(
         {"use_tucker", "factor", "unbalanced_factorization", "decompose_both", "full_matrix"}
     )
@@ -63,6 +64,19 @@ class LoKr(Algorithm):
             alpha = rank  # what every reader takes for a scale of 1
         spaces = cls.spaces(layer, ({"out": left, "in": width}, {"out": right, "in": depth}))
         return Plan(cls, layer, (first, second), rank, alpha, spaces)
+
+    @classmethod
+    def told(cls, plan: Plan) -> dict[str, Any]:
+        first, second = plan.spaces
+        told = super().told(plan)
+        if first.out_features > second.out_features:
+            told["unbalanced_factorization"] = True
+        return {**told, "decompose_both": True} if plan.chosen[0] == _PRODUCT else told
+
+    @classmethod
+    def splits_so(cls, plan: Plan, size: int) -> bool:
+        sizes = sorted(space.out_features for space in plan.spaces)
+        return list(factorization(plan.layer.out_features, size)) == sizes
 
     @classmethod
     def spaces(cls, layer: LayerSpec, sizes: tuple[Sizes, ...]) -> tuple[LayerSpec, ...]:

@@ -7,7 +7,7 @@ A file's alpha is the constraint: Q, of which R is made, may be as long as alpha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -27,6 +27,7 @@ class Orthogonal(Algorithm):
     """
 
     needs_base = True
+    split_by = "network_dim"
     reads = frozenset({"constraint", "rescaled"})
     rule: ClassVar[str]
     rescale: ClassVar = (Absent(), Raw(Factor("rescale", "out 1 1k", ones)))
@@ -63,6 +64,15 @@ class Orthogonal(Algorithm):
         chosen = (0, int(options.rescaled))
         own = tuple(sizes.items())
         return Plan(cls, layer, chosen, rank, options.constraint, (layer, layer), own)
+
+    @classmethod
+    def told(cls, plan: Plan) -> dict[str, Any]:
+        told: dict[str, Any] = {"constraint": plan.alpha} if plan.alpha else {}
+        return {**told, "rescaled": True} if plan.chosen[1] else told
+
+    @classmethod
+    def splits_so(cls, plan: Plan, size: int) -> bool:
+        return cls.sizes(plan.layer, size) == dict(plan.own)
 
     @classmethod
     def widths(cls, sizes: tuple[Sizes, ...]) -> tuple[int, int]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lycoris_ext.algorithms import Plan, detect
+from lycoris_ext.algorithms import Plan, algorithm, algorithm_names, detect
 from lycoris_ext.formats import load_adapter
 from lycoris_ext.formats.adapter_file import data_hash
 from lycoris_ext.formats.hosts import misread_by, naming_of
 from lycoris_ext.formats.keys import target_of
-from lycoris_ext.formats.metadata import trigger_words
+from lycoris_ext.formats.metadata import json_object, trigger_words
 
 _HASH_KEY = "sshs_model_hash"
 _VALUE_WIDTH = 88
@@ -51,12 +51,18 @@ _HEADINGS = {
 
 @dataclass(frozen=True)
 class LayerGroup:
-    """Layers of one algorithm, rank and alpha."""
+    """Layers of one algorithm, form, rank and alpha.
+
+    Args:
+        rank, alpha: 0 where nothing that is stored has a rank.
+        form: the options that the tensors tell, such as "dora_wd".
+    """
 
     algorithm: str
     tucker: bool
     rank: int
     alpha: float
+    form: tuple[str, ...]
     modules: int
 
 
@@ -158,9 +164,24 @@ def _algorithm_names(plans: Collection[Plan]) -> tuple[str, ...]:
 
 def _group(plans: Iterable[Plan]) -> tuple[LayerGroup, ...]:
     groups = Counter(
-        (plan.algorithm.name, plan.uses_core, plan.rank, float(plan.alpha)) for plan in plans
+        (
+            plan.algorithm.name,
+            plan.uses_core,
+            plan.rank if plan.has_rank else 0,
+            float(plan.alpha) if plan.has_rank else 0.0,
+            _form(plan),
+        )
+        for plan in plans
     )
     return tuple(LayerGroup(*group, modules=n) for group, n in groups.most_common())
+
+
+def _form(plan: Plan) -> tuple[str, ...]:
+    return tuple(
+        option if value is True else f"{option} {value:.3g}"
+        for option, value in plan.told().items()
+        if option != "use_tucker"
+    )
 
 
 def _lines(summary: AdapterSummary) -> list[str]:
@@ -178,6 +199,7 @@ def _lines(summary: AdapterSummary) -> list[str]:
     rows = [
         ("file", f"{summary.path}, {_megabytes(summary.bytes)}"),
         ("algorithm", ", ".join(summary.algorithms)),
+        *(("trained as", words) for words in _trained_as(summary.metadata)),
         ("keys", " and ".join(summary.keys)),
         ("modules", ", ".join(f"{target} {n}" for target, n in summary.modules.items())),
     ]
@@ -205,8 +227,19 @@ def _lines(summary: AdapterSummary) -> list[str]:
 
 
 def _describe(group: LayerGroup) -> str:
-    form = f"{group.algorithm}{' with Tucker core' if group.tucker else ''}"
-    return f"{form}, rank {group.rank}, alpha {group.alpha:g}: {group.modules} modules"
+    words = [f"{group.algorithm}{' with Tucker core' if group.tucker else ''}"]
+    if group.rank:
+        words.append(f"rank {group.rank}, alpha {group.alpha:g}")
+    return f"{', '.join((*words, *group.form))}: {group.modules} modules"
+
+
+def _trained_as(metadata: Mapping[str, str]) -> Iterator[str]:
+    """An algorithm whose files are another's, with its options: the tensors do not tell it."""
+    told = json_object(metadata.get("ss_network_args", ""))
+    name = str(told.get("algo"))
+    if name in algorithm_names() and algorithm(name).trains:
+        options = sorted(algorithm(name).reads & told.keys())
+        yield ", ".join([name, *(f"{option} {told[option]}" for option in options)])
 
 
 def _megabytes(size: int) -> str:

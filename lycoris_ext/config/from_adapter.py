@@ -11,10 +11,12 @@ import ast
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from lycoris_ext.algorithms import Plan
+import torch
+
+from lycoris_ext.algorithms import Options, Plan, algorithm, algorithm_names
 from lycoris_ext.config.options import all_options
 from lycoris_ext.config.resolve import Layer, build_config
 from lycoris_ext.config.sd_scripts import translate
@@ -120,10 +122,13 @@ def _from_fields(metadata: Mapping[str, str]) -> Iterator[tuple[str, object]]:
 
 
 def _network_arguments(arguments: Mapping[str, object]) -> Iterator[tuple[str, object]]:
-    """The algorithm is left to the tensors: LyCORIS's "lora" adapts what ours leaves alone."""
+    """The algorithm is left to the tensors: LyCORIS's "lora" adapts what ours leaves alone. But of
+    one that trains another's files only its name tells."""
     strange = []
     for name, value in arguments.items():
-        if value in (None, "None") or name == "algo":
+        if value in (None, "None"):
+            continue
+        if name == "algo" and not (value in algorithm_names() and algorithm(str(value)).trains):
             continue
         try:
             yield from translate({"network_args": [f"{name}={value}"]}, "ss_network_args").items()
@@ -190,24 +195,25 @@ def _dataset(text: str) -> Iterator[tuple[str, object]]:
 
 
 def _measured(plans: Mapping[str, Plan], targets: Collection[str]) -> dict[str, object]:
-    """What the tensors themselves tell: the commonest rank and alpha of each kind of layer."""
-    if not plans:
-        return {}
+    """What the tensors themselves tell: the algorithm, its form, and of sizes the commonest."""
     wide: list[Plan] = []
     narrow: list[Plan] = []
-    for layer, plan in plans.items():
+    normed = [layer for layer, plan in plans.items() if plan.algorithm.of_norms]
+    others = {layer: plan for layer, plan in plans.items() if layer not in normed} or plans
+    if not others:
+        return {}
+    for layer, plan in others.items():
         spatial = plan.layer.is_spatial or _WIDE.fullmatch(place_in_file(layer).name)
         (wide if spatial else narrow).append(plan)
-    algo = Counter(plan.algorithm.name for plan in plans.values()).most_common(1)[0][0]
+    algo = Counter(plan.algorithm.name for plan in others.values()).most_common(1)[0][0]
     found: dict[str, object] = {
         "algo": "locon" if algo == "lora" and wide else algo,
-        **dict(zip(("network_dim", "network_alpha"), _commonest(narrow or wide), strict=True)),
-        "conv_dim": 0,
+        **_sizes(narrow or wide, "network_dim", "network_alpha"),
+        **(_sizes(wide, "conv_dim", "conv_alpha") if wide else {"conv_dim": 0}),
+        **_form([plan for plan in others.values() if plan.algorithm.name == algo]),
     }
-    if wide:
-        found |= dict(zip(("conv_dim", "conv_alpha"), _commonest(wide), strict=True))
-    if any(plan.uses_core for plan in wide):
-        found["use_tucker"] = True
+    if normed and len(others) < len(plans):
+        found["train_norm"] = True
     if set(targets) == {"unet"}:
         found["network_train_unet_only"] = True
     if targets and "unet" not in targets and "model" not in targets:
@@ -215,8 +221,40 @@ def _measured(plans: Mapping[str, Plan], targets: Collection[str]) -> dict[str, 
     return found
 
 
-def _commonest(plans: Iterable[Plan]) -> tuple[int, float]:
-    return Counter((plan.rank, float(plan.alpha)) for plan in plans).most_common(1)[0][0]
+def _sizes(plans: Iterable[Plan], dim: str, alpha: str) -> dict[str, object]:
+    """The commonest rank and its alpha; nothing where no tensor has a rank."""
+    sizes = Counter((plan.rank, float(plan.alpha)) for plan in plans if plan.has_rank)
+    return dict(zip((dim, alpha), sizes.most_common(1)[0][0], strict=True)) if sizes else {}
+
+
+def _form(plans: Sequence[Plan]) -> dict[str, object]:
+    """The options that lead to such plans of one algorithm."""
+    found: dict[str, object] = {}
+    for plan in plans:
+        for option, value in plan.told().items():
+            found.setdefault(option, _short(value) if isinstance(value, float) else value)
+    chosen = plans[0].algorithm
+    if chosen.split_by:
+        splits = {(plan.layer.out_features, plan.own, plan.spaces): plan for plan in plans}
+        widest = max(plan.layer.out_features for plan in plans)
+        usual = vars(Options()).get(chosen.split_by, 1)
+        for size in (usual, *range(1, widest + 1)):
+            if all(chosen.splits_so(plan, size) for plan in splits.values()):
+                found[chosen.split_by] = size
+                break
+    if chosen.obeys("full_matrix") and not any(plan.has_rank for plan in plans):
+        found["full_matrix"] = True
+    return found
+
+
+def _short(value: float) -> float:
+    """The shortest number that a file would hold as this one, in half or in single precision."""
+    for dtype in (torch.float16, torch.bfloat16, torch.float32):
+        for digits in range(1, 9):
+            short = float(f"{value:.{digits}g}")
+            if float(torch.tensor(short).to(dtype)) == value:
+                return short
+    return value
 
 
 def _missing(metadata: Mapping[str, str]) -> dict[str, str]:

@@ -1,9 +1,9 @@
 """Which hosts would misread a file: what was measured there, as a table.
 
-A file that loads in one place may load in part, or not at all and without a word, in another.
-Measured with sd-scripts 0.10.1, AUTOMATIC1111 1.8.0, ComfyUI 0.8.0 and diffusers 0.42; the rows of
-full, norm and T-LoRA come from the lists of what these hosts read. Of (IA)^3, OFT, BOFT, GLoRA and
-DoRA nothing is said yet.
+A file that loads in one place may load in part, or not at all and without a word, in another. Our
+files of every algorithm were put through each host's own code and compared with our forward:
+sd-scripts 0.10.1, AUTOMATIC1111 1.8.0, ComfyUI 0.3.64 (the names in 0.8.0, too), diffusers 0.42.1.
+tests/hosts/test_comfyui_weights.py measures ComfyUI's rows again.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ NAMINGS = (
     ("", "diffusers"),
 )
 
+_BY_US = "--network_module lycoris_ext.kohya does"
+_BY_BOTH = "--network_module lycoris_ext.kohya or lycoris.kohya does"
+
 #: (what a file has, host) -> what happens there.
 _MISREAD = {
     ("PEFT", SD_SCRIPTS): "does not know the names",
@@ -44,21 +47,43 @@ _MISREAD = {
     ("ComfyUI", WEBUI): _SKIPPED,
     ("LyCORIS", SD_SCRIPTS): "does not know the names",
     ("LyCORIS", WEBUI): _SKIPPED,
-    ("loha", SD_SCRIPTS): "knows no LoHa: --network_module lycoris_ext.kohya or lycoris.kohya does",
+    ("loha", SD_SCRIPTS): f"knows no LoHa: {_BY_BOTH}",
     ("loha", DIFFUSERS): "knows no LoHa: PEFT does, under its own keys",
-    ("lokr", SD_SCRIPTS): "knows no LoKr: --network_module lycoris_ext.kohya or lycoris.kohya does",
+    ("lokr", SD_SCRIPTS): f"knows no LoKr: {_BY_BOTH}",
     ("lokr", DIFFUSERS): "knows no LoKr: PEFT does, under its own keys",
-    ("full", SD_SCRIPTS): "knows no full: --network_module lycoris_ext.kohya or lycoris.kohya does",
+    ("lokr beside Conv2d", COMFYUI): "builds other weights from a LoKr of Conv1d and Conv3d",
+    ("full", SD_SCRIPTS): f"knows no full: {_BY_BOTH}",
     ("full", DIFFUSERS): "knows no full differences",
     ("norm", SD_SCRIPTS): "knows no updates of normalisations",
     ("norm", DIFFUSERS): "knows no updates of normalisations",
+    ("norm without bias", WEBUI): "fails on the whole file: normalisations must have a bias",
+    ("ia3", SD_SCRIPTS): f"knows no (IA)^3: {_BY_US}",
+    ("ia3", COMFYUI): "knows no (IA)^3 and leaves its layers out, with lines in its log",
+    ("ia3", DIFFUSERS): "knows no (IA)^3 under these keys",
+    ("ia3 on output", WEBUI): "leaves out (IA)^3 on the outputs of convolutions",
+    ("diag-oft", SD_SCRIPTS): f"knows no diag-oft: {_BY_BOTH}",
+    ("diag-oft", COMFYUI): "applies a diag-oft's strength twice: 0.7 acts as 0.49, 1 is right",
+    ("diag-oft", DIFFUSERS): "knows no diag-oft",
+    ("boft", SD_SCRIPTS): f"knows no BOFT: {_BY_BOTH}",
+    ("boft", COMFYUI): "turns by other angles where a BOFT's strength is not 1",
+    ("boft", DIFFUSERS): "knows no BOFT",
+    ("rescaled diag-oft", COMFYUI): "leaves out the lengths of a rescaled diag-oft",
+    ("constrained", COMFYUI): "does not multiply the constraint by the outputs: turns too little",
+    ("glora", SD_SCRIPTS): f"knows no GLoRA: {_BY_BOTH}",
+    ("glora", WEBUI): "knows an older GLoRA alone and leaves these layers out",
+    ("glora", DIFFUSERS): "knows no GLoRA",
     **{
         ("tlora", host): "knows no T-LoRA: merge it into the model, or train another algorithm"
         for host in (SD_SCRIPTS, WEBUI, COMFYUI, DIFFUSERS)
     },
-    ("LoKr core", COMFYUI): "leaves out Tucker layers of a LoKr, with a line in its log",
-    ("core", SD_SCRIPTS): "knows no Tucker cores",
-    ("core", DIFFUSERS): "knows no Tucker cores",
+    ("DoRA", SD_SCRIPTS): f"leaves out DoRA's lengths: {_BY_US}",
+    ("DoRA", WEBUI): "before 1.9 leaves out DoRA's lengths without a word",
+    ("DoRA", DIFFUSERS): "leaves out DoRA's lengths, with a line in its log",
+    ("DoRA on output", COMFYUI): "divides DoRA's lengths of outputs by those of W, not of W + d",
+    ("core of lokr", COMFYUI): "leaves out Tucker layers of a LoKr, with a line in its log",
+    ("core of glora", COMFYUI): "leaves out Tucker layers of a GLoRA, with a line in its log",
+    ("core of lora", SD_SCRIPTS): "knows no Tucker cores",
+    ("core of lora", DIFFUSERS): "knows no Tucker cores",
     ("core beside Conv2d", COMFYUI): "fails on Tucker cores of Conv1d and Conv3d",
     ("unnamed sdxl", WEBUI): "takes a file without ss_base_model_version for SD1 and hides it",
 }
@@ -77,16 +102,33 @@ def misread_by(plans: Mapping[str, Plan], metadata: Mapping[str, str]) -> tuple[
         plans: layer's name in the file -> how it is adapted.
         metadata: of the file.
     """
-    features = {*naming_of(plans), *(plan.algorithm.name for plan in plans.values())}
-    cores = [plan for plan in plans.values() if plan.uses_core]
-    features |= {"core"} if cores else set()
-    if any(len(plan.layer.kernel) != 2 for plan in cores):
-        features.add("core beside Conv2d")
-    if any(plan.algorithm.name == "lokr" for plan in cores):
-        features.add("LoKr core")
+    features = {*naming_of(plans)}
+    for plan in plans.values():
+        features |= _features(plan)
     sdxl = any(target_of(layer) == "text_encoder_2" or "input_blocks" in layer for layer in plans)
     if sdxl and not metadata.get("ss_base_model_version", "").startswith("sdxl"):
         features.add("unnamed sdxl")
     return tuple(
         f"{host} {happens}" for (feature, host), happens in _MISREAD.items() if feature in features
     )
+
+
+def _features(plan: Plan) -> set[str]:
+    """What the table tells of one layer."""
+    name, told = plan.algorithm.name, plan.told()
+    # a kernel that is stored flat does not matter there, and its dimensions are not known here
+    shaped = any("k" in factor.axes.split() for factor in plan.factors())
+    beside = shaped and len(plan.layer.kernel) in (1, 3)
+    found = {
+        name: True,
+        f"core of {name}": plan.uses_core,
+        "core beside Conv2d": plan.uses_core and beside,
+        f"{name} beside Conv2d": beside,
+        "DoRA": "dora_wd" in told,
+        "DoRA on output": "wd_on_output" in told,
+        "constrained": "constraint" in told,
+        f"rescaled {name}": "rescaled" in told,
+        f"{name} on output": "train_on_input" not in told,
+        f"{name} without bias": not any("b_norm" in factor.key for factor in plan.factors()),
+    }
+    return {feature for feature, there in found.items() if there}

@@ -13,7 +13,7 @@ from torch import nn
 
 from lycoris_ext.cli.info import main, summarize
 from lycoris_ext.errors import DataError, FormatError
-from lycoris_ext.formats import save_adapter
+from lycoris_ext.formats import AdapterState, save_adapter
 from lycoris_ext.network import NetworkConfig, build_network
 from tests.stand_ins import stand_in
 
@@ -71,6 +71,41 @@ def test_locon_is_told_from_lora(tmp_path):
     network = build_network({"model": model}, NetworkConfig(algo="locon", conv_dim=4))
     save_adapter(tmp_path / "a.safetensors", network.adapter_state())
     assert summarize(tmp_path / "a.safetensors").algorithms == ("locon",)
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"algo": "loha", "dora_wd": True}, "loha, rank 2, alpha 1, dora_wd: 1 modules"),
+        (
+            {"algo": "lora", "dora_wd": True, "wd_on_output": True},
+            "lora, rank 2, alpha 1, dora_wd, wd_on_output: 1 modules",
+        ),
+        ({"algo": "ia3"}, "ia3: 1 modules"),
+        ({"algo": "ia3", "train_on_input": True}, "ia3, train_on_input: 1 modules"),
+        (
+            {"algo": "diag-oft", "constraint": 0.05, "rescaled": True},
+            "diag-oft, constraint 0.05, rescaled: 1 modules",
+        ),
+        ({"algo": "boft"}, "boft: 1 modules"),
+    ],
+)
+def test_the_form_is_told(tmp_path, capsys, options, line):
+    model = nn.Sequential(nn.Linear(12, 8))
+    network = build_network({"model": model}, NetworkConfig(network_dim=2, **options))
+    save_adapter(tmp_path / "a.safetensors", network.adapter_state())
+    main([str(tmp_path / "a.safetensors")])
+    assert line in capsys.readouterr().out
+
+
+def test_what_only_the_metadata_tell_of_the_algorithm(tmp_path, capsys):
+    network = build_network({"model": nn.Sequential(nn.Linear(12, 8))}, NetworkConfig("lora"))
+    arguments = {"algo": "dylora", "block_size": 2, "conv_dim": None}
+    for told in (json.dumps(arguments), json.dumps({"algo": "lora", "block_size": 2}), "[]"):
+        metadata = {"ss_network_args": told}
+        save_adapter(tmp_path / "a.safetensors", network.adapter_state(metadata))
+        main([str(tmp_path / "a.safetensors")])
+        assert ("dylora, block_size 2\n" in capsys.readouterr().out) == ("dylora" in told)
 
 
 def test_changed_tensors_are_told(adapter, capsys):
@@ -154,12 +189,70 @@ def test_hosts_that_would_misread_a_file(tmp_path, algo, tucker, sdxl, hosts):
     assert {line.split()[0] for line in told} == hosts - {"AUTOMATIC1111"}
 
 
-def test_tucker_cores_beside_conv2d(tmp_path):
-    model = nn.Sequential(nn.Conv1d(3, 4, 3))
-    config = NetworkConfig(use_tucker=True, conv_dim=2)
-    save_adapter(tmp_path / "a.safetensors", build_network({"m": model}, config).adapter_state())
+WEBUI, COMFYUI, DIFFUSERS = "AUTOMATIC1111", "ComfyUI", "diffusers"
+
+
+@pytest.mark.parametrize(
+    ("options", "lines"),
+    [
+        ({"algo": "lora", "dora_wd": True}, {WEBUI: "lengths", DIFFUSERS: "lengths"}),
+        (
+            {"algo": "lora", "dora_wd": True, "wd_on_output": True},
+            {WEBUI: "lengths", COMFYUI: "not of W + d", DIFFUSERS: "lengths"},
+        ),
+        ({"algo": "ia3"}, {WEBUI: "outputs of conv", COMFYUI: "knows no", DIFFUSERS: "knows no"}),
+        ({"algo": "ia3", "train_on_input": True}, {COMFYUI: "knows no", DIFFUSERS: "knows no"}),
+        ({"algo": "diag-oft"}, {COMFYUI: "strength twice", DIFFUSERS: "knows no"}),
+        ({"algo": "diag-oft", "constraint": 0.1}, {COMFYUI: "turns too little"}),
+        ({"algo": "diag-oft", "rescaled": True}, {COMFYUI: "leaves out the lengths"}),
+        ({"algo": "boft", "rescaled": True}, {COMFYUI: "by other angles", DIFFUSERS: "knows no"}),
+        ({"algo": "glora"}, {WEBUI: "older GLoRA", DIFFUSERS: "knows no"}),
+        ({"algo": "full"}, {DIFFUSERS: "knows no"}),
+        ({"algo": "tlora"}, {WEBUI: "T-LoRA", COMFYUI: "T-LoRA", DIFFUSERS: "T-LoRA"}),
+    ],
+)
+def test_hosts_that_would_misread_an_algorithm(tmp_path, options, lines):
+    model = nn.Sequential(nn.Linear(12, 8))
+    network = build_network({"model": model}, NetworkConfig(network_dim=2, **options))
+    state = network.adapter_state()
+    tensors = {key.replace("lycoris_", "lora_unet_"): t for key, t in state.tensors.items()}
+    save_adapter(tmp_path / "a.safetensors", AdapterState(tensors))
     told = summarize(tmp_path / "a.safetensors").misread_by
-    assert "ComfyUI fails on Tucker cores of Conv1d and Conv3d" in told
+    assert any(line.startswith("sd-scripts'") for line in told) == (options["algo"] != "norm")
+    if "constraint" not in options and "rescaled" not in options:
+        assert {host for host in (WEBUI, COMFYUI, DIFFUSERS) if host in " ".join(told)} == {*lines}
+    for host, words in lines.items():
+        assert any(line.startswith(host) and words in line for line in told), (host, told)
+
+
+@pytest.mark.parametrize(
+    ("layer", "options", "line"),
+    [
+        (
+            nn.Conv1d(3, 4, 3),
+            {"use_tucker": True, "conv_dim": 2},
+            "ComfyUI fails on Tucker cores of Conv1d and Conv3d",
+        ),
+        (
+            nn.Conv1d(4, 4, 3),
+            {"algo": "lokr", "full_matrix": True},
+            "ComfyUI builds other weights from a LoKr of Conv1d and Conv3d",
+        ),
+        (
+            nn.LayerNorm(4, bias=False),
+            {"algo": "norm"},
+            "AUTOMATIC1111 fails on the whole file: normalisations must have a bias",
+        ),
+    ],
+)
+def test_layers_that_a_host_misreads(tmp_path, layer, options, line):
+    network = build_network({"m": nn.Sequential(layer)}, NetworkConfig(**options))
+    save_adapter(tmp_path / "a.safetensors", network.adapter_state())
+    assert line in summarize(tmp_path / "a.safetensors").misread_by
+    square = nn.GroupNorm(2, 4) if isinstance(layer, nn.LayerNorm) else nn.Conv2d(4, 4, 3)
+    network = build_network({"m": nn.Sequential(square)}, NetworkConfig(**options))
+    save_adapter(tmp_path / "a.safetensors", network.adapter_state())
+    assert line not in summarize(tmp_path / "a.safetensors").misread_by
 
 
 def test_a_hash_of_lycoris_loras_own_kind_is_not_compared(adapter, capsys):

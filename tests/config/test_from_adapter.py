@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
 
 from lycoris_ext.cli import config as command
@@ -152,6 +154,55 @@ def test_tensors_alone_tell_the_network(
     assert found == expected
     assert network.network_train_unet_only
     assert '# pretrained_model_name_or_path = "..."' in text
+
+
+FORMS: dict[str, dict[str, object]] = {
+    "dora": {"algo": "loha", "dora_wd": True},
+    "dora on output, Tucker": {
+        "algo": "locon", "conv_dim": 2, "dora_wd": True, "wd_on_output": True, "use_tucker": True,
+    },
+    "ia3": {"algo": "ia3"},
+    "ia3 on input": {"algo": "ia3", "train_on_input": True},
+    "diag-oft": {"algo": "diag-oft", "network_dim": 4, "constraint": 0.05},
+    "boft": {"algo": "boft", "network_dim": 8, "constraint": 0.012, "rescaled": True},
+    "lokr": {"algo": "lokr", "network_dim": 1, "conv_dim": 1, "factor": 4, "decompose_both": True},
+    "lokr, whole": {"algo": "lokr", "full_matrix": True, "unbalanced_factorization": True},
+    "glora": {"algo": "glora", "use_tucker": True},
+    "full": {"algo": "full"},
+    "with norms": {"algo": "lora", "train_norm": True},
+    "norms": {"algo": "norm"},
+    "tlora": {"algo": "tlora"},
+}  # fmt: skip
+
+
+def small() -> dict[str, nn.Module]:
+    layers = {"conv1": nn.Conv2d(6, 24, 3), "proj": nn.Linear(12, 16), "norm": nn.LayerNorm(16)}
+    return {"model": nn.Sequential(OrderedDict(layers))}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_tensors_alone_tell_the_form(tmp_path: Path, form: str, dtype: torch.dtype) -> None:
+    """The config builds a network of the same shapes, scales and constraints."""
+    config = NetworkConfig(**{"network_dim": 3, **FORMS[form]})  # type: ignore[arg-type]
+    network = build_network(small(), config)
+    save_adapter(tmp_path / "a.safetensors", network.adapter_state(dtype=dtype))
+    found, _ = told(tmp_path / "a.safetensors", tmp_path)
+    again = build_network(small(), found.network)
+    assert {key: layer.plan.shapes() for key, layer in again.layers.items()} == {
+        key: layer.plan.shapes() for key, layer in network.layers.items()
+    }
+    for key, layer in again.layers.items():
+        assert layer.plan.told() == network.layers[key].plan.told()
+        assert layer.plan.scale == network.layers[key].plan.scale
+
+
+def test_dylora_is_told_by_its_name_alone(tmp_path: Path) -> None:
+    metadata = {"ss_network_args": json.dumps({"algo": "dylora", "block_size": "3"})}
+    network = build_network(small(), NetworkConfig("dylora", 3, block_size=3))
+    save_adapter(tmp_path / "a.safetensors", network.adapter_state(metadata))
+    again = told(tmp_path / "a.safetensors", tmp_path)[0].network
+    assert (again.algo, again.network_dim, again.block_size) == ("dylora", 3, 3)
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from lycoris_ext.algorithms import Algorithm, Options, Plan, algorithm
 from lycoris_ext.errors import FormatError
 from lycoris_ext.formats import AdapterState
 from lycoris_ext.formats.hosts import COMFYUI, DIFFUSERS, SD_SCRIPTS, WEBUI, misread_by
-from lycoris_ext.functional import LayerSpec
+from lycoris_ext.functional import LayerSpec, spec_of
 from lycoris_ext.network import load_network
 from lycoris_ext.network.selection import all_sites, place_layers
 from tests.key_formats import FORMATS, KeyFormat
@@ -29,6 +30,29 @@ CASES = {
     "LoHa, Tucker": ("loha", True, True),
     "LoKr": ("lokr", True, False),
     "LoKr, Tucker": ("lokr", True, True),
+}
+WRITTEN: dict[str, tuple[str, Options]] = {
+    "LoRA": ("lora", Options()),
+    "LoCon": ("lora", Options()),
+    "LoCon, Tucker": ("lora", Options(use_tucker=True)),
+    "LoHa": ("loha", Options()),
+    "LoHa, Tucker": ("loha", Options(use_tucker=True)),
+    "LoKr": ("lokr", Options(factor=2)),
+    "LoKr, Tucker": ("lokr", Options(factor=2, use_tucker=True)),
+    "DoRA around LoCon": ("lora", Options(dora_wd=True)),
+    "the same, `wd_on_output`": ("lora", Options(dora_wd=True, wd_on_output=True)),
+    "(IA)^3": ("ia3", Options()),
+    "(IA)^3, `train_on_input`": ("ia3", Options(train_on_input=True)),
+    "diag-OFT": ("diag-oft", Options()),
+    "diag-OFT, `rescaled`": ("diag-oft", Options(rescaled=True)),
+    "diag-OFT, `constraint`": ("diag-oft", Options(constraint=0.1)),
+    "BOFT": ("boft", Options()),
+    "BOFT, `constraint`": ("boft", Options(constraint=0.1)),
+    "GLoRA": ("glora", Options()),
+    "GLoRA, Tucker": ("glora", Options(use_tucker=True)),
+    "full": ("full", Options()),
+    "norm": ("norm", Options()),
+    "T-LoRA": ("tlora", Options()),
 }
 FAMILIES = {"SD1 and SD2": "sd", "SDXL": "sdxl"}
 
@@ -87,20 +111,21 @@ def reading_table() -> list[str]:
 def writing_table() -> list[str]:
     """What our own files meet in the hosts, from the table that `lycoris-ext info` uses."""
     lines = ["| our file | " + " | ".join(HOSTS) + " |", "|---|" + "---|" * len(HOSTS)]
-    for case, (name, spatial, tucker) in CASES.items():
-        sites = all_sites(stand_in("sd"))
+    for case, (name, options) in WRITTEN.items():
         chosen = algorithm(name)
+        modules = [nn.LayerNorm(16)] if chosen.of_norms else [nn.Linear(24, 16)]
+        if not chosen.of_norms and case != "LoRA":
+            modules.append(nn.Conv2d(24, 16, 3))
         plans = {
-            key: planned(chosen, site.spec, tucker)
-            for key, site in sites.items()
-            if spatial or not site.spec.is_spatial
+            f"lora_unet_{number}": chosen.plan(spec_of(module), 2, 2, options)
+            for number, module in enumerate(modules)
         }
         told = misread_by(plans, {"ss_base_model_version": "sd_v1"})
         cells = [
-            next((line.removeprefix(host).strip() for line in told if line.startswith(host)), "yes")
+            "; ".join(line.removeprefix(host).strip() for line in told if line.startswith(host))
             for host in HOSTS
         ]
-        lines.append(f"| {case} | " + " | ".join(cells) + " |")
+        lines.append(f"| {case} | " + " | ".join(cell or "yes" for cell in cells) + " |")
     return lines
 
 
@@ -119,20 +144,27 @@ a U-Net with diffusers' names and into one with ldm's. `yes`: every layer was pl
 
 LyCORIS's keys over a module and PEFT's name no model: what they adapt is found by the layers'
 names, and a file that fits two text encoders is refused until only one of them is passed.
-LyCORIS's DoRA (`dora_scale`), (IA)^3, OFT, BOFT, GLoRA, full and norm files are read. PEFT's own
-forms of DoRA (`lora_magnitude_vector`), (IA)^3 and OFT, and embeddings in the same file, are
-refused by name: this version does not know them.
+LyCORIS's DoRA (`dora_scale`), (IA)^3, OFT, BOFT, GLoRA, full and norm files are read, and PEFT's
+DoRA (`lora_magnitude_vector`: lengths of the outputs). PEFT's own forms of (IA)^3, OFT, BOFT, GLoRA
+and biases of LoRA, and embeddings in the same file, are refused by name.
 
 Files that lycoris-lora, PEFT and diffusers themselves wrote are read in the tests, too, and do here
 what they do there.
 
 ## Where our files load
 
-Files are written with sd-scripts' keys. Measured with sd-scripts 0.10.1, AUTOMATIC1111 1.8.0,
-ComfyUI 0.8.0 and the conversion of diffusers 0.42; `lycoris-ext info FILE` says the same of any
-file.
+Files are written with sd-scripts' keys; `yes`: the host does with them what we do. Each row is
+such a file, put through the host's own code and compared with our forward: how sd-scripts 0.10.1
+builds its network from it, the weights of AUTOMATIC1111 1.8.0's and ComfyUI 0.3.64's loaders
+(strengths 1 and 0.7), the output of diffusers 0.42.1's U-Net. ComfyUI's column can be measured
+again: `tests/hosts/test_comfyui_weights.py`. `lycoris-ext info FILE` says the same of any file.
 
 {writing}
+
+How far off, in lengths of the update, on small layers with strong updates: DoRA without its lengths
+about 1, with lengths divided by those of W 0.1 to 0.9 (2.5 % where the update is 1 % of W); a
+diag-OFT's strength 0.7 taken twice 0.3, a BOFT's 0.2 to 0.4; a constraint that is not multiplied
+0.96; a rescaled diag-OFT without its lengths about 1.
 """
 
 

@@ -1,0 +1,26 @@
+"""What `lycoris-ext info` says of ComfyUI is what ComfyUI's own arithmetic does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.hosts.checkouts import HOSTS, check_installed, find_checkout, run_script
+
+pytestmark = pytest.mark.hosts
+
+INSIDE = Path(__file__).resolve().parent / "inside"
+
+
+def test_we_name_what_comfyui_computes_otherwise_and_nothing_else() -> None:
+    checkout = find_checkout(HOSTS["comfyui"])
+    check_installed(checkout)
+    done = run_script(checkout, INSIDE / "comfyui_weights.py", "--cpu")
+    found = json.loads(done.output.splitlines()[-1])
+    assert len(found) > 60
+    wrong = {
+        form: told for form, told in found.items() if (told["error"] > 1e-5) != bool(told["said"])
+    }
+    assert not wrong
