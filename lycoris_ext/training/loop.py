@@ -30,6 +30,7 @@ from lycoris_ext.training.forward import BatchLoss, use_asked_schedule
 from lycoris_ext.training.interrupt import StopRequest, listen_for_stop
 from lycoris_ext.training.lock import RunLock
 from lycoris_ext.training.memory import is_out_of_memory, keep_freed_memory, memory_advice
+from lycoris_ext.training.notes import network_notes
 from lycoris_ext.training.optimizers import build_optimizer
 from lycoris_ext.training.paths import RunPaths
 from lycoris_ext.training.precision import DTYPES, build_scaler
@@ -310,6 +311,8 @@ def describe(run: Run, network: Network) -> None:
         f"{run.total_steps} steps on {run.device.type} "
         f"({torch.get_num_threads()} threads), {run.config.optimizer.optimizer_type}"
     )
+    for line in network_notes(network):
+        say(f"note: {line}")
 
 
 def say(text: str) -> None:

@@ -76,6 +76,19 @@ def test_each_sample_of_a_batch_sees_its_own_ranks(
 
 
 @pytest.mark.parametrize(("module", "shape"), LAYERS)
+def test_outside_of_training_all_ranks_are_on(module: nn.Module, shape: tuple[int, ...]) -> None:
+    """Whatever timesteps the last training step told."""
+    network, _ = tlora(module)
+    x = torch.randn(shape)
+    with network.eval().injected():
+        wanted = module(x)
+        network.train().set_timesteps(torch.tensor([999, 700, 400]))
+        assert not torch.allclose(module(x), wanted)
+        network.eval()
+        assert torch.equal(module(x), wanted)
+
+
+@pytest.mark.parametrize(("module", "shape"), LAYERS)
 def test_a_sample_is_a_lora_of_its_ranks(module: nn.Module, shape: tuple[int, ...]) -> None:
     network, layer = tlora(module)
     start, _ = tlora(module, perturbed=False)

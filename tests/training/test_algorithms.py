@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from lycoris_ext.algorithms import tlora
 from lycoris_ext.formats import load_adapter
 from lycoris_ext.network import Network
+from lycoris_ext.training import loop
 
 
 @pytest.mark.parametrize(
@@ -38,6 +40,41 @@ def test_the_same_run_twice_is_the_same_file(run):
     assert all(
         torch.equal(files[0].tensors[key], files[1].tensors[key]) for key in files[0].tensors
     )
+
+
+@pytest.mark.parametrize(
+    ("axis", "said"),
+    [({}, "inputs, not"), ({"wd_on_output": True}, "outputs (wd_on_output), which")],
+)
+def test_the_axis_of_dora_is_said_once(run, capsys, axis, said):
+    run(algo="loha", dora_wd=True, max_train_steps=1, **axis)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "DoRA" in line]
+    assert said in line and "ComfyUI" in line
+
+
+def test_nothing_is_said_without_dora(run, capsys):
+    run(algo="loha", max_train_steps=1)
+    assert "DoRA" not in capsys.readouterr().err
+
+
+def test_pictures_on_the_way_see_all_ranks(run, monkeypatch):
+    drawing, asked = [], {True: 0, False: 0}
+
+    def counted(timesteps, rank):
+        asked[bool(drawing)] += 1
+        return ranks_at(timesteps, rank)
+
+    def drawn(*given):
+        drawing.append(True)
+        draw(*given)
+        drawing.clear()
+
+    ranks_at, draw = tlora.ranks_at, loop.draw
+    monkeypatch.setattr(tlora, "ranks_at", counted)
+    monkeypatch.setattr(loop, "draw", drawn)
+    path = run(algo="tlora", max_train_steps=2, sample_every_n_steps=1, sample_prompts=["a --s 2"])
+    assert asked[False] > 0 and asked[True] == 0
+    assert len(list(path.parent.rglob("*.png"))) == 2
 
 
 def test_a_step_tells_the_timesteps_of_its_samples(run, monkeypatch):
