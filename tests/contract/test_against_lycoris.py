@@ -1,7 +1,4 @@
-"""Files exchanged with lycoris-lora 4.1.3, in both directions.
-
-Compared with its FORWARD: its get_diff_weight and its merge scale twice for LoHa.
-"""
+"""Files exchanged with lycoris-lora 4.1.3, in both directions: products, maps, DoRA, rotations."""
 
 from __future__ import annotations
 
@@ -13,11 +10,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lycoris_ext.errors import FormatError
-from lycoris_ext.formats import AdapterState, load_adapter, save_adapter
-from lycoris_ext.network import NetworkConfig, build_network, load_network
-
-lycoris = pytest.importorskip("lycoris", reason="lycoris-lora is a test dependency")
+from lycoris_ext.network import NetworkConfig, build_network
+from tests.contract.peer import (
+    Model,
+    agree,
+    change,
+    modules,
+    peer_network,
+    peers_change,
+    perturbed,
+    perturbed_peer,
+    read,
+    reader,
+    stored,
+)
 
 SHAPES = [
     (lambda r: nn.Linear(r.randint(4, 40), r.randint(4, 40)), lambda m: (3, m.in_features)),
@@ -36,17 +42,6 @@ SHAPES = [
         lambda m: (2, m.in_channels, 9),
     ),
 ]
-
-
-class Model(nn.Module):
-    """One layer under a name, as both packages want it."""
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layer(x)  # type: ignore[no-any-return]
 
 
 def configuration(number: int) -> tuple[Model, Tensor, NetworkConfig]:
@@ -74,7 +69,7 @@ def configuration(number: int) -> tuple[Model, Tensor, NetworkConfig]:
         train_on_input=algo == "ia3" and dice.random() < 0.5,
         **dims,
     )
-    return Model(module).double().requires_grad_(False), torch.randn(shape(module)).double(), config
+    return Model(module), torch.randn(shape(module)).double(), config
 
 
 def rotation(number: int) -> tuple[Model, Tensor, NetworkConfig]:
@@ -100,96 +95,37 @@ def rotation(number: int) -> tuple[Model, Tensor, NetworkConfig]:
         constraint=dice.choice([0.0, 1e-3, 0.05]),
         rescaled=dice.random() < 0.5,
     )
-    return Model(module).double().requires_grad_(False), torch.randn(shape).double(), config
-
-
-def peer_network(model: Model, config: NetworkConfig) -> nn.Module:
-    # IA3's side is not handed on but through such a map
-    own = {"layer": {"algo": config.algo, "train_on_input": config.train_on_input}}
-    preset = {"target_name": ["layer"], "enable_conv": True}
-    lycoris.LycorisNetwork.apply_preset(
-        {**preset, "name_algo_map": own if config.algo == "ia3" else {}}
-    )
-    return lycoris.create_lycoris(  # type: ignore[no-any-return]
-        model,
-        1.0,
-        linear_dim=config.network_dim,
-        linear_alpha=config.network_alpha,
-        conv_dim=config.conv_dim,
-        conv_alpha=config.network_alpha,
-        algo="locon" if config.algo == "lora" else config.algo,
-        use_tucker=config.use_tucker,
-        rs_lora=config.rs_lora,
-        use_scalar=config.use_scalar,
-        factor=config.factor,
-        decompose_both=config.decompose_both,
-        full_matrix=config.full_matrix,
-        dora_wd=config.dora_wd,
-        wd_on_output=config.wd_on_output,
-        constraint=config.constraint,
-        rescaled=config.rescaled,
-        bypass_mode=False,
-    )
-
-
-def update(model: Model, x: Tensor, network: nn.Module) -> Tensor:
-    """What the peer's forward adds to the model's output."""
-    before = model(x)
-    network.apply_to()  # type: ignore[operator]
-    after = model(x)
-    network.restore()  # type: ignore[operator]
-    return after - before
-
-
-def perturbed(network: nn.Module) -> nn.Module:
-    for parameter in network.parameters():
-        parameter.data.normal_(0, 0.4)
-    return network
-
-
-def agree(found: Tensor, wanted: Tensor) -> None:
-    assert wanted.norm() > 0
-    assert (found - wanted).norm() <= 1e-6 * wanted.norm()
+    return Model(module), torch.randn(shape).double(), config
 
 
 @pytest.mark.parametrize("number", range(80))
 def test_the_peer_reads_what_we_write(number: int, tmp_path: Path) -> None:
     model, x, config = configuration(number)
-    network = build_network({"model": model}, config).double()
-    perturbed(network)
-    before = model(x)
-    with network.injected():
-        wanted = model(x) - before
-    save_adapter(tmp_path / "ours.safetensors", network.adapter_state(dtype=None))
-    stored = load_adapter(tmp_path / "ours.safetensors").tensors
+    network = perturbed(build_network({"model": model}, config).double())
+    tensors = stored(network, tmp_path)
     if config.algo in ("lokr", "ia3") or config.dora_wd:
         # Its own reader guesses LoKr's form from the shapes and is wrong for some of them; it fails
         # on IA3 and on DoRA over the input.
-        alpha = float(stored.get("lycoris_layer.alpha", 1.0))  # rs_lora is in it already
+        alpha = float(tensors.get("lycoris_layer.alpha", 1.0))  # rs_lora is in it already
         peer = peer_network(model, replace(config, rs_lora=False, network_alpha=alpha))
-        for module in peer.loras:
-            layer = {key.removeprefix("lycoris_layer."): value for key, value in stored.items()}
+        for module in modules(peer):
+            layer = {key.removeprefix("lycoris_layer."): value for key, value in tensors.items()}
             module.load_state_dict(layer)
     else:
-        peer, _ = lycoris.create_lycoris_from_weights(1.0, None, model, stored)
-    for module in peer.loras:
-        module.double()
-    agree(update(model, x, peer), wanted)
+        peer = reader(model, tensors)
+    agree(peers_change(model, x, peer), change(model, x, network))
 
 
 @pytest.mark.parametrize("number", range(80))
 def test_we_read_what_the_peer_writes(number: int, tmp_path: Path) -> None:
     model, x, config = configuration(number)
-    peer = peer_network(model, config)
-    for module in peer.loras:  # they become the network's own only when it is applied
-        perturbed(module.double())
-    wanted = update(model, x, peer)
-    tensors = {key: tensor.detach() for key, tensor in peer.state_dict().items()}
-    save_adapter(tmp_path / "theirs.safetensors", AdapterState(tensors))
-    network = load_network(tmp_path / "theirs.safetensors", {"model": model}).double()
-    before = model(x)
-    with network.injected():
-        agree(model(x) - before, wanted)
+    (layer,) = build_network({"model": model}, config).layers.values()
+    if config.algo == "glora" or not layer.plan.has_rank:
+        # It trains at alpha / sqrt(rank) there, too, and its file says alpha / rank, or nothing.
+        config = replace(config, rs_lora=False)
+    peer = perturbed_peer(peer_network(model, config))
+    wanted = peers_change(model, x, peer)
+    agree(change(model, x, read(peer.state_dict(), model, tmp_path)), wanted)
 
 
 @pytest.mark.parametrize("number", range(40))
@@ -198,16 +134,10 @@ def test_the_peer_reads_rotations_that_we_write(
 ) -> None:
     model, x, config = rotation(number)
     network = perturbed(build_network({"model": model}, config).double())
-    before = model(x)
-    with network.injected():
-        wanted = model(x) - before
-    save_adapter(tmp_path / "ours.safetensors", network.adapter_state(dtype=None))
-    stored = load_adapter(tmp_path / "ours.safetensors").tensors
-    peer, _ = lycoris.create_lycoris_from_weights(1.0, None, model, stored)
-    for module in peer.loras:
-        module.double()
+    wanted = change(model, x, network)
+    peer = reader(model, stored(network, tmp_path))
     monkeypatch.setattr(Tensor, "float", Tensor.double)  # its formula, without its rounding
-    agree(update(model, x, peer), wanted)
+    agree(peers_change(model, x, peer), wanted)
 
 
 @pytest.mark.parametrize("number", range(40))
@@ -215,216 +145,8 @@ def test_we_read_rotations_that_the_peer_writes(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, x, config = rotation(number)
-    peer = peer_network(model, config)
-    for module in peer.loras:
-        perturbed(module.double())
+    peer = perturbed_peer(peer_network(model, config))
     with monkeypatch.context() as patch:
         patch.setattr(Tensor, "float", Tensor.double)
-        wanted = update(model, x, peer)
-    tensors = {key: tensor.detach() for key, tensor in peer.state_dict().items()}
-    save_adapter(tmp_path / "theirs.safetensors", AdapterState(tensors))
-    network = load_network(tmp_path / "theirs.safetensors", {"model": model}).double()
-    before = model(x)
-    with network.injected():
-        agree(model(x) - before, wanted)
-
-
-NORMS = [
-    (lambda: nn.LayerNorm(12), (3, 5, 12)),
-    (lambda: nn.GroupNorm(3, 12, eps=1e-6), (2, 12, 5, 4)),
-]
-
-
-def stored_bare(number: int) -> tuple[Model, Tensor, NetworkConfig]:
-    """A layer for full or norm."""
-    model, x, config = configuration(number)
-    if number % 2:
-        return model, x, NetworkConfig("full", rs_lora=config.rs_lora)
-    build, shape = NORMS[number // 2 % 2]
-    torch.manual_seed(number)
-    module = build()
-    nn.init.normal_(module.weight)
-    nn.init.normal_(module.bias)
-    return Model(module).double().requires_grad_(False), torch.randn(shape).double(), NORM
-
-
-NORM = NetworkConfig("norm")
-
-
-@pytest.mark.parametrize("number", range(12))
-def test_full_and_norm_in_both_directions(number: int, tmp_path: Path) -> None:
-    model, x, config = stored_bare(number)
-    network = build_network({"model": model}, config).double()
-    for parameter in network.parameters():
-        parameter.data.normal_(0, 0.4)
-    before = model(x)
-    with network.injected():
-        wanted = model(x) - before
-    save_adapter(tmp_path / "ours.safetensors", network.adapter_state(dtype=None))
-    stored = load_adapter(tmp_path / "ours.safetensors").tensors
-    assert not any(key.endswith("alpha") for key in stored)
-    peer, _ = lycoris.create_lycoris_from_weights(1.0, None, model, stored)
-    for module in peer.loras:
-        module.double()
-        if config.algo == "full":
-            module._org_weight = [model.layer.weight.clone()]
-    peer.apply_to()
-    agree(model(x) - before, wanted)
-    # Only while it is applied does its full tell the difference from the weight.
-    tensors = {key: tensor.detach().clone() for key, tensor in peer.state_dict().items()}
-    peer.restore()
-    model.requires_grad_(False)
-    state = AdapterState({key: tensors[key] for key in tensors if "dtype" not in key})
-    save_adapter(tmp_path / "theirs.safetensors", state)
-    again = load_network(tmp_path / "theirs.safetensors", {"model": model}).double()
-    with again.injected():
-        agree(model(x) - before, wanted)
-
-
-@pytest.mark.parametrize("number", range(8))
-def test_dylora_files_in_both_directions(number: int, tmp_path: Path) -> None:
-    """Its conv files hold lora_up as a matrix; its own loading takes nothing over."""
-    model, x, _ = configuration(number)
-    weight = model.layer.weight
-    rank = 2 * min(3, min(len(weight), weight[0].numel()) // 2)
-    config = NetworkConfig("dylora", rank, 3.0, conv_dim=rank, block_size=2)
-    lycoris.LycorisNetwork.apply_preset({"target_name": ["layer"], "enable_conv": True})
-    sizes = {"linear_dim": rank, "linear_alpha": 3.0, "conv_dim": rank, "conv_alpha": 3.0}
-    peer = lycoris.create_lycoris(model, 1.0, algo="dylora", block_size=2, **sizes)
-    (module,) = peer.loras
-    for parameter in module.double().parameters():
-        parameter.data.normal_(0, 0.4)
-    tensors = {f"lycoris_layer.{k}": v.detach() for k, v in module.state_dict().items()}
-    assert tensors["lycoris_layer.lora_up.weight"].ndim == 2
-    save_adapter(tmp_path / "theirs.safetensors", AdapterState(tensors))
-    network = load_network(tmp_path / "theirs.safetensors", {"model": model}).double()
-    (layer,) = network.layers.values()
-    up, down = torch.cat(list(module.up_list), 1), torch.cat(list(module.down_list))
-    product = 3.0 / rank * (up @ down).reshape(weight.shape)
-    agree(layer.delta().dense(), product)
-
-    mine = build_network({"model": model}, config).double()
-    mine.load_adapter_state(load_adapter(tmp_path / "theirs.safetensors"))
-    before = model(x)
-    with mine.eval().injected():
-        wanted = model(x) - before
-    assert torch.equal(wanted, model_update(mine, model, x))  # nothing is drawn outside of training
-    save_adapter(tmp_path / "ours.safetensors", mine.adapter_state(dtype=None))
-    stored = load_adapter(tmp_path / "ours.safetensors").tensors
-    reader, _ = lycoris.create_lycoris_from_weights(1.0, None, model, stored)
-    for module in reader.loras:
-        module.double()
-    agree(update(model, x, reader), wanted)
-
-
-def model_update(network: nn.Module, model: Model, x: Tensor) -> Tensor:
-    before = model(x)
-    with network.injected():  # type: ignore[operator]
-        return model(x) - before
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_train_norm_takes_the_peers_normalisations() -> None:
-    """Those inside the blocks that a preset names; none of CLIP's, which lie beside them."""
-    from lycoris.config import PRESET
-    from lycoris.kohya import LycorisNetworkKohya
-
-    from lycoris_ext.models import build_meta
-
-    unet, text = (build_meta("sd1")[name] for name in ("unet", "text_encoder"))
-    config = NetworkConfig("lora", network_dim=1, conv_dim=1, train_norm=True)
-    network = build_network({"unet": unet, "text_encoder": text}, config)
-    found = {k for k, layer in network.layers.items() if layer.plan.algorithm.name == "norm"}
-    preset = dict(PRESET["full"])
-    # with this class, which is there for another model, its SD1 fails on a name taken twice
-    preset["unet_target_module"] = [
-        name for name in preset["unet_target_module"] if name != "TimestepEmbedding"
-    ]
-    LycorisNetworkKohya.apply_preset(preset)
-    options = {"lora_dim": 1, "conv_lora_dim": 1, "warn_on_unmatched": False}
-    peer = LycorisNetworkKohya([text], unet, train_norm=True, **options)
-    modules = [*peer.unet_loras, *peer.text_encoder_loras]
-    wanted = {module.lora_name for module in modules if type(module).__name__ == "NormModule"}
-    assert found == wanted
-    assert len(found) == 108
-
-
-def tlora_layer(number: int) -> tuple[Model, Tensor]:
-    torch.manual_seed(number)
-    if number % 2:
-        return Model(nn.Linear(12, 20)).double().requires_grad_(False), torch.randn(
-            1, 5, 12
-        ).double()
-    model = Model(nn.Conv2d(6, 8, 1)).double().requires_grad_(False)
-    return model, torch.randn(1, 6, 5, 5).double()
-
-
-def peers_tlora(model: Model) -> nn.Module:
-    lycoris.LycorisNetwork.apply_preset({"target_name": ["layer"], "enable_conv": True})
-    sizes = {"linear_dim": 4, "linear_alpha": 3.0, "conv_dim": 4, "conv_alpha": 3.0}
-    return lycoris.create_lycoris(model, 1.0, algo="tlora", **sizes)  # type: ignore[no-any-return]
-
-
-@pytest.mark.parametrize("number", range(6))
-def test_tlora_in_both_directions(number: int, tmp_path: Path) -> None:
-    model, x = tlora_layer(number)
-    config = NetworkConfig("tlora", network_dim=4, network_alpha=3.0)
-    network = build_network({"model": model}, config).double()
-    for parameter in network.parameters():
-        parameter.data += torch.randn_like(parameter) * 0.3
-    before = model(x)
-    with network.injected():
-        wanted = model(x) - before
-    save_adapter(tmp_path / "ours.safetensors", network.adapter_state(dtype=None))
-    stored = load_adapter(tmp_path / "ours.safetensors").tensors
-    peer, _ = lycoris.create_lycoris_from_weights(1.0, None, model, stored)
-    for module in peer.loras:
-        module.double()
-    agree(update(model, x, peer), wanted)
-
-    other = peers_tlora(model)
-    for module in other.loras:
-        for parameter in module.double().parameters():
-            parameter.data += torch.randn_like(parameter) * 0.3
-    wanted = update(model, x, other)
-    tensors = {key: tensor.detach() for key, tensor in other.state_dict().items()}
-    save_adapter(tmp_path / "theirs.safetensors", AdapterState(tensors))
-    again = load_network(tmp_path / "theirs.safetensors", {"model": model}).double()
-    agree(model_update(again, model, x), wanted)
-
-
-@pytest.mark.parametrize("timestep", [0, 1, 249, 333, 500, 750, 999])
-def test_tlora_at_a_timestep(timestep: int) -> None:
-    from lycoris.modules.tlora import (
-        clear_timestep_mask,
-        compute_timestep_mask,
-        set_timestep_mask,
-    )
-
-    model, x = tlora_layer(timestep)
-    peer = peers_tlora(model)
-    for module in peer.loras:
-        for parameter in module.double().parameters():
-            parameter.data += torch.randn_like(parameter) * 0.3
-    (module,) = peer.loras
-    tensors = {f"lycoris_layer.{k}": v.detach() for k, v in module.state_dict().items()}
-    network = load_network(AdapterState(tensors), {"model": model}).double().train()
-    network.set_timesteps(torch.tensor([timestep]))
-    set_timestep_mask(compute_timestep_mask(timestep, 1000, 4))
-    try:
-        agree(model_update(network, model, x), update(model, x, peer))
-    finally:
-        clear_timestep_mask()
-
-
-def test_the_peers_tlora_of_a_larger_kernel_has_another_layout() -> None:
-    """It reads a 3x3 convolution at one place and pads that: its own output is too large."""
-    model = Model(nn.Conv2d(6, 8, 3, padding=1)).requires_grad_(False)
-    peer = peers_tlora(model)
-    (module,) = peer.loras
-    tensors = {f"lycoris_layer.{k}": v.detach() for k, v in module.state_dict().items()}
-    with pytest.raises(FormatError, match=r"q_layer.weight has shape \(4, 6, 1, 1\), the layer"):
-        load_network(AdapterState(tensors), {"model": model})
-    peer.apply_to()
-    with pytest.raises(RuntimeError, match="size of tensor"):
-        model(torch.randn(1, 6, 5, 5))
+        wanted = peers_change(model, x, peer)
+    agree(change(model, x, read(peer.state_dict(), model, tmp_path)), wanted)

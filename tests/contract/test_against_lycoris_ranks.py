@@ -1,0 +1,111 @@
+"""Ranks that come and go, exchanged with lycoris-lora 4.1.3: DyLoRA and T-LoRA."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lycoris_ext.errors import FormatError
+from lycoris_ext.formats import AdapterState
+from lycoris_ext.network import NetworkConfig, build_network, load_network
+from tests.contract.peer import (
+    Model,
+    agree,
+    change,
+    layer_tensors,
+    modules,
+    nudged,
+    peer_network,
+    peers_change,
+    perturbed_peer,
+    read,
+    reader,
+    stored,
+)
+
+DYLORA = NetworkConfig("dylora", 6, 3.0, block_size=2)
+TLORA = NetworkConfig("tlora", 4, 3.0)
+LAYERS = {
+    "linear": (lambda: nn.Linear(12, 20), (1, 5, 12)),
+    "conv 1x1": (lambda: nn.Conv2d(6, 8, 1), (1, 6, 5, 5)),
+    "conv 3x3": (lambda: nn.Conv2d(6, 8, 3, padding=1), (1, 6, 5, 5)),
+}
+
+
+def layer(case: str, seed: int) -> tuple[Model, Tensor]:
+    build, shape = LAYERS[case]
+    torch.manual_seed(seed)
+    return Model(build()), torch.randn(shape).double()
+
+
+@pytest.mark.parametrize("case", LAYERS)
+@pytest.mark.parametrize("seed", range(2))
+def test_dylora_files_in_both_directions(case: str, seed: int, tmp_path: Path) -> None:
+    """Its conv files hold lora_up as a matrix; its own loading takes nothing over."""
+    model, x = layer(case, seed)
+    peer = perturbed_peer(peer_network(model, DYLORA))
+    (module,) = modules(peer)
+    tensors = layer_tensors(peer)
+    assert tensors["lycoris_layer.lora_up.weight"].ndim == 2
+    (found,) = read(tensors, model, tmp_path).layers.values()
+    up, down = torch.cat(list(module.up_list), 1), torch.cat(list(module.down_list))
+    product = 3.0 / 6 * (up @ down).reshape(model.layer.weight.shape)
+    agree(found.delta().dense(), product)
+
+    mine = build_network({"model": model}, DYLORA).double().eval()
+    mine.load_adapter_state(AdapterState(tensors))
+    wanted = change(model, x, mine)
+    assert torch.equal(wanted, change(model, x, mine))  # nothing is drawn outside of training
+    agree(peers_change(model, x, reader(model, stored(mine, tmp_path))), wanted)
+
+
+@pytest.mark.parametrize("case", ["linear", "conv 1x1"])
+@pytest.mark.parametrize("seed", range(3))
+def test_tlora_in_both_directions(case: str, seed: int, tmp_path: Path) -> None:
+    model, x = layer(case, seed)
+    network = build_network({"model": model}, TLORA).double()
+    nudged(network)
+    peer = reader(model, stored(network, tmp_path))
+    agree(peers_change(model, x, peer), change(model, x, network))
+
+    other = peer_network(model, TLORA)
+    for module in modules(other):
+        nudged(module)
+    wanted = peers_change(model, x, other)
+    agree(change(model, x, read(other.state_dict(), model, tmp_path)), wanted)
+
+
+@pytest.mark.parametrize("case", ["linear", "conv 1x1"])
+@pytest.mark.parametrize("timestep", [0, 1, 249, 333, 500, 750, 999])
+def test_tlora_at_a_timestep(case: str, timestep: int) -> None:
+    from lycoris.modules.tlora import (
+        clear_timestep_mask,
+        compute_timestep_mask,
+        set_timestep_mask,
+    )
+
+    model, x = layer(case, timestep)
+    peer = peer_network(model, TLORA)
+    for module in modules(peer):
+        nudged(module)
+    network = load_network(AdapterState(layer_tensors(peer)), {"model": model}).double().train()
+    network.set_timesteps(torch.tensor([timestep]))
+    set_timestep_mask(compute_timestep_mask(timestep, 1000, 4))
+    try:
+        agree(change(model, x, network), peers_change(model, x, peer))
+    finally:
+        clear_timestep_mask()
+
+
+def test_the_peers_tlora_of_a_larger_kernel_has_another_layout() -> None:
+    """It reads a 3x3 convolution at one place and pads that: its own output is too large."""
+    model, x = layer("conv 3x3", 0)
+    peer = peer_network(model, TLORA)
+    with pytest.raises(FormatError, match=r"q_layer.weight has shape \(4, 6, 1, 1\), the layer"):
+        load_network(AdapterState(layer_tensors(peer)), {"model": model})
+    peer.apply_to()
+    with pytest.raises(RuntimeError, match="size of tensor"):
+        model(x)
