@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lycoris_ext.functional import LayerSpec, LowRank, weight_norms
+from lycoris_ext.functional import Base, Delta, Hadamard, LayerSpec, LowRank, weight_norms
 from lycoris_ext.network import Network, NetworkConfig, build_network
 
 
@@ -73,6 +73,69 @@ def test_norms_in_rows_are_the_norms_of_the_whole(shape: tuple[int, ...], on_inp
     for d, whole in [(None, weight), (update, weight + update.dense())]:
         expected = whole.square().sum(axes).sqrt()
         torch.testing.assert_close(weight_norms(weight, on_input, d), expected)
+
+
+def some_updates(shape: tuple[int, ...], rank: int, std: float) -> dict[str, Delta]:
+    layer = LayerSpec(shape[0], shape[1], shape[2:])
+
+    def low_rank() -> LowRank:
+        up, down = torch.randn(shape[0], rank), torch.randn(rank, *shape[1:])
+        return LowRank(layer, 1.0, up * std, down * std)
+
+    return {
+        "low rank": low_rank(),
+        "hadamard": Hadamard(layer, 0.5, low_rank(), low_rank()),
+        "scalar": Hadamard(layer, torch.tensor(-0.3), low_rank(), low_rank()),
+        "a scale for each row": Hadamard(layer, torch.rand(shape[0]), low_rank(), low_rank()),
+    }
+
+
+def exact_norms(weight: Tensor, on_input: bool, update: Delta) -> Tensor:
+    axes = tuple(axis for axis in range(weight.ndim) if axis != int(on_input))
+    return (weight.double() + update.dense().double()).square().sum(axes).sqrt()
+
+
+@pytest.mark.parametrize("on_input", [False, True])
+@pytest.mark.parametrize("std", [0.02, 0.2])
+@pytest.mark.parametrize(("shape", "rank"), [((320, 640), 8), ((320, 64, 3, 3), 4), ((40, 30), 12)])
+def test_norms_from_the_factors_are_exact(
+    shape: tuple[int, ...], rank: int, std: float, on_input: bool
+) -> None:
+    torch.manual_seed(0)
+    weight = torch.randn(shape) * 0.02
+    for name, update in some_updates(shape, rank, std).items():
+        norms = weight_norms(weight, on_input, update)
+        expected = exact_norms(weight, on_input, update).float()
+        torch.testing.assert_close(
+            norms, expected, rtol=1e-6, atol=0, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+@pytest.mark.parametrize("on_input", [False, True])
+def test_norms_of_channels_that_the_update_takes_away_are_exact(on_input: bool) -> None:
+    """The sum ||W||^2 + <2 W + d, d> alone has no digit left there."""
+    torch.manual_seed(0)
+    for update in some_updates((48, 32), 3, 0.3).values():
+        weight = 1e-4 * torch.randn(48, 32) - update.dense()
+        expected = exact_norms(weight, on_input, update).float()
+        norms = weight_norms(weight, on_input, update)
+        torch.testing.assert_close(norms, expected, rtol=1e-3, atol=0)
+        weight = -update.dense()
+        assert weight_norms(weight, on_input, update).amax() < 1e-6  # not NaN
+
+
+@pytest.mark.parametrize("on_input", [False, True])
+def test_norms_are_exact_inside_autocast(on_input: bool) -> None:
+    model = nn.Sequential(nn.Linear(64, 48)).requires_grad_(False)
+    config = NetworkConfig(algo="lora", dora_wd=True, wd_on_output=not on_input, network_dim=4)
+    network = build_network({"model": model}, config)
+    (layer,) = network.layers.values()
+    for parameter in network.parameters():
+        parameter.data.add_(torch.randn(parameter.shape) * 0.1)
+    delta = layer.delta(Base.of(model[0], layer.plan.layer))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        share = delta.share()
+    torch.testing.assert_close(share, delta.share(), rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("on_output", [False, True])
