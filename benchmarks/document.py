@@ -41,6 +41,7 @@ def pages() -> dict[Path, str]:
     """Every file that is written, and what is in it."""
     sections: list[tuple[str, Callable[[dict[str, Any]], Iterable[str]]]] = [
         ("step_time", _steps),
+        ("accumulation", _accumulation),
         ("compiled", _compiled),
         ("reach", _reach),
         ("gpu", _gpu),
@@ -138,6 +139,21 @@ def _memory(rows: list[Row], found: dict[tuple[str, str], Row]) -> Iterable[str]
     yield from _table(
         ["", *CONTESTANTS.values()],
         ([TITLES[case], *(cell(case, by) for by in CONTESTANTS)] for case in _cases(rows)),
+    )
+
+
+def _accumulation(result: dict[str, Any]) -> Iterable[str]:
+    yield "## Gradient accumulation\n"
+    yield f"{result['what']}. What does not depend on the batch is built once:\n"
+    kernels = result["kernels"]
+    counts = {
+        "floor": str(kernels["batch, frozen"]),
+        "built each time": str(kernels["batch, built each time"]),
+        "built once": f"{kernels['batch, built once']}, and {kernels['once']} once",
+    }
+    yield from _table(
+        ["", "ratio to the floor", "kernels a batch"],
+        ([case, _ratio(row), counts[case]] for case, row in result["cases"].items()),
     )
 
 

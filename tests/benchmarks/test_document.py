@@ -53,6 +53,22 @@ def test_a_step_its_forced_paths_its_memory_and_what_is_missing(results):
     assert "Measured on: some processor; torch 2.1." in page
 
 
+def test_gradient_accumulation(results):
+    kernels = {
+        "batch, frozen": 5, "batch, built each time": 9, "batch, built once": 7, "once": 2,
+    }  # fmt: skip
+    cases = {
+        name: {"ratio": ratio, **NO_SPREAD}
+        for name, ratio in (("floor", 1.0), ("built each time", 1.5), ("built once", 1.25))
+    }
+    page = written(
+        results, "accumulation_cpu.json", what="8 batches a step", kernels=kernels, cases=cases
+    )
+    assert "8 batches a step. What does not depend on the batch is built once:" in page
+    assert "| built each time | 1.50 (1.00 to 2.00) | 9 |" in page
+    assert "| built once | 1.25 (1.00 to 2.00) | 7, and 2 once |" in page
+
+
 def test_a_gpu_run_that_was_cut_short(results):
     common = {"part": "steps", "model": "sdxl", "pixels": 1024}
     setting = {**common, "batch": 1, "checkpointing": False}
