@@ -127,11 +127,9 @@ def translate(values: Values, where: str) -> Values:
 
 def _algorithm_of(module: object, values: Values, where: str) -> Values:
     algo = values.get("algo")
-    if module == "lycoris_ext.kohya":
-        return {}
     if module == "networks.lora":
         return {"algo": "lora"} if algo is None else {}
-    if module == "lycoris.kohya":
+    if module in ("lycoris.kohya", "lycoris_ext.kohya"):
         # There "lora" (the default, too) adapts convolutions: what is called locon here.
         return {"algo": "locon"} if algo in (None, "lora") else {}
     raise ConfigError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import sys
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from lycoris_ext.formats import container
 from lycoris_ext.formats.atomic import atomic_write
 from lycoris_ext.formats.container import Buffer
 from lycoris_ext.formats.hashes import file_hashes
-from lycoris_ext.formats.keys import split_key
+from lycoris_ext.formats.keys import split_key, target_of
 from lycoris_ext.formats.peft import (
     CONFIG_FILE,
     CONFIG_KEY,
@@ -71,6 +72,15 @@ class AdapterState:
             )
         apply_config(layers, self.metadata)
         return layers
+
+    def only(self, targets: Collection[str]) -> AdapterState:
+        """Without the layers that tell another model than these."""
+        kept = {
+            key: tensor
+            for key, tensor in self.tensors.items()
+            if target_of(split_key(key)[0]) in (*targets, "model")
+        }
+        return AdapterState(kept, self.metadata)
 
 
 def save_adapter(path: Path | str, state: AdapterState) -> None:

@@ -22,18 +22,47 @@ from typing import NamedTuple
 
 from lycoris_ext.algorithms import algorithm, algorithm_names, dora
 
-#: Start of a written key, by family and target; any other target is a plain module.
-_WRITTEN = {
-    "sd": {"unet": "lora_unet", "text_encoder": "lora_te"},
-    "sdxl": {"unet": "lora_unet", "text_encoder": "lora_te1", "text_encoder_2": "lora_te2"},
+#: transformers 5 dropped this level of CLIPTextModel; every file has it.
+_TEXT_LEVEL = "text_model_"
+_WITHOUT_TEXT_LEVEL = ("text_projection",)
+
+#: Start of a written key, by family and target; any other target is a plain module. CLIP's have the
+#: level, T5, Gemma and Qwen have none. The third encoder is T5 wherever there is one: FLUX has no
+#: second.
+_CLIPS = {
+    "text_encoder": f"lora_te1_{_TEXT_LEVEL}",
+    "text_encoder_2": f"lora_te2_{_TEXT_LEVEL}",
+    "text_encoder_3": "lora_te3_",
 }
-_PLAIN = "lycoris"
+_WRITTEN = {
+    "sd": {"text_encoder": f"lora_te_{_TEXT_LEVEL}"},
+    "sdxl": _CLIPS,
+    "sd3": _CLIPS,
+    "flux": _CLIPS,
+    "lumina": {"text_encoder": "lora_te_"},
+    "anima": {"text_encoder": "lora_te_"},
+    "hunyuan_image": {},
+}
+_UNET = "lora_unet_"
+_PLAIN = "lycoris_"
+#: The models whose layers have places in everybody's naming.
+TARGETS = ("unet", *_CLIPS)
+
+#: A family's denoiser by some of its direct submodules; the first that fits counts.
+_FAMILIES = {
+    "hunyuan_image": {"double_blocks", "byt5_in"},
+    "flux": {"double_blocks", "single_blocks"},
+    "sd3": {"joint_blocks"},
+    "lumina": {"noise_refiner", "context_refiner"},
+    "anima": {"x_embedder", "blocks", "t_embedding_norm"},
+}
 
 #: Start of a layer's name in a file, and the target that it tells; the first that fits counts.
 _READ = (
     ("lora_unet_", "unet"),
     ("lora_te1_", "text_encoder"),
     ("lora_te2_", "text_encoder_2"),
+    ("lora_te3_", "text_encoder_3"),
     ("lora_te_", "text_encoder"),
     ("oft_unet_", "unet"),  # sd-scripts' networks/oft.py
     ("lycoris_", ""),
@@ -42,7 +71,9 @@ _READ = (
     ("text_encoders.clip_l.transformer.", "text_encoder"),
     ("text_encoders.clip_h.transformer.", "text_encoder"),
     ("text_encoders.clip_g.transformer.", "text_encoder_2"),
+    ("text_encoders.t5xxl.transformer.", "text_encoder_3"),
     ("unet.", "unet"),
+    ("text_encoder_3.", "text_encoder_3"),
     ("text_encoder_2.", "text_encoder_2"),
     ("text_encoder.", "text_encoder"),
 )
@@ -117,10 +148,6 @@ _TENSORS = {
     for adapter in ("", ".default", ".weight", ".default.weight")
 }
 
-#: transformers 5 dropped this level of CLIPTextModel; every file has it.
-_TEXT_LEVEL = "text_model_"
-_WITHOUT_TEXT_LEVEL = ("text_projection",)
-
 #: How names begin in each target, for files that do not tell it.
 _GUESSES = {
     "unet": ("down_blocks_", "mid_block_", "up_blocks_", "conv_in", "conv_out", "time_embedding_"),
@@ -132,9 +159,8 @@ class Place(NamedTuple):
     """Where an update belongs, whoever named it.
 
     Attributes:
-        target: "unet", "text_encoder", "text_encoder_2", the name of a plain module, or "" where
-            a file does not say.
-        name: path of the layer with ``_`` for ``.``; in the first three targets diffusers'.
+        target: one of ``TARGETS``, the name of a plain module, or "" where a file does not say.
+        name: path of the layer with ``_`` for ``.``; in ``TARGETS`` diffusers'.
     """
 
     target: str
@@ -145,11 +171,11 @@ def place_in_model(target: str, module_path: str) -> Place:
     """The place of a model's own layer, in diffusers' or ldm's naming.
 
     Args:
-        target: "unet", "text_encoder", "text_encoder_2", or any other name for a plain module.
+        target: one of ``TARGETS``, or any other name for a plain module.
         module_path: path of the layer inside the target, with dots or underscores.
     """
     name = module_path.replace(".", "_")
-    return Place(target, _to_diffusers(name) if target in _WRITTEN["sdxl"] else name)
+    return Place(target, _to_diffusers(name) if target in TARGETS else name)
 
 
 def place_in_file(layer: str) -> Place:
@@ -188,15 +214,16 @@ def key_prefix(target: str, module_path: str, family: str = "sd") -> str:
 
     Args:
         target, module_path: as for ``place_in_model``.
-        family: "sd" (SD1 and SD2: diffusers' names) or "sdxl" (ldm's names in the U-Net).
+        family: of the models, see ``family_of``. SD1 and SD2 ("sd") have diffusers' names in the
+            U-Net, SDXL has ldm's, the others their own.
     """
-    start = _WRITTEN[family].get(target)
-    if start is None:
-        return f"{_PLAIN}_{module_path.replace('.', '_')}"
     name = place_in_model(target, module_path).name
     if target == "unet":
-        return f"{start}_{_to_ldm(name) if family == 'sdxl' else name}"
-    return f"{start}_{name if name.startswith(_WITHOUT_TEXT_LEVEL) else _TEXT_LEVEL + name}"
+        return _UNET + (_to_ldm(name) if family == "sdxl" else name)
+    start = _WRITTEN[family].get(target, _PLAIN)
+    if name.startswith(_WITHOUT_TEXT_LEVEL):
+        start = start.removesuffix(_TEXT_LEVEL)
+    return start + name
 
 
 def family_of(targets: Iterable[str], unet_children: Iterable[str]) -> str:
@@ -206,14 +233,18 @@ def family_of(targets: Iterable[str], unet_children: Iterable[str]) -> str:
         targets: names of all models that are adapted together.
         unet_children: names of the U-Net's direct submodules, none where there is no U-Net.
     """
+    children = set(unet_children)
+    for family, theirs in _FAMILIES.items():
+        if theirs <= children:
+            return family
     # SDXL's size conditioning, in diffusers' and in ldm's naming.
-    conditioned = {"add_embedding", "label_emb"} & set(unet_children)
+    conditioned = {"add_embedding", "label_emb"} & children
     return "sdxl" if "text_encoder_2" in targets or conditioned else "sd"
 
 
 def target_of(layer: str) -> str:
     """The target that a layer's name tells, or that its place tells where the name does not:
-    "unet", "text_encoder", "text_encoder_2", or "model" for anything else."""
+    one of ``TARGETS``, or "model" for anything else."""
     place = place_in_file(layer)
     if place.target:
         return place.target

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 from lycoris_ext.errors import EnvironmentFault
@@ -13,17 +15,21 @@ def read_tables(text: str) -> dict[str, Any]:
 
     Raises:
         ValueError: it is no TOML; the message names the line.
-        EnvironmentFault: Python 3.10 without the package tomli.
+        EnvironmentFault: Python 3.10 without the packages tomli and toml.
     """
     if sys.version_info >= (3, 11):
         import tomllib
     else:
-        try:
-            import tomli as tomllib
-        except ModuleNotFoundError as error:
-            raise EnvironmentFault(
-                "Python 3.10 reads TOML with the package tomli, which is missing",
-                fix='pip install "lycoris-ext[train]"',
-            ) from error
+        tomllib = _package()
     tables: dict[str, Any] = tomllib.loads(text)
     return tables
+
+
+def _package() -> Any:
+    for name in ("tomli", "toml"):  # sd-scripts has the second one
+        with suppress(ModuleNotFoundError):
+            return import_module(name)
+    raise EnvironmentFault(
+        "Python 3.10 reads TOML with the package tomli, which is missing",
+        fix='pip install "lycoris-ext[train]"',
+    )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import isclose
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,14 @@ from lycoris_ext.network.checks import check_mergeable, check_path, check_plans
 from lycoris_ext.network.config import NetworkConfig
 from lycoris_ext.network.layers import Choice, LayerRate, choose_layers
 from lycoris_ext.network.param_groups import Groups, param_groups
-from lycoris_ext.network.selection import TEXT_ENCODERS, Site, Targets, all_sites, place_layers
+from lycoris_ext.network.selection import (
+    TEXT_ENCODERS,
+    Site,
+    Targets,
+    all_sites,
+    place_layers,
+    stored_by_key,
+)
 
 
 class Network(nn.Module):
@@ -52,6 +60,11 @@ class Network(nn.Module):
         return {key: self.get_submodule(key) for key in self.sites}  # type: ignore[misc]
 
     @property
+    def targets(self) -> tuple[str, ...]:
+        """The models that are adapted, each once."""
+        return tuple(dict.fromkeys(site.target for site in self.sites.values()))
+
+    @property
     def multiplier(self) -> float:
         """The user's strength: every layer computes W + multiplier * delta."""
         return next(iter(self.layers.values())).multiplier
@@ -64,6 +77,26 @@ class Network(nn.Module):
     @property
     def is_injected(self) -> bool:
         return bool(self._attachments)
+
+    def leave_out(self, targets: Collection[str]) -> None:
+        """Drop the layers of these models, before ``inject``.
+
+        Raises:
+            ConfigError: no other layer is left, or the network is injected.
+        """
+        dropped = [key for key, site in self.sites.items() if site.target in targets]
+        if dropped and self.is_injected:
+            raise ConfigError("the network is injected already", fix="remove it first")
+        if len(dropped) == len(self.sites):
+            raise ConfigError(
+                f"no layer is left to train: the network adapts {', '.join(self.targets)} alone",
+                where="preset",
+                fix="train this model, or choose a preset with layers of the other one",
+            )
+        for key in dropped:
+            del self.sites[key]
+            self.rates.pop(key, None)
+            delattr(self, key)
 
     def inject(self) -> None:
         """Take part in the forward of every adapted layer.
@@ -159,6 +192,11 @@ class Network(nn.Module):
         self._kept.clear()
         self._merged = False
 
+    def forget_merge(self) -> None:
+        """The host has given the old weights back itself; the network may be merged again."""
+        self._kept.clear()
+        self._merged = False
+
     def set_timesteps(self, timesteps: Tensor | None) -> None:
         """Tell the layers that take them the timesteps (batch,) of the samples to come, until the
         next call; those of the text encoders see no noise."""
@@ -178,23 +216,59 @@ class Network(nn.Module):
         }
         return AdapterState(tensors, dict(metadata or {}))
 
-    def load_adapter_state(self, state: AdapterState) -> None:
+    def load_adapter_state(
+        self, state: AdapterState, partly: bool = False
+    ) -> tuple[list[str], list[str]]:
         """Take over a file's tensors; nothing is changed unless all of it fits.
 
+        Args:
+            partly: the file may lack layers, which stay as they are, and may have more models.
+
+        Returns:
+            Keys of the layers that the file lacks, and its layers for models not adapted here.
+
         Raises:
-            FormatError: layers are missing or left over, or shapes differ.
+            FormatError: layers are missing or left over, or shapes or alphas differ.
         """
-        stored = _stored_by_key(state, self.sites)
-        for key, layer in self.layers.items():
-            detect(stored[key], key, layer.plan.layer)
-        for key, layer in self.layers.items():
-            layer.load_stored(stored[key], key)
+        layers = state.layers()
+        own = state.only(self.targets).layers() if partly else layers
+        stored = stored_by_key(own, self.sites, all_of_them=not partly)
+        for key, tensors in stored.items():
+            plan, alpha = self.layers[key].plan, detect(tensors, key, self.sites[key].spec).alpha
+            if plan.algorithm.stores_alpha and not isclose(alpha, plan.alpha, rel_tol=0.01):
+                raise FormatError(
+                    f"its alpha is {alpha:g} in the file and {plan.alpha:g} in the network, which "
+                    "would change its strength",
+                    where=key,
+                    fix="build the network with the file's alpha",
+                )
+        for key, tensors in stored.items():
+            self.layers[key].load_stored(tensors, key)
+        return (
+            [key for key in self.sites if key not in stored],
+            [layer for layer in layers if layer not in own],
+        )
+
+    def as_own(self, state: AdapterState) -> dict[str, Tensor]:
+        """A file's tensors under the names and in the shapes of ``state_dict``. Layers without a
+        place keep theirs; an alpha that the file does not tell is this network's."""
+        own, layers = self.state_dict(), state.layers()
+        placed = place_layers(layers, self.sites)
+        named: dict[str, Tensor] = {}
+        for layer, tensors in layers.items():
+            key = placed[layer].key if layer in placed else layer
+            alpha = {"alpha": own[f"{key}.alpha"]} if f"{key}.alpha" in own else {}
+            for name, tensor in (alpha | tensors).items():
+                expected = own.get(f"{key}.{name}", tensor)
+                same = expected.numel() == tensor.numel()
+                named[f"{key}.{name}"] = tensor.reshape(expected.shape) if same else tensor
+        return named
 
     def param_groups(
         self,
         learning_rate: float,
         unet_lr: float | None = None,
-        text_encoder_lr: float | None = None,
+        text_encoder_lr: float | Sequence[float] | None = None,
         loraplus_lr_ratio: float | None = None,
         loraplus_unet_lr_ratio: float | None = None,
         loraplus_text_encoder_lr_ratio: float | None = None,
@@ -203,14 +277,20 @@ class Network(nn.Module):
 
         A layer whose rate is 0 is left out and its parameters are frozen.
 
+        Args:
+            text_encoder_lr: of all text encoders, or of each of them in order; the last rate is for
+                all after it, too.
+
         Raises:
             ConfigError: nothing is left to train, or no factor has the role that a ratio is for.
         """
-        targets = {site.target for site in self.sites.values()}
+        encoders = [name for name in TEXT_ENCODERS if name in self.targets]
 
         def by_target(all_of_them: Any, unet: Any, text: Any) -> dict[str, Any]:
-            own = {"unet": unet, **dict.fromkeys(TEXT_ENCODERS, text)}
-            found = {target: own.get(target) for target in targets}
+            rates = list(text) if isinstance(text, Sequence) else [text]
+            rates += [rates[-1] if rates else None] * len(encoders)
+            own = {"unet": unet, **dict(zip(encoders, rates, strict=False))}
+            found = {target: own.get(target) for target in self.targets}
             return {target: all_of_them if v is None else v for target, v in found.items()}
 
         return param_groups(
@@ -312,7 +392,7 @@ def load_network(
     if not state.tensors:
         raise FormatError("the file holds no tensors", fix="choose a trained adapter")
     known = all_sites(targets)
-    stored = _stored_by_key(state, known, all_of_them=False)
+    stored = stored_by_key(state.layers(), known, all_of_them=False)
     layers = {}
     for key, tensors in stored.items():
         plan = detect(tensors, key, known[key].spec)
@@ -345,31 +425,3 @@ def _bias(site: Site) -> Tensor | None:
     bias = getattr(site.module, "bias", None)  # RMSNorm has no such thing
     assert bias is None or isinstance(bias, Tensor)
     return bias
-
-
-def _stored_by_key(
-    state: AdapterState, sites: Mapping[str, Site], all_of_them: bool = True
-) -> dict[str, dict[str, Tensor]]:
-    """The tensors of a file's layers by our keys, in the order of ``sites``.
-
-    Raises:
-        FormatError: layers have no place, or some of ``all_of_them`` are missing.
-    """
-    layers = state.layers()
-    placed = place_layers(layers, sites)
-    found = {placed[layer].key: tensors for layer, tensors in layers.items() if layer in placed}
-    left_over = [layer for layer in layers if layer not in placed]
-    missing = [key for key in sites if key not in found] if all_of_them else []
-    if left_over or missing:
-        raise FormatError(
-            f"{len(left_over)} layers of the file have no place in the model: "
-            f"{_listed(left_over)}; {len(missing)} layers are missing: {_listed(missing)}",
-            fix="the adapter belongs to another model family, or the file is damaged",
-        )
-    return {key: found[key] for key in sites if key in found}
-
-
-def _listed(names: list[str]) -> str:
-    names = sorted(names)
-    shown = ", ".join(names[:10])
-    return f"{shown} and {len(names) - 10} more" if len(names) > 10 else shown or "none"

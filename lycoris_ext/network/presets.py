@@ -20,8 +20,25 @@ _RESNET = ("ResnetBlock2D", "ResBlock")
 _SAMPLERS = ("Downsample2D", "Upsample2D", "Downsample", "Upsample")
 _TIME = ("time_embedding.linear_1", "time_embedding.linear_2")
 _ENDS = ("conv_in", "conv_out")
-_ATTENTION = ("CLIPAttention", "CLIPSdpaAttention")
-_TEXT = (*_ATTENTION, "CLIPMLP")
+_ATTENTION = ("Attention", "CrossAttention", "SelfAttention", "AttentionLinears", "JointAttention")
+#: Transformers instead of U-Nets: FLUX and Chroma, SD3, HunyuanImage, Lumina, Anima.
+_DIT = (
+    "DoubleStreamBlock", "SingleStreamBlock",
+    "SingleDiTBlock",
+    "MMDoubleStreamBlock", "MMSingleStreamBlock",
+    "JointTransformerBlock",
+    "Block", "LLMAdapterTransformerBlock",
+)  # fmt: skip
+_DIT_ENDS = ("FinalLayer",)
+#: Anima's embeddings of patches and of time.
+_DIT_NAMES = ("x_embedder.proj.1", "t_embedder.1.linear_1", "t_embedder.1.linear_2")
+_KINDS = ("Attention", "SdpaAttention", "FlashAttention2")
+_TEXT_ATTENTION = (
+    "CLIPAttention", "CLIPSdpaAttention",
+    "T5Attention",
+    *(f"{model}{kind}" for model in ("Gemma2", "Qwen3") for kind in _KINDS),
+)  # fmt: skip
+_TEXT = (*_TEXT_ATTENTION, "CLIPMLP", "T5DenseGatedActDense", "Gemma2MLP", "Qwen3MLP")
 
 
 @dataclass(frozen=True)
@@ -58,13 +75,17 @@ class Preset:
 
 _INPUT: Settings = {"train_on_input": True}
 
+_FULL = (*_TRANSFORMER, *_RESNET, *_SAMPLERS, *_DIT, *_DIT_ENDS)
+
 PRESETS: dict[str, Preset] = {
-    "full": Preset((*_TRANSFORMER, *_RESNET, *_SAMPLERS), (*_ENDS, *_TIME), _TEXT),
-    "full-lin": Preset((*_TRANSFORMER, *_RESNET), _TIME, _TEXT, spatial=False),
-    "attn-mlp": Preset(_TRANSFORMER, (), _TEXT, spatial=False),
-    "attn-only": Preset(("Attention", "CrossAttention"), (), _ATTENTION, spatial=False),
-    "unet-only": Preset((*_TRANSFORMER, *_RESNET, *_SAMPLERS), (*_ENDS, *_TIME)),
-    "unet-transformer-only": Preset(_TRANSFORMER, spatial=False),
+    "full": Preset(_FULL, (*_ENDS, *_TIME, *_DIT_NAMES), _TEXT),
+    "full-lin": Preset(
+        (*_TRANSFORMER, *_RESNET, *_DIT, *_DIT_ENDS), (*_TIME, *_DIT_NAMES), _TEXT, spatial=False
+    ),
+    "attn-mlp": Preset((*_TRANSFORMER, *_DIT), (), _TEXT, spatial=False),
+    "attn-only": Preset(_ATTENTION, (), _TEXT_ATTENTION, spatial=False),
+    "unet-only": Preset(_FULL, (*_ENDS, *_TIME, *_DIT_NAMES)),
+    "unet-transformer-only": Preset((*_TRANSFORMER, *_DIT), spatial=False),
     "unet-convblock-only": Preset((*_RESNET, *_SAMPLERS), _ENDS),
     "ia3": Preset(
         unet_names=("*.to_k", "*.to_v", "*.ff.net.2"),

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from lycoris_ext.errors import FormatError
 from lycoris_ext.formats.keys import Place, family_of, key_prefix, place_in_file, place_in_model
 from lycoris_ext.functional import LayerSpec, spec_of
 
 Targets = Mapping[str, nn.Module]
-TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
+TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,38 @@ def place_layers(layers: Iterable[str], sites: Mapping[str, Site]) -> dict[str, 
                 )
             placed[layer] = site
     return placed
+
+
+def stored_by_key(
+    layers: Mapping[str, Mapping[str, Tensor]],
+    sites: Mapping[str, Site],
+    all_of_them: bool = True,
+) -> dict[str, Mapping[str, Tensor]]:
+    """The tensors of a file's layers by our keys, in the order of ``sites``.
+
+    Args:
+        layers: of the file, in anybody's naming.
+
+    Raises:
+        FormatError: layers have no place, or some of ``all_of_them`` are missing.
+    """
+    placed = place_layers(layers, sites)
+    found = {placed[layer].key: tensors for layer, tensors in layers.items() if layer in placed}
+    left_over = [layer for layer in layers if layer not in placed]
+    missing = [key for key in sites if key not in found] if all_of_them else []
+    if left_over or missing:
+        raise FormatError(
+            f"{len(left_over)} layers of the file have no place in the model: "
+            f"{_listed(left_over)}; {len(missing)} layers are missing: {_listed(missing)}",
+            fix="the adapter belongs to another model family, or the file is damaged",
+        )
+    return {key: found[key] for key in sites if key in found}
+
+
+def _listed(names: list[str]) -> str:
+    names = sorted(names)
+    shown = ", ".join(names[:10])
+    return f"{shown} and {len(names) - 10} more" if len(names) > 10 else shown or "none"
 
 
 def _bypasses_forward(model: nn.Module, path: str) -> bool:

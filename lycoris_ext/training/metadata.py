@@ -106,6 +106,7 @@ def _file_hashes(path: Path, size: int, modified: int) -> tuple[str, str]:
 def _network_args(config: TrainConfig) -> dict[str, str]:
     """As they would be given to a trainer: what has a field of its own, and what is left alone,
     is not among them."""
+    rank, _ = config.network.dims(spatial=True)
     return {
         option.name: str(value)
         for option in fields(NetworkConfig)
@@ -114,7 +115,7 @@ def _network_args(config: TrainConfig) -> dict[str, str]:
             (value := getattr(config.network, option.name)) != option.default
             or option.name in ("algo", "preset")
         )
-    }
+    } | {"conv_dim": str(rank)}  # left alone, it is another one there
 
 
 def _optimizer_text(config: TrainConfig) -> str:

@@ -173,8 +173,8 @@ def test_network_args_of_lycoris():
         ("networks.lora", [], "lora"),
         ("lycoris.kohya", [], "locon"),
         ("lycoris.kohya", ["algo=lora"], "locon"),
-        ("lycoris_ext.kohya", ["algo=lora"], "lora"),
-        ("lycoris_ext.kohya", [], "loha"),
+        ("lycoris_ext.kohya", ["algo=lora"], "locon"),
+        ("lycoris_ext.kohya", [], "locon"),
     ],
 )
 def test_network_module_decides_what_lora_means(module, args, algo):

@@ -297,3 +297,10 @@ def test_a_full_disk_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         save_adapter(tmp_path / "a.safetensors", a_state())
     monkeypatch.undo()
     assert not os.listdir(tmp_path)
+
+
+def test_only_the_layers_of_some_models() -> None:
+    keys = ("lora_unet_a.alpha", "lora_te_b.alpha", "lora_te3_c.alpha", "lycoris_d.alpha")
+    state = AdapterState({key: torch.ones(()) for key in keys}, {"a": "b"})
+    kept = state.only(["unet", "text_encoder"])
+    assert [*kept.tensors] == [keys[0], keys[1], keys[3]] and kept.metadata == {"a": "b"}

@@ -88,6 +88,28 @@ def test_text_encoders_of_sdxl() -> None:
 
 
 @pytest.mark.parametrize(
+    ("family", "target", "path", "key"),
+    [
+        ("sd3", "text_encoder_2", "text_model.final", "lora_te2_text_model_final"),
+        ("sd3", "text_encoder_3", "encoder.block.0.q", "lora_te3_encoder_block_0_q"),
+        (
+            "flux",
+            "text_encoder",
+            "encoder.layers.0.fc1",
+            "lora_te1_text_model_encoder_layers_0_fc1",
+        ),
+        ("flux", "text_encoder_3", "encoder.block.0.q", "lora_te3_encoder_block_0_q"),
+        ("flux", "unet", "double_blocks.0.img_attn.qkv", "lora_unet_double_blocks_0_img_attn_qkv"),
+        ("lumina", "text_encoder", "layers.0.mlp.up_proj", "lora_te_layers_0_mlp_up_proj"),
+        ("anima", "text_encoder", "layers.0.mlp.up_proj", "lora_te_layers_0_mlp_up_proj"),
+    ],
+)
+def test_other_families(family: str, target: str, path: str, key: str) -> None:
+    assert key_prefix(target, path, family) == key
+    assert place_in_file(key) == place_in_model(target, path)
+
+
+@pytest.mark.parametrize(
     ("targets", "children", "family"),
     [
         (["unet", "text_encoder"], ["conv_in", "time_embedding"], "sd"),
@@ -95,6 +117,11 @@ def test_text_encoders_of_sdxl() -> None:
         (["unet"], ["conv_in", "add_embedding"], "sdxl"),
         (["unet"], ["time_embed", "label_emb"], "sdxl"),
         (["model"], [], "sd"),
+        (["unet"], ["img_in", "double_blocks", "single_blocks"], "flux"),
+        (["unet"], ["byt5_in", "double_blocks", "single_blocks"], "hunyuan_image"),
+        (["unet", "text_encoder_2"], ["x_embedder", "joint_blocks"], "sd3"),
+        (["unet"], ["x_embedder", "noise_refiner", "context_refiner"], "lumina"),
+        (["unet"], ["x_embedder", "blocks", "t_embedding_norm"], "anima"),
     ],
 )
 def test_family(targets: list[str], children: list[str], family: str) -> None:

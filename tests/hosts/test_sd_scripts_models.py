@@ -1,13 +1,15 @@
-"""sd-scripts' own U-Nets as targets: the layers and keys are those of its networks.lora."""
+"""sd-scripts' own models as targets: the layers and keys are those of its network modules."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.hosts.checkouts import Checkout, run_script
+from tests.oracles.sd_scripts_models import FAMILIES, FILE, ask
 
 pytestmark = pytest.mark.hosts
 
@@ -28,3 +30,20 @@ def test_layers_and_keys_are_networks_loras(sd_scripts: Checkout, family: str) -
     ends = {f"lora_unet_{name}" for name in ENDS["sdxl" if family == "sdxl" else "sd"]}
     assert set(found["ours full"]) == set(found["theirs full"]) | ends
     assert ends <= set(found["known"])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families_are_those_of_the_oracle(
+    sd_scripts: Checkout, family: str, record_property: Any
+) -> None:
+    found = ask(sd_scripts, family)
+    assert found == json.loads(FILE.read_text(encoding="utf-8"))[family]
+    record_property("layers", found["ours"]["layers"])
+
+
+def test_regions_are_networks_loras(sd_scripts: Checkout) -> None:
+    run = run_script(sd_scripts, INSIDE / "sd_scripts_regions.py")
+    for mixture, differences in json.loads(run.output.splitlines()[-1]).items():
+        assert len(differences) == 7
+        for path, difference in differences.items():
+            assert difference < 1e-4, (mixture, path)

@@ -223,11 +223,79 @@ def test_layers_that_contradict_themselves_or_the_model(
 def test_nothing_is_half_loaded(targets: dict[str, nn.Module]) -> None:
     network = build_network(targets, NetworkConfig())
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
-    tensors = {key: tensor + 1 for key, tensor in stored(targets).tensors.items()}
+    tensors = {
+        key: tensor if key.endswith("alpha") else tensor + 1
+        for key, tensor in stored(targets).tensors.items()
+    }
     tensors["lora_te_text_model_attention_q_proj.hada_w2_b"] = torch.zeros(8, 99)
     with pytest.raises(FormatError):
         network.load_adapter_state(AdapterState(tensors))
     assert all(torch.equal(before[key], tensor) for key, tensor in network.state_dict().items())
+
+
+def test_another_alpha_is_refused(targets: dict[str, nn.Module]) -> None:
+    state = build_network(targets, NetworkConfig(network_alpha=2.0)).adapter_state()
+    network = build_network(targets, NetworkConfig(network_alpha=3.0))
+    with pytest.raises(FormatError, match=r"alpha is 2 in the file and 3 in the network"):
+        network.load_adapter_state(state)
+    assert network.load_adapter_state(
+        build_network(targets, NetworkConfig(network_alpha=3.0)).adapter_state()
+    ) == ([], [])
+
+
+def test_a_part_of_a_file_and_a_part_of_a_network(targets: dict[str, nn.Module]) -> None:
+    wide = build_network(targets, NetworkConfig())
+    narrow = build_network(targets, NetworkConfig(preset="attn-mlp"))
+    unet = build_network({"unet": targets["unet"]}, NetworkConfig())
+    missing, left_over = wide.load_adapter_state(narrow.adapter_state(), partly=True)
+    assert set(missing) == set(wide.layers) - set(narrow.layers) and left_over == []
+    missing, left_over = unet.load_adapter_state(wide.adapter_state(), partly=True)
+    assert missing == [] and left_over == ["lora_te_text_model_attention_q_proj"]
+    with pytest.raises(FormatError, match="have no place"):
+        narrow.load_adapter_state(wide.adapter_state(), partly=True)
+
+
+def test_a_model_that_is_left_out(targets: dict[str, nn.Module]) -> None:
+    network = build_network(targets, NetworkConfig())
+    assert network.targets == ("unet", "text_encoder")
+    network.leave_out(["text_encoder", "text_encoder_2"])
+    assert network.targets == ("unet",)
+    assert all(key.startswith("lora_unet_") for key in network.state_dict())
+    with pytest.raises(ConfigError, match="adapts unet alone"):
+        network.leave_out(["unet"])
+    both = build_network(targets, NetworkConfig())
+    with both.injected(), pytest.raises(ConfigError, match="injected already"):
+        both.leave_out(["unet"])
+
+
+def test_a_merge_that_the_host_undid(targets: dict[str, nn.Module]) -> None:
+    network = build_network(targets, NetworkConfig())
+    network.merge(keep=False)
+    with pytest.raises(ConfigError, match="merged or injected already"):
+        network.merge()
+    network.forget_merge()
+    network.merge()
+
+
+def test_tensors_of_a_file_under_the_names_of_the_state(targets: dict[str, nn.Module]) -> None:
+    network = build_network(targets, NetworkConfig(algo="locon"))
+    own = network.state_dict()
+    stored = {key: tensor for key, tensor in own.items() if not key.endswith("alpha")}
+    conv = "lora_unet_block_conv_shortcut.lora_up.weight"
+    stored[conv] = stored[conv].flatten(1)
+    stored["lora_unet_elsewhere.lora_up.weight"] = torch.zeros(3, 3)
+    named = network.as_own(AdapterState(stored))
+    assert named.keys() == own.keys() | {"lora_unet_elsewhere.lora_up.weight"}
+    assert all(named[key].shape == tensor.shape for key, tensor in own.items())
+
+
+def test_rates_of_each_text_encoder() -> None:
+    targets = {name: TextEncoder() for name in ("text_encoder", "text_encoder_3")}
+    network = build_network({"unet": UNet(), **targets}, NetworkConfig())
+    for given, expected in (([1.0, 2.0], (1.0, 2.0)), ([1.0], (1.0, 1.0)), ([], (9.0, 9.0))):
+        rates = {g["name"]: g["lr"] for g in network.param_groups(9.0, text_encoder_lr=given)}
+        assert (rates["text_encoder"], rates["text_encoder_3"]) == expected
+        assert rates["unet"] == 9.0
 
 
 def test_an_empty_file_is_refused(targets: dict[str, nn.Module]) -> None:

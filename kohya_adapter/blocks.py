@@ -1,0 +1,195 @@
+"""sd-scripts' arguments about the blocks of a U-Net: ranks and learning rates, one for each block.
+
+SD1 and SD2 have 25 blocks (12 down, 1 mid, 12 up), SDXL has 23 (embeddings, 9 down, 3 mid, 9 up,
+out). They become ``overrides`` of the layers that the network adapts.
+
+Source: sd-scripts 48d368f, networks/lora.py, get_block_lr_weight and get_block_index. There the
+layers before and behind the blocks, which its networks leave alone, have no block; here those of
+SD1 belong to the first and to the last one.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from lycoris_ext.errors import ConfigError
+from lycoris_ext.network import LayerOverride
+
+_SIZES = ("block_dims", "block_alphas", "conv_block_dims", "conv_block_alphas")
+_NAMES = dict(zip(_SIZES, ("network_dim", "network_alpha", "conv_dim", "conv_alpha"), strict=True))
+_WEIGHTS = ("down_lr_weight", "mid_lr_weight", "up_lr_weight")
+_THRESHOLD = "block_lr_zero_threshold"
+BLOCK_ARGUMENTS = (*_SIZES, *_WEIGHTS, _THRESHOLD)
+
+_CURVES: dict[str, Callable[[float], float]] = {
+    "sine": lambda share: math.sin(math.pi * share / 2),
+    "cosine": lambda share: math.sin(math.pi * (1 - share) / 2),
+    "linear": lambda share: share,
+    "reverse_linear": lambda share: 1 - share,
+    "zeros": lambda share: 0.0,
+}
+
+#: Where a layer's path begins, and the number of its block.
+_Rules = tuple[tuple[str, Callable[..., int]], ...]
+_SD: _Rules = (
+    (r"(?:conv_in|time_embedding)\.?", lambda: 0),
+    (r"down_blocks\.(\d)\.(?:resnets|attentions)\.(\d)\.", lambda i, j: 1 + 3 * int(i) + int(j)),
+    (r"down_blocks\.(\d)\.downsamplers\.", lambda i: 3 + 3 * int(i)),
+    (r"mid_block\.", lambda: 12),
+    (r"up_blocks\.(\d)\.(?:resnets|attentions)\.(\d)\.", lambda i, j: 13 + 3 * int(i) + int(j)),
+    (r"up_blocks\.(\d)\.upsamplers\.", lambda i: 15 + 3 * int(i)),
+    (r"(?:conv_norm_out|conv_out)\.?", lambda: 24),
+)
+_SDXL: _Rules = (
+    (r"(?:time_embed|label_emb)\.", lambda: 0),
+    (r"input_blocks\.(\d)\.", lambda n: 1 + int(n)),
+    (r"middle_block\.(\d)\.", lambda n: 10 + int(n)),
+    (r"output_blocks\.(\d)\.", lambda n: 13 + int(n)),
+    (r"out\.", lambda: 22),
+)
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """How a family's U-Net is cut: its rules, and how many blocks are down (and up), and mid;
+    ``ends``: blocks before and behind these that have no weight of their own."""
+
+    rules: _Rules
+    sides: int
+    mid: int
+    ends: int
+
+    @property
+    def count(self) -> int:
+        return 2 * self.sides + self.mid + 2 * self.ends
+
+
+_BLOCKS = {"sd": Blocks(_SD, 12, 1, 0), "sdxl": Blocks(_SDXL, 9, 3, 1)}
+
+
+def block_overrides(
+    arguments: Mapping[str, str],
+    family: str,
+    paths: Iterable[str],
+    conv: tuple[int, float] | None,
+) -> tuple[LayerOverride, ...]:
+    """The overrides that the arguments ask for, one for all blocks that are treated alike.
+
+    Args:
+        arguments: those of ``BLOCK_ARGUMENTS`` that are given, texts.
+        family: of the U-Net.
+        paths: of its layers that are adapted.
+        conv: rank and alpha of wide convolutions, where the user has said so.
+
+    Raises:
+        ConfigError: the family has no such blocks, or a list has another length.
+    """
+    if not arguments.keys() - {_THRESHOLD}:
+        return ()
+    if family not in _BLOCKS:
+        raise ConfigError(
+            f"blocks have numbers in the U-Nets of SD1, SD2 and SDXL, this model is {family}",
+            where=f"network_args, {next(iter(arguments))}",
+            fix="use a preset file with a name_algo_map (preset=my.toml)",
+        )
+    blocks = _BLOCKS[family]
+    settings = _settings(arguments, blocks, conv)
+    starts: dict[tuple[tuple[str, float], ...], set[str]] = {}
+    for path in paths:
+        number, start = _block_of(path, blocks.rules)
+        if settings[number]:
+            starts.setdefault(tuple(settings[number].items()), set()).add(start)
+    return tuple(
+        LayerOverride(rf"^unet\.(?:{'|'.join(map(re.escape, sorted(own)))})", **dict(told))  # type: ignore[arg-type]
+        for told, own in starts.items()
+    )
+
+
+def _block_of(path: str, rules: _Rules) -> tuple[int, str]:
+    """A layer's block, and how the paths of that block's layers of this kind begin."""
+    for rule, number in rules:
+        found = re.match(rule, path)
+        if found:
+            return number(*found.groups()), found[0]
+    raise ConfigError(
+        "belongs to no block that has a number",
+        where=f"unet.{path}",
+        fix="leave the layer out with exclude",
+    )
+
+
+def _settings(
+    arguments: Mapping[str, str], blocks: Blocks, conv: tuple[int, float] | None
+) -> list[dict[str, float]]:
+    """What each block has of its own, under the names of ``LayerOverride``."""
+    numbers = {
+        name: _numbers(name, arguments[name], blocks.count) for name in _SIZES if name in arguments
+    }
+    if "block_dims" in numbers and "conv_block_dims" not in numbers and conv is not None:
+        numbers["conv_block_dims"] = [conv[0]] * blocks.count
+        numbers.setdefault("conv_block_alphas", [conv[1]] * blocks.count)
+    weights = _weights(arguments, blocks)
+    settings = []
+    for block in range(blocks.count):
+        told: dict[str, float] = {}
+        for name, values in numbers.items():
+            if name.endswith("dims"):
+                told[_NAMES[name]] = int(values[block])
+            else:  # 0: as large as the rank
+                rank = told.get(_NAMES[name.replace("alphas", "dims")], 0)
+                told[_NAMES[name]] = values[block] or float(rank) or 1.0
+        if weights is not None and weights[block] != 1.0:
+            told["lr_weight"] = weights[block]
+        settings.append(told)
+    return settings
+
+
+def _weights(arguments: Mapping[str, str], blocks: Blocks) -> list[float] | None:
+    """The weight of each block's learning rate; None where nothing is said."""
+    if not any(name in arguments for name in _WEIGHTS):
+        return None
+    threshold = _numbers(_THRESHOLD, arguments.get(_THRESHOLD, "0"), 1)[0]
+    lengths = dict(zip(_WEIGHTS, (blocks.sides, blocks.mid, blocks.sides), strict=True))
+    weights = [1.0] * blocks.ends
+    for name, length in lengths.items():
+        text = arguments.get(name)
+        own = [1.0] * length if text is None else _curve(name, text, length)
+        weights += own if text is None else [w if w > threshold else 0.0 for w in own]
+    return weights + [1.0] * blocks.ends
+
+
+def _curve(name: str, text: str, length: int) -> list[float]:
+    """A list of numbers, or a curve over the blocks, as ``cosine+0.25``."""
+    word, _, base = text.partition("+")
+    if word not in _CURVES:
+        return _numbers(name, text, length)
+    lift = _numbers(name, base or "0", 1)[0]
+    last = max(length - 1, 1)
+    return [_CURVES[word](step / last) + lift for step in range(length)]
+
+
+def _numbers(name: str, text: str, length: int) -> list[float]:
+    """Numbers between commas; an empty one is 0.
+
+    Raises:
+        ConfigError: they are no numbers, or not as many as there are blocks.
+    """
+    try:
+        numbers = [float(part) if part.strip() else 0.0 for part in text.split(",")]
+    except ValueError as error:
+        raise ConfigError(
+            f"{name} is {text!r}, expected numbers between commas"
+            + (f", or one of {', '.join(_CURVES)}" if name in _WEIGHTS else ""),
+            where="network_args",
+            fix=f"change {name}",
+        ) from error
+    if len(numbers) != length:
+        raise ConfigError(
+            f"{name} has {len(numbers)} numbers, the model has {length} such blocks",
+            where="network_args",
+            fix=f"give {length} numbers",
+        )
+    return numbers

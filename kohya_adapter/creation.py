@@ -1,0 +1,161 @@
+"""The functions that sd-scripts calls on a network module."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from logging import getLogger
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from kohya_adapter.arguments import Arguments, read_arguments
+from kohya_adapter.blocks import block_overrides
+from kohya_adapter.network import KohyaNetwork, read_adapter
+from kohya_adapter.targets import TextEncoders, family_of_unet, has_t5, name_targets
+from lycoris_ext.errors import ConfigError
+from lycoris_ext.formats import AdapterState
+from lycoris_ext.network import (
+    LayerOverride,
+    NetworkConfig,
+    build_network,
+    is_preset_file,
+    load_network,
+)
+from lycoris_ext.network.layers import choose_layers, layer_rates
+from lycoris_ext.network.selection import Site, Targets
+
+#: Layers that LyCORIS's presets name as diffusers does, and so leave alone in sd-scripts' own SDXL
+#: U-Net.
+_SDXL_ENDS = r"^unet\.(time_embed|input_blocks\.0\.0|out)(\.|$)"
+_LLM_ADAPTER = r"^unet\.llm_adapter\."
+
+logger = getLogger(__name__)
+
+
+def create_network(
+    multiplier: float,
+    network_dim: int | None,
+    network_alpha: float | None,
+    vae: nn.Module | None,
+    text_encoder: TextEncoders,
+    unet: nn.Module,
+    neuron_dropout: float | None = None,
+    **kwargs: object,
+) -> KohyaNetwork:
+    """A fresh network; its update is zero, and it takes part in nothing before ``apply_to``.
+
+    It starts from torch's seed, which sd-scripts has set to ``--seed``.
+
+    Args:
+        multiplier: strength.
+        network_dim, network_alpha: of Linear layers and 1x1 convolutions.
+        vae: not used.
+        text_encoder, unet: the models of the run.
+        neuron_dropout: ``--network_dropout``.
+        kwargs: ``--network_args``, texts; docs/hosts/kohya.md lists them.
+
+    Raises:
+        ConfigError: an argument is unknown or cannot be obeyed.
+    """
+    arguments = read_arguments(network_dim, network_alpha, neuron_dropout, kwargs)
+    targets = name_targets(text_encoder, unet, arguments.train_t5xxl)
+    config = _for_this_model(arguments, targets)
+    chosen = [choice.site for choice in choose_layers(targets, config)]
+    conv = config.dims(spatial=True) if kwargs.get("conv_dim") else None
+    overrides = _block_overrides(arguments, targets, chosen, conv)
+    network = build_network(
+        targets, replace(config, overrides=overrides), seed=torch.initial_seed()
+    )
+    network.multiplier = multiplier
+    return _told(KohyaNetwork(network, arguments, arguments.as_texts()))
+
+
+def create_network_from_weights(
+    multiplier: float,
+    file: str | Path | None,
+    vae: nn.Module | None,
+    text_encoder: TextEncoders,
+    unet: nn.Module,
+    weights_sd: Mapping[str, Tensor] | None = None,
+    for_inference: bool = False,
+    **kwargs: object,
+) -> tuple[KohyaNetwork, Mapping[str, Tensor]]:
+    """The network that a file describes, with its weights already in it.
+
+    Args:
+        multiplier: strength.
+        file: path; not read where ``weights_sd`` is given.
+        vae: not used.
+        text_encoder, unet: the models; layers of a text encoder that is None are left out.
+        weights_sd: the file's tensors.
+        for_inference: False where it will be trained on.
+        kwargs: ``--network_args``; what the file decides itself (ranks, algorithm) is not read from
+            them.
+
+    Returns:
+        The network, and tensors that its ``load_state_dict`` and ``merge_to`` take.
+
+    Raises:
+        ConfigError: neither ``file`` nor ``weights_sd`` is given, or an argument is unknown.
+        FormatError: the file is damaged, or of another family.
+    """
+    if weights_sd is None:
+        if file is None:
+            raise ConfigError("neither file nor weights_sd is given", where="network_weights")
+        state = read_adapter(file)
+    else:
+        state = AdapterState(dict(weights_sd))
+    with_t5 = has_t5(state.layers())
+    targets = name_targets(text_encoder, unet, with_t5)
+    arguments = replace(read_arguments(None, None, None, kwargs), train_t5xxl=with_t5)
+    network = load_network(state.only(targets), targets, multiplier)
+    if not for_inference:
+        network.requires_grad_(True).train()
+        overrides = _block_overrides(arguments, targets, network.sites.values(), None)
+        network.rates = layer_rates(network.sites, replace(arguments.config, overrides=overrides))
+        for layer in network.layers.values():
+            layer.dropouts = arguments.config.dropouts
+    created = _told(KohyaNetwork(network, arguments, {}))
+    return created, (created.state_dict() if weights_sd is None else weights_sd)
+
+
+def _for_this_model(arguments: Arguments, targets: Targets) -> NetworkConfig:
+    """The config, with what the model's family adds to it.
+
+    Raises:
+        ConfigError: the algorithm needs what the family does not tell.
+    """
+    config, unet = arguments.config, targets.get("unet")
+    family = family_of_unet(unet)
+    if config.algorithm_name == "tlora" and family not in ("sd", "sdxl"):
+        raise ConfigError(
+            f"tlora goes by the timesteps of SD1, SD2 and SDXL, this model is {family}",
+            where="network_args, algo",
+            fix="choose another algorithm, such as loha",
+        )
+    exclude = list(config.exclude)
+    if hasattr(unet, "input_blocks") and not is_preset_file(config.preset):
+        exclude.append(_SDXL_ENDS)
+    if hasattr(unet, "llm_adapter") and not arguments.train_llm_adapter:
+        exclude.append(_LLM_ADAPTER)
+    return replace(config, exclude=tuple(exclude))
+
+
+def _block_overrides(
+    arguments: Arguments,
+    targets: Targets,
+    sites: Iterable[Site],
+    conv: tuple[int, float] | None,
+) -> tuple[LayerOverride, ...]:
+    paths = [site.path for site in sites if site.target == "unet"]
+    return block_overrides(arguments.blocks, family_of_unet(targets.get("unet")), paths, conv)
+
+
+def _told(network: KohyaNetwork) -> KohyaNetwork:
+    counts = Counter(site.target for site in network.sites.values())
+    kinds = Counter(layer.plan.algorithm.name for layer in network.layers.values())
+    logger.info(f"lycoris_ext: layers {dict(counts)}, algorithms {dict(kinds)}")
+    return network

@@ -1,0 +1,46 @@
+"""The models that a script hands over, under the core's names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from torch import nn
+
+from lycoris_ext.formats.keys import family_of, target_of
+
+TextEncoders = nn.Module | Sequence[nn.Module | None] | None
+"""One model (SD1, SD2), a list of them, a list of one (gen_img.py), or None."""
+
+_T5 = "text_encoder_3"
+_NAMES = ("text_encoder", "text_encoder_2", _T5)
+#: Where the names are others: FLUX has CLIP-L and T5, HunyuanImage's encoders are never trained.
+_NAMES_IN = {"flux": ("text_encoder", _T5), "hunyuan_image": ()}
+
+
+def name_targets(
+    text_encoder: TextEncoders, unet: nn.Module | None, train_t5xxl: bool = True
+) -> dict[str, nn.Module]:
+    """Model by the core's name, the text encoders first, as sd-scripts has them.
+
+    Args:
+        text_encoder: as a script passes it.
+        unet: the U-Net or transformer.
+        train_t5xxl: whether T5 is among them.
+    """
+    encoders = [text_encoder] if isinstance(text_encoder, nn.Module) else list(text_encoder or ())
+    names = _NAMES_IN.get(family_of_unet(unet), _NAMES)
+    targets: dict[str, nn.Module | None] = dict(zip(names, encoders, strict=False))
+    if not train_t5xxl:
+        targets.pop(_T5, None)
+    targets["unet"] = unet
+    return {name: model for name, model in targets.items() if model is not None}
+
+
+def family_of_unet(unet: nn.Module | None) -> str:
+    """The family of a U-Net or transformer: a name of ``formats.keys.family_of``."""
+    return family_of((), () if unet is None else (name for name, _ in unet.named_children()))
+
+
+def has_t5(layers: Iterable[str]) -> bool:
+    """Whether a file adapts T5, by the names of its layers."""
+    return any(target_of(layer) == _T5 for layer in layers)

@@ -1,0 +1,124 @@
+"""Ranks and learning rates of a U-Net's blocks, numbered as sd-scripts numbers them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from kohya_adapter.blocks import block_overrides
+from lycoris_ext.errors import ConfigError
+from lycoris_ext.network.overrides import merged
+
+#: Path -> block, read off sd-scripts 48d368f, networks/lora.py, get_block_index.
+SD = {
+    "down_blocks.0.attentions.0.proj_in": 1,
+    "down_blocks.0.resnets.1.conv1": 2,
+    "down_blocks.0.downsamplers.0.conv": 3,
+    "down_blocks.3.resnets.1.conv2": 11,
+    "mid_block.attentions.0.proj_out": 12,
+    "up_blocks.0.resnets.0.conv1": 13,
+    "up_blocks.0.upsamplers.0.conv": 15,
+    "up_blocks.1.attentions.2.proj_in": 18,
+    "up_blocks.3.attentions.2.proj_in": 24,
+    "conv_in": 0,
+    "time_embedding.linear_1": 0,
+    "conv_out": 24,
+}
+SDXL = {
+    "time_embed.0": 0,
+    "input_blocks.0.0": 1,
+    "input_blocks.4.1.proj_in": 5,
+    "input_blocks.8.1.transformer_blocks.9.attn1.to_q": 9,
+    "middle_block.1.proj_out": 11,
+    "output_blocks.0.0.in_layers.2": 13,
+    "output_blocks.8.0.out_layers.3": 21,
+    "out.2": 22,
+}
+
+
+def settings(family: str, path: str, **arguments: str) -> dict[str, object]:
+    """What the arguments say of one layer among all."""
+    paths = SD if family == "sd" else SDXL
+    overrides = block_overrides(arguments, family, paths, None)
+    return merged(overrides, f"unet.{path}", False, {}, rank=8)[0]
+
+
+@pytest.mark.parametrize(("family", "path", "block"), [
+    *(("sd", path, block) for path, block in SD.items()),
+    *(("sdxl", path, block) for path, block in SDXL.items()),
+])  # fmt: skip
+def test_numbers_of_blocks(family: str, path: str, block: int) -> None:
+    count = 25 if family == "sd" else 23
+    dims = ",".join(str(number + 1) for number in range(count))
+    assert settings(family, path, block_dims=dims)["rank"] == block + 1
+
+
+def test_alike_blocks_share_an_override() -> None:
+    dims = ",".join(["4"] * 12 + ["8"] + ["4"] * 12)
+    overrides = block_overrides({"block_dims": dims}, "sd", SD, None)
+    assert sorted(override.network_dim or 0 for override in overrides) == [4, 8]
+    for path in SD:
+        fitting = [o for o in overrides if re.search(o.match, f"unet.{path}")]
+        assert len(fitting) == 1
+
+
+def test_sizes_of_convolutions() -> None:
+    dims = ",".join(["4"] * 25)
+    (override,) = block_overrides({"block_dims": dims}, "sd", SD, (2, 1.0))
+    assert (override.network_dim, override.conv_dim, override.conv_alpha) == (4, 2, 1.0)
+    arguments = {"block_dims": dims, "block_alphas": ",".join(["0"] * 25),
+                 "conv_block_dims": ",".join(["3"] * 25),
+                 "conv_block_alphas": ",".join(["1.5"] * 25)}  # fmt: skip
+    (override,) = block_overrides(arguments, "sd", SD, (2, 1.0))
+    assert (override.network_alpha, override.conv_dim, override.conv_alpha) == (4.0, 3, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("curve", "first", "last"),
+    [
+        ("sine", 0.0, 1.0),
+        ("cosine", 1.0, 0.0),
+        ("linear", 0.0, 1.0),
+        ("reverse_linear", 1.0, 0.0),
+        ("zeros+0.5", 0.5, 0.5),
+        ("linear+.25", 0.25, 1.25),
+    ],
+)
+def test_curves(curve: str, first: float, last: float) -> None:
+    weights = [
+        settings("sd", path, down_lr_weight=curve).get("lr_weight", 1.0)
+        for path in ("conv_in", "down_blocks.3.resnets.1.conv2", "mid_block.attentions.0.proj_out")
+    ]
+    assert weights == pytest.approx([first, last, 1.0])
+
+
+def test_lists_and_the_threshold() -> None:
+    up = ",".join(["0.1", "", *["1"] * 10])
+    told = {"up_lr_weight": up, "mid_lr_weight": "0.3", "block_lr_zero_threshold": "0.2"}
+    assert settings("sd", "up_blocks.0.resnets.0.conv1", **told) == {"lr_weight": 0.0}
+    assert settings("sd", "mid_block.attentions.0.proj_out", **told) == {"lr_weight": 0.3}
+    assert settings("sd", "conv_in", **told) == {}
+    ends = {"down_lr_weight": "zeros", "up_lr_weight": "zeros", "mid_lr_weight": "0,0,0"}
+    assert settings("sdxl", "out.2", **ends) == {} == settings("sdxl", "time_embed.0", **ends)
+    assert settings("sdxl", "input_blocks.0.0", **ends) == {"lr_weight": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("family", "arguments", "message"),
+    [
+        ("sd", {"block_dims": "4,4"}, "block_dims has 2 numbers, the model has 25 such blocks"),
+        ("sdxl", {"mid_lr_weight": "1"}, "mid_lr_weight has 1 numbers, the model has 3"),
+        ("sd", {"down_lr_weight": "wave"}, "expected numbers between commas, or one of sine"),
+        ("sd", {"block_dims": "a"}, "block_dims is 'a', expected numbers between commas\n"),
+        ("flux", {"block_dims": "4"}, "this model is flux"),
+    ],
+)
+def test_refusals(family: str, arguments: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        block_overrides(arguments, family, SD, None)
+
+
+def test_nothing_is_said() -> None:
+    assert block_overrides({}, "flux", SD, None) == ()
+    assert block_overrides({"block_lr_zero_threshold": "0.1"}, "flux", SD, None) == ()
