@@ -159,7 +159,6 @@ class AdapterLayer(nn.Module):
         return degree
 
     @torch.no_grad()
-    @torch.no_grad()
     def norm(self, base: Base | None = None) -> Tensor:
         """Frobenius norm of the weight's update before DoRA, at strength 1 and without dropouts; a
         scalar on the device.
