@@ -112,7 +112,7 @@ def _unify(
     )
     for key, expected in plan.shapes().items():
         found = tuple(tensors[key].shape)
-        if prod(found) != prod(expected) or _squeezed(found) != _squeezed(expected):
+        if _squeezed(found) not in (_squeezed(expected), _squeezed(_flat(expected))):
             raise FormatError(
                 f"{key} has shape {found}, the layer needs {expected}",
                 where=where,
@@ -173,6 +173,11 @@ def _check_widths(widths: tuple[int, int], layer: LayerSpec, where: str) -> None
             where=where,
             fix="the adapter was trained on another model family or another layer",
         )
+
+
+def _flat(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """As ComfyUI's trainer stores a kernel: in one dimension with its inputs."""
+    return (*shape[:1], prod(shape[1:]))
 
 
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ COMMANDS = {
     "info": "describe an adapter file and check that it is whole",
     "config": "write the config that would train an adapter file again",
     "size": "predict parameters and bytes of an adapter",
+    "install": "plug into a host that is there: ComfyUI",
     "doctor": "say what is here and what is missing to train",
     "demo": "train on the shipped pictures and show what was learned",
 }

@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json:
         print(json.dumps(asdict(summary), ensure_ascii=False, indent=2))
     else:
-        print("\n".join(_lines(summary)))
+        print("\n".join(describe(summary)))
     return 0
 
 
@@ -184,7 +184,8 @@ def _form(plan: Plan) -> tuple[str, ...]:
     )
 
 
-def _lines(summary: AdapterSummary) -> list[str]:
+def describe(summary: AdapterSummary) -> list[str]:
+    """An adapter file in words, line by line."""
     check = summary.hash
     if check.agrees is None:
         other = "one of lycoris-lora's own kind is" if check.stored else "none is"
@@ -204,7 +205,8 @@ def _lines(summary: AdapterSummary) -> list[str]:
         ("modules", ", ".join(f"{target} {n}" for target, n in summary.modules.items())),
     ]
     rows += [
-        ("" if index else "dims", _describe(group)) for index, group in enumerate(summary.layers)
+        ("" if index else "dims", _describe_group(group))
+        for index, group in enumerate(summary.layers)
     ]
     rows += [
         ("parameters", f"{summary.parameters:,} in {', '.join(summary.dtypes)}"),
@@ -226,7 +228,7 @@ def _lines(summary: AdapterSummary) -> list[str]:
     return [f"{_printable(name):<{width}}  {_shorten(value)}".rstrip() for name, value in rows]
 
 
-def _describe(group: LayerGroup) -> str:
+def _describe_group(group: LayerGroup) -> str:
     words = [f"{group.algorithm}{' with Tucker core' if group.tucker else ''}"]
     if group.rank:
         words.append(f"rank {group.rank}, alpha {group.alpha:g}")

@@ -2,7 +2,12 @@
 
 from lycoris_ext.data.buckets import Placement, bucket_resolutions, place
 from lycoris_ext.data.config import DataConfig
-from lycoris_ext.data.dataset import BatchPlan, TrainingSet, open_training_set
+from lycoris_ext.data.dataset import (
+    BatchPlan,
+    TrainingSet,
+    check_bucket_sizes,
+    open_training_set,
+)
 from lycoris_ext.data.folders import Picture, Scan, scan_folders
 from lycoris_ext.data.latents import LatentCache, PictureBatch, cache_latents
 from lycoris_ext.data.loader import iterate_batches
@@ -26,6 +31,7 @@ __all__ = [
     "bucket_resolutions",
     "cache_key",
     "cache_latents",
+    "check_bucket_sizes",
     "check_pictures",
     "derive_seed",
     "iterate_batches",

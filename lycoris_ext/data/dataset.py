@@ -19,7 +19,7 @@ from lycoris_ext.data.folders import Picture, and_more, scan_folders
 from lycoris_ext.data.order import BatchOrder
 from lycoris_ext.data.pictures import Checked, check_pictures
 from lycoris_ext.data.randomness import python_random
-from lycoris_ext.errors import DataError
+from lycoris_ext.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
@@ -185,6 +185,25 @@ def open_training_set(
         _fingerprint(scan.pictures, checked),
         (*scan.warnings, *_notes(paths, checked)),
     )
+
+
+def check_bucket_sizes(training_set: TrainingSet, factor: int) -> None:
+    """Refuse buckets that an autoencoder cannot turn into whole latents.
+
+    Args:
+        training_set: whose buckets.
+        factor: pixels a side of one latent.
+
+    Raises:
+        ConfigError: a side is no multiple of the factor.
+    """
+    for width, height in training_set.bucket_counts():
+        if width % factor or height % factor:
+            raise ConfigError(
+                f"{width}x{height} pixels are no multiple of the base model's {factor}",
+                where="bucket_reso_steps" if training_set.config.enable_bucket else "resolution",
+                fix=f"use multiples of {factor} for resolution and bucket_reso_steps",
+            )
 
 
 def _fingerprint(pictures: Sequence[Picture], checked: Sequence[Checked]) -> str:

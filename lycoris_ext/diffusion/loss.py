@@ -76,8 +76,8 @@ def huber_threshold(timesteps: Tensor, schedule: NoiseSchedule, loss: LossConfig
         return torch.full_like(timesteps, loss.huber_c * loss.huber_scale, dtype=torch.float32)
     if loss.huber_schedule == "exponential":
         return torch.exp(math.log(loss.huber_c) / schedule.steps * timesteps) * loss.huber_scale
-    kept = schedule.at(timesteps).view(-1)
-    sigma = ((1.0 - kept) / kept).sqrt()
+    signal, noise = schedule.mix(timesteps)
+    sigma = (noise / signal).view(-1)
     return (1.0 - loss.huber_c) / (1.0 + sigma).square() + loss.huber_c
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from lycoris_ext.diffusion.config import LossConfig
 from lycoris_ext.errors import ConfigError
 
-PREDICTION_TYPES = ("epsilon", "v_prediction")
+PREDICTION_TYPES = ("epsilon", "v_prediction", "flow")
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,9 @@ class NoiseSchedule:
     Args:
         alphas_cumprod: float32 [T], falling from nearly 1 to nearly 0; its root scales the latents
             and the root of its complement scales the noise.
-        prediction_type: what the model predicts, "epsilon" (the noise) or "v_prediction".
+        prediction_type: what the model predicts, "epsilon" (the noise), "v_prediction", or "flow"
+            (noise minus latents, of a rectified flow). A flow mixes (1 - level) of the latents with
+            level of the noise; its alphas_cumprod are (1 - level)^2.
     """
 
     alphas_cumprod: Tensor
@@ -32,7 +34,7 @@ class NoiseSchedule:
                 f"the base model predicts {self.prediction_type!r}, training knows "
                 f"{' and '.join(PREDICTION_TYPES)}",
                 where="prediction_type",
-                fix="use a model that predicts noise or velocity",
+                fix="use a model that predicts noise, velocity or flow",
             )
 
     @staticmethod
@@ -51,6 +53,13 @@ class NoiseSchedule:
         table = self.alphas_cumprod.to(timesteps.device, torch.float32)
         return table[timesteps].view(-1, 1, 1, 1)
 
+    def mix(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        """Shares of latents and noise at integer timesteps [B]; float32 [B, 1, 1, 1] each."""
+        kept = self.at(timesteps)
+        if self.prediction_type == "flow":
+            return kept.sqrt(), 1.0 - kept.sqrt()
+        return kept.sqrt(), (1.0 - kept).sqrt()
+
     def as_asked(self, loss: LossConfig) -> NoiseSchedule:
         """The schedule that a run trains on: the base's, with what its options say of the base.
 
@@ -58,18 +67,21 @@ class NoiseSchedule:
             ConfigError: an option is for the other kind of prediction.
         """
         kind = self.prediction_type
-        velocity = kind == "v_prediction"
+        velocity, noise = kind == "v_prediction", kind == "epsilon"
+        flow_free = kind != "flow"
         for name, fits, needs in (
             ("zero_terminal_snr", velocity, "velocity: at the last timestep there is only noise"),
             ("scale_v_pred_loss_like_noise_pred", velocity, "velocity"),
-            ("v_pred_like_loss", not velocity, "noise"),
+            ("v_pred_like_loss", noise, "noise"),
+            ("min_snr_gamma", flow_free, "noise or velocity"),
+            ("debiased_estimation_loss", flow_free, "noise or velocity"),
         ):
             if getattr(loss, name) and not fits:
                 raise ConfigError(
                     f"{name} is for models that predict {needs}; the base predicts {kind}",
                     where=name,
                     fix=f"remove {name}"
-                    + ("" if velocity else ", or set v_parameterization = true for such a base"),
+                    + (", or set v_parameterization = true for such a base" if noise else ""),
                 )
         alphas = self.alphas_cumprod
         return NoiseSchedule(zero_terminal_snr(alphas) if loss.zero_terminal_snr else alphas, kind)
@@ -99,20 +111,22 @@ def add_noise(schedule: NoiseSchedule, latents: Tensor, noise: Tensor, timesteps
     Returns:
         float32 [B, C, h, w].
 
-    Source: DDPM, Ho et al. 2020, arXiv:2006.11239, eq. 4.
+    Source: DDPM, Ho et al. 2020, arXiv:2006.11239, eq. 4; flow: Liu et al. 2022, arXiv:2209.03003.
     """
-    kept = schedule.at(timesteps)
-    return kept.sqrt() * latents + (1.0 - kept).sqrt() * noise
+    of_latents, of_noise = schedule.mix(timesteps)
+    return of_latents * latents + of_noise * noise
 
 
 def training_target(
     schedule: NoiseSchedule, latents: Tensor, noise: Tensor, timesteps: Tensor
 ) -> Tensor:
-    """What the model should answer for ``add_noise(...)``: the noise, or the velocity.
+    """What the model should answer for ``add_noise(...)``: the noise, the velocity, or the flow.
 
     Shapes as add_noise. Velocity: Salimans & Ho 2022, arXiv:2202.00512, appendix D.
     """
     if schedule.prediction_type == "epsilon":
         return noise
+    if schedule.prediction_type == "flow":
+        return noise - latents
     kept = schedule.at(timesteps)
     return kept.sqrt() * noise - (1.0 - kept).sqrt() * latents

@@ -56,6 +56,8 @@ _FAMILIES = {
     "lumina": {"noise_refiner", "context_refiner"},
     "anima": {"x_embedder", "blocks", "t_embedding_norm"},
 }
+#: The denoiser of a family that we know no names of; its layers are called as ComfyUI calls them.
+DENOISER = "diffusion_model"
 
 #: Start of a layer's name in a file, and the target that it tells; the first that fits counts.
 _READ = (
@@ -171,10 +173,13 @@ def place_in_model(target: str, module_path: str) -> Place:
     """The place of a model's own layer, in diffusers' or ldm's naming.
 
     Args:
-        target: one of ``TARGETS``, or any other name for a plain module.
+        target: one of ``TARGETS``, "diffusion_model" for a denoiser under ComfyUI's names, or any
+            other name for a plain module.
         module_path: path of the layer inside the target, with dots or underscores.
     """
     name = module_path.replace(".", "_")
+    if target == DENOISER:
+        return Place("unet", name)
     return Place(target, _to_diffusers(name) if target in TARGETS else name)
 
 
@@ -210,13 +215,16 @@ def split_key(key: str) -> tuple[str, str]:
 
 
 def key_prefix(target: str, module_path: str, family: str = "sd") -> str:
-    """The name of one layer in the files we write: sd-scripts', or LyCORIS's for a plain module.
+    """The name of one layer in the files we write: sd-scripts', ComfyUI's with its dots for a
+    denoiser that is no U-Net, or LyCORIS's for a plain module.
 
     Args:
         target, module_path: as for ``place_in_model``.
         family: of the models, see ``family_of``. SD1 and SD2 ("sd") have diffusers' names in the
             U-Net, SDXL has ldm's, the others their own.
     """
+    if target == DENOISER:
+        return f"{DENOISER}.{module_path}"
     name = place_in_model(target, module_path).name
     if target == "unet":
         return _UNET + (_to_ldm(name) if family == "sdxl" else name)

@@ -85,6 +85,8 @@ FAMILIES: dict[str, BaseFamily] = {
     "sd2_v": BaseFamily("sd_v2_v", "stable-diffusion-v2-768-v", v2=True, v_prediction=True),
     "sdxl": BaseFamily("sdxl_base_v1-0", "stable-diffusion-xl-v1-base", _SGM),
     "sdxl_v": BaseFamily("sdxl_base_v1-0", "stable-diffusion-xl-v1-base", _SGM, v_prediction=True),
+    # What a host has loaded and we know no more of.
+    "other": BaseFamily("other", "other"),
 }
 
 

@@ -1,6 +1,7 @@
 """Adapters over a whole model: which layers, and putting them in, out, and into the weights."""
 
 from lycoris_ext.network.banks import Banks
+from lycoris_ext.network.block_weights import BlockWeights
 from lycoris_ext.network.config import NetworkConfig
 from lycoris_ext.network.network import Network, build_network, load_network
 from lycoris_ext.network.overrides import LayerOverride
@@ -10,6 +11,7 @@ from lycoris_ext.network.presets import PRESETS, Preset
 __all__ = [
     "PRESETS",
     "Banks",
+    "BlockWeights",
     "LayerOverride",
     "Network",
     "NetworkConfig",

@@ -14,7 +14,7 @@ from lycoris_ext.network.config import NetworkConfig
 from lycoris_ext.network.overrides import Settings, merged
 from lycoris_ext.network.preset_file import read_preset
 from lycoris_ext.network.presets import Preset
-from lycoris_ext.network.selection import TEXT_ENCODERS, Site, Targets, all_sites
+from lycoris_ext.network.selection import DENOISERS, TEXT_ENCODERS, Site, Targets, all_sites
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def _check_fits(pattern: str, where: str, sites: list[Site], adapted: list[Site]
 def _wanted(site: Site, covered: Mapping[str, Settings], config: NetworkConfig) -> bool:
     if site.target in TEXT_ENCODERS and config.network_train_unet_only:
         return False
-    if site.target == "unet" and config.network_train_text_encoder_only:
+    if site.target in DENOISERS and config.network_train_text_encoder_only:
         return False
     if any(re.search(pattern, site.name) for pattern in config.exclude):
         return False

@@ -23,6 +23,7 @@ from lycoris_ext.network.config import NetworkConfig
 from lycoris_ext.network.layers import Choice, LayerRate, choose_layers
 from lycoris_ext.network.param_groups import Groups, param_groups
 from lycoris_ext.network.selection import (
+    DENOISERS,
     TEXT_ENCODERS,
     Site,
     Targets,
@@ -47,7 +48,7 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         for key, layer in layers.items():
-            self.add_module(key, layer)
+            self.add_module(_module_name(key), layer)
         self.sites = dict(sites)
         self.rates = dict(rates or {})
         self._attachments: dict[str, Attachment] = {}
@@ -57,7 +58,7 @@ class Network(nn.Module):
     @property
     def layers(self) -> dict[str, AdapterLayer]:
         """Adapter layers by key prefix."""
-        return {key: self.get_submodule(key) for key in self.sites}  # type: ignore[misc]
+        return {key: self._modules[_module_name(key)] for key in self.sites}  # type: ignore[misc]
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -96,7 +97,7 @@ class Network(nn.Module):
         for key in dropped:
             del self.sites[key]
             self.rates.pop(key, None)
-            delattr(self, key)
+            del self._modules[_module_name(key)]
 
     def inject(self) -> None:
         """Take part in the forward of every adapted layer.
@@ -256,7 +257,7 @@ class Network(nn.Module):
         placed = place_layers(layers, self.sites)
         named: dict[str, Tensor] = {}
         for layer, tensors in layers.items():
-            key = placed[layer].key if layer in placed else layer
+            key = _module_name(placed[layer].key) if layer in placed else layer
             alpha = {"alpha": own[f"{key}.alpha"]} if f"{key}.alpha" in own else {}
             for name, tensor in (alpha | tensors).items():
                 expected = own.get(f"{key}.{name}", tensor)
@@ -289,7 +290,7 @@ class Network(nn.Module):
         def by_target(all_of_them: Any, unet: Any, text: Any) -> dict[str, Any]:
             rates = list(text) if isinstance(text, Sequence) else [text]
             rates += [rates[-1] if rates else None] * len(encoders)
-            own = {"unet": unet, **dict(zip(encoders, rates, strict=False))}
+            own = {**dict.fromkeys(DENOISERS, unet), **dict(zip(encoders, rates, strict=False))}
             found = {target: own.get(target) for target in self.targets}
             return {target: all_of_them if v is None else v for target, v in found.items()}
 
@@ -341,7 +342,8 @@ def build_network(targets: Targets, config: NetworkConfig, seed: int = 0) -> Net
     layers are adapted.
 
     Args:
-        targets: models by name: "unet", "text_encoder", anything else for a plain module.
+        targets: models by name: "unet", "text_encoder", "diffusion_model" for a denoiser that is no
+            U-Net of Stable Diffusion, anything else for a plain module.
 
     Raises:
         ConfigError: the config selects nothing, a pattern fits no layer, or options contradict
@@ -403,6 +405,11 @@ def load_network(
     network = Network(layers, {key: known[key] for key in layers})
     network.multiplier = multiplier
     return network.eval()
+
+
+def _module_name(key: str) -> str:
+    """A layer's key as the name of a module, which may have no dots."""
+    return key.replace(".", ":")
 
 
 def _weight(site: Site) -> Tensor:

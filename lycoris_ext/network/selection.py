@@ -8,11 +8,19 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from lycoris_ext.errors import FormatError
-from lycoris_ext.formats.keys import Place, family_of, key_prefix, place_in_file, place_in_model
+from lycoris_ext.formats.keys import (
+    DENOISER,
+    Place,
+    family_of,
+    key_prefix,
+    place_in_file,
+    place_in_model,
+)
 from lycoris_ext.functional import LayerSpec, spec_of
 
 Targets = Mapping[str, nn.Module]
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
+DENOISERS = ("unet", DENOISER)
 
 
 @dataclass(frozen=True)

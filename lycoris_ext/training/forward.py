@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from lycoris_ext.data import BatchPlan, LatentCache
-from lycoris_ext.diffusion import LossConfig, NoiseSchedule, draw_noise
+from lycoris_ext.diffusion import LossConfig, NoiseSchedule
 from lycoris_ext.models import BaseSchedule, Conditioning, Pipeline
 from lycoris_ext.network import Network
+from lycoris_ext.training.batch_loss import batch_loss
 from lycoris_ext.training.caches import text_identity, text_store
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.precision import autocast
-from lycoris_ext.training.step import denoising_loss, seed_dropouts
 from lycoris_ext.training.text import TextStates
 
 
@@ -62,35 +62,19 @@ class BatchLoss:
                 encoder.to(device)
 
     def __call__(self, plan: BatchPlan) -> Tensor:
-        seed = self.config.run.seed
-        device = self.pipeline.device
-        pictures = self.latents.batch(plan, seed)
-        latents = pictures.latents
-        draws = draw_noise(
-            latents,
-            plan.sample_ids,
-            self.schedule,
-            self.config.loss,
-            seed=seed,
-            batch_number=plan.number,
-        )
-
         def denoise(noisy: Tensor, timesteps: Tensor, text: Conditioning) -> Tensor:
-            self.network.set_timesteps(timesteps)
             return self.pipeline.predict(noisy, timesteps, text, plan.size_ids)
 
-        seed_dropouts(seed, plan.number)
-        with autocast(self.config.run.mixed_precision, device):
-            return denoising_loss(
-                denoise,
-                latents.to(device),
-                self.text_states(plan.captions),
-                draws,
-                self.schedule,
-                self.config.loss,
-                is_reg=torch.as_tensor(plan.is_reg),
-                mask=pictures.mask,
-            )
+        return batch_loss(
+            self.config,
+            self.network,
+            plan,
+            self.latents,
+            self.schedule,
+            self.pipeline.device,
+            self.text_states,
+            denoise,
+        )
 
 
 def use_asked_schedule(pipeline: Pipeline, loss: LossConfig) -> None:

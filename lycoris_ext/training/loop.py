@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -12,15 +11,15 @@ import torch
 from tqdm import tqdm
 
 from lycoris_ext.data import (
-    BatchPlan,
     LatentCache,
     TrainingSet,
     cache_latents,
+    check_bucket_sizes,
     iterate_batches,
     open_training_set,
     summarize,
 )
-from lycoris_ext.errors import ConfigError, DivergedError, MemoryFault, RunInterrupted
+from lycoris_ext.errors import MemoryFault, RunInterrupted
 from lycoris_ext.models import Pipeline, load_pipeline
 from lycoris_ext.network import Banks, Network
 from lycoris_ext.sampling import PromptSpec
@@ -31,14 +30,13 @@ from lycoris_ext.training.interrupt import StopRequest, listen_for_stop
 from lycoris_ext.training.lock import RunLock
 from lycoris_ext.training.memory import is_out_of_memory, keep_freed_memory, memory_advice
 from lycoris_ext.training.notes import network_notes
+from lycoris_ext.training.one_step import one_step, record_step
 from lycoris_ext.training.optimizers import build_optimizer
 from lycoris_ext.training.paths import RunPaths
 from lycoris_ext.training.precision import DTYPES, build_scaler
 from lycoris_ext.training.previews import draw_previews, preview_specs
 from lycoris_ext.training.run import Run, open_run
-from lycoris_ext.training.schedules import learning_rate_factor
 from lycoris_ext.training.start import config_of, read_start_weights
-from lycoris_ext.training.step import optimizer_step
 from lycoris_ext.training.tracker import RATE_NAMES, check_tracker, tracking
 
 
@@ -141,76 +139,12 @@ def steps(run: Run, batch_loss: BatchLoss) -> Iterator[int]:
             loss, norm, epoch = one_step(run, batch_loss, batches, banks)
             scaled = run.after_step()
             average = loss if average is None else 0.95 * average + 0.05 * loss
-            rates = {group["name"]: group["lr"] for group in run.optimizer.param_groups}
-            more = {} if run.config.run.scale_weight_norms is None else {"scaled_layers": scaled}
-            run.events.write(
-                "step",
-                run.step,
-                loss=loss,
-                epoch=epoch,
-                grad_norm=norm,
-                learning_rates=rates,
-                **more,
-            )
+            rates = record_step(run, loss, norm, epoch, scaled)
             named = {RATE_NAMES.get(name, f"lr/{name}"): rate for name, rate in rates.items()}
             track(run.step, {"loss/current": loss, "loss/average": average, **named})
             bar.update()
             bar.set_postfix(loss=f"{average:.4f}", refresh=False)
             yield run.step
-
-
-def one_step(
-    run: Run, batch_loss: BatchLoss, batches: Iterator[BatchPlan], banks: Banks
-) -> tuple[float, float | None, int]:
-    """Accumulate the gradients of some batches and update the adapter once.
-
-    The losses are read when every batch is under way, so that a GPU is waited for once a step.
-
-    Returns:
-        Mean loss, norm of the gradient (None where fp16 overflowed), and the epoch.
-
-    Raises:
-        DivergedError: a loss or the gradient is NaN or infinite; nothing was updated.
-    """
-    accumulation = run.config.run.gradient_accumulation_steps
-    plans, losses = [], []
-    with banks.built_once():
-        for _ in range(accumulation):
-            plan = next(batches)
-            loss = batch_loss(plan)
-            part = loss / accumulation
-            (run.scaler.scale(part) if run.scaler is not None else part).backward()
-            plans.append(plan)
-            losses.append(loss.detach())
-    values = torch.stack(losses).tolist()
-    for plan, value in zip(plans, values, strict=True):
-        if not math.isfinite(value):
-            raise diverged(run, plan, f"the loss is {value}")
-    total = sum(value / accumulation for value in values)
-    optimizer = run.config.optimizer
-    factor = learning_rate_factor(
-        run.config.schedule, run.step, run.total_steps, optimizer.learning_rate
-    )
-    limit = optimizer.max_grad_norm
-    norm = optimizer_step(run.optimizer, factor, limit, run.scaler)
-    if math.isfinite(norm):
-        return total, norm, plan.epoch
-    if run.scaler is None:
-        raise diverged(run, plan, f"the gradient's norm is {norm}")
-    return total, None, plan.epoch
-
-
-def diverged(run: Run, plan: BatchPlan, what: str) -> DivergedError:
-    """Say where a run went wrong, in its events and in the error."""
-    files = [str(path) for path in run.training_set.files(plan)]
-    run.events.write("diverged", run.step, batch=plan.number, files=files)
-    return DivergedError(
-        f"{what} in step {run.step + 1}, batch {plan.number}; its pictures:\n  "
-        + "\n  ".join(files),
-        where=run.config.run.output_name,
-        fix=f"look at these pictures, or lower learning_rate "
-        f"({run.config.optimizer.learning_rate}); what was saved before is unharmed",
-    )
 
 
 def read_pictures(run: Run) -> TrainingSet:
@@ -232,14 +166,7 @@ def load_frozen_pipeline(run: Run) -> Pipeline:
     say(f"loading {run.config.model.pretrained_model_name_or_path}")
     pipeline = load_pipeline(run.config.model, run.device, dtype)
     use_asked_schedule(pipeline, run.config.loss)
-    factor = pipeline.latent_factor
-    for width, height in run.training_set.bucket_counts():
-        if width % factor or height % factor:
-            raise ConfigError(
-                f"{width}x{height} pixels are no multiple of the base model's {factor}",
-                where="bucket_reso_steps" if run.config.data.enable_bucket else "resolution",
-                fix=f"use multiples of {factor} for resolution and bucket_reso_steps",
-            )
+    check_bucket_sizes(run.training_set, pipeline.latent_factor)
     return pipeline
 
 

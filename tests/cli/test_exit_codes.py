@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from lycoris_ext import cli
-from lycoris_ext.training import loop
+from lycoris_ext.training import loop, one_step
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -86,7 +86,7 @@ sys.exit(cli.main(["train", "--pretrained_model_name_or_path", {str(tiny_base)!r
 
 
 def test_6_diverged(train, monkeypatch):
-    step = loop.optimizer_step
+    step = one_step.optimizer_step
 
     def explode(optimizer, *rest):
         norm = step(optimizer, *rest)
@@ -96,7 +96,7 @@ def test_6_diverged(train, monkeypatch):
                     parameter.mul_(1e30)
         return norm
 
-    monkeypatch.setattr(loop, "optimizer_step", explode)
+    monkeypatch.setattr(one_step, "optimizer_step", explode)
     code, said = train(max_train_steps=9)
     assert code == 6 and "learning_rate" in said
 

@@ -25,6 +25,7 @@ from lycoris_ext.errors import ConfigError
 
 SCHEDULE = NoiseSchedule.stable_diffusion()
 VELOCITY = NoiseSchedule(SCHEDULE.alphas_cumprod, "v_prediction")
+FLOW = NoiseSchedule(SCHEDULE.alphas_cumprod, "flow")
 SHAPE = (4, 8, 8)
 ORACLE = json.loads(
     (Path(__file__).parents[1] / "oracles" / "sd_scripts_loss.json").read_text("utf-8")
@@ -193,12 +194,31 @@ def test_what_an_option_says_of_the_base():
         (SCHEDULE, {"zero_terminal_snr": True}, "only noise; the base predicts epsilon"),
         (SCHEDULE, {"scale_v_pred_loss_like_noise_pred": True}, "set v_parameterization = true"),
         (VELOCITY, {"v_pred_like_loss": 0.5}, "is for models that predict noise"),
+        (FLOW, {"v_pred_like_loss": 0.5}, "is for models that predict noise"),
+        (FLOW, {"min_snr_gamma": 5.0}, "predict noise or velocity; the base predicts flow"),
+        (FLOW, {"debiased_estimation_loss": True}, "predict noise or velocity"),
+        (FLOW, {"zero_terminal_snr": True}, "only noise; the base predicts flow"),
     ],
 )
 def test_options_for_the_other_kind_of_prediction(schedule, options, said):
     with pytest.raises(ConfigError) as caught:
         schedule.as_asked(LossConfig(**options))
     assert said in str(caught.value) and next(iter(options)) in str(caught.value)
+
+
+def test_a_flow_is_a_straight_line():
+    """Rectified flow: x_t = (1 - level) x_0 + level noise, whose derivative is the target."""
+    levels = torch.linspace(0.001, 1.0, 1000, dtype=torch.float64)
+    schedule = NoiseSchedule(((1 - levels) ** 2).float(), "flow").as_asked(LossConfig())
+    latents, noise = torch.randn(3, *SHAPE), torch.randn(3, *SHAPE)
+    timesteps = torch.tensor([0, 500, 999])
+    level = levels[timesteps].view(-1, 1, 1, 1).float()
+    noisy = add_noise(schedule, latents, noise, timesteps)
+    torch.testing.assert_close(noisy, (1 - level) * latents + level * noise)
+    target = training_target(schedule, latents, noise, timesteps)
+    torch.testing.assert_close(noisy - level * target, latents)
+    loss = weighted_loss(target, target + 1.0, timesteps, schedule, LossConfig())
+    torch.testing.assert_close(loss, torch.tensor(1.0))
 
 
 @pytest.mark.parametrize("name", ORACLE["weights"])

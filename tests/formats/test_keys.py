@@ -117,6 +117,7 @@ def test_other_families(family: str, target: str, path: str, key: str) -> None:
         (["unet"], ["conv_in", "add_embedding"], "sdxl"),
         (["unet"], ["time_embed", "label_emb"], "sdxl"),
         (["model"], [], "sd"),
+        (["unet"], ["input_blocks", "middle_block"], "sd"),
         (["unet"], ["img_in", "double_blocks", "single_blocks"], "flux"),
         (["unet"], ["byt5_in", "double_blocks", "single_blocks"], "hunyuan_image"),
         (["unet", "text_encoder_2"], ["x_embedder", "joint_blocks"], "sd3"),
@@ -214,3 +215,12 @@ def test_a_plain_modules_own_names_are_left_alone() -> None:
 )
 def test_targets_are_guessed_where_a_file_does_not_say(layer: str, target: str) -> None:
     assert target_of(layer) == target
+
+
+def test_other_families_have_comfyuis_names() -> None:
+    path = "double_blocks.0.img_attn.qkv"
+    key = key_prefix("diffusion_model", path)
+    assert key == f"diffusion_model.{path}"
+    assert place_in_file(key) == place_in_model("diffusion_model", path)
+    kohyas = place_in_file("lora_unet_double_blocks_0_img_attn_qkv")
+    assert kohyas == place_in_file(key), "sd-scripts' name of the same layer"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import pytest
 
 from lycoris_ext.errors import EnvironmentFault
 from tests.hosts.checkouts import HOSTS, Checkout, check_installed, find_checkout
+from tests.hosts.comfyui import Server
 from tests.hosts.receipts import write_receipt
+from tests.tiny_pictures import write_pictures
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -96,3 +99,21 @@ def sd_scripts() -> Checkout:
     checkout = find_checkout(HOSTS["sd_scripts"])
     check_installed(checkout)
     return checkout
+
+
+@pytest.fixture(scope="session")
+def comfyui() -> Checkout:
+    """ComfyUI; our nodes are put into a folder of each server's own."""
+    return find_checkout(HOSTS["comfyui"])
+
+
+@pytest.fixture(scope="module")
+def server(comfyui: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """ComfyUI while it runs, with a checkpoint and folders of pictures."""
+    folder = tmp_path_factory.mktemp("comfyui")
+    with Server(comfyui, folder) as running:
+        running.add_checkpoint()
+        for name in ("shapes", "changing", "long"):
+            write_pictures(folder / "input" / name, size=(64, 64))
+        (folder / "input" / "empty").mkdir()
+        yield running

@@ -7,17 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.hosts.checkouts import HOSTS, check_installed, find_checkout, run_script
+from tests.hosts.checkouts import ROOT, Checkout, run_script
 
 pytestmark = pytest.mark.hosts
 
 INSIDE = Path(__file__).resolve().parent / "inside"
 
 
-def test_we_name_what_comfyui_computes_otherwise_and_nothing_else() -> None:
-    checkout = find_checkout(HOSTS["comfyui"])
-    check_installed(checkout)
-    done = run_script(checkout, INSIDE / "comfyui_weights.py", "--cpu")
+def test_we_name_what_comfyui_computes_otherwise_and_nothing_else(comfyui: Checkout) -> None:
+    done = run_script(comfyui, INSIDE / "comfyui_weights.py", str(ROOT), "--cpu")
     found = json.loads(done.output.splitlines()[-1])
     assert len(found) > 60
     wrong = {

@@ -387,3 +387,46 @@ def test_unmerging_is_exact_and_can_be_repeated(targets: dict[str, nn.Module]) -
         after = targets["unet"].state_dict()
         assert all(torch.equal(after[key], tensor) for key, tensor in before.items())
     network.unmerge()  # nothing is merged: nothing happens
+
+
+def test_a_denoiser_that_is_no_unet_is_adapted_whole(targets: dict[str, nn.Module]) -> None:
+    """Its keys are ComfyUI's, dots included."""
+    model = nn.Module()
+    model.double_blocks = nn.ModuleList([nn.Linear(4, 4)])
+    model.final_layer = nn.Linear(4, 6)
+    network = build_network(
+        {"diffusion_model": model}, NetworkConfig(network_dim=2, preset="attn-only")
+    )
+    assert list(network.layers) == [
+        "diffusion_model.double_blocks.0",
+        "diffusion_model.final_layer",
+    ]
+    with torch.no_grad():
+        for layer in network.layers.values():
+            for tensor in layer.tensors().values():
+                tensor.add_(0.1)
+    groups = network.param_groups(1e-3, unet_lr=5e-4)
+    assert [group["lr"] for group in groups] == [5e-4]
+    state = network.adapter_state(dtype=None)
+    again = load_network(state, {"diffusion_model": model})
+    for key, layer in again.layers.items():
+        for name, tensor in layer.tensors().items():
+            assert torch.equal(tensor, network.layers[key].tensors()[name])
+    assert network.state_dict().keys() == again.state_dict().keys()
+
+
+def test_kernels_that_a_file_holds_flat() -> None:
+    """As ComfyUI's own trainer stores them."""
+    unet = UNet()
+    key = "diffusion_model.block.conv1"
+    up, down = torch.randn(8, 2), torch.randn(2, 8 * 9)
+    tensors = {f"{key}.lora_up.weight": up, f"{key}.lora_down.weight": down}
+    network = load_network(
+        AdapterState({**tensors, f"{key}.alpha": torch.tensor(2.0)}), {"unet": unet}
+    )
+    before = unet.block.conv1.weight.detach().clone()
+    network.merge()
+    torch.testing.assert_close(unet.block.conv1.weight - before, (up @ down).view(8, 8, 3, 3))
+    with pytest.raises(FormatError, match=r"lora_down.weight has shape \(2, 71\)"):
+        wrong = {**tensors, f"{key}.lora_down.weight": down[:, :71]}
+        load_network(AdapterState(wrong), {"unet": unet})

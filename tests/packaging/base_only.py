@@ -32,14 +32,13 @@ BASE_PACKAGES = (
     "tools",
 )
 BASE_MODULES = ("errors", "training.step", "training.optimizers")
+#: What our nodes use besides in a plain ComfyUI.
+FOR_COMFYUI = ("cli.info", "config", "evaluation.curve", "sampling.grid", "training.hosted")
 
 
 def import_base_modules() -> list[str]:
-    there = {module.name for module in pkgutil.iter_modules(lycoris_ext.__path__)}
-    names = [f"lycoris_ext.{name}" for name in BASE_MODULES]
+    names = [f"lycoris_ext.{name}" for name in (*BASE_MODULES, *FOR_COMFYUI)]
     for package in BASE_PACKAGES:
-        if package not in there:  # tools/ comes with a later issue
-            continue
         root = importlib.import_module(f"lycoris_ext.{package}")
         names += [root.__name__]
         names += [found.name for found in pkgutil.walk_packages(root.__path__, f"{root.__name__}.")]

@@ -93,6 +93,7 @@ def main() -> int:
         run([str(python), str(ROOT / "tests" / "packaging" / "base_only.py")], folder)
         print(f"{wheel.name} installs, imports and trains with the base dependencies alone")
         check_command_line(python, folder)
+        check_nodes(python, folder)
     return 0
 
 
@@ -195,6 +196,20 @@ def check_command_line(python: Path, folder: Path) -> None:
     if 'pip install "lycoris-ext[train]"' not in done.stderr:
         sys.exit(f"the pip line is missing from:\n{done.stderr}")
     print("without [train] the command line names the pip line and exits with 4")
+
+
+def check_nodes(python: Path, folder: Path) -> None:
+    """The installed package brings the nodes to a ComfyUI, with templates and locale."""
+    command = python.with_name("lycoris-ext.exe" if os.name == "nt" else "lycoris-ext")
+    for mode in ([], ["--copy"]):
+        comfyui = folder / f"ComfyUI{''.join(mode)}"
+        (comfyui / "custom_nodes").mkdir(parents=True)
+        run([str(command), "install", "comfyui", str(comfyui), *mode], folder)
+        pack = comfyui / "custom_nodes" / "lycoris-ext"
+        found = {path.name for path in (pack / "example_workflows").glob("*.json")}
+        if len(found) < 4 or not (pack / "locales" / "en" / "nodeDefs.json").is_file():
+            sys.exit(f"{pack} lacks templates or locale: {found}")
+    print("the wheel's nodes install into a ComfyUI, linked and copied")
 
 
 if __name__ == "__main__":

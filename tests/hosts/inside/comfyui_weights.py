@@ -1,5 +1,5 @@
-"""Our files through ComfyUI's own arithmetic; run by ComfyUI's Python in its folder, with
-ComfyUI's options.
+"""Our files through ComfyUI's own arithmetic; run by ComfyUI's Python in its folder, with the
+clone and ComfyUI's options.
 
 Prints JSON: form -> {"error": the largest distance of the weight that ComfyUI makes from ours, in
 lengths of our update, "said": what we say that ComfyUI does with such a file}.
@@ -12,6 +12,8 @@ import logging
 import os
 import sys
 from typing import Any
+
+sys.path.append(sys.argv.pop(1))  # the clone: it need not be installed there
 
 import torch
 from torch import Tensor, nn

@@ -1,0 +1,103 @@
+"""The node that puts an adapter on a model and its text encoder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lycoris_ext.errors import FormatError
+from lycoris_ext.network import BlockWeights
+
+from .host import adapter
+from .host.patches import apply_adapter
+from .host.status import show
+from .host.widgets import Widget, inputs, link
+
+_STRENGTH = {"default": 1.0, "min": -100.0, "max": 100.0, "step": 0.01}
+_STRENGTH_MODEL = Widget(
+    "strength_model",
+    "FLOAT",
+    _STRENGTH | {"tooltip": "The model's weights become W + strength x update; 0 leaves it."},
+)
+_STRENGTH_CLIP = Widget(
+    "strength_clip",
+    "FLOAT",
+    _STRENGTH | {"tooltip": "The same for the text encoder."},
+)
+_BLOCKS = Widget(
+    "block_weights",
+    "STRING",
+    {
+        "default": "",
+        "tooltip": "Strengths of the U-Net's blocks, times strength_model: IN04=0.5, OUT=0, "
+        "BASE=1, or 17 or 26 numbers (SD1, SD2), 12 or 20 (SDXL). BASE is the text encoder and "
+        "what lies in no block. Empty: 1 everywhere.",
+    },
+)
+
+
+class Apply:
+    CATEGORY = "LyCORIS"
+    DESCRIPTION = (
+        "Puts an adapter on a model and its text encoder, exactly as it was trained: DoRA, (IA)^3, "
+        "OFT and T-LoRA included. Keys that nobody knows are shown on the node."
+    )
+    RETURN_TYPES = ("MODEL", "CLIP", "STRING")
+    RETURN_NAMES = ("model", "clip", "report")
+    OUTPUT_TOOLTIPS = ("The model with it.", "The text encoder with it.", "What was matched.")
+    FUNCTION = "apply"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        required = (
+            link("model", "MODEL", "The diffusion model."),
+            link("adapter", adapter.TYPE, "From Load or Train, or ComfyUI's own trainer."),
+            _STRENGTH_MODEL,
+        )
+        clip = link("clip", "CLIP", "The text encoder; without one its part of the file is left.")
+        return inputs(required, (clip, _STRENGTH_CLIP, _BLOCKS), {"unique_id": "UNIQUE_ID"})
+
+    def apply(
+        self,
+        model: Any,
+        adapter: Any,
+        strength_model: float,
+        clip: Any = None,
+        strength_clip: float = 1.0,
+        block_weights: str = "",
+        unique_id: str | None = None,
+    ) -> tuple[Any, Any, str]:
+        applied = put_on(model, clip, adapter, strength_model, strength_clip, block_weights)
+        report = applied.report()
+        show(report, unique_id)
+        return applied.model, applied.clip, report
+
+
+def put_on(
+    model: Any,
+    clip: Any,
+    lora: Any,
+    strength_model: float,
+    strength_clip: float,
+    block_weights: str = "",
+) -> Any:
+    """Apply an adapter, or say that it is for another model.
+
+    Raises:
+        FormatError: no layer of the file has a place, or one of other shapes.
+    """
+    blocks = BlockWeights.parse(block_weights)
+    state, name = adapter.state_of(lora), adapter.name_of(lora)
+    fix = "connect the family of models that the file was trained on"
+    try:
+        applied = apply_adapter(model, clip, state, strength_model, strength_clip, blocks)
+    except FormatError as error:
+        where = f"{name}: {error.where}" if error.where else name
+        raise FormatError(error.what, where=where, fix=fix) from error
+    if not applied.model_layers and not applied.clip_layers:
+        raise FormatError(
+            f"none of the {len(state.tensors)} tensors fits the connected model; the first is "
+            f"{next(iter(state.tensors), 'missing')}",
+            where=name,
+            fix=fix,
+        )
+    return applied

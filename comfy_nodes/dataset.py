@@ -1,0 +1,242 @@
+"""The nodes that say what it is trained on: a folder, or images and text of other nodes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from lycoris_ext.data import DataConfig, Picture, scan_folders
+from lycoris_ext.data.folders import NAMED_FOLDER
+from lycoris_ext.errors import ConfigError, LycorisExtError
+from lycoris_ext.formats import atomic_write
+from lycoris_ext.formats.atomic import make_folder
+
+from .host.images import png, to_pictures
+from .host.places import picture_folder, temporary_folder
+from .host.widgets import Options, Widget, advanced, check, inputs, option, read_options
+
+TYPE = "LYCORIS_DATASET"
+
+_CUT = (
+    option("resolution", low=16, high=8192, step=8),
+    option("train_batch_size", low=1, high=1024),
+    option("num_repeats", low=1, high=100_000),
+    option("enable_bucket"),
+)
+_CAPTIONS = (
+    option("shuffle_caption"),
+    option("keep_tokens", high=1000),
+    option("caption_dropout_rate", high=1.0),
+    option("caption_tag_dropout_rate", high=1.0),
+    option("caption_prefix"),
+    option("caption_suffix"),
+)
+_FOLDER = Widget(
+    "folder",
+    "STRING",
+    {
+        "default": "",
+        "tooltip": "A folder of pictures with a caption file (.txt) beside each, or the parent of "
+        'folders named "10_name" (each picture 10 times an epoch). Its whole path, or its '
+        "name below ComfyUI's input folder.",
+    },
+)
+_READING = advanced(
+    option("caption_extension"),
+    option("allow_missing_captions"),
+    option("flip_aug"),
+    option("alpha_mask"),
+    option("bucket_no_upscale"),
+    option("enable_wildcard"),
+    option("keep_tokens_separator"),
+    Widget(
+        "reg_folder",
+        "STRING",
+        {
+            "default": "",
+            "tooltip": "Regularisation pictures: the parent of folders named "
+            '"1_class". Empty: none.',
+        },
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What travels to Train.
+
+    Args:
+        options: of the section `data`.
+        conditionings: caption -> CONDITIONING, where captions were encoded by other nodes.
+    """
+
+    options: Options
+    conditionings: Mapping[str, Any] = field(default_factory=dict)
+
+
+class DatasetFolder:
+    CATEGORY = "LyCORIS"
+    DESCRIPTION = "Pictures and captions of a folder. A changed folder is read again."
+    RETURN_TYPES = (TYPE, "STRING")
+    RETURN_NAMES = ("dataset", "summary")
+    OUTPUT_TOOLTIPS = ("For Train.", "What was found, for a text preview.")
+    FUNCTION = "read"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return inputs((_FOLDER, *_CUT), (*_CAPTIONS, *_READING))
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, folder: str | None = None) -> bool | str:
+        """A wrong folder is told before anything runs; one that another node gives, when it is."""
+        if folder is None:
+            return True
+        try:
+            _check_folder(picture_folder(folder))
+        except LycorisExtError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def IS_CHANGED(
+        cls, folder: str | None = None, reg_folder: str | None = None, **_: Any
+    ) -> str | float:
+        """Another text when a file was added, removed or written."""
+        if folder is None:  # comes from another node
+            return float("nan")
+        return fingerprint(folder) + (fingerprint(reg_folder) if reg_folder else "")
+
+    def read(self, folder: str, reg_folder: str = "", **values: Any) -> tuple[Dataset, str]:
+        options = read_options((*_CUT, *_CAPTIONS, *_READING), values)
+        path = picture_folder(folder)
+        _check_folder(path)
+        named = any(
+            NAMED_FOLDER.fullmatch(child.name) for child in path.iterdir() if child.is_dir()
+        )
+        options["train_data_dir" if named else "image_dir"] = str(path)
+        if reg_folder.strip():
+            options["reg_data_dir"] = str(picture_folder(reg_folder))
+        check(options)
+        scan = scan_folders(DataConfig(**options))
+        summary = "\n".join([*_summary(scan.pictures), *(f"note: {w}" for w in scan.warnings)])
+        return Dataset(options), summary
+
+
+class DatasetImages:
+    CATEGORY = "LyCORIS"
+    DESCRIPTION = "Images of other nodes with their captions or conditionings."
+    RETURN_TYPES = (TYPE, "STRING")
+    RETURN_NAMES = ("dataset", "summary")
+    OUTPUT_TOOLTIPS = ("For Train.", "What was found, for a text preview.")
+    FUNCTION = "read"
+    INPUT_IS_LIST = True
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        images = Widget("images", "IMAGE", {"tooltip": "Batches or lists of images, of any sizes."})
+        captions = Widget(
+            "captions",
+            "STRING",
+            {
+                "default": "",
+                "multiline": True,
+                "tooltip": "A caption on each line, or a list of captions: one for each image, or "
+                "one for all.",
+            },
+        )
+        encoded = Widget(
+            "conditioning",
+            "CONDITIONING",
+            {
+                "tooltip": "Encoded captions in place of texts, one for each image or one for all; "
+                "Train then needs no CLIP."
+            },
+        )
+        return inputs((images, captions, *_CUT), (encoded, *_CAPTIONS))
+
+    def read(
+        self,
+        images: list[Tensor],
+        captions: list[str],
+        conditioning: list[Any] | None = None,
+        **values: list[Any],
+    ) -> tuple[Dataset, str]:
+        options = read_options((*_CUT, *_CAPTIONS), {name: v[0] for name, v in values.items()})
+        pictures = [png(picture) for batch in images for picture in to_pictures(batch)]
+        texts = [line.strip() for text in captions for line in text.splitlines() if line.strip()]
+        encoded = {}
+        if conditioning:
+            single = [[entry] for given in conditioning for entry in given]
+            _check_count(len(single), len(pictures), "conditionings")
+            texts = [f"conditioning {number}" for number in range(len(single))]
+            encoded = dict(zip(texts, single, strict=True))
+        _check_count(len(texts), len(pictures), "captions")
+        texts = texts * (len(pictures) if len(texts) == 1 else 1)
+        options["image_dir"] = str(_write(pictures, texts))
+        check(options)
+        return Dataset(options, encoded), "\n".join(
+            _summary(scan_folders(DataConfig(**options)).pictures)
+        )
+
+
+def fingerprint(folder: str) -> str:
+    """Names, sizes and times of all files below a folder; empty where it cannot be read."""
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        root = picture_folder(folder)
+    except LycorisExtError:
+        return ""  # running the node tells why
+    for place, folders, files in os.walk(root):
+        folders.sort()
+        for name in sorted(files):
+            path = Path(place, name)
+            state = path.stat()
+            told = f"{path.relative_to(root)}:{state.st_size}:{state.st_mtime_ns}\n"
+            digest.update(told.encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def _check_folder(path: Path) -> None:
+    if not any(True for _ in path.iterdir()):
+        raise ConfigError(
+            "the folder is empty", where=str(path), fix="put pictures and their captions there"
+        )
+
+
+def _check_count(found: int, pictures: int, what: str) -> None:
+    if found not in (1, pictures):
+        raise ConfigError(
+            f"{found} {what} for {pictures} images",
+            where=what,
+            fix=f"give {pictures} {what}, or one for all",
+        )
+
+
+def _write(pictures: list[bytes], captions: list[str]) -> Path:
+    """Images as a folder that the core reads, named after what is in it."""
+    digest = hashlib.blake2b(digest_size=16)
+    for picture, caption in zip(pictures, captions, strict=True):
+        digest.update(picture + caption.encode("utf-8", "surrogatepass"))
+    folder = temporary_folder() / f"lycoris_ext_{digest.hexdigest()}"
+    make_folder(folder, "choose another temp folder")
+    for number, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
+        atomic_write(folder / f"{number:05d}.png", picture)
+        text = re.sub(r"\s+", " ", caption)
+        atomic_write(folder / f"{number:05d}.txt", text.encode("utf-8"))
+    return folder
+
+
+def _summary(pictures: tuple[Picture, ...]) -> list[str]:
+    folders = Counter((picture.folder, picture.repeats) for picture in pictures)
+    lines = [f"{name}: {count} pictures x {n}" for (name, n), count in folders.items()]
+    shown = sum(picture.repeats for picture in pictures)
+    first = pictures[0].caption.split("\n")[0]
+    return [*lines, f"{len(pictures)} pictures, {shown} an epoch", f"first caption: {first}"]

@@ -1,0 +1,285 @@
+"""ComfyUI's MODEL, CLIP and VAE as a base that the core trains on (`training.hosted`)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lycoris_ext.diffusion import NoiseSchedule
+from lycoris_ext.errors import ConfigError
+from lycoris_ext.formats.keys import DENOISER
+
+from .gradients import checkpointed, own_tensors, plain_attention, unshared_norms, unshared_outputs
+from .patches import targets_of
+from .raw import RawSampling, moments
+
+_NUMBERS = 4096
+"""Numbers of each weight that go into a fingerprint."""
+_FAMILIES = {"SD15": "sd1", "SD20": "sd2", "SDXL": "sdxl"}
+"""ComfyUI's classes of models -> the families whose files are written with kohya's keys."""
+
+
+class ConnectedModel:
+    """What is connected to a training node.
+
+    Args:
+        model, clip, vae: ComfyUI's; no clip: captions are looked up in `conditionings`.
+        trains_text: whether the text encoder is adapted, too.
+        precision: "no", "bf16" or "fp16", what the model computes in.
+        conditionings: caption -> ComfyUI's CONDITIONING, for captions that were encoded elsewhere.
+
+    Raises:
+        ConfigError: this kind of model cannot be trained here.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        clip: Any,
+        vae: Any,
+        *,
+        trains_text: bool,
+        precision: str,
+        conditionings: Mapping[str, Any] | None = None,
+    ) -> None:
+        from comfy.model_management import get_torch_device
+
+        self.model = model.clone()
+        self.clip, self.vae, self._conditionings = clip, vae, dict(conditionings or {})
+        self.trains_text = trains_text
+        self._is_prepared = False
+        self._fingerprint = ""
+        wanted = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+        if self._base.get_dtype() != wanted or self._base.manual_cast_dtype is not None:
+            self.model.set_model_compute_dtype(wanted)
+        self.device: torch.device = get_torch_device()
+        self.latent_factor = int(vae.spacial_compression_encode())
+        self._sampling = self._base.model_sampling
+        self.family = family_of_model(model)
+        self.kind = self.family + ("_v" if self._predicts() == "v_prediction" else "")
+        if self.family == "other" and trains_text:
+            raise ConfigError(
+                "only the text encoders of SD1, SD2 and SDXL are trained here",
+                where="network_train_unet_only",
+                fix="set network_train_unet_only = true on the Network node",
+            )
+        if self._base.latent_format.latent_dimensions != 2:
+            raise ConfigError(
+                "this model is for videos, and pictures alone are trained here",
+                where="model",
+                fix="connect a model for pictures",
+            )
+
+    @property
+    def _base(self) -> Any:
+        return self.model.model
+
+    def targets(self) -> dict[str, nn.Module]:
+        return targets_of(self.model, self.clip if self.trains_text else None)
+
+    def fingerprint(self) -> str:
+        """Some thousand numbers of each weight: another model, another LoRA before it, or another
+        VAE has other ones, and all of it is read in a second."""
+        if not self._fingerprint:
+            if self.model.patches or (self.clip is not None and self.clip.patcher.patches):
+                self.load()  # a LoRA is in the weights only then
+            self._fingerprint = self._digest()
+        return self._fingerprint
+
+    def _digest(self) -> str:
+        digest = hashlib.blake2b(digest_size=20)
+        parts = {"model": self._base.diffusion_model, "vae": self.vae.first_stage_model}
+        if self.clip is not None:
+            parts["clip"] = self.clip.cond_stage_model
+        for part, module in parts.items():
+            for name, value in module.state_dict().items():
+                flat = value.detach().reshape(-1)
+                some = flat[:: max(1, flat.numel() // _NUMBERS)].float().cpu()
+                digest.update(f"{part}.{name}:{tuple(value.shape)}".encode())
+                digest.update(bytes(some.contiguous().view(torch.uint8).tolist()))
+        return digest.hexdigest()
+
+    @contextmanager
+    def prepared(self, gradient_checkpointing: bool) -> Iterator[None]:
+        self.load()
+        self._sampling = self._base.model_sampling  # with the patches of nodes before ours
+        with ExitStack() as stack:
+            for target, module in self.targets().items():
+                if target != "unet":  # ComfyUI's U-Nets write nothing in place
+                    stack.enter_context(unshared_norms(module))
+                if target == DENOISER:
+                    stack.enter_context(unshared_outputs(module))
+            if gradient_checkpointing:
+                for module in self.targets().values():
+                    stack.enter_context(checkpointed(module))
+            stack.enter_context(self._raw_predictions())
+            self._is_prepared = True
+            try:
+                yield
+            finally:
+                self._is_prepared = False
+
+    def load(self) -> None:
+        """Onto the device as a whole, everything else off it; nothing happens where it is there."""
+        from comfy.model_management import load_models_gpu
+
+        patchers = [self.model]
+        if self.trains_text or (self.clip is not None and self.clip.patcher.patches):
+            patchers.append(self.clip.patcher)
+        load_models_gpu(patchers, memory_required=1e20, force_full_load=True)
+        for module in self.targets().values():
+            own_tensors(module)
+
+    @contextmanager
+    def _raw_predictions(self) -> Iterator[None]:
+        """ComfyUI's model takes and returns what the network itself does, inside the ``with``."""
+        self._base.model_sampling = RawSampling(self._sampling, self._levels())
+        try:
+            yield
+        finally:
+            self._base.model_sampling = self._sampling
+
+    @contextmanager
+    def sampling(self) -> Iterator[None]:
+        """ComfyUI's samplers work inside the ``with``; `load` afterwards."""
+        raw = self._base.model_sampling
+        self._base.model_sampling = self._sampling
+        try:
+            yield
+        finally:
+            self._base.model_sampling = raw
+            self.load()
+
+    def schedule(self) -> NoiseSchedule:
+        levels, kind = self._levels().double(), self._predicts()
+        if kind == "flow":
+            kept = (1.0 - levels) ** 2
+        else:
+            kept = 1.0 / (1.0 + levels**2)
+        return NoiseSchedule(kept.float(), kind)
+
+    def _levels(self) -> Tensor:
+        """ComfyUI's sigma of each of the schedule's timesteps."""
+        sigmas = self._sampling.sigmas
+        chosen = torch.linspace(0, len(sigmas) - 1, min(1000, len(sigmas))).round().long()
+        return sigmas.detach().cpu().clone()[chosen]
+
+    def _predicts(self) -> str:
+        from comfy import model_sampling
+
+        kinds = {model_sampling.V_PREDICTION: "v_prediction", model_sampling.CONST: "flow"}
+        kinds[model_sampling.EPS] = "epsilon"  # the base class of velocity: asked last
+        others = (model_sampling.EDM, model_sampling.X0, model_sampling.ModelSamplingContinuousEDM)
+        if not isinstance(self._sampling, others) and hasattr(self._sampling, "sigmas"):
+            for cls, kind in kinds.items():
+                if isinstance(self._sampling, cls):
+                    return kind
+        raise ConfigError(
+            f"models that are sampled with {type(self._sampling).__mro__[1].__name__} are not "
+            "trained here",
+            where="model",
+            fix="connect a model that predicts noise, velocity or flow",
+        )
+
+    def encode_pixels(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        picture = (pixels.float() + 1.0).div(2.0).movedim(1, -1)
+        with torch.inference_mode(), moments(self.vae.first_stage_model) as has_moments:
+            answer = self.vae.encode(picture)
+        answer = answer.clone()
+        mean, spread = answer, torch.zeros_like(answer)
+        if has_moments:
+            mean, log_variance = answer.chunk(2, dim=1)
+            spread = torch.exp(0.5 * log_variance.clamp(-30.0, 20.0))
+        # The scaling is a product and a sum, so what it does to a difference is the product alone.
+        scaled = self._base.process_latent_in(mean)
+        return scaled, self._base.process_latent_in(mean + spread) - scaled
+
+    def encode_text(self, caption: str) -> Any:
+        """ComfyUI's [tensor, dict]; parentheses are letters here, not weights."""
+        if caption in self._conditionings:
+            return _cloned(self._conditionings[caption][0])
+        if self.clip is None:
+            raise ConfigError(
+                "no CLIP is connected, and there are captions to read",
+                where="clip",
+                fix="connect a CLIP, or images with their conditioning",
+            )
+        escaped = caption.replace("(", "\\(").replace(")", "\\)")
+        tokens = self.clip.tokenize(escaped)
+        if self.trains_text and torch.is_grad_enabled():
+            return self.clip.encode_from_tokens_scheduled(tokens)[0]
+        with torch.inference_mode():
+            answer = self.clip.encode_from_tokens_scheduled(tokens)[0]
+        answer = _cloned(answer)
+        if self._is_prepared:
+            self.load()  # where memory is short, the text encoder has taken the model's place
+        return answer
+
+    def predict(
+        self,
+        noisy: Tensor,
+        timesteps: Tensor,
+        texts: Sequence[Any],
+        size_ids: Sequence[Sequence[int]],
+    ) -> Tensor:
+        told = [
+            self._conditions(text, noisy[number : number + 1], size_ids[number])
+            for number, text in enumerate(texts)
+        ]
+        first, *others = told
+        together = {name: part.concat([o[name] for o in others]) for name, part in first.items()}
+        options = {"optimized_attention_override": plain_attention}
+        answer: Tensor = self._base.apply_model(
+            noisy, timesteps, transformer_options=options, **together
+        )
+        return answer
+
+    def _conditions(self, text: Any, noise: Tensor, sizes: Sequence[int]) -> dict[str, Any]:
+        """What the model is told of one sample, in ComfyUI's containers."""
+        height, width, top, left, target_height, target_width = sizes
+        states, more = text
+        given = {
+            **more,
+            "cross_attn": states.to(self.device),
+            "noise": noise,
+            "device": self.device,
+            "prompt_type": "positive",
+            "width": width,
+            "height": height,
+            "crop_w": left,
+            "crop_h": top,
+            "target_width": target_width,
+            "target_height": target_height,
+        }
+        given.setdefault("guidance", 1.0)
+        conditions = self._base.extra_conds(**given)
+        return {
+            name: part.process_cond(batch_size=1, area=None) for name, part in conditions.items()
+        }
+
+
+def best_precision() -> str:
+    """What a model computes in where nobody says: "bf16" on a GPU that has it, "no" on a CPU."""
+    from comfy.model_management import get_torch_device, is_device_cpu, should_use_bf16
+
+    device = get_torch_device()
+    if is_device_cpu(device):
+        return "no"
+    return "bf16" if should_use_bf16(device) else "fp16"
+
+
+def family_of_model(model: Any) -> str:
+    """sd1, sd2 or sdxl, whose files have kohya's keys; "other" for all else."""
+    return _FAMILIES.get(type(model.model.model_config).__name__, "other")
+
+
+def _cloned(conditioning: Any) -> Any:
+    """Free of inference mode, so that autograd may save it."""
+    states, more = conditioning
+    copied = {name: v.clone() if torch.is_tensor(v) else v for name, v in more.items()}
+    return [states.clone(), copied]

@@ -1,0 +1,39 @@
+"""ComfyUI's IMAGE, a float tensor [B, H, W, 3] in [0, 1], and Pillow's pictures."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+
+def to_pictures(images: Tensor) -> list[Image.Image]:
+    """A batch of IMAGE as pictures; a fourth channel is left out."""
+    found = []
+    for image in images:
+        numbers = (image[..., :3].detach().float().cpu().clamp(0, 1) * 255.0).round()
+        numbers = numbers.to(torch.uint8).contiguous()
+        height, width, _ = numbers.shape
+        found.append(Image.frombytes("RGB", (width, height), bytes(numbers.flatten().tolist())))
+    return found
+
+
+def to_image(pictures: Sequence[Image.Image]) -> Tensor:
+    """Pictures as a batch of IMAGE; those of another size than the first are scaled to it."""
+    size = pictures[0].size
+    batch = []
+    for picture in pictures:
+        same = picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
+        flat = torch.frombuffer(bytearray(same.convert("RGB").tobytes()), dtype=torch.uint8)
+        batch.append(flat.view(size[1], size[0], 3).float() / 255.0)
+    return torch.stack(batch)
+
+
+def png(picture: Image.Image) -> bytes:
+    """A picture as the bytes of a PNG file."""
+    stream = io.BytesIO()
+    picture.save(stream, format="PNG", compress_level=1)
+    return stream.getvalue()

@@ -1,0 +1,53 @@
+"""The node that tells what an adapter file holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lycoris_ext.cli.info import describe, summarize
+
+from .host.places import adapter_file, adapter_files
+from .host.status import show
+from .host.widgets import Widget, inputs
+
+_CONNECTED = "(connected path)"
+
+
+class Inspect:
+    CATEGORY = "LyCORIS"
+    DESCRIPTION = (
+        "Tells of an adapter file: algorithm, layers, sizes, trigger words, which programs misread "
+        "it, and all its metadata."
+    )
+    RETURN_TYPES = ("STRING",)
+    RETURN_NAMES = ("summary",)
+    OUTPUT_TOOLTIPS = ("For a text preview.",)
+    OUTPUT_NODE = True
+    FUNCTION = "tell"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        file = Widget(
+            "file",
+            [_CONNECTED, *adapter_files()],
+            {"tooltip": "A file of ComfyUI's LoRA folders, or what is connected to path."},
+        )
+        path = Widget(
+            "path",
+            "STRING",
+            {"forceInput": True, "tooltip": "The path that Load, Train or Save give."},
+        )
+        return inputs((file,), (path,), {"unique_id": "UNIQUE_ID"})
+
+    @classmethod
+    def IS_CHANGED(cls, file: str, **_: Any) -> str:
+        return "" if file == _CONNECTED else str(adapter_file(file).stat().st_mtime_ns)
+
+    def tell(
+        self, file: str, path: str | None = None, unique_id: str | None = None
+    ) -> dict[str, Any]:
+        place = Path(path) if path and file == _CONNECTED else adapter_file(file)
+        text = "\n".join(describe(summarize(place)))
+        show(text, unique_id)
+        return {"ui": {"text": [text]}, "result": (text,)}

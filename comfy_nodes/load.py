@@ -1,0 +1,33 @@
+"""The node that reads an adapter file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .host import adapter
+from .host.places import adapter_file, adapter_files
+from .host.widgets import Widget, inputs
+
+
+class Load:
+    CATEGORY = "LyCORIS"
+    DESCRIPTION = "Reads an adapter file of any algorithm and naming, and checks that it is whole."
+    RETURN_TYPES = (adapter.TYPE, "STRING")
+    RETURN_NAMES = ("adapter", "path")
+    OUTPUT_TOOLTIPS = ("For Apply, Compare Grid, Save, or ComfyUI's LoraModelLoader.", "The file.")
+    FUNCTION = "read"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return inputs(
+            (Widget("file", adapter_files(), {"tooltip": "A file of ComfyUI's LoRA folders."}),)
+        )
+
+    @classmethod
+    def IS_CHANGED(cls, file: str, **_: Any) -> str:
+        state = adapter_file(file).stat()
+        return f"{state.st_size}:{state.st_mtime_ns}"
+
+    def read(self, file: str) -> tuple[adapter.Adapter, str]:
+        path = adapter_file(file)
+        return adapter.read_adapter(path), str(path)

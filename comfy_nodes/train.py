@@ -1,0 +1,230 @@
+"""The node that trains an adapter on the connected model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lycoris_ext.config import Layer, TrainConfig, build_config
+from lycoris_ext.errors import ConfigError, RunInterrupted
+from lycoris_ext.evaluation.curve import loss_curve, read_losses
+from lycoris_ext.training.hosted import MODES, train_hosted
+from lycoris_ext.training.paths import RunPaths
+from lycoris_ext.training.run_config import SAVE_PRECISIONS
+
+from . import dataset, network, optimizer
+from .host import adapter
+from .host.drawing import Drawing, drawing_widgets
+from .host.images import to_image
+from .host.places import adapter_file, adapter_files, listed_name, output_place
+from .host.prompt import model_name
+from .host.status import show
+from .host.watching import NodeWatcher
+from .host.widgets import Widget, advanced, inputs, link, option, read_options
+
+_NONE = "(none)"
+_NAME = Widget(
+    "output_name",
+    "STRING",
+    {
+        "default": "my_lora",
+        "tooltip": "File name of the adapter, below the first LoRA folder; people/mine for a "
+        "folder of its own.",
+    },
+)
+_PRECISION = Widget(
+    "mixed_precision",
+    ["auto", "no", "bf16", "fp16"],
+    {
+        "default": "auto",
+        "tooltip": "What the model computes in; auto: bf16 where the GPU has it, float32 on a CPU.",
+    },
+)
+_MODE = Widget(
+    "when_it_exists",
+    list(MODES),
+    {
+        "default": MODES[0],
+        "tooltip": "A run of this name is there: go on with it where it was stopped and nothing "
+        "changed, else take a new name; always go on with it; always take a new name; or replace "
+        "it.",
+    },
+)
+_RUN = (
+    option("max_train_steps", low=1, high=10_000_000),
+    option("seed", high=2**53),
+    option("gradient_accumulation_steps", low=1, high=1024),
+    option("gradient_checkpointing"),
+)
+_SAVING = (
+    option("save_precision", choices=SAVE_PRECISIONS),
+    option("save_every_n_steps", unset=0, says="0: never."),
+    option("save_every_n_epochs", unset=0, says="0: never."),
+    option("sample_every_n_steps", unset=0, says="0: never."),
+    option("sample_at_first"),
+)
+_PROMPTS = Widget(
+    "sample_prompts",
+    "STRING",
+    {
+        "default": "",
+        "multiline": True,
+        "tooltip": "What is drawn during training, one prompt a line; empty: a few captions.",
+    },
+)
+_NEGATIVE = Widget(
+    "sample_negative", "STRING", {"default": "", "tooltip": "Negative prompt of these pictures."}
+)
+
+
+class Train:
+    CATEGORY = "LyCORIS"
+    DESCRIPTION = (
+        "Trains an adapter on the connected model, shows loss and pictures on the way, and saves "
+        "it to the LoRA folder. Cancel saves; queue the same again to go on. The model is "
+        "afterwards as it was."
+    )
+    RETURN_TYPES = (adapter.TYPE, "STRING", "IMAGE", "IMAGE")
+    RETURN_NAMES = ("adapter", "path", "loss_curve", "samples")
+    OUTPUT_TOOLTIPS = (
+        "For Apply, Compare Grid, Save, or ComfyUI's LoraModelLoader and SaveLoRA.",
+        "The file.",
+        "The loss of every step.",
+        "The pictures drawn during training; the loss curve where there are none.",
+    )
+    OUTPUT_NODE = True
+    FUNCTION = "train"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        required = (
+            link("model", "MODEL", "What is trained on; it is left as it is."),
+            link("vae", "VAE", "Turns the pictures into latents."),
+            link("network", network.TYPE, "From Network."),
+            link("dataset", dataset.TYPE, "From Dataset."),
+            link("optimizer", optimizer.TYPE, "From Optimizer."),
+            _NAME,
+            *_RUN,
+        )
+        files = Widget(
+            "network_weights",
+            [_NONE, *adapter_files()],
+            {"default": _NONE, "tooltip": "An adapter to start from."},
+        )
+        optional = (
+            link("clip", "CLIP", "Reads the captions, and is trained, too, if Network says so."),
+            _PRECISION,
+            _MODE,
+            files,
+            *_SAVING,
+            _PROMPTS,
+            _NEGATIVE,
+            *advanced(*(replace(w, name=f"sample_{w.name}") for w in drawing_widgets())),
+        )
+        return inputs(required, optional, {"unique_id": "UNIQUE_ID", "prompt": "PROMPT"})
+
+    def train(
+        self,
+        model: Any,
+        vae: Any,
+        network: Any,
+        dataset: Any,
+        optimizer: Any,
+        output_name: str,
+        clip: Any = None,
+        mixed_precision: str = "auto",
+        when_it_exists: str = MODES[0],
+        unique_id: str | None = None,
+        prompt: Any = None,
+        **values: Any,
+    ) -> dict[str, Any]:
+        from comfy.model_management import throw_exception_if_processing_interrupted
+
+        from .host.base_model import ConnectedModel, best_precision
+
+        if clip is None and not dataset.conditionings:
+            raise ConfigError(
+                "no CLIP is connected, and the dataset has captions to read",
+                where="clip",
+                fix="connect a CLIP, or a dataset of images with conditionings",
+            )
+        precision = best_precision() if mixed_precision == "auto" else mixed_precision
+        config = _config(
+            values,
+            {
+                **network,
+                **dataset.options,
+                **optimizer,
+                "pretrained_model_name_or_path": model_name(prompt, unique_id),
+                "mixed_precision": precision,
+            },
+            output_name,
+            reads_only=clip is None,
+        )
+        with torch.inference_mode(False), torch.enable_grad():
+            base = ConnectedModel(
+                model,
+                clip,
+                vae,
+                trains_text=not config.effective_network.network_train_unet_only,
+                precision=precision,
+                conditionings=dataset.conditionings,
+            )
+            watcher = NodeWatcher(base, config, _drawing(values, config), unique_id, values)
+            try:
+                path = train_hosted(config, base, watcher, when_it_exists)
+            except RunInterrupted as stopped:
+                show(str(stopped), unique_id)
+                throw_exception_if_processing_interrupted()
+                raise
+        return _answer(path, watcher, unique_id)
+
+
+def _config(
+    values: dict[str, Any], given: dict[str, Any], output_name: str, reads_only: bool
+) -> TrainConfig:
+    """The config of a run from what all nodes say.
+
+    Raises:
+        ConfigError: they contradict each other.
+    """
+    folder, name = output_place(output_name)
+    options = read_options((*_RUN, *_SAVING), values) | given
+    options |= {"output_dir": str(folder), "output_name": name, "device": _device()}
+    if reads_only:
+        options["network_train_unet_only"] = True
+    start = values.get("network_weights", _NONE)
+    if start != _NONE:
+        options["network_weights"] = str(adapter_file(start))
+    return build_config([Layer("this workflow", options)])
+
+
+def _device() -> str:
+    from comfy.model_management import get_torch_device
+
+    return str(get_torch_device())
+
+
+def _drawing(values: dict[str, Any], config: TrainConfig) -> Drawing:
+    width, height = config.data.size
+    return Drawing(
+        values.get("sample_negative", ""),
+        int(values.get("sample_steps", 20)),
+        float(values.get("sample_cfg", 7.0)),
+        values.get("sample_sampler_name", "euler"),
+        values.get("sample_scheduler", "normal"),
+        width,
+        height,
+    )
+
+
+def _answer(path: Path, watcher: NodeWatcher, unique_id: str | None) -> dict[str, Any]:
+    paths = RunPaths(path.parent, path.stem)
+    curve = loss_curve(read_losses(paths.events), title=path.stem)
+    pictures = watcher.pictures or [curve]
+    show(f"saved {listed_name(path)}", unique_id)
+    result = (adapter.read_adapter(path), str(path), to_image([curve]), to_image(pictures))
+    return {"ui": {"text": [str(path)]}, "result": result}

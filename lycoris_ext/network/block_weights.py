@@ -1,0 +1,114 @@
+"""Strengths of a U-Net's blocks: "block weights", written as its users write them.
+
+The blocks have ldm's numbers: IN00 to IN11, M00, OUT00 to OUT11 (SDXL: IN00 to IN08, OUT00 to
+OUT08); BASE is all that lies in none of them: the text encoders and a U-Net's ends.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lycoris_ext.errors import ConfigError
+from lycoris_ext.formats.keys import key_prefix
+from lycoris_ext.network.selection import Site
+
+BASE = "BASE"
+_BLOCK = re.compile(r"lora_unet_(input_blocks|middle_block|output_blocks)_(\d+)_.*")
+_SHORT = {"input_blocks": "IN", "output_blocks": "OUT"}
+
+
+def _names(inputs: tuple[int, ...], outputs: tuple[int, ...]) -> tuple[str, ...]:
+    return (
+        BASE,
+        *(f"IN{number:02d}" for number in inputs),
+        "M00",
+        *(f"OUT{number:02d}" for number in outputs),
+    )
+
+
+#: How many numbers a list has -> the blocks that they are for, in this order. The short lists leave
+#: out the blocks without attention, as LoRA Block Weight does; those keep strength 1.
+LISTS = {
+    len(names): names
+    for names in (
+        _names((4, 5, 7, 8), (0, 1, 2, 3, 4, 5)),  # SDXL, blocks with attention
+        _names((1, 2, 4, 5, 7, 8), (3, 4, 5, 6, 7, 8, 9, 10, 11)),  # SD1 and SD2, likewise
+        _names(tuple(range(9)), tuple(range(9))),  # SDXL
+        _names(tuple(range(12)), tuple(range(12))),  # SD1 and SD2
+    )
+}
+
+
+@dataclass(frozen=True)
+class BlockWeights:
+    """Strengths by block; a block that is not named has 1.
+
+    Args:
+        weights: block -> strength; "IN" and "OUT" stand for all of their blocks that are not named.
+    """
+
+    weights: Mapping[str, float]
+
+    @staticmethod
+    def parse(text: str) -> BlockWeights:
+        """Read "1,0,0.5,..." or "IN04=0.5, OUT=0, BASE=1"; empty text leaves all at 1.
+
+        Raises:
+            ConfigError: no number, an unknown block, or a list of another length.
+        """
+        parts = [part.strip() for part in text.replace("\n", ",").split(",") if part.strip()]
+        if not any("=" in part for part in parts):
+            return BlockWeights(_by_position(parts))
+        weights = {}
+        for part in parts:
+            name, _, value = part.partition("=")
+            name = name.strip().upper()
+            known = {"IN", "OUT", *(block for names in LISTS.values() for block in names)}
+            if name not in known:
+                raise ConfigError(
+                    f"there is no block {name!r}",
+                    where="block_weights",
+                    fix="name BASE, IN00 to IN11, M00, OUT00 to OUT11, or all of them: IN, OUT",
+                )
+            weights[name] = _number(value)
+        return BlockWeights(weights)
+
+    def of(self, site: Site) -> float:
+        """The strength of the block that a layer lies in."""
+        block = block_of(site)
+        return self.weights.get(block, self.weights.get(block.rstrip("0123456789"), 1.0))
+
+
+def block_of(site: Site) -> str:
+    """The block that a layer lies in, whatever its model calls it."""
+    if site.target != "unet":
+        return BASE
+    match = _BLOCK.fullmatch(key_prefix(site.target, site.path, "sdxl"))
+    if match is None:
+        return BASE
+    short = _SHORT.get(match[1])
+    return "M00" if short is None else f"{short}{int(match[2]):02d}"
+
+
+def _by_position(parts: list[str]) -> dict[str, float]:
+    if not parts:
+        return {}
+    if len(parts) not in LISTS:
+        raise ConfigError(
+            f"{len(parts)} numbers are given",
+            where="block_weights",
+            fix="give 17 or 26 numbers for SD1 and SD2, 12 or 20 for SDXL, or name blocks: "
+            "IN04=0.5, OUT=0",
+        )
+    return dict(zip(LISTS[len(parts)], map(_number, parts), strict=True))
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"{text.strip()!r} is no number", where="block_weights", fix="write 0.5, or IN04=0.5"
+        ) from error

@@ -1,0 +1,1 @@
+"""Work on finished adapters, and on the hosts that they go to."""

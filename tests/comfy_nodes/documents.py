@@ -1,0 +1,88 @@
+"""Writes what ComfyUI reads beside the nodes: locale, the tables of the help pages, workflows.
+
+`python -m tests.comfy_nodes.documents` writes them anew; a test says when that is due.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from lycoris_ext.formats import atomic_write
+from tests.comfy_nodes.stand_ins import inside_comfyui
+from tests.comfy_nodes.workflows import WORKFLOWS, as_graph
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = ROOT / "comfy_nodes" / "web" / "docs"
+LOCALE = ROOT / "locales" / "en" / "nodeDefs.json"
+EXAMPLES = ROOT / "example_workflows"
+BEGIN = "<!-- inputs and outputs: written by tests.comfy_nodes.documents -->"
+END = "<!-- end of inputs and outputs -->"
+
+
+def documents() -> dict[Path, str]:
+    """Every file and what it should hold; pages without our marks are left alone."""
+    with tempfile.TemporaryDirectory() as folder, inside_comfyui(Path(folder)):
+        from comfy_nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
+
+        files = {LOCALE: _json(_locale(NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS))}
+        for name, node in NODE_CLASS_MAPPINGS.items():
+            page = PAGES / f"{name}.md"
+            before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+            after = rest.partition(END)[2]
+            files[page] = f"{before}{BEGIN}\n\n{_tables(node)}\n\n{END}{after}"
+        for name, nodes in WORKFLOWS.items():
+            files[EXAMPLES / f"{name}.json"] = _json(as_graph(nodes, NODE_CLASS_MAPPINGS))
+    return files
+
+
+def _inputs(node: Any) -> dict[str, tuple[Any, dict[str, Any]]]:
+    given = node.INPUT_TYPES()
+    return {**given["required"], **given["optional"]}
+
+
+def _locale(nodes: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    return {
+        name: {
+            "display_name": names[name],
+            "description": node.DESCRIPTION,
+            "inputs": {
+                key: {"name": key, "tooltip": settings["tooltip"]}
+                for key, (_, settings) in _inputs(node).items()
+            },
+            "outputs": {
+                str(number): {"name": output, "tooltip": tooltip}
+                for number, (output, tooltip) in enumerate(
+                    zip(node.RETURN_NAMES, node.OUTPUT_TOOLTIPS, strict=True)
+                )
+            },
+        }
+        for name, node in nodes.items()
+    }
+
+
+def _tables(node: Any) -> str:
+    lines = ["## Inputs", "", "| input | type | default | |", "|---|---|---|---|"]
+    for name, (kind, settings) in _inputs(node).items():
+        kinds = "choice" if isinstance(kind, list) else str(kind)
+        default = settings.get("default", "")
+        shown = f"`{default}`" if default not in ("", None) else ""
+        tooltip = settings["tooltip"].replace("|", "\\|").replace("``", "`")
+        lines.append(f"| `{name}` | {kinds} | {shown} | {tooltip} |")
+    lines += ["", "## Outputs", "", "| output | type | |", "|---|---|---|"]
+    for name, kind, tooltip in zip(
+        node.RETURN_NAMES, node.RETURN_TYPES, node.OUTPUT_TOOLTIPS, strict=True
+    ):
+        lines.append(f"| `{name}` | {kind} | {tooltip} |")
+    return "\n".join(lines)
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    for path, text in documents().items():
+        atomic_write(path, text.encode("utf-8"))

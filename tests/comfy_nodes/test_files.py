@@ -1,0 +1,258 @@
+"""Load, Apply, Inspect, Save and Compare Grid on stand-ins of ComfyUI's models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from comfy_nodes.apply import Apply
+from comfy_nodes.compare_grid import CompareGrid, found_files
+from comfy_nodes.host.adapter import Adapter
+from comfy_nodes.host.patches import targets_of
+from comfy_nodes.host.places import listed_name, output_place, picture_folder
+from comfy_nodes.inspect_file import Inspect
+from comfy_nodes.load import Load
+from comfy_nodes.save import Save
+from lycoris_ext.errors import ConfigError, DataError, FormatError
+from lycoris_ext.formats import AdapterState, load_adapter, save_adapter
+from lycoris_ext.network import Network, NetworkConfig, build_network
+from tests.comfy_nodes.models import Patcher, load_models
+from tests.comfy_nodes.stand_ins import Host
+
+HOW: dict[str, Any] = {
+    "steps": 1,
+    "cfg": 1.0,
+    "sampler_name": "euler",
+    "scheduler": "normal",
+    "width": 32,
+    "height": 32,
+}
+
+
+def perturbed(models: Any, **options: Any) -> Network:
+    """A network over ComfyUI's modules whose update is not zero."""
+    config = NetworkConfig(**{"network_dim": 2, "conv_dim": 2, "network_alpha": 2.0, **options})
+    with torch.inference_mode(False):
+        network = build_network(targets_of(models[0], models[1]), config)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for layer in network.layers.values():
+            for tensor in filter(torch.is_floating_point, layer.tensors().values()):
+                tensor.add_(0.1 * torch.randn(tensor.shape, generator=generator))
+    return network
+
+
+def written(host: Host, models: Any, name: str = "a", **options: Any) -> Network:
+    network = perturbed(models, **options)
+    state = network.adapter_state({"modelspec.trigger_phrase": "my_word"}, torch.float32)
+    save_adapter(host.loras / f"{name}.safetensors", state)
+    return network
+
+
+def merged(network: Network, multiplier: float) -> dict[str, tuple[Tensor, Tensor | None]]:
+    """Weight and bias of every layer with the update in it."""
+    with torch.inference_mode():
+        network.merge(multiplier)
+        found = {
+            key: (site.module.weight.clone(), None if site.module.bias is None else
+                  site.module.bias.clone())
+            for key, site in network.sites.items()
+        }  # fmt: skip
+        network.unmerge()
+    return found
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"algo": "loha"},
+        {"algo": "locon", "dora_wd": True, "wd_on_output": True},
+        {"algo": "full"},
+        {"algo": "ia3", "preset": "full-lin"},
+        {"algo": "diag-oft", "network_dim": 4, "conv_dim": 4},
+    ],
+    ids=lambda options: options["algo"],
+)
+def test_an_adapter_means_what_it_means_in_training(host: Host, options: Any) -> None:
+    models = load_models()
+    network = written(host, models, **options)
+    wanted = merged(network, 0.7)
+    lora, path = Load().read("a.safetensors")
+    assert Path(path).name == "a.safetensors" and isinstance(lora, Adapter)
+    model, clip, report = Apply().apply(models[0], lora, 0.7, models[1], 0.7, unique_id="4")
+    assert "every key of the file was matched" in report and host.shown == [("4", report)]
+    for key, site in network.sites.items():
+        patcher, start = (
+            (model, "diffusion_model.")
+            if site.target == "unet"
+            else (clip.patcher, "clip_l.transformer.")
+        )
+        weight, bias = wanted[key]
+        torch.testing.assert_close(patcher.patched(f"{start}{site.path}.weight"), weight)
+        if bias is not None:
+            torch.testing.assert_close(patcher.patched(f"{start}{site.path}.bias"), bias)
+    assert not models[0].patches, "the connected model is left alone"
+
+
+def test_stacked_adapters_have_no_order(host: Host) -> None:
+    models = load_models()
+    loras = [
+        Adapter(perturbed(models, algo="loha").adapter_state(dtype=None).tensors, {}, "loha"),
+        Adapter(
+            perturbed(models, algo="lora", dora_wd=True).adapter_state(dtype=None).tensors, {}, "d"
+        ),
+    ]
+    results = []
+    for order in (loras, loras[::-1]):
+        model = models[0]
+        for lora in order:
+            model = Apply().apply(model, lora, 1.0)[0]
+        results.append(model.patched("diffusion_model.input_blocks.1.1.to_k.weight"))
+    torch.testing.assert_close(*results)
+
+
+def test_blocks_and_zero_strength(host: Host) -> None:
+    models = load_models()
+    lora = Adapter(perturbed(models).adapter_state(dtype=None).tensors, {}, "a")
+
+    def changed(patcher: Patcher) -> set[str]:
+        return {key.removesuffix(".weight") for key in patcher.patches}
+
+    model, clip, _ = Apply().apply(models[0], lora, 1.0, models[1], 0.0, "IN00=0, BASE=0.5")
+    assert "diffusion_model.input_blocks.0.0" not in changed(model) and not clip.patcher.patches
+    assert "diffusion_model.input_blocks.1.1.to_k" in changed(model)
+    (half, _), *_ = model.patches["diffusion_model.out.2.weight"]
+    assert half == 0.5
+
+
+def test_keys_that_nobody_knows_are_told(host: Host) -> None:
+    models = load_models()
+    tensors = perturbed(models).adapter_state(dtype=None).tensors
+    strange = {"lora_unet_mars.lora_up.weight": torch.ones(2, 2), "what.is.this": torch.ones(1)}
+    _, _, report = Apply().apply(models[0], Adapter(tensors | strange, {}, "a"), 1.0, models[1])
+    assert "2 keys NOT MATCHED:" in report
+    assert "lora_unet_mars.lora_up.weight" in report and "what.is.this" in report
+
+
+def test_a_file_for_another_model(host: Host) -> None:
+    models = load_models()
+    strange = {"lora_unet_mars.lora_up.weight": torch.ones(2, 2)}
+    with pytest.raises(FormatError, match="none of the 1 tensors fits the connected model") as told:
+        Apply().apply(models[0], Adapter(strange, {}, "mars"), 1.0)
+    assert told.value.where == "mars"
+    key = "lora_unet_conv_in"
+    shapes = {f"{key}.lora_up.weight": torch.ones(9, 2, 1, 1), f"{key}.alpha": torch.tensor(1.0)}
+    shapes[f"{key}.lora_down.weight"] = torch.ones(2, 4, 3, 3)
+    with pytest.raises(FormatError, match="connect the family of models"):
+        Apply().apply(models[0], Adapter(shapes, {}, "wide"), 1.0)
+
+
+def test_inspect(host: Host) -> None:
+    written(host, load_models())
+    (text,) = Inspect().tell("a.safetensors", unique_id="1")["result"]
+    assert "loha, rank 2, alpha 2" in text and "my_word" in text
+    path = str(host.loras / "a.safetensors")
+    assert Inspect().tell("(connected path)", path)["result"] == (text,)
+    with pytest.raises(DataError, match="there is no such adapter"):
+        Inspect().tell("b.safetensors")
+
+
+def test_save(host: Host) -> None:
+    models = load_models()
+    written(host, models)
+    lora, _ = Load().read("a.safetensors")
+    words = {"trigger_words": "one, two", "comment": "mine"}
+    (path,) = Save().save(lora, "people/b", "fp16", False, **words)["result"]
+    assert Path(path) == host.loras / "people" / "b.safetensors"
+    state = load_adapter(path)
+    assert set(state.tensors) == set(lora)
+    assert {t.dtype for t in state.tensors.values()} == {torch.float16}
+    assert state.metadata["modelspec.trigger_phrase"] == "one, two"
+    assert state.metadata["ss_training_comment"] == "mine"
+    assert Path(Save().save(lora, "a", "as it is", False)["result"][0]).name == "a-2.safetensors"
+    assert Path(Save().save(lora, "a", "as it is", True)["result"][0]).name == "a.safetensors"
+    with pytest.raises(DataError, match="the adapter is empty"):
+        Save().save({}, "c", "as it is", False)
+
+
+def test_save_writes_kohyas_keys(host: Host) -> None:
+    """As ComfyUI's own trainer leaves an adapter: its names, kernels flattened."""
+    models = load_models()
+    tensors = {}
+    for path, up, down in (
+        ("input_blocks.0.0", (8, 2, 1, 1), (2, 4, 3, 3)),
+        ("input_blocks.1.1.to_k", (16, 2), (2, 16)),
+    ):
+        key = f"diffusion_model.{path}"
+        tensors[f"{key}.lora_up.weight"] = torch.randn(up).flatten(1)
+        tensors[f"{key}.lora_down.weight"] = torch.randn(down).flatten(1)
+        tensors[f"{key}.alpha"] = torch.tensor(2.0)
+    (path,) = Save().save(tensors, "kohya", "float", False, model=models[0])["result"]
+    found = load_adapter(path).tensors
+    assert found["lora_unet_conv_in.lora_down.weight"].shape == (2, 4, 3, 3)
+    assert found["lora_unet_conv_in.lora_up.weight"].shape == (8, 2, 1, 1)
+    assert "lora_unet_down_blocks_0_attentions_0_to_k.lora_up.weight" in found
+
+
+def test_a_grid(host: Host) -> None:
+    models = load_models()
+    written(host, models, "run-step-1")
+    written(host, models, "run-step-2", algo="lora")
+    lora, _ = Load().read("run-step-1.safetensors")
+    given = {"prompts": "a cat\na dog", "seeds": "1, 2", "strengths": "0.5, 1", **HOW}
+    grid, pictures = CompareGrid().compare(*models, files="run-step-*", **given, adapter=lora)
+    assert pictures.shape == ((1 + 3 * 2) * 4, 32, 32, 3) and grid.shape[0] == 1
+    bare = pictures[:4]
+    assert not torch.equal(bare[0], bare[1]), "another seed"
+    assert not torch.equal(bare[0], pictures[4]), "an adapter"
+    assert torch.equal(pictures[4:12], pictures[12:20]), "the connected one is the first file"
+    assert host.progress[-1][:2] == (28, 28)
+    without = CompareGrid().compare(
+        *models, files="", **given, adapter=lora, without_adapter=False, title="T"
+    )
+    assert without[1].shape[0] == 2 * 4
+
+
+def test_a_grid_of_nothing(host: Host) -> None:
+    models = load_models()
+    given = {"prompts": "", "seeds": "1", "strengths": "1", **HOW}
+    for changed, reason in (
+        ({"files": ""}, "no adapter is given"),
+        ({"files": "gone-*"}, "no adapter is called so"),
+        ({"files": "", "strengths": "much"}, "holds no numbers|no adapter is given"),
+    ):
+        with pytest.raises((ConfigError, DataError), match=reason):
+            CompareGrid().compare(*models, **{**given, **changed})
+
+
+def test_files_by_name_and_pattern(host: Host) -> None:
+    for name in ("b", "a-step-2", "a-step-10"):
+        save_adapter(host.loras / f"{name}.safetensors", AdapterState({"x.alpha": torch.ones(1)}))
+    assert found_files("b\na-step-*\nb.safetensors") == [
+        "b.safetensors",
+        "a-step-2.safetensors",
+        "a-step-10.safetensors",
+    ]
+    before = CompareGrid.IS_CHANGED(files="a-step-*")
+    save_adapter(host.loras / "a-step-3.safetensors", AdapterState({"x.alpha": torch.ones(1)}))
+    assert CompareGrid.IS_CHANGED(files="a-step-*") != before
+
+
+def test_places(host: Host, tmp_path: Path) -> None:
+    assert output_place("a.safetensors") == (host.loras, "a")
+    assert output_place("people\\b") == (host.loras / "people", "b")
+    assert listed_name(host.loras / "people" / "b.safetensors") == str(Path("people/b.safetensors"))
+    for name in ("", "../a", "a/../../../b", "people/"):
+        with pytest.raises(ConfigError, match="is no name for a file"):
+            output_place(name)
+    assert picture_folder("shapes") == host.input / "shapes"
+    assert picture_folder(f'"{tmp_path}"') == tmp_path
+    for text, reason in (("", "no folder is given"), ("../..", "leads out of")):
+        with pytest.raises(ConfigError, match=reason):
+            picture_folder(text)
+    with pytest.raises(DataError, match="there is no such folder"):
+        picture_folder("nowhere")

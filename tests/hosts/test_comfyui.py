@@ -1,0 +1,247 @@
+"""Our nodes inside a real ComfyUI, with a model of full size and random weights on the CPU."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from comfy_nodes import NODE_CLASS_MAPPINGS
+from lycoris_ext.formats import AdapterState, load_adapter, save_adapter
+from lycoris_ext.formats.adapter_file import data_hash
+from lycoris_ext.models import build_meta
+from lycoris_ext.network import load_network
+from lycoris_ext.training.events import read_events
+from lycoris_ext.training.state import load_state
+from tests.comfy_nodes.documents import EXAMPLES
+from tests.hosts.comfyui import PACK, Server, node, sampling, training
+
+pytestmark = pytest.mark.hosts
+
+INSIDE = Path(__file__).resolve().parent / "inside"
+PICTURES = EXAMPLES.parent / "docs" / "images"
+SHORT = {"preset": "attn-only", "network_dim": 4}
+
+
+@pytest.fixture(scope="module")
+def trained(server: Server) -> dict[str, Any]:
+    """Sampled, trained with pictures on the way, and sampled again, in three prompts."""
+    before = server.run({"1": training("")["1"], **sampling(["1", 0], ["1", 1], "before")})
+    assert before.status == "success", before.messages
+    more = {
+        "save_every_n_steps": 1,
+        "sample_every_n_steps": 2,
+        "sample_prompts": "a cat",
+        "sample_steps": 1,
+    }
+    workflow = training("shapes", "trained", 2, **more)
+    workflow["6"] = node("PreviewImage", images=["5", 2])
+    workflow["7"] = node("PreviewImage", images=["5", 3])
+    done = server.run(workflow)
+    assert done.status == "success", done.messages
+    after = {"1": workflow["1"], **sampling(["1", 0], ["1", 1], "after")}
+    assert server.run(after).status == "success"
+    return {"workflow": workflow, "done": done}
+
+
+def output(server: Server, name: str) -> bytes:
+    return (server.folder / "output" / f"{name}_00001_.png").read_bytes()
+
+
+def pixels(content: bytes) -> bytes:
+    import io
+
+    from PIL import Image
+
+    with Image.open(io.BytesIO(content)) as picture:
+        return picture.convert("RGB").tobytes()
+
+
+def test_all_nodes_register(server: Server) -> None:
+    known = server.get("/object_info")
+    assert set(NODE_CLASS_MAPPINGS) <= set(known)
+    assert not server.logged(rf"IMPORT FAILED.*{PACK}")
+    for name in NODE_CLASS_MAPPINGS:
+        assert known[name]["python_module"] == f"custom_nodes.{PACK}"
+
+
+def test_it_trains_on_the_connected_model(
+    server: Server, trained: dict[str, Any], record_property: Any
+) -> None:
+    path = server.loras / "trained.safetensors"
+    record_property("data_sha256", data_hash(path))
+    record_property("seconds_of_the_prompt", round(trained["done"].seconds, 1))
+    state = load_adapter(path)
+    assert all(key.startswith("lora_unet_") for key in state.tensors)
+    assert state.metadata["ss_sd_model_name"] == "random.safetensors"
+    assert state.metadata["ss_base_model_version"] == "sd_v1"
+    assert len(load_network(state, build_meta("sd1")).layers) == 282
+    steps = [e for e in read_events(server.loras / "trained.events.jsonl") if e["event"] == "step"]
+    assert [event["step"] for event in steps] == [1, 2]
+    shown = trained["done"].outputs
+    assert shown["6"]["images"] and shown["7"]["images"]
+    assert (server.loras / "sample" / "trained-step-2-00.png").is_file()
+    assert (server.loras / "trained-step-1.safetensors").is_file()
+
+
+def test_the_model_samples_as_before(server: Server, trained: dict[str, Any]) -> None:
+    assert pixels(output(server, "before")) == pixels(output(server, "after"))
+
+
+def test_the_file_changes_the_picture(server: Server, trained: dict[str, Any]) -> None:
+    workflow = {
+        "1": trained["workflow"]["1"],
+        "2": node("LycorisExtLoad", file="trained.safetensors"),
+        "3": node(
+            "LycorisExtApply",
+            model=["1", 0],
+            clip=["1", 1],
+            adapter=["2", 0],
+            strength_model=10.0,
+            strength_clip=1.0,
+        ),
+        "4": node("PreviewAny", source=["3", 2]),
+        "5": node("LoraLoader", model=["1", 0], clip=["1", 1], lora_name="trained.safetensors",
+                  strength_model=10.0, strength_clip=1.0),
+        **sampling(["3", 0], ["3", 1], "ours"),
+        **sampling(["5", 0], ["5", 1], "theirs", 40),
+    }  # fmt: skip
+    done = server.run(workflow)
+    assert done.status == "success", done.messages
+    (report,) = done.outputs["4"]["text"]
+    assert "282 layers" in report and "every key of the file was matched" in report
+    assert not server.logged("lora key not loaded")
+    ours, theirs = pixels(output(server, "ours")), pixels(output(server, "theirs"))
+    assert ours != pixels(output(server, "before"))
+    # ComfyUI multiplies in another order.
+    assert max(abs(a - b) for a, b in zip(ours, theirs, strict=True)) <= 1
+
+
+def test_it_runs_again_only_when_something_changed(server: Server) -> None:
+    workflow = training("changing", "cached", 1, network=SHORT)
+    assert "5" in server.run(workflow).executed
+    assert "5" not in server.run(workflow).executed
+    (server.folder / "input" / "changing" / "2_shapes" / "00.txt").write_text("another caption")
+    again = server.run(workflow)
+    assert again.status == "success" and "5" in again.executed
+    assert (server.loras / "cached-2.safetensors").is_file()
+
+
+def test_cancel_saves_and_the_same_workflow_goes_on(server: Server, record_property: Any) -> None:
+    workflow = training("long", "stopped", 6, network=SHORT)
+    prompt = server.queue(workflow)
+    events = server.loras / "stopped.events.jsonl"
+
+    def steps() -> list[int]:
+        return [e["step"] for e in read_events(events) if e["event"] == "step"]
+
+    while not steps():
+        time.sleep(0.05)
+    asked, done_before = time.monotonic(), len(steps())
+    server.interrupt()
+    finished = server.wait(prompt)
+    record_property("seconds_to_stop", round(time.monotonic() - asked, 2))
+    assert finished.was_interrupted
+    stopped = len(steps())
+    assert done_before <= stopped <= done_before + 1 < 6
+    load_network(server.loras / f"stopped-step-{stopped}.safetensors", build_meta("sd1"))
+    state = load_state(server.loras / "stopped.state")
+    assert state is not None and state.progress.step == stopped and state.optimizer_tensors
+    assert server.run(workflow).status == "success"
+    assert steps() == [1, 2, 3, 4, 5, 6]
+    assert [e["event"] for e in read_events(events)].count("resume") == 1
+    assert not (server.loras / "stopped-2.safetensors").exists()
+
+
+def test_a_wrong_folder_is_refused_at_once(server: Server) -> None:
+    for folder, reason in (("nowhere", "no such folder"), ("empty", "empty"), ("../..", "leads")):
+        started = time.monotonic()
+        told = server.refused(training(folder))
+        assert time.monotonic() - started < 1
+        assert list(told) == ["3"] and reason in told["3"]
+
+
+def test_a_missing_clip_is_told_at_once(server: Server, trained: dict[str, Any]) -> None:
+    workflow = training("shapes", "without_clip")
+    del workflow["5"]["inputs"]["clip"]
+    done = server.run(workflow)
+    assert done.status == "error" and done.seconds < 1
+    assert (
+        done.error["node_id"] == "5" and "no CLIP is connected" in done.error["exception_message"]
+    )
+
+
+def test_a_file_of_another_family_is_told_at_once(server: Server, trained: dict[str, Any]) -> None:
+    network = load_adapter(server.loras / "trained.safetensors")
+    # SDXL's blocks have other widths, and blocks that SD1 lacks.
+    key = "lora_unet_input_blocks_7_1_transformer_blocks_9_attn1_to_q"
+    tensors = {f"{key}.lora_up.weight": torch.ones(1280, 4)}
+    tensors |= {f"{key}.lora_down.weight": torch.ones(4, 1280), f"{key}.alpha": torch.tensor(4.0)}
+    save_adapter(server.loras / "sdxl.safetensors", AdapterState(tensors, {}))
+    shapes = {k.replace("lora_unet_conv_out", "lora_unet_conv_in"): v for k, v in
+              network.tensors.items() if "lora_unet_conv_out" in k}  # fmt: skip
+    save_adapter(server.loras / "shapes.safetensors", AdapterState(shapes, {}))
+    for file in ("sdxl.safetensors", "shapes.safetensors"):
+        workflow = {
+            "1": trained["workflow"]["1"],
+            "2": node("LycorisExtLoad", file=file),
+            "3": node("LycorisExtApply", model=["1", 0], adapter=["2", 0], strength_model=1.0),
+            "4": node("PreviewAny", source=["3", 2]),
+        }
+        done = server.run(workflow)
+        assert done.status == "error" and done.seconds < 1, file
+        assert done.error["node_id"] == "3"
+        assert "connect the family of models" in done.error["exception_message"]
+
+
+def test_the_text_encoder_trains_and_comfyuis_nodes_take_the_adapter(server: Server) -> None:
+    workflow = training(
+        "shapes", "with_text", 1, network={**SHORT, "network_train_unet_only": False}
+    )
+    workflow["6"] = node("LoraModelLoader", model=["1", 0], lora=["5", 0], strength_model=1.0)
+    workflow["7"] = node("SaveLoRANode", lora=["5", 0], prefix="loras/theirs")
+    workflow["8"] = node("LycorisExtInspect", file="(connected path)", path=["5", 1])
+    workflow |= sampling(["6", 0], ["1", 1], "loaded")
+    done = server.run(workflow)
+    assert done.status == "success", done.messages
+    tensors = load_adapter(server.loras / "with_text.safetensors").tensors
+    text = [k for k in tensors if k.startswith("lora_te_text_model_") and "hada_w2_a" in k]
+    assert len(text) == 48 and all(bool(tensors[key].any()) for key in text)
+    assert "loha, rank 4" in done.outputs["8"]["text"][0]
+    (saved,) = (server.folder / "output" / "loras").glob("theirs_*.safetensors")
+    assert set(load_adapter(saved).tensors) == set(tensors)
+
+
+def test_a_labelled_grid(server: Server, trained: dict[str, Any]) -> None:
+    workflow = {
+        "1": trained["workflow"]["1"],
+        "2": node(
+            "LycorisExtCompareGrid",
+            model=["1", 0],
+            clip=["1", 1],
+            vae=["1", 2],
+            prompts="a cat",
+            seeds="1, 2",
+            files="trained-step-*",
+            strengths="5, 10",
+            steps=1,
+            cfg=1.0,
+            sampler_name="euler",
+            scheduler="normal",
+            width=64,
+            height=64,
+            title="Steps",
+        ),
+        "3": node("SaveImage", images=["2", 0], filename_prefix="grid"),
+    }
+    done = server.run(workflow)
+    assert done.status == "success", done.messages
+    from PIL import Image
+
+    with Image.open(server.folder / "output" / "grid_00001_.png") as grid:
+        # Two columns beside the labels, and a row without and two with each of two files.
+        assert grid.width > 2 * 128 and grid.height > 5 * 128
+    assert server.run(workflow).executed == set()

@@ -1,0 +1,201 @@
+"""Training on a base that a host holds: what it is asked, what it is told, how it stops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lycoris_ext.config import Layer, build_config
+from lycoris_ext.diffusion import NoiseSchedule
+from lycoris_ext.errors import ConfigError, RunInterrupted
+from lycoris_ext.formats import load_adapter
+from lycoris_ext.training import hosted
+from lycoris_ext.training.config import TrainConfig
+from lycoris_ext.training.events import read_events
+from lycoris_ext.training.hosted import Watcher, train_hosted
+from lycoris_ext.training.run import Run
+
+
+class Base:
+    """A convolution, and captions as numbers."""
+
+    kind, device, latent_factor = "sd1", torch.device("cpu"), 4
+
+    def __init__(self, mark: str = "a") -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.unet = nn.Sequential(nn.Conv2d(4, 4, 1)).requires_grad_(False)
+        self.mark, self.asked = mark, []
+        self.is_prepared = False
+
+    def targets(self) -> Mapping[str, nn.Module]:
+        return {"model": self.unet}
+
+    def fingerprint(self) -> str:
+        return self.mark
+
+    @contextmanager
+    def prepared(self, gradient_checkpointing: bool) -> Iterator[None]:
+        self.is_prepared = True
+        yield
+        self.is_prepared = False
+
+    def schedule(self) -> NoiseSchedule:
+        return NoiseSchedule.stable_diffusion()
+
+    def encode_pixels(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        assert not self.is_prepared
+        small = nn.functional.avg_pool2d(pixels, 4)
+        mean = torch.cat([small, small[:, :1]], dim=1)
+        return mean, torch.full_like(mean, 0.1)
+
+    def encode_text(self, caption: str) -> float:
+        self.asked.append((caption, self.is_prepared))
+        return len(caption) / 100.0
+
+    def predict(
+        self, noisy: Tensor, timesteps: Tensor, texts: Sequence[float], size_ids: Any
+    ) -> Tensor:
+        assert len(texts) == len(size_ids) == len(noisy) and self.is_prepared
+        answer: Tensor = self.unet(noisy) + torch.tensor(texts).view(-1, 1, 1, 1)
+        return answer
+
+
+class Told(Watcher):
+    def __init__(self, stop_after: int = 99, fail_at: int = 99, draw_fails: bool = False) -> None:
+        self.losses: list[float] = []
+        self.drawn: list[int] = []
+        self.stop_after, self.fail_at, self.draw_fails = stop_after, fail_at, draw_fails
+
+    def after_step(self, run: Run, loss: float) -> None:
+        self.losses.append(loss)
+        if run.step == self.fail_at:
+            raise KeyError("the host's own")
+
+    def draw(self, run: Run) -> None:
+        assert not run.network.training
+        self.drawn.append(run.step)
+        if self.draw_fails:
+            raise KeyError("the host's own")
+
+    def stop_asked(self) -> bool:
+        return len(self.losses) >= self.stop_after
+
+
+@pytest.fixture
+def config(pictures: Path, tmp_path: Path) -> Any:
+    def make(**changes: Any) -> TrainConfig:
+        options = {
+            "pretrained_model_name_or_path": "a host's",
+            "train_data_dir": str(pictures),
+            "output_dir": str(tmp_path / "out"),
+            "output_name": "mine",
+            "resolution": 32,
+            "network_dim": 2,
+            "network_train_unet_only": True,
+            "optimizer_type": "AdamW",
+            "learning_rate": 1e-2,
+            "max_train_steps": 4,
+            "device": "cpu",
+        }
+        return build_config([Layer("test", {**options, **changes})])
+
+    return make
+
+
+def steps(folder: Path, name: str = "mine") -> list[int]:
+    events = read_events(folder / f"{name}.events.jsonl")
+    return [event["step"] for event in events if event["event"] == "step"]
+
+
+def test_a_run(config: Any, tmp_path: Path) -> None:
+    base, told = Base(), Told()
+    path = train_hosted(config(sample_every_n_steps=2, sample_at_first=True), base, told)
+    assert path == tmp_path / "out" / "mine.safetensors"
+    assert len(told.losses) == 4 and told.drawn == [0, 2, 4]
+    assert steps(path.parent) == [1, 2, 3, 4]
+    assert len(base.asked) == 6 and not any(prepared for _, prepared in base.asked)
+    assert load_adapter(path).metadata["ss_sd_model_name"] == "a host's"
+
+
+def test_changing_captions_are_read_when_they_are_shown(config: Any) -> None:
+    base = Base()
+    train_hosted(config(shuffle_caption=True), base, Told())
+    assert base.asked and all(prepared for _, prepared in base.asked)
+
+
+def test_more_captions_than_are_kept(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = train_hosted(config(train_batch_size=2), Base(), Told())
+    monkeypatch.setattr(hosted, "_KEPT", 1)
+    few = train_hosted(config(train_batch_size=2, output_name="few"), Base(), Told())
+    wanted, found = load_adapter(plain).tensors, load_adapter(few).tensors
+    assert all(torch.equal(wanted[key], found[key]) for key in wanted)
+
+
+@pytest.mark.parametrize(
+    ("told", "error", "done"),
+    [
+        (Told(stop_after=1), RunInterrupted, 2),
+        (Told(fail_at=2), KeyError, 2),
+        (Told(fail_at=4), KeyError, 4),
+        (Told(draw_fails=True), KeyError, 3),
+    ],
+    ids=["asked", "after a step", "after the last step", "while drawing"],
+)
+def test_however_it_ends_it_goes_on(
+    config: Any, tmp_path: Path, told: Told, error: type, done: int
+) -> None:
+    whole = train_hosted(config(output_name="whole"), Base(), Told())
+    with pytest.raises(error):
+        train_hosted(config(sample_every_n_steps=3), Base(), told)
+    out = tmp_path / "out"
+    assert steps(out) == list(range(1, done + 1))
+    load_adapter(out / f"mine-step-{done}.safetensors")
+    again = train_hosted(config(), Base(), Told())
+    assert again == out / "mine.safetensors" and steps(out) == [1, 2, 3, 4]
+    wanted, found = load_adapter(whole).tensors, load_adapter(again).tensors
+    assert all(torch.equal(wanted[key], found[key]) for key in wanted)
+
+
+@pytest.mark.parametrize(
+    "change", [{"learning_rate": 2e-2}, {"max_train_steps": 1}, {"seed": 1}], ids=str
+)
+def test_another_run_takes_another_name(config: Any, change: dict[str, Any]) -> None:
+    with pytest.raises(RunInterrupted):
+        train_hosted(config(), Base(), Told(stop_after=1))
+    assert train_hosted(config(**change), Base(), Told()).stem == "mine-2"
+
+
+def test_another_base_takes_another_name(config: Any) -> None:
+    with pytest.raises(RunInterrupted):
+        train_hosted(config(), Base(), Told(stop_after=1))
+    assert train_hosted(config(), Base("b"), Told()).stem == "mine-2"
+
+
+def test_modes(config: Any) -> None:
+    def name(mode: str, **more: Any) -> str:
+        return train_hosted(config(**more), Base(), Told(), mode).stem
+
+    assert [name("new name"), name("new name")] == ["mine", "mine-2"]
+    assert name("overwrite") == "mine"
+    with pytest.raises(ConfigError, match="this run is finished"):
+        name("continue")
+    assert name("continue", max_train_steps=5) == "mine"
+    with pytest.raises(ConfigError, match="unknown mode 'perhaps'"):
+        name("perhaps")
+
+
+def test_pictures_that_do_not_fit_the_autoencoder(config: Any) -> None:
+    with pytest.raises(ConfigError, match="30x30 pixels are no multiple of the base model's 4"):
+        train_hosted(config(resolution=30, enable_bucket=False), Base(), Told())
+
+
+def test_a_norm_that_cannot_be_limited(config: Any) -> None:
+    with pytest.raises(ConfigError, match="a norm cannot be limited"):
+        train_hosted(config(algo="diag-oft", scale_weight_norms=1.0), Base(), Told())
