@@ -16,7 +16,7 @@ PYTHON = python3
 TORCH = torch==2.13.0
 CONSTRAINTS = constraints.txt
 VENV = .venv
-HOSTS = sd_scripts comfyui a1111
+HOSTS = sd_scripts comfyui webui
 
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --constraint $(CONSTRAINTS)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lycoris_ext.cli.info import describe, summarize
+from lycoris_ext.cli.info import describe
+from lycoris_ext.formats.summary import summarize
 
 from .host.places import adapter_file, adapter_files
 from .host.status import show

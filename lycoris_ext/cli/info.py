@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-from lycoris_ext.algorithms import Plan, algorithm, algorithm_names, detect
-from lycoris_ext.formats import load_adapter
-from lycoris_ext.formats.adapter_file import data_hash
-from lycoris_ext.formats.hosts import misread_by, naming_of
-from lycoris_ext.formats.keys import target_of
-from lycoris_ext.formats.metadata import json_object, trigger_words
+from lycoris_ext.algorithms import algorithm, algorithm_names
+from lycoris_ext.formats.metadata import json_object
+from lycoris_ext.formats.summary import HASH_KEY, AdapterSummary, LayerGroup, summarize
 
-_HASH_KEY = "sshs_model_hash"
 _VALUE_WIDTH = 88
 
 #: What a reader asks first, in this order; other metadata follow under their own keys.
@@ -49,60 +44,6 @@ _HEADINGS = {
 }
 
 
-@dataclass(frozen=True)
-class LayerGroup:
-    """Layers of one algorithm, form, rank and alpha.
-
-    Args:
-        rank, alpha: 0 where nothing that is stored has a rank.
-        form: the options that the tensors tell, such as "dora_wd".
-    """
-
-    algorithm: str
-    tucker: bool
-    rank: int
-    alpha: float
-    form: tuple[str, ...]
-    modules: int
-
-
-@dataclass(frozen=True)
-class HashCheck:
-    """The stored and the computed SHA-256 of the data; `agrees` is None where none is stored."""
-
-    stored: str
-    computed: str
-    agrees: bool | None
-
-
-@dataclass(frozen=True)
-class AdapterSummary:
-    """Everything that `info` tells.
-
-    Args:
-        modules: how many layers are adapted, by target.
-        parameters: numbers in the file, alphas excluded.
-        bytes: size of the file.
-        dtypes: of the tensors, alphas excluded.
-        keys: whose names the layers have: kohya, LyCORIS, diffusers, PEFT, ComfyUI.
-        triggers: tags that call what was trained, as far as the metadata tell.
-        misread_by: hosts that are known to read such a file wrongly or in part.
-    """
-
-    path: str
-    algorithms: tuple[str, ...]
-    layers: tuple[LayerGroup, ...]
-    modules: dict[str, int]
-    parameters: int
-    bytes: int
-    dtypes: tuple[str, ...]
-    keys: tuple[str, ...]
-    hash: HashCheck
-    triggers: tuple[str, ...]
-    misread_by: tuple[str, ...]
-    metadata: dict[str, str]
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Describe an adapter file; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -117,71 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         print("\n".join(describe(summary)))
     return 0
-
-
-def summarize(path: Path) -> AdapterSummary:
-    """Read an adapter file and describe it.
-
-    Raises:
-        DataError: there is no such file.
-        FormatError: it is damaged, or holds keys of no known algorithm.
-    """
-    state = load_adapter(path)
-    stored = state.layers()
-    plans = {prefix: detect(tensors, prefix) for prefix, tensors in stored.items()}
-    computed = data_hash(path)
-    claimed = state.metadata.get(_HASH_KEY, "")
-    factors = {key: t for key, t in state.tensors.items() if not key.endswith(".alpha")}
-    return AdapterSummary(
-        path=str(path),
-        algorithms=_algorithm_names(plans.values()),
-        layers=_group(plans.values()),
-        modules=dict(sorted(Counter(map(target_of, plans)).items(), reverse=True)),
-        parameters=sum(tensor.numel() for tensor in factors.values()),
-        bytes=path.stat().st_size,
-        dtypes=tuple(sorted({str(t.dtype).removeprefix("torch.") for t in factors.values()})),
-        keys=naming_of(plans),
-        hash=_compare(claimed, computed),
-        triggers=trigger_words(state.metadata),
-        misread_by=misread_by(plans, state.metadata),
-        metadata=dict(sorted(state.metadata.items())),
-    )
-
-
-def _compare(stored: str, computed: str) -> HashCheck:
-    # lycoris-lora hashes the tensors one by one, in an order that a file does not keep.
-    comparable = bool(stored) and not stored.startswith("0x")
-    return HashCheck(stored, computed, stored == computed if comparable else None)
-
-
-def _algorithm_names(plans: Collection[Plan]) -> tuple[str, ...]:
-    names = {plan.algorithm.name for plan in plans}
-    # LoCon is LoRA whose file also adapts kernels larger than 1x1.
-    if any(plan.algorithm.name == "lora" and plan.layer.is_spatial for plan in plans):
-        names = names - {"lora"} | {"locon"}
-    return tuple(sorted(names))
-
-
-def _group(plans: Iterable[Plan]) -> tuple[LayerGroup, ...]:
-    groups = Counter(
-        (
-            plan.algorithm.name,
-            plan.uses_core,
-            plan.rank if plan.has_rank else 0,
-            float(plan.alpha) if plan.has_rank else 0.0,
-            _form(plan),
-        )
-        for plan in plans
-    )
-    return tuple(LayerGroup(*group, modules=n) for group, n in groups.most_common())
-
-
-def _form(plan: Plan) -> tuple[str, ...]:
-    return tuple(
-        option if value is True else f"{option} {value:.3g}"
-        for option, value in plan.told().items()
-        if option != "use_tucker"
-    )
 
 
 def describe(summary: AdapterSummary) -> list[str]:
@@ -219,7 +95,7 @@ def describe(summary: AdapterSummary) -> list[str]:
     rest = {
         key: value
         for key, value in summary.metadata.items()
-        if key != _HASH_KEY and value not in ("None", "")
+        if key != HASH_KEY and value not in ("None", "")
     }
     rows.append(("metadata", "" if rest else "none"))
     rows += [(f"  {heading}", rest.pop(key)) for key, heading in _HEADINGS.items() if key in rest]

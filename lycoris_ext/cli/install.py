@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lycoris_ext.tools.install_comfyui import install_comfyui
+from lycoris_ext.tools.install_webui import install_webui
 
 #: Host -> what is installed, and how; the lines that come back are printed.
 HOSTS: dict[str, tuple[str, Callable[[argparse.Namespace], list[str]]]] = {
     "comfyui": ("the nodes", lambda given: install_comfyui(given.path, link=not given.copy)),
+    "webui": ("the tab", lambda given: install_webui(given.path)),
 }
 
 

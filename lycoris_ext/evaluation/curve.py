@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor, log10
 from pathlib import Path
-from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from lycoris_ext.errors import DataError
+from lycoris_ext.sampling.fonts import font
 from lycoris_ext.training.events import read_events
 
 _PAPER = (255, 255, 255)
@@ -153,7 +153,7 @@ class _Chart:
 
     def frame(self, title: str, count: int) -> None:
         unit = _OVERSAMPLING
-        self.draw.text((self.left, 24 * unit), title, font=_font(24), fill=_INK)
+        self.draw.text((self.left, 24 * unit), title, font=font(24 * unit), fill=_INK)
         tick = _tick(self.high, 8)
         for index in range(round(self.high / tick) + 1):
             y = self.y(index * tick)
@@ -171,7 +171,7 @@ class _Chart:
         self._note(centre, self.bottom + 36 * unit, f"optimizer step ({count} recorded)", "ma")
 
     def _note(self, x: float, y: float, text: str, anchor: str) -> None:
-        self.draw.text((x, y), text, font=_font(15), fill=_SOFT_INK, anchor=anchor)
+        self.draw.text((x, y), text, font=font(15 * _OVERSAMPLING), fill=_SOFT_INK, anchor=anchor)
 
     def curve(
         self,
@@ -192,23 +192,16 @@ class _Chart:
             self.draw.line(path, fill=colour, width=thick, joint="curve")
 
     def legend(self, entries: Sequence[tuple[str, tuple[int, int, int]]]) -> None:
-        unit, font = _OVERSAMPLING, _font(15)
+        unit = _OVERSAMPLING
         x, y = self.left, 68 * unit
         for text, colour in entries:
             self.draw.line((x, y, x + 24 * unit, y), fill=colour, width=3 * unit)
             x += 32 * unit
             self._note(x, y, text, "lm")
-            x += font.getlength(text) + 28 * unit
+            x += font(15 * unit).getlength(text) + 28 * unit
 
 
 def _tick(span: float, most: int) -> float:
     """Return 1, 2 or 5 times a power of ten that divides `span` into at most `most` parts."""
     power = 10.0 ** floor(log10(span / most))
     return next(factor * power for factor in (1, 2, 5, 10) if span / (factor * power) <= most)
-
-
-def _font(size: int) -> Any:
-    try:
-        return ImageFont.load_default(size * _OVERSAMPLING)
-    except TypeError:  # Pillow before 10.1 has one small bitmap font and no choice of size
-        return ImageFont.load_default()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import astuple, dataclass
 from math import ceil
-from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from lycoris_ext.errors import ConfigError
+from lycoris_ext.sampling.fonts import font
 
 _PAPER = (250, 250, 251)
 _INK = (28, 31, 38)
@@ -21,16 +20,30 @@ _EMPTY = (238, 240, 243)
 
 #: Small pictures are enlarged until their longer side is about this many pixels.
 _READABLE = 128
-_MARGIN = 28
-_GAP = 8
-_GROUP_GAP = 24
-_BLOCK_GAP = 48
-_LABEL_WIDTH = 190
-_TITLE_SIZE = 30
-_SUBTITLE_SIZE = 16
-_HEADING_SIZE = 17
-_LABEL_SIZE = 15
+#: Up to this side of a cell the type has its plain size; above, it grows with the cells.
+_PLAIN = 256
 _MAX_HEADING_LINES = 4
+
+
+@dataclass(frozen=True)
+class _Type:
+    """Sizes of type and of the space around it, in pixels."""
+
+    margin: int = 28
+    gap: int = 8
+    group_gap: int = 24
+    block_gap: int = 48
+    label_width: int = 190
+    title: int = 30
+    subtitle: int = 16
+    heading: int = 17
+    label: int = 15
+
+    @classmethod
+    def beside(cls, cell: tuple[int, int]) -> _Type:
+        """Sizes that can be read beside cells of (width, height)."""
+        factor = max(1.0, max(cell) / _PLAIN)
+        return cls(*(round(factor * size) for size in astuple(cls())))
 
 
 def comparison_grid(
@@ -92,6 +105,7 @@ def comparison_grid(
 class _Sheet:
     """Where everything goes, in pixels."""
 
+    type: _Type
     cell: tuple[int, int]
     rows: int
     blocks: int
@@ -113,69 +127,76 @@ class _Sheet:
         title: str,
         subtitle: str,
     ) -> _Sheet:
-        label_width = _widest(row_labels)
+        sizes = _Type.beside(cell)
+        label_width = _widest(row_labels, sizes)
         x, columns = label_width, []
         for column in range(len(column_labels)):
             if column:
-                x += _GROUP_GAP if column in groups else _GAP
+                x += sizes.group_gap if column in groups else sizes.gap
             columns.append(x)
             x += cell[0]
-        lines = [len(_wrap(text, _HEADING_SIZE, cell[0])) for text in column_labels]
-        heading_height = max(lines, default=0) * _line_height(_HEADING_SIZE) + _GAP
+        lines = [len(_wrap(text, sizes.heading, cell[0])) for text in column_labels]
+        heading_height = max(lines, default=0) * _line_height(sizes.heading) + sizes.gap
         rows = ceil(len(row_labels) / blocks)
-        width = 2 * _MARGIN + blocks * x + (blocks - 1) * _BLOCK_GAP
-        top = _MARGIN + len(_wrap(title, _TITLE_SIZE, width - 2 * _MARGIN)) * _line_height(
-            _TITLE_SIZE
-        )
-        top += len(_wrap(subtitle, _SUBTITLE_SIZE, width - 2 * _MARGIN)) * _line_height(
-            _SUBTITLE_SIZE
-        )
-        top += _GROUP_GAP if title or subtitle else 0
-        height = top + heading_height + rows * (cell[1] + _GAP) - _GAP + _MARGIN
+        width = 2 * sizes.margin + blocks * x + (blocks - 1) * sizes.block_gap
+        top, room = sizes.margin, width - 2 * sizes.margin
+        for text, size in ((title, sizes.title), (subtitle, sizes.subtitle)):
+            top += len(_wrap(text, size, room)) * _line_height(size)
+        top += sizes.group_gap if title or subtitle else 0
+        height = top + heading_height + rows * (cell[1] + sizes.gap) - sizes.gap + sizes.margin
         return cls(
-            cell, rows, blocks, tuple(columns), x, label_width, top, heading_height, (width, height)
+            sizes,
+            cell,
+            rows,
+            blocks,
+            tuple(columns),
+            x,
+            label_width,
+            top,
+            heading_height,
+            (width, height),
         )
 
     def _block_left(self, block: int) -> int:
-        return _MARGIN + block * (self.block_width + _BLOCK_GAP)
+        return self.type.margin + block * (self.block_width + self.type.block_gap)
 
     def _row_top(self, index: int) -> int:
-        return self.top + self.heading_height + (index % self.rows) * (self.cell[1] + _GAP)
+        return self.top + self.heading_height + (index % self.rows) * (self.cell[1] + self.type.gap)
 
     def draw_titles(self, draw: ImageDraw.ImageDraw, title: str, subtitle: str) -> None:
-        y, room = _MARGIN, self.size[0] - 2 * _MARGIN
+        y, room = self.type.margin, self.size[0] - 2 * self.type.margin
         for text, size, colour in (
-            (title, _TITLE_SIZE, _INK),
-            (subtitle, _SUBTITLE_SIZE, _SOFT_INK),
+            (title, self.type.title, _INK),
+            (subtitle, self.type.subtitle, _SOFT_INK),
         ):
             for line in _wrap(text, size, room):
-                draw.text((_MARGIN, y), line, font=_font(size), fill=colour)
+                draw.text((self.type.margin, y), line, font=font(size), fill=colour)
                 y += _line_height(size)
 
     def draw_headings(
         self, draw: ImageDraw.ImageDraw, block: int, column_labels: Sequence[str]
     ) -> None:
-        bottom = self.top + self.heading_height - _GAP
+        bottom = self.top + self.heading_height - self.type.gap
         for left, text in zip(self.columns, column_labels, strict=True):
-            lines = _wrap(text, _HEADING_SIZE, self.cell[0])
-            y = bottom - len(lines) * _line_height(_HEADING_SIZE)
+            lines = _wrap(text, self.type.heading, self.cell[0])
+            y = bottom - len(lines) * _line_height(self.type.heading)
             centre = self._block_left(block) + left + self.cell[0] // 2
             for line in lines:
-                draw.text((centre, y), line, font=_font(_HEADING_SIZE), fill=_INK, anchor="ma")
-                y += _line_height(_HEADING_SIZE)
+                draw.text((centre, y), line, font=font(self.type.heading), fill=_INK, anchor="ma")
+                y += _line_height(self.type.heading)
 
     def draw_label(self, draw: ImageDraw.ImageDraw, index: int, text: str) -> None:
         if not self.label_width:
             return
-        room = self.label_width - 2 * _GAP
-        most = max(1, self.cell[1] // _line_height(_LABEL_SIZE))
-        lines = _wrap(text, _LABEL_SIZE, room, most)
-        height = len(lines) * _line_height(_LABEL_SIZE)
+        room = self.label_width - 2 * self.type.gap
+        most = max(1, self.cell[1] // _line_height(self.type.label))
+        lines = _wrap(text, self.type.label, room, most)
+        height = len(lines) * _line_height(self.type.label)
         y = self._row_top(index) + (self.cell[1] - height) // 2
-        right = self._block_left(index // self.rows) + self.label_width - 2 * _GAP
+        right = self._block_left(index // self.rows) + self.label_width - 2 * self.type.gap
         for line in lines:
-            draw.text((right, y), line, font=_font(_LABEL_SIZE), fill=_SOFT_INK, anchor="ra")
-            y += _line_height(_LABEL_SIZE)
+            draw.text((right, y), line, font=font(self.type.label), fill=_SOFT_INK, anchor="ra")
+            y += _line_height(self.type.label)
 
     def place(
         self,
@@ -223,28 +244,20 @@ def _check(
             )
 
 
-@cache
-def _font(size: int) -> Any:
-    try:
-        return ImageFont.load_default(size)
-    except TypeError:  # Pillow before 10.1 has one small bitmap font and no choice of size
-        return ImageFont.load_default()
-
-
 def _line_height(size: int) -> int:
     return round(size * 1.32)
 
 
 def _text_width(text: str, size: int) -> int:
-    return ceil(_font(size).getlength(text))
+    return ceil(font(size).getlength(text))
 
 
-def _widest(labels: Sequence[str]) -> int:
+def _widest(labels: Sequence[str], sizes: _Type) -> int:
     """Width of the label column, its right margin included; 0 where every label is empty."""
     if not any(labels):
         return 0
-    wrapped = [line for text in labels for line in _wrap(text, _LABEL_SIZE, _LABEL_WIDTH)]
-    return max(_text_width(line, _LABEL_SIZE) for line in wrapped) + 3 * _GAP
+    wrapped = [line for text in labels for line in _wrap(text, sizes.label, sizes.label_width)]
+    return max(_text_width(line, sizes.label) for line in wrapped) + 3 * sizes.gap
 
 
 def _wrap(text: str, size: int, room: int, most: int = _MAX_HEADING_LINES) -> list[str]:

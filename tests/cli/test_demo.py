@@ -10,7 +10,7 @@ from PIL import Image
 
 from lycoris_ext.cli import demo, demo_pictures
 from lycoris_ext.cli.demo_pictures import DemoSettings, ask_for
-from lycoris_ext.cli.info import summarize
+from lycoris_ext.formats.summary import summarize
 from lycoris_ext.mini import BASE_STYLES, LEARNED_STYLE
 from lycoris_ext.mini.drawn import DrawnSource
 

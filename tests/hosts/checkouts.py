@@ -43,7 +43,12 @@ HOSTS = {
         ("torch", "diffusers", "transformers", "accelerate", "safetensors", "numpy"),
     ),
     "comfyui": Host("ComfyUI", "COMFYUI", "comfy_nodes", ("torch", "safetensors", "numpy")),
-    "a1111": Host("AUTOMATIC1111", "A1111", "webui_extension", ("torch", "safetensors", "numpy")),
+    "webui": Host(
+        "AUTOMATIC1111",
+        "A1111",
+        "webui_extension",
+        ("torch", "safetensors", "numpy", "pillow", "gradio", "pydantic"),
+    ),
 }
 """By what its tests are called: test_KEY_*.py."""
 

@@ -117,3 +117,9 @@ def server(comfyui: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Itera
             write_pictures(folder / "input" / name, size=(64, 64))
         (folder / "input" / "empty").mkdir()
         yield running
+
+
+@pytest.fixture(scope="session")
+def webui() -> Checkout:
+    """AUTOMATIC1111; nothing of ours is installed in its environment."""
+    return find_checkout(HOSTS["webui"])

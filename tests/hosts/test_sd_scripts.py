@@ -13,11 +13,11 @@ import pytest
 import torch
 from PIL import Image, ImageChops
 
-from lycoris_ext.cli.info import summarize
 from lycoris_ext.cli.sample import main as sample
 from lycoris_ext.formats import AdapterState, load_adapter, save_adapter
 from lycoris_ext.formats.adapter_file import data_hash
 from lycoris_ext.formats.metadata import json_object
+from lycoris_ext.formats.summary import summarize
 from tests.hosts.base_model import base_model
 from tests.hosts.checkouts import ROOT, Checkout, Run
 from tests.hosts.sd_scripts import generate, step_seconds, train_network

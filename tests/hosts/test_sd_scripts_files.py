@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from lycoris_ext.cli.config import main as write_config
-from lycoris_ext.cli.info import summarize
 from lycoris_ext.config import build_config, read_toml
 from lycoris_ext.formats import AdapterState, load_adapter, save_adapter
 from lycoris_ext.formats.adapter_file import data_hash
 from lycoris_ext.formats.hashes import legacy_hash
+from lycoris_ext.formats.summary import summarize
 from lycoris_ext.models import build_meta
 from lycoris_ext.network import load_network
 from tests.hosts.base_model import base_model

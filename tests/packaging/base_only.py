@@ -30,6 +30,7 @@ BASE_PACKAGES = (
     "data",
     "diffusion",
     "tools",
+    "experiments",
 )
 BASE_MODULES = ("errors", "training.step", "training.optimizers")
 #: What our nodes use besides in a plain ComfyUI.

@@ -63,7 +63,18 @@ def test_groups_are_set_apart():
 
 def test_large_pictures_keep_their_size():
     grid = comparison_grid([[picture(0, (512, 512))]], [""], ["x"])
-    assert 512 < grid.width < 600
+    left, _, right, _ = found(grid, COLOURS[0])
+    assert 500 < right - left < 512
+    assert 512 < grid.width < 640
+
+
+def test_type_grows_with_large_pictures():
+    small, large = (
+        comparison_grid([[picture(0, (side, side))]], ["a row"], ["a column"], "A title")
+        for side in (256, 512)
+    )
+    assert abs(large.width / small.width - 2) < 0.05
+    assert abs(large.height / small.height - 2) < 0.05
 
 
 def test_empty_places_and_mixed_sizes():

@@ -1,0 +1,206 @@
+"""The checkpoints of a run: what each file is, in the order in which they were trained."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from lycoris_ext.errors import DataError, FormatError, LycorisExtError
+from lycoris_ext.formats.metadata import json_object
+from lycoris_ext.formats.summary import AdapterSummary, refuse_other_files, summarize
+
+#: Other tools' adapters that are pickles: reading one can run what its author wrote into it.
+PICKLES = (".pt", ".pth", ".ckpt", ".bin")
+
+_STEP_IN_NAME = re.compile(r"-step0*(\d+)$|-step-(\d+)(?:-ema)?$")
+_EPOCH_IN_NAME = re.compile(r"-(\d{6})$")
+_SHOWN = 160
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One adapter file.
+
+    Args:
+        path: where it lies.
+        hash: SHA-256 of the whole file, header included: another one is another adapter.
+        summary: what it holds.
+        scores: by name, where the run has them.
+    """
+
+    path: Path
+    hash: str
+    summary: AdapterSummary
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        return self.summary.metadata
+
+    @property
+    def step(self) -> int | None:
+        """Optimizer steps that it was trained for, by its metadata or else its name."""
+        told = self.metadata.get("ss_steps", "")
+        if told.isascii() and told.isdigit() and len(told) < 16:
+            return int(told)
+        found = _STEP_IN_NAME.search(self.name)
+        return int(found[1] or found[2]) if found else None
+
+    @property
+    def algorithm(self) -> str:
+        """Such as "locon", or "loha, DoRA"."""
+        dora = any("dora_wd" in group.form for group in self.summary.layers)
+        return ", ".join([*self.summary.algorithms, *(["DoRA"] if dora else [])])
+
+    @property
+    def dims(self) -> str:
+        """Rank and alpha of each group of layers, the largest first: "8/1, 4/1 Tucker"."""
+        groups = [
+            f"{group.rank}/{group.alpha:g}{' Tucker' if group.tucker else ''}"
+            for group in self.summary.layers
+            if group.rank
+        ]
+        return ", ".join(dict.fromkeys(groups))
+
+    @property
+    def base(self) -> str:
+        """The base model that it was trained on, as far as the file tells."""
+        family = self.metadata.get("ss_base_model_version", "")
+        known = (self.metadata.get("ss_sd_model_name", ""), family)
+        return ", ".join(short(text) for text in known if text not in ("", "None"))
+
+    def tags(self, most: int = 40) -> list[tuple[str, int]]:
+        """(tag, pictures under which it stood), the commonest first."""
+        counts: Counter[str] = Counter()
+        for folder in json_object(self.metadata.get("ss_tag_frequency", "")).values():
+            if isinstance(folder, dict):
+                for tag, count in folder.items():
+                    if isinstance(count, int) and not isinstance(count, bool):
+                        counts[str(tag).strip()] += count
+        return counts.most_common(most)
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """What a folder holds.
+
+    Args:
+        folder: where.
+        checkpoints: by step, then by name.
+        refused: (file name, why) of what looks like an adapter and is not used.
+        events: the runs' event files.
+    """
+
+    folder: Path
+    checkpoints: tuple[Checkpoint, ...]
+    refused: tuple[tuple[str, str], ...] = ()
+    events: tuple[Path, ...] = ()
+
+
+def list_run(place: Path, check: Callable[[Path], object] = Path) -> RunFiles:
+    """Read the adapters of a run's folder, or one file.
+
+    A file that is damaged, hostile or no adapter is refused by itself, with a sentence; the others
+    are listed all the same.
+
+    Args:
+        place: the folder or file.
+        check: called with each file before it is opened; what it raises refuses the file.
+
+    Raises:
+        DataError: there is no such folder or file.
+    """
+    if place.is_file():
+        return _list(place.parent, [place], check)
+    if not place.is_dir():
+        raise DataError(
+            "there is no such folder", where=str(place), fix="name a run's folder or an adapter"
+        )
+    return _list(place, sorted(entry for entry in place.iterdir() if entry.is_file()), check)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Describe one file; what was read once is kept until the file changes.
+
+    Raises:
+        DataError: there is no such file.
+        FormatError: it is damaged, hostile, a pickle, or no adapter.
+    """
+    if path.suffix.lower() in PICKLES:
+        raise FormatError(
+            "a pickle can run code when it is opened, and is not opened",
+            where=path.name,
+            fix="convert it to safetensors with the tool that wrote it",
+        )
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise DataError(
+            "there is no such file", where=str(path), fix="list the folder again"
+        ) from error
+    return _read(path, state.st_size, state.st_mtime_ns)
+
+
+def short(text: str, most: int = _SHOWN) -> str:
+    """A stranger's text as one line of printable characters."""
+    line = "".join(letter if letter.isprintable() else " " for letter in text[: 4 * most])
+    line = " ".join(line.split())
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
+def _list(folder: Path, files: Iterable[Path], check: Callable[[Path], object]) -> RunFiles:
+    checkpoints, refused, events = [], [], []
+    for path in files:
+        if path.name.startswith("."):
+            continue  # a writer's unfinished file, or a lock
+        try:
+            if path.name.endswith(".events.jsonl"):
+                check(path)
+                events.append(path)
+            elif path.suffix.lower() in (".safetensors", *PICKLES):
+                check(path)
+                checkpoints.append(read_checkpoint(path))
+        except LycorisExtError as error:
+            refused.append((path.name, short(error.what)))
+    checkpoints.sort(key=_order)
+    return RunFiles(folder, tuple(checkpoints), tuple(refused), tuple(events))
+
+
+def _order(checkpoint: Checkpoint) -> tuple[float, str]:
+    epoch = _EPOCH_IN_NAME.search(checkpoint.name)
+    step = checkpoint.step
+    if step is None:
+        step = int(epoch[1]) if epoch else None
+    return (math.inf if step is None else step), checkpoint.name
+
+
+@lru_cache(maxsize=512)
+def _read(path: Path, size: int, modified: int) -> Checkpoint:
+    refuse_other_files(path)
+    summary = summarize(path)
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return Checkpoint(path, digest.hexdigest(), summary, _scores(path))
+
+
+def _scores(path: Path) -> dict[str, float]:
+    """NAME.scores.json beside NAME.safetensors: {"scores": {name: number}}."""
+    try:
+        text = path.with_suffix(".scores.json").read_text(encoding="utf-8")
+        scores = json.loads(text).get("scores", {})
+        return {short(name, 40): float(value) for name, value in scores.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}  # other tools may have a file of that name

@@ -1,0 +1,120 @@
+"""Whether an adapter fits a host's model, in words, before anything is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lycoris_ext.algorithms import detect
+from lycoris_ext.errors import FormatError
+from lycoris_ext.formats import AdapterState
+from lycoris_ext.functional import LayerSpec
+
+_LISTED = 6
+_FAMILIES = (
+    ("sdxl", "Stable Diffusion XL"),
+    ("sd_v2", "Stable Diffusion 2.x"),
+    ("sd_v1", "Stable Diffusion 1.x"),
+)
+
+
+@dataclass(frozen=True)
+class HostTraits:
+    """What decides about files besides the layers.
+
+    Args:
+        name: with its version, for messages.
+        family: of the loaded model, a start of `_FAMILIES`; "" where it is not known.
+        reads_dora: whether it knows DoRA's lengths.
+    """
+
+    name: str
+    family: str = ""
+    reads_dora: bool = True
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a host would make of a file.
+
+    Args:
+        layers: how many the file has.
+        unmatched: names of those that the host leaves out.
+        misshapen: names of those whose shape is not the model's.
+        problems: sentences; empty: everything fits.
+    """
+
+    layers: int
+    unmatched: tuple[str, ...]
+    misshapen: tuple[str, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def works(self) -> bool:
+        """Whether the picture will show the whole adapter."""
+        return not self.problems
+
+    def __str__(self) -> str:
+        if self.works:
+            return f"all {self.layers} layers fit"
+        return " ".join(self.problems)
+
+
+def check_fit(
+    state: AdapterState, applied: Mapping[str, LayerSpec | None], host: HostTraits
+) -> Fit:
+    """Compare a file with the layers that a host applies.
+
+    Args:
+        state: the file.
+        applied: layer's name in the file -> the host's layer, for every one that it finds; None
+            where its shape is not known.
+        host: the rest.
+
+    Raises:
+        FormatError: the file holds keys of no known algorithm.
+    """
+    stored = state.layers()
+    unmatched = tuple(layer for layer in stored if layer not in applied)
+    misshapen = []
+    with_dora = 0
+    for layer, tensors in stored.items():
+        plan = detect(tensors, layer)
+        with_dora += plan.dora is not None
+        spec = applied.get(layer)
+        if spec is not None and not plan.algorithm.of_norms:
+            try:
+                detect(tensors, layer, spec)
+            except FormatError:
+                misshapen.append(layer)
+    problems = [
+        *_family_problem(state.metadata, host),
+        *_count_problem(unmatched, len(stored), f"{host.name} has no place for", "left out"),
+        *_count_problem(misshapen, len(stored), "the model has another shape for", "refused"),
+    ]
+    if with_dora and not host.reads_dora:
+        problems.append(
+            f"{host.name} ignores DoRA's lengths without a word: {with_dora} layers come out "
+            "wrong. Use AUTOMATIC1111 1.9 or newer, or Forge."
+        )
+    return Fit(len(stored), unmatched, tuple(misshapen), tuple(problems))
+
+
+def _family_problem(metadata: Mapping[str, str], host: HostTraits) -> list[str]:
+    told = metadata.get("ss_base_model_version", "")
+    trained = next((title for start, title in _FAMILIES if told.startswith(start)), "")
+    loaded = next((title for start, title in _FAMILIES if host.family.startswith(start)), "")
+    if trained and loaded and trained != loaded:
+        return [f"It was trained on {trained}, and the loaded model is {loaded}."]
+    return []
+
+
+def _count_problem(
+    layers: list[str] | tuple[str, ...], total: int, what: str, then: str
+) -> list[str]:
+    if not layers:
+        return []
+    listed = ", ".join(layers[:_LISTED])
+    more = f" and {len(layers) - _LISTED} more" if len(layers) > _LISTED else ""
+    sentence = f"{what} {len(layers)} of its {total} layers, which are {then}: {listed}{more}."
+    return [sentence[0].upper() + sentence[1:]]

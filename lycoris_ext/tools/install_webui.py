@@ -1,0 +1,88 @@
+"""Put the tab into AUTOMATIC1111's or Forge's `extensions` folder.
+
+A copy and no link: Windows asks for rights to make links, and the host runs with a Python of its
+own, in which nothing is installed. Installing again renews the copy.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import lycoris_ext
+from lycoris_ext.errors import ConfigError, EnvironmentFault
+
+NAME = "lycoris-ext"
+NOTE = "installed.json"
+ENTRY = "scripts/lycoris_ext_webui.py"
+
+_SOURCE = Path(lycoris_ext.__file__).resolve().parents[1]
+#: The small base model and its pictures, which nothing in a host needs.
+_LEFT_OUT = ("mini", "__pycache__")
+
+
+def install_webui(path: Path) -> list[str]:
+    """Copy the tab and the core that it runs on to PATH/extensions/lycoris-ext.
+
+    Args:
+        path: of the host's folder, or of what its --data-dir names.
+
+    Returns:
+        Lines for the user.
+
+    Raises:
+        ConfigError: it is no such folder, or something else has that name there.
+        EnvironmentFault: it cannot be written, or the host holds its files open.
+    """
+    extensions = path / "extensions"
+    if not extensions.is_dir() or not (path / "models").is_dir():
+        raise ConfigError(
+            "is no folder of AUTOMATIC1111's or Forge's: it has no extensions and models",
+            where=str(path),
+            fix="name the folder that holds webui.py, or the one that --data-dir names",
+        )
+    place = extensions / NAME
+    renewed = place.exists()
+    if renewed and not (place / NOTE).is_file():
+        raise ConfigError(
+            "something else of this name is there, a clone perhaps",
+            where=str(place),
+            fix="use what is there, or move it away first",
+        )
+    fresh, old = extensions / f".{NAME}.new", extensions / f".{NAME}.old"
+    try:
+        for leftover in (fresh, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        _write(fresh)
+        if renewed:
+            os.replace(place, old)
+        os.replace(fresh, place)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        if old.is_dir() and not place.exists():
+            os.replace(old, place)
+        raise EnvironmentFault(
+            f"cannot be written ({error.strerror or error})",
+            where=str(error.filename or place),
+            fix="close the host and try again; what was there before is unharmed",
+        ) from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    version = lycoris_ext.__version__
+    return [
+        f"{'renewed' if renewed else 'installed'}: {place} (lycoris-ext {version})",
+        "start the host again; the tab is called LyCORIS Ext",
+    ]
+
+
+def _write(folder: Path) -> None:
+    left_out = shutil.ignore_patterns(*_LEFT_OUT)
+    for package in ("lycoris_ext", "webui_extension"):
+        shutil.copytree(_SOURCE / package, folder / package, ignore=left_out)
+    entry = folder / ENTRY
+    entry.parent.mkdir()
+    shutil.copyfile(_SOURCE / "webui_extension" / "entry.py", entry)
+    note = {"version": lycoris_ext.__version__, "from": str(_SOURCE)}
+    (folder / NOTE).write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,420 @@
+"""The tab inside the real AUTOMATIC1111: drawn, checked, clicked."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from lycoris_ext.formats import AdapterState, load_adapter, save_adapter
+from lycoris_ext.mini import character_folder
+from lycoris_ext.sampling.files import read_parameters
+from lycoris_ext.tools.install_webui import install_webui
+from tests.hosts.checkouts import ROOT, Checkout
+from tests.hosts.webdriver import browsing
+from tests.hosts.webui import Webui, running
+from tests.hosts.webui_adapters import CONFIGS, write_adapter, write_hostile
+
+pytestmark = pytest.mark.hosts
+
+V1 = "/lycoris-ext/v1"
+SMALL = {"steps": 4, "width": 128, "height": 128, "sampler": "Euler"}
+IGNORED = "ignores DoRA's lengths"
+
+#: The environment that trains: this one, with this tree.
+PYTHON = """#!/bin/sh
+PYTHONPATH='{root}' exec '{python}' "$@"
+"""
+
+CONFIG = """
+pretrained_model_name_or_path = "mini"
+train_data_dir = '{pictures}'
+output_dir = '{folder}'
+output_name = "mimo"
+resolution = 64
+max_train_steps = 4
+"""
+
+
+@pytest.fixture(scope="module")
+def host(webui: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Webui]:
+    """A host with this clone and an installed copy in its extensions, and a run to look at."""
+    data = tmp_path_factory.mktemp("webui")
+    (data / "extensions").mkdir()
+    (data / "models").mkdir()
+    install_webui(data)
+    run = data / "runs" / "tilty"
+    run.mkdir(parents=True)
+    for index, kind in enumerate(CONFIGS):
+        write_adapter(run / f"{kind}.safetensors", kind, seed=index, step=100 * (index + 1))
+    write_hostile(run / "hostile.safetensors")
+    steps = [{"event": "step", "step": n, "loss": 0.1 + 1 / (n + 3)} for n in range(1, 401)]
+    events = "".join(json.dumps(step) + "\n" for step in steps)
+    (run / "tilty.events.jsonl").write_text(events, encoding="utf-8")
+    python = data / "python"
+    python.write_text(PYTHON.format(root=ROOT, python=sys.executable), encoding="utf-8")
+    python.chmod(0o755)
+    settings = {"lycoris_ext_train_python": str(python)}
+    (data / "config.json").write_text(json.dumps(settings), encoding="utf-8")
+    with running(webui, data, {"clone": ROOT}) as running_host:
+        yield running_host
+
+
+@pytest.fixture(scope="module")
+def run(host: Webui) -> Path:
+    return host.data / "runs" / "tilty"
+
+
+@pytest.fixture(scope="module")
+def files(run: Path) -> dict[str, str]:
+    return {kind: str(run / f"{kind}.safetensors") for kind in CONFIGS}
+
+
+def draw(host: Webui, *files: str, **asked: Any) -> dict[str, Any]:
+    """Draw a grid and wait for its end."""
+    asked = {"prompts": ["a cat"], **SMALL, **asked}
+    host.post(f"{V1}/grids", {"files": list(files), **asked})
+    return wait(host)
+
+
+def wait(host: Webui, limit: float = 300) -> dict[str, Any]:
+    until = time.monotonic() + limit
+    while (job := host.get(f"{V1}/job"))["state"] == "running":
+        assert time.monotonic() < until, job
+        time.sleep(0.1)
+    return job
+
+
+def pixels(path: str | Path) -> bytes:
+    with Image.open(path) as picture:
+        return picture.convert("RGB").tobytes()
+
+
+def plain(host: Webui, prompt: str, seed: int = 1, negative: str = "") -> bytes:
+    """What the host's own API draws."""
+    answer = host.post(
+        "/sdapi/v1/txt2img",
+        {
+            "prompt": prompt,
+            "negative_prompt": negative,
+            "seed": seed,
+            "steps": SMALL["steps"],
+            "width": SMALL["width"],
+            "height": SMALL["height"],
+            "sampler_name": SMALL["sampler"],
+        },
+    )
+    content = io.BytesIO(base64.b64decode(answer["images"][0]))
+    with Image.open(content) as picture:
+        return picture.convert("RGB").tobytes()
+
+
+def test_the_tab_is_there_once(host: Webui) -> None:
+    config = host.get("/config")
+    identities = [part["props"].get("elem_id") for part in config["components"]]
+    for name in ("pages", "list", "draw", "vote", "install", "train"):
+        assert identities.count(f"lycoris_ext_{name}") == 1, name
+    said = host.said()
+    assert "Error loading script" not in said and "Error executing callback" not in said
+
+
+def test_routes_are_described(host: Webui) -> None:
+    paths = host.get("/openapi.json")["paths"]
+    ours = {path for path in paths if path.startswith(V1)}
+    assert len(ours) == 13 and f"{V1}/grids/{{grid}}/page" in ours
+    body = paths[f"{V1}/grids"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert body["properties"]["strengths"]["type"] == "array"
+
+
+def test_a_run_is_listed(host: Webui, run: Path) -> None:
+    assert str(run) in host.get(f"{V1}/runs")
+    listed = host.post(f"{V1}/run", {"folder": str(run)})
+    found = [(each["name"], each["step"]) for each in listed["checkpoints"]]
+    assert found == [("loha", 100), ("locon-tucker", 200), ("lokr", 300), ("dora", 400)]
+    assert listed["refused"] == [
+        {
+            "file": "hostile.safetensors",
+            "why": "the header claims 10737418240 bytes, the file has 32",
+        }
+    ]
+
+
+def test_keys_are_checked_before_anything_is_drawn(host: Webui, files: dict[str, str]) -> None:
+    answers = host.post(f"{V1}/check", {"files": list(files.values())})
+    verdicts = [answer["verdict"] for answer in answers]
+    assert verdicts[:3] == ["all 306 layers fit"] * 3
+    assert IGNORED in verdicts[3] and "306 layers" in verdicts[3]
+
+
+def test_a_grid_of_verified_cells(host: Webui, files: dict[str, str], record_property: Any) -> None:
+    started = time.monotonic()
+    job = draw(
+        host,
+        *files.values(),
+        prompts=["a cat", "a dog --n rain", "Tilty, smile"],
+        seeds=[1, 2],
+        strengths=["0.7", "0.5:1"],
+    )
+    seconds = time.monotonic() - started
+    record_property("pictures", job["total"])
+    record_property("seconds_a_picture", round(seconds / job["total"], 2))
+    assert (job["state"], job["total"], job["painted"]) == ("complete", 6 * 9, 6 * 9)
+    for row in job["cells"]:
+        assert [cell["fault"] for cell in row[:7]] == [""] * 7
+        assert all(IGNORED in cell["fault"] for cell in row[7:])
+        assert len({pixels(cell["path"]) for cell in row}) == 9, "every column is another picture"
+    base = plain(host, "a dog", seed=2, negative="rain")
+    assert pixels(job["cells"][3][0]["path"]) == base, "without adapter: a plain generation"
+    again = draw(
+        host,
+        *files.values(),
+        prompts=["a cat", "a dog --n rain", "Tilty, smile"],
+        seeds=[1, 2],
+        strengths=["0.7", "0.5:1"],
+    )
+    assert again["painted"] == 12, "what is right is kept, what has a fault is tried again"
+
+
+def test_pictures_are_those_of_the_hosts_own_tag(host: Webui, files: dict[str, str]) -> None:
+    kinds = ("loha", "locon-tucker", "lokr")
+    for kind in kinds:
+        shutil.copy(files[kind], host.loras / f"own_{kind}.safetensors")
+    host.post("/sdapi/v1/refresh-loras")
+    job = draw(host, *(files[kind] for kind in kinds), strengths=["0.5:1"])
+    for column, kind in enumerate(kinds, start=1):
+        own = plain(host, f"a cat <lora:own_{kind}:0.5:1>")
+        assert pixels(job["cells"][0][column]["path"]) == own, kind
+
+
+def test_base_models_are_rows(host: Webui, files: dict[str, str]) -> None:
+    models = [model["title"] for model in host.get("/sdapi/v1/sd-models")]
+    job = draw(host, files["loha"], base_models=models)
+    assert [cell["fault"] for row in job["cells"] for cell in row] == [""] * 4
+    assert len({pixels(cell["path"]) for row in job["cells"] for cell in row}) == 4
+    for row, model in zip(job["cells"], models, strict=True):
+        assert f"Model: {model.split('.')[0]}" in read_parameters(Path(row[0]["path"]))
+
+
+def test_an_overwritten_file_is_another_picture(host: Webui, run: Path) -> None:
+    path = write_adapter(run / "changing.safetensors", "loha", seed=7)
+    before = draw(host, str(path))["cells"][0]
+    write_adapter(path, "loha", seed=8)
+    after = draw(host, str(path))["cells"][0]
+    path.unlink()
+    assert pixels(before[0]["path"]) == pixels(after[0]["path"])
+    assert pixels(before[1]["path"]) != pixels(after[1]["path"])
+    assert (before[1]["fault"], after[1]["fault"]) == ("", "")
+
+
+def test_interrupt_and_resume(host: Webui, files: dict[str, str]) -> None:
+    asked = {"prompts": ["a house"], "seeds": list(range(20, 30)), "steps": 12}
+    host.post(f"{V1}/grids", {"files": [files["lokr"]], **SMALL, **asked})
+    while host.get(f"{V1}/job")["done"] < 3:
+        time.sleep(0.05)
+    status, answer = host.request(f"{V1}/grids", {"files": [], **SMALL, **asked})
+    assert status == 400 and "another grid is being drawn" in answer["error"]
+    host.post(f"{V1}/job/interrupt")
+    stopped = wait(host)
+    assert stopped["state"] == "interrupted" and 3 <= stopped["done"] < 20
+    resumed = draw(host, files["lokr"], **asked)
+    assert resumed["state"] == "complete"
+    assert resumed["painted"] == 20 - stopped["done"]
+    assert [cell["fault"] for row in resumed["cells"] for cell in row] == [""] * 20
+
+
+def test_a_network_that_was_not_loaded_is_marked(
+    host: Webui, run: Path, files: dict[str, str]
+) -> None:
+    state = load_adapter(files["loha"])
+    half = {key: tensor for key, tensor in state.tensors.items() if "lora_te" not in key}
+    extra = {key.replace("down_blocks", "elsewhere"): t for key, t in half.items()}
+    path = run / "partly.safetensors"
+    save_adapter(path, AdapterState(extra, state.metadata))
+    cells = draw(host, str(path))["cells"][0]
+    path.unlink()
+    assert cells[0]["fault"] == ""
+    assert "has no place for" in cells[1]["fault"] and "elsewhere" in cells[1]["fault"]
+
+
+def test_what_is_left_on_disk(host: Webui, files: dict[str, str]) -> None:
+    grid = draw(host, files["loha"], tests=["trigger only"], trigger="Tilty")["grid"]
+    page = host.get(f"{V1}/grids/{grid}/page").decode("utf-8")
+    assert "http://" not in page and "https://" not in page and "data:image/png;base64," in page
+    picture = host.data / "outputs" / "lycoris-ext" / "grids" / grid / "grid.png"
+    assert host.get(f"{V1}/grids/{grid}/picture") == picture.read_bytes()
+    text = read_parameters(picture)
+    assert "<lora:loha__" in text and "Steps: 4, Sampler: Euler" in text
+    votes = host.post(f"{V1}/votes", {"grid": grid, "row": 0, "column": 1})
+    assert votes == {"loha at 1": 1}
+    kept = json.loads((Path(files["loha"]).parent / "lycoris-ext-votes.json").read_text("utf-8"))
+    assert [vote["adapter"] for vote in kept["votes"]] == ["loha"]
+
+
+def test_the_winner_is_installed(host: Webui, files: dict[str, str]) -> None:
+    cell = draw(host, files["lokr"])["cells"][0][1]
+    asked = {"file": files["lokr"], "name": "tilty", "preview": cell["path"], "strength": 0.8}
+    written = host.post(f"{V1}/install", asked)
+    assert [Path(path).name for path in written] == [
+        "tilty.png",
+        "tilty.json",
+        "tilty.safetensors",
+    ]
+    assert "tilty" in [lora["name"] for lora in host.get("/sdapi/v1/loras")]
+    card = json.loads((host.loras / "tilty.json").read_text("utf-8"))
+    assert card["activation text"] == "Tilty, aniscreen" and card["preferred weight"] == 0.8
+    status, answer = host.request(f"{V1}/install", asked)
+    assert status == 400 and answer["error"] == "there is a file of this name"
+
+
+def test_the_axes_of_the_xyz_plot(host: Webui, files: dict[str, str]) -> None:
+    (info,) = [
+        each
+        for each in host.get("/sdapi/v1/script-info")
+        if each["name"] == "x/y/z plot" and not each["is_img2img"]
+    ]
+    choices = info["args"][0]["choices"]
+    x, y = (choices.index(f"[LyCORIS Ext] {name}") for name in ("checkpoint", "strength"))
+    assert choices.count("[LyCORIS Ext] checkpoint") == 1
+    axes = [x, f"None, {files['loha']}", "", y, "0.3, 1", "", 0, "", ""]
+    # Legend, single pictures, no sub-grids, fixed seeds, the same for all, margin, values as text.
+    options = [True, True, False, False, False, False, False, 0, True]
+    answer = host.post(
+        "/sdapi/v1/txt2img",
+        {
+            "prompt": "a cat",
+            "seed": 1,
+            "steps": 4,
+            "width": 128,
+            "height": 128,
+            "sampler_name": "Euler",
+            "script_name": "x/y/z plot",
+            "script_args": [*axes, *options],
+        },
+    )
+    texts = json.loads(answer["info"])["infotexts"]
+    assert sum("<lora:loha__" in text for text in texts[1:]) == 2
+    images = [base64.b64decode(image) for image in answer["images"]]
+    pictures = [Image.open(io.BytesIO(image)).convert("RGB").tobytes() for image in images[1:5]]
+    assert pictures[0] == plain(host, "a cat")
+    assert len(set(pictures)) == 3, "None twice, and two strengths"
+
+
+def test_paths_and_requests_are_refused_in_words(host: Webui, tmp_path: Path) -> None:
+    outside = write_adapter(tmp_path / "outside.safetensors", "lokr")
+    for path in (str(outside), "/etc/passwd", f"{host.data}/../outside", "\0", "~/.."):
+        status, answer = host.request(f"{V1}/run", {"folder": path})
+        assert status == 403, path
+    link = host.data / "runs" / "link.safetensors"
+    link.symlink_to(outside)
+    status, answer = host.request(f"{V1}/run", {"folder": str(link)})
+    link.unlink()
+    assert status == 403 and "not inside a folder that the host allows" in answer["error"]
+    for asked, where in (
+        ({"files": []}, "tests"),
+        ({"files": [], "prompts": ["a <lora:x:1>"]}, "a <lora:x:1>"),
+        ({"files": [], "prompts": ["a"], "seeds": ["x"]}, "seeds"),
+        ({"files": [], "prompts": ["a"], "width": 10**6}, "width"),
+        ({"files": [], "prompts": ["a"], "base_models": ["none"]}, "base models"),
+        ({"files": [], "prompt": "a"}, "prompt"),
+    ):
+        status, answer = host.request(f"{V1}/grids", asked)
+        assert (status, answer["where"]) == (400, where)
+    assert host.request(f"{V1}/grids/..%2F..%2Fx/page")[0] in (403, 404)
+
+
+def test_a_click_draws_a_grid(host: Webui, run: Path, tmp_path: Path) -> None:
+    (run / "<img src=x onerror=document.title='owned'>.safetensors").write_bytes(b"hostile")
+    shots = Path(os.environ.get("LYCORIS_EXT_SCREENSHOTS", tmp_path))
+    with browsing(tmp_path, (1500, 1500)) as browser:
+        browser.open(f"{host.url}/?__theme=light")
+        browser.wait("return document.querySelectorAll('#tabs > .tab-nav button').length")
+        _tab(browser, "#tabs", "LyCORIS Ext")
+        browser.type("#lycoris_ext_folder textarea", "~/runs/tilty")
+        browser.click("#lycoris_ext_list")
+        browser.wait("return document.querySelectorAll('#lycoris_ext_run_table table').length > 1")
+        assert "<img src=x" in browser.text("#lycoris_ext_run_table"), "as text"
+        browser.click("#lycoris_ext_check")
+        browser.wait("return document.querySelector('#lycoris_ext_verdicts table')")
+        browser.run("window.scrollTo(0, 0)")
+        browser.screenshot(shots / "webui_pick.png")
+        browser.click("#lycoris_ext_metadata")
+        told = "document.querySelector('#lycoris_ext_verdicts').innerText"
+        browser.wait(f"return {told}.includes('Tilty (40)')")
+        browser.click("#lycoris_ext_curve")
+        browser.wait("return document.querySelector('#lycoris_ext_curve_picture img')")
+        _tab(browser, "#lycoris_ext_pages", "2 Test")
+        for name in ("steps", "width", "height"):
+            browser.type(f"#lycoris_ext_{name} input", str(SMALL[name]))
+        browser.click("#lycoris_ext_draw")
+        browser.wait("return document.querySelector('#lycoris_ext_progress table')", 200)
+        assert browser.text("#lycoris_ext_progress").startswith("complete: 10 of 10 pictures")
+        _tab(browser, "#lycoris_ext_pages", "3 Judge")
+        browser.click("#lycoris_ext_refresh_grids")
+        browser.click("#lycoris_ext_grids input")
+        choice = "document.querySelector('#lycoris_ext_grids ul li')"
+        browser.wait(f"return {choice}")
+        browser.run(f"{choice}.dispatchEvent(new MouseEvent('mousedown', {{bubbles: true}}))")
+        browser.enter("iframe.lycoris-ext")
+        browser.wait("return document.querySelectorAll('figure img').length == 10")
+        browser.run("document.querySelectorAll('.vote')[2].click()")
+        assert browser.text("#tally") == "Best so far: locon-tucker (1)"
+        browser.leave()
+        browser.run("document.querySelector('#lycoris_ext_page').scrollIntoView()")
+        browser.screenshot(shots / "webui_judge.png")
+        assert browser.run("return document.title") != "owned"
+        browser.open(f"{host.url}/?__theme=light")
+        browser.wait("return document.querySelectorAll('#tabs > .tab-nav button').length")
+        _tab(browser, "#tabs", "LyCORIS Ext")
+        _tab(browser, "#lycoris_ext_pages", "2 Test")
+        browser.click("#lycoris_ext_follow")
+        progress = "document.querySelector('#lycoris_ext_progress').textContent"
+        browser.wait(f"return {progress}.includes('complete: 10 of 10')")
+    kept = json.loads((run / "lycoris-ext-votes.json").read_text("utf-8"))
+    assert kept["votes"][-1]["adapter"] == "locon-tucker"
+
+
+def _tab(browser: Any, within: str, title: str) -> None:
+    browser.run(
+        f"[...document.querySelectorAll('{within} > .tab-nav button')]"
+        f".find((each) => each.textContent.trim() === '{title}').click()"
+    )
+
+
+def test_training_is_another_process(host: Webui) -> None:
+    folder = host.data / "runs" / "mimo"
+    folder.mkdir()
+    config = folder / "mimo.toml.txt"
+    text = CONFIG.format(pictures=character_folder(), folder=folder)
+    status, answer = host.request(f"{V1}/training", {"config": str(config)})
+    assert status == 400 and answer["error"] == "this is no config"
+    config = folder / "config.toml"
+    config.write_text(text, encoding="utf-8")
+    assert host.post(f"{V1}/training", {"config": str(config)})["running"]
+    while (state := host.get(f"{V1}/training"))["running"]:
+        time.sleep(0.5)
+    assert state["finished"] and state["step"] == 4, state
+    listed = host.post(f"{V1}/run", {"folder": str(folder)})
+    assert [each["step"] for each in listed["checkpoints"]] == [4]
+
+
+def test_nothing_went_wrong_in_the_hosts_log(host: Webui) -> None:
+    # A clone without a remote is a traceback of the host's own.
+    said = host.said()
+    assert "webui_extension" not in said and "Error executing callback" not in said
+
+
+def test_api_auth_is_obeyed(webui: Checkout, tmp_path: Path) -> None:
+    with running(webui, tmp_path, {"clone": ROOT}, "--api-auth=ann:secret") as guarded:
+        assert guarded.request(f"{V1}/runs")[0] == 401
+        assert guarded.request(f"{V1}/runs", user="ann:wrong")[0] == 401
+        assert guarded.request(f"{V1}/runs", user="ann:secret")[0] == 200

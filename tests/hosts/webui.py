@@ -1,0 +1,174 @@
+"""AUTOMATIC1111's webui started for tests: headless, offline, on the CPU, with a tiny model.
+
+The model has the names of all of SD1's layers and a hundredth of its numbers: the `.yaml` beside a
+checkpoint tells the host its widths. It is up in half a minute and draws in seconds.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.hosts.checkouts import Checkout, host_environment
+from tests.hosts.webui_model import tiny_checkpoints
+
+STARTED = "Startup time:"
+LOADED = "Model loaded in"
+
+VARIABLES = {"OMP_NUM_THREADS": "1", "GRADIO_ANALYTICS_ENABLED": "0"}
+ARGUMENTS = (
+    "--skip-prepare-environment",
+    "--skip-torch-cuda-test",
+    "--skip-python-version-check",
+    "--skip-version-check",
+    "--no-download-sd-model",
+    "--use-cpu=all",
+    "--no-half",
+    "--api",
+)
+
+
+@dataclass
+class Webui:
+    """A host that is running.
+
+    Args:
+        url: without a slash at the end.
+        data: its --data-dir.
+        log: of everything that it printed.
+        process: of the server.
+    """
+
+    url: str
+    data: Path
+    log: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def loras(self) -> Path:
+        return self.data / "models" / "Lora"
+
+    def said(self) -> str:
+        return self.log.read_text("utf-8", errors="replace")
+
+    def request(
+        self,
+        path: str,
+        content: Any = None,
+        *,
+        method: str | None = None,
+        user: str | None = None,
+        limit: float = 600,
+    ) -> tuple[int, Any]:
+        """(status, answer) of a route; content is sent as JSON.
+
+        Args:
+            path: of the route.
+            content: of a POST; None is a GET.
+            method: where it is neither.
+            user: NAME:PASSWORD.
+            limit: seconds.
+        """
+        body = None if content is None else json.dumps(content).encode("utf-8")
+        request = urllib.request.Request(self.url + path, data=body, method=method)
+        request.add_header("Content-Type", "application/json")
+        if user is not None:
+            token = base64.b64encode(user.encode("utf-8")).decode("ascii")
+            request.add_header("Authorization", f"Basic {token}")
+        try:
+            with urllib.request.urlopen(request, timeout=limit) as answer:
+                return answer.status, _content(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, _content(error)
+
+    def get(self, path: str, **more: Any) -> Any:
+        status, answer = self.request(path, **more)
+        assert status == 200, f"{path}: {status} {answer}\n{self.said()[-3000:]}"
+        return answer
+
+    def post(self, path: str, content: Any = None, **more: Any) -> Any:
+        status, answer = self.request(path, {} if content is None else content, **more)
+        assert status == 200, f"{path}: {status} {answer}\n{self.said()[-3000:]}"
+        return answer
+
+
+def _content(answer: Any) -> Any:
+    content = answer.read()
+    kind = answer.headers.get("Content-Type", "")
+    return json.loads(content) if kind.startswith("application/json") else content
+
+
+@contextmanager
+def running(
+    checkout: Checkout,
+    data: Path,
+    extensions: dict[str, Path],
+    *arguments: str,
+    limit: float = 300,
+) -> Iterator[Webui]:
+    """A webui with its own data folder, up and with the model loaded, for a `with` block.
+
+    Args:
+        checkout: of the host; nothing is written into it.
+        data: its --data-dir, made if it is not there.
+        extensions: name -> folder of each extension; they are linked.
+        arguments: more of the command line.
+        limit: seconds until it must be up.
+
+    Raises:
+        AssertionError: it did not come up; the message ends with what it printed last.
+    """
+    checkpoints = data / "models" / "Stable-diffusion"
+    if not checkpoints.is_dir():
+        shutil.copytree(tiny_checkpoints(), checkpoints)
+    (data / "models" / "Lora").mkdir(exist_ok=True)
+    (data / "extensions").mkdir(exist_ok=True)
+    for name, folder in extensions.items():
+        place = data / "extensions" / name
+        if not place.exists():
+            place.symlink_to(folder, target_is_directory=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = data / f"log-{port}.txt"
+    command = [str(checkout.python), "launch.py", *ARGUMENTS, f"--data-dir={data}"]
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [*command, f"--port={port}", *arguments],
+            cwd=checkout.folder,
+            env=host_environment() | {**VARIABLES, "HOME": str(data)},
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    host = Webui(f"http://127.0.0.1:{port}", data, log, process)
+    try:
+        _wait_until_up(host, limit)
+        yield host
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait_until_up(host: Webui, limit: float) -> None:
+    started = time.monotonic()
+    while True:
+        said = host.said()
+        if STARTED in said and LOADED in said:
+            return
+        ended = host.process.poll() is not None
+        if ended or time.monotonic() - started > limit:
+            what = f"exit {host.process.returncode}" if ended else f"not up after {limit:.0f} s"
+            raise AssertionError(f"webui: {what}\n{said[-6000:]}")
+        time.sleep(0.3)

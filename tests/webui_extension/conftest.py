@@ -1,0 +1,114 @@
+"""A host that is none: it loads what its folder of networks holds, and can be told to lie."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lycoris_ext.errors import ConfigError
+from lycoris_ext.experiments.fit import HostTraits
+from lycoris_ext.formats import load_adapter
+from lycoris_ext.functional import LayerSpec
+from tests.experiments.conftest import run  # noqa: F401 - a fixture
+from webui_extension.laboratory import Laboratory
+from webui_extension.painter import Drawing, LoadedNetwork, Order
+
+_TAG = re.compile(r"<lora:([^:]+):([^:]+):([^>]+)>")
+
+
+class FakeHost:
+    """What `WebuiHost` is to the laboratory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.orders: list[Order] = []
+        self.loads = True
+        self.left_over: list[LoadedNetwork] = []
+        self.comments: tuple[str, ...] = ()
+        self.layers = 2
+        self.model = "model-a"
+        self.interrupted_at = 10**6
+        self.refreshed = 0
+        self.api = True
+        self.python = ""
+        for name in ("Lora", "runs"):
+            (root / name).mkdir()
+
+    def lora_folder(self) -> Path:
+        return self.root / "Lora"
+
+    def output_folder(self) -> Path:
+        return self.root / "outputs"
+
+    def allowed_folders(self) -> list[Path]:
+        return [self.root / "runs", self.lora_folder(), self.root / "not there"]
+
+    def traits(self) -> HostTraits:
+        return HostTraits("Fake 1.0", "sd_v1", reads_dora=False)
+
+    def applied_layers(self, path: Path, name: str) -> dict[str, LayerSpec | None]:
+        return dict.fromkeys(load_adapter(path).layers())
+
+    def interrupt(self) -> None:
+        self.interrupted_at = 0
+
+    def refresh_networks(self) -> None:
+        self.refreshed += 1
+
+    def has_api(self) -> bool:
+        return self.api
+
+    def train_python(self) -> str:
+        return self.python
+
+    def may_start_programs(self) -> bool:
+        return True
+
+    def base_models(self) -> list[str]:
+        return ["model-a", "model-b"]
+
+    def samplers(self) -> list[str]:
+        return ["Euler a", "Euler"]
+
+    def model_named(self, name: str) -> str:
+        if name and name not in self.base_models():
+            raise ConfigError("the host has no such base model", where="base models", fix="choose")
+        return name or self.model
+
+    def decides(self, model: str) -> dict[str, str]:
+        return {"base": model}
+
+    def draw(self, order: Order) -> Drawing | None:
+        self.orders.append(order)
+        if len(self.orders) > self.interrupted_at:
+            return None
+        loaded = list(self.left_over)
+        for name, text, unet in _TAG.findall(order.prompt) if self.loads else ():
+            path = self.lora_folder() / "lycoris_ext_staged" / f"{name}.safetensors"
+            assert path.is_file()
+            loaded.append(LoadedNetwork(path, float(text), float(unet), self.layers))
+        picture = Image.new("RGB", (16, 16), (len(self.orders) % 256, order.seed % 256, 0))
+        return Drawing(picture, order.prompt, order.model, tuple(loaded), self.comments)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> FakeHost:
+    root = tmp_path / "host"
+    root.mkdir()
+    return FakeHost(root)
+
+
+@pytest.fixture
+def folder(host: FakeHost, run: Path) -> Path:  # noqa: F811 - the fixture
+    """The run, where the host allows it."""
+    place = host.root / "runs" / "tilty"
+    run.rename(place)
+    return place
+
+
+@pytest.fixture
+def laboratory(host: FakeHost) -> Laboratory:
+    return Laboratory(host)

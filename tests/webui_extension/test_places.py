@@ -1,0 +1,82 @@
+"""Paths stay inside the allowed folders; names stay names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lycoris_ext.errors import ConfigError
+from webui_extension.places import NotAllowed, Places, clean_name
+
+
+@pytest.fixture
+def inside(tmp_path: Path) -> Path:
+    folder = tmp_path / "allowed"
+    (folder / "run").mkdir(parents=True)
+    (tmp_path / "allowed too long").mkdir()
+    return folder
+
+
+def test_inside(inside: Path) -> None:
+    places = Places(lambda: [inside, inside, inside.parent / "nowhere"])
+    assert places.folders() == [Path(os.path.realpath(inside))]
+    for text in (str(inside), f"  {inside}/run ", str(inside / "run" / ".." / "run")):
+        assert places.resolve(text).is_dir()
+
+
+def test_outside(inside: Path) -> None:
+    places = Places(lambda: [inside])
+    for text in (
+        "",
+        " ",
+        "/",
+        "\0",
+        "run",
+        f"{inside}/..",
+        f"{inside} too long",
+        f"{inside}/run/../../x",
+        "~",
+    ):
+        with pytest.raises(NotAllowed):
+            places.resolve(text)
+
+
+def test_a_link_leads_nowhere_else(inside: Path) -> None:
+    (inside / "link").symlink_to(inside.parent, target_is_directory=True)
+    with pytest.raises(NotAllowed, match="not inside a folder that the host allows"):
+        Places(lambda: [inside]).resolve(inside / "link" / "allowed too long")
+
+
+def test_names() -> None:
+    for name in ("tilty", "my style v2", "漢字-1"):
+        assert clean_name(f" {name} ") == name
+    for name in (
+        "",
+        "..",
+        ".x",
+        "a/b",
+        "a\\b",
+        "a:b",
+        "<b>",
+        "con",
+        "NUL.x",
+        "x.",
+        "a\nb",
+        "x" * 121,
+    ):
+        with pytest.raises(ConfigError, match="cannot be a file's name"):
+            clean_name(name)
+
+
+@given(st.text(max_size=30))
+def test_a_clean_name_never_leaves_its_folder(text: str) -> None:
+    try:
+        name = clean_name(text)
+    except ConfigError:
+        return
+    path = os.path.normpath(os.path.join("/folder", name + ".png"))
+    assert os.path.dirname(path) == "/folder"

@@ -1,0 +1,49 @@
+"""Adapters under names that no other file ever had."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lycoris_ext.errors import DataError
+from lycoris_ext.experiments.checkpoints import read_checkpoint
+from tests.experiments.conftest import write_checkpoint
+from webui_extension.staging import FOLDER, Staging
+
+
+def test_a_copy_under_its_hash(tmp_path: Path) -> None:
+    known = read_checkpoint(write_checkpoint(tmp_path / "a <b>:1, (2).safetensors", 1))
+    staged = Staging(tmp_path / "Lora").stage(known.path, known.hash)
+    assert staged.name == f"a_b_1_2__{known.hash[:12]}.safetensors"
+    assert staged.read_bytes() == known.path.read_bytes()
+    assert not os.path.samefile(staged, known.path), "a link would change with the original"
+    assert Staging(tmp_path / "Lora").stage(known.path, known.hash) == staged
+
+
+def test_two_files_of_one_name_and_one_overwritten(tmp_path: Path) -> None:
+    staging = Staging(tmp_path / "Lora")
+    names = set()
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        path = write_checkpoint(tmp_path / folder / "x.safetensors", 1, seed=len(names))
+        names.add(staging.stage(path, read_checkpoint(path).hash))
+    assert len(names) == 2
+    before = read_checkpoint(path)
+    write_checkpoint(path, 1, seed=9)
+    staging.keep_only([])
+    with pytest.raises(DataError, match="was overwritten after it was listed"):
+        staging.stage(path, before.hash)
+    path.unlink()
+    with pytest.raises(DataError, match="cannot be read any more"):
+        staging.stage(path, before.hash)
+
+
+def test_earlier_grids_are_cleared_away(tmp_path: Path) -> None:
+    staging = Staging(tmp_path / "Lora")
+    staging.keep_only([])
+    paths = [write_checkpoint(tmp_path / f"{n}.safetensors", n, seed=n) for n in range(3)]
+    staged = [staging.stage(path, read_checkpoint(path).hash) for path in paths]
+    staging.keep_only(staged[1:])
+    assert sorted((tmp_path / "Lora" / FOLDER).iterdir()) == staged[1:]

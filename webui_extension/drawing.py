@@ -1,0 +1,93 @@
+"""One picture by the host's own hand, and what it was drawn with."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from webui_extension.painter import Drawing, LoadedNetwork, Order
+
+
+def draw(order: Order, networks: Any, *, forge: bool) -> Drawing | None:
+    """Draw a picture; whoever calls holds the host's lock.
+
+    Args:
+        order: what.
+        networks: the host's module of that name.
+        forge: whether it is Forge's.
+
+    Returns:
+        None where it was interrupted.
+    """
+    from modules import processing, shared
+
+    settings = order.settings
+    # The host's refresh button and other extensions fill this list behind our back.
+    wanted = order.prompt.rpartition("<lora:")[2].partition(":")[0]
+    if "<lora:" in order.prompt and wanted not in networks.available_networks:
+        networks.list_available_networks()
+    overrides = {
+        "sd_model_checkpoint": order.model,
+        "CLIP_stop_at_last_layers": settings.clip_skip,
+        # A network that the host adds to every prompt.
+        "sd_lora": "None",
+    }
+    shared.state.begin(job="lycoris_ext")
+    try:
+        with closing(
+            processing.StableDiffusionProcessingTxt2Img(
+                sd_model=shared.sd_model,
+                prompt=order.prompt,
+                negative_prompt=order.negative_prompt,
+                seed=order.seed,
+                sampler_name=settings.sampler,
+                steps=settings.steps,
+                cfg_scale=settings.cfg_scale,
+                width=settings.width,
+                height=settings.height,
+                do_not_save_samples=True,
+                do_not_save_grid=True,
+                override_settings={
+                    name: value
+                    for name, value in overrides.items()
+                    if name in shared.opts.data_labels
+                },
+            )
+        ) as task:
+            # Other extensions' scripts would make the picture theirs.
+            task.scripts = None
+            result = processing.process_images(task)
+            parameters = _with_tag(result.infotexts[0], order.prompt, task)
+            comments = _complaints(task)
+        state = shared.state
+        if state.interrupted or state.skipped or getattr(state, "stopping_generation", False):
+            return None
+        loaded = tuple(_described(network, forge) for network in networks.loaded_networks)
+        picture = result.images[result.index_of_first_image].convert("RGB")
+        model = shared.sd_model.sd_checkpoint_info.title
+        return Drawing(picture, parameters, model, loaded, comments)
+    finally:
+        shared.state.end()
+
+
+def _described(network: Any, forge: bool) -> LoadedNetwork:
+    path = Path(network.network_on_disk.filename)
+    if forge:
+        return LoadedNetwork(path)
+    return LoadedNetwork(path, network.te_multiplier, network.unet_multiplier, len(network.modules))
+
+
+def _complaints(task: Any) -> tuple[str, ...]:
+    """Comments about networks; others (a prompt of too many words) are no fault."""
+    said = getattr(task, "comments", None) or ()
+    return tuple(text for text in said if "etworks with errors" in text or "not found" in text)
+
+
+def _with_tag(parameters: str, prompt: str, task: Any) -> str:
+    """The text under a picture with the prompt as it was: without scripts the host leaves the
+    networks' tags out of it."""
+    stripped = task.prompts[0] if getattr(task, "prompts", None) else prompt
+    if not parameters.startswith(stripped):
+        return parameters
+    return prompt + parameters[len(stripped) :]

@@ -1,0 +1,172 @@
+"""Grids drawn in the background, one at a time: what is done stays done."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from lycoris_ext.errors import ConfigError, LycorisExtError
+from lycoris_ext.experiments.cells import CellStore
+from lycoris_ext.experiments.checkpoints import Checkpoint, read_checkpoint
+from lycoris_ext.experiments.draw import Grid, GridProgress, draw_grid
+from lycoris_ext.experiments.fit import Fit, HostTraits
+from lycoris_ext.experiments.output import write_grid
+from lycoris_ext.experiments.plan import Entrant, GridPlan
+from lycoris_ext.functional import LayerSpec
+from webui_extension.painter import Draws, WebuiPainter, refuse_tags
+from webui_extension.staging import Staging
+
+#: From a page's address to the route that its stars post to.
+_VOTES = "../../votes"
+
+
+class Host(Draws, Protocol):
+    """What the laboratory needs of a host; `WebuiHost` is one."""
+
+    def lora_folder(self) -> Path: ...
+    def output_folder(self) -> Path: ...
+    def allowed_folders(self) -> list[Path]: ...
+    def traits(self) -> HostTraits: ...
+    def applied_layers(self, path: Path, name: str) -> dict[str, LayerSpec | None]: ...
+    def interrupt(self) -> None: ...
+    def refresh_networks(self) -> None: ...
+    def has_api(self) -> bool: ...
+    def train_python(self) -> str: ...
+    def may_start_programs(self) -> bool: ...
+    def base_models(self) -> list[str]: ...
+    def samplers(self) -> list[str]: ...
+
+
+@dataclass
+class Job:
+    """A grid that is being drawn, or was.
+
+    Args:
+        plan: what it shows.
+        folder: where its page goes.
+        progress: the last word.
+        grid: what is there.
+        problem: why it ended early, in words.
+    """
+
+    plan: GridPlan
+    folder: Path
+    progress: GridProgress
+    grid: Grid
+    problem: str = ""
+    stop: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def state(self) -> str:
+        """running, complete, interrupted or failed."""
+        if not self.ended.is_set():
+            return "running"
+        if self.problem:
+            return "failed"
+        return "complete" if self.grid.complete else "interrupted"
+
+
+class Jobs:
+    """Draws grids.
+
+    Args:
+        host: what draws.
+        staging: where the adapters are put for it.
+        check: what the host makes of an adapter.
+    """
+
+    def __init__(self, host: Host, staging: Staging, check: Callable[[Checkpoint], Fit]) -> None:
+        self._host = host
+        self._staging = staging
+        self._check = check
+        self._store = CellStore(host.output_folder() / "cells")
+        self._starting = threading.Lock()
+        self.last: Job | None = None
+
+    def start(self, plan: GridPlan, folder: Path) -> Job:
+        """Draw a grid in the background; one that was interrupted goes on.
+
+        Args:
+            plan: what it shows.
+            folder: for its page.
+
+        Raises:
+            ConfigError: another grid is being drawn, or a prompt has a network's tag.
+        """
+        for test in plan.tests:
+            refuse_tags(test.prompt)
+            refuse_tags(test.negative_prompt)
+        for negative in plan.negative_prompts:
+            refuse_tags(negative)
+        with self._starting:
+            if self.last is not None and self.last.state == "running":
+                raise ConfigError(
+                    f"another grid is being drawn: {self.last.progress}",
+                    where="grid",
+                    fix="wait for it, or interrupt it: what is done is kept",
+                )
+            size = len(plan.rows) * len(plan.columns)
+            self.last = Job(plan, folder, GridProgress(0, size, 0, None), Grid(plan))
+        threading.Thread(target=self._work, args=(self.last,), daemon=True).start()
+        return self.last
+
+    def interrupt(self) -> None:
+        """Stop the grid that is being drawn; what is done is kept."""
+        if self.last is not None and self.last.state == "running":
+            self.last.stop.set()
+            self._host.interrupt()
+
+    def _work(self, job: Job) -> None:
+        try:
+            self._draw(job)
+        except LycorisExtError as error:
+            job.problem = str(error)
+        except Exception as error:
+            # A thread's exception reaches nobody: it is shown, and raised again for the log.
+            job.problem = f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            job.ended.set()
+
+    def _draw(self, job: Job) -> None:
+        checkpoints = {e.hash: read_checkpoint(e.path) for e in job.plan.entrants}
+        staged = [self._staging.stage(e.path, e.hash) for e in job.plan.entrants]
+        self._staging.keep_only(staged)
+
+        def check(entrant: Entrant) -> Fit:
+            try:
+                return self._check(checkpoints[entrant.hash])
+            except LycorisExtError as error:
+                return Fit(0, (), (), (error.what,))
+
+        def progress(now: GridProgress, grid: Grid) -> None:
+            job.progress, job.grid = now, grid
+
+        job.grid = draw_grid(
+            job.plan,
+            WebuiPainter(self._host, self._staging, check),
+            self._store,
+            progress=progress,
+            stopped=job.stop.is_set,
+        )
+        self._write(job, checkpoints)
+
+    def _write(self, job: Job, checkpoints: dict[str, Checkpoint]) -> None:
+        settings = job.plan.settings
+        names = " / ".join(entrant.name for entrant in job.plan.entrants) or "no adapter"
+        subtitle = (
+            f"{settings.sampler}, {settings.steps} steps, CFG {settings.cfg_scale:g}, "
+            f"{settings.width} x {settings.height}, {self._host.traits().name}"
+        )
+        write_grid(
+            job.folder,
+            job.grid,
+            title=names,
+            subtitle=subtitle,
+            checkpoints=checkpoints,
+            votes_url=_VOTES,
+        )

@@ -1,0 +1,160 @@
+"""One cell of a grid, drawn by the host and then checked: was the network really there?
+
+The host draws on when a network is missing, fails to load, loads in part or leaves DoRA out, and
+says so in its log at best. Here the cell says it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from PIL import Image
+
+from lycoris_ext.errors import ConfigError
+from lycoris_ext.experiments.cells import Painted
+from lycoris_ext.experiments.fit import Fit
+from lycoris_ext.experiments.plan import Cell, Entrant, Settings
+from webui_extension.staging import Staging
+
+_TAGS = ("<lora:", "<lyco:", "<hypernet:")
+
+
+@dataclass(frozen=True)
+class LoadedNetwork:
+    """A network that the host applied.
+
+    Args:
+        path: of its file.
+        text_encoder, unet: its strengths; None where the host does not tell.
+        layers: how many it applied; None where the host does not tell.
+    """
+
+    path: Path
+    text_encoder: float | None = None
+    unet: float | None = None
+    layers: int | None = None
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the host is asked to draw."""
+
+    prompt: str
+    negative_prompt: str
+    seed: int
+    model: str
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What it drew, and with what."""
+
+    picture: Image.Image
+    parameters: str
+    model: str
+    networks: tuple[LoadedNetwork, ...] = ()
+    comments: tuple[str, ...] = field(default_factory=tuple)
+
+
+class Draws(Protocol):
+    """The part of the host that a painter needs."""
+
+    def model_named(self, name: str) -> str:
+        """The full title of a base model; "" is the loaded one."""
+
+    def decides(self, model: str) -> dict[str, str]: ...
+
+    def draw(self, order: Order) -> Drawing | None:
+        """Draw one picture; None where it was interrupted."""
+
+
+class WebuiPainter:
+    """A `Painter` of the host's.
+
+    Args:
+        host: who draws.
+        staging: where the adapters lie.
+        check: what the host makes of an adapter with the model that it has loaded.
+    """
+
+    def __init__(self, host: Draws, staging: Staging, check: Callable[[Entrant], Fit]) -> None:
+        self._host = host
+        self._staging = staging
+        self._check = check
+        self._fits: dict[tuple[str, str], Fit] = {}
+        self._models: dict[str, str] = {}
+
+    def decides(self, base_model: str) -> dict[str, str]:
+        """See `Painter`; a model is looked up once a grid, so that "the loaded one" stays one."""
+        model = self._models.setdefault(base_model, self._host.model_named(base_model))
+        return self._host.decides(model)
+
+    def paint(self, cell: Cell) -> Painted | None:
+        """See `Painter`."""
+        test = cell.row.test
+        for text in (test.prompt, test.negative_prompt):
+            refuse_tags(text)
+        entrant, prompt = cell.column.entrant, test.prompt
+        staged = None
+        if entrant is not None:
+            staged = self._staging.stage(entrant.path, entrant.hash)
+            strength = cell.column.strength
+            prompt += f" <lora:{staged.stem}:{strength.text_encoder:g}:{strength.unet:g}>"
+        model = self._models.setdefault(
+            cell.row.base_model, self._host.model_named(cell.row.base_model)
+        )
+        order = Order(prompt, test.negative_prompt, cell.row.seed, model, cell.settings)
+        drawing = self._host.draw(order)
+        if drawing is None:
+            return None
+        fault = self._fault(cell, entrant, staged, drawing, model)
+        return Painted(drawing.picture, drawing.parameters, fault)
+
+    def _fault(
+        self, cell: Cell, entrant: Entrant | None, staged: Path | None, drawing: Drawing, model: str
+    ) -> str:
+        if drawing.model != model:
+            return f"drawn with {drawing.model}, not with {model}"
+        if entrant is None or staged is None:
+            names = ", ".join(network.path.stem for network in drawing.networks)
+            return f"drawn with {names}, and should be without" if names else ""
+        if not drawing.networks:
+            return "the host did not load this adapter"
+        if [network.path for network in drawing.networks] != [staged]:
+            names = ", ".join(network.path.stem for network in drawing.networks)
+            return f"the host loaded {names} instead"
+        network, strength = drawing.networks[0], cell.column.strength
+        told = (network.text_encoder, network.unet)
+        wanted = (float(f"{strength.text_encoder:g}"), float(f"{strength.unet:g}"))
+        if None not in told and told != wanted:
+            return f"the host used the strengths {told[0]}:{told[1]}, not {strength}"
+        if drawing.comments:
+            return "; ".join(drawing.comments)
+        # Only now: this model is the loaded one.
+        if (entrant.hash, model) not in self._fits:
+            self._fits[entrant.hash, model] = self._check(entrant)
+        fit = self._fits[entrant.hash, model]
+        if not fit.works:
+            return str(fit)
+        if network.layers is not None and network.layers < fit.layers:
+            return f"the host applied {network.layers} of {fit.layers} layers"
+        return ""
+
+
+def refuse_tags(prompt: str) -> None:
+    """A grid puts its adapters into the prompts itself.
+
+    Raises:
+        ConfigError: the prompt has a network's tag.
+    """
+    found = next((tag for tag in _TAGS if tag in prompt.lower()), None)
+    if found:
+        raise ConfigError(
+            f"the prompt holds {found}...>, which would be in the column without adapter, too",
+            where=prompt[:60],
+            fix="take it out: the grid adds each adapter itself",
+        )

@@ -1,0 +1,241 @@
+"""The same as routes: /lycoris-ext/v1/..., described in the host's /docs.
+
+They are there where the host was started with --api, and ask for what --api-auth names.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from lycoris_ext.errors import EnvironmentFault, LycorisExtError
+from lycoris_ext.experiments.cells import StoredCell
+from lycoris_ext.experiments.checkpoints import Checkpoint, short
+from webui_extension import schemas
+from webui_extension.asked import plan_of
+from webui_extension.jobs import Job
+from webui_extension.laboratory import Laboratory
+from webui_extension.places import NotAllowed
+from webui_extension.training import Training
+
+ROOT = "/lycoris-ext/v1"
+
+
+def add_routes(
+    app: Any, laboratory: Laboratory, training: Training, credentials: str | None
+) -> None:
+    """Add every route to the host's application.
+
+    Args:
+        app: FastAPI.
+        laboratory, training: what they do.
+        credentials: of --api-auth, "user:password,..."; None asks for none.
+    """
+    from fastapi import Body, Depends
+    from fastapi.responses import FileResponse, JSONResponse
+
+    guards = [Depends(_guard(credentials))] if credentials else []
+    body = Body(...)
+
+    def add(
+        method: str,
+        path: str,
+        about: str,
+        work: Callable[..., Any],
+        schema: schemas.Schema | None = None,
+    ) -> None:
+        def answer(function: Callable[[], Any]) -> Any:
+            try:
+                result = function()
+            except LycorisExtError as error:
+                return JSONResponse(told(error), status_code=status_of(error))
+            return FileResponse(result) if hasattr(result, "read_bytes") else result
+
+        if schema is not None:
+
+            def endpoint(content: Any = body) -> Any:
+                return answer(lambda: work(schemas.checked(content, schema)))
+
+        elif "{grid}" in path:
+
+            def endpoint(grid: str) -> Any:  # type: ignore[misc]
+                return answer(lambda: work(grid))
+
+        else:
+
+            def endpoint() -> Any:  # type: ignore[misc]
+                return answer(work)
+
+        described = {"requestBody": {"content": {"application/json": {"schema": schema}}}}
+        app.add_api_route(
+            ROOT + path,
+            endpoint,
+            methods=[method],
+            summary=about,
+            tags=["LyCORIS Ext"],
+            name=(method + path).replace("/", "_"),
+            response_model=None,
+            dependencies=guards,
+            openapi_extra=described if schema else None,
+        )
+
+    actions = Actions(laboratory, training)
+    add("GET", "/runs", "Folders with adapters", actions.runs)
+    add("POST", "/run", "The checkpoints of a run", actions.run, schemas.FOLDER)
+    add("POST", "/check", "What this host makes of adapters", actions.check, schemas.FILES)
+    add("GET", "/grids", "All grids, the youngest first", laboratory.grids)
+    add("POST", "/grids", "Draw a grid, or go on with one", actions.draw, schemas.GRID)
+    add("GET", "/job", "How far the grid is that is being drawn", actions.job)
+    add("POST", "/job/interrupt", "Stop it; what is done is kept", actions.interrupt)
+    add("GET", "/grids/{grid}/page", "A grid as a page", laboratory.page)
+    add("GET", "/grids/{grid}/picture", "A grid as a labelled PNG", laboratory.picture)
+    add("GET", "/grids/{grid}/votes", "Votes of a grid", laboratory.votes)
+    add("POST", "/votes", "Vote for the best cell of a row", actions.vote, schemas.VOTE)
+    add("POST", "/install", "Install an adapter", actions.install, schemas.INSTALL)
+    add("GET", "/training", "How far the training is", actions.training)
+    add("POST", "/training", "Start a training", actions.train, schemas.TRAINING)
+    add("POST", "/training/stop", "Stop the training", actions.stop_training)
+
+
+class Actions:
+    """Each route's work, from checked fields to JSON."""
+
+    def __init__(self, laboratory: Laboratory, training: Training) -> None:
+        self._laboratory = laboratory
+        self._training = training
+
+    def runs(self) -> list[str]:
+        return [str(folder) for folder in self._laboratory.runs()]
+
+    def run(self, asked: dict[str, Any]) -> dict[str, Any]:
+        run = self._laboratory.pick(asked["folder"])
+        return {
+            "folder": str(run.folder),
+            "checkpoints": [checkpoint_json(known) for known in run.checkpoints],
+            "refused": [{"file": name, "why": why} for name, why in run.refused],
+        }
+
+    def check(self, asked: dict[str, Any]) -> list[dict[str, Any]]:
+        known = [self._laboratory.checkpoint(file) for file in asked["files"]]
+        return [{"file": str(c.path), "verdict": self._laboratory.verdict(c)} for c in known]
+
+    def draw(self, asked: dict[str, Any]) -> dict[str, Any]:
+        return job_json(self._laboratory.start(plan_of(self._laboratory, asked)))
+
+    def job(self) -> dict[str, Any]:
+        last = self._laboratory.jobs.last
+        return job_json(last) if last else {"state": "none"}
+
+    def interrupt(self) -> dict[str, Any]:
+        self._laboratory.jobs.interrupt()
+        return self.job()
+
+    def vote(self, asked: dict[str, Any]) -> dict[str, int]:
+        self._laboratory.vote(asked["grid"], asked["row"], asked["column"])
+        return self._laboratory.votes(asked["grid"])
+
+    def install(self, asked: dict[str, Any]) -> list[str]:
+        written = self._laboratory.install(
+            asked["file"],
+            asked["name"],
+            preview=asked["preview"],
+            description=asked["description"],
+            strength=asked["strength"],
+        )
+        return [str(path) for path in written]
+
+    def training(self) -> dict[str, Any]:
+        return asdict(self._training.state())
+
+    def train(self, asked: dict[str, Any]) -> dict[str, Any]:
+        host = self._laboratory.host
+        state = self._training.start(
+            asked["config"], host.train_python(), allowed=host.may_start_programs()
+        )
+        return asdict(state)
+
+    def stop_training(self) -> dict[str, Any]:
+        return asdict(self._training.stop())
+
+
+def checkpoint_json(checkpoint: Checkpoint) -> dict[str, Any]:
+    """A checkpoint for a program."""
+    return {
+        "file": str(checkpoint.path),
+        "name": checkpoint.name,
+        "step": checkpoint.step,
+        "algorithm": checkpoint.algorithm,
+        "dims": checkpoint.dims,
+        "bytes": checkpoint.summary.bytes,
+        "hash": checkpoint.hash,
+        "model_hash": checkpoint.summary.hash.computed,
+        "base": checkpoint.base,
+        "triggers": list(checkpoint.summary.triggers),
+        "scores": dict(checkpoint.scores),
+    }
+
+
+def job_json(job: Job) -> dict[str, Any]:
+    """A job for a program: every cell with its fault, "" where it was checked and is right."""
+    return {
+        "grid": job.plan.id,
+        "state": job.state,
+        "progress": str(job.progress),
+        "done": job.progress.done,
+        "total": job.progress.total,
+        "painted": job.progress.painted,
+        "problem": job.problem,
+        "columns": job.plan.column_labels(),
+        "rows": job.plan.row_labels(),
+        "cells": [
+            [
+                None if cell is None else {"path": str(cell.path), "fault": cell.fault}
+                for cell in row
+            ]
+            for row in job.grid.table()
+        ],
+    }
+
+
+def cell_json(cell: StoredCell) -> dict[str, str]:
+    """A picture for a program."""
+    return {"path": str(cell.path), "fault": cell.fault}
+
+
+def told(error: LycorisExtError) -> dict[str, str]:
+    """An error for a program, as text."""
+    return {
+        "error": short(error.what, 1000),
+        "where": short(error.where or "", 300),
+        "fix": short(error.fix or "", 1000),
+    }
+
+
+def status_of(error: LycorisExtError) -> int:
+    """HTTP's number for it."""
+    if isinstance(error, NotAllowed):
+        return 403
+    return 500 if isinstance(error, EnvironmentFault) else 400
+
+
+def _guard(credentials: str) -> Callable[..., None]:
+    """What the host's own API does with --api-auth."""
+    from fastapi import Depends, HTTPException
+    from fastapi.security import HTTPBasic, HTTPBasicCredentials
+
+    known = dict(pair.split(":", 1) for pair in credentials.split(","))
+    basic = Depends(HTTPBasic())
+
+    def check(given: Any = basic) -> None:
+        assert isinstance(given, HTTPBasicCredentials)
+        wanted = known.get(given.username)
+        if wanted is None or not secrets.compare_digest(
+            given.password.encode("utf-8"), wanted.encode("utf-8")
+        ):
+            raise HTTPException(
+                401, "Incorrect username or password", {"WWW-Authenticate": "Basic"}
+            )
+
+    return check

@@ -1,0 +1,90 @@
+"""Adapters under names that no other file ever had.
+
+The host knows a network by its name: a file that is replaced under the same name goes on being
+drawn as it was, and of two files of one name the last one wins. So what is tested is a copy whose
+name carries the hash of its content. A copy and no link: a link would change with the original.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from lycoris_ext.errors import DataError, EnvironmentFault
+from lycoris_ext.formats import atomic_write
+
+FOLDER = "lycoris_ext_staged"
+_DIGITS = 12
+_STEM = 48
+
+
+class Staging:
+    """A folder inside the host's folder of networks.
+
+    Args:
+        networks: the host's folder.
+    """
+
+    def __init__(self, networks: Path) -> None:
+        self.folder = networks / FOLDER
+
+    def name(self, stem: str, digest: str) -> str:
+        """The staged file's stem, in which no character means anything in a prompt."""
+        plain = re.sub(r"[^0-9A-Za-z_-]+", "_", stem)[:_STEM].strip("_") or "adapter"
+        return f"{plain}__{digest[:_DIGITS]}"
+
+    def stage(self, path: Path, digest: str) -> Path:
+        """Copy an adapter, unless it lies there already.
+
+        Args:
+            path: the original.
+            digest: SHA-256 of the file as it was listed.
+
+        Raises:
+            DataError: the original is gone, or is another file by now.
+            EnvironmentFault: the copy cannot be written.
+        """
+        staged = self.folder / f"{self.name(path.stem, digest)}.safetensors"
+        if staged.is_file():
+            return staged
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise DataError(
+                f"cannot be read any more ({error.strerror})",
+                where=str(path),
+                fix="list the run again",
+            ) from error
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise DataError(
+                "this file was overwritten after it was listed",
+                where=str(path),
+                fix="list the run again: the new file is another column",
+            )
+        atomic_write(staged, content)
+        return staged
+
+    def keep_only(self, staged: Iterable[Path]) -> None:
+        """Delete the copies of earlier grids.
+
+        Raises:
+            EnvironmentFault: one is held open by another program.
+        """
+        kept = set(staged)
+        if not self.folder.is_dir():
+            return
+        for path in self.folder.iterdir():
+            if path.is_file() and path not in kept:
+                try:
+                    path.unlink()
+                except OSError as error:
+                    raise EnvironmentFault(
+                        f"cannot be deleted ({error.strerror})", where=str(path), fix="delete it"
+                    ) from error
+
+    def clear(self) -> None:
+        """Delete the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)

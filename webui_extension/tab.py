@@ -1,0 +1,51 @@
+"""The tab: five pages that follow the work, from picking a run to using its winner.
+
+Built of gradio's plainest parts, which its versions 3.41 (AUTOMATIC1111) and 4.40 (Forge) share.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from webui_extension.laboratory import Laboratory
+from webui_extension.tab_judge import build_judge
+from webui_extension.tab_pick import build_pick
+from webui_extension.tab_test import build_test
+from webui_extension.tab_train import build_train
+from webui_extension.tab_use import build_use
+from webui_extension.training import Training
+
+STYLE = """<style>
+table.lycoris-ext { border-collapse: collapse; width: 100%; margin: 4px 0 12px; font-size: 14px; }
+table.lycoris-ext th { text-align: left; font-weight: 600; opacity: .75; white-space: nowrap; }
+table.lycoris-ext th, table.lycoris-ext td { padding: 4px 14px 4px 0; vertical-align: top;
+  border-bottom: 1px solid var(--border-color-primary); overflow-wrap: anywhere; }
+p.lycoris-ext { margin: 4px 0; white-space: pre-wrap; }
+p.lycoris-ext.bad { color: #c0392b; } p.lycoris-ext.good { color: #1e8449; }
+iframe.lycoris-ext { width: 100%; height: 78vh; border: 1px solid var(--border-color-primary);
+  border-radius: 8px; background: #fff; }
+</style>"""
+
+
+def build_tab(laboratory: Laboratory, training: Training) -> Any:
+    """The whole tab.
+
+    Returns:
+        gradio's Blocks.
+    """
+    import gradio as gr
+
+    with gr.Blocks(analytics_enabled=False) as blocks:
+        gr.HTML(STYLE)
+        with gr.Tabs(elem_id="lycoris_ext_pages"):
+            with gr.Tab("1 Pick", elem_id="lycoris_ext_page_pick"):
+                picked = build_pick(laboratory)
+            with gr.Tab("2 Test", elem_id="lycoris_ext_page_test"):
+                build_test(laboratory, picked)
+            with gr.Tab("3 Judge", elem_id="lycoris_ext_page_judge"):
+                build_judge(laboratory)
+            with gr.Tab("4 Use", elem_id="lycoris_ext_page_use"):
+                build_use(laboratory, picked)
+            with gr.Tab("Train", elem_id="lycoris_ext_page_train"):
+                build_train(laboratory, training)
+    return blocks

@@ -1,0 +1,104 @@
+"""Page 3: a grid to look at closely, and votes for the best of each row."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+from urllib.parse import quote
+
+from lycoris_ext.errors import ConfigError, DataError
+from lycoris_ext.experiments.output import PLAN, read_plan
+from webui_extension.laboratory import Laboratory
+from webui_extension.parts import part, shown
+from webui_extension.tables import paragraph, table
+
+
+def build_judge(laboratory: Laboratory) -> None:
+    """Build the page."""
+    import gradio as gr
+
+    with gr.Row():
+        grids = part("Dropdown", "grids", label="Grid", choices=_choices(laboratory), scale=4)
+        refresh = part("Button", "refresh_grids", value="Look for grids", scale=1)
+    page = part("HTML", "page", value="")
+    with gr.Row():
+        row = part("Dropdown", "vote_row", label="Row", choices=[])
+        column = part("Dropdown", "vote_column", label="Its best picture", choices=[])
+        vote = part("Button", "vote", value="Vote", variant="primary")
+    said = part("HTML", "votes", value="")
+
+    @shown(4)
+    def show(choice: str | None) -> tuple[Any, Any, str, str]:
+        grid = _id(choice)
+        plan = read_plan(laboratory.grid_folder(grid) / PLAN)
+        return (
+            gr.update(choices=_numbered(plan.row_labels()), value=None),
+            gr.update(choices=_numbered(plan.column_labels()), value=None),
+            _frame(laboratory, grid),
+            _tally(laboratory, grid),
+        )
+
+    @shown(1)
+    def cast(choice: str | None, row: str | None, column: str | None) -> str:
+        grid = _id(choice)
+        if not row or not column:
+            raise ConfigError("no cell is chosen", where="Vote", fix="choose a row and a picture")
+        laboratory.vote(grid, _number(row), _number(column))
+        return _tally(laboratory, grid)
+
+    refresh.click(
+        lambda: gr.update(choices=_choices(laboratory)), inputs=[], outputs=[grids], queue=False
+    )
+    grids.change(show, inputs=[grids], outputs=[row, column, page, said])
+    vote.click(cast, inputs=[grids, row, column], outputs=[said])
+
+
+def _choices(laboratory: Laboratory) -> list[str]:
+    labels = []
+    for grid in laboratory.grids():
+        try:
+            plan = read_plan(laboratory.grid_folder(grid) / PLAN)
+        except DataError:
+            continue  # of another version: its page is still on the disk
+        names = ", ".join(entrant.name for entrant in plan.entrants) or "no adapter"
+        labels.append(f"{names}: {len(plan.rows)} x {len(plan.columns)} [{grid}]")
+    return labels
+
+
+def _id(choice: str | None) -> str:
+    """The id at the end of a choice: gradio forgets choices that came after its page was built."""
+    if not choice:
+        raise ConfigError("no grid is chosen", where="Judge", fix="choose a grid")
+    return choice.rpartition("[")[2].rstrip("]")
+
+
+def _numbered(labels: list[str]) -> list[str]:
+    return [f"{number + 1}. {label}" for number, label in enumerate(labels)]
+
+
+def _number(choice: str) -> int:
+    return int(choice.partition(".")[0]) - 1
+
+
+def _tally(laboratory: Laboratory, grid: str) -> str:
+    rows = [(name, str(count)) for name, count in laboratory.votes(grid).items()]
+    return table(("best", "votes"), rows) if rows else paragraph("No votes yet.")
+
+
+def _frame(laboratory: Laboratory, grid: str) -> str:
+    """The page inside the tab.
+
+    With the host's API its stars are votes, so it may call the routes; its own policy lets no other
+    script than its own run. Without, it is a stranger to the host.
+    """
+    path = laboratory.page(grid)
+    allowed = "allow-scripts allow-downloads"
+    if laboratory.host.has_api():
+        address, allowed = f"lycoris-ext/v1/grids/{grid}/page", f"{allowed} allow-same-origin"
+    else:
+        address = f"file={quote(str(path))}"
+    address = escape(f"{address}?{path.stat().st_mtime_ns}", quote=True)
+    return (
+        f'<p class="lycoris-ext"><a href="{address}" target="_blank">Open it by itself</a></p>'
+        f'<iframe class="lycoris-ext" src="{address}" sandbox="{allowed}"></iframe>'
+    )

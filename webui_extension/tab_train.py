@@ -1,0 +1,66 @@
+"""The last page: training, in a process and an environment of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lycoris_ext.errors import LycorisExtError
+from lycoris_ext.evaluation.curve import loss_curve, read_losses
+from webui_extension.laboratory import Laboratory
+from webui_extension.parts import part
+from webui_extension.tables import paragraph
+from webui_extension.training import Training, TrainingState
+
+_POLL_SECONDS = 2.0
+
+
+def build_train(laboratory: Laboratory, training: Training) -> None:
+    """Build the page."""
+    import gradio as gr
+
+    gr.HTML(
+        paragraph(
+            "Training runs outside this program, with the Python named under Settings > LyCORIS "
+            "Ext. It goes on when this page is closed, and can be stopped and continued."
+        )
+    )
+    config = part("Textbox", "config", label="Config (.toml, made by lycoris-ext init)", lines=1)
+    with gr.Row():
+        start = part("Button", "train", value="Start, or go on", variant="primary")
+        stop = part("Button", "stop_training", value="Stop")
+        follow = part("Button", "follow_training", value="Show progress")
+    said = part("HTML", "training", value=paragraph(str(training.state())))
+    curve = part("Image", "training_curve", type="pil", visible=False, show_label=False)
+
+    def begin(path: str) -> Iterator[tuple[Any, str]]:
+        host = laboratory.host
+        try:
+            training.start(path, host.train_python(), allowed=host.may_start_programs())
+        except LycorisExtError as error:
+            yield gr.update(), paragraph(str(error), "bad")
+            return
+        yield from watch()
+
+    def watch() -> Iterator[tuple[Any, str]]:
+        state = training.state()
+        while state.running:
+            yield gr.update(), paragraph(str(state))
+            time.sleep(_POLL_SECONDS)
+            state = training.state()
+        yield _picture(state), paragraph(str(state))
+
+    start.click(begin, inputs=[config], outputs=[curve, said])
+    follow.click(watch, inputs=[], outputs=[curve, said])
+    stop.click(lambda: paragraph(str(training.stop())), inputs=[], outputs=[said], queue=False)
+
+
+def _picture(state: TrainingState) -> Any:
+    import gradio as gr
+
+    if not state.step:
+        return gr.update()
+    points = read_losses(Path(state.events))
+    return gr.update(value=loss_curve(points, Path(state.config).stem), visible=True)

@@ -1,0 +1,58 @@
+"""Page 4: the winner goes into the host's own folder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lycoris_ext.errors import ConfigError
+from webui_extension.laboratory import Laboratory
+from webui_extension.parts import part, shown
+from webui_extension.tab_pick import Picked, chosen_of
+from webui_extension.tables import paragraph
+
+
+def build_use(laboratory: Laboratory, picked: Picked) -> None:
+    """Build the page."""
+    import gradio as gr
+
+    with gr.Row():
+        winner = part("Dropdown", "winner", label="The winner", choices=[], scale=4)
+        refresh = part("Button", "refresh_winner", value="Take those of page 1", scale=1)
+    with gr.Row():
+        name = part("Textbox", "name", label="Name", lines=1)
+        strength = part("Number", "strength", label="Preferred strength", value=1)
+    description = part("Textbox", "description", label="Description", lines=2)
+    preview = part(
+        "Checkbox", "preview", label="Its picture of the last grid is its preview", value=True
+    )
+    install = part("Button", "install", value="Install", variant="primary")
+    said = part("HTML", "installed", value="")
+
+    @shown(1)
+    def put(
+        folder: str,
+        label: str | None,
+        name: str,
+        strength: float,
+        description: str,
+        with_preview: bool,
+    ) -> str:
+        known = chosen_of(laboratory, folder, [label] if label else [])
+        if not known:
+            raise ConfigError("no winner is chosen", where="Use", fix="choose a checkpoint")
+        picture = laboratory.best_picture(known[0]) if with_preview else None
+        written = laboratory.install(
+            str(known[0].path),
+            name or known[0].name,
+            preview=str(picture or ""),
+            description=description,
+            strength=strength,
+        )
+        return paragraph("Installed: " + ", ".join(path.name for path in written), "good")
+
+    def take(labels: list[str]) -> Any:
+        return gr.update(choices=labels or [], value=labels[-1] if labels else None)
+
+    refresh.click(take, inputs=[picked.chosen], outputs=[winner], queue=False)
+    inputs = [picked.folder, winner, name, strength, description, preview]
+    install.click(put, inputs=inputs, outputs=[said])

@@ -1,0 +1,218 @@
+"""Training as a child process in an environment of its own, never inside the host's process.
+
+The child goes on when the page is reloaded or the host is restarted: it writes what it does into
+its run's `events.jsonl`, holds its run's lock, and gives the GPU back by ending.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from lycoris_ext.errors import ConfigError, DataError, EnvironmentFault
+from lycoris_ext.experiments.checkpoints import short
+from lycoris_ext.formats import atomic_write
+from lycoris_ext.training.events import read_events
+from lycoris_ext.training.lock import RunLock
+from webui_extension.places import Places
+
+CURRENT = "current.json"
+_SHOWN_OF_LOG = 4000
+#: What would let the host's own environment into the child's.
+_HOSTS_VARIABLES = ("PYTHON", "COMMANDLINE_ARGS", "VIRTUAL_ENV", "GRADIO_", "SD_WEBUI")
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """How far a training is.
+
+    Args:
+        config: its file.
+        running: whether the child is alive.
+        step: done; 0 where nothing is known yet.
+        loss: of the last step.
+        events: where the curve is.
+        finished: whether it has its full length.
+        last: the last line of the log: progress, or what went wrong.
+    """
+
+    config: str
+    running: bool
+    step: int = 0
+    loss: float | None = None
+    events: str = ""
+    finished: bool = False
+    last: str = ""
+
+    def __str__(self) -> str:
+        if not self.config:
+            return "No training was started."
+        word = "running" if self.running else "finished" if self.finished else "not running"
+        text = f"{Path(self.config).name}: {word}"
+        if self.step:
+            text += f", step {self.step}"
+        if self.loss is not None:
+            text += f", loss {self.loss:.4f}"
+        return f"{text}. {self.last}" if self.last else text
+
+
+class Training:
+    """The child that trains.
+
+    Args:
+        places: where configs may lie.
+        folder: for the log and the note that a restarted host reads.
+    """
+
+    def __init__(self, places: Places, folder: Path) -> None:
+        self._places = places
+        self._folder = folder
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def start(self, config: str, python: str, *, allowed: bool = True) -> TrainingState:
+        """Start `lycoris-ext train CONFIG` with the interpreter of another environment.
+
+        Args:
+            config: a TOML file inside the allowed folders.
+            python: that interpreter, from the host's settings.
+            allowed: whether this host lets its page start programs.
+
+        Raises:
+            ConfigError: it is not allowed, or one is running.
+            DataError: there is no such config, or it is outside the allowed folders.
+            EnvironmentFault: there is no such interpreter.
+        """
+        if not allowed:
+            raise ConfigError(
+                "this host is shared, and whoever sees its page may not start programs",
+                where="training",
+                fix="start the host without --share and --listen, or with "
+                "--enable-insecure-extension-access",
+            )
+        if self.state().running:
+            raise ConfigError("a training is running", where="training", fix="stop it, or wait")
+        path = self._places.resolve(config)
+        if not path.is_file() or path.suffix.lower() != ".toml":
+            raise DataError("this is no config", where=str(path), fix="name a run's .toml file")
+        if not python or not Path(python).is_file():
+            raise EnvironmentFault(
+                "there is no such interpreter" if python else "no interpreter is named",
+                where="Settings > LyCORIS Ext > Python of the environment that trains",
+                fix='name the python of an environment with "lycoris-ext[train]"; '
+                "the host's own is never used",
+            )
+        folder, name = _run_of(path)
+        self._places.resolve(folder)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        log = self._folder / f"{name}.log"
+        with log.open("wb") as file:
+            self._child = subprocess.Popen(
+                [python, "-m", "lycoris_ext", "train", str(path)],
+                cwd=path.parent,
+                env=_own_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                # Apart: the host's end, or Ctrl-C in its window, is not the child's.
+                start_new_session=sys.platform != "win32",
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+            )
+        note = {
+            "pid": self._child.pid,
+            "config": str(path),
+            "log": str(log),
+            "events": str(folder / f"{name}.events.jsonl"),
+            "lock": str(folder / f".{name}.lock"),
+        }
+        text = json.dumps(note, indent=2, ensure_ascii=False)
+        atomic_write(self._folder / CURRENT, text.encode("utf-8"))
+        return self.state()
+
+    def state(self) -> TrainingState:
+        """How far it is; after a restart of the host by the files alone."""
+        note = self._note()
+        if not note:
+            return TrainingState("", False)
+        step, loss, finished = 0, None, False
+        for event in read_events(Path(note["events"])):
+            finished = event.get("event") == "finished"
+            if event.get("event") == "step":
+                step, loss = int(event["step"]), float(event["loss"])
+        return TrainingState(
+            note["config"],
+            self._alive(note),
+            step,
+            loss,
+            note["events"],
+            finished,
+            self._last_line(Path(note["log"])),
+        )
+
+    def stop(self) -> TrainingState:
+        """Ask it to stop after the step that it is in; it saves its state and can be continued."""
+        note = self._note()
+        if note and self._alive(note):
+            pid = self._child.pid if self._child is not None else _owner(Path(note["lock"]))
+            if pid is not None:
+                # On Windows the process group of its own makes this reach the child alone.
+                windows = sys.platform == "win32"
+                os.kill(pid, getattr(signal, "CTRL_BREAK_EVENT" if windows else "SIGINT"))
+        return self.state()
+
+    def _note(self) -> dict[str, str]:
+        try:
+            content = json.loads((self._folder / CURRENT).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def _alive(self, note: dict[str, str]) -> bool:
+        if self._child is not None:
+            return self._child.poll() is None
+        # The host was restarted: the child is nobody's now, and its lock says whether it lives.
+        return _owner(Path(note["lock"])) is not None
+
+    @staticmethod
+    def _last_line(log: Path) -> str:
+        try:
+            with log.open("rb") as file:
+                file.seek(max(0, log.stat().st_size - _SHOWN_OF_LOG))
+                text = file.read().decode("utf-8", "replace")
+        except OSError:
+            return ""
+        lines = [line for line in re.split(r"[\r\n]+", text) if line.strip()]
+        return short(lines[-1], 300) if lines else ""
+
+
+def _owner(lock: Path) -> int | None:
+    """The process that holds a run's lock; None where nobody does."""
+    if not lock.is_file():
+        return None
+    try:
+        with RunLock(lock):
+            return None
+    except EnvironmentFault as fault:
+        found = re.search(r"process (\d+)", fault.what)
+        return int(found[1]) if found else None
+
+
+def _run_of(config: Path) -> tuple[Path, str]:
+    """(output_dir, output_name) of a config, by its text: Python 3.10 has no TOML."""
+    values = {"output_dir": "output", "output_name": "last"}
+    for line in config.read_text(encoding="utf-8-sig", errors="replace").splitlines():
+        found = re.match(r"""\s*(output_dir|output_name)\s*=\s*("[^"]*"|'[^']*')""", line)
+        if found:
+            name, text = found[1], found[2]
+            values[name] = str(json.loads(text)) if text[0] == '"' else text[1:-1]
+    return (config.parent / Path(values["output_dir"]).expanduser()), values["output_name"]
+
+
+def _own_environment() -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(_HOSTS_VARIABLES)}
+    return {**kept, "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}

@@ -1,0 +1,79 @@
+"""The winner of a grid in the host's own folder: a clean name, a picture, a description."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from PIL import Image
+
+from lycoris_ext.errors import ConfigError
+from lycoris_ext.experiments.checkpoints import Checkpoint, short
+from lycoris_ext.formats import atomic_write
+from lycoris_ext.sampling.files import read_parameters, save_picture
+from webui_extension.places import clean_name
+
+#: What the host's cards call the families.
+_VERSIONS = (("sdxl", "SDXL"), ("sd_v2", "SD2"), ("sd_v1", "SD1"))
+
+
+def install_winner(
+    networks: Path,
+    checkpoint: Checkpoint,
+    name: str,
+    *,
+    preview: Path | None = None,
+    description: str = "",
+    strength: float = 1.0,
+) -> list[Path]:
+    """Copy an adapter into the host's folder of networks.
+
+    Args:
+        networks: that folder.
+        checkpoint: the adapter.
+        name: of the new files.
+        preview: a picture for its card.
+        description: for its card; trigger words and strength go into fields of their own.
+        strength: what the host shall prefer; the card's own default for 0.
+
+    Returns:
+        The files that were written; the adapter is the last, so that it is never without the rest.
+
+    Raises:
+        ConfigError: the name cannot be one, or is taken: nothing is overwritten.
+        EnvironmentFault: a file cannot be written.
+    """
+    name = clean_name(name)
+    adapter = networks / f"{name}.safetensors"
+    picture, card = networks / f"{name}.png", networks / f"{name}.json"
+    for path in (adapter, picture, card):
+        if path.exists():
+            raise ConfigError(
+                "there is a file of this name", where=path.name, fix="choose another name"
+            )
+    written = []
+    if preview is not None:
+        with Image.open(preview) as file:
+            save_picture(picture, file.convert("RGB"), read_parameters(preview))
+        written.append(picture)
+    family = checkpoint.metadata.get("ss_base_model_version", "")
+    content = {
+        "description": description or short(_described(checkpoint), 400),
+        "sd version": next((v for start, v in _VERSIONS if family.startswith(start)), "Unknown"),
+        "activation text": short(", ".join(checkpoint.summary.triggers), 400),
+        "preferred weight": strength,
+        "notes": "",
+    }
+    text = json.dumps(content, indent=4, ensure_ascii=False) + "\n"
+    atomic_write(card, text.encode("utf-8"))
+    atomic_write(adapter, checkpoint.path.read_bytes())
+    return [*written, card, adapter]
+
+
+def _described(checkpoint: Checkpoint) -> str:
+    parts = [checkpoint.algorithm, checkpoint.dims]
+    if checkpoint.step is not None:
+        parts.append(f"{checkpoint.step} steps")
+    if checkpoint.base:
+        parts.append(f"trained on {checkpoint.base}")
+    return ", ".join(part for part in parts if part)
