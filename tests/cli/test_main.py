@@ -69,7 +69,7 @@ def test_every_error_has_an_exit_code():
     while waiting:
         kind = waiting.pop()
         kinds.add(kind)
-        waiting += kind.__subclasses__()
+        waiting += [k for k in kind.__subclasses__() if k.__module__.startswith("lycoris_ext.")]
     codes = {kind.__name__: exit_code(kind("x")) for kind in kinds - {LycorisExtError}}
     assert codes == {
         "ConfigError": 2,
