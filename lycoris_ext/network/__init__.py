@@ -2,8 +2,9 @@
 
 from lycoris_ext.network.banks import Banks
 from lycoris_ext.network.block_weights import BlockWeights
+from lycoris_ext.network.build import build_network, load_network
 from lycoris_ext.network.config import NetworkConfig
-from lycoris_ext.network.network import Network, build_network, load_network
+from lycoris_ext.network.network import Network
 from lycoris_ext.network.overrides import LayerOverride
 from lycoris_ext.network.preset_file import is_preset_file
 from lycoris_ext.network.presets import PRESETS, Preset

@@ -1,33 +1,28 @@
-"""A network of adapters: built from a config or a file; injected, removed, merged, saved."""
+"""A network of adapters: injected, removed, merged, saved."""
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import isclose
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lycoris_ext.algorithms import Options, Plan, algorithm, detect
+from lycoris_ext.algorithms import detect
 from lycoris_ext.errors import ConfigError, FormatError
-from lycoris_ext.formats import AdapterState, open_adapter
+from lycoris_ext.formats import AdapterState
 from lycoris_ext.functional import Base, Delta
 from lycoris_ext.functional.merge import add_delta
 from lycoris_ext.modules import AdapterLayer, Attachment, attach, detach
-from lycoris_ext.network.checks import check_mergeable, check_path, check_plans
-from lycoris_ext.network.config import NetworkConfig
-from lycoris_ext.network.layers import Choice, LayerRate, choose_layers
+from lycoris_ext.network.checks import check_mergeable
+from lycoris_ext.network.layers import LayerRate
 from lycoris_ext.network.param_groups import Groups, param_groups
 from lycoris_ext.network.selection import (
     DENOISERS,
     TEXT_ENCODERS,
     Site,
-    Targets,
-    all_sites,
     place_layers,
     stored_by_key,
 )
@@ -149,7 +144,7 @@ class Network(nn.Module):
             for key, layer in self.layers.items()
         }
         for key, delta in deltas.items():
-            if delta.bias() is not None and _bias(self.sites[key]) is None:
+            if delta.bias() is not None and self.sites[key].bias is None:
                 raise ConfigError(
                     "the adapter has an update of the bias, the layer has no bias to add it to",
                     where=self.sites[key].name,
@@ -157,7 +152,7 @@ class Network(nn.Module):
                 )
         self._merged = True
         for key, delta in deltas.items():
-            weight, bias = _weight(self.sites[key]), _bias(self.sites[key])
+            weight, bias = self.sites[key].weight, self.sites[key].bias
             of_bias = delta.bias()
             if keep:
                 changed = None if bias is None or of_bias is None else bias.detach().clone()
@@ -169,7 +164,7 @@ class Network(nn.Module):
     @staticmethod
     def _delta(layer: AdapterLayer, site: Site) -> Delta:
         """The update of one layer at full strength, on the device of its base."""
-        device = _weight(site).device
+        device = site.weight.device
         scalar = None if layer.scalar is None else layer.scalar.item()
         tensors = {name: tensor.to(device) for name, tensor in layer.tensors().items()}
         base = Base.of(site.module, layer.plan.layer)
@@ -187,7 +182,7 @@ class Network(nn.Module):
                 "the old weights were not kept", fix="load the model again, or merge with keep=True"
             )
         for key, (weight, bias) in self._kept.items():
-            _weight(self.sites[key]).copy_(weight)
+            self.sites[key].weight.copy_(weight)
             if bias is not None:
                 self.sites[key].module.bias.copy_(bias)  # type: ignore[operator]
         self._kept.clear()
@@ -335,100 +330,6 @@ class Network(nn.Module):
         )
 
 
-def build_network(targets: Targets, config: NetworkConfig, seed: int = 0) -> Network:
-    """A fresh network, injected nowhere; its update is zero.
-
-    Each layer starts from the seed and its own name, so that it does not depend on which other
-    layers are adapted.
-
-    Args:
-        targets: models by name: "unet", "text_encoder", "diffusion_model" for a denoiser that is no
-            U-Net of Stable Diffusion, anything else for a plain module.
-
-    Raises:
-        ConfigError: the config selects nothing, a pattern fits no layer, or options contradict
-            each other or the layers.
-    """
-    planned = [(choice, _plan(choice)) for choice in choose_layers(targets, config)]
-    check_plans(planned)
-    layers, sites, rates = {}, {}, {}
-    for choice, plan in planned:
-        site, own = choice.site, choice.config
-        generator = torch.Generator().manual_seed(seed ^ zlib.crc32(site.key.encode()))
-        weight = _weight(site)
-        device = weight.device if weight.is_meta else torch.device("cpu")
-        origin = plan.origin(_readable(site, plan))
-        tensors = plan.initial(generator, own.use_scalar, device, weight.detach(), origin)
-        layer = AdapterLayer(plan, tensors, own.dropouts, own.use_scalar, origin, own.bypass_mode)
-        check_path(choice, layer)
-        layers[site.key], sites[site.key] = layer.to(weight.device), site
-        rates[site.key] = choice.rate
-    return Network(layers, sites, rates)
-
-
-def _plan(choice: Choice) -> Plan:
-    site, config, alpha = choice.site, choice.config, choice.alpha
-    if config.rs_lora:
-        alpha *= choice.rank**0.5  # so that every reader's alpha / rank is alpha / sqrt(rank)
-    name, options = config.algorithm_name, config.options
-    if site.spec.is_norm and name != "norm":
-        name, options = "norm", Options()  # beside another algorithm, whose options they are
-    try:
-        return algorithm(name).plan(site.spec, choice.rank, alpha, options)
-    except ConfigError as error:
-        option = "rank" if error.where == "network_dim" else error.where
-        where = f"{site.name}, {choice.option(option)}" if option else site.name
-        raise ConfigError(error.what, where=where, fix=error.fix) from error
-
-
-def load_network(
-    source: AdapterState | Path | str, targets: Targets, multiplier: float = 1.0
-) -> Network:
-    """The network that a file describes, over these models; injected nowhere.
-
-    Raises:
-        FormatError: layers that the models do not have (all of them are named), keys that no
-            algorithm stores, shapes that contradict each other or the model.
-    """
-    state = source if isinstance(source, AdapterState) else open_adapter(source)
-    if not state.tensors:
-        raise FormatError("the file holds no tensors", fix="choose a trained adapter")
-    known = all_sites(targets)
-    stored = stored_by_key(state.layers(), known, all_of_them=False)
-    layers = {}
-    for key, tensors in stored.items():
-        plan = detect(tensors, key, known[key].spec)
-        fresh = {name: torch.empty(shape) for name, shape in plan.shapes().items()}
-        layer = AdapterLayer(plan, fresh, origin=plan.origin(_readable(known[key], plan)))
-        layer.load_stored(tensors, key)
-        layers[key] = layer.to(_weight(known[key]).device).requires_grad_(False)
-    network = Network(layers, {key: known[key] for key in layers})
-    network.multiplier = multiplier
-    return network.eval()
-
-
 def _module_name(key: str) -> str:
     """A layer's key as the name of a module, which may have no dots."""
     return key.replace(".", ":")
-
-
-def _weight(site: Site) -> Tensor:
-    weight = site.module.weight
-    assert isinstance(weight, Tensor)  # every layer that is adapted has one
-    return weight
-
-
-def _readable(site: Site, plan: Plan) -> Tensor:
-    """The weight, as the module holds it unless the plan reads its numbers.
-
-    Raises:
-        ShapeError: the plan needs them, and it is packed.
-    """
-    base = Base.of(site.module, site.spec)
-    return (base.weight if plan.needs_base_weight else base.stored).detach()
-
-
-def _bias(site: Site) -> Tensor | None:
-    bias = getattr(site.module, "bias", None)  # RMSNorm has no such thing
-    assert bias is None or isinstance(bias, Tensor)
-    return bias

@@ -34,6 +34,19 @@ class Site:
     key: str
 
     @property
+    def weight(self) -> Tensor:
+        """As the module holds it; packed in a quantised one."""
+        weight = self.module.weight
+        assert isinstance(weight, Tensor)  # every layer that is adapted has one
+        return weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        bias = getattr(self.module, "bias", None)  # RMSNorm has no such thing
+        assert bias is None or isinstance(bias, Tensor)
+        return bias
+
+    @property
     def place(self) -> Place:
         """Where it is in everybody's naming."""
         return place_in_model(self.target, self.path)
