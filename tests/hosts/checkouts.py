@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -172,13 +171,16 @@ def run_script(checkout: Checkout, script: str | Path, *arguments: str, limit: f
     assert process.stdout is not None
     timer = threading.Timer(limit, process.kill)
     timer.start()
+    peak = _Peak(process.pid)
+    peak.start()
     pieces: list[tuple[float, bytes]] = []
     try:
         while chunk := os.read(process.stdout.fileno(), 1 << 16):
             pieces.append((time.monotonic() - started, chunk))
-        peak = _wait(process)
+        process.wait()
     finally:
         timer.cancel()
+        held = peak.stop()
         process.stdout.close()
         if process.returncode is None:
             process.kill()
@@ -187,19 +189,33 @@ def run_script(checkout: Checkout, script: str | Path, *arguments: str, limit: f
     shown = " ".join([Path(script).name, *arguments])
     assert process.returncode == 0, f"{shown}: exit {process.returncode}\n{output[-4000:]}"
     texts = tuple((when, chunk.decode("utf-8", errors="replace")) for when, chunk in pieces)
-    return Run(output, texts, time.monotonic() - started, peak)
+    return Run(output, texts, time.monotonic() - started, held)
 
 
-def _wait(process: subprocess.Popen[bytes]) -> int | None:
-    """Wait for a program's end; returns the most memory that it held, in bytes."""
-    if not hasattr(os, "wait4"):  # Windows
-        process.wait()
-        return None
-    import resource
+class _Peak(threading.Thread):
+    """Watches the most memory that a program has held (Linux), until ``stop``.
 
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    # A child begins with its parent's peak, so a smaller one of its own cannot be seen.
-    if usage.ru_maxrss <= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss:
-        return None
-    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    ``resource`` will not do: a child begins with its parent's peak.
+    """
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.status = Path(f"/proc/{pid}/status")
+        self.found: int | None = None
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        while not self._over.wait(0.1):
+            try:
+                lines = self.status.read_text(encoding="ascii", errors="replace").splitlines()
+            except OSError:  # it has ended, or this is no Linux
+                return
+            told = [int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")]
+            if told:
+                self.found = max(told[0], self.found or 0)
+
+    def stop(self) -> int | None:
+        """The peak in bytes; None where the system does not tell."""
+        self._over.set()
+        self.join()
+        return self.found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -225,6 +226,7 @@ def test_a_step_beside_networks_lora(
     record_property("step_ratio", round(ratio, 3))
     record_property("peak_gb", {name: round(peak / 1e9, 2) for name, peak in peaks.items()})
     assert all(len(taken) >= 6 for taken in seconds.values())
+    assert all(peaks.values()) or not sys.platform.startswith("linux")
     assert peaks[MODULE] <= 1.1 * peaks["networks.lora"]
     assert ratio <= 1.25
 
