@@ -12,30 +12,22 @@ from typing import Any, get_args, get_type_hints
 from kohya_adapter.blocks import BLOCK_ARGUMENTS
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.network import NetworkConfig
+from lycoris_ext.network.arguments import (
+    NETWORK_ARGS,
+    OF_SCRIPTS,
+    OLD_NAMES,
+    OLD_OPPOSITES,
+    RATIOS,
+    split_list,
+)
 
 _WHERE = "network_args"
 _DEFAULT_RANK = 4  # LyCORIS's and sd-scripts', where --network_dim is not given
 
-#: LyCORIS's older names.
-_OLD = {"use_cp": "use_tucker", "use_conv_cp": "use_tucker", "constrain": "constraint"}
-#: And one that says the opposite.
-_OLD_NOT = "disable_conv_cp"
-#: Options of the core that are options of the scripts themselves.
-_OF_SCRIPTS = {
-    "network_dim": "--network_dim",
-    "network_alpha": "--network_alpha",
-    "network_train_unet_only": "--network_train_unet_only",
-    "network_train_text_encoder_only": "--network_train_text_encoder_only",
-}
-#: Options without a text form: a preset file (preset=my.toml) says the same.
-_NO_TEXT = ("overrides",)
-_RATIOS = ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
 _KINDS: dict[str, Any] = {
-    name: hint
-    for name, hint in get_type_hints(NetworkConfig).items()
-    if name not in (*_OF_SCRIPTS, *_NO_TEXT)
+    name: hint for name, hint in get_type_hints(NetworkConfig).items() if name in NETWORK_ARGS
 } | {
-    **dict.fromkeys(_RATIOS, float),
+    **dict.fromkeys(RATIOS, float),
     **dict.fromkeys(BLOCK_ARGUMENTS, str),
     "train_t5xxl": bool,
     "train_llm_adapter": bool,
@@ -121,7 +113,7 @@ def read_arguments(
     return Arguments(
         NetworkConfig(network_dim=rank, network_alpha=alpha or float(rank), **config),
         {name: values[name] for name in BLOCK_ARGUMENTS if name in values},
-        {name: values[name] for name in _RATIOS if name in values},
+        {name: values[name] for name in RATIOS if name in values},
         values.get("train_t5xxl", False),
         values.get("train_llm_adapter", False),
     )
@@ -134,10 +126,10 @@ def _read(given: Mapping[str, object]) -> dict[str, Any]:
         if text is None or text in ("", "None"):
             _kind(name)
             continue
-        if name == _OLD_NOT:
-            values["use_tucker"] = not _value(name, text, bool)
+        if name in OLD_OPPOSITES:
+            values[OLD_OPPOSITES[name]] = not _value(name, text, bool)
         else:
-            values[_OLD.get(name, name)] = _value(name, text, _kind(name))
+            values[OLD_NAMES.get(name, name)] = _value(name, text, _kind(name))
     return values
 
 
@@ -147,15 +139,13 @@ def _kind(name: str) -> Any:
     Raises:
         ConfigError: there is none of this name.
     """
-    if name == _OLD_NOT:
+    if name in OLD_OPPOSITES:
         return bool
-    if name in _OF_SCRIPTS:
-        raise ConfigError(
-            f"{name} is an option of the script", where=_WHERE, fix=f"use {_OF_SCRIPTS[name]}"
-        )
-    kind = _KINDS.get(_OLD.get(name, name))
+    if name in OF_SCRIPTS:
+        raise ConfigError(f"{name} is an option of the script", where=_WHERE, fix=f"use --{name}")
+    kind = _KINDS.get(OLD_NAMES.get(name, name))
     if kind is None:
-        known = [*_KINDS, *_OLD, _OLD_NOT]
+        known = [*_KINDS, *OLD_NAMES, *OLD_OPPOSITES]
         near = get_close_matches(name, known, n=1)
         raise ConfigError(
             f"unknown argument {name}",
@@ -175,7 +165,7 @@ def _value(name: str, given: object, hint: Any) -> Any:
     listed = kind is not hint and NoneType not in get_args(hint)
     text = str(given).strip()
     if listed:
-        return tuple(part.strip() for part in text.split(",") if part.strip())
+        return split_list(text)
     if kind is str:
         return text
     try:

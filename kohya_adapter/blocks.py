@@ -74,6 +74,7 @@ def block_overrides(
     arguments: Mapping[str, str],
     family: str,
     paths: Iterable[str],
+    ranks: tuple[int, int],
     conv: tuple[int, float] | None,
 ) -> tuple[LayerOverride, ...]:
     """The overrides that the arguments ask for, one for all blocks that are treated alike.
@@ -82,6 +83,7 @@ def block_overrides(
         arguments: those of ``BLOCK_ARGUMENTS`` that are given, texts.
         family: of the U-Net.
         paths: of its layers that are adapted.
+        ranks: of the network, wide convolutions' last.
         conv: rank and alpha of wide convolutions, where the user has said so.
 
     Raises:
@@ -96,7 +98,7 @@ def block_overrides(
             fix="use a preset file with a name_algo_map (preset=my.toml)",
         )
     blocks = _BLOCKS[family]
-    settings = _settings(arguments, blocks, conv)
+    settings = _settings(arguments, blocks, ranks, conv)
     starts: dict[tuple[tuple[str, float], ...], set[str]] = {}
     for path in paths:
         number, start = _block_of(path, blocks.rules)
@@ -122,25 +124,31 @@ def _block_of(path: str, rules: _Rules) -> tuple[int, str]:
 
 
 def _settings(
-    arguments: Mapping[str, str], blocks: Blocks, conv: tuple[int, float] | None
+    arguments: Mapping[str, str],
+    blocks: Blocks,
+    ranks: tuple[int, int],
+    conv: tuple[int, float] | None,
 ) -> list[dict[str, float]]:
     """What each block has of its own, under the names of ``LayerOverride``."""
     numbers = {
         name: _numbers(name, arguments[name], blocks.count) for name in _SIZES if name in arguments
     }
     if "block_dims" in numbers and "conv_block_dims" not in numbers and conv is not None:
-        numbers["conv_block_dims"] = [conv[0]] * blocks.count
+        numbers["conv_block_dims"] = [float(conv[0])] * blocks.count
         numbers.setdefault("conv_block_alphas", [conv[1]] * blocks.count)
     weights = _weights(arguments, blocks)
     settings = []
     for block in range(blocks.count):
+        own = {name: values[block] for name, values in numbers.items()}
+        rank = own.get("block_dims", ranks[0])
+        conv_rank = own.get("conv_block_dims", own.get("block_dims", ranks[1]))
         told: dict[str, float] = {}
-        for name, values in numbers.items():
+        for name, value in own.items():
             if name.endswith("dims"):
-                told[_NAMES[name]] = int(values[block])
-            else:  # 0: as large as the rank
-                rank = told.get(_NAMES[name.replace("alphas", "dims")], 0)
-                told[_NAMES[name]] = values[block] or float(rank) or 1.0
+                told[_NAMES[name]] = int(value)
+            else:  # 0: as large as the rank, and any where nothing is adapted
+                same = conv_rank if name.startswith("conv") else rank
+                told[_NAMES[name]] = value or float(same) or 1.0
         if weights is not None and weights[block] != 1.0:
             told["lr_weight"] = weights[block]
         settings.append(told)

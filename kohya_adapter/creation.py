@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -14,7 +15,13 @@ from torch import Tensor, nn
 from kohya_adapter.arguments import Arguments, read_arguments
 from kohya_adapter.blocks import block_overrides
 from kohya_adapter.network import KohyaNetwork, read_adapter
-from kohya_adapter.targets import TextEncoders, family_of_unet, has_t5, name_targets
+from kohya_adapter.targets import (
+    TextEncoders,
+    family_of_unet,
+    has_t5,
+    name_models,
+    name_targets,
+)
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats import AdapterState
 from lycoris_ext.network import (
@@ -25,7 +32,7 @@ from lycoris_ext.network import (
     load_network,
 )
 from lycoris_ext.network.layers import choose_layers, layer_rates
-from lycoris_ext.network.selection import Site, Targets
+from lycoris_ext.network.selection import Site, Targets, all_sites
 
 #: Layers that LyCORIS's presets name as diffusers does, and so leave alone in sd-scripts' own SDXL
 #: U-Net.
@@ -70,7 +77,8 @@ def create_network(
         targets, replace(config, overrides=overrides), seed=torch.initial_seed()
     )
     network.multiplier = multiplier
-    return _told(KohyaNetwork(network, arguments, arguments.as_texts()))
+    models = name_models(text_encoder, unet)
+    return _told(KohyaNetwork(network, models, arguments, arguments.as_texts()))
 
 
 def create_network_from_weights(
@@ -118,7 +126,7 @@ def create_network_from_weights(
         network.rates = layer_rates(network.sites, replace(arguments.config, overrides=overrides))
         for layer in network.layers.values():
             layer.dropouts = arguments.config.dropouts
-    created = _told(KohyaNetwork(network, arguments, {}))
+    created = _told(KohyaNetwork(network, name_models(text_encoder, unet), arguments, {}))
     return created, (created.state_dict() if weights_sd is None else weights_sd)
 
 
@@ -138,10 +146,22 @@ def _for_this_model(arguments: Arguments, targets: Targets) -> NetworkConfig:
         )
     exclude = list(config.exclude)
     if hasattr(unet, "input_blocks") and not is_preset_file(config.preset):
-        exclude.append(_SDXL_ENDS)
+        exclude += _ends(targets, config)
     if hasattr(unet, "llm_adapter") and not arguments.train_llm_adapter:
         exclude.append(_LLM_ADAPTER)
     return replace(config, exclude=tuple(exclude))
+
+
+def _ends(targets: Targets, config: NetworkConfig) -> list[str]:
+    """A pattern of SDXL's first and last layers, without those that are included by name."""
+    names = [
+        site.name
+        for site in all_sites(targets).values()
+        if config.trains(site.spec.is_norm)
+        and re.search(_SDXL_ENDS, site.name)
+        and not any(re.search(pattern, site.name) for pattern in config.include)
+    ]
+    return [f"^(?:{'|'.join(map(re.escape, names))})$"] if names else []
 
 
 def _block_overrides(
@@ -151,7 +171,9 @@ def _block_overrides(
     conv: tuple[int, float] | None,
 ) -> tuple[LayerOverride, ...]:
     paths = [site.path for site in sites if site.target == "unet"]
-    return block_overrides(arguments.blocks, family_of_unet(targets.get("unet")), paths, conv)
+    family = family_of_unet(targets.get("unet"))
+    ranks = (arguments.config.dims(spatial=False)[0], arguments.config.dims(spatial=True)[0])
+    return block_overrides(arguments.blocks, family, paths, ranks, conv)
 
 
 def _told(network: KohyaNetwork) -> KohyaNetwork:

@@ -60,9 +60,13 @@ class KohyaNetwork(Network):
     """
 
     def __init__(
-        self, network: Network, arguments: Arguments, network_args: Mapping[str, str]
+        self,
+        network: Network,
+        models: Sequence[str],
+        arguments: Arguments,
+        network_args: Mapping[str, str],
     ) -> None:
-        super().__init__(network.layers, network.sites, network.rates)
+        super().__init__(network.layers, network.sites, network.rates, models)
         self.train_t5xxl = arguments.train_t5xxl
         self._ratios = dict(arguments.ratios)
         self._network_args = dict(network_args)

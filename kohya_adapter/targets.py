@@ -27,13 +27,22 @@ def name_targets(
         unet: the U-Net or transformer.
         train_t5xxl: whether T5 is among them.
     """
-    encoders = [text_encoder] if isinstance(text_encoder, nn.Module) else list(text_encoder or ())
-    names = _NAMES_IN.get(family_of_unet(unet), _NAMES)
-    targets: dict[str, nn.Module | None] = dict(zip(names, encoders, strict=False))
+    targets = _encoders(text_encoder, unet)
     if not train_t5xxl:
         targets.pop(_T5, None)
     targets["unet"] = unet
     return {name: model for name, model in targets.items() if model is not None}
+
+
+def name_models(text_encoder: TextEncoders, unet: nn.Module | None) -> tuple[str, ...]:
+    """The core's names of all that a script hands over, those that are None or not trained among
+    them: a list of rates goes by these places."""
+    return (*_encoders(text_encoder, unet), "unet")
+
+
+def _encoders(text_encoder: TextEncoders, unet: nn.Module | None) -> dict[str, nn.Module | None]:
+    handed = [text_encoder] if isinstance(text_encoder, nn.Module) else list(text_encoder or ())
+    return dict(zip(_NAMES_IN.get(family_of_unet(unet), _NAMES), handed, strict=False))
 
 
 def family_of_unet(unet: nn.Module | None) -> str:

@@ -8,6 +8,13 @@ import ast
 from collections.abc import Callable
 
 from lycoris_ext.errors import ConfigError
+from lycoris_ext.network.arguments import (
+    LISTS,
+    NETWORK_ARGS,
+    OLD_NAMES,
+    OLD_OPPOSITES,
+    split_list,
+)
 
 Values = dict[str, object]
 
@@ -70,22 +77,6 @@ HINTS = {
     "output_config": "the resolved config is always written beside the result",
 }
 
-OLD_NETWORK_ARGS = {
-    "use_cp": "use_tucker",
-    "use_conv_cp": "use_tucker",
-    "constrain": "constraint",
-}
-NETWORK_ARGS = frozenset(
-    _words(
-        """
-        algo block_size bypass_mode constraint conv_alpha conv_dim decompose_both dora_wd dropout
-        factor full_matrix loraplus_lr_ratio loraplus_text_encoder_lr_ratio loraplus_unet_lr_ratio
-        module_dropout preset rank_dropout rank_dropout_scale rescaled rs_lora train_norm
-        unbalanced_factorization use_scalar use_tucker wd_on_output
-        """
-    )
-)
-
 
 def translate(values: Values, where: str) -> Values:
     """Turn sd-scripts' spellings into ours: network_args, optimizer_args, network_module and kin.
@@ -120,6 +111,8 @@ def translate(values: Values, where: str) -> Values:
                 result["optimizer_type"] = "AdamW8bit"
         else:
             result[name] = value
+    if result.get("conv_alpha") == 0 and "conv_alpha" not in values:  # there: as large as the rank
+        result["conv_alpha"] = result.get("conv_dim") or result.get("network_dim", 0)
     if module is not None:
         result |= _algorithm_of(module, result, where)
     return result
@@ -155,14 +148,27 @@ def _arguments(name: str, value: object, where: str) -> list[tuple[str, str]]:
 
 
 def _network_argument(name: str, text: str, where: str) -> Values:
-    name = OLD_NETWORK_ARGS.get(name, name)
+    if name in OLD_OPPOSITES:
+        value = _literal(text)
+        if not isinstance(value, bool):
+            raise ConfigError(
+                f"network_args has {name}={text}, expected true or false",
+                where=where,
+                fix=f"change {name}",
+            )
+        return {OLD_OPPOSITES[name]: not value}
+    name = OLD_NAMES.get(name, name)
     if name not in NETWORK_ARGS:
         raise ConfigError(
             f"network_args has {name}={text}, which is not supported",
             where=where,
             fix="use " + ", ".join(sorted(NETWORK_ARGS)),
         )
-    return {name: text if name in ("algo", "preset") else _literal(text)}
+    if name == "algo":
+        return {name: text.lower()}
+    if name in LISTS:
+        return {name: split_list(text)}
+    return {name: text if name == "preset" else _literal(text)}
 
 
 def _optimizer_argument(name: str, text: str, where: str) -> Values:

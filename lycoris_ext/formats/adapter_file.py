@@ -18,7 +18,7 @@ from lycoris_ext.formats import container
 from lycoris_ext.formats.atomic import atomic_write
 from lycoris_ext.formats.container import Buffer
 from lycoris_ext.formats.hashes import file_hashes
-from lycoris_ext.formats.keys import split_key, target_of
+from lycoris_ext.formats.keys import place_in_model, split_key, target_of
 from lycoris_ext.formats.peft import (
     CONFIG_FILE,
     CONFIG_KEY,
@@ -74,11 +74,16 @@ class AdapterState:
         return layers
 
     def only(self, targets: Collection[str]) -> AdapterState:
-        """Without the layers that tell another model than these."""
+        """Without the layers that tell another model than these.
+
+        Args:
+            targets: as for ``keys.place_in_model``.
+        """
+        wanted = {place_in_model(target, "").target for target in targets} | {"model"}
         kept = {
             key: tensor
             for key, tensor in self.tensors.items()
-            if target_of(split_key(key)[0]) in (*targets, "model")
+            if target_of(split_key(key)[0]) in wanted
         }
         return AdapterState(kept, self.metadata)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +30,8 @@ def atomic_write(path: Path | str, content: bytes | Callable[[BinaryIO], None]) 
     """
     path = Path(path)
     make_folder(path.parent, "choose another folder")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    writer = f"{os.getpid()}-{threading.get_ident()}"  # two threads may write one file
+    temporary = path.with_name(f".{path.name}.{writer}.tmp")
     try:
         with open(temporary, "wb") as file:
             if callable(content):

@@ -195,12 +195,11 @@ class AdapterLayer(nn.Module):
             for key, tensor in stored.items()
         }
 
-    @torch.no_grad()
-    def load_stored(self, tensors: Mapping[str, Tensor], where: str) -> None:
-        """Take over a file's tensors of this layer.
+    def check_stored(self, tensors: Mapping[str, Tensor], where: str) -> None:
+        """Whether ``load_stored`` would take a file's tensors.
 
         Raises:
-            FormatError: names, shapes or alpha are not this layer's.
+            FormatError: names or sizes are not this layer's.
         """
         expected = self.plan.shapes()
         found = {key for key in tensors if key != "alpha"}
@@ -213,6 +212,16 @@ class AdapterLayer(nn.Module):
                     where=where,
                     fix="build the network with the file's dimensions",
                 )
+
+    @torch.no_grad()
+    def load_stored(self, tensors: Mapping[str, Tensor], where: str) -> None:
+        """Take over a file's tensors of this layer; nothing is changed unless all of them fit.
+
+        Raises:
+            FormatError: as ``check_stored``.
+        """
+        self.check_stored(tensors, where)
+        for key, parameter in self.tensors().items():
             parameter.copy_(tensors[key].reshape(parameter.shape))
         if self.scalar is not None:
             self.scalar.fill_(1.0)

@@ -48,7 +48,7 @@ def build_network(targets: Targets, config: NetworkConfig, seed: int = 0) -> Net
         check_path(choice, layer)
         layers[site.key], sites[site.key] = layer.to(weight.device), site
         rates[site.key] = choice.rate
-    return Network(layers, sites, rates)
+    return Network(layers, sites, rates, tuple(targets))
 
 
 def _plan(choice: Choice) -> Plan:
@@ -87,7 +87,7 @@ def load_network(
         layer = AdapterLayer(plan, fresh, origin=plan.origin(_readable(known[key], plan)))
         layer.load_stored(tensors, key)
         layers[key] = layer.to(known[key].weight.device).requires_grad_(False)
-    network = Network(layers, {key: known[key] for key in layers})
+    network = Network(layers, {key: known[key] for key in layers}, models=tuple(targets))
     network.multiplier = multiplier
     return network.eval()
 

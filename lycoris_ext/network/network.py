@@ -33,6 +33,9 @@ class Network(nn.Module):
 
     ``state_dict`` holds the raw training parameters (what a resume needs); ``adapter_state`` is
     what a file holds.
+
+    Attributes:
+        models: names of the models that were handed over, adapted or not.
     """
 
     def __init__(
@@ -40,12 +43,14 @@ class Network(nn.Module):
         layers: Mapping[str, AdapterLayer],
         sites: Mapping[str, Site],
         rates: Mapping[str, LayerRate] | None = None,
+        models: Collection[str] = (),
     ) -> None:
         super().__init__()
         for key, layer in layers.items():
             self.add_module(_module_name(key), layer)
         self.sites = dict(sites)
         self.rates = dict(rates or {})
+        self.models = tuple(models) or self.targets
         self._attachments: dict[str, Attachment] = {}
         self._kept: dict[str, tuple[Tensor, Tensor | None]] = {}
         self._merged = False
@@ -238,6 +243,7 @@ class Network(nn.Module):
                     where=key,
                     fix="build the network with the file's alpha",
                 )
+            self.layers[key].check_stored(tensors, key)
         for key, tensors in stored.items():
             self.layers[key].load_stored(tensors, key)
         return (
@@ -274,13 +280,13 @@ class Network(nn.Module):
         A layer whose rate is 0 is left out and its parameters are frozen.
 
         Args:
-            text_encoder_lr: of all text encoders, or of each of them in order; the last rate is for
-                all after it, too.
+            text_encoder_lr: of all text encoders, or of each of ``models`` that is one, in order,
+                adapted or not; the last rate is for all after it, too.
 
         Raises:
             ConfigError: nothing is left to train, or no factor has the role that a ratio is for.
         """
-        encoders = [name for name in TEXT_ENCODERS if name in self.targets]
+        encoders = [name for name in TEXT_ENCODERS if name in self.models]
 
         def by_target(all_of_them: Any, unet: Any, text: Any) -> dict[str, Any]:
             rates = list(text) if isinstance(text, Sequence) else [text]

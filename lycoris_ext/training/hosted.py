@@ -172,6 +172,7 @@ def train_hosted(
         DivergedError: the loss became NaN or infinite.
         RunInterrupted: the watcher asked to stop; state and adapter are saved.
     """
+    threads = torch.get_num_threads()  # a resumed run sets its own; the host's come back
     try:
         pictures = open_training_set(config.data, config.run.seed)
         check_bucket_sizes(pictures, base.latent_factor)
@@ -186,6 +187,8 @@ def train_hosted(
             where=config.run.output_name,
             fix=f"{memory_advice(config)}; what was saved before is unharmed",
         ) from error
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _train(

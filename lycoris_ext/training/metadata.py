@@ -19,6 +19,7 @@ from lycoris_ext.data import TrainingSet
 from lycoris_ext.formats.hashes import legacy_hash
 from lycoris_ext.formats.metadata import BaseModel, RunFacts, build_metadata
 from lycoris_ext.network import NetworkConfig
+from lycoris_ext.network.arguments import LISTS
 from lycoris_ext.training.config import FREE_ON_RESUME, LENGTH_OPTIONS, TrainConfig, dump_toml
 
 _LEGACY_OFFSET, _LEGACY_LENGTH = 0x100000, 0x10000
@@ -108,7 +109,7 @@ def _network_args(config: TrainConfig) -> dict[str, str]:
     is not among them."""
     rank, _ = config.network.dims(spatial=True)
     return {
-        option.name: str(value)
+        option.name: ",".join(value) if option.name in LISTS else str(value)
         for option in fields(NetworkConfig)
         if option.name not in ("network_dim", "network_alpha")
         and (

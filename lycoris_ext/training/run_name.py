@@ -9,6 +9,7 @@ from lycoris_ext.data import TrainingSet
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.paths import RunPaths
+from lycoris_ext.training.start import start_fingerprint
 from lycoris_ext.training.state import load_state
 
 MODES = ("continue or new", "continue", "new name", "overwrite")
@@ -21,11 +22,12 @@ def choose_name(
     """Decide which run of a name this is: NAME, or NAME-2 and so on.
 
     "continue or new" goes on with the latest of them where that is not finished and was started
-    with these options, pictures and base, and otherwise takes the next free name; "new name"
+    with these options, files, pictures and base, and otherwise takes the next free name; "new name"
     always does the latter; "continue" and "overwrite" keep the name.
 
     Raises:
         ConfigError: there is no such mode.
+        DataError, FormatError: a file to start from is not there, or damaged.
     """
     if mode not in MODES:
         raise ConfigError(f"unknown mode {mode!r}", where="mode", fix=f"use one of {MODES}")
@@ -58,5 +60,6 @@ def _goes_on(config: TrainConfig, pictures: TrainingSet, fingerprint: str) -> bo
         not config.changed_since(progress.config)
         and progress.dataset == pictures.fingerprint
         and progress.base == fingerprint
+        and progress.start == start_fingerprint(config.start)
         and progress.step <= config.run.total_steps(pictures.batches_per_epoch)
     )

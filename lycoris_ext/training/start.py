@@ -142,18 +142,27 @@ def read_start_weights(config: StartConfig) -> StartWeights:
         DataError: a file is not there.
         FormatError: a file is damaged.
     """
+    return StartWeights(
+        config,
+        load_adapter(config.network_weights) if config.network_weights else None,
+        tuple(load_adapter(path) for path in config.base_weights),
+        start_fingerprint(config),
+    )
+
+
+def start_fingerprint(config: StartConfig) -> str:
+    """Hash over the files that a run starts from; empty where there are none.
+
+    Raises:
+        As ``read_start_weights``.
+    """
     parts = []
     if config.network_weights:
         parts.append(f"network {data_hash(config.network_weights)}")
     for path, strength in zip(config.base_weights, config.strengths, strict=True):
         parts.append(f"base {data_hash(path)} {strength!r}")
     text = "\n".join(parts).encode("utf-8")
-    return StartWeights(
-        config,
-        load_adapter(config.network_weights) if config.network_weights else None,
-        tuple(load_adapter(path) for path in config.base_weights),
-        hashlib.blake2b(text, digest_size=16).hexdigest() if parts else "",
-    )
+    return hashlib.blake2b(text, digest_size=16).hexdigest() if parts else ""
 
 
 def config_of(network: Network, config: NetworkConfig) -> NetworkConfig:

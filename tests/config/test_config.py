@@ -19,6 +19,7 @@ from lycoris_ext.config import (
 )
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.network import PRESETS, LayerOverride, NetworkConfig
+from lycoris_ext.network.arguments import NETWORK_ARGS, OLD_NAMES, OLD_OPPOSITES
 
 
 def build(**values):
@@ -165,6 +166,27 @@ def test_network_args_of_lycoris():
     assert (network.factor, network.decompose_both, network.bypass_mode) == (8, True, True)
     assert network.rank_dropout_scale and config.optimizer.loraplus_unet_lr_ratio == 4
     assert build(network_args=["constrain=0.1"]).network.constraint == 0.1
+
+
+def test_network_args_that_sd_scripts_takes_through_the_adapter_are_taken_here():
+    config = build(
+        network_module="lycoris_ext.kohya",
+        network_args=["algo=LoHa", "include=unet.a, unet.b", "exclude=^unet\\.out", "conv_dim=4",
+                      "conv_alpha=0", "disable_conv_cp=False"],
+    )  # fmt: skip
+    network = config.network
+    assert (network.algo, network.conv_alpha, network.use_tucker) == ("loha", 4, True)
+    assert (network.include, network.exclude) == (("unet.a", "unet.b"), ("^unet\\.out",))
+    assert build(network_args=["algo=ia3", "train_on_input=True"]).network.train_on_input
+    assert build(network_dim=6, network_args=["conv_alpha=0"]).network.conv_alpha == 6
+    assert "disable_conv_cp=3, expected true or false" in refused(
+        network_args=["disable_conv_cp=3"]
+    )
+
+
+def test_every_network_arg_is_an_option():
+    assert {*NETWORK_ARGS, *OLD_NAMES.values(), *OLD_OPPOSITES.values()} <= {*all_options()}
+    assert not {*NETWORK_ARGS} & {*OLD_NAMES, *OLD_OPPOSITES}
 
 
 @pytest.mark.parametrize(

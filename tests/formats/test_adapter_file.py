@@ -6,8 +6,12 @@ import hashlib
 import json
 import os
 import struct
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from math import prod
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import safetensors.torch
@@ -25,6 +29,7 @@ from lycoris_ext.formats import (
     save_adapter,
 )
 from lycoris_ext.formats.adapter_file import data_hash
+from lycoris_ext.formats.atomic import remove_leftovers
 
 
 def a_state() -> AdapterState:
@@ -285,6 +290,37 @@ def test_atomic_write_keeps_the_old_file_when_the_writer_fails(tmp_path: Path) -
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.bin"]
 
 
+def test_threads_that_write_one_file(tmp_path: Path) -> None:
+    path, both = tmp_path / "a.bin", threading.Barrier(2, timeout=10)
+
+    def slowly(text: bytes) -> Callable[[BinaryIO], None]:
+        def write(file: BinaryIO) -> None:
+            file.write(text[:3])
+            file.flush()
+            both.wait()
+            file.write(text[3:])
+
+        return write
+
+    texts = (b"aaaaaa", b"bbbbbb")
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(atomic_write, path, slowly(text)) for text in texts]:
+            done.result()
+    assert path.read_bytes() in texts
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_what_a_killed_writer_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[Path] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", lambda source, target: left.append(source))
+        atomic_write(tmp_path / "a-step-3.bin", b"new")
+    for path in (left[0], tmp_path / ".b.bin.1.tmp"):
+        path.touch()
+    remove_leftovers(tmp_path, "a-step-*.bin")
+    assert [entry.name for entry in tmp_path.iterdir()] == [".b.bin.1.tmp"]
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_full_disk_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     real = open
@@ -304,3 +340,11 @@ def test_only_the_layers_of_some_models() -> None:
     state = AdapterState({key: torch.ones(()) for key in keys}, {"a": "b"})
     kept = state.only(["unet", "text_encoder"])
     assert [*kept.tensors] == [keys[0], keys[1], keys[3]] and kept.metadata == {"a": "b"}
+
+
+@pytest.mark.parametrize(("target", "count"), [("diffusion_model", 2), ("text_encoder", 1)])
+def test_only_the_layers_of_a_denoiser_without_names_of_ours(target: str, count: int) -> None:
+    keys = ("diffusion_model.blocks.0.alpha", "diffusion_model.input_blocks.1.1.proj_in.alpha",
+            "lora_te_b.alpha")  # fmt: skip
+    kept = AdapterState({key: torch.ones(()) for key in keys}).only((target,))
+    assert [*kept.tensors] == [key for key in keys if key.startswith("diff") == (count == 2)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import pytest
@@ -40,7 +41,7 @@ SDXL = {
 def settings(family: str, path: str, **arguments: str) -> dict[str, object]:
     """What the arguments say of one layer among all."""
     paths = SD if family == "sd" else SDXL
-    overrides = block_overrides(arguments, family, paths, None)
+    overrides = block_overrides(arguments, family, paths, (8, 8), None)
     return merged(overrides, f"unet.{path}", False, {}, rank=8)[0]
 
 
@@ -56,7 +57,7 @@ def test_numbers_of_blocks(family: str, path: str, block: int) -> None:
 
 def test_alike_blocks_share_an_override() -> None:
     dims = ",".join(["4"] * 12 + ["8"] + ["4"] * 12)
-    overrides = block_overrides({"block_dims": dims}, "sd", SD, None)
+    overrides = block_overrides({"block_dims": dims}, "sd", SD, (8, 8), None)
     assert sorted(override.network_dim or 0 for override in overrides) == [4, 8]
     for path in SD:
         fitting = [o for o in overrides if re.search(o.match, f"unet.{path}")]
@@ -65,32 +66,52 @@ def test_alike_blocks_share_an_override() -> None:
 
 def test_sizes_of_convolutions() -> None:
     dims = ",".join(["4"] * 25)
-    (override,) = block_overrides({"block_dims": dims}, "sd", SD, (2, 1.0))
+    (override,) = block_overrides({"block_dims": dims}, "sd", SD, (8, 8), (2, 1.0))
     assert (override.network_dim, override.conv_dim, override.conv_alpha) == (4, 2, 1.0)
     arguments = {"block_dims": dims, "block_alphas": ",".join(["0"] * 25),
                  "conv_block_dims": ",".join(["3"] * 25),
                  "conv_block_alphas": ",".join(["1.5"] * 25)}  # fmt: skip
-    (override,) = block_overrides(arguments, "sd", SD, (2, 1.0))
+    (override,) = block_overrides(arguments, "sd", SD, (8, 8), (2, 1.0))
     assert (override.network_alpha, override.conv_dim, override.conv_alpha) == (4.0, 3, 1.5)
 
 
 @pytest.mark.parametrize(
-    ("curve", "first", "last"),
+    ("dims", "conv", "expected"),
     [
-        ("sine", 0.0, 1.0),
-        ("cosine", 1.0, 0.0),
-        ("linear", 0.0, 1.0),
-        ("reverse_linear", 1.0, 0.0),
-        ("zeros+0.5", 0.5, 0.5),
-        ("linear+.25", 0.25, 1.25),
+        ({}, None, {"network_alpha": 8.0, "conv_alpha": 6.0}),
+        ({"block_dims": 4}, None, {"network_alpha": 4.0, "conv_alpha": 4.0}),
+        ({"block_dims": 4}, (2, 1.0), {"network_alpha": 4.0, "conv_alpha": 2.0}),
+        ({"conv_block_dims": 3}, None, {"network_alpha": 8.0, "conv_alpha": 3.0}),
     ],
 )
-def test_curves(curve: str, first: float, last: float) -> None:
+def test_an_alpha_of_0_is_as_large_as_the_rank(
+    dims: dict[str, int], conv: tuple[int, float] | None, expected: dict[str, float]
+) -> None:
+    """Whose: the block's own, or else the network's."""
+    told = {"block_alphas": 0, "conv_block_alphas": 0, **dims}
+    arguments = {name: ",".join([str(value)] * 25) for name, value in told.items()}
+    (override,) = block_overrides(arguments, "sd", SD, (8, 6), conv)
+    assert {name: getattr(override, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("curve", "first", "fourth", "last"),
+    [
+        ("sine", 0.0, math.sin(math.pi * 3 / 22), 1.0),
+        ("cosine", 1.0, math.cos(math.pi * 3 / 22), 0.0),
+        ("linear", 0.0, 3 / 11, 1.0),
+        ("reverse_linear", 1.0, 8 / 11, 0.0),
+        ("zeros+0.5", 0.5, 0.5, 0.5),
+        ("linear+.25", 0.25, 3 / 11 + 0.25, 1.25),
+    ],
+)
+def test_curves(curve: str, first: float, fourth: float, last: float) -> None:
     weights = [
         settings("sd", path, down_lr_weight=curve).get("lr_weight", 1.0)
-        for path in ("conv_in", "down_blocks.3.resnets.1.conv2", "mid_block.attentions.0.proj_out")
-    ]
-    assert weights == pytest.approx([first, last, 1.0])
+        for path in ("conv_in", "down_blocks.0.downsamplers.0.conv",
+                     "down_blocks.3.resnets.1.conv2", "mid_block.attentions.0.proj_out")
+    ]  # fmt: skip
+    assert weights == pytest.approx([first, fourth, last, 1.0])
 
 
 def test_lists_and_the_threshold() -> None:
@@ -116,9 +137,9 @@ def test_lists_and_the_threshold() -> None:
 )
 def test_refusals(family: str, arguments: dict[str, str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        block_overrides(arguments, family, SD, None)
+        block_overrides(arguments, family, SD, (8, 8), None)
 
 
 def test_nothing_is_said() -> None:
-    assert block_overrides({}, "flux", SD, None) == ()
-    assert block_overrides({"block_lr_zero_threshold": "0.1"}, "flux", SD, None) == ()
+    assert block_overrides({}, "flux", SD, (8, 8), None) == ()
+    assert block_overrides({"block_lr_zero_threshold": "0.1"}, "flux", SD, (8, 8), None) == ()

@@ -68,6 +68,44 @@ def test_anima_adapts_its_language_adapter_when_asked() -> None:
     assert more and all(key.startswith("lora_unet_llm_adapter_blocks_") for key in more)
 
 
+@pytest.mark.parametrize(
+    ("include", "more"),
+    [
+        (r"unet\.out\.2", {"lora_unet_out_2"}),
+        (r"^unet\.(time_embed|input_blocks\.0\.0|out)(\.|$)",
+         {"lora_unet_time_embed_0", "lora_unet_time_embed_2", "lora_unet_input_blocks_0_0",
+          "lora_unet_out_2"}),
+    ],
+)  # fmt: skip
+def test_an_end_of_sdxl_that_is_included_is_adapted(include: str, more: set[str]) -> None:
+    encoders, unet = models("sdxl")
+    plain = create_network(1.0, 8, 4.0, None, encoders, unet)
+    network = create_network(1.0, 8, 4.0, None, encoders, unet, include=include)
+    assert set(network.layers) - set(plain.layers) == more
+    assert set(plain.layers) < set(network.layers)
+
+
+def rates_of_encoders(network: Any) -> dict[str, float]:
+    groups, names = network.prepare_optimizer_params_with_multiple_te_lrs([1.0, 2.0], 9.0, 9.0)
+    return {name: group["lr"] for name, group in zip(names, groups, strict=True) if name != "unet"}
+
+
+def test_rates_go_by_the_place_among_the_encoders_that_are_handed_over() -> None:
+    encoders, unet = models("sdxl")
+    network = create_network(1.0, 8, 4.0, None, encoders, unet, exclude=r"^text_encoder\.")
+    assert rates_of_encoders(network) == {"textencoder": 2.0}
+    (_, t5), unet = models("flux")
+    network = create_network(1.0, 8, 4.0, None, [None, t5], unet, train_t5xxl="true", algo="lora")
+    assert rates_of_encoders(network) == {"textencoder": 2.0}
+    file = {
+        f"{key}.{name}": tensor.new_zeros(tensor.shape, device="cpu")
+        for key, layer in network.layers.items()
+        for name, tensor in layer.stored().items()
+    }
+    loaded, _ = create_network_from_weights(1.0, None, None, [None, t5], unet, file)
+    assert rates_of_encoders(loaded) == {"textencoder": 2.0}
+
+
 def test_trees_hold_what_they_are_made_of() -> None:
     for found in ORACLE.values():
         for tree in found["trees"]:

@@ -233,6 +233,24 @@ def test_nothing_is_half_loaded(targets: dict[str, nn.Module]) -> None:
     assert all(torch.equal(before[key], tensor) for key, tensor in network.state_dict().items())
 
 
+def test_nothing_is_half_loaded_where_a_later_layer_has_another_rank(
+    targets: dict[str, nn.Module],
+) -> None:
+    """Its tensors fit each other, so that reading the layer alone finds nothing wrong."""
+    network = build_network(targets, NetworkConfig(network_alpha=2.0))
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    last = [*network.layers][-1]
+    other = build_network(targets, NetworkConfig(network_dim=4, network_alpha=2.0))
+    tensors = {key: tensor + 1 for key, tensor in network.adapter_state(dtype=None).tensors.items()
+               if not key.endswith("alpha")}  # fmt: skip
+    tensors |= {key: tensor for key, tensor in other.adapter_state(dtype=None).tensors.items()
+                if key.endswith("alpha") or key.startswith(last)}  # fmt: skip
+    with pytest.raises(FormatError, match="the layer") as caught:
+        network.load_adapter_state(AdapterState(tensors))
+    assert last in str(caught.value)
+    assert all(torch.equal(before[key], tensor) for key, tensor in network.state_dict().items())
+
+
 def test_another_alpha_is_refused(targets: dict[str, nn.Module]) -> None:
     state = build_network(targets, NetworkConfig(network_alpha=2.0)).adapter_state()
     network = build_network(targets, NetworkConfig(network_alpha=3.0))
@@ -430,3 +448,16 @@ def test_kernels_that_a_file_holds_flat() -> None:
     with pytest.raises(FormatError, match=r"lora_down.weight has shape \(2, 71\)"):
         wrong = {**tensors, f"{key}.lora_down.weight": down[:, :71]}
         load_network(AdapterState(wrong), {"unet": unet})
+
+
+def test_rates_go_by_the_models_that_are_handed_over() -> None:
+    encoders = {name: TextEncoder() for name in ("text_encoder", "text_encoder_2")}
+    targets = {"unet": UNet(), **encoders}
+    built = build_network(targets, NetworkConfig(exclude=(r"^text_encoder\.",)))
+    for network in (built, load_network(built.adapter_state(), targets).requires_grad_(True)):
+        groups = network.param_groups(9.0, text_encoder_lr=[1.0, 2.0])
+        assert {g["name"]: g["lr"] for g in groups} == {"unet": 9.0, "text_encoder_2": 2.0}
+    everything = build_network(targets, NetworkConfig())
+    everything.leave_out(["text_encoder"])
+    rates = {g["name"]: g["lr"] for g in everything.param_groups(9.0, text_encoder_lr=[1.0, 2.0])}
+    assert rates["text_encoder_2"] == 2.0

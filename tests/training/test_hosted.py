@@ -178,6 +178,41 @@ def test_another_base_takes_another_name(config: Any) -> None:
     assert train_hosted(config(), Base("b"), Told()).stem == "mine-2"
 
 
+def test_other_files_to_start_from_take_another_name(config: Any, tmp_path: Path) -> None:
+    first = train_hosted(config(output_name="first"), Base(), Told())
+    second = train_hosted(config(output_name="second", seed=1), Base(), Told())
+    start = tmp_path / "start.safetensors"
+    start.write_bytes(first.read_bytes())
+    with pytest.raises(RunInterrupted):
+        train_hosted(config(network_weights=str(start)), Base(), Told(stop_after=1))
+    start.write_bytes(second.read_bytes())
+    assert train_hosted(config(network_weights=str(start)), Base(), Told()).stem == "mine-2"
+    start.write_bytes(first.read_bytes())
+    with pytest.raises(RunInterrupted):
+        train_hosted(config(network_weights=str(start)), Base(), Told(stop_after=1), "new name")
+    assert train_hosted(config(network_weights=str(start)), Base(), Told()).stem == "mine-3"
+
+
+def test_the_hosts_threads_are_its_own(config: Any) -> None:
+    seen: list[int] = []
+
+    class Counting(Told):
+        def after_step(self, run: Run, loss: float) -> None:
+            super().after_step(run, loss)
+            seen.append(torch.get_num_threads())
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        with pytest.raises(RunInterrupted):
+            train_hosted(config(), Base(), Counting(stop_after=1))
+    finally:
+        torch.set_num_threads(before)
+    seen.clear()
+    train_hosted(config(), Base(), Counting())
+    assert set(seen) == {before + 1} and torch.get_num_threads() == before
+
+
 def test_modes(config: Any) -> None:
     def name(mode: str, **more: Any) -> str:
         return train_hosted(config(**more), Base(), Told(), mode).stem

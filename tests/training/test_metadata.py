@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -58,3 +59,12 @@ def test_base_and_autoencoder_in_one_file_have_both_hashes(tmp_path: Path) -> No
     told = metadata(pretrained_model_name_or_path=str(base), vae=str(vae))
     assert told["ss_new_vae_hash"] == hashlib.sha256(b"another").hexdigest()
     assert str(tmp_path) not in str(told)
+
+
+def test_lists_are_told_as_network_args_take_them() -> None:
+    told = metadata(include=["unet.a", "unet.b"], exclude="unet.c")
+    given = json.loads(told["ss_network_args"])
+    assert (given["include"], given["exclude"]) == ("unet.a,unet.b", "unet.c")
+    arguments = [f"{name}={given[name]}" for name in ("include", "exclude")]
+    again = build_config([Layer("again", {"network_args": arguments})]).network
+    assert (again.include, again.exclude) == (("unet.a", "unet.b"), ("unet.c",))
