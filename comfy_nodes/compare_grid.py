@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from math import isfinite
+from typing import Any, TypeVar
 
 from PIL import Image
 from torch import Tensor
@@ -22,6 +23,8 @@ from .host.images import to_image
 from .host.places import adapter_file, adapter_files
 from .host.status import Bar
 from .host.widgets import Widget, inputs, lines, link
+
+Number = TypeVar("Number", int, float)
 
 _FILES = Widget(
     "files",
@@ -194,7 +197,7 @@ def _rows(files: str, connected: list[Any], strengths: str) -> Iterator[Row]:
             fix="connect one, or write the names of files",
         )
     for lora in loras:
-        for strength in _numbers(strengths, "strengths"):
+        for strength in _strengths(strengths):
             yield Row(f"{adapter.name_of(lora)} {strength:g}", lora, strength)
 
 
@@ -203,19 +206,33 @@ def _prompts(text: str) -> tuple[str, ...]:
 
 
 def _seeds(text: str) -> list[int]:
-    return [int(number) for number in _numbers(text, "seeds")]
+    found = _numbers(text, "seeds", int, "write whole numbers: 1, 2, 3")
+    for seed in found:
+        if not 0 <= seed < 2**64:
+            raise ConfigError(f"{seed} is no seed", where="seeds", fix="use 0 to 2^64 - 1")
+    return found
 
 
-def _numbers(text: str, where: str) -> list[float]:
+def _strengths(text: str) -> list[float]:
+    found = _numbers(text, "strengths", float, "write 0.5, 1")
+    for strength in found:
+        if not isfinite(strength):
+            raise ConfigError(f"{strength} is no strength", where="strengths", fix="write 0.5, 1")
+    return found
+
+
+def _numbers(text: str, where: str, read: Callable[[str], Number], fix: str) -> list[Number]:
     """Numbers with commas or spaces between.
 
     Raises:
         ConfigError: there are none, or something else stands there.
     """
     try:
-        found = [float(part) for part in text.replace(",", " ").split()]
+        found = [read(part) for part in text.replace(",", " ").split()]
     except ValueError as error:
-        raise ConfigError(f"{text!r} holds no numbers", where=where, fix="write 0.5, 1") from error
+        raise ConfigError(
+            f"{text!r} holds no numbers of this kind", where=where, fix=fix
+        ) from error
     if not found:
         raise ConfigError("no number is given", where=where, fix="write at least one")
     return found

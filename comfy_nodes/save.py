@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -101,13 +102,22 @@ def prepared(lora: Any, dtype: str, model: Any, clip: Any) -> AdapterState:
         raise DataError("the adapter is empty", where="adapter", fix="connect a trained one")
     wanted = _DTYPES[dtype]
     if model is not None or clip is not None:
-        network = load_network(state, targets_of(model, clip))
-        return network.adapter_state(state.metadata, wanted)
+        network = load_network(state, targets_of(model, clip), keeps_origin=False)
+        return network.adapter_state(state.metadata, wanted or _commonest_dtype(state))
     tensors = {
         key: tensor.to(wanted) if wanted and tensor.is_floating_point() else tensor
         for key, tensor in state.tensors.items()
     }
     return AdapterState({key: t.detach().cpu() for key, t in tensors.items()}, state.metadata)
+
+
+def _commonest_dtype(state: AdapterState) -> torch.dtype | None:
+    """What most of the numbers are stored in; None where there are whole ones alone."""
+    counts: Counter[torch.dtype] = Counter()
+    for tensor in state.tensors.values():
+        if tensor.is_floating_point():
+            counts[tensor.dtype] += tensor.numel()
+    return max(counts, key=counts.__getitem__, default=None)
 
 
 def free_place(name: str, overwrite: bool) -> Path:

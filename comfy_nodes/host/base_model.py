@@ -86,17 +86,22 @@ class ConnectedModel:
         """Some thousand numbers of each weight: another model, another LoRA before it, or another
         VAE has other ones, and all of it is read in a second."""
         if not self._fingerprint:
-            if self.model.patches or (self.clip is not None and self.clip.patcher.patches):
-                self.load()  # a LoRA is in the weights only then
             self._fingerprint = self._digest()
         return self._fingerprint
 
     def _digest(self) -> str:
         digest = hashlib.blake2b(digest_size=20)
-        parts = {"model": self._base.diffusion_model, "vae": self.vae.first_stage_model}
+        parts = [
+            ("model", self.model, self._base.diffusion_model),
+            ("vae", None, self.vae.first_stage_model),
+        ]
         if self.clip is not None:
-            parts["clip"] = self.clip.cond_stage_model
-        for part, module in parts.items():
+            parts.append(("clip", self.clip.patcher, self.clip.cond_stage_model))
+        for part, patcher, module in parts:
+            if patcher is not None:
+                # Its own LoRAs are in the weights only then, and others' may be until then. Without
+                # one, the part that ComfyUI leaves off a small device has the right weights, too.
+                _load([patcher], whole=bool(patcher.patches))
             for name, value in module.state_dict().items():
                 flat = value.detach().reshape(-1)
                 some = flat[:: max(1, flat.numel() // _NUMBERS)].float().cpu()
@@ -126,12 +131,10 @@ class ConnectedModel:
 
     def load(self) -> None:
         """Onto the device as a whole, everything else off it; nothing happens where it is there."""
-        from comfy.model_management import load_models_gpu
-
         patchers = [self.model]
         if self.trains_text or (self.clip is not None and self.clip.patcher.patches):
             patchers.append(self.clip.patcher)
-        load_models_gpu(patchers, memory_required=1e20, force_full_load=True)
+        _load(patchers, whole=True)
         for module in self.targets().values():
             own_tensors(module)
 
@@ -261,6 +264,14 @@ class ConnectedModel:
         return {
             name: part.process_cond(batch_size=1, area=None) for name, part in conditions.items()
         }
+
+
+def _load(patchers: list[Any], whole: bool) -> None:
+    """Set the weights that these patchers describe: clones share one module, in which the patches
+    of whoever came last stay."""
+    from comfy.model_management import load_models_gpu
+
+    load_models_gpu(patchers, memory_required=1e20, force_full_load=whole)
 
 
 def best_precision() -> str:

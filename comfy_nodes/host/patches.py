@@ -40,6 +40,7 @@ class Applied:
         model_layers, clip_layers: how many layers each of them has patches for.
         by_comfyui: keys that ComfyUI's own loader took.
         unmatched: keys that nobody knows what to do with.
+        has_blocks: whether blocks have strengths of their own, which ComfyUI's loader ignores.
     """
 
     model: Any
@@ -48,12 +49,14 @@ class Applied:
     clip_layers: int = 0
     by_comfyui: list[str] = field(default_factory=list)
     unmatched: list[str] = field(default_factory=list)
+    has_blocks: bool = False
 
     def report(self) -> str:
         """What happened, in lines for the node."""
         lines = [f"{self.model_layers} layers of the model, {self.clip_layers} of the text encoder"]
         if self.by_comfyui:
-            lines.append(f"{len(self.by_comfyui)} keys read by ComfyUI's own loader")
+            ignored = ", WITHOUT block_weights" if self.has_blocks else ""
+            lines.append(f"{len(self.by_comfyui)} keys read by ComfyUI's own loader{ignored}")
         if self.unmatched:
             shown = self.unmatched[:20]
             lines.append(f"{len(self.unmatched)} keys NOT MATCHED:")
@@ -107,11 +110,14 @@ def apply_adapter(
     Raises:
         FormatError: the file contradicts itself or the model's shapes.
     """
-    applied = Applied(model and model.clone(), clip and clip.clone())
+    applied = Applied(
+        model and model.clone(), clip and clip.clone(), has_blocks=bool(blocks and blocks.weights)
+    )
     targets = targets_of(model, clip)
     ours, rest = _divide(state, all_sites(targets))
     if ours.tensors:
-        network = load_network(ours, targets).cpu()
+        # Another clone's patches may lie in the weights until ComfyUI loads this one.
+        network = load_network(ours, targets, keeps_origin=False).cpu()
         starts = dict.fromkeys(DENOISERS, "diffusion_model.")
         if clip is not None:
             starts |= {target: f"{name}.transformer." for target, name in encoders_of(clip).items()}
@@ -156,17 +162,21 @@ def _patches(path: str, layer: AdapterLayer, site: Site) -> dict[str, Any]:
     """A layer's patches by the names of its weight and, where it changes it, its bias."""
     make = _patch_class()
     patches = {f"{path}.weight": make(layer, site, of_bias=False)}
-    if getattr(site.module, "bias", None) is not None and _delta(layer, site).bias() is not None:
+    if getattr(site.module, "bias", None) is not None and _changes_bias(layer, site):
         patches[f"{path}.bias"] = make(layer, site, of_bias=True)
     return patches
 
 
-def _delta(layer: AdapterLayer, site: Site, device: torch.device | None = None) -> Delta:
+def _changes_bias(layer: AdapterLayer, site: Site) -> bool:
+    """Found on meta, where T-LoRA's decomposition of the weight costs nothing."""
+    return _delta(layer, site, torch.device("meta")).bias() is not None
+
+
+def _delta(layer: AdapterLayer, site: Site, device: torch.device) -> Delta:
     """A layer's update at full strength. ComfyUI computes all patches of a weight before it sets
     it, so the module has its original one: stacked adapters have no order."""
     stored, bias = site.module.weight, getattr(site.module, "bias", None)
     assert isinstance(stored, Tensor)
-    device = device or stored.device
     base = Base(
         site.spec,
         stored.detach().to(device),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lycoris_ext.errors import ConfigError, DataError
+from lycoris_ext.training.run_config import is_file_name
 
 LORAS = "loras"
 
@@ -51,14 +52,15 @@ def output_place(name: str) -> tuple[Path, str]:
         name: "mine" or "people/mine": folders below ComfyUI's first LoRA folder.
 
     Raises:
-        ConfigError: there is no name, or it leads out of that folder.
+        ConfigError: a part is no name on some system, or it leads out of that folder.
     """
     import folder_paths
 
     root = Path(folder_paths.get_folder_paths(LORAS)[0])
     parts = name.replace("\\", "/").removesuffix(".safetensors").split("/")
     folder = root.joinpath(*parts[:-1])
-    if not parts[-1].strip() or not folder.resolve().is_relative_to(root.resolve()):
+    named = all(is_file_name(part) for part in parts)
+    if not named or not folder.resolve().is_relative_to(root.resolve()):
         raise ConfigError(
             f"{name!r} is no name for a file in {root}",
             where="name",

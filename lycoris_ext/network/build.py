@@ -67,9 +67,17 @@ def _plan(choice: Choice) -> Plan:
 
 
 def load_network(
-    source: AdapterState | Path | str, targets: Targets, multiplier: float = 1.0
+    source: AdapterState | Path | str,
+    targets: Targets,
+    multiplier: float = 1.0,
+    keeps_origin: bool = True,
 ) -> Network:
     """The network that a file describes, over these models; injected nowhere.
+
+    Args:
+        keeps_origin: find now, in the models' weights, where relative updates start; otherwise
+            every use finds it in the weight of that moment, for models whose weights are not their
+            own now.
 
     Raises:
         FormatError: layers that the models do not have (all of them are named), keys that no
@@ -84,7 +92,8 @@ def load_network(
     for key, tensors in stored.items():
         plan = detect(tensors, key, known[key].spec)
         fresh = {name: torch.empty(shape) for name, shape in plan.shapes().items()}
-        layer = AdapterLayer(plan, fresh, origin=plan.origin(_readable(known[key], plan)))
+        weight = _readable(known[key], plan)
+        layer = AdapterLayer(plan, fresh, origin=plan.origin(weight) if keeps_origin else None)
         layer.load_stored(tensors, key)
         layers[key] = layer.to(known[key].weight.device).requires_grad_(False)
     network = Network(layers, {key: known[key] for key in layers}, models=tuple(targets))

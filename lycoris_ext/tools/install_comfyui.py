@@ -174,8 +174,13 @@ def _check_loads(folder: Path, python: Path) -> None:
 
 def _replace(target: Path, new: Path) -> None:
     old = target.with_name(f".{FOLDER}.old.disabled")
-    shutil.rmtree(old, ignore_errors=True)
     if target.exists():
+        shutil.rmtree(old, ignore_errors=True)
         os.replace(target, old)
-    os.replace(new, target)
+    try:
+        os.replace(new, target)
+    except OSError:
+        if old.exists():
+            os.replace(old, target)
+        raise
     shutil.rmtree(old, ignore_errors=True)

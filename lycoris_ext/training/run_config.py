@@ -14,6 +14,12 @@ FORBIDDEN_IN_NAMES = '<>:"/\\|?*'
 """What Windows does not allow in file names."""
 
 
+def is_file_name(text: str) -> bool:
+    """Whether it names one file or folder, with nothing that Windows forbids or drops."""
+    forbidden = set(FORBIDDEN_IN_NAMES) & set(text)
+    return bool(text.strip()) and not forbidden and text == text.strip(" .")
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """How long to train, in which precision, and what is written where.
@@ -134,8 +140,7 @@ class RunConfig:
         return math.ceil(epochs * batches_per_epoch / self.gradient_accumulation_steps)
 
     def _check_name(self) -> None:
-        bad = sorted(set(self.output_name) & set(FORBIDDEN_IN_NAMES))
-        if not self.output_name.strip() or bad or self.output_name != self.output_name.strip(" ."):
+        if not is_file_name(self.output_name):
             raise ConfigError(
                 f"output_name {self.output_name!r} is no file name",
                 where="output_name",

@@ -145,15 +145,18 @@ class Base(nn.Module):
 
 
 class Patcher:
-    """ComfyUI's ModelPatcher."""
+    """ComfyUI's ModelPatcher: clones share one module and the backup of what they patched, and
+    weights stay patched until another clone is loaded."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model: Any = model
         self.patches: dict[str, list[tuple[float, Any]]] = {}
+        self.backup: dict[str, Tensor] = {}
         self.compute_dtype: torch.dtype | None = None
 
     def clone(self) -> Patcher:
         other = Patcher(self.model)
+        other.backup = self.backup
         other.patches = {key: [*told] for key, told in self.patches.items()}
         return other
 
@@ -170,11 +173,24 @@ class Patcher:
     def get_model_object(self, name: str) -> Any:
         return getattr(self.model, name)
 
+    @torch.inference_mode()
+    def load(self) -> None:
+        """The module's weights as these patches make them, one after the other."""
+        weights = self.model.state_dict()
+        for key, weight in self.backup.items():
+            weights[key].copy_(weight)
+        self.backup.clear()
+        for key, patches in self.patches.items():
+            weight = weights[key].float().clone()
+            self.backup[key] = weights[key].clone()
+            for strength, patch in patches:
+                weight = patch.calculate_weight(weight, key, strength, 1.0, None, None)
+            weights[key].copy_(weight)
+
     def patched(self, key: str) -> Tensor:
-        """A weight as ComfyUI would set it."""
-        weight = self.model.state_dict()[key].detach().float().clone()
-        for strength, patch in self.patches.get(key, []):
-            weight = patch.calculate_weight(weight, key, strength, 1.0, None, None)
+        """A weight as ComfyUI sets it, and leaves it."""
+        self.load()
+        weight: Tensor = self.model.state_dict()[key].detach().clone()
         return weight
 
 

@@ -100,6 +100,10 @@ class Host:
         return types.SimpleNamespace(send_progress_text=send)
 
     def _management(self) -> dict[str, Any]:
+        def load(patchers: list[Any], **options: Any) -> None:
+            for patcher in patchers:
+                patcher.load()
+
         def throw() -> None:
             if self.cancelled:
                 self.cancelled = False
@@ -109,7 +113,7 @@ class Host:
             "get_torch_device": lambda: torch.device("cpu"),
             "is_device_cpu": lambda device: device.type == "cpu",
             "should_use_bf16": lambda device: False,
-            "load_models_gpu": lambda patchers, **options: None,
+            "load_models_gpu": load,
             "processing_interrupted": lambda: self.cancelled,
             "throw_exception_if_processing_interrupted": throw,
         }

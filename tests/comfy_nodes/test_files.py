@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ import torch
 from torch import Tensor
 
 from comfy_nodes.apply import Apply
-from comfy_nodes.compare_grid import CompareGrid, found_files
+from comfy_nodes.compare_grid import CompareGrid, _seeds, found_files
 from comfy_nodes.host.adapter import Adapter
 from comfy_nodes.host.patches import targets_of
 from comfy_nodes.host.places import listed_name, output_place, picture_folder
 from comfy_nodes.inspect_file import Inspect
 from comfy_nodes.load import Load
 from comfy_nodes.save import Save
+from lycoris_ext.algorithms import algorithm_names
 from lycoris_ext.errors import ConfigError, DataError, FormatError
 from lycoris_ext.formats import AdapterState, load_adapter, save_adapter
 from lycoris_ext.network import Network, NetworkConfig, build_network
@@ -74,6 +76,7 @@ def merged(network: Network, multiplier: float) -> dict[str, tuple[Tensor, Tenso
         {"algo": "full"},
         {"algo": "ia3", "preset": "full-lin"},
         {"algo": "diag-oft", "network_dim": 4, "conv_dim": 4},
+        {"algo": "tlora"},
     ],
     ids=lambda options: options["algo"],
 )
@@ -113,6 +116,53 @@ def test_stacked_adapters_have_no_order(host: Host) -> None:
             model = Apply().apply(model, lora, 1.0)[0]
         results.append(model.patched("diffusion_model.input_blocks.1.1.to_k.weight"))
     torch.testing.assert_close(*results)
+
+
+@pytest.mark.parametrize("options", [{"algo": "tlora"}, {"algo": "lora", "dora_wd": True}])
+def test_what_lies_in_the_weights_when_the_node_runs_does_not_matter(
+    host: Host, options: Any
+) -> None:
+    """As in the second row of a grid: the first one's patches are still there."""
+    models = load_models()
+    lora = Adapter(perturbed(models, **options).adapter_state(dtype=None).tensors, {}, "a")
+    key = "diffusion_model.input_blocks.1.1.to_k.weight"
+    first = Apply().apply(models[0], lora, 1.0)[0].patched(key)
+    assert models[0].backup, "the module is patched"
+    second = Apply().apply(models[0], lora, 1.0)[0].patched(key)
+    torch.testing.assert_close(second, first)
+
+
+@pytest.mark.parametrize("name", algorithm_names())
+def test_every_algorithm_is_put_on_and_drawn_with(host: Host, name: str) -> None:
+    models = load_models()
+    options = {"algo": name, "network_dim": 4, "conv_dim": 4}
+    if name == "norm":
+        options |= {"algo": "lora", "train_norm": True}
+    network = written(host, models, **options)
+    wanted = merged(network, 1.0)
+    model, clip, _ = Apply().apply(models[0], Load().read("a.safetensors")[0], 1.0, models[1])
+    for key, site in network.sites.items():
+        in_model = site.target == "unet"
+        patcher = model if in_model else clip.patcher
+        path = f"{'diffusion_model.' if in_model else 'clip_l.transformer.'}{site.path}"
+        for kind, tensor in zip(("weight", "bias"), wanted[key], strict=True):
+            if tensor is not None:
+                found = patcher.patched(f"{path}.{kind}")
+                torch.testing.assert_close(found, tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_block_weights_that_comfyuis_loader_does_not_know_are_told(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load_lora(tensors: Any, names: Any, log_missing: bool) -> dict[str, Any]:
+        return {"diffusion_model.out.2.weight": tensors["what.is.this"]}
+
+    monkeypatch.setattr(sys.modules["comfy.lora"], "load_lora", load_lora)
+    model, lora = load_models()[0], Adapter({"what.is.this": torch.ones(1)}, {}, "a")
+    _, _, report = Apply().apply(model, lora, 1.0, block_weights="OUT=0")
+    assert "1 keys read by ComfyUI's own loader, WITHOUT block_weights" in report
+    _, _, report = Apply().apply(model, lora, 1.0)
+    assert "1 keys read by ComfyUI's own loader\n" in report
 
 
 def test_blocks_and_zero_strength(host: Host) -> None:
@@ -198,6 +248,16 @@ def test_save_writes_kohyas_keys(host: Host) -> None:
     assert "lora_unet_down_blocks_0_attentions_0_to_k.lora_up.weight" in found
 
 
+def test_save_as_it_is_keeps_the_commonest_dtype(host: Host) -> None:
+    models = load_models()
+    state = perturbed(models).adapter_state(dtype=torch.float16)
+    alphas = {key: t.float() for key, t in state.tensors.items() if key.endswith("alpha")}
+    lora = Adapter({**state.tensors, **alphas}, {}, "half")
+    (path,) = Save().save(lora, "half", "as it is", False, models[0], models[1])["result"]
+    found = load_adapter(path).tensors
+    assert {t.dtype for key, t in found.items() if key not in alphas} == {torch.float16}
+
+
 def test_a_grid(host: Host) -> None:
     models = load_models()
     written(host, models, "run-step-1")
@@ -219,14 +279,22 @@ def test_a_grid(host: Host) -> None:
 
 def test_a_grid_of_nothing(host: Host) -> None:
     models = load_models()
-    given = {"prompts": "", "seeds": "1", "strengths": "1", **HOW}
+    written(host, models)
+    given = {"prompts": "", "seeds": "1", "strengths": "1", "files": "", **HOW}
     for changed, reason in (
         ({"files": ""}, "no adapter is given"),
         ({"files": "gone-*"}, "no adapter is called so"),
-        ({"files": "", "strengths": "much"}, "holds no numbers|no adapter is given"),
+        ({"files": "a", "strengths": "much"}, "'much' holds no numbers of this kind"),
+        ({"files": "a", "strengths": "1, nan"}, "nan is no strength"),
+        ({"seeds": "1.5"}, "'1.5' holds no numbers of this kind"),
+        ({"seeds": "nan"}, "'nan' holds no numbers of this kind"),
+        ({"seeds": "-1"}, "-1 is no seed"),
+        ({"seeds": f"{2**64}"}, f"{2**64} is no seed"),
+        ({"seeds": " , "}, "no number is given"),
     ):
         with pytest.raises((ConfigError, DataError), match=reason):
             CompareGrid().compare(*models, **{**given, **changed})
+    assert _seeds(f"{2**53 + 1}, 2") == [2**53 + 1, 2], "no float holds the first"
 
 
 def test_files_by_name_and_pattern(host: Host) -> None:
@@ -246,7 +314,18 @@ def test_places(host: Host, tmp_path: Path) -> None:
     assert output_place("a.safetensors") == (host.loras, "a")
     assert output_place("people\\b") == (host.loras / "people", "b")
     assert listed_name(host.loras / "people" / "b.safetensors") == str(Path("people/b.safetensors"))
-    for name in ("", "../a", "a/../../../b", "people/"):
+    refused = (
+        "",
+        "../a",
+        "a/../../../b",
+        "people/",
+        "C:evil",
+        "a:b",
+        "C:/a",
+        "a?/b",
+        "a./b",
+    )
+    for name in refused:
         with pytest.raises(ConfigError, match="is no name for a file"):
             output_place(name)
     assert picture_folder("shapes") == host.input / "shapes"

@@ -258,6 +258,13 @@ def test_starting_from_an_adapter(host: Host) -> None:
     assert float((adapter[key] - start[key]).abs().max()) < 0.11, "one step of 0.05 away"
 
 
+class AddOne:
+    """A patch of another node."""
+
+    def calculate_weight(self, weight: Tensor, *others: Any) -> Tensor:
+        return weight + 1.0
+
+
 def connected(kind: str = "EPS", **more: Any) -> ConnectedModel:
     model, clip, vae = load_models(kind=kind)
     return ConnectedModel(model, clip, vae, **{"trains_text": False, "precision": "no", **more})
@@ -329,14 +336,36 @@ def test_a_lora_before_ours_is_in_the_fingerprint(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is in the weights only while ComfyUI has the model loaded."""
-    base, loaded = connected(), []
+    plain, base, loaded = connected().fingerprint(), connected(), []
+    base.model.add_patches({"diffusion_model.out.2.weight": AddOne()})
     management = sys.modules["comfy.model_management"]
-    monkeypatch.setattr(management, "load_models_gpu", lambda models, **_: loaded.append(models))
-    base.fingerprint()
-    assert not loaded
-    base = connected()
-    base.model.patches["diffusion_model.out.2.weight"] = []
-    assert base.fingerprint() == base.fingerprint() and loaded == [[base.model]]
+    load = management.load_models_gpu
+
+    def count(patchers: Any, force_full_load: bool, **options: Any) -> None:
+        loaded.append((patchers, force_full_load))
+        load(patchers, **options)
+
+    monkeypatch.setattr(management, "load_models_gpu", count)
+    assert base.fingerprint() == base.fingerprint() != plain
+    wanted = [([base.model], True), ([base.clip.patcher], False)]
+    assert loaded == wanted, "once, one after the other, and a whole text encoder only if it must"
+
+
+@pytest.mark.parametrize("part", ["model", "clip"])
+def test_what_another_node_left_in_the_weights_is_not_in_the_fingerprint(
+    host: Host, part: str
+) -> None:
+    plain, (model, clip, vae) = connected().fingerprint(), load_models()
+    layer = "text_model.encoder.layers.0.self_attn.q_proj"
+    patcher, key = {
+        "model": (model.clone(), "diffusion_model.out.2.weight"),
+        "clip": (clip.clone().patcher, f"clip_l.transformer.{layer}.weight"),
+    }[part]
+    patcher.add_patches({key: AddOne()})
+    patcher.load()
+    assert patcher.backup, "the module is patched"
+    base = ConnectedModel(model, clip, vae, trains_text=False, precision="no")
+    assert base.fingerprint() == plain
 
 
 def test_the_models_name_is_found_in_the_workflow() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -75,6 +76,28 @@ def test_again_replaces_what_it_made(comfyui: Path) -> None:
     (pack / "old.txt").touch()
     install_comfyui(comfyui, link=True)
     assert not (pack / "old.txt").exists() and not (pack / "comfy_nodes").exists()
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_the_old_one_comes_back_where_the_new_one_cannot_take_its_place(
+    comfyui: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack = comfyui / "custom_nodes" / FOLDER
+    install_comfyui(comfyui, link=False)
+    (pack / "old.txt").touch()
+    replace = os.replace
+
+    def refuse(source: Path, target: Path) -> None:
+        if source.name.endswith(".new.disabled"):
+            raise PermissionError(13, "Permission denied")
+        replace(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", refuse)
+        with pytest.raises(EnvironmentFault, match="what was there is unharmed"):
+            install_comfyui(comfyui, link=True)
+    assert (pack / "old.txt").is_file()
+    assert [path.name for path in pack.parent.iterdir()] == [FOLDER]
 
 
 def test_what_is_not_ours_stays(comfyui: Path) -> None:

@@ -61,10 +61,14 @@ def main() -> None:
         wanted = weights(network)
         network.unmerge()
         applied = apply_adapter(model, clip, state, STRENGTH, STRENGTH)
+        with torch.inference_mode():
+            load_models_gpu([applied.model, applied.clip.patcher], force_full_load=True)
+        again = apply_adapter(model, clip, state, STRENGTH, STRENGTH)  # the first one's are there
         handler.count = 0
         theirs = comfy.sd.load_lora_for_models(model, clip, dict(state.tensors), STRENGTH, STRENGTH)
         found[name] = {
             "ours": worst(wanted, patched(network, applied.model, applied.clip)),
+            "again": worst(wanted, patched(network, again.model, again.clip)),
             "theirs": worst(wanted, patched(network, *theirs)),
             "unmatched": applied.unmatched,
             "theirs_missing": handler.count,
