@@ -10,7 +10,7 @@
 #
 # Another build of torch:  make demo TORCH='torch==2.13.0 --index-url URL-OF-THE-INDEX'
 # Another version:         make demo TORCH=torch==2.9.1 CONSTRAINTS=/dev/null
-# One host alone:          make hosts HOSTS=sd_scripts
+# One host alone:          make hosts HOSTS=sd_scripts   (or comfyui, webui, forge)
 
 PYTHON = python3
 TORCH = torch==2.13.0

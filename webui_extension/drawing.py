@@ -6,26 +6,33 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from lycoris_ext.errors import FormatError
+from webui_extension import forge
 from webui_extension.painter import Drawing, LoadedNetwork, Order
 
 
-def draw(order: Order, networks: Any, *, forge: bool) -> Drawing | None:
+def draw(order: Order, networks: Any, *, in_forge: bool) -> Drawing | None:
     """Draw a picture; whoever calls holds the host's lock.
 
     Args:
         order: what.
         networks: the host's module of that name.
-        forge: whether it is Forge's.
+        in_forge: whether it is Forge's.
 
     Returns:
         None where it was interrupted.
+
+    Raises:
+        FormatError: Forge broke off while it merged the adapter into its weights.
     """
     from modules import processing, shared
 
     settings = order.settings
     # The host's refresh button and other extensions fill this list behind our back.
     wanted = order.prompt.rpartition("<lora:")[2].partition(":")[0]
-    if "<lora:" in order.prompt and wanted not in networks.available_networks:
+    if wanted and wanted not in networks.available_networks:
         networks.list_available_networks()
     overrides = {
         "sd_model_checkpoint": order.model,
@@ -57,13 +64,19 @@ def draw(order: Order, networks: Any, *, forge: bool) -> Drawing | None:
         ) as task:
             # Other extensions' scripts would make the picture theirs.
             task.scripts = None
-            result = processing.process_images(task)
+            try:
+                result = processing.process_images(task)
+            except RuntimeError as error:
+                # Out of memory is no fault of the adapter's.
+                if not (in_forge and wanted) or isinstance(error, torch.cuda.OutOfMemoryError):
+                    raise
+                raise FormatError(f"the host broke off: {error}", where=wanted) from error
             parameters = _with_tag(result.infotexts[0], order.prompt, task)
             comments = _complaints(task)
         state = shared.state
         if state.interrupted or state.skipped or getattr(state, "stopping_generation", False):
             return None
-        loaded = tuple(_described(network, forge) for network in networks.loaded_networks)
+        loaded = tuple(_described(network, in_forge) for network in networks.loaded_networks)
         picture = result.images[result.index_of_first_image].convert("RGB")
         model = shared.sd_model.sd_checkpoint_info.title
         return Drawing(picture, parameters, model, loaded, comments)
@@ -71,10 +84,10 @@ def draw(order: Order, networks: Any, *, forge: bool) -> Drawing | None:
         shared.state.end()
 
 
-def _described(network: Any, forge: bool) -> LoadedNetwork:
+def _described(network: Any, in_forge: bool) -> LoadedNetwork:
     path = Path(network.network_on_disk.filename)
-    if forge:
-        return LoadedNetwork(path)
+    if in_forge:
+        return forge.loaded_network(path)
     return LoadedNetwork(path, network.te_multiplier, network.unet_multiplier, len(network.modules))
 
 

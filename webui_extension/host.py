@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 
 from lycoris_ext.errors import ConfigError, EnvironmentFault, FormatError
 from lycoris_ext.experiments.fit import HostTraits
-from lycoris_ext.formats import load_adapter
 from lycoris_ext.functional import LayerSpec, spec_of
+from webui_extension import forge
 from webui_extension.drawing import draw
 from webui_extension.painter import Drawing, Order
 
@@ -25,7 +25,9 @@ TRAIN_PYTHON = "lycoris_ext_train_python"
 SECTION = ("lycoris_ext", "LyCORIS Ext")
 
 #: Sections of the host's settings that can change a picture.
-_DECIDING = ("sd", "sdxl", "vae", "optimizations", "compatibility", "sampler-params")
+_DECIDING = ("sd", "sdxl", "sd3", "vae", "optimizations", "compatibility", "sampler-params")
+#: Settings outside them that can, too: Forge keeps what its bar at the top chooses in no section.
+_DECIDING_ALONE = ("forge_unet_storage_dtype", "forge_additional_modules")
 #: Settings in them that do not, or that a cell says itself.
 _NOT_DECIDING = ("sd_model_checkpoint", "sd_checkpoint_hash", "CLIP_stop_at_last_layers")
 
@@ -165,9 +167,9 @@ class WebuiHost:
         return self._alone(self._applied_layers, path, name)
 
     def _applied_layers(self, path: Path, name: str) -> dict[str, LayerSpec | None]:
-        networks, network = self._networks(), sys.modules["network"]
         if self.is_forge:
-            return self._forge_layers(path)
+            return forge.applied_layers(path)
+        networks, network = self._networks(), sys.modules["network"]
         try:
             loaded = networks.load_network(name, network.NetworkOnDisk(name, str(path)))
         except (AssertionError, RuntimeError, ValueError, KeyError) as error:
@@ -176,23 +178,6 @@ class WebuiHost:
             module.network_key.partition(".")[0]: spec_of(module.sd_module)
             for module in loaded.modules.values()
         }
-
-    def _forge_layers(self, path: Path) -> dict[str, LayerSpec | None]:
-        from backend.patcher.lora import model_lora_keys_clip, model_lora_keys_unet
-        from modules import shared
-
-        objects = getattr(shared.sd_model, "forge_objects_original", None)
-        if objects is None:
-            raise EnvironmentFault(
-                "the host has loaded no base model yet",
-                where=path.name,
-                fix="draw any picture, then check again",
-            )
-        known = {
-            **model_lora_keys_unet(objects.unet.model),
-            **model_lora_keys_clip(objects.clip.cond_stage_model),
-        }
-        return {layer: None for layer in load_adapter(path).layers() if layer in known}
 
     # Drawing
 
@@ -205,7 +190,8 @@ class WebuiHost:
         settings = {
             name: str(shared.opts.data.get(name, option.default))
             for name, option in shared.opts.data_labels.items()
-            if option.section and option.section[0] in _DECIDING and name not in _NOT_DECIDING
+            if name not in _NOT_DECIDING
+            and (name in _DECIDING_ALONE or (option.section and option.section[0] in _DECIDING))
         }
         return {
             "program": self.version,
@@ -223,7 +209,7 @@ class WebuiHost:
     def _draw(self, order: Order) -> Drawing | None:
         self._drawing = True
         try:
-            return draw(order, self._networks(), forge=self.is_forge)
+            return draw(order, self._networks(), in_forge=self.is_forge)
         finally:
             self._drawing = False
 
@@ -245,23 +231,7 @@ class WebuiHost:
         with call_queue.queue_lock:
             if not self.is_forge:
                 return function(*arguments)
-            from modules_forge import main_thread
-
-            kept: list[Any] = []
-
-            def work() -> None:
-                # Its loop prints an exception and drops it.
-                try:
-                    kept.append((function(*arguments), None))
-                except Exception as error:  # noqa: BLE001 - raised again in the caller's thread
-                    kept.append((None, error))
-
-            main_thread.run_and_wait_result(work)
-            result, error = kept[0]
-            if error is not None:
-                raise error
-            returned: Result = result
-            return returned
+            return forge.on_main_thread(function, *arguments)
 
     @staticmethod
     def _networks() -> Any:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from PIL import Image
 
-from lycoris_ext.errors import ConfigError
+from lycoris_ext.errors import ConfigError, FormatError
 from lycoris_ext.experiments.cells import Painted
 from lycoris_ext.experiments.fit import Fit
 from lycoris_ext.experiments.plan import Cell, Entrant, Settings
@@ -69,7 +69,11 @@ class Draws(Protocol):
     def decides(self, model: str) -> dict[str, str]: ...
 
     def draw(self, order: Order) -> Drawing | None:
-        """Draw one picture; None where it was interrupted."""
+        """Draw one picture; None where it was interrupted.
+
+        Raises:
+            FormatError: the host broke off over the adapter.
+        """
 
 
 class WebuiPainter:
@@ -108,7 +112,14 @@ class WebuiPainter:
             cell.row.base_model, self._host.model_named(cell.row.base_model)
         )
         order = Order(prompt, test.negative_prompt, cell.row.seed, model, cell.settings)
-        drawing = self._host.draw(order)
+        try:
+            drawing = self._host.draw(order)
+        except FormatError as error:
+            if entrant is None:
+                raise
+            fit = self._fit(entrant, model)
+            blank = Image.new("RGB", (cell.settings.width, cell.settings.height))
+            return Painted(blank, prompt, error.what if fit.works else str(fit))
         if drawing is None:
             return None
         fault = self._fault(cell, entrant, staged, drawing, model)
@@ -134,15 +145,18 @@ class WebuiPainter:
             return f"the host used the strengths {told[0]}:{told[1]}, not {strength}"
         if drawing.comments:
             return "; ".join(drawing.comments)
-        # Only now: this model is the loaded one.
-        if (entrant.hash, model) not in self._fits:
-            self._fits[entrant.hash, model] = self._check(entrant)
-        fit = self._fits[entrant.hash, model]
+        fit = self._fit(entrant, model)
         if not fit.works:
             return str(fit)
         if network.layers is not None and network.layers < fit.layers:
             return f"the host applied {network.layers} of {fit.layers} layers"
         return ""
+
+    def _fit(self, entrant: Entrant, model: str) -> Fit:
+        """To be asked after a drawing alone: then this model is the loaded one."""
+        if (entrant.hash, model) not in self._fits:
+            self._fits[entrant.hash, model] = self._check(entrant)
+        return self._fits[entrant.hash, model]
 
 
 def refuse_tags(prompt: str) -> None:

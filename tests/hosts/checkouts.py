@@ -48,6 +48,12 @@ HOSTS = {
         "webui_extension",
         ("torch", "safetensors", "numpy", "pillow", "gradio", "pydantic"),
     ),
+    "forge": Host(
+        "Forge",
+        "FORGE",
+        "webui_extension",
+        ("torch", "safetensors", "numpy", "pillow", "gradio", "pydantic", "transformers"),
+    ),
 }
 """By what its tests are called: test_KEY_*.py."""
 

@@ -123,3 +123,9 @@ def server(comfyui: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def webui() -> Checkout:
     """AUTOMATIC1111; nothing of ours is installed in its environment."""
     return find_checkout(HOSTS["webui"])
+
+
+@pytest.fixture(scope="session")
+def forge() -> Checkout:
+    """Forge; nothing of ours is installed in its environment."""
+    return find_checkout(HOSTS["forge"])

@@ -22,13 +22,11 @@ from lycoris_ext.sampling.files import read_parameters
 from lycoris_ext.tools.install_webui import install_webui
 from tests.hosts.checkouts import ROOT, Checkout
 from tests.hosts.webdriver import browsing
-from tests.hosts.webui import Webui, running
+from tests.hosts.webui import SMALL, V1, Webui, draw, pixels, plain, running, wait
 from tests.hosts.webui_adapters import CONFIGS, write_adapter, write_hostile
 
 pytestmark = pytest.mark.hosts
 
-V1 = "/lycoris-ext/v1"
-SMALL = {"steps": 4, "width": 128, "height": 128, "sampler": "Euler"}
 IGNORED = "ignores DoRA's lengths"
 
 #: The environment that trains: this one, with this tree.
@@ -78,45 +76,6 @@ def run(host: Webui) -> Path:
 @pytest.fixture(scope="module")
 def files(run: Path) -> dict[str, str]:
     return {kind: str(run / f"{kind}.safetensors") for kind in CONFIGS}
-
-
-def draw(host: Webui, *files: str, **asked: Any) -> dict[str, Any]:
-    """Draw a grid and wait for its end."""
-    asked = {"prompts": ["a cat"], **SMALL, **asked}
-    host.post(f"{V1}/grids", {"files": list(files), **asked})
-    return wait(host)
-
-
-def wait(host: Webui, limit: float = 300) -> dict[str, Any]:
-    until = time.monotonic() + limit
-    while (job := host.get(f"{V1}/job"))["state"] == "running":
-        assert time.monotonic() < until, job
-        time.sleep(0.1)
-    return job
-
-
-def pixels(path: str | Path) -> bytes:
-    with Image.open(path) as picture:
-        return picture.convert("RGB").tobytes()
-
-
-def plain(host: Webui, prompt: str, seed: int = 1, negative: str = "") -> bytes:
-    """What the host's own API draws."""
-    answer = host.post(
-        "/sdapi/v1/txt2img",
-        {
-            "prompt": prompt,
-            "negative_prompt": negative,
-            "seed": seed,
-            "steps": SMALL["steps"],
-            "width": SMALL["width"],
-            "height": SMALL["height"],
-            "sampler_name": SMALL["sampler"],
-        },
-    )
-    content = io.BytesIO(base64.b64decode(answer["images"][0]))
-    with Image.open(content) as picture:
-        return picture.convert("RGB").tobytes()
 
 
 def test_the_tab_is_there_once(host: Webui) -> None:

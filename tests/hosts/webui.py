@@ -1,12 +1,14 @@
-"""AUTOMATIC1111's webui started for tests: headless, offline, on the CPU, with a tiny model.
+"""AUTOMATIC1111's webui or Forge started for tests: headless, offline, on the CPU.
 
-The model has the names of all of SD1's layers and a hundredth of its numbers: the `.yaml` beside a
-checkpoint tells the host its widths. It is up in half a minute and draws in seconds.
+AUTOMATIC1111's model has the names of all of SD1's layers and a hundredth of its numbers: the
+`.yaml` beside a checkpoint tells the host its widths. It is up in half a minute and draws in
+seconds. Forge reads no widths and gets a model of SD1's size.
 """
 
 from __future__ import annotations
 
 import base64
+import io
 import json
 import shutil
 import socket
@@ -14,12 +16,15 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
+from tests.hosts.base_model import base_model
 from tests.hosts.checkouts import Checkout, host_environment
 from tests.hosts.webui_model import tiny_checkpoints
 
@@ -33,10 +38,15 @@ ARGUMENTS = (
     "--skip-python-version-check",
     "--skip-version-check",
     "--no-download-sd-model",
-    "--use-cpu=all",
-    "--no-half",
     "--api",
 )
+ON_CPU = {
+    "AUTOMATIC1111": ("--use-cpu=all", "--no-half"),
+    "Forge": ("--always-cpu", "--all-in-fp32"),
+}
+
+V1 = "/lycoris-ext/v1"
+SMALL = {"steps": 4, "width": 128, "height": 128, "sampler": "Euler"}
 
 
 @dataclass
@@ -117,7 +127,7 @@ def running(
     *arguments: str,
     limit: float = 300,
 ) -> Iterator[Webui]:
-    """A webui with its own data folder, up and with the model loaded, for a `with` block.
+    """A webui with its own data folder, up (AUTOMATIC1111: with its model), for a `with` block.
 
     Args:
         checkout: of the host; nothing is written into it.
@@ -130,8 +140,9 @@ def running(
         AssertionError: it did not come up; the message ends with what it printed last.
     """
     checkpoints = data / "models" / "Stable-diffusion"
+    forge = checkout.host.name == "Forge"
     if not checkpoints.is_dir():
-        shutil.copytree(tiny_checkpoints(), checkpoints)
+        _sd1_checkpoints(checkpoints) if forge else shutil.copytree(tiny_checkpoints(), checkpoints)
     (data / "models" / "Lora").mkdir(exist_ok=True)
     (data / "extensions").mkdir(exist_ok=True)
     for name, folder in extensions.items():
@@ -142,7 +153,8 @@ def running(
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     log = data / f"log-{port}.txt"
-    command = [str(checkout.python), "launch.py", *ARGUMENTS, f"--data-dir={data}"]
+    given = (*ARGUMENTS, *ON_CPU[checkout.host.name], f"--data-dir={data}")
+    command = [str(checkout.python), "launch.py", *given]
     with log.open("wb") as file:
         process = subprocess.Popen(
             [*command, f"--port={port}", *arguments],
@@ -154,21 +166,74 @@ def running(
         )
     host = Webui(f"http://127.0.0.1:{port}", data, log, process)
     try:
-        _wait_until_up(host, limit)
+        # Forge loads its model with the first picture.
+        _wait_until_up(host, (STARTED,) if forge else (STARTED, LOADED), limit)
         yield host
     finally:
         process.kill()
         process.wait()
 
 
-def _wait_until_up(host: Webui, limit: float) -> None:
+def _sd1_checkpoints(folder: Path) -> None:
+    """One model of SD1's size under two names: 2 GB are enough."""
+    folder.mkdir(parents=True)
+    for name in ("sd1-a", "sd1-b"):
+        (folder / f"{name}.safetensors").symlink_to(base_model("sd1"))
+
+
+def _wait_until_up(host: Webui, signs: tuple[str, ...], limit: float) -> None:
     started = time.monotonic()
     while True:
         said = host.said()
-        if STARTED in said and LOADED in said:
+        if all(sign in said for sign in signs):
             return
         ended = host.process.poll() is not None
         if ended or time.monotonic() - started > limit:
             what = f"exit {host.process.returncode}" if ended else f"not up after {limit:.0f} s"
             raise AssertionError(f"webui: {what}\n{said[-6000:]}")
         time.sleep(0.3)
+
+
+def draw(host: Webui, *files: str, **asked: Any) -> dict[str, Any]:
+    """Draw a grid and wait for its end."""
+    asked = {"prompts": ["a cat"], **SMALL, **asked}
+    host.post(f"{V1}/grids", {"files": list(files), **asked})
+    return wait(host)
+
+
+def wait(host: Webui, limit: float = 300) -> dict[str, Any]:
+    until = time.monotonic() + limit
+    while (job := host.get(f"{V1}/job"))["state"] == "running":
+        assert time.monotonic() < until, job
+        time.sleep(0.1)
+    return job
+
+
+def pixels(path: str | Path) -> bytes:
+    with Image.open(path) as picture:
+        return picture.convert("RGB").tobytes()
+
+
+def plain(
+    host: Webui,
+    prompt: str,
+    seed: int = 1,
+    negative: str = "",
+    settings: Mapping[str, Any] = SMALL,
+) -> bytes:
+    """What the host's own API draws."""
+    answer = host.post(
+        "/sdapi/v1/txt2img",
+        {
+            "prompt": prompt,
+            "negative_prompt": negative,
+            "seed": seed,
+            "steps": settings["steps"],
+            "width": settings["width"],
+            "height": settings["height"],
+            "sampler_name": settings["sampler"],
+        },
+    )
+    content = io.BytesIO(base64.b64decode(answer["images"][0]))
+    with Image.open(content) as picture:
+        return picture.convert("RGB").tobytes()

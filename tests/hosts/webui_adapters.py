@@ -1,4 +1,4 @@
-"""Adapters of the tiny webui model: real files of ours, strong enough to be seen."""
+"""Adapters of the webuis' models: real files of ours, strong enough to be seen."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from lycoris_ext.formats import save_adapter
+from lycoris_ext.models import build_meta
 from lycoris_ext.network import NetworkConfig, build_network
 from tests.hosts.webui_model import tiny_modules
+
+TARGETS = ("unet", "text_encoder")
 
 CONFIGS: Mapping[str, NetworkConfig] = {
     "loha": NetworkConfig(algo="loha", network_dim=4, conv_dim=2),
@@ -21,7 +25,25 @@ CONFIGS: Mapping[str, NetworkConfig] = {
 }
 
 
-def write_adapter(path: Path, kind: str, *, seed: int = 0, step: int = 100) -> Path:
+def sd1_modules() -> dict[str, nn.Module]:
+    """SD1's U-Net and text encoder as far as an adapter looks at them: every weight is zero."""
+    modules = build_meta("sd1")
+    targets = {name: modules[name].half().to_empty(device="cpu") for name in TARGETS}
+    with torch.no_grad():
+        for target in targets.values():
+            for parameter in target.parameters():
+                parameter.zero_()
+    return targets
+
+
+def write_adapter(
+    path: Path,
+    kind: str,
+    *,
+    seed: int = 0,
+    step: int = 100,
+    modules: Mapping[str, nn.Module] | None = None,
+) -> Path:
     """Write an adapter in which every factor has moved from where it began.
 
     Args:
@@ -29,15 +51,16 @@ def write_adapter(path: Path, kind: str, *, seed: int = 0, step: int = 100) -> P
         kind: a key of `CONFIGS`.
         seed: of the numbers.
         step: as the metadata tell.
+        modules: of the base model; None is the tiny one.
     """
-    modules = tiny_modules(0)
-    targets = {name: modules[name] for name in ("unet", "text_encoder")}
+    modules = modules or tiny_modules(0)
+    targets = {name: modules[name] for name in TARGETS}
     network = build_network(targets, CONFIGS[kind], seed=seed)
     numbers = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in network.parameters():
             spread = 0.5 * parameter.std().nan_to_num(0) + 0.2
-            parameter += spread * torch.randn(parameter.shape, generator=numbers)
+            parameter.add_(spread * torch.randn(parameter.shape, generator=numbers))
     tags = {"10_tilty": {"Tilty": 40, "aniscreen": 40, "blonde hair": 30, "smile": 12}}
     metadata = {
         "ss_output_name": "tilty",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lycoris_ext.errors import ConfigError
+from lycoris_ext.errors import ConfigError, FormatError
 from lycoris_ext.experiments.fit import HostTraits
 from lycoris_ext.formats import load_adapter
 from lycoris_ext.functional import LayerSpec
@@ -26,6 +26,7 @@ class FakeHost:
         self.root = root
         self.orders: list[Order] = []
         self.loads = True
+        self.breaks_off = False
         self.left_over: list[LoadedNetwork] = []
         self.comments: tuple[str, ...] = ()
         self.layers = 2
@@ -85,6 +86,8 @@ class FakeHost:
         self.orders.append(order)
         if len(self.orders) > self.interrupted_at:
             return None
+        if self.breaks_off and "<lora:" in order.prompt:
+            raise FormatError("the host broke off: shape '[4, 4]' is invalid")
         loaded = list(self.left_over)
         for name, text, unet in _TAG.findall(order.prompt) if self.loads else ():
             path = self.lora_folder() / "lycoris_ext_staged" / f"{name}.safetensors"

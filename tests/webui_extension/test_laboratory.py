@@ -70,6 +70,7 @@ def test_a_grid(laboratory: Laboratory, folder: Path, host: FakeHost) -> None:
             ["drawn with other, and should be without"],
         ),
         ({"comments": ("Networks with errors: x (3)",)}, ["", "Networks with errors: x (3)"]),
+        ({"breaks_off": True}, ["", "the host broke off: shape '[4, 4]' is invalid"]),
     ],
 )
 def test_every_lie_of_the_host_is_marked(
@@ -77,13 +78,28 @@ def test_every_lie_of_the_host_is_marked(
 ) -> None:
     for name, value in lie.items():
         setattr(host, name, value)
-    found = faults(ask(laboratory, folder))
-    assert found[: len(said)] == said and found[1]
+    job = ask(laboratory, folder)
+    found = faults(job)
+    assert found[: len(said)] == said and found[1] and job.state == "complete"
 
 
 def test_dora_that_is_ignored_is_marked(laboratory: Laboratory, folder: Path) -> None:
     job = ask(laboratory, folder, files=[str(folder / "tilty-step-1000.safetensors")])
     assert faults(job)[0] == "" and "ignores DoRA's lengths" in faults(job)[1]
+
+
+def test_a_host_that_breaks_off_is_asked_why(
+    laboratory: Laboratory, folder: Path, host: FakeHost
+) -> None:
+    host.breaks_off = True
+    files = [
+        str(folder / "tilty-step-1000.safetensors"),
+        str(folder / "tilty-step-200.safetensors"),
+    ]
+    job = ask(laboratory, folder, files=files)
+    (_, dora, plain) = faults(job)
+    assert "ignores DoRA's lengths" in dora and plain.startswith("the host broke off")
+    assert laboratory.page(job.plan.id).is_file()
 
 
 def test_interrupted_and_resumed(laboratory: Laboratory, folder: Path, host: FakeHost) -> None:

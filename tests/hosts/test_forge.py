@@ -1,0 +1,194 @@
+"""The tab inside the real Forge: what it does otherwise than AUTOMATIC1111."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lycoris_ext.formats import AdapterState, load_adapter, save_adapter
+from tests.hosts.checkouts import ROOT, Checkout
+from tests.hosts.webdriver import browsing
+from tests.hosts.webui import V1, Webui, draw, pixels, plain, running, wait
+from tests.hosts.webui_adapters import CONFIGS, sd1_modules, write_adapter, write_hostile
+
+pytestmark = pytest.mark.hosts
+
+#: Of a model of SD1's size on a CPU.
+SMALLEST = {"steps": 2, "width": 64, "height": 64, "sampler": "Euler"}
+
+
+@pytest.fixture(scope="module")
+def host(forge: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Webui]:
+    """Forge with this clone in its extensions, and a run to look at."""
+    data = tmp_path_factory.mktemp("forge")
+    run = data / "models" / "Lora" / "tilty"
+    modules = sd1_modules()
+    for index, kind in enumerate(CONFIGS):
+        path = run / f"{kind}.safetensors"
+        write_adapter(path, kind, seed=index, step=100 * (index + 1), modules=modules)
+    write_hostile(run / "hostile.safetensors")
+    del modules
+    with running(forge, data, {"clone": ROOT}) as running_host:
+        yield running_host
+
+
+@pytest.fixture(scope="module")
+def run(host: Webui) -> Path:
+    return host.loras / "tilty"
+
+
+@pytest.fixture(scope="module")
+def files(run: Path) -> dict[str, str]:
+    return {kind: str(run / f"{kind}.safetensors") for kind in CONFIGS}
+
+
+@pytest.fixture(scope="module")
+def odd(host: Webui, files: dict[str, str]) -> dict[str, str]:
+    """LoHas that the model has no place for: two layers, ten layers, and one of another shape."""
+    state = load_adapter(files["loha"])
+    layers = list(state.layers())
+
+    def moved(count: int) -> dict[str, Any]:
+        gone = set(layers[:count])
+        names = {key: key.partition(".")[0] in gone for key in state.tensors}
+        return {f"x_{key}" if names[key] else key: t for key, t in state.tensors.items()}
+
+    narrow = {
+        key: tensor[:, :-1].clone() if "attn2_to_k.hada_w" in key and key[-1] == "b" else tensor
+        for key, tensor in state.tensors.items()
+    }
+    contents = {"two-moved": moved(2), "ten-moved": moved(10), "narrow": narrow}
+    paths = {}
+    for name, tensors in contents.items():
+        path = host.loras / "odd" / f"{name}.safetensors"
+        save_adapter(path, AdapterState(tensors, state.metadata))
+        paths[name] = str(path)
+    return paths
+
+
+def faults(job: dict[str, Any]) -> list[str]:
+    return [cell["fault"] for row in job["cells"] for cell in row]
+
+
+def test_the_tab_is_there(host: Webui) -> None:
+    config = host.get("/config")
+    identities = [part["props"].get("elem_id") for part in config["components"]]
+    for name in ("pages", "list", "draw", "vote", "install", "train"):
+        assert identities.count(f"lycoris_ext_{name}") == 1, name
+    (info,) = [
+        each
+        for each in host.get("/sdapi/v1/script-info")
+        if each["name"] == "x/y/z plot" and not each["is_img2img"]
+    ]
+    assert info["args"][0]["choices"].count("[LyCORIS Ext] checkpoint") == 1
+
+
+def test_keys_are_checked_before_anything_is_drawn(host: Webui, files: dict[str, str]) -> None:
+    assert "Loading Model" not in host.said(), "Forge loads it with the first picture, or here"
+    answers = host.post(f"{V1}/check", {"files": list(files.values())})
+    assert [answer["verdict"] for answer in answers] == ["all 354 layers fit"] * 4
+
+
+def test_a_run_is_listed_and_what_does_not_fit_is_said(
+    host: Webui, run: Path, odd: dict[str, str]
+) -> None:
+    listed = host.post(f"{V1}/run", {"folder": str(run)})
+    assert [each["name"] for each in listed["checkpoints"]] == list(CONFIGS)
+    assert [each["file"] for each in listed["refused"]] == ["hostile.safetensors"]
+    answers = host.post(f"{V1}/check", {"files": list(odd.values())})
+    two, ten, narrow = (answer["verdict"] for answer in answers)
+    assert "has no place for 2 of its 354 layers" in two
+    assert "Forge leaves out the whole file: 50 of its tensors have no place" in ten
+    assert "The model has another shape for 16 of its 354 layers" in narrow
+
+
+def test_a_grid_of_verified_cells(host: Webui, files: dict[str, str], record_property: Any) -> None:
+    started = time.monotonic()
+    job = draw(host, *files.values(), strengths=["0.5:1"], **SMALLEST)
+    record_property("seconds_a_picture", round((time.monotonic() - started) / job["total"], 2))
+    assert (job["state"], job["painted"], faults(job)) == ("complete", 5, [""] * 5)
+    (row,) = job["cells"]
+    assert len({pixels(cell["path"]) for cell in row}) == 5, "every column is another picture"
+    assert pixels(row[0]["path"]) == plain(host, "a cat", settings=SMALLEST)
+    for cell, (kind, path) in zip(row[1:], files.items(), strict=True):
+        (host.loras / f"own_{kind}.safetensors").write_bytes(Path(path).read_bytes())
+        host.post("/sdapi/v1/refresh-loras")
+        own = plain(host, f"a cat <lora:own_{kind}:0.5:1>", settings=SMALLEST)
+        assert pixels(cell["path"]) == own, kind
+
+
+def test_what_does_not_fit_is_marked_and_the_grid_goes_on(
+    host: Webui, files: dict[str, str], odd: dict[str, str]
+) -> None:
+    job = draw(host, *odd.values(), files["lokr"], **SMALLEST)
+    base, two, ten, narrow, lokr = faults(job)
+    assert (job["state"], base, lokr) == ("complete", "", "")
+    assert "has no place for 2" in two and "leaves out the whole file" in ten
+    assert "another shape for 16" in narrow
+
+
+def test_an_overwritten_file_is_another_picture(host: Webui, run: Path) -> None:
+    modules = sd1_modules()
+    path = host.loras / "changing" / "changing.safetensors"
+    write_adapter(path, "loha", seed=7, modules=modules)
+    before = draw(host, str(path), **SMALLEST)["cells"][0]
+    write_adapter(path, "loha", seed=8, modules=modules)
+    after = draw(host, str(path), **SMALLEST)["cells"][0]
+    assert pixels(before[1]["path"]) != pixels(after[1]["path"])
+    assert (before[1]["fault"], after[1]["fault"]) == ("", "")
+
+
+def test_base_models_are_rows(host: Webui, files: dict[str, str]) -> None:
+    models = [model["title"] for model in host.get("/sdapi/v1/sd-models")]
+    assert len(models) == 2
+    job = draw(host, files["loha"], base_models=models, **SMALLEST)
+    assert (job["state"], faults(job)) == ("complete", [""] * 4)
+
+
+def test_interrupt_and_resume(host: Webui, files: dict[str, str]) -> None:
+    asked = {"prompts": ["a house"], "seeds": [20, 21, 22], **SMALLEST}
+    host.post(f"{V1}/grids", {"files": [files["lokr"]], **asked})
+    while host.get(f"{V1}/job")["done"] < 1:
+        time.sleep(0.05)
+    host.post(f"{V1}/job/interrupt")
+    stopped = wait(host)
+    assert stopped["state"] == "interrupted" and 1 <= stopped["done"] < 6
+    resumed = draw(host, files["lokr"], **asked)
+    assert (resumed["state"], faults(resumed)) == ("complete", [""] * 6)
+    assert resumed["painted"] == 6 - stopped["done"]
+
+
+def test_a_click_draws_a_grid(host: Webui, files: dict[str, str], tmp_path: Path) -> None:
+    with browsing(tmp_path, (1500, 1500)) as browser:
+        browser.open(f"{host.url}/?__theme=light")
+        browser.wait("return document.querySelectorAll('#tabs > .tab-nav button').length")
+        _tab(browser, "#tabs", "LyCORIS Ext")
+        browser.type("#lycoris_ext_folder textarea", files["lokr"])
+        browser.click("#lycoris_ext_list")
+        browser.wait("return document.querySelectorAll('#lycoris_ext_run_table table').length")
+        browser.click("#lycoris_ext_check")
+        browser.wait("return document.querySelector('#lycoris_ext_verdicts table')")
+        _tab(browser, "#lycoris_ext_pages", "2 Test")
+        for name in ("steps", "width", "height"):
+            browser.type(f"#lycoris_ext_{name} input", str(SMALLEST[name]))
+        browser.click("#lycoris_ext_draw")
+        said = "document.querySelector('#lycoris_ext_progress').innerText"
+        browser.wait(f"return {said}.startsWith('complete: ')", 300)
+        browser.wait("return document.querySelectorAll('#lycoris_ext_grid img').length")
+        browser.screenshot(tmp_path / "drawn.png")
+
+
+def _tab(browser: Any, within: str, title: str) -> None:
+    browser.run(
+        f"[...document.querySelectorAll('{within} > .tab-nav button')]"
+        f".find((each) => each.textContent.trim() === '{title}').click()"
+    )
+
+
+def test_nothing_of_ours_went_wrong_in_the_hosts_log(host: Webui) -> None:
+    said = host.said()
+    assert "Error executing callback" not in said and "lycoris_ext_webui.py" not in said
