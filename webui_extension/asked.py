@@ -27,13 +27,13 @@ def plan_of(laboratory: Laboratory, asked: dict[str, Any]) -> GridPlan:
         trigger = asked["trigger"] or trigger_of(checkpoints)
         tags = [tag for tag, _ in checkpoints[0].tags()] if checkpoints else []
         tests += fill(asked["tests"], trigger, tags, asked["style"])
-    models = [laboratory.host.model_named(name) for name in asked["base_models"]]
+    models = [laboratory.host.model_named(name) for name in asked["base_models"] or [""]]
     return GridPlan(
         entrants(checkpoints),
         tuple(tests),
         tuple(map(Strength.parse, asked["strengths"])),
         tuple(asked["seeds"]),
-        tuple(models) or ("",),
+        tuple(models),
         tuple(asked["negative_prompts"]) or ("",),
         Settings(
             asked["steps"],

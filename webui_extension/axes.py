@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lycoris_ext.errors import LycorisExtError
+from lycoris_ext.experiments.plan import Strength
 from webui_extension.laboratory import Laboratory
 
 CHECKPOINT, STRENGTH = "[LyCORIS Ext] checkpoint", "[LyCORIS Ext] strength"
@@ -30,7 +31,7 @@ def add_axes(laboratory: Laboratory) -> None:
         options.append(
             option(CHECKPOINT, str, axes.set_checkpoint, confirm=axes.confirm, choices=axes.choices)
         )
-        options.append(option(STRENGTH, str, axes.set_strength))
+        options.append(option(STRENGTH, str, axes.set_strength, confirm=axes.confirm_strength))
 
 
 class Axes:
@@ -64,6 +65,18 @@ class Axes:
                     self._laboratory.checkpoint(text)
                 except LycorisExtError as error:
                     raise RuntimeError(str(error)) from error
+
+    def confirm_strength(self, p: Any, xs: Sequence[str]) -> None:
+        """Refuse the plot before its first picture.
+
+        Raises:
+            RuntimeError: a strength is none; the host shows the sentence.
+        """
+        for text in xs:
+            try:
+                Strength.parse(text)
+            except LycorisExtError as error:
+                raise RuntimeError(str(error)) from error
 
     def set_checkpoint(self, p: Any, x: str, xs: Sequence[str]) -> None:
         """An axis value: an adapter's path, or None."""

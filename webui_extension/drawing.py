@@ -31,14 +31,15 @@ def draw(order: Order, networks: Any, *, in_forge: bool) -> Drawing | None:
 
     settings = order.settings
     # The host's refresh button and other extensions fill this list behind our back.
-    wanted = order.prompt.rpartition("<lora:")[2].partition(":")[0]
-    if wanted and wanted not in networks.available_networks:
+    _, asked, rest = order.prompt.rpartition("<lora:")
+    if asked and rest.partition(":")[0] not in networks.available_networks:
         networks.list_available_networks()
     overrides = {
         "sd_model_checkpoint": order.model,
         "CLIP_stop_at_last_layers": settings.clip_skip,
-        # A network that the host adds to every prompt.
+        # Networks that the host adds to every prompt.
         "sd_lora": "None",
+        "sd_hypernetwork": "None",
     }
     shared.state.begin(job="lycoris_ext")
     try:
@@ -53,6 +54,7 @@ def draw(order: Order, networks: Any, *, in_forge: bool) -> Drawing | None:
                 cfg_scale=settings.cfg_scale,
                 width=settings.width,
                 height=settings.height,
+                restore_faces=False,
                 do_not_save_samples=True,
                 do_not_save_grid=True,
                 override_settings={

@@ -102,7 +102,7 @@ class WebuiHost:
         """Whether this host lets whoever sees its page install code: not when it is shared."""
         from modules import shared
 
-        return not getattr(shared.cmd_opts, "disable_extension_access", False)
+        return not getattr(shared.cmd_opts, "disable_extension_access", True)
 
     # What can be chosen
 
@@ -185,6 +185,8 @@ class WebuiHost:
         """See `Draws`."""
         from modules import devices, shared
 
+        # Until a model was loaded, the devices do not tell in which precision it is used.
+        _ = shared.sd_model
         info = self._model(model)
         base = info.sha256 or f"{info.filename} {os.stat(info.filename).st_mtime_ns}"
         settings = {

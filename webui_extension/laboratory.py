@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from lycoris_ext.experiments.checkpoints import Checkpoint, RunFiles, list_run, 
 from lycoris_ext.experiments.fit import Fit, check_fit
 from lycoris_ext.experiments.output import PAGE, PICTURE, PLAN, read_plan
 from lycoris_ext.experiments.plan import Cell, Entrant, GridPlan
-from lycoris_ext.experiments.votes import Vote, cast, read_votes, tally
+from lycoris_ext.experiments.votes import Vote, cast, read_votes, tally, withdraw
 from lycoris_ext.formats import load_adapter
 from webui_extension.jobs import Host, Job, Jobs
 from webui_extension.places import NotAllowed, Places
@@ -34,6 +35,7 @@ class Laboratory:
         self.places = Places(lambda: [*host.allowed_folders(), host.output_folder()])
         self.staging = Staging(host.lora_folder())
         self.jobs = Jobs(host, self.staging, self.check)
+        self._voting = threading.Lock()
 
     # Pick
 
@@ -150,6 +152,10 @@ class Laboratory:
     def vote(self, grid: str, row: int, column: int) -> list[Vote]:
         """Vote for the best cell of a row; kept beside the run of the first adapter.
 
+        Args:
+            grid: its id.
+            row, column: of the cell, from 0; column -1 takes the row's vote back.
+
         Returns:
             All votes there.
 
@@ -158,14 +164,16 @@ class Laboratory:
         """
         plan = read_plan(self._file(grid, PLAN))
         rows, columns = plan.rows, plan.columns
-        if not (0 <= row < len(rows) and 0 <= column < len(columns)):
+        if not (0 <= row < len(rows) and -1 <= column < len(columns)):
             raise DataError(
                 f"the grid has {len(rows)} rows and {len(columns)} columns",
                 where=f"row {row}, column {column}",
                 fix="count both from 0",
             )
         vote = Vote.of(grid, Cell(rows[row], columns[column], plan.settings))
-        return cast(self._voting_folder(plan), vote)
+        with self._voting:  # the file is read and written again
+            keep = withdraw if column == -1 else cast
+            return keep(self._voting_folder(plan), vote)
 
     def votes(self, grid: str) -> dict[str, int]:
         """Heading -> votes of a grid, the most first."""

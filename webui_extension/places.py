@@ -41,16 +41,24 @@ class Places:
         """
         if not str(text).strip() or "\0" in str(text):
             raise NotAllowed("no path is given", where="path", fix="name a folder or a file")
-        path = Path(os.path.realpath(os.path.expanduser(str(text).strip())))
-        for folder in self.folders():
-            if path == folder or folder in path.parents:
+        folders = self.folders()
+        path = Path(os.path.abspath(os.path.expanduser(str(text).strip())))
+        # First by its text alone: to look at \\host\share is to call that host.
+        written = [Path(os.path.abspath(folder)) for folder in self._folders()]
+        if _inside(path, [*folders, *written]):
+            path = Path(os.path.realpath(path))
+            if _inside(path, folders):
                 return path
-        allowed = ", ".join(str(folder) for folder in self.folders())
+        allowed = ", ".join(str(folder) for folder in folders)
         raise NotAllowed(
             "this is not inside a folder that the host allows",
             where=str(text),
             fix=f"use one of: {allowed}; or add a folder under Settings > LyCORIS Ext",
         )
+
+
+def _inside(path: Path, folders: Sequence[Path]) -> bool:
+    return any(path == folder or folder in path.parents for folder in folders)
 
 
 def clean_name(text: str) -> str:

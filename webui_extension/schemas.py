@@ -57,7 +57,7 @@ VOTE = _object(
     ["grid", "row", "column"],
     grid=_field("string", "id of a grid"),
     row=_field("integer", "of the cell, from 0"),
-    column=_field("integer", "of the cell, from 0; 0 is without adapter"),
+    column=_field("integer", "of the cell; 0 is without adapter, -1 takes back"),
 )
 INSTALL = _object(
     ["file", "name"],

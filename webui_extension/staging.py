@@ -8,17 +8,22 @@ name carries the hash of its content. A copy and no link: a link would change wi
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
-from lycoris_ext.errors import DataError, EnvironmentFault
+from lycoris_ext.errors import DataError
 from lycoris_ext.formats import atomic_write
 
 FOLDER = "lycoris_ext_staged"
 _DIGITS = 12
 _STEM = 48
+#: Seconds for which a copy stays: a plot of the host's own may be using it.
+_IN_USE = 3600
 
 
 class Staging:
@@ -49,6 +54,8 @@ class Staging:
         """
         staged = self.folder / f"{self.name(path.stem, digest)}.safetensors"
         if staged.is_file():
+            with suppress(OSError):  # a file that the host maps: it cannot be deleted, either
+                os.utime(staged)
             return staged
         try:
             content = path.read_bytes()
@@ -68,22 +75,19 @@ class Staging:
         return staged
 
     def keep_only(self, staged: Iterable[Path]) -> None:
-        """Delete the copies of earlier grids.
+        """Delete the copies of earlier grids that nobody used within the hour.
 
-        Raises:
-            EnvironmentFault: one is held open by another program.
+        One that the host still holds open (on Windows it cannot be deleted) goes the next time.
         """
         kept = set(staged)
         if not self.folder.is_dir():
             return
         for path in self.folder.iterdir():
-            if path.is_file() and path not in kept:
-                try:
+            if path in kept:
+                continue
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime > _IN_USE:
                     path.unlink()
-                except OSError as error:
-                    raise EnvironmentFault(
-                        f"cannot be deleted ({error.strerror})", where=str(path), fix="delete it"
-                    ) from error
 
     def clear(self) -> None:
         """Delete the folder."""

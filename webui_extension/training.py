@@ -12,14 +12,18 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lycoris_ext.errors import ConfigError, DataError, EnvironmentFault
 from lycoris_ext.experiments.checkpoints import short
 from lycoris_ext.formats import atomic_write
+from lycoris_ext.formats.toml_text import read_tables
 from lycoris_ext.training.events import read_events
 from lycoris_ext.training.lock import RunLock
+from lycoris_ext.training.run_config import RunConfig
 from webui_extension.places import Places
 
 CURRENT = "current.json"
@@ -74,6 +78,7 @@ class Training:
         self._places = places
         self._folder = folder
         self._child: subprocess.Popen[bytes] | None = None
+        self._starting = threading.Lock()
 
     def start(self, config: str, python: str, *, allowed: bool = True) -> TrainingState:
         """Start `lycoris-ext train CONFIG` with the interpreter of another environment.
@@ -84,7 +89,7 @@ class Training:
             allowed: whether this host lets its page start programs.
 
         Raises:
-            ConfigError: it is not allowed, or one is running.
+            ConfigError: it is not allowed, one is running, or the config is no TOML.
             DataError: there is no such config, or it is outside the allowed folders.
             EnvironmentFault: there is no such interpreter.
         """
@@ -95,6 +100,10 @@ class Training:
                 fix="start the host without --share and --listen, or with "
                 "--enable-insecure-extension-access",
             )
+        with self._starting:  # two clicks at once start one
+            return self._start(config, python)
+
+    def _start(self, config: str, python: str) -> TrainingState:
         if self.state().running:
             raise ConfigError("a training is running", where="training", fix="stop it, or wait")
         path = self._places.resolve(config)
@@ -108,12 +117,18 @@ class Training:
                 "the host's own is never used",
             )
         folder, name = _run_of(path)
-        self._places.resolve(folder)
+        folder = self._places.resolve(folder)
         self._folder.mkdir(parents=True, exist_ok=True)
         log = self._folder / f"{name}.log"
         with log.open("wb") as file:
             self._child = subprocess.Popen(
-                [python, "-m", "lycoris_ext", "train", str(path)],
+                [
+                    python,
+                    # Isolated: what lies beside the config is not imported.
+                    *("-I", "-X", "utf8", "-u", "-m", "lycoris_ext", "train", str(path)),
+                    # What was checked is what is used, whatever else the file says.
+                    *(f"--output_dir={folder}", f"--output_name={name}"),
+                ],
                 cwd=path.parent,
                 env=_own_environment(),
                 stdin=subprocess.DEVNULL,
@@ -155,14 +170,26 @@ class Training:
         )
 
     def stop(self) -> TrainingState:
-        """Ask it to stop after the step that it is in; it saves its state and can be continued."""
+        """Ask it to stop after the step that it is in; it saves its state and can be continued.
+
+        Raises:
+            EnvironmentFault: the system does not let this host reach it.
+        """
         note = self._note()
         if note and self._alive(note):
             pid = self._child.pid if self._child is not None else _owner(Path(note["lock"]))
             if pid is not None:
                 # On Windows the process group of its own makes this reach the child alone.
                 windows = sys.platform == "win32"
-                os.kill(pid, getattr(signal, "CTRL_BREAK_EVENT" if windows else "SIGINT"))
+                try:
+                    os.kill(pid, getattr(signal, "CTRL_BREAK_EVENT" if windows else "SIGINT"))
+                except OSError as error:
+                    raise EnvironmentFault(
+                        f"process {pid} cannot be asked to stop ({error.strerror})",
+                        where=note["config"],
+                        fix="end it in the system's own list of processes; it goes on from its "
+                        "last saved state when it is started again",
+                    ) from error
         return self.state()
 
     def _note(self) -> dict[str, str]:
@@ -203,14 +230,55 @@ def _owner(lock: Path) -> int | None:
 
 
 def _run_of(config: Path) -> tuple[Path, str]:
-    """(output_dir, output_name) of a config, by its text: Python 3.10 has no TOML."""
-    values = {"output_dir": "output", "output_name": "last"}
-    for line in config.read_text(encoding="utf-8-sig", errors="replace").splitlines():
-        found = re.match(r"""\s*(output_dir|output_name)\s*=\s*("[^"]*"|'[^']*')""", line)
-        if found:
-            name, text = found[1], found[2]
-            values[name] = str(json.loads(text)) if text[0] == '"' else text[1:-1]
-    return (config.parent / Path(values["output_dir"]).expanduser()), values["output_name"]
+    """(output_dir, output_name) of a config.
+
+    Raises:
+        ConfigError: it cannot be read, or they are no folder and no file's name.
+    """
+    values: dict[str, Any] = {"output_dir": "output", "output_name": "last"}
+    try:
+        tables = _tables(config.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"the config cannot be read: {error}",
+            where=str(config),
+            fix="save it as valid TOML in UTF-8",
+        ) from error
+    for table in (tables, *(table for table in tables.values() if isinstance(table, dict))):
+        values.update((option, table[option]) for option in values if option in table)
+    for option, value in values.items():
+        if not isinstance(value, str) or not value.isprintable():
+            raise ConfigError(
+                f"{option} is {value!r}", where=str(config), fix="write a text in quotes"
+            )
+    name = values["output_name"]
+    RunConfig(output_name=name)  # refuses what is no file's name
+    return config.parent / os.path.expanduser(values["output_dir"]), name
+
+
+def _tables(text: str) -> dict[str, Any]:
+    try:
+        return read_tables(text)
+    except EnvironmentFault:
+        return _plain_lines(text)
+
+
+def _plain_lines(text: str) -> dict[str, Any]:
+    """Both options where each has a line of its own: Python 3.10 alone has no reader of TOML.
+
+    Raises:
+        ValueError: they are written in another way.
+    """
+    found: dict[str, Any] = {}
+    for line in text.splitlines():
+        plain = re.fullmatch(
+            r"""\s*(output_dir|output_name)\s*=\s*("[^"\\]*"|'[^']*')\s*(#.*)?""", line
+        )
+        if plain and plain[1] not in found:
+            found[plain[1]] = plain[2][1:-1]
+        elif re.search("output_(dir|name)", line.partition("#")[0]):
+            raise ValueError(f"without the package tomli, this line: {line.strip()}")
+    return found
 
 
 def _own_environment() -> dict[str, str]:

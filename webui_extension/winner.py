@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from lycoris_ext.errors import ConfigError
+from lycoris_ext.errors import ConfigError, DataError
 from lycoris_ext.experiments.checkpoints import Checkpoint, short
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.sampling.files import read_parameters, save_picture
@@ -41,6 +41,7 @@ def install_winner(
 
     Raises:
         ConfigError: the name cannot be one, or is taken: nothing is overwritten.
+        DataError: the preview is no picture.
         EnvironmentFault: a file cannot be written.
     """
     name = clean_name(name)
@@ -53,8 +54,15 @@ def install_winner(
             )
     written = []
     if preview is not None:
-        with Image.open(preview) as file:
-            save_picture(picture, file.convert("RGB"), read_parameters(preview))
+        try:
+            with Image.open(preview) as file:
+                shown, parameters = file.convert("RGB"), read_parameters(preview)
+        # Pillow's own names for a broken picture, and for one that is too large.
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise DataError(
+                f"this is no picture ({error})", where=str(preview), fix="choose another preview"
+            ) from error
+        save_picture(picture, shown, parameters)
         written.append(picture)
     family = checkpoint.metadata.get("ss_base_model_version", "")
     content = {

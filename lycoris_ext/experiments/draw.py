@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from lycoris_ext.experiments.cells import CellStore, Painted, StoredCell
 from lycoris_ext.experiments.plan import Cell, GridPlan
+
+_CHANGED = "a setting that decides pictures was changed while the grid was drawn"
 
 
 class Painter(Protocol):
@@ -119,6 +121,9 @@ def draw_grid(
         result = painter.paint(cell)
         if result is None:
             break
+        if painter.decides(cell.row.base_model) != decides[cell.row.base_model]:
+            # Its key does not say what it was drawn with.
+            result = replace(result, fault=result.fault or _CHANGED)
         grid.cells[cell] = store.keep(key, result)
         left = (len(cells) - len(grid.cells)) * (time.monotonic() - started) / painted
         now = f"{cell.column.adapter}, {cell.row.test.title}"

@@ -63,19 +63,13 @@ def write_grid(
 def grid_picture(grid: Grid, *, title: str, subtitle: str = "") -> Image.Image:
     """The grid as one labelled picture; cells with a fault are crossed out in red."""
     table = grid.table()
-    pictures = [[_open(stored) for stored in line] for line in table]
-    sizes = [picture.size for line in pictures for picture in line if picture is not None]
+    sizes = [_size(stored) for line in table for stored in line if stored is not None]
     area = max((width * height for width, height in sizes), default=0)
     total = area * len(table) * len(grid.plan.columns)
-    if total > _MAX_PIXELS:
-        share = (_MAX_PIXELS / total) ** 0.5
-        for line in pictures:
-            for picture in line:
-                if picture is not None:
-                    size = (max(1, int(picture.width * share)), max(1, int(picture.height * share)))
-                    picture.thumbnail(size, Image.Resampling.LANCZOS)
+    share = min(1.0, (_MAX_PIXELS / total) ** 0.5) if total else 1.0
+    # Each is shrunk before the next is opened.
     return comparison_grid(
-        pictures,
+        [[_shrunk(stored, share) for stored in line] for line in table],
         grid.plan.row_labels(),
         grid.plan.column_labels(),
         title=title,
@@ -107,9 +101,22 @@ def read_plan(path: Path) -> GridPlan:
         ) from error
 
 
-def _open(stored: StoredCell | None) -> Image.Image | None:
+def _size(stored: StoredCell) -> tuple[int, int]:
+    with Image.open(stored.path) as file:
+        return file.size
+
+
+def _shrunk(stored: StoredCell | None, share: float) -> Image.Image | None:
     if stored is None:
         return None
+    picture = _open(stored)
+    if share < 1:
+        size = (max(1, int(picture.width * share)), max(1, int(picture.height * share)))
+        picture.thumbnail(size, Image.Resampling.LANCZOS)
+    return picture
+
+
+def _open(stored: StoredCell) -> Image.Image:
     with Image.open(stored.path) as file:
         picture = file.convert("RGB")
     if stored.fault:

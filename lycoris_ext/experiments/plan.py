@@ -203,14 +203,15 @@ class GridPlan:
 
     @property
     def rows(self) -> list[Row]:
-        """Base models outermost: changing them is dear."""
-        return [
+        """Base models outermost: changing them is dear; what comes out the same stands once."""
+        rows = [
             Row(_with_negative(test, more), seed, model)
             for model in self.base_models
             for test in self.tests
             for more in self.negative_prompts
             for seed in self.seeds
         ]
+        return list(dict.fromkeys(rows))
 
     def cells(self) -> Iterator[Cell]:
         """In the order in which they are drawn: base model by base model, adapter by adapter."""

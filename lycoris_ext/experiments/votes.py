@@ -86,8 +86,19 @@ def cast(folder: Path, vote: Vote) -> list[Vote]:
         DataError: the file that is there is none of ours; it is left alone.
         EnvironmentFault: it cannot be written.
     """
-    votes = [other for other in read_votes(folder) if other.ballot != vote.ballot]
-    votes.append(vote)
+    return _write(folder, [*_others(folder, vote), vote])
+
+
+def withdraw(folder: Path, vote: Vote) -> list[Vote]:
+    """Take the vote for a row back, whichever cell it was for; see `cast`."""
+    return _write(folder, _others(folder, vote))
+
+
+def _others(folder: Path, vote: Vote) -> list[Vote]:
+    return [other for other in read_votes(folder) if other.ballot != vote.ballot]
+
+
+def _write(folder: Path, votes: list[Vote]) -> list[Vote]:
     content = {"version": _VERSION, "votes": [asdict(each) for each in votes]}
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     atomic_write(folder / FILE, text.encode("utf-8"))

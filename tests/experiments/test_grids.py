@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from lycoris_ext.errors import ConfigError, DataError
-from lycoris_ext.experiments.cells import CellStore
+from lycoris_ext.experiments import output
+from lycoris_ext.experiments.cells import CellStore, StoredCell
 from lycoris_ext.experiments.draw import GridProgress, draw_grid
 from lycoris_ext.experiments.output import PLAN, grid_picture, read_plan, write_grid
 from lycoris_ext.experiments.plan import Cell, Column, Entrant, GridPlan, Settings, Strength
@@ -153,6 +154,27 @@ def test_a_damaged_picture_is_drawn_again(tmp_path: Path) -> None:
     assert len(again.painted) == 2
 
 
+def test_rows_that_come_out_the_same_are_one(tmp_path: Path) -> None:
+    tests = (PromptTest("a cat"), PromptTest("a cat", negative_prompt="ugly"))
+    plan = make_plan(tests=tests, negative_prompts=("", "ugly"), seeds=(1,))
+    assert [row.test.negative_prompt for row in plan.rows] == ["", "ugly", "ugly, ugly"]
+    assert draw_grid(plan, ColourPainter(), CellStore(tmp_path)).complete
+
+
+def test_a_setting_changed_on_the_way_is_a_fault(tmp_path: Path) -> None:
+    store, painter, plan = CellStore(tmp_path), ColourPainter(), make_plan(entrants=(A,))
+
+    def change(now: GridProgress, grid: object) -> None:
+        if now.painted == 4:
+            painter.version = "2"
+
+    grid = draw_grid(plan, painter, store, progress=change)
+    assert [bool(cell.fault) for cell in grid.cells.values()] == [False] * 4 + [True] * 8
+    assert "a setting that decides pictures was changed" in grid.faults[0]
+    again = ColourPainter()
+    assert draw_grid(plan, again, store).faults == [] and len(again.painted) == 8
+
+
 def test_progress_tells_what_is_left(tmp_path: Path) -> None:
     told: list[GridProgress] = []
     store = CellStore(tmp_path)
@@ -189,3 +211,19 @@ def test_a_fault_is_seen_in_the_picture(tmp_path: Path) -> None:
         picture = grid_picture(grid, title="")
         shares.append(sum(n for n, c in picture.getcolors(1 << 20) or [] if c == red))
     assert shares[0] == 0 < shares[1]
+
+
+def test_one_large_picture_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Image.Image] = []
+    open_one = output._open
+
+    def watched(stored: StoredCell) -> Image.Image:
+        assert all(picture.width < 32 for picture in opened)
+        opened.append(open_one(stored))
+        return opened[-1]
+
+    monkeypatch.setattr(output, "_MAX_PIXELS", 5000)
+    monkeypatch.setattr(output, "_open", watched)
+    grid = draw_grid(make_plan(), ColourPainter(), CellStore(tmp_path))
+    grid_picture(grid, title="")
+    assert len(opened) == 20

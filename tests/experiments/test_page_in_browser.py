@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
+import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -112,3 +116,40 @@ def test_votes_are_counted_kept_and_saved(browser: Browser) -> None:
     browser.run("document.querySelectorAll('.vote')[2].click()")
     assert browser.text("#tally") == "Best so far: a at 0.5:1 (1)"
     assert browser.messages() == []
+
+
+def test_a_star_is_posted_and_taken_back(browser: Browser, tmp_path: Path) -> None:
+    plan = GridPlan((), (PromptTest("a cat"),))
+    grid = draw_grid(plan, ColourPainter(), CellStore(tmp_path / "cells"))
+    page = write_grid(tmp_path, grid, title="a", votes_url="../../votes").read_bytes()
+    posted: list[dict[str, Any]] = []
+
+    class Host(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.answer("text/html", page)
+
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            posted.append({"path": self.path, **asked})
+            self.answer("application/json", b"{}")
+
+        def answer(self, kind: str, content: bytes) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Host) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        browser.open(f"http://127.0.0.1:{server.server_port}/v1/grids/x/page")
+        for count in (1, 2):
+            browser.click(".vote")
+            for _ in range(100):
+                if len(posted) < count:
+                    time.sleep(0.05)
+        server.shutdown()
+    told = {"path": "/v1/votes", "grid": plan.id, "row": 0}
+    assert posted == [{**told, "column": 0}, {**told, "column": -1}]

@@ -9,7 +9,7 @@ import pytest
 from lycoris_ext.errors import DataError
 from lycoris_ext.experiments.plan import Cell, Column, Entrant, Row, Settings
 from lycoris_ext.experiments.prompt_tests import PromptTest
-from lycoris_ext.experiments.votes import FILE, Vote, cast, read_votes, tally
+from lycoris_ext.experiments.votes import FILE, Vote, cast, read_votes, tally, withdraw
 
 A, B = (Column(Entrant(name, name * 64, Path(name))) for name in "ab")
 
@@ -34,3 +34,10 @@ def test_a_file_of_another_kind_is_left_alone(tmp_path: Path) -> None:
         with pytest.raises(DataError, match="this is no file of votes"):
             cast(tmp_path, vote(A))
         assert (tmp_path / FILE).read_text(encoding="utf-8") == text
+
+
+def test_a_vote_taken_back(tmp_path: Path) -> None:
+    for column, seed in ((A, 1), (B, 2)):
+        cast(tmp_path, vote(column, seed))
+    left = withdraw(tmp_path, vote(Column(), 1))
+    assert left == read_votes(tmp_path) == [vote(B, 2)]

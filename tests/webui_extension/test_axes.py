@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 
-from webui_extension.axes import Axes
+from webui_extension.axes import CHECKPOINT, STRENGTH, Axes, add_axes
 from webui_extension.laboratory import Laboratory
 
 
@@ -43,5 +45,27 @@ def test_choices_and_what_is_not_there(axes: Axes, folder: Path) -> None:
     choices = axes.choices()
     assert choices[0] == "None" and len(choices) == 3
     axes.confirm(None, choices)
+    axes.confirm_strength(None, ["1", " 0.5:1"])
+    with pytest.raises(RuntimeError, match="'x' is no strength"):
+        axes.confirm_strength(None, ["1", "x"])
     with pytest.raises(RuntimeError, match="no such file"):
         axes.confirm(None, [str(folder / "gone.safetensors")])
+
+
+def test_both_axes_refuse_before_the_first_picture(
+    laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: list[SimpleNamespace] = []
+
+    def option(label: str, kind: type, apply: Any, **more: Any) -> SimpleNamespace:
+        return SimpleNamespace(label=label, **more)
+
+    plot = SimpleNamespace(axis_options=options, AxisOption=option)
+    data = [SimpleNamespace(path="xyz_grid.py", module=plot)]
+    host: Any = ModuleType("modules")
+    host.scripts = SimpleNamespace(scripts_data=data)
+    monkeypatch.setitem(sys.modules, "modules", host)
+    add_axes(laboratory)
+    add_axes(laboratory)
+    assert [each.label for each in options] == [CHECKPOINT, STRENGTH]
+    assert all(callable(each.confirm) for each in options)

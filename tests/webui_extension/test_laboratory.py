@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from PIL import Image
 
 from lycoris_ext.errors import ConfigError, DataError, LycorisExtError
+from lycoris_ext.experiments import votes
 from tests.webui_extension.conftest import FakeHost
 from webui_extension import schemas
 from webui_extension.asked import plan_of, seeds_of
@@ -129,13 +132,46 @@ def test_votes_lie_beside_the_run(laboratory: Laboratory, folder: Path) -> None:
     assert laboratory.votes(grid) == {"tilty-step-200 at 1": 1, "without adapter": 1}
     kept = json.loads((folder / "lycoris-ext-votes.json").read_text("utf-8"))
     assert [vote["seed"] for vote in kept["votes"]] == [1, 2]
-    with pytest.raises(DataError, match="the grid has 2 rows and 2 columns"):
-        laboratory.vote(grid, 2, 0)
+    laboratory.vote(grid, 0, -1)
+    assert laboratory.votes(grid) == {"without adapter": 1}
+    for row, column in ((2, 0), (0, -2)):
+        with pytest.raises(DataError, match="the grid has 2 rows and 2 columns"):
+            laboratory.vote(grid, row, column)
     for wrong in ("../../etc/passw", "x" * 16, ""):
         with pytest.raises(NotAllowed):
             laboratory.page(wrong)
     with pytest.raises(DataError, match="this grid has none yet"):
         laboratory.page("0" * 16)
+
+
+def test_votes_at_the_same_time_are_all_kept(
+    laboratory: Laboratory, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = ask(laboratory, folder, seeds=[1, 2, 3, 4]).plan.id
+    read = votes.read_votes
+
+    def slowly(place: Path) -> list[votes.Vote]:
+        found = read(place)
+        time.sleep(0.02)
+        return found
+
+    monkeypatch.setattr(votes, "read_votes", slowly)
+    clicks = [threading.Thread(target=laboratory.vote, args=(grid, row, 1)) for row in range(4)]
+    for each in clicks:
+        each.start()
+    for each in clicks:
+        each.join()
+    assert laboratory.votes(grid) == {"tilty-step-200 at 1": 4}
+
+
+def test_the_loaded_model_is_a_part_of_the_grid(
+    laboratory: Laboratory, folder: Path, host: FakeHost
+) -> None:
+    first = ask(laboratory, folder)
+    assert first.plan.base_models == ("model-a",)
+    host.model = "model-b"
+    second = ask(laboratory, folder)
+    assert second.plan.id != first.plan.id and second.folder != first.folder
 
 
 def test_the_winner(laboratory: Laboratory, folder: Path, host: FakeHost) -> None:
@@ -156,6 +192,9 @@ def test_the_winner(laboratory: Laboratory, folder: Path, host: FakeHost) -> Non
             laboratory.install(str(checkpoint.path), name)
     with pytest.raises(NotAllowed):
         laboratory.install(str(checkpoint.path), "y", preview="/etc/passwd")
+    with pytest.raises(DataError, match="this is no picture"):
+        laboratory.install(str(checkpoint.path), "y", preview=str(checkpoint.path))
+    assert not list(host.lora_folder().glob("y.*"))
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,29 @@ def test_a_link_leads_nowhere_else(inside: Path) -> None:
         Places(lambda: [inside]).resolve(inside / "link" / "allowed too long")
 
 
+def test_what_is_outside_is_not_even_looked_at(
+    inside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    follow = os.path.realpath
+
+    def watched(path: str | Path) -> str:
+        looked.append(str(path))
+        return follow(path)
+
+    monkeypatch.setattr(os.path, "realpath", watched)
+    with pytest.raises(NotAllowed):
+        Places(lambda: [inside]).resolve("//host/share/run")
+    assert looked == [str(inside)]
+
+
+def test_an_allowed_folder_may_be_a_link(inside: Path) -> None:
+    (inside.parent / "link").symlink_to(inside, target_is_directory=True)
+    places = Places(lambda: [inside.parent / "link"])
+    run = Path(os.path.realpath(inside / "run"))
+    assert places.resolve(inside.parent / "link" / "run") == run == places.resolve(run)
+
+
 def test_names() -> None:
     for name in ("tilty", "my style v2", "漢字-1"):
         assert clean_name(f" {name} ") == name

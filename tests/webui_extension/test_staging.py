@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,11 @@ from lycoris_ext.errors import DataError
 from lycoris_ext.experiments.checkpoints import read_checkpoint
 from tests.experiments.conftest import write_checkpoint
 from webui_extension.staging import FOLDER, Staging
+
+
+def age(*paths: Path) -> None:
+    for path in paths:
+        os.utime(path, (time.time() - 4000, time.time() - 4000))
 
 
 def test_a_copy_under_its_hash(tmp_path: Path) -> None:
@@ -32,6 +38,7 @@ def test_two_files_of_one_name_and_one_overwritten(tmp_path: Path) -> None:
     assert len(names) == 2
     before = read_checkpoint(path)
     write_checkpoint(path, 1, seed=9)
+    age(*staging.folder.iterdir())
     staging.keep_only([])
     with pytest.raises(DataError, match="was overwritten after it was listed"):
         staging.stage(path, before.hash)
@@ -45,5 +52,31 @@ def test_earlier_grids_are_cleared_away(tmp_path: Path) -> None:
     staging.keep_only([])
     paths = [write_checkpoint(tmp_path / f"{n}.safetensors", n, seed=n) for n in range(3)]
     staged = [staging.stage(path, read_checkpoint(path).hash) for path in paths]
-    staging.keep_only(staged[1:])
+    staging.keep_only([])
+    assert len(list(staging.folder.iterdir())) == 3, "a plot of the host's own may use them"
+    age(*staged)
+    assert staging.stage(paths[2], read_checkpoint(paths[2]).hash) == staged[2]
+    staging.keep_only([staged[1]])
     assert sorted((tmp_path / "Lora" / FOLDER).iterdir()) == staged[1:]
+
+
+def test_one_that_is_held_open_goes_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staging = Staging(tmp_path / "Lora")
+    paths = [write_checkpoint(tmp_path / f"{n}.safetensors", n, seed=n) for n in range(2)]
+    held, free = (staging.stage(path, read_checkpoint(path).hash) for path in paths)
+    unlink = Path.unlink
+
+    def refuse(path: Path) -> None:
+        if path == held:
+            raise PermissionError(13, "used by another process")
+        unlink(path)
+
+    age(held, free)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        staging.keep_only([])
+    assert list(staging.folder.iterdir()) == [held]
+    staging.keep_only([])
+    assert list(staging.folder.iterdir()) == []

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from lycoris_ext.errors import ConfigError, DataError, EnvironmentFault
+from webui_extension import training as module
 from webui_extension.places import NotAllowed, Places
 from webui_extension.training import Training
 
@@ -18,8 +22,10 @@ import json, os, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from lycoris_ext.training.lock import RunLock
-assert sys.argv[1:4] == ["-m", "lycoris_ext", "train"] and "COMMANDLINE_ARGS" not in os.environ
-folder = Path(sys.argv[4]).parent / "out"
+assert sys.argv[1:8] == ["-I", "-X", "utf8", "-u", "-m", "lycoris_ext", "train"]
+assert "COMMANDLINE_ARGS" not in os.environ
+config, folder = Path(sys.argv[8]), Path(sys.argv[9].partition("--output_dir=")[2])
+assert folder == config.resolve().parent / "out" and sys.argv[10:] == ["--output_name=my"]
 stop = []
 signal.signal(signal.SIGINT, lambda *_: stop.append(1))
 with RunLock(folder / ".my.lock"), (folder / "my.events.jsonl").open("a") as events:
@@ -27,7 +33,7 @@ with RunLock(folder / ".my.lock"), (folder / "my.events.jsonl").open("a") as eve
         events.write(json.dumps({{"event": "step", "step": step, "loss": 0.5}}) + "\\n")
         events.flush()
         print("step", step, flush=True)
-        if stop or (step == 3 and "short" in Path(sys.argv[4]).read_text()):
+        if stop or (step == 3 and "short" in config.read_text()):
             events.write(json.dumps({{"event": "finished", "step": step}}) + "\\n")
             break
         time.sleep(0.05)
@@ -49,6 +55,15 @@ def python(tmp_path: Path) -> str:
     root = str(Path(__file__).resolve().parents[2])
     path = tmp_path / "python"
     path.write_text(CHILD.format(python=sys.executable, root=root), encoding="utf-8")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.fixture
+def idle(tmp_path: Path) -> str:
+    """An interpreter that waits."""
+    path = tmp_path / "idle"
+    path.write_text(f"#!{sys.executable} -S\nimport time\ntime.sleep(60)\n", encoding="utf-8")
     path.chmod(0o755)
     return str(path)
 
@@ -105,3 +120,108 @@ def test_what_is_refused(training: Training, config: Path, python: str, tmp_path
     config.write_text('output_dir = "../.."\n', encoding="utf-8")
     with pytest.raises(NotAllowed):
         training.start(str(config), python)
+
+
+def test_nothing_beside_the_config_is_imported(training: Training, config: Path) -> None:
+    beside = config.parent / "lycoris_ext"
+    beside.mkdir()
+    beside.joinpath("__main__.py").write_text(
+        "import pathlib; pathlib.Path('imported').touch()", encoding="utf-8"
+    )
+    config.write_text("no_such_option = 1\n", encoding="utf-8")
+    training.start(str(config), sys.executable)
+    until(training, "not running")
+    assert not config.with_name("imported").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("output_name = '../../x'", "'../../x' is no file name"),
+        ("[run]\noutput_name = 'C:x'", "'C:x' is no file name"),
+        ('output_name = "a\\u0000b"', r"output_name is 'a\\x00b'"),
+        ("output_dir = 3", "output_dir is 3"),
+        ('output_dir = "C:\\Users"', "the config cannot be read"),
+        ("output_dir", "the config cannot be read"),
+    ],
+)
+def test_names_that_are_none(
+    training: Training, config: Path, python: str, tmp_path: Path, text: str, said: str
+) -> None:
+    config.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=said):
+        training.start(str(config), python)
+    assert not (tmp_path / "outputs").exists()
+
+
+WAYS_OUT = (
+    '"output_dir" = "../.."',
+    "run = { output_dir = '../..' }",
+    '[run]\n"output\\u005fdir" = "../.."',
+)
+
+
+@pytest.mark.parametrize("text", WAYS_OUT)
+def test_no_spelling_leads_out(training: Training, config: Path, python: str, text: str) -> None:
+    config.write_text(text, encoding="utf-8")
+    with pytest.raises(NotAllowed):
+        training.start(str(config), python)
+
+
+def test_without_a_reader_of_toml(
+    training: Training, config: Path, idle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(text: str) -> None:
+        raise EnvironmentFault("Python 3.10 reads TOML with the package tomli")
+
+    monkeypatch.setattr(module, "read_tables", missing)
+    plain = config.read_text("utf-8")
+    for text in (*WAYS_OUT[:2], plain + plain, 'output_dir = "a\\\\b"'):
+        config.write_text(text, encoding="utf-8")
+        with pytest.raises(ConfigError, match="without the package tomli, this line: "):
+            training.start(str(config), idle)
+    config.write_text(plain + "# short\n# output_dir is above\n", encoding="utf-8")
+    assert training.start(str(config), idle).running
+    training.stop()
+    until(training, "not running")
+
+
+def test_two_clicks_start_one(
+    training: Training, config: Path, idle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both, started = threading.Barrier(2), []
+    resolve = training._places.resolve
+
+    def slowly(path: str | Path) -> Path:
+        time.sleep(0.05)
+        return resolve(path)
+
+    def click() -> None:
+        both.wait()
+        with suppress(ConfigError):
+            started.append(training.start(str(config), idle))
+
+    monkeypatch.setattr(training._places, "resolve", slowly)
+    clicks = [threading.Thread(target=click) for _ in range(2)]
+    for each in clicks:
+        each.start()
+    for each in clicks:
+        each.join()
+    training.stop()
+    until(training, "not running")
+    assert len(started) == 1
+
+
+def test_a_process_out_of_reach(
+    training: Training, config: Path, idle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(pid: int, number: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    training.start(str(config), idle)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "kill", refuse)
+        with pytest.raises(EnvironmentFault, match="cannot be asked to stop"):
+            training.stop()
+    training.stop()
+    until(training, "not running")

@@ -110,11 +110,11 @@ function vote(r, c) {
     localStorage.setItem(memory, JSON.stringify(votes));
   } catch { /* votes last as long as the page */ }
   // Opened from a disk, the page has nobody to tell: its votes are saved by hand.
-  if (data.votes_url && location.pathname.endsWith("/page") && votes[r] === c) {
+  if (data.votes_url && location.pathname.endsWith("/page")) {
     fetch(data.votes_url, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ grid: data.id, row: r, column: c }),
+      body: JSON.stringify({ grid: data.id, row: r, column: votes[r] ?? -1 }),
     }).then((answer) => {
       if (!answer.ok) throw new Error(`the host answered ${answer.status}`);
     }).catch((error) => {
