@@ -32,7 +32,8 @@ def draw(order: Order, networks: Any, *, in_forge: bool) -> Drawing | None:
     settings = order.settings
     # The host's refresh button and other extensions fill this list behind our back.
     _, asked, rest = order.prompt.rpartition("<lora:")
-    if asked and rest.partition(":")[0] not in networks.available_networks:
+    wanted = rest.partition(":")[0] if asked else ""
+    if wanted and wanted not in networks.available_networks:
         networks.list_available_networks()
     overrides = {
         "sd_model_checkpoint": order.model,
