@@ -129,7 +129,7 @@ def last_step(output: Path) -> int:
 
 def being_written(output: Path, process: subprocess.Popen[bytes]) -> str:
     """The name of the file that a process has half written at this moment, or ""."""
-    pattern = f".{NAME}*.{process.pid}.tmp"
+    pattern = f".{NAME}*.{process.pid}-*.tmp"
     found = sorted(path.name for path in output.glob(pattern)) if output.is_dir() else []
     return found[0] if found else ""
 
