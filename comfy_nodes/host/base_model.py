@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from lycoris_ext.diffusion import NoiseSchedule
 from lycoris_ext.errors import ConfigError
-from lycoris_ext.formats.keys import DENOISER
 
-from .gradients import checkpointed, own_tensors, plain_attention, unshared_norms, unshared_outputs
+from .gradients import checkpointed, own_tensors, plain_attention, unshared_norms
 from .patches import targets_of
 from .raw import RawSampling, moments
 
@@ -106,7 +105,7 @@ class ConnectedModel:
                 flat = value.detach().reshape(-1)
                 some = flat[:: max(1, flat.numel() // _NUMBERS)].float().cpu()
                 digest.update(f"{part}.{name}:{tuple(value.shape)}".encode())
-                digest.update(bytes(some.contiguous().view(torch.uint8).tolist()))
+                digest.update(some.numpy().tobytes())
         return digest.hexdigest()
 
     @contextmanager
@@ -117,8 +116,6 @@ class ConnectedModel:
             for target, module in self.targets().items():
                 if target != "unet":  # ComfyUI's U-Nets write nothing in place
                     stack.enter_context(unshared_norms(module))
-                if target == DENOISER:
-                    stack.enter_context(unshared_outputs(module))
             if gradient_checkpointing:
                 for module in self.targets().values():
                     stack.enter_context(checkpointed(module))

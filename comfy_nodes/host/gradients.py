@@ -86,26 +86,6 @@ def unshared_norms(module: nn.Module) -> Iterator[None]:
             hook.remove()
 
 
-@contextmanager
-def unshared_outputs(module: nn.Module) -> Iterator[None]:
-    """Layers give an output of the caller's own inside the ``with``.
-
-    ComfyUI's transformers add to a layer's output in place, and autograd allows that to no view
-    that a Function of ours has made.
-    """
-
-    def copied(layer: nn.Module, inputs: Any, output: Any) -> Any:
-        return output.clone() if torch.is_tensor(output) else output
-
-    layers = [part for part in module.modules() if isinstance(part, nn.Linear)]
-    hooks = [layer.register_forward_hook(copied) for layer in layers]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
 def plain_attention(function: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
     """torch's own attention in place of ComfyUI's choice, as its `optimized_attention_override`.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -15,9 +16,7 @@ def to_pictures(images: Tensor) -> list[Image.Image]:
     found = []
     for image in images:
         numbers = (image[..., :3].detach().float().cpu().clamp(0, 1) * 255.0).round()
-        numbers = numbers.to(torch.uint8).contiguous()
-        height, width, _ = numbers.shape
-        found.append(Image.frombytes("RGB", (width, height), bytes(numbers.flatten().tolist())))
+        found.append(Image.fromarray(numbers.to(torch.uint8).numpy()))
     return found
 
 
@@ -27,8 +26,7 @@ def to_image(pictures: Sequence[Image.Image]) -> Tensor:
     batch = []
     for picture in pictures:
         same = picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
-        flat = torch.frombuffer(bytearray(same.convert("RGB").tobytes()), dtype=torch.uint8)
-        batch.append(flat.view(size[1], size[0], 3).float() / 255.0)
+        batch.append(torch.from_numpy(np.array(same.convert("RGB"))).float() / 255.0)
     return torch.stack(batch)
 
 

@@ -58,6 +58,27 @@ def test_all_paths_give_the_same_output_and_gradients(algo: str, variant: str, s
 
 
 @every_case
+def test_an_activation_after_the_layer_may_work_in_place(
+    algo: str, variant: str, site: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, network, x = make(algo, variant, site, dtype=torch.float32)
+    layer, activation = only_layer(network), nn.LeakyReLU(0.1)
+    model = nn.Sequential(module, activation)
+
+    def gradients(inplace: bool) -> tuple[Tensor, ...]:
+        activation.inplace = inplace
+        inputs = x.clone().requires_grad_()
+        leaves = [inputs, *layer.parameters()]
+        return torch.autograd.grad(model(inputs).square().sum(), leaves)
+
+    has_chain = layer.plan.layer.groups == 1 and update(network).thin_cost() is not None
+    for path in ["dense", "merged"] + (["chain"] if has_chain else []):
+        monkeypatch.setattr(layer, "path", lambda *_, path=path: path)
+        with network.injected():
+            torch.testing.assert_close(gradients(inplace=True), gradients(inplace=False))
+
+
+@every_case
 def test_forward_equals_merged_model(algo: str, variant: str, site: str) -> None:
     for alpha, multiplier in [(1.0, 1.0), (float(RANK), 0.7), (3.0, -1.0)]:
         module, network, x = make(algo, variant, site, alpha)
