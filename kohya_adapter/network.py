@@ -181,8 +181,7 @@ class KohyaNetwork(Network):
         self, max_norm_value: float, device: object
     ) -> tuple[int, float, float]:
         """``--scale_weight_norms``: (layers that were longer, mean and largest norm after it)."""
-        norms = self.norms().clamp(max=max_norm_value)
-        longer = self.limit_norms(max_norm_value)
+        longer, norms = self.limit_norms(max_norm_value)
         return longer, norms.mean().item(), norms.max().item()
 
     def update_norms(self) -> None:

@@ -309,25 +309,34 @@ class Network(nn.Module):
         norms = [layer.norm(bases[key]) for key, layer in self.layers.items()]
         return torch.stack([norm.to(norms[0].device) for norm in norms])
 
-    def limit_norms(self, max_norm: float) -> int:
-        """Scale every layer's update down to this Frobenius norm (max-norm regularization).
-
-        The device is waited for once, not for each layer.
-
-        Returns:
-            How many layers were longer.
+    def check_norms_have_limits(self) -> None:
+        """Whether ``limit_norms`` can work, without doing anything.
 
         Raises:
             ConfigError: a layer's update is not proportional to its tensors.
         """
         for layer in self.layers.values():
             layer.norm_degree()
+
+    def limit_norms(self, max_norm: float) -> tuple[int, Tensor]:
+        """Scale every layer's update down to this Frobenius norm (max-norm regularization).
+
+        The device is waited for once, not for each layer.
+
+        Returns:
+            How many layers were longer, and each layer's norm after it (layers,), on the CPU.
+
+        Raises:
+            ConfigError: as ``check_norms_have_limits``.
+        """
+        self.check_norms_have_limits()
+        norms = self.norms().cpu()
         longer = 0
-        for layer, norm in zip(self.layers.values(), self.norms().tolist(), strict=True):
+        for layer, norm in zip(self.layers.values(), norms.tolist(), strict=True):
             if norm > max_norm:
                 layer.shrink(max_norm / norm)
                 longer += 1
-        return longer
+        return longer, norms.clamp(max=max_norm)
 
     def parameter_count(self) -> int:
         """Numbers that a file holds, alphas excluded."""

@@ -6,7 +6,7 @@ The recipe of loop.py without what loads, samples and prints there: the host doe
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Generic, Protocol
 
@@ -33,9 +33,7 @@ from lycoris_ext.training.lock import RunLock
 from lycoris_ext.training.memory import is_out_of_memory, memory_advice
 from lycoris_ext.training.notes import network_notes
 from lycoris_ext.training.one_step import one_step, record_step
-from lycoris_ext.training.optimizers import build_optimizer
 from lycoris_ext.training.paths import RunPaths
-from lycoris_ext.training.precision import build_scaler
 from lycoris_ext.training.run import Run, open_run
 from lycoris_ext.training.run_name import MODES, choose_name
 from lycoris_ext.training.start import read_start_weights
@@ -209,27 +207,9 @@ def _train(
     )
     texts = _read(pictures, base) if fixed else {}
     with base.prepared(config.run.gradient_checkpointing):
-        network = weights.build_network(base.targets(), config.effective_network, config.run.seed)
-        if config.run.scale_weight_norms is not None:
-            for layer in network.layers.values():
-                layer.norm_degree()  # an error now rather than after the first step
-        rates = config.optimizer
-        optimizer = build_optimizer(
-            network.param_groups(
-                rates.learning_rate,
-                rates.unet_lr,
-                rates.text_encoder_lr,
-                rates.loraplus_lr_ratio,
-                rates.loraplus_unet_lr_ratio,
-                rates.loraplus_text_encoder_lr_ratio,
-            ),
-            rates,
-        )
-        scaler = build_scaler(config.run.mixed_precision)
-        for line in run.resume(
-            network, optimizer, scaler, base.fingerprint(), base.kind, weights.fingerprint
-        ):
+        for line in run.begin(weights, base.targets(), base.fingerprint(), base.kind):
             watcher.note(line)
+        network = run.network
         for line in network_notes(network):
             watcher.note(line)
         loss = HostedLoss(config, base, network, latents, texts)
@@ -244,10 +224,10 @@ def _train(
                     _draw(run, watcher)
                 if run.state_is_due():
                     run.save_state()
-                if run.step < run.total_steps and watcher.stop_asked():
-                    _save_for_later(run)
-                    raise _stopped(run)
-                _hear(run, watcher, value)
+                with _saved_if_it_ends(run):
+                    if run.step < run.total_steps and watcher.stop_asked():
+                        raise _stopped(run)
+                    watcher.after_step(run, value)
             run.save_final()
     return run.paths.adapter
 
@@ -265,30 +245,25 @@ def _steps(run: Run, loss: HostedLoss[Text]) -> Iterator[float]:
         yield value
 
 
-def _hear(run: Run, watcher: Watcher, loss: float) -> None:
-    try:
-        watcher.after_step(run, loss)
-    except BaseException:
-        _save_for_later(run)
-        raise
-
-
 def _draw(run: Run, watcher: Watcher) -> None:
     run.network.eval()
     try:
-        watcher.draw(run)
-    except BaseException:
-        _save_for_later(run)
-        raise
+        with _saved_if_it_ends(run):
+            watcher.draw(run)
     finally:
         run.network.train()
 
 
-def _save_for_later(run: Run) -> None:
-    """Save what resuming needs, and the adapter as it is now."""
-    run.save_state()
-    run.save_checkpoint()
-    run.events.write("stopped", run.step)
+@contextmanager
+def _saved_if_it_ends(run: Run) -> Iterator[None]:
+    """Whatever the host raises inside the ``with`` to end the run: what resuming needs is saved
+    first, and the adapter as it is now."""
+    with ExitStack() as at_end:
+        at_end.callback(run.events.write, "stopped", run.step)
+        at_end.callback(run.save_checkpoint)
+        at_end.callback(run.save_state)  # the last one is the first
+        yield
+        at_end.pop_all()
 
 
 def _stopped(run: Run) -> RunInterrupted:

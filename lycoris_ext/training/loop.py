@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -31,12 +30,11 @@ from lycoris_ext.training.lock import RunLock
 from lycoris_ext.training.memory import is_out_of_memory, keep_freed_memory, memory_advice
 from lycoris_ext.training.notes import network_notes
 from lycoris_ext.training.one_step import one_step, record_step
-from lycoris_ext.training.optimizers import build_optimizer
 from lycoris_ext.training.paths import RunPaths
-from lycoris_ext.training.precision import DTYPES, build_scaler
+from lycoris_ext.training.precision import DTYPES
 from lycoris_ext.training.previews import draw_previews, preview_specs
 from lycoris_ext.training.run import Run, open_run
-from lycoris_ext.training.start import config_of, read_start_weights
+from lycoris_ext.training.start import read_start_weights
 from lycoris_ext.training.tracker import RATE_NAMES, check_tracker, tracking
 
 
@@ -80,28 +78,9 @@ def train_locked(config: TrainConfig, lock: RunLock) -> Path:
     latents = encode_pictures(run, pipeline)
     for line in weights.merge_into(pipeline.targets()):
         say(line)
-    network = weights.build_network(pipeline.targets(), config.effective_network, config.run.seed)
-    if config.run.scale_weight_norms is not None:
-        for layer in network.layers.values():
-            layer.norm_degree()  # an error now rather than after the first step
-    if config.start.dim_from_weights:
-        run.config = replace(config, network=config_of(network, config.network))
-    optimizer = build_optimizer(
-        network.param_groups(
-            config.optimizer.learning_rate,
-            config.optimizer.unet_lr,
-            config.optimizer.text_encoder_lr,
-            config.optimizer.loraplus_lr_ratio,
-            config.optimizer.loraplus_unet_lr_ratio,
-            config.optimizer.loraplus_text_encoder_lr_ratio,
-        ),
-        config.optimizer,
-    )
-    scaler = build_scaler(config.run.mixed_precision)
-    for line in run.resume(
-        network, optimizer, scaler, pipeline.base_hash(), pipeline.kind, weights.fingerprint
-    ):
+    for line in run.begin(weights, pipeline.targets(), pipeline.base_hash(), pipeline.kind):
         say(line)
+    network = run.network
     describe(run, network)
     batch_loss = BatchLoss(config, pipeline, network, latents)
     encode_captions(run, batch_loss)

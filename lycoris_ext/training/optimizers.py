@@ -89,6 +89,12 @@ class OptimizerConfig:
                 )
 
     @property
+    def rates(self) -> dict[str, Any]:
+        """The options that ``Network.param_groups`` takes."""
+        names = ("learning_rate", "unet_lr", "text_encoder_lr", *RATIOS)
+        return {name: getattr(self, name) for name in names}
+
+    @property
     def effective_unet_lr(self) -> float:
         return self.learning_rate if self.unet_lr is None else self.unet_lr
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from lycoris_ext.data import TrainingSet
 from lycoris_ext.errors import ConfigError, DataError, DivergedError
@@ -18,13 +20,16 @@ from lycoris_ext.training.config import TrainConfig, dump_toml
 from lycoris_ext.training.events import EventLog
 from lycoris_ext.training.lock import RunLock
 from lycoris_ext.training.metadata import training_metadata
+from lycoris_ext.training.optimizers import build_optimizer
 from lycoris_ext.training.paths import RunPaths
 from lycoris_ext.training.precision import (
     DTYPES,
+    build_scaler,
     check_precision,
     choose_device,
     describe_device,
 )
+from lycoris_ext.training.start import StartWeights, config_of
 from lycoris_ext.training.state import Progress, SavedState, load_state, restore, save_state
 
 START_OVER = "choose another output_name, or start over with --overwrite"
@@ -96,28 +101,31 @@ class Run:
         for name in self.paths.all_names:
             remove_leftovers(folder, name)
 
-    def resume(
+    def begin(
         self,
-        network: Network,
-        optimizer: torch.optim.Optimizer,
-        scaler: torch.amp.GradScaler | None,
+        weights: StartWeights,
+        targets: Mapping[str, nn.Module],
         base_hash: str,
         base_kind: str,
-        start: str = "",
     ) -> list[str]:
-        """Write the resolved config, and continue from the saved state where there is one.
+        """Build what is trained, write the resolved config, and continue from the saved state where
+        there is one.
 
         Args:
-            network, optimizer, scaler: as they are at the start of a new run.
+            weights: the adapters that the run starts from.
+            targets: the models that are adapted, by the core's names.
             base_hash: of the base model.
-            start: fingerprint of the adapters that the run starts from.
+            base_kind: its family, a key of ``formats.metadata.FAMILIES``.
 
         Returns:
             Lines for the user: where it continues, and why it may not be exact.
 
         Raises:
+            ConfigError, FormatError: the network cannot be built, or not trained as it is asked.
             DataError: the base model, or an adapter to start from, is another one now.
         """
+        network, optimizer = self._build(weights, targets)
+        scaler, start = build_scaler(self.config.run.mixed_precision), weights.fingerprint
         self.network, self.optimizer, self.scaler = network, optimizer, scaler
         self.base_hash, self.base_kind, self.start = base_hash, base_kind, start
         decay = self.config.run.ema_decay
@@ -157,6 +165,19 @@ class Run:
         atomic_write(self.paths.config, dump_toml(self.config).encode("utf-8"))
         return lines
 
+    def _build(
+        self, weights: StartWeights, targets: Mapping[str, nn.Module]
+    ) -> tuple[Network, torch.optim.Optimizer]:
+        """As they are at the start of a new run."""
+        config = self.config
+        network = weights.build_network(targets, config.effective_network, config.run.seed)
+        if config.run.scale_weight_norms is not None:
+            network.check_norms_have_limits()  # an error now rather than after the first step
+        if config.start.dim_from_weights:
+            self.config = replace(config, network=config_of(network, config.network))
+        groups = network.param_groups(**config.optimizer.rates)
+        return network, build_optimizer(groups, config.optimizer)
+
     def after_step(self) -> int:
         """Count the step that was just done, and do what belongs to every step.
 
@@ -165,7 +186,7 @@ class Run:
         """
         self.step += 1
         limit = self.config.run.scale_weight_norms
-        scaled = 0 if limit is None else self.network.limit_norms(limit)
+        scaled = 0 if limit is None else self.network.limit_norms(limit)[0]
         if self.average is not None:
             self.average.update(self.step)
         return scaled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -191,6 +192,17 @@ def test_other_files_to_start_from_take_another_name(config: Any, tmp_path: Path
     with pytest.raises(RunInterrupted):
         train_hosted(config(network_weights=str(start)), Base(), Told(stop_after=1), "new name")
     assert train_hosted(config(network_weights=str(start)), Base(), Told()).stem == "mine-3"
+
+
+def test_a_network_built_as_a_file_is_tells_so(config: Any, tmp_path: Path) -> None:
+    first = train_hosted(config(output_name="first", algo="lora", network_dim=3), Base(), Told())
+    start = {"network_weights": str(first), "dim_from_weights": True}
+    metadata = load_adapter(train_hosted(config(**start), Base(), Told())).metadata
+    assert metadata["ss_network_dim"] == "3"
+    assert json.loads(metadata["ss_network_args"])["algo"] == "lora"
+    with pytest.raises(RunInterrupted):
+        train_hosted(config(**start, output_name="third"), Base(), Told(stop_after=1))
+    assert train_hosted(config(**start, output_name="third"), Base(), Told()).stem == "third"
 
 
 def test_the_hosts_threads_are_its_own(config: Any) -> None:
