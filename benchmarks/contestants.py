@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 from unittest.mock import patch
@@ -17,7 +18,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
-from lycoris_ext.functional import Hadamard
+from lycoris_ext.functional import Hadamard, product
 from lycoris_ext.network import Network, NetworkConfig, build_network
 
 
@@ -85,6 +86,17 @@ def adapt(by: str, unet: nn.Module, case: str) -> list[Tensor]:
         for parameter in parameters:
             parameter.add_(torch.randn_like(parameter), alpha=0.02)
     return parameters
+
+
+def use_our_products(unet: nn.Module) -> None:
+    """Let the frozen Linear layers multiply as ours do where it adapts them."""
+    for module in unet.modules():
+        if type(module) is nn.Linear:
+            module.forward = partial(_linear, module)
+
+
+def _linear(module: nn.Linear, x: Tensor) -> Tensor:
+    return product.frozen_linear(x, module.weight, module.bias)
 
 
 def network_of(unet: nn.Module, case: Case) -> Network:

@@ -31,13 +31,24 @@ from statistics import median
 from typing import Any
 
 import torch
-from contestants import CASES, CONTESTANTS, PEERS, adapt, forced_path, pairs, unavailable
+from contestants import (
+    CASES,
+    CONTESTANTS,
+    PEERS,
+    adapt,
+    forced_path,
+    pairs,
+    unavailable,
+    use_our_products,
+)
 from measuring import PACKAGES, Progress, environment, ratios, write_json
 from unets import MODELS, Step, make_step, make_unet, twin
 
 from lycoris_ext.training.memory import is_out_of_memory, keep_freed_memory
 
 FLOOR = ("", "floor")
+OUR_PRODUCTS = ("", "floor, our products")
+"""The same frozen model, its Linear layers multiplied as ours multiplies those that it adapts."""
 Key = tuple[str, str]
 """(case, contestant)"""
 Memory = float | str
@@ -64,6 +75,8 @@ class Setting:
         """The step of one contestant, whose modules must be its own."""
         case, by = key
         parameters = adapt(by, unet, case) if case else []
+        if key == OUR_PRODUCTS:
+            use_our_products(unet)
         plain = make_step(unet, self.model, self.latents, self.batch, parameters)
 
         def step() -> None:
@@ -203,6 +216,13 @@ def beside_earlier(result: dict[str, Any], path: Path) -> dict[str, Any]:
     }
 
 
+def _count(text: str) -> int:
+    """At least one."""
+    if int(text) < 1:
+        raise ValueError(text)
+    return int(text)
+
+
 def parsed_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", nargs="+", default=["sd15"], choices=list(MODELS))
@@ -210,8 +230,8 @@ def parsed_arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, nargs="+", default=[1])
     parser.add_argument("--case", nargs="+", default=list(CASES), choices=list(CASES))
     parser.add_argument("--by", nargs="+", default=list(CONTESTANTS), choices=CONTESTANTS)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--peer-rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=_count, default=15)
+    parser.add_argument("--peer-rounds", type=_count, default=3)
     parser.add_argument("--no-memory", action="store_true")
     parser.add_argument(
         "--share-weights",
@@ -245,7 +265,8 @@ def main() -> None:
         ],
         "rows": [],
     }
-    keys = [FLOOR, *((case, by) for case, by in wanted if not unavailable(by, case))]
+    floors = [FLOOR, OUR_PRODUCTS] if "ours" in args.by else [FLOOR]
+    keys = [*floors, *((case, by) for case, by in wanted if not unavailable(by, case))]
     with_memory = sys.platform.startswith("linux") and not args.no_memory
     memory = memory_of_all(settings, keys) if with_memory else {}
     keep_freed_memory()  # as training does; for every contestant alike

@@ -69,7 +69,7 @@ class ChainApply(torch.autograd.Function):
             out = _add_mixed(base_out, thin, chain.up.T, layer.is_conv)
         ctx.save_for_backward(x, hidden, thin, rows, *tensors, *leaves)
         ctx.number, ctx.delta, ctx.flat, ctx.has_base = number, delta, flat, base_out is not None
-        return _no_view(out)
+        return product.no_view(out)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -152,13 +152,6 @@ def _add_mixed(base_out: Tensor, thin: Tensor, up: Tensor, conv: bool) -> Tensor
     return product.add_mixed(base_out.flatten(2), up, thin.flatten(2)).view(base_out.shape)
 
 
-def _no_view(out: Tensor) -> Tensor:
-    """The same memory as a tensor of its own: what a Function returns as a view, nobody may change
-    in place, and an activation after the layer may do just that."""
-    own: Tensor = torch.ops.aten._unsafe_view(out, out.shape)
-    return own
-
-
 class MergedApply(torch.autograd.Function):
     """op(x, weight + scale * matrix); keeps x and the leaves, rebuilds the sum in the backward."""
 
@@ -175,7 +168,7 @@ class MergedApply(torch.autograd.Function):
         merged = torch.add(weight, delta.matrix(*tensors), alpha=scale)
         ctx.save_for_backward(x, weight, *tensors)
         ctx.scale, ctx.delta = scale, delta
-        return _no_view(delta.layer.op(x, merged, bias))
+        return product.no_view(delta.layer.op(x, merged, bias))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:

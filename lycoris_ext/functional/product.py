@@ -52,6 +52,33 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return product.view(*x.shape[:-1], len(weight))
 
 
+def frozen_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """``linear`` with a gradient to x alone, and so by the faster library in training, too."""
+    if not _suits_onednn(x.flatten(0, -2), weight.T):
+        return F.linear(x, weight, bias)
+    out: Tensor = _FrozenLinear.apply(x, weight, bias)
+    return out
+
+
+class _FrozenLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(weight)
+        return no_view(linear(x, weight, bias))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (weight,) = ctx.saved_tensors
+        return linear(grad, weight.T), None, None
+
+
+def no_view(out: Tensor) -> Tensor:
+    """The same memory as a tensor of its own: what a Function returns as a view, nobody may change
+    in place, and an activation after the layer may do just that."""
+    own: Tensor = torch.ops.aten._unsafe_view(out, out.shape)
+    return own
+
+
 def mix(matrix: Tensor, planes: Tensor) -> Tensor:
     """(m, k), (batch, k, n) -> (batch, m, n), contiguous."""
     if planes.shape[2] < _FEW:
@@ -76,14 +103,21 @@ def outer(left: Tensor, right: Tensor) -> Tensor:
 
 
 def _by_onednn(left: Tensor, right: Tensor) -> bool:
+    needs_grad = torch.is_grad_enabled() and (left.requires_grad or right.requires_grad)
+    return not needs_grad and _suits_onednn(left, right)
+
+
+def _suits_onednn(left: Tensor, right: Tensor) -> bool:
     return (
-        _LINEAR is not None
+        left.shape[0] * left.shape[1] * right.shape[1] >= _WORTH
+        and _LINEAR is not None
         and _X86
-        and not torch.compiler.is_compiling()
-        and left.dtype == right.dtype == torch.float32
         and left.device.type == "cpu"
-        and left.shape[0] * left.shape[1] * right.shape[1] >= _WORTH
-        and not (torch.is_grad_enabled() and (left.requires_grad or right.requires_grad))
+        and left.dtype == right.dtype == torch.float32
+        and not torch.compiler.is_compiling()
+        # a repeated row has a step of 0 (a gradient of a mean), which takes it 1,000 times as long
+        and all(left.stride())
+        and all(right.stride())
         and not torch.is_autocast_enabled("cpu")
         and bool(torch.backends.mkldnn.enabled)
     )

@@ -15,13 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lycoris_ext.errors import ConfigError
-from lycoris_ext.functional import NORMS, Base
+from lycoris_ext.functional import NORMS, Base, product
 from lycoris_ext.functional.layer import PLAIN
 from lycoris_ext.modules.adapter_layer import AdapterLayer
 
-# Layers whose weight is a plain tensor that we may add to. A subclass (quantised, fused) keeps
-# its own forward and is adapted on activations alone.
-_MERGEABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, *NORMS)
+# Layers whose forward we know. A subclass (quantised, fused) keeps its own and is adapted on
+# activations alone.
+_PLAIN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, *NORMS)
 
 
 class Attachment:
@@ -43,12 +43,17 @@ class Attachment:
         deltas = [(adapter, adapter.delta(base)) for adapter in adapters]
         padded = layer.pad(x)
         tokens = layer.tokens(padded)
-        can_merge = len(adapters) == 1 and not _drops(adapters[0]) and self._can_merge(x)
-        if can_merge and adapters[0].path(deltas[0][1], tokens, True) == "merged":
+        is_plain = self._is_plain(x)
+        can_merge = is_plain and len(adapters) == 1 and not _drops(adapters[0])
+        paths = [adapter.path(delta, tokens, can_merge) for adapter, delta in deltas]
+        if paths == ["merged"]:
             return deltas[0][1].apply_merged(padded, base.stored, base.bias)
-        out = base.out = self.original(x, *args, **kwargs)
-        for adapter, delta in deltas:
-            path = adapter.path(delta, tokens, False)
+        if is_plain and isinstance(self.module, nn.Linear):
+            out = product.frozen_linear(x, base.stored, base.bias)
+        else:
+            out = self.original(x, *args, **kwargs)
+        base.out = out
+        for (adapter, delta), path in zip(deltas, paths, strict=True):
             if _drops(adapter):
                 update = delta.apply(padded.to(out.dtype), None, path)
                 out = out + F.dropout(update, adapter.dropouts.dropout)
@@ -56,13 +61,17 @@ class Attachment:
                 out = delta.apply(padded, out, path)
         return out
 
-    def _can_merge(self, x: Tensor) -> bool:
-        weight = self.module.weight
+    def _is_plain(self, x: Tensor) -> bool:
+        """Whether the module's forward is its class's own, with weights that learn nothing, all of
+        it in float32: then it may be computed in another way."""
+        weight, bias = self.module.weight, getattr(self.module, "bias", None)
         return (
-            type(self.module) in _MERGEABLE
+            type(self.module) in _PLAIN
             and self.shadowed is None
             and type(weight) in PLAIN  # torchao packs weights without changing the module's class
             and weight.dtype == x.dtype == torch.float32  # bf16 would swallow small updates
+            and not weight.requires_grad
+            and not (bias is not None and bias.requires_grad)
             and not torch.is_autocast_enabled(x.device.type)
         )
 

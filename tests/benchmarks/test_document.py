@@ -38,6 +38,7 @@ def step_row(case: str, by: str, **figures) -> dict:
 def test_a_step_its_forced_paths_its_memory_and_what_is_missing(results):
     rows = [
         step_row("", "floor", cpu_seconds=2.0, ratio=1.0, peak_mb_above_rest=100.0),
+        step_row("", "floor, our products", ratio=0.75, **NO_SPREAD),
         step_row("loha_32_16", "ours", ratio=1.5, peak_mb_above_rest=120.0, **NO_SPREAD),
         step_row("loha_32_16", "ours, chain", ratio=1.75, **NO_SPREAD),
         step_row("loha_32_16", "ours, dense", ratio=1.25, **NO_SPREAD),
@@ -49,6 +50,7 @@ def test_a_step_its_forced_paths_its_memory_and_what_is_missing(results):
     assert "| LoHa 32/16 | 1.50 (1.00 to 2.00) | too little memory | there is none |" in page
     assert "| LoHa 32/16 | 1.50 (1.00 to 2.00) | 1.75 (1.00 to 2.00) | 1.25 " in page
     assert "the frozen model takes 100" in page
+    assert "multiplied as ours are it takes 0.75 (1.00 to 2.00) of that" in page
     assert "| LoHa 32/16 | 120 |" in page
     assert "Measured on: some processor; torch 2.1." in page
 

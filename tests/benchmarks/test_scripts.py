@@ -55,7 +55,7 @@ def test_memory_of_a_step(tmp_path):
         "--by", "ours", "--json", result,
     )  # fmt: skip
     rows = json.loads(result.read_text(encoding="utf-8"))["rows"]
-    assert [row["by"] for row in rows] == ["floor", "ours"]
+    assert [row["by"] for row in rows] == ["floor", "floor, our products", "ours"]
     assert all(row["peak_mb_above_rest"] > 0 for row in rows)
 
 

@@ -53,6 +53,36 @@ def test_a_gradient_is_never_lost(m: int, k: int, n: int, trained: str) -> None:
         close(product.linear(**inputs), out.double())
 
 
+@every_size
+@pytest.mark.parametrize("bias", [None, "has one"])
+def test_a_frozen_layer_passes_its_gradient_on(m: int, k: int, n: int, bias: str | None) -> None:
+    x, weight = torch.randn(2, n, k, requires_grad=True), torch.randn(m, k)
+    added = None if bias is None else torch.randn(m)
+    out = product.frozen_linear(x, weight, added)
+    exact = torch.nn.functional.linear(
+        x.double(), weight.double(), None if added is None else added.double()
+    )
+    close(out, exact)
+    (found,) = torch.autograd.grad(out.square().sum(), x)
+    (wanted,) = torch.autograd.grad(exact.square().sum(), x)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-2)
+    out.relu_()  # nobody else's memory
+    with torch.no_grad():
+        close(product.frozen_linear(x, weight, added), exact)
+
+
+def test_repeated_rows_are_left_to_the_library_that_knows_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The other one takes a thousand times as long, so the gradient of a mean would stand still."""
+    asked = []
+    monkeypatch.setattr(product, "_LINEAR", lambda *tensors: asked.append(tensors))
+    gradient, matrix = torch.randn(1, 130).expand(160, 130), torch.randn(130, 110)
+    close(product.mm(gradient, matrix), gradient.double() @ matrix.double())
+    close(product.mm(matrix.T, gradient.T), matrix.T.double() @ gradient.T.double())
+    assert not asked
+
+
 def test_products_follow_autocast_and_other_dtypes() -> None:
     left, right = torch.randn(160, 130), torch.randn(130, 110)
     with torch.autocast("cpu", torch.bfloat16):

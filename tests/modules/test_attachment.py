@@ -123,6 +123,26 @@ def mean_over_draws(options: dict[str, float], draws: int = 2000) -> tuple[Tenso
     return outs, update, network
 
 
+@pytest.mark.parametrize("trained", ["weight", "bias"])
+def test_a_base_that_learns_keeps_its_gradients(
+    trained: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = nn.Sequential(nn.Linear(200, 150)).requires_grad_(False)
+    network, x = perturbed(module), torch.randn(100, 200)
+    (layer,) = network.layers.values()
+    parameter = getattr(module[0], trained).requires_grad_()
+    monkeypatch.setattr(layer, "path", lambda _, __, can_merge: "merged" if can_merge else "chain")
+
+    def gradient() -> Tensor:
+        (found,) = torch.autograd.grad(module(x).sin().sum(), parameter)
+        return found
+
+    with network.injected():
+        found = gradient()
+    network.merge()
+    torch.testing.assert_close(found, gradient(), rtol=1e-3, atol=1e-3)
+
+
 def test_plain_dropout_zeroes_elements_and_keeps_the_mean() -> None:
     outs, update, _ = mean_over_draws({"dropout": 0.5})
     dropped = (outs.abs() < 1e-6).float().mean()
