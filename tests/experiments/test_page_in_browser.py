@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -12,113 +11,116 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from selenium.webdriver import Chrome, Keys
+from selenium.webdriver.common.by import By
 
 from lycoris_ext.experiments.cells import CellStore
 from lycoris_ext.experiments.draw import draw_grid
 from lycoris_ext.experiments.output import write_grid
 from lycoris_ext.experiments.plan import Entrant, GridPlan, Strength
 from lycoris_ext.experiments.prompt_tests import PromptTest
+from tests.browser import CHROMEDRIVER, CHROMIUM, browsing, wait_for
 from tests.experiments.conftest import ColourPainter
-from tests.hosts.webdriver import Browser, browsing
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
-        not (shutil.which("chromium") and shutil.which("chromedriver")),
-        reason="chromium and chromedriver are not installed",
+        not (CHROMIUM and CHROMEDRIVER), reason="chromium or chromedriver is not installed"
     ),
 ]
 
-RIGHT, DOWN, ESCAPE = "\ue014", "\ue015", "\ue00c"
 VISIBLE = "return [...document.querySelectorAll('figure')].filter((f) => f.offsetWidth).length"
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     folder = tmp_path_factory.mktemp("page")
     entrants = tuple(Entrant(name, name * 64, Path(name)) for name in "ab")
     tests = (PromptTest("a cat <b>"), PromptTest("a dog"))
     plan = GridPlan(entrants, tests, (Strength(), Strength(0.5, 1)))
     grid = draw_grid(plan, ColourPainter(), CellStore(folder / "cells"))
     page = write_grid(folder, grid, title="<i>a</i> and b", subtitle="both")
-    with browsing(folder) as opened:
-        opened.open(page.as_uri())
+    with browsing() as opened:
+        opened.get(page.as_uri())
         yield opened
 
 
-def test_it_stands_and_complains_of_nothing(browser: Browser) -> None:
-    assert browser.text("#title") == "<i>a</i> and b"
-    assert browser.run(VISIBLE) == 10
+def test_it_stands_and_complains_of_nothing(browser: Chrome) -> None:
+    assert browser.find_element(By.ID, "title").text == "<i>a</i> and b"
+    assert browser.execute_script(VISIBLE) == 10
     loaded = "return [...document.images].filter((i) => i.src && i.naturalWidth !== 32).length"
-    assert browser.run(loaded) == 0
-    assert browser.messages() == []
+    assert browser.execute_script(loaded) == 0
+    assert browser.get_log("browser") == []
 
 
-def test_pictures_grow(browser: Browser) -> None:
+def test_pictures_grow(browser: Chrome) -> None:
     width = "return document.querySelector('figure').offsetWidth"
     for size in (96, 320):
-        browser.run(
+        browser.execute_script(
             f"const s = document.querySelector('#size'); s.value = {size};"
             "s.dispatchEvent(new Event('input'))"
         )
-        assert browser.run(width) == size
+        assert browser.execute_script(width) == size
 
 
-def test_rows_and_columns_are_hidden(browser: Browser) -> None:
+def test_rows_and_columns_are_hidden(browser: Chrome) -> None:
     for boxes, visible in (("#columns", 8), ("#rows", 4)):
-        browser.run(f"document.querySelectorAll('{boxes} input')[1].click()")
-        assert browser.run(VISIBLE) == visible
+        browser.execute_script(f"document.querySelectorAll('{boxes} input')[1].click()")
+        assert browser.execute_script(VISIBLE) == visible
     for boxes in ("#columns", "#rows"):
-        browser.run(f"document.querySelectorAll('{boxes} input')[1].click()")
-    assert browser.run(VISIBLE) == 10
+        browser.execute_script(f"document.querySelectorAll('{boxes} input')[1].click()")
+    assert browser.execute_script(VISIBLE) == 10
 
 
-def test_flipping_in_place_and_beside_the_base(browser: Browser) -> None:
-    browser.click("figure img")
-    assert browser.text("#where") == "without adapter, a cat <b>"
-    before = browser.run("return document.querySelector('#over').src")
-    browser.press("#viewer", RIGHT)
-    assert browser.text("#where") == "a at 1, a cat <b>"
-    assert browser.run("return document.querySelector('#over').src") != before
-    browser.press("#viewer", RIGHT)
-    browser.press("#viewer", DOWN)
-    assert browser.text("#where") == "a at 0.5:1, a dog"
-    assert browser.text("#text") == "a dog"
-    shown = "return getComputedStyle(document.querySelector('#under')).display"
-    assert browser.run(shown) == "none"
-    browser.press("#viewer", "b")
-    assert browser.run(shown) == "block"
-    browser.run(
+def test_flipping_in_place_and_beside_the_base(browser: Chrome) -> None:
+    browser.find_element(By.CSS_SELECTOR, "figure img").click()
+    viewer, where, over, under = (
+        browser.find_element(By.ID, name) for name in ("viewer", "where", "over", "under")
+    )
+    assert where.text == "without adapter, a cat <b>"
+    before = over.get_property("src")
+    viewer.send_keys(Keys.RIGHT)
+    assert where.text == "a at 1, a cat <b>"
+    assert over.get_property("src") != before
+    viewer.send_keys(Keys.RIGHT)
+    viewer.send_keys(Keys.DOWN)
+    assert where.text == "a at 0.5:1, a dog"
+    assert browser.find_element(By.ID, "text").text == "a dog"
+    assert under.value_of_css_property("display") == "none"
+    viewer.send_keys("b")
+    assert under.value_of_css_property("display") == "block"
+    browser.execute_script(
         "const s = document.querySelector('#split'); s.value = 25;"
         "s.dispatchEvent(new Event('input'))"
     )
     clip = "return document.querySelector('#under').style.clipPath"
-    assert browser.run(clip) == "inset(0px 75% 0px 0px)"
-    browser.press("#viewer", "v")
-    browser.press("#viewer", ESCAPE)
-    assert browser.run("return document.querySelector('#viewer').open") is False
+    assert browser.execute_script(clip) == "inset(0px 75% 0px 0px)"
+    viewer.send_keys("v")
+    viewer.send_keys(Keys.ESCAPE)
+    assert viewer.get_property("open") is False
 
 
-def test_votes_are_counted_kept_and_saved(browser: Browser) -> None:
-    browser.run("document.querySelectorAll('.vote')[2].click()")
-    assert browser.text("#tally") == "Best so far: a at 0.5:1 (2)"
-    browser.run(
+def test_votes_are_counted_kept_and_saved(browser: Chrome) -> None:
+    browser.execute_script("document.querySelectorAll('.vote')[2].click()")
+    tally = browser.find_element(By.ID, "tally")
+    assert tally.text == "Best so far: a at 0.5:1 (2)"
+    browser.execute_script(
         "window.blobs = []; const make = URL.createObjectURL;"
         "URL.createObjectURL = (blob) => { window.blobs.push(blob); return make(blob); };"
         "document.querySelector('#save').click();"
         "window.blobs[0].text().then((text) => { window.saved = text; })"
     )
-    saved = json.loads(browser.wait("return window.saved"))
+    saved = json.loads(wait_for(browser, "window.saved"))
     assert [(vote["prompt"], vote["strength"]) for vote in saved["votes"]] == [
         ("a cat <b>", "0.5:1"),
         ("a dog", "0.5:1"),
     ]
-    browser.run("document.querySelectorAll('.vote')[2].click()")
-    assert browser.text("#tally") == "Best so far: a at 0.5:1 (1)"
-    assert browser.messages() == []
+    browser.execute_script("document.querySelectorAll('.vote')[2].click()")
+    assert tally.text == "Best so far: a at 0.5:1 (1)"
+    assert browser.get_log("browser") == []
 
 
-def test_a_star_is_posted_and_taken_back(browser: Browser, tmp_path: Path) -> None:
+def test_a_star_is_posted_and_taken_back(browser: Chrome, tmp_path: Path) -> None:
     plan = GridPlan((), (PromptTest("a cat"),))
     grid = draw_grid(plan, ColourPainter(), CellStore(tmp_path / "cells"))
     page = write_grid(tmp_path, grid, title="a", votes_url="../../votes").read_bytes()
@@ -144,9 +146,9 @@ def test_a_star_is_posted_and_taken_back(browser: Browser, tmp_path: Path) -> No
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Host) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        browser.open(f"http://127.0.0.1:{server.server_port}/v1/grids/x/page")
+        browser.get(f"http://127.0.0.1:{server.server_port}/v1/grids/x/page")
         for count in (1, 2):
-            browser.click(".vote")
+            browser.find_element(By.CLASS_NAME, "vote").click()
             for _ in range(100):
                 if len(posted) < count:
                     time.sleep(0.05)

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -21,7 +20,7 @@ from typing import Any
 
 from lycoris_ext.tools.install_comfyui import install_comfyui
 from tests.hosts.base_model import base_model
-from tests.hosts.checkouts import Checkout, host_environment
+from tests.hosts.checkouts import Checkout, free_port, host_environment
 
 #: ComfyUI's answer to a workflow in API format: node id -> {"class_type", "inputs"}.
 Workflow = dict[str, dict[str, Any]]
@@ -88,9 +87,7 @@ class Server:
         settings = self.folder / "user" / "default" / "comfy.settings.json"
         settings.write_text('{"Comfy.TutorialCompleted": true}', encoding="utf-8")
         install_comfyui(self.folder, self.link)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         command = [
             str(self.checkout.python),
             "main.py",

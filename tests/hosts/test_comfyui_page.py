@@ -8,10 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from selenium.common.exceptions import (
+    ElementClickInterceptedException,
+    ElementNotInteractableException,
+    StaleElementReferenceException,
+)
+from selenium.webdriver import Chrome
+from selenium.webdriver.support.wait import WebDriverWait
 
 from comfy_nodes import NODE_CLASS_MAPPINGS
+from tests.browser import browsing, wait_for
 from tests.comfy_nodes.documents import EXAMPLES, PAGES
-from tests.hosts.browser import Page
 from tests.hosts.checkouts import ROOT, Checkout
 from tests.hosts.comfyui import PACK, Server
 
@@ -19,20 +26,10 @@ pytestmark = pytest.mark.hosts
 
 PICTURES = ROOT / "docs" / "images"
 
-TEXT_AT = """(text => {
-  const found = [...document.querySelectorAll('*')].filter(e => e.children.length === 0
-    && e.textContent.trim() === text && e.getBoundingClientRect().width > 0);
-  if (!found.length) return null;
-  found[0].scrollIntoView();
-  const box = found[0].getBoundingClientRect();
-  return [box.x + box.width / 2, box.y + box.height / 2];
-})"""
-BUTTON_AT = """(name => {
-  const button = document.querySelector(`[data-testid="${name}"]`);
-  if (!button) return null;
-  const box = button.getBoundingClientRect();
-  return box.width ? [box.x + box.width / 2, box.y + box.height / 2] : null;
-})"""
+# The element in sight that holds a text and nothing else.
+SHOWN = """[...document.querySelectorAll('*')].find(e => e.children.length === 0
+  && e.textContent.trim() === '{}' && e.getBoundingClientRect().width)"""
+INFO = """document.querySelector('[data-testid="info-button"]')"""
 # As a user would set them for a minute on a CPU.
 SMALLER = {
     "CheckpointLoaderSimple": {"ckpt_name": "random.safetensors"},
@@ -52,42 +49,72 @@ SMALLER = {
 def test_the_page(server: Server, record_property: Any) -> None:
     """A template loads without a missing node, its trainer shows its help, and the run ends with
     pictures on the canvas."""
-    with Page(f"http://127.0.0.1:{server.port}/", (2400, 1100)) as page:
-        page.wait_for("Boolean(window.app && app.graph && app.extensionManager)")
+    with browsing((2400, 1100)) as browser:
+        browser.get(f"http://127.0.0.1:{server.port}/")
+        wait_for(browser, "Boolean(window.app && app.graph && app.extensionManager)", 120)
         time.sleep(2)  # until it listens to commands
-        page.run("app.extensionManager.command.execute('Comfy.BrowseTemplates')")
-        page.click_until(f"{TEXT_AT}('{PACK}')", f"Boolean({TEXT_AT}('train a style'))")
+        browser.execute_script(
+            "return app.extensionManager.command.execute('Comfy.BrowseTemplates')"
+        )
+        click_until(browser, SHOWN.format(PACK), SHOWN.format("train a style"))
         loaded = "app.graph._nodes.some(node => node.type === 'LycorisExtTrain')"
-        page.click_until(f"{TEXT_AT}('train a style')", loaded)
-        kinds = page.run("app.graph._nodes.map(node => node.type)")
+        click_until(browser, SHOWN.format("train a style"), loaded)
+        kinds = browser.execute_script("return app.graph._nodes.map(node => node.type)")
         graph = json.loads((EXAMPLES / "train_a_style.json").read_text("utf-8"))
         assert sorted(kinds) == sorted(given["type"] for given in graph["nodes"])
-        assert not page.run("app.graph._nodes.some(node => node.has_errors)")
-        assert "Missing Node" not in page.run("document.body.innerText")
+        assert not browser.execute_script("return app.graph._nodes.some(node => node.has_errors)")
+        assert "Missing Node" not in browser.execute_script("return document.body.innerText")
 
-        select = "app.canvas.selectNode(app.graph._nodes.find(n => n.type === 'LycorisExtTrain'))"
-        page.run(f"void {select}")
+        browser.execute_script(
+            "app.canvas.selectNode(app.graph._nodes.find(n => n.type === 'LycorisExtTrain'))"
+        )
         told = "document.body.innerText.includes('Cancel stops within one step')"
-        page.click_until(f"{BUTTON_AT}('info-button')", told)
-        page.screenshot(PICTURES / "comfyui_help.png")
-        page.click(*page.run(f"{BUTTON_AT}('info-button')"))
+        click_until(browser, INFO, told)
+        (PICTURES / "comfyui_help.png").write_bytes(browser.get_screenshot_as_png())
+        browser.execute_script(f"return {INFO}").click()
 
-        for kind, values in SMALLER.items():
-            for name, value in values.items():
-                page.run(
-                    f"app.graph._nodes.find(n => n.type === '{kind}').widgets"
-                    f".find(w => w.name === '{name}').value = {json.dumps(value)}"
-                )
-        page.run("void app.queuePrompt(0)")
+        browser.execute_script(
+            "for (const [kind, values] of Object.entries(arguments[0]))"
+            " for (const [name, value] of Object.entries(values))"
+            " app.graph._nodes.find(n => n.type === kind)"
+            ".widgets.find(w => w.name === name).value = value",
+            SMALLER,
+        )
+        browser.execute_script("app.queuePrompt(0)")
         shown = "app.graph._nodes.filter(n => ['PreviewImage', 'SaveImage'].includes(n.type))"
-        page.wait_for(f"{shown}.every(node => node.imgs && node.imgs.length)", limit=600)
-        page.run("void app.canvas.deselectAll()")
-        page.run("app.canvas.low_quality_zoom_threshold = app.canvas.min_font_size_for_lod = 0")
+        wait_for(browser, f"{shown}.every(node => node.imgs && node.imgs.length)", 600)
+        browser.execute_script("app.canvas.deselectAll()")
+        browser.execute_script(
+            "app.canvas.low_quality_zoom_threshold = app.canvas.min_font_size_for_lod = 0"
+        )
         for command in ("ToggleMinimap", "FitView"):
-            page.run(f"void app.extensionManager.command.execute('Comfy.Canvas.{command}')")
+            browser.execute_script(
+                f"app.extensionManager.command.execute('Comfy.Canvas.{command}')"
+            )
         time.sleep(2)
-        page.screenshot(PICTURES / "comfyui_workflow.png")
+        (PICTURES / "comfyui_workflow.png").write_bytes(browser.get_screenshot_as_png())
         record_property("nodes_on_the_page", len(kinds))
+
+
+def click_until(browser: Chrome, element: str, then: str, limit: float = 60) -> None:
+    """Click what one JavaScript expression says, again and again until another one is true: what
+    moves while a page settles is missed at times."""
+
+    def clicked(_: Chrome) -> bool:
+        if browser.execute_script(f"return Boolean({then})"):
+            return True
+        found = browser.execute_script(f"return {element}")
+        if found:
+            found.click()
+        return False
+
+    missed = (
+        ElementClickInterceptedException,
+        ElementNotInteractableException,
+        StaleElementReferenceException,
+    )
+    message = f"{element} did not lead to {then}"
+    WebDriverWait(browser, limit, 1, missed).until(clicked, message)
 
 
 @pytest.mark.parametrize("link", [True, False], ids=["linked", "copied"])

@@ -8,11 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from selenium.webdriver.common.by import By
 
 from lycoris_ext.formats import AdapterState, load_adapter, save_adapter
+from tests.browser import browsing, fill, wait_for
 from tests.hosts.checkouts import ROOT, Checkout
-from tests.hosts.webdriver import browsing
-from tests.hosts.webui import V1, Webui, draw, pixels, plain, running, wait
+from tests.hosts.webui import (
+    V1,
+    Webui,
+    click_tab,
+    draw,
+    open_tab,
+    pixels,
+    plain,
+    running,
+    wait,
+)
 from tests.hosts.webui_adapters import CONFIGS, sd1_modules, write_adapter, write_hostile
 
 pytestmark = pytest.mark.hosts
@@ -163,30 +174,22 @@ def test_interrupt_and_resume(host: Webui, files: dict[str, str]) -> None:
 
 
 def test_a_click_draws_a_grid(host: Webui, files: dict[str, str], tmp_path: Path) -> None:
-    with browsing(tmp_path, (1500, 1500)) as browser:
-        browser.open(f"{host.url}/?__theme=light")
-        browser.wait("return document.querySelectorAll('#tabs > .tab-nav button').length")
-        _tab(browser, "#tabs", "LyCORIS Ext")
-        browser.type("#lycoris_ext_folder textarea", files["lokr"])
-        browser.click("#lycoris_ext_list")
-        browser.wait("return document.querySelectorAll('#lycoris_ext_run_table table').length")
-        browser.click("#lycoris_ext_check")
-        browser.wait("return document.querySelector('#lycoris_ext_verdicts table')")
-        _tab(browser, "#lycoris_ext_pages", "2 Test")
+    with browsing((1500, 1500)) as browser:
+        open_tab(browser, host)
+        fill(browser.find_element(By.CSS_SELECTOR, "#lycoris_ext_folder textarea"), files["lokr"])
+        browser.find_element(By.ID, "lycoris_ext_list").click()
+        wait_for(browser, "document.querySelectorAll('#lycoris_ext_run_table table').length")
+        browser.find_element(By.ID, "lycoris_ext_check").click()
+        wait_for(browser, "document.querySelector('#lycoris_ext_verdicts table')")
+        click_tab(browser, "#lycoris_ext_pages", "2 Test")
         for name in ("steps", "width", "height"):
-            browser.type(f"#lycoris_ext_{name} input", str(SMALLEST[name]))
-        browser.click("#lycoris_ext_draw")
+            field = browser.find_element(By.CSS_SELECTOR, f"#lycoris_ext_{name} input")
+            fill(field, str(SMALLEST[name]))
+        browser.find_element(By.ID, "lycoris_ext_draw").click()
         said = "document.querySelector('#lycoris_ext_progress').innerText"
-        browser.wait(f"return {said}.startsWith('complete: ')", 300)
-        browser.wait("return document.querySelectorAll('#lycoris_ext_grid img').length")
-        browser.screenshot(tmp_path / "drawn.png")
-
-
-def _tab(browser: Any, within: str, title: str) -> None:
-    browser.run(
-        f"[...document.querySelectorAll('{within} > .tab-nav button')]"
-        f".find((each) => each.textContent.trim() === '{title}').click()"
-    )
+        wait_for(browser, f"{said}.startsWith('complete: ')", 300)
+        wait_for(browser, "document.querySelectorAll('#lycoris_ext_grid img').length")
+        (tmp_path / "drawn.png").write_bytes(browser.get_screenshot_as_png())
 
 
 def test_nothing_of_ours_went_wrong_in_the_hosts_log(host: Webui) -> None:

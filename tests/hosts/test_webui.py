@@ -15,14 +15,26 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from selenium.webdriver.common.by import By
 
 from lycoris_ext.formats import AdapterState, load_adapter, save_adapter
 from lycoris_ext.mini import character_folder
 from lycoris_ext.sampling.files import read_parameters
 from lycoris_ext.tools.install_webui import install_webui
+from tests.browser import browsing, fill, wait_for
 from tests.hosts.checkouts import ROOT, Checkout
-from tests.hosts.webdriver import browsing
-from tests.hosts.webui import SMALL, V1, Webui, draw, pixels, plain, running, wait
+from tests.hosts.webui import (
+    SMALL,
+    V1,
+    Webui,
+    click_tab,
+    draw,
+    open_tab,
+    pixels,
+    plain,
+    running,
+    wait,
+)
 from tests.hosts.webui_adapters import CONFIGS, write_adapter, write_hostile
 
 pytestmark = pytest.mark.hosts
@@ -294,59 +306,51 @@ def test_paths_and_requests_are_refused_in_words(host: Webui, tmp_path: Path) ->
 def test_a_click_draws_a_grid(host: Webui, run: Path, tmp_path: Path) -> None:
     (run / "<img src=x onerror=document.title='owned'>.safetensors").write_bytes(b"hostile")
     shots = Path(os.environ.get("LYCORIS_EXT_SCREENSHOTS", tmp_path))
-    with browsing(tmp_path, (1500, 1500)) as browser:
-        browser.open(f"{host.url}/?__theme=light")
-        browser.wait("return document.querySelectorAll('#tabs > .tab-nav button').length")
-        _tab(browser, "#tabs", "LyCORIS Ext")
-        browser.type("#lycoris_ext_folder textarea", "~/runs/tilty")
-        browser.click("#lycoris_ext_list")
-        browser.wait("return document.querySelectorAll('#lycoris_ext_run_table table').length > 1")
-        assert "<img src=x" in browser.text("#lycoris_ext_run_table"), "as text"
-        browser.click("#lycoris_ext_check")
-        browser.wait("return document.querySelector('#lycoris_ext_verdicts table')")
-        browser.run("window.scrollTo(0, 0)")
-        browser.screenshot(shots / "webui_pick.png")
-        browser.click("#lycoris_ext_metadata")
+    with browsing((1500, 1500)) as browser:
+        open_tab(browser, host)
+        fill(browser.find_element(By.CSS_SELECTOR, "#lycoris_ext_folder textarea"), "~/runs/tilty")
+        browser.find_element(By.ID, "lycoris_ext_list").click()
+        wait_for(browser, "document.querySelectorAll('#lycoris_ext_run_table table').length > 1")
+        assert "<img src=x" in browser.find_element(By.ID, "lycoris_ext_run_table").text, "as text"
+        browser.find_element(By.ID, "lycoris_ext_check").click()
+        wait_for(browser, "document.querySelector('#lycoris_ext_verdicts table')")
+        browser.execute_script("window.scrollTo(0, 0)")
+        (shots / "webui_pick.png").write_bytes(browser.get_screenshot_as_png())
+        browser.find_element(By.ID, "lycoris_ext_metadata").click()
         told = "document.querySelector('#lycoris_ext_verdicts').innerText"
-        browser.wait(f"return {told}.includes('Tilty (40)')")
-        browser.click("#lycoris_ext_curve")
-        browser.wait("return document.querySelector('#lycoris_ext_curve_picture img')")
-        _tab(browser, "#lycoris_ext_pages", "2 Test")
+        wait_for(browser, f"{told}.includes('Tilty (40)')")
+        browser.find_element(By.ID, "lycoris_ext_curve").click()
+        wait_for(browser, "document.querySelector('#lycoris_ext_curve_picture img')")
+        click_tab(browser, "#lycoris_ext_pages", "2 Test")
         for name in ("steps", "width", "height"):
-            browser.type(f"#lycoris_ext_{name} input", str(SMALL[name]))
-        browser.click("#lycoris_ext_draw")
-        browser.wait("return document.querySelector('#lycoris_ext_progress table')", 200)
-        assert browser.text("#lycoris_ext_progress").startswith("complete: 10 of 10 pictures")
-        _tab(browser, "#lycoris_ext_pages", "3 Judge")
-        browser.click("#lycoris_ext_refresh_grids")
-        browser.click("#lycoris_ext_grids input")
-        choice = "document.querySelector('#lycoris_ext_grids ul li')"
-        browser.wait(f"return {choice}")
-        browser.run(f"{choice}.dispatchEvent(new MouseEvent('mousedown', {{bubbles: true}}))")
-        browser.enter("iframe.lycoris-ext")
-        browser.wait("return document.querySelectorAll('figure img').length == 10")
-        browser.run("document.querySelectorAll('.vote')[2].click()")
-        assert browser.text("#tally") == "Best so far: locon-tucker (1)"
-        browser.leave()
-        browser.run("document.querySelector('#lycoris_ext_page').scrollIntoView()")
-        browser.screenshot(shots / "webui_judge.png")
-        assert browser.run("return document.title") != "owned"
-        browser.open(f"{host.url}/?__theme=light")
-        browser.wait("return document.querySelectorAll('#tabs > .tab-nav button').length")
-        _tab(browser, "#tabs", "LyCORIS Ext")
-        _tab(browser, "#lycoris_ext_pages", "2 Test")
-        browser.click("#lycoris_ext_follow")
+            field = browser.find_element(By.CSS_SELECTOR, f"#lycoris_ext_{name} input")
+            fill(field, str(SMALL[name]))
+        browser.find_element(By.ID, "lycoris_ext_draw").click()
+        wait_for(browser, "document.querySelector('#lycoris_ext_progress table')", 200)
+        told = browser.find_element(By.ID, "lycoris_ext_progress").text
+        assert told.startswith("complete: 10 of 10 pictures")
+        click_tab(browser, "#lycoris_ext_pages", "3 Judge")
+        browser.find_element(By.ID, "lycoris_ext_refresh_grids").click()
+        browser.find_element(By.CSS_SELECTOR, "#lycoris_ext_grids input").click()
+        browser.execute_script(
+            "arguments[0].dispatchEvent(new MouseEvent('mousedown', {bubbles: true}))",
+            browser.find_element(By.CSS_SELECTOR, "#lycoris_ext_grids ul li"),
+        )
+        browser.switch_to.frame(browser.find_element(By.CSS_SELECTOR, "iframe.lycoris-ext"))
+        wait_for(browser, "document.querySelectorAll('figure img').length == 10")
+        browser.execute_script("document.querySelectorAll('.vote')[2].click()")
+        assert browser.find_element(By.ID, "tally").text == "Best so far: locon-tucker (1)"
+        browser.switch_to.default_content()
+        browser.execute_script("document.querySelector('#lycoris_ext_page').scrollIntoView()")
+        (shots / "webui_judge.png").write_bytes(browser.get_screenshot_as_png())
+        assert browser.title != "owned"
+        open_tab(browser, host)
+        click_tab(browser, "#lycoris_ext_pages", "2 Test")
+        browser.find_element(By.ID, "lycoris_ext_follow").click()
         progress = "document.querySelector('#lycoris_ext_progress').textContent"
-        browser.wait(f"return {progress}.includes('complete: 10 of 10')")
+        wait_for(browser, f"{progress}.includes('complete: 10 of 10')")
     kept = json.loads((run / "lycoris-ext-votes.json").read_text("utf-8"))
     assert kept["votes"][-1]["adapter"] == "locon-tucker"
-
-
-def _tab(browser: Any, within: str, title: str) -> None:
-    browser.run(
-        f"[...document.querySelectorAll('{within} > .tab-nav button')]"
-        f".find((each) => each.textContent.trim() === '{title}').click()"
-    )
 
 
 def test_training_is_another_process(host: Webui) -> None:

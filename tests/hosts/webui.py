@@ -11,7 +11,6 @@ import base64
 import io
 import json
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -23,9 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from selenium.webdriver import Chrome
 
+from tests.browser import wait_for
 from tests.hosts.base_model import base_model
-from tests.hosts.checkouts import Checkout, host_environment
+from tests.hosts.checkouts import Checkout, free_port, host_environment
 from tests.hosts.webui_model import tiny_checkpoints
 
 STARTED = "Startup time:"
@@ -149,9 +150,7 @@ def running(
         place = data / "extensions" / name
         if not place.exists():
             place.symlink_to(folder, target_is_directory=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     log = data / f"log-{port}.txt"
     given = (*ARGUMENTS, *ON_CPU[checkout.host.name], f"--data-dir={data}")
     command = [str(checkout.python), "launch.py", *given]
@@ -237,3 +236,18 @@ def plain(
     content = io.BytesIO(base64.b64decode(answer["images"][0]))
     with Image.open(content) as picture:
         return picture.convert("RGB").tobytes()
+
+
+def open_tab(browser: Chrome, host: Webui) -> None:
+    """Load the host's page and go to our tab."""
+    browser.get(f"{host.url}/?__theme=light")
+    wait_for(browser, "document.querySelectorAll('#tabs > .tab-nav button').length")
+    click_tab(browser, "#tabs", "LyCORIS Ext")
+
+
+def click_tab(browser: Chrome, within: str, title: str) -> None:
+    """Go to a tab of the tabs that a CSS selector finds."""
+    browser.execute_script(
+        f"[...document.querySelectorAll('{within} > .tab-nav button')]"
+        f".find((each) => each.textContent.trim() === '{title}').click()"
+    )
