@@ -64,11 +64,12 @@ def seeds_of(text: str) -> list[int]:
     seeds: list[int] = []
     for part in re.split(r"[,\s]+", text.strip()):
         found = re.fullmatch(r"(\d{1,10})(?:-(\d{1,10}))?", part)
-        if not found or int(found[2] or found[1]) - int(found[1]) > 1000:
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, -1)
+        if not 0 <= last - first <= 1000:
             raise ConfigError(
                 f"{part!r} is no seed", where="seeds", fix="write numbers, such as 1, 2, 5-8"
             )
-        seeds += range(int(found[1]), int(found[2] or found[1]) + 1)
+        seeds += range(first, last + 1)
     return seeds
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -134,12 +134,14 @@ class Jobs:
 
     def _draw(self, job: Job) -> None:
         checkpoints = {e.hash: read_checkpoint(e.path) for e in job.plan.entrants}
-        staged = [self._staging.stage(e.path, e.hash) for e in job.plan.entrants]
-        self._staging.keep_only(staged)
+        staged = {e.hash: self._staging.stage(e.path, e.hash) for e in job.plan.entrants}
+        self._staging.keep_only(staged.values())
 
         def check(entrant: Entrant) -> Fit:
+            # The copy is what is drawn: by now the original may be gone, or another file.
+            known = replace(checkpoints[entrant.hash], path=staged[entrant.hash])
             try:
-                return self._check(checkpoints[entrant.hash])
+                return self._check(known)
             except LycorisExtError as error:
                 return Fit(0, (), (), (error.what,))
 

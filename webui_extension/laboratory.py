@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,15 +50,13 @@ class Laboratory:
             looked += 1
             try:
                 entries = list(folder.iterdir())
+                inner = [e for e in entries if e.is_dir() and not e.name.startswith((".", "_"))]
             except OSError:
                 continue  # a folder that we may not look into
-            ages = [
-                e.stat().st_mtime for e in entries if e.suffix == ".safetensors" and e.is_file()
-            ]
-            if ages and folder.name not in (FOLDER, "Stable-diffusion", "VAE"):
-                found[folder] = max(ages)
+            age = max((_written(e) for e in entries if e.suffix == ".safetensors"), default=0.0)
+            if age and folder.name not in (FOLDER, "Stable-diffusion", "VAE"):
+                found[folder] = age
             if depth < _DEPTH:
-                inner = [e for e in entries if e.is_dir() and not e.name.startswith((".", "_"))]
                 waiting += [(e, depth + 1) for e in inner if not e.is_symlink()]
         return sorted(found, key=lambda folder: -found[folder])
 
@@ -124,7 +123,7 @@ class Laboratory:
         folder = self.host.output_folder() / "grids"
         if not folder.is_dir():
             return []
-        plans = sorted(folder.glob(f"*/{PLAN}"), key=lambda path: -path.stat().st_mtime)
+        plans = sorted(folder.glob(f"*/{PLAN}"), key=_written, reverse=True)
         return [path.parent.name for path in plans]
 
     def page(self, grid: str) -> Path:
@@ -179,10 +178,9 @@ class Laboratory:
         """Heading -> votes of a grid, the most first."""
         plan = read_plan(self._file(grid, PLAN))
         counts = tally(read_votes(self._voting_folder(plan)), grid)
-        named = {(name, strength): n for (name, strength), n in counts.items()}
         return {
             f"{name} at {strength}" if name else "without adapter": count
-            for (name, strength), count in named.items()
+            for (name, strength), count in counts.items()
         }
 
     def _voting_folder(self, plan: GridPlan) -> Path:
@@ -222,6 +220,15 @@ class Laboratory:
             if entrant is not None and entrant.hash == checkpoint.hash and not stored.fault:
                 return stored.path
         return None
+
+
+def _written(path: Path) -> float:
+    """When a file was; 0 where it is none, or has gone since its folder was listed."""
+    try:
+        state = path.stat()
+    except OSError:
+        return 0.0
+    return state.st_mtime if stat.S_ISREG(state.st_mode) else 0.0
 
 
 def entrants(checkpoints: Sequence[Checkpoint]) -> tuple[Entrant, ...]:

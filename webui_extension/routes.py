@@ -190,11 +190,7 @@ def job_json(job: Job) -> dict[str, Any]:
         "columns": job.plan.column_labels(),
         "rows": job.plan.row_labels(),
         "cells": [
-            [
-                None if cell is None else {"path": str(cell.path), "fault": cell.fault}
-                for cell in row
-            ]
-            for row in job.grid.table()
+            [None if cell is None else cell_json(cell) for cell in row] for row in job.grid.table()
         ],
     }
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -57,21 +56,7 @@ class Staging:
             with suppress(OSError):  # a file that the host maps: it cannot be deleted, either
                 os.utime(staged)
             return staged
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise DataError(
-                f"cannot be read any more ({error.strerror})",
-                where=str(path),
-                fix="list the run again",
-            ) from error
-        if hashlib.sha256(content).hexdigest() != digest:
-            raise DataError(
-                "this file was overwritten after it was listed",
-                where=str(path),
-                fix="list the run again: the new file is another column",
-            )
-        atomic_write(staged, content)
+        atomic_write(staged, read_listed(path, digest))
         return staged
 
     def keep_only(self, staged: Iterable[Path]) -> None:
@@ -89,6 +74,29 @@ class Staging:
                 if time.time() - path.stat().st_mtime > _IN_USE:
                     path.unlink()
 
-    def clear(self) -> None:
-        """Delete the folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+
+def read_listed(path: Path, digest: str) -> bytes:
+    """The bytes of an adapter, and of no other file that has taken its place.
+
+    Args:
+        path: where it was listed.
+        digest: its SHA-256 then.
+
+    Raises:
+        DataError: it is gone, or is another file by now.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"cannot be read any more ({error.strerror})",
+            where=str(path),
+            fix="list the run again",
+        ) from error
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise DataError(
+            "this file was overwritten after it was listed",
+            where=str(path),
+            fix="list the run again: the new file is another column",
+        )
+    return content

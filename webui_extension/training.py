@@ -20,6 +20,7 @@ from typing import Any
 from lycoris_ext.errors import ConfigError, DataError, EnvironmentFault
 from lycoris_ext.experiments.checkpoints import short
 from lycoris_ext.formats import atomic_write
+from lycoris_ext.formats.atomic import make_folder
 from lycoris_ext.formats.toml_text import read_tables
 from lycoris_ext.training.events import read_events
 from lycoris_ext.training.lock import RunLock
@@ -91,7 +92,7 @@ class Training:
         Raises:
             ConfigError: it is not allowed, one is running, or the config is no TOML.
             DataError: there is no such config, or it is outside the allowed folders.
-            EnvironmentFault: there is no such interpreter.
+            EnvironmentFault: there is no such interpreter, or it cannot be started.
         """
         if not allowed:
             raise ConfigError(
@@ -118,28 +119,17 @@ class Training:
             )
         folder, name = _run_of(path)
         folder = self._places.resolve(folder)
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder, "see that the host may write there")
         log = self._folder / f"{name}.log"
-        with log.open("wb") as file:
-            self._child = subprocess.Popen(
-                [
-                    python,
-                    # Isolated: what lies beside the config is not imported.
-                    *("-I", "-X", "utf8", "-u", "-m", "lycoris_ext", "train", str(path)),
-                    # What was checked is what is used, whatever else the file says.
-                    *(f"--output_dir={folder}", f"--output_name={name}"),
-                ],
-                cwd=path.parent,
-                env=_own_environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                # Apart: the host's end, or Ctrl-C in its window, is not the child's.
-                start_new_session=sys.platform != "win32",
-                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-            )
+        command = [
+            python,
+            # Isolated: what lies beside the config is not imported.
+            *("-I", "-X", "utf8", "-u", "-m", "lycoris_ext", "train", str(path)),
+            # What was checked is what is used, whatever else the file says.
+            *(f"--output_dir={folder}", f"--output_name={name}"),
+        ]
+        self._child = _launched(command, path.parent, log)
         note = {
-            "pid": self._child.pid,
             "config": str(path),
             "log": str(log),
             "events": str(folder / f"{name}.events.jsonl"),
@@ -154,6 +144,7 @@ class Training:
         note = self._note()
         if not note:
             return TrainingState("", False)
+        running = self._alive(note)  # first: what it wrote at its very end is read below
         step, loss, finished = 0, None, False
         for event in read_events(Path(note["events"])):
             finished = event.get("event") == "finished"
@@ -161,7 +152,7 @@ class Training:
                 step, loss = int(event["step"]), float(event["loss"])
         return TrainingState(
             note["config"],
-            self._alive(note),
+            running,
             step,
             loss,
             note["events"],
@@ -197,7 +188,8 @@ class Training:
             content = json.loads((self._folder / CURRENT).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return content if isinstance(content, dict) else {}
+        known = isinstance(content, dict) and content.keys() >= {"config", "log", "events", "lock"}
+        return content if known else {}
 
     def _alive(self, note: dict[str, str]) -> bool:
         if self._child is not None:
@@ -215,6 +207,29 @@ class Training:
             return ""
         lines = [line for line in re.split(r"[\r\n]+", text) if line.strip()]
         return short(lines[-1], 300) if lines else ""
+
+
+def _launched(command: list[str], folder: Path, log: Path) -> subprocess.Popen[bytes]:
+    """Start a program that outlives this one, in a folder; what it says goes into a log."""
+    try:
+        with log.open("wb") as file:
+            return subprocess.Popen(
+                command,
+                cwd=folder,
+                env=_own_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                # Apart: the host's end, or Ctrl-C in its window, is not the child's.
+                start_new_session=sys.platform != "win32",
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+            )
+    except OSError as error:
+        raise EnvironmentFault(
+            f"the training cannot be started ({error.strerror})",
+            where=str(error.filename or command[0]),
+            fix="see that the host may write the log and run the interpreter",
+        ) from error
 
 
 def _owner(lock: Path) -> int | None:

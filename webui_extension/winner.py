@@ -7,11 +7,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from lycoris_ext.errors import ConfigError, DataError
+from lycoris_ext.errors import ConfigError, DataError, EnvironmentFault
 from lycoris_ext.experiments.checkpoints import Checkpoint, short
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.sampling.files import read_parameters, save_picture
 from webui_extension.places import clean_name
+from webui_extension.staging import read_listed
 
 #: What the host's cards call the families.
 _VERSIONS = (("sdxl", "SDXL"), ("sd_v2", "SD2"), ("sd_v1", "SD1"))
@@ -41,7 +42,7 @@ def install_winner(
 
     Raises:
         ConfigError: the name cannot be one, or is taken: nothing is overwritten.
-        DataError: the preview is no picture.
+        DataError: the preview is no picture, or the adapter is gone or another file by now.
         EnvironmentFault: a file cannot be written.
     """
     name = clean_name(name)
@@ -52,7 +53,8 @@ def install_winner(
             raise ConfigError(
                 "there is a file of this name", where=path.name, fix="choose another name"
             )
-    written = []
+    trained = read_listed(checkpoint.path, checkpoint.hash)
+    shown, parameters = None, ""
     if preview is not None:
         try:
             with Image.open(preview) as file:
@@ -62,8 +64,6 @@ def install_winner(
             raise DataError(
                 f"this is no picture ({error})", where=str(preview), fix="choose another preview"
             ) from error
-        save_picture(picture, shown, parameters)
-        written.append(picture)
     family = checkpoint.metadata.get("ss_base_model_version", "")
     content = {
         "description": description or short(_described(checkpoint), 400),
@@ -73,9 +73,16 @@ def install_winner(
         "notes": "",
     }
     text = json.dumps(content, indent=4, ensure_ascii=False) + "\n"
-    atomic_write(card, text.encode("utf-8"))
-    atomic_write(adapter, checkpoint.path.read_bytes())
-    return [*written, card, adapter]
+    try:
+        if shown is not None:
+            save_picture(picture, shown, parameters)
+        atomic_write(card, text.encode("utf-8"))
+        atomic_write(adapter, trained)
+    except EnvironmentFault:
+        for path in (picture, card):
+            path.unlink(missing_ok=True)  # the name is free for another try
+        raise
+    return [card, adapter] if shown is None else [picture, card, adapter]
 
 
 def _described(checkpoint: Checkpoint) -> str:

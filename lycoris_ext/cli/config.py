@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lycoris_ext.algorithms import detect
+from lycoris_ext.cli.new_config import free_place
 from lycoris_ext.config.from_adapter import write_config
-from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats import atomic_write, load_adapter
 from lycoris_ext.formats.keys import target_of
 
@@ -23,13 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("file", type=Path, help="a .safetensors adapter")
     parser.add_argument("--output", type=Path, help="config to write (default: ./FILE.toml)")
     options = parser.parse_args(arguments)
-    output = options.output or Path(f"{options.file.stem}.toml")
-    if output.exists():
-        raise ConfigError(
-            "this file exists already and is not overwritten",
-            where=str(output),
-            fix="choose another name with --output, or delete the file",
-        )
+    output = free_place(options.output, options.file.stem)
     state = load_adapter(options.file)
     plans = {layer: detect(tensors, layer) for layer, tensors in state.layers().items()}
     targets = {target_of(layer) for layer in plans}

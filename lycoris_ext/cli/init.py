@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
+from lycoris_ext.cli.new_config import free_place
 from lycoris_ext.config import RECIPES, all_options
 from lycoris_ext.data import DataConfig, check_pictures
 from lycoris_ext.data.folders import NAMED_FOLDER, PICTURE_SUFFIXES, scan_folders
-from lycoris_ext.errors import ConfigError, DataError
+from lycoris_ext.errors import DataError
 from lycoris_ext.formats import atomic_write
 
 SHOWINGS_PER_PICTURE = 100
@@ -48,14 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--base", default="mini", help="base model, file or folder (default: mini)")
     options = parser.parse_args(arguments)
     folder = options.folder.expanduser()
-    name = folder.resolve().name or "lora"
-    output = options.output or Path(f"{name}.toml")
-    if output.exists():
-        raise ConfigError(
-            "this file exists already and is not overwritten",
-            where=str(output),
-            fix="choose another name with --output, or delete the file",
-        )
+    output = free_place(options.output, folder.resolve().name or "lora")
     found = look_at(folder, options.base)
     atomic_write(output, write_config(found, options.base, output.stem).encode("utf-8"))
     for warning in found.warnings:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -119,7 +118,7 @@ def list_run(place: Path, check: Callable[[Path], object] = Path) -> RunFiles:
         check: called with each file before it is opened; what it raises refuses the file.
 
     Raises:
-        DataError: there is no such folder or file.
+        DataError: there is no such folder or file, or the folder cannot be read.
     """
     if place.is_file():
         return _list(place.parent, [place], check)
@@ -127,7 +126,15 @@ def list_run(place: Path, check: Callable[[Path], object] = Path) -> RunFiles:
         raise DataError(
             "there is no such folder", where=str(place), fix="name a run's folder or an adapter"
         )
-    return _list(place, sorted(entry for entry in place.iterdir() if entry.is_file()), check)
+    try:
+        files = sorted(entry for entry in place.iterdir() if entry.is_file())
+    except OSError as error:
+        raise DataError(
+            f"the folder cannot be read ({error.strerror})",
+            where=str(place),
+            fix="see that it may be opened here",
+        ) from error
+    return _list(place, files, check)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -145,11 +152,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
         )
     try:
         state = path.stat()
+        known = _read(path, state.st_size, state.st_mtime_ns)
     except OSError as error:
         raise DataError(
             "there is no such file", where=str(path), fix="list the folder again"
         ) from error
-    return _read(path, state.st_size, state.st_mtime_ns)
+    scores = _scores(path)  # not kept: they may come later than the file, and change
+    return replace(known, scores=scores) if scores else known
 
 
 def short(text: str, most: int = _SHOWN) -> str:
@@ -193,14 +202,15 @@ def _read(path: Path, size: int, modified: int) -> Checkpoint:
     with open(path, "rb") as file:
         while part := file.read(1 << 20):
             digest.update(part)
-    return Checkpoint(path, digest.hexdigest(), summary, _scores(path))
+    return Checkpoint(path, digest.hexdigest(), summary)
 
 
 def _scores(path: Path) -> dict[str, float]:
     """NAME.scores.json beside NAME.safetensors: {"scores": {name: number}}."""
     try:
         text = path.with_suffix(".scores.json").read_text(encoding="utf-8")
-        scores = json.loads(text).get("scores", {})
-        return {short(name, 40): float(value) for name, value in scores.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+        told = json_object(text).get("scores", {})
+        scores = {short(name, 40): float(value) for name, value in told.items()}
+        return {name: value for name, value in scores.items() if math.isfinite(value)}
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError):
         return {}  # other tools may have a file of that name

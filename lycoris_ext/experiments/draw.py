@@ -102,7 +102,7 @@ def draw_grid(
     grid = Grid(plan)
     cells = list(plan.cells())
     decides: dict[str, dict[str, str]] = {}
-    missing: list[tuple[Cell, str]] = []
+    missing: dict[str, list[Cell]] = {}
     for cell in cells:
         model = cell.row.base_model
         if model not in decides:
@@ -110,12 +110,12 @@ def draw_grid(
         key = cell.key(decides[model])
         found = store.find(key)
         if found is None:
-            missing.append((cell, key))
+            missing.setdefault(key, []).append(cell)  # two rows may differ in their labels alone
         else:
             grid.cells[cell] = found
     progress(GridProgress(len(grid.cells), len(cells), 0, None), grid)
     started = time.monotonic()
-    for painted, (cell, key) in enumerate(missing, start=1):
+    for painted, (key, (cell, *same)) in enumerate(missing.items(), start=1):
         if stopped():
             break
         result = painter.paint(cell)
@@ -124,7 +124,7 @@ def draw_grid(
         if painter.decides(cell.row.base_model) != decides[cell.row.base_model]:
             # Its key does not say what it was drawn with.
             result = replace(result, fault=result.fault or _CHANGED)
-        grid.cells[cell] = store.keep(key, result)
+        grid.cells |= dict.fromkeys([cell, *same], store.keep(key, result))
         left = (len(cells) - len(grid.cells)) * (time.monotonic() - started) / painted
         now = f"{cell.column.adapter}, {cell.row.test.title}"
         progress(GridProgress(len(grid.cells), len(cells), painted, left, now), grid)

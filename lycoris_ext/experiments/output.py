@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from lycoris_ext.errors import DataError
+from lycoris_ext.errors import ConfigError, DataError
 from lycoris_ext.experiments.cells import StoredCell
 from lycoris_ext.experiments.checkpoints import Checkpoint
 from lycoris_ext.experiments.draw import Grid
@@ -95,7 +95,7 @@ def read_plan(path: Path) -> GridPlan:
             tuple(content["negative_prompts"]),
             Settings(**content["settings"]),
         )
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, ConfigError) as error:
         raise DataError(
             f"this is no plan of a grid ({error})", where=str(path), fix="draw the grid again"
         ) from error

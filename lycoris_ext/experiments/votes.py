@@ -60,7 +60,7 @@ def read_votes(folder: Path) -> list[Vote]:
     """The votes beside a run; a file that is not there has none.
 
     Raises:
-        DataError: the file is not what `write_votes` writes.
+        DataError: the file is not what `cast` writes.
     """
     path = folder / FILE
     if not path.is_file():

@@ -2,8 +2,8 @@
 
 A real latent text-to-image model with the parts of Stable Diffusion 1.x, small enough to train an
 adapter on in minutes on a CPU. It draws the 48 subjects of `drawn.py` in the styles `BASE_STYLES`;
-`LEARNED_STYLE` and `CHARACTER` it has never seen. Importing this costs nothing: pictures, judges
-and the build load on use.
+`LEARNED_STYLE` and the character of `character_folder` it has never seen. Importing this costs
+nothing: pictures, judges and the build load on use.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 BASE_STYLES = ("flat", "shaded")
 LEARNED_STYLE = "ink"
-CHARACTER = "mimo"
 # Far from every seed that training, the judges' test or the shipped sets use.
 PROMPT_SEEDS = 3_000_000
 
@@ -35,11 +34,6 @@ class Prompt:
     style: str
     subject: str
     seed: int
-
-
-def base_folder() -> Path:
-    """The diffusers folder of the base model."""
-    return _HERE / "base"
 
 
 def style_folder() -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -16,13 +15,6 @@ def to_image(picture: Tensor) -> Image.Image:
     return Image.frombytes(
         "RGB", (width, height), bytes(picture.permute(1, 2, 0).contiguous().flatten().tolist())
     )
-
-
-def to_tensor(image: Image.Image) -> Tensor:
-    """An image as a uint8 tensor [3, H, W]."""
-    width, height = image.size
-    flat = torch.frombuffer(bytearray(image.convert("RGB").tobytes()), dtype=torch.uint8)
-    return flat.view(height, width, 3).permute(2, 0, 1).contiguous()
 
 
 def save_grid(pictures: Tensor, path: Path, columns: int, enlarge: int = 1) -> None:

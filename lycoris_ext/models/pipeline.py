@@ -240,26 +240,6 @@ class Pipeline:
         scale = self.vae.config.scaling_factor
         return posterior.mean.float() * scale, posterior.std.float() * scale
 
-    def encode_images(
-        self, pixels: Tensor, noise: Tensor | torch.Generator | None = None
-    ) -> Tensor:
-        """Encode pictures to scaled latents.
-
-        Args:
-            pixels: as for `encode_posterior`.
-            noise: None for the mean; standard normal noise of the latents' shape, or a generator
-                to draw it from, for a sample.
-
-        Returns:
-            (B, C, H / latent_factor, W / latent_factor) float32, on the pipeline's device.
-        """
-        mean, std = self.encode_posterior(pixels)
-        if noise is None:
-            return mean
-        if isinstance(noise, torch.Generator):
-            noise = torch.randn(mean.shape, generator=noise, device=noise.device)
-        return mean + std * noise.to(mean)
-
     @torch.no_grad()
     def decode_latents(self, latents: Tensor) -> list[Image.Image]:
         """Decode scaled latents (B, C, h, w) to B RGB pictures."""

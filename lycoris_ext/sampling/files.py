@@ -20,7 +20,6 @@ def save_picture(path: Path, picture: Image.Image, parameters: str = "") -> Path
     if parameters:
         # add_text picks iTXt by itself where the text is not Latin-1.
         info.add_text("parameters", parameters)
-    path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, lambda file: picture.save(file, format="PNG", pnginfo=info))
     return path
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-import torch
 from PIL import Image
 
 from lycoris_ext.cli import demo, demo_pictures
@@ -13,14 +12,6 @@ from lycoris_ext.cli.demo_pictures import DemoSettings, ask_for
 from lycoris_ext.formats.summary import summarize
 from lycoris_ext.mini import BASE_STYLES, LEARNED_STYLE
 from lycoris_ext.mini.drawn import DrawnSource
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_prompts_ask_for_what_the_adapter_never_saw():

@@ -14,14 +14,6 @@ from lycoris_ext.sampling import read_parameters
 from tests.tiny_pipeline import PICTURE_SIZE, tiny_pipeline
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """A model's folder with two adapters beside it."""

@@ -8,14 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import pytest
+import lycoris
 import torch
 from torch import Tensor, nn
 
 from lycoris_ext.formats import AdapterState, load_adapter, save_adapter
 from lycoris_ext.network import Network, NetworkConfig, load_network
-
-lycoris = pytest.importorskip("lycoris", reason="lycoris-lora is a test dependency")
 
 
 class Model(nn.Module):

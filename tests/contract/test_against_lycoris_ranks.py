@@ -6,6 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from lycoris.modules.tlora import (
+    clear_timestep_mask,
+    compute_timestep_mask,
+    set_timestep_mask,
+)
 from torch import Tensor, nn
 
 from lycoris_ext.errors import FormatError
@@ -81,12 +86,6 @@ def test_tlora_in_both_directions(case: str, seed: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("case", ["linear", "conv 1x1"])
 @pytest.mark.parametrize("timestep", [0, 1, 249, 333, 500, 750, 999])
 def test_tlora_at_a_timestep(case: str, timestep: int) -> None:
-    from lycoris.modules.tlora import (
-        clear_timestep_mask,
-        compute_timestep_mask,
-        set_timestep_mask,
-    )
-
     model, x = layer(case, timestep)
     peer = peer_network(model, TLORA)
     for module in modules(peer):

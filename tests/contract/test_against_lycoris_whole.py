@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from lycoris.config import PRESET
+from lycoris.kohya import LycorisNetworkKohya
 from torch import nn
 
+from lycoris_ext.models import build_meta
 from lycoris_ext.network import NetworkConfig, build_network
 from tests.contract.peer import Model, agree, change, modules, perturbed, read, reader, stored
 
@@ -51,11 +54,6 @@ def test_full_and_norm_in_both_directions(case: str, seed: int, tmp_path: Path) 
 @pytest.mark.filterwarnings("ignore")
 def test_train_norm_takes_the_peers_normalisations() -> None:
     """Those inside the blocks that a preset names; none of CLIP's, which lie beside them."""
-    from lycoris.config import PRESET
-    from lycoris.kohya import LycorisNetworkKohya
-
-    from lycoris_ext.models import build_meta
-
     unet, text = (build_meta("sd1")[name] for name in ("unet", "text_encoder"))
     config = NetworkConfig("lora", network_dim=1, conv_dim=1, train_norm=True)
     network = build_network({"unet": unet, "text_encoder": text}, config)

@@ -22,16 +22,6 @@ from lycoris_ext.network import Network
 from tests.kohya_models import LOHA, METADATA, MODULE, Models, create, disturb, tiny_models
 
 
-@pytest.fixture
-def models(tmp_path: Path) -> Models:
-    return tiny_models(tmp_path / "sd1")
-
-
-@pytest.fixture
-def sdxl(tmp_path: Path) -> Models:
-    return tiny_models(tmp_path / "sdxl", "sdxl")
-
-
 def train(network: Any, models: Models, args: Namespace | None = None, steps: int = 2) -> Any:
     """TN:690 to the end, as far as it touches the network; returns what was logged."""
     args = args or Namespace(

@@ -16,16 +16,6 @@ from lycoris_ext.network import Network
 from tests.kohya_models import LOHA, METADATA, MODULE, Models, create, disturb, tiny_models
 
 
-@pytest.fixture
-def models(tmp_path: Path) -> Models:
-    return tiny_models(tmp_path / "sd1")
-
-
-@pytest.fixture
-def sdxl(tmp_path: Path) -> Models:
-    return tiny_models(tmp_path / "sdxl", "sdxl")
-
-
 def test_generation_scripts(models: Models, tmp_path: Path) -> None:
     """gen_img.py:1911-1938 and 2595-2616: a list of one text encoder, applied, merged, calculated
     before."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import peft
 import pytest
 import torch
+from lycoris.config import PRESET
 from torch import Tensor, nn
 
 from lycoris_ext.errors import ConfigError
@@ -105,7 +107,6 @@ def tucker_product(factors: dict[str, Tensor]) -> Tensor:
 
 def test_3_gradients_of_tucker_loha() -> None:
     """PEFT's of hada_w1_a and hada_w2_a are taken with the other side's core."""
-    peft = pytest.importorskip("peft")
     torch.manual_seed(0)
     model, x = conv(), torch.randn(CONV).double()
     network = ours(model, algo="loha", use_tucker=True, network_alpha=4.0)
@@ -297,7 +298,5 @@ def test_10_attn_only_is_the_attention_of_the_unet() -> None:
     paths = [site.path for site in network.sites.values()]
     assert len(paths) == 128  # 16 transformers, two attentions each, q, k, v and out
     assert all(".attn1." in path or ".attn2." in path for path in paths)
-    from lycoris.config import PRESET
-
     classes = {type(module).__name__ for module in unet.modules()}
     assert not classes & set(PRESET["attn-only"]["unet_target_module"])

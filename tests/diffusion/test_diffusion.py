@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import DDPMScheduler
+from diffusers.schedulers.scheduling_ddim import rescale_zero_terminal_snr
 
 from lycoris_ext.data import torch_generator
 from lycoris_ext.diffusion import (
@@ -39,10 +41,7 @@ def draw(ids, number=0, seed=0, latents=None, **options):
 
 
 def test_schedule_is_stable_diffusions():
-    diffusers = pytest.importorskip("diffusers")
-    theirs = diffusers.DDPMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"
-    )
+    theirs = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
     assert torch.equal(SCHEDULE.alphas_cumprod, theirs.alphas_cumprod)
     latents, noise = torch.randn(3, *SHAPE), torch.randn(3, *SHAPE)
     timesteps = torch.tensor([0, 500, 999])
@@ -150,11 +149,10 @@ def test_multires_noise_is_sd_scripts():
 
 
 def test_zero_terminal_snr_is_diffusers_and_sd_scripts():
-    training = pytest.importorskip("diffusers.schedulers.scheduling_ddim")
     bent = zero_terminal_snr(SCHEDULE.alphas_cumprod)
     alphas = torch.cat([SCHEDULE.alphas_cumprod[:1], SCHEDULE.alphas_cumprod[1:]])
     betas = 1 - torch.cat([alphas[:1], alphas[1:] / alphas[:-1]])
-    theirs = torch.cumprod(1 - training.rescale_zero_terminal_snr(betas), 0)
+    theirs = torch.cumprod(1 - rescale_zero_terminal_snr(betas), 0)
     torch.testing.assert_close(bent, theirs, atol=2e-6, rtol=1e-4)
     at = torch.tensor(ORACLE["timesteps"])
     expected = torch.tensor(ORACLE["zero_terminal_alphas_cumprod"])

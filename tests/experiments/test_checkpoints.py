@@ -11,7 +11,9 @@ import torch
 from safetensors.torch import save_file
 
 from lycoris_ext.errors import DataError, FormatError
+from lycoris_ext.experiments import checkpoints
 from lycoris_ext.experiments.checkpoints import list_run, read_checkpoint, short
+from lycoris_ext.formats.summary import AdapterSummary, summarize
 from tests.experiments.conftest import write_checkpoint
 
 
@@ -51,9 +53,12 @@ def test_scores_are_shown_where_a_run_has_them(run: Path) -> None:
     path = run / "tilty-step-200.scores.json"
     path.write_text('{"scores": {"likeness": 0.75}}', encoding="utf-8")
     assert read_checkpoint(run / "tilty-step-200.safetensors").scores == {"likeness": 0.75}
-    path.write_text("[1]", encoding="utf-8")
-    write_checkpoint(run / "tilty-step-200.safetensors", 201)
-    assert read_checkpoint(run / "tilty-step-200.safetensors").scores == {}
+    path.write_text('{"scores": {"likeness": 0.5}}', encoding="utf-8")
+    assert read_checkpoint(run / "tilty-step-200.safetensors").scores == {"likeness": 0.5}
+    huge, nothing = "1" + "0" * 400, "NaN"
+    for other in ("[1]", "{", *(f'{{"scores": {{"likeness": {n}}}}}' for n in (huge, nothing))):
+        path.write_text(other, encoding="utf-8")
+        assert read_checkpoint(run / "tilty-step-200.safetensors").scores == {}
 
 
 def hostile_files(folder: Path) -> dict[str, str]:
@@ -103,6 +108,32 @@ def test_what_is_not_there(tmp_path: Path) -> None:
         list_run(tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"no such file\n  -> list the folder again"):
         read_checkpoint(tmp_path / "gone.safetensors")
+
+
+def test_a_file_that_goes_while_it_is_read_is_refused_alone(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = run / "tilty-step-200.safetensors", run / "tilty-step-1000.safetensors"
+
+    def slowly(path: Path) -> AdapterSummary:
+        found = summarize(path)
+        if path == first:
+            path.unlink()
+        return found
+
+    monkeypatch.setattr(checkpoints, "summarize", slowly)
+    listed = list_run(run)
+    assert [known.path for known in listed.checkpoints] == [second]
+    assert listed.refused == ((first.name, "there is no such file"),)
+
+
+def test_a_folder_that_may_not_be_read(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    with pytest.raises(DataError, match=r"the folder cannot be read \(Permission denied"):
+        list_run(run)
 
 
 def test_strangers_texts_become_one_line() -> None:

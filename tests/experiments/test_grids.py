@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lycoris_ext.errors import ConfigError, DataError
+from lycoris_ext.errors import ConfigError, DataError, EnvironmentFault
 from lycoris_ext.experiments import output
 from lycoris_ext.experiments.cells import CellStore, StoredCell
 from lycoris_ext.experiments.draw import GridProgress, draw_grid
@@ -161,6 +161,20 @@ def test_rows_that_come_out_the_same_are_one(tmp_path: Path) -> None:
     assert draw_grid(plan, ColourPainter(), CellStore(tmp_path)).complete
 
 
+def test_rows_that_differ_in_their_labels_are_drawn_once(tmp_path: Path) -> None:
+    plan = make_plan(tests=(PromptTest("a cat"), PromptTest("a cat", "trigger only")), seeds=(1,))
+    store, painter = CellStore(tmp_path / "cells"), ColourPainter()
+    grid = draw_grid(plan, painter, store)
+    assert grid.complete and len(painter.painted) == len(plan.columns) == 5
+    assert grid.table()[0] == grid.table()[1]
+
+
+def test_a_folder_of_pictures_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "cells").touch()
+    with pytest.raises(EnvironmentFault, match="the folder cannot be made"):
+        draw_grid(make_plan(), ColourPainter(), CellStore(tmp_path / "cells"))
+
+
 def test_a_setting_changed_on_the_way_is_a_fault(tmp_path: Path) -> None:
     store, painter, plan = CellStore(tmp_path), ColourPainter(), make_plan(entrants=(A,))
 
@@ -197,9 +211,16 @@ def test_a_grid_on_disk(tmp_path: Path) -> None:
     assert read_parameters(page.with_name("grid.png")) == "a cat"
     again = read_plan(page.with_name(PLAN))
     assert again == plan and again.id == plan.id
-    page.with_name(PLAN).write_text('{"tests": 1}', encoding="utf-8")
-    with pytest.raises(DataError, match="this is no plan of a grid"):
-        read_plan(page.with_name(PLAN))
+    written = page.with_name(PLAN).read_text(encoding="utf-8")
+    for text in (
+        '{"tests": 1}',
+        written.replace('"seed', '"sed'),
+        written.replace('"a dog"', "3"),
+        written.replace('"clip_skip": 1', '"clip_skip": 99'),
+    ):
+        page.with_name(PLAN).write_text(text, encoding="utf-8")
+        with pytest.raises(DataError, match="this is no plan of a grid"):
+            read_plan(page.with_name(PLAN))
 
 
 def test_a_fault_is_seen_in_the_picture(tmp_path: Path) -> None:

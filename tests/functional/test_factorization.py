@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
+from lycoris import functional as peer
+from lycoris.functional import general
 
 from lycoris_ext.functional import butterfly_factorization, factorization, smallest_butterfly
-
-peer = pytest.importorskip("lycoris.functional", reason="lycoris-lora is a test dependency")
 
 
 def test_factors_are_those_of_lycoris() -> None:
@@ -19,7 +18,6 @@ def test_factors_are_those_of_lycoris() -> None:
 
 
 def test_butterflies_are_those_of_lycoris() -> None:
-    general = pytest.importorskip("lycoris.functional.general")
     for width in (*range(1, 200), 320, 640, 768, 1280, 2560, 10240):
         works = [
             largest

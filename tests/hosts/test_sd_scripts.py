@@ -134,12 +134,10 @@ def test_our_sampler_draws_with_it(file: Path, tmp_path: Path) -> None:
     assert drawn[0].tobytes() != drawn[1].tobytes()
 
 
+@pytest.mark.parametrize("trained", ["loha"], indirect=True)
 def test_gen_img_applies_merges_and_calculates_before(
     trained: Trained, file: Path, sd_scripts: Checkout, tmp_path: Path
 ) -> None:
-    algo, _, _ = trained
-    if algo != "loha":
-        pytest.skip("one algorithm is enough for what is the same for all")
     adapter = strengthened(file, tmp_path / "strong.safetensors")
     ways = {"applied": (), "merged": ("--network_merge",), "before": ("--network_pre_calc",)}
     drawn = {

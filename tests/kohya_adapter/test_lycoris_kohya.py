@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from lycoris import kohya
 from torch import Tensor, nn
 
 from lycoris_ext.kohya import create_network, create_network_from_weights
@@ -77,11 +78,10 @@ def test_where_they_start(case: str) -> None:
 def test_files_go_both_ways_with_4_1_3(algo: str, tmp_path: Path) -> None:
     """And the forward is the same; of the U-Net, because transformers 5 has other names for CLIP's
     layers than every file."""
-    theirs = pytest.importorskip("lycoris.kohya", reason="lycoris-lora is a test dependency")
     arguments = {"algo": algo, "preset": "unet-transformer-only"}
     there, here = tiny_models(tmp_path / "there"), tiny_models(tmp_path / "here")
     plain = here.denoise()
-    network = theirs.create_network(1.0, 4, 2.0, None, None, there.unet, **arguments)
+    network = kohya.create_network(1.0, 4, 2.0, None, None, there.unet, **arguments)
     network.apply_to(None, there.unet, False, True)
     disturb(network)
     network.eval()
@@ -95,7 +95,7 @@ def test_files_go_both_ways_with_4_1_3(algo: str, tmp_path: Path) -> None:
 
     ours.save_weights(tmp_path / "ours.safetensors", None, {})
     back = tiny_models(tmp_path / "back")
-    again, _ = theirs.create_network_from_weights(
+    again, _ = kohya.create_network_from_weights(
         1.0, str(tmp_path / "ours.safetensors"), None, None, back.unet
     )
     again.apply_to(None, back.unet, False, True)

@@ -7,7 +7,7 @@ from torch import nn
 
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.network import LayerOverride, NetworkConfig, build_network
-from tests.network.test_network import TextEncoder, UNet
+from tests.network.models import TextEncoder, UNet
 
 
 def keys_by_group(options: dict[str, object], **ratios: float) -> dict[str, set[str]]:

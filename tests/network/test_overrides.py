@@ -9,7 +9,7 @@ from torch import nn
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.network import LayerOverride, Network, NetworkConfig, build_network
 from lycoris_ext.network.layers import layer_rates
-from tests.network.test_network import TextEncoder, UNet
+from tests.network.models import TextEncoder, UNet
 
 
 def build(*overrides: LayerOverride, **options: object) -> Network:

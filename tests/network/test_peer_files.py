@@ -7,6 +7,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import peft
 import pytest
 import torch
 from torch import Tensor, nn
@@ -114,7 +115,6 @@ PEFT_CONFIGS = {
 
 def peft_model(model: nn.Module, kind: str, options: dict[str, Any]) -> Any:
     """Adapted by PEFT, every factor moved away from where it starts."""
-    peft = pytest.importorskip("peft")
     config = getattr(peft, kind)(**{"r": 2, "target_modules": LAYERS, **options})
     adapted = peft.get_peft_model(model, config).double()
     for name, parameter in adapted.named_parameters():
@@ -155,7 +155,6 @@ UNREAD = {
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("case", UNREAD)
 def test_other_forms_of_pefts_are_refused_by_name(case: str, tmp_path: Path) -> None:
-    peft = pytest.importorskip("peft")
     kind, options, key = UNREAD[case]
     config = getattr(peft, kind)(target_modules=LAYERS[1:], **options)
     peft.get_peft_model(Tiny(), config).save_pretrained(tmp_path)
@@ -165,17 +164,15 @@ def test_other_forms_of_pefts_are_refused_by_name(case: str, tmp_path: Path) -> 
 
 
 def test_what_diffusers_saves_is_read_with_its_alpha(tmp_path: Path, tiny_base: Path) -> None:
-    peft = pytest.importorskip("peft")
     with quiet_loading():
         from diffusers import StableDiffusionPipeline, UNet2DConditionModel
         from diffusers.training_utils import _collate_lora_metadata
-    from peft.utils import get_peft_model_state_dict
 
     unet = UNet2DConditionModel.from_pretrained(tiny_base / "unet", local_files_only=True)
     unet.add_adapter(peft.LoraConfig(r=2, lora_alpha=7, target_modules=["to_q", "to_out.0"]))
     StableDiffusionPipeline.save_lora_weights(
         tmp_path,
-        unet_lora_layers=get_peft_model_state_dict(unet),
+        unet_lora_layers=peft.get_peft_model_state_dict(unet),
         **_collate_lora_metadata({"unet": unet}),
     )
     (file,) = tmp_path.glob("*.safetensors")

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 from diffusers import UNet2DConditionModel
+from lycoris import kohya
 
 from lycoris_ext.config import Layer, build_config, dump_toml
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.network import LayerOverride, NetworkConfig, build_network
 from lycoris_ext.network.layers import choose_layers
-from tests.network.test_network import TextEncoder, UNet
+from tests.network.models import TextEncoder, UNet
 
 NESTED = """
 enable_conv = true
@@ -77,7 +78,6 @@ def written(folder: Path, text: str) -> str:
 def test_the_same_network_as_lycoris_gives(
     unet: UNet2DConditionModel, tmp_path: Path, text: str
 ) -> None:
-    kohya = pytest.importorskip("lycoris.kohya")
     path = written(tmp_path, text)
     theirs = {}
     for name in ("ENABLE_CONV", "MODULE_ALGO_MAP", "NAME_ALGO_MAP", "USE_FNMATCH",

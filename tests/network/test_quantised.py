@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import bitsandbytes
 import pytest
 import torch
 from torch import Tensor, nn
@@ -54,11 +55,10 @@ class Fp8Subclass(Fp8Linear, nn.Linear):
     """The same as a subclass; its weight has the right shape and the wrong dtype."""
 
 
-def bitsandbytes(name: str) -> Any:
+def from_bitsandbytes(name: str) -> Any:
     def make(linear: nn.Linear) -> nn.Module:
-        bnb = pytest.importorskip("bitsandbytes")
         settings = {"has_fp16_weights": False} if name == "Linear8bitLt" else {}
-        module = getattr(bnb.nn, name)(linear.in_features, linear.out_features, **settings)
+        module = getattr(bitsandbytes.nn, name)(linear.in_features, linear.out_features, **settings)
         module.load_state_dict(linear.state_dict())
         return module.to("cpu")
 
@@ -69,9 +69,9 @@ BASES = {
     "int8": Int8Linear,
     "fp8": Fp8Linear,
     "fp8 subclass": Fp8Subclass,
-    "bitsandbytes 8-bit": bitsandbytes("Linear8bitLt"),
-    "bitsandbytes NF4": bitsandbytes("LinearNF4"),
-    "bitsandbytes FP4": bitsandbytes("LinearFP4"),
+    "bitsandbytes 8-bit": from_bitsandbytes("Linear8bitLt"),
+    "bitsandbytes NF4": from_bitsandbytes("LinearNF4"),
+    "bitsandbytes FP4": from_bitsandbytes("LinearFP4"),
 }
 FAMILIES = {
     "lora": {"algo": "lora"},

@@ -48,8 +48,6 @@ def difference(first, second):
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_sampler_gives_the_same_picture_for_the_same_seed(pipeline, sampler):
-    if sampler.startswith("LMS"):
-        pytest.importorskip("scipy")
     first, second, other = sample_pictures(
         pipeline, [spec(1, sampler=sampler), spec(1, sampler=sampler), spec(2, sampler=sampler)]
     )

@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 import signal
-import sys
 
 import pytest
 import torch
@@ -189,7 +187,6 @@ def test_batches_of_a_step_share_what_they_build(options, tmp_path, monkeypatch)
     torch.testing.assert_close(together, apart, rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="os.kill ends the process there")
 @pytest.mark.parametrize("accumulation", [1, 3])
 def test_ctrl_c_saves_and_the_same_command_goes_on(
     options, tmp_path, monkeypatch, capsys, accumulation
@@ -201,7 +198,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(
 
     def interrupted(running, *rest):
         if running.step == 2:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         return step(running, *rest)
 
     monkeypatch.setattr(loop, "one_step", interrupted)
@@ -311,8 +308,8 @@ def test_fp16_without_a_gpu(options):
     assert "bf16" in str(caught.value)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there(options):
+def test_a_gpu_that_is_not_there(options, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(EnvironmentFault, match="finds no GPU"):
         run(options, device="cuda")
 

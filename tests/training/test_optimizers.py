@@ -28,7 +28,6 @@ def build(params, **options):
 
 
 def test_adamw8bit_keeps_8_bit_moments_of_large_tensors():
-    pytest.importorskip("bitsandbytes")
     large, small = parameters((64, 64), (63, 65))
     optimizer = build([large, small])
     for parameter in (large, small):

@@ -10,7 +10,6 @@ import time
 
 import pytest
 
-pytest.importorskip("bitsandbytes")
 if sys.platform == "win32":
     pytest.skip("there is no SIGKILL", allow_module_level=True)
 

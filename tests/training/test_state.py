@@ -43,8 +43,6 @@ def step(network, optimizer, number):
 
 @pytest.mark.parametrize("kind", ["AdamW8bit", "AdamW"])
 def test_a_restored_run_goes_on_bit_for_bit(tmp_path, kind):
-    if kind == "AdamW8bit":
-        pytest.importorskip("bitsandbytes")
     network, optimizer = build(kind)
     for number in range(5):
         step(network, optimizer, number)

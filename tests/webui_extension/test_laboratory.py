@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from pathlib import Path
@@ -11,14 +12,15 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from lycoris_ext.errors import ConfigError, DataError, LycorisExtError
+from lycoris_ext.errors import ConfigError, DataError, EnvironmentFault, LycorisExtError
 from lycoris_ext.experiments import votes
+from lycoris_ext.formats import atomic_write
 from tests.webui_extension.conftest import FakeHost
-from webui_extension import schemas
+from webui_extension import schemas, winner
 from webui_extension.asked import plan_of, seeds_of
 from webui_extension.jobs import Job
 from webui_extension.laboratory import Laboratory
-from webui_extension.painter import LoadedNetwork
+from webui_extension.painter import Drawing, LoadedNetwork, Order
 from webui_extension.places import NotAllowed
 
 
@@ -40,6 +42,32 @@ def test_runs_are_found(laboratory: Laboratory, folder: Path) -> None:
     assert len(laboratory.pick(str(folder)).checkpoints) == 2
     with pytest.raises(NotAllowed):
         laboratory.pick(str(folder.parents[2]))
+
+
+def test_what_goes_or_is_closed_while_runs_are_listed(
+    laboratory: Laboratory, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = folder.with_name("a") / "gone.safetensors"
+    closed = folder.with_name("closed") / "inner"
+    closed.mkdir(parents=True)
+    gone.parent.mkdir()
+    gone.touch()
+    state, is_dir = Path.stat, Path.is_dir
+
+    def once(path: Path, **options: bool) -> os.stat_result:
+        found = state(path, **options)
+        if path == gone:
+            path.unlink()
+        return found
+
+    def refused(path: Path) -> bool:
+        if path == closed:
+            raise PermissionError(13, "Permission denied")
+        return is_dir(path)
+
+    monkeypatch.setattr(Path, "stat", once)
+    monkeypatch.setattr(Path, "is_dir", refused)
+    assert laboratory.runs() == [folder] and not gone.exists()
 
 
 def test_verdicts_before_anything_is_drawn(
@@ -125,6 +153,20 @@ def test_an_overwritten_file_fails_the_grid_in_words(laboratory: Laboratory, fol
     assert job.state == "failed" and "was overwritten after it was listed" in job.problem
 
 
+def test_a_file_that_goes_while_it_is_drawn_is_judged_by_its_copy(
+    laboratory: Laboratory, folder: Path, host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, draw = folder / "tilty-step-200.safetensors", host.draw
+
+    def without_original(order: Order) -> Drawing | None:
+        path.unlink(missing_ok=True)
+        return draw(order)
+
+    monkeypatch.setattr(host, "draw", without_original)
+    job = ask(laboratory, folder)
+    assert (job.state, faults(job)) == ("complete", ["", ""])
+
+
 def test_votes_lie_beside_the_run(laboratory: Laboratory, folder: Path) -> None:
     grid = ask(laboratory, folder, seeds=[1, 2]).plan.id
     laboratory.vote(grid, 0, 1)
@@ -197,6 +239,31 @@ def test_the_winner(laboratory: Laboratory, folder: Path, host: FakeHost) -> Non
     assert not list(host.lora_folder().glob("y.*"))
 
 
+def test_a_winner_that_is_another_file_or_finds_no_room(
+    laboratory: Laboratory, folder: Path, host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folder / "tilty-step-200.safetensors"
+    known = laboratory.checkpoint(str(path))
+    picture = folder / "preview.png"
+    Image.new("RGB", (8, 8)).save(picture)
+
+    def full(place: Path, content: bytes) -> None:
+        if place.suffix == ".safetensors":
+            raise EnvironmentFault("cannot be written (No space left on device)")
+        atomic_write(place, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(winner, "atomic_write", full)
+        with pytest.raises(EnvironmentFault, match="No space left"):
+            laboratory.install(str(path), "Tilty", preview=str(picture))
+    assert not list(host.lora_folder().glob("Tilty*"))
+    assert len(laboratory.install(str(path), "Tilty", preview=str(picture))) == 3
+    path.write_bytes((folder / "tilty-step-1000.safetensors").read_bytes())
+    with pytest.raises(DataError, match="was overwritten after it was listed"):
+        winner.install_winner(host.lora_folder(), known, "Other")
+    assert not list(host.lora_folder().glob("Other*"))
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
@@ -227,7 +294,7 @@ def test_prompts_bring_no_networks_of_their_own(laboratory: Laboratory, folder: 
 
 def test_seeds() -> None:
     assert seeds_of(" 1, 2 5-7") == [1, 2, 5, 6, 7]
-    for text in ("", "x", "1-", "1-99999"):
+    for text in ("", "x", "1-", "1-99999", "1, 8-5"):
         with pytest.raises(ConfigError, match="is no seed"):
             seeds_of(text)
 

@@ -91,6 +91,23 @@ def test_followed_to_its_end(
     assert until(training, "finished") == "my.toml: finished, step 3, loss 0.5000. step 3"
 
 
+def test_what_it_wrote_at_its_end_is_seen(
+    training: Training, config: Path, python: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config.write_text(config.read_text("utf-8") + "# short\n", encoding="utf-8")
+    training.start(str(config), python)
+    child = training._child
+    assert child is not None
+    alive = training._alive
+
+    def late(note: dict[str, str]) -> bool:
+        child.wait()
+        return alive(note)
+
+    monkeypatch.setattr(training, "_alive", late)
+    assert training.state().finished and not training.state().running
+
+
 def test_a_restarted_host_finds_it_and_stops_it(
     training: Training, config: Path, python: str, tmp_path: Path
 ) -> None:
@@ -120,6 +137,27 @@ def test_what_is_refused(training: Training, config: Path, python: str, tmp_path
     config.write_text('output_dir = "../.."\n', encoding="utf-8")
     with pytest.raises(NotAllowed):
         training.start(str(config), python)
+
+
+def test_an_interpreter_that_cannot_be_run(
+    training: Training, config: Path, python: str, tmp_path: Path
+) -> None:
+    Path(python).chmod(0o644)
+    with pytest.raises(EnvironmentFault, match=r"cannot be started \(Permission denied") as caught:
+        training.start(str(config), python)
+    assert caught.value.where == python
+    assert str(training.state()) == "No training was started."
+    (tmp_path / "outputs" / "my.log").unlink()
+    (tmp_path / "outputs").rmdir()
+    (tmp_path / "outputs").touch()
+    with pytest.raises(EnvironmentFault, match="the folder cannot be made"):
+        training.start(str(config), python)
+
+
+def test_a_note_of_another_version(training: Training, tmp_path: Path) -> None:
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs" / module.CURRENT).write_text('{"config": "x.toml"}', encoding="utf-8")
+    assert str(training.state()) == "No training was started."
 
 
 def test_nothing_beside_the_config_is_imported(training: Training, config: Path) -> None:
