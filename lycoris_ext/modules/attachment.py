@@ -39,6 +39,8 @@ class Attachment:
         if not adapters:
             return self.original(x, *args, **kwargs)
         layer, module = adapters[0].plan.layer, self.module
+        if x.ndim == 1 + len(layer.kernel) and not layer.is_norm:
+            return self(x.unsqueeze(0), *args, **kwargs).squeeze(0)  # one sample without a batch
         base = Base.of(module, layer, self.original)
         deltas = [(adapter, adapter.delta(base)) for adapter in adapters]
         padded = layer.pad(x)

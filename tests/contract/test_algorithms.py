@@ -78,6 +78,16 @@ def test_an_activation_after_the_layer_may_work_in_place(
             torch.testing.assert_close(gradients(inplace=True), gradients(inplace=False))
 
 
+@pytest.mark.parametrize(
+    ("algo", "variant", "site"), [case for case in CASES if case[2] not in NORMS]
+)
+def test_one_sample_without_a_batch(algo: str, variant: str, site: str) -> None:
+    module, network, x = make(algo, variant, site)
+    one = x[:1] if only_layer(network).plan.layer.is_conv else x.flatten(0, -2)[:1]
+    with network.injected():
+        torch.testing.assert_close(module(one[0]), module(one)[0])
+
+
 @every_case
 def test_forward_equals_merged_model(algo: str, variant: str, site: str) -> None:
     for alpha, multiplier in [(1.0, 1.0), (float(RANK), 0.7), (3.0, -1.0)]:
