@@ -11,7 +11,11 @@ from lycoris_ext.experiments.checkpoints import Checkpoint
 from lycoris_ext.experiments.plan import GridPlan, Settings, Strength
 from lycoris_ext.experiments.prompt_tests import PromptTest, fill
 from lycoris_ext.sampling.prompts import parse_prompt
+from lycoris_ext.sampling.specs import check_multiple
 from webui_extension.laboratory import Laboratory, entrants
+
+#: Pixels a latent: of other sizes the host draws the next smaller one without a word.
+_LATENT = 8
 
 
 def plan_of(laboratory: Laboratory, asked: dict[str, Any]) -> GridPlan:
@@ -28,6 +32,16 @@ def plan_of(laboratory: Laboratory, asked: dict[str, Any]) -> GridPlan:
         tags = [tag for tag, _ in checkpoints[0].tags()] if checkpoints else []
         tests += fill(asked["tests"], trigger, tags, asked["style"])
     models = [laboratory.host.model_named(name) for name in asked["base_models"] or [""]]
+    settings = Settings(
+        asked["steps"],
+        float(asked["cfg_scale"]),
+        asked["width"],
+        asked["height"],
+        asked["sampler"],
+        asked["clip_skip"],
+    )
+    for name in ("width", "height"):
+        check_multiple(name, asked[name], _LATENT, "the host")
     return GridPlan(
         entrants(checkpoints),
         tuple(tests),
@@ -35,14 +49,7 @@ def plan_of(laboratory: Laboratory, asked: dict[str, Any]) -> GridPlan:
         tuple(asked["seeds"]),
         tuple(models),
         tuple(asked["negative_prompts"]) or ("",),
-        Settings(
-            asked["steps"],
-            float(asked["cfg_scale"]),
-            asked["width"],
-            asked["height"],
-            asked["sampler"],
-            asked["clip_skip"],
-        ),
+        settings,
     )
 
 

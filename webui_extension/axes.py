@@ -46,7 +46,7 @@ class Axes:
     def choices(self) -> list[str]:
         """None, and every adapter of the youngest run."""
         found = [NONE]
-        for folder in self._laboratory.runs()[:1]:
+        for folder in self._laboratory.runs()[0][:1]:
             try:
                 found += [str(c.path) for c in self._laboratory.pick(str(folder)).checkpoints]
             except LycorisExtError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -19,7 +20,7 @@ from lycoris_ext.functional import LayerSpec
 from webui_extension.painter import Draws, WebuiPainter, refuse_tags
 from webui_extension.staging import Staging
 
-#: From a page's address to the route that its stars post to.
+#: From a page's address to the route that keeps its stars.
 _VOTES = "../../votes"
 
 
@@ -148,16 +149,24 @@ class Jobs:
         def progress(now: GridProgress, grid: Grid) -> None:
             job.progress, job.grid = now, grid
 
-        job.grid = draw_grid(
-            job.plan,
-            WebuiPainter(self._host, self._staging, check),
-            self._store,
-            progress=progress,
-            stopped=job.stop.is_set,
-        )
+        try:
+            draw_grid(
+                job.plan,
+                WebuiPainter(self._host, self._staging, check),
+                self._store,
+                progress=progress,
+                stopped=job.stop.is_set,
+            )
+        except BaseException:
+            with suppress(LycorisExtError):  # the first error is the one to tell
+                self._write(job, checkpoints)
+            raise
         self._write(job, checkpoints)
 
     def _write(self, job: Job, checkpoints: dict[str, Checkpoint]) -> None:
+        """Write what is drawn; where nothing is, an earlier page stays."""
+        if not job.grid.cells:
+            return
         settings = job.plan.settings
         names = " / ".join(entrant.name for entrant in job.plan.entrants) or "no adapter"
         subtitle = (

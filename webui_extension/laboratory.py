@@ -10,7 +10,7 @@ from pathlib import Path
 from lycoris_ext.errors import DataError, LycorisExtError
 from lycoris_ext.experiments.checkpoints import Checkpoint, RunFiles, list_run, read_checkpoint
 from lycoris_ext.experiments.fit import Fit, check_fit
-from lycoris_ext.experiments.output import PAGE, PICTURE, PLAN, read_plan
+from lycoris_ext.experiments.output import PAGE, PICTURE, PLAN, read_faults, read_plan
 from lycoris_ext.experiments.plan import Cell, Entrant, GridPlan
 from lycoris_ext.experiments.votes import Vote, cast, read_votes, tally, withdraw
 from lycoris_ext.formats import load_adapter
@@ -40,8 +40,12 @@ class Laboratory:
 
     # Pick
 
-    def runs(self) -> list[Path]:
-        """Folders with adapters below the allowed ones, the youngest first."""
+    def runs(self) -> tuple[list[Path], str]:
+        """Folders with adapters below the allowed ones, the youngest first.
+
+        Returns:
+            (folders, what was left out, in words; "" where nothing was).
+        """
         found: dict[Path, float] = {}
         waiting = [(folder, 0) for folder in self.places.folders()]
         looked = 0
@@ -58,7 +62,11 @@ class Laboratory:
                 found[folder] = age
             if depth < _DEPTH:
                 waiting += [(e, depth + 1) for e in inner if not e.is_symlink()]
-        return sorted(found, key=lambda folder: -found[folder])
+        note = (
+            f"Only {looked} of the allowed folders were looked into: a run that is missing here "
+            "can be named by its folder."
+        )
+        return sorted(found, key=lambda folder: -found[folder]), note if waiting else ""
 
     def pick(self, text: str) -> RunFiles:
         """The checkpoints of a run's folder, or of one file; links that lead out are refused.
@@ -159,15 +167,23 @@ class Laboratory:
             All votes there.
 
         Raises:
-            DataError: there is no such grid or cell, or its run is outside the allowed folders.
+            DataError: there is no such grid or cell, it is faulty or not drawn, or its run is
+                outside the allowed folders.
         """
-        plan = read_plan(self._file(grid, PLAN))
+        path = self._file(grid, PLAN)
+        plan, faults = read_plan(path), read_faults(path)
         rows, columns = plan.rows, plan.columns
         if not (0 <= row < len(rows) and -1 <= column < len(columns)):
             raise DataError(
                 f"the grid has {len(rows)} rows and {len(columns)} columns",
                 where=f"row {row}, column {column}",
                 fix="count both from 0",
+            )
+        if column >= 0 and faults and faults[row][column] != "":
+            raise DataError(
+                faults[row][column] or "this picture is not drawn yet",
+                where=f"row {row}, column {column}",
+                fix="draw the grid again, or vote for a picture that is as it should be",
             )
         vote = Vote.of(grid, Cell(rows[row], columns[column], plan.settings))
         with self._voting:  # the file is read and written again
@@ -181,6 +197,17 @@ class Laboratory:
         return {
             f"{name} at {strength}" if name else "without adapter": count
             for (name, strength), count in counts.items()
+        }
+
+    def stars(self, grid: str) -> dict[int, int]:
+        """Row -> column of each cell that was voted the best of its row."""
+        plan = read_plan(self._file(grid, PLAN))
+        kept = read_votes(self._voting_folder(plan))
+        return {
+            r: c
+            for r, row in enumerate(plan.rows)
+            for c, column in enumerate(plan.columns)
+            if Vote.of(grid, Cell(row, column, plan.settings)) in kept
         }
 
     def _voting_folder(self, plan: GridPlan) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from lycoris_ext.errors import LycorisExtError
+from lycoris_ext.errors import ConfigError, LycorisExtError
 from lycoris_ext.experiments.checkpoints import Checkpoint
 from webui_extension.tables import paragraph
 
@@ -42,6 +42,17 @@ def shown(outputs: int) -> Callable[[Callable[..., Any]], Callable[..., list[Any
         return handler
 
     return wrap
+
+
+def number(field: str, value: float | None) -> float:
+    """What a number's field holds.
+
+    Raises:
+        ConfigError: it was emptied.
+    """
+    if value is None:
+        raise ConfigError("the field is empty", where=field, fix="write a number")
+    return value
 
 
 def label(checkpoint: Checkpoint) -> str:

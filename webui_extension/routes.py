@@ -91,7 +91,8 @@ def add_routes(
     add("POST", "/job/interrupt", "Stop it; what is done is kept", actions.interrupt)
     add("GET", "/grids/{grid}/page", "A grid as a page", laboratory.page)
     add("GET", "/grids/{grid}/picture", "A grid as a labelled PNG", laboratory.picture)
-    add("GET", "/grids/{grid}/votes", "Votes of a grid", laboratory.votes)
+    add("GET", "/grids/{grid}/votes", "Votes of a grid, counted", laboratory.votes)
+    add("GET", "/votes/{grid}", "Row -> column of the best cell of each row", actions.stars)
     add("POST", "/votes", "Vote for the best cell of a row", actions.vote, schemas.VOTE)
     add("POST", "/install", "Install an adapter", actions.install, schemas.INSTALL)
     add("GET", "/training", "How far the training is", actions.training)
@@ -107,7 +108,7 @@ class Actions:
         self._training = training
 
     def runs(self) -> list[str]:
-        return [str(folder) for folder in self._laboratory.runs()]
+        return [str(folder) for folder in self._laboratory.runs()[0]]
 
     def run(self, asked: dict[str, Any]) -> dict[str, Any]:
         run = self._laboratory.pick(asked["folder"])
@@ -135,6 +136,10 @@ class Actions:
     def vote(self, asked: dict[str, Any]) -> dict[str, int]:
         self._laboratory.vote(asked["grid"], asked["row"], asked["column"])
         return self._laboratory.votes(asked["grid"])
+
+    def stars(self, grid: str) -> dict[str, int]:
+        # The host's own JSON takes no numbers for keys.
+        return {str(row): column for row, column in self._laboratory.stars(grid).items()}
 
     def install(self, asked: dict[str, Any]) -> list[str]:
         written = self._laboratory.install(

@@ -5,6 +5,7 @@ Written as JSON schemas and checked by hand: AUTOMATIC1111 has pydantic 1, Forge
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -94,9 +95,12 @@ def checked(content: Any, schema: Schema) -> dict[str, Any]:
 
 
 def _check(name: str, value: Any, field: Schema) -> None:
-    if isinstance(value, bool) or not isinstance(value, _KINDS[field["type"]]):
+    kind = field["type"]
+    right = isinstance(value, _KINDS[kind]) and not isinstance(value, bool)
+    # Python's JSON knows NaN and Infinity, and whole numbers that no float holds.
+    if not right or (kind == "number" and not abs(value) <= sys.float_info.max):
         raise ConfigError(
-            f"is {value!r:.60}, expected {field['type']}", where=name, fix=field["description"]
+            f"is {value!r:.60}, expected {kind}", where=name, fix=field["description"]
         )
     if isinstance(value, list):
         for item in value:

@@ -36,7 +36,7 @@ def build_pick(laboratory: Laboratory) -> Picked:
     import gradio as gr
 
     with gr.Row():
-        runs = part("Dropdown", "runs", label="Run", choices=_runs(laboratory), scale=4)
+        runs = part("Dropdown", "runs", label="Run", scale=4, **_runs(laboratory))
         refresh = part("Button", "refresh", value="Look for runs", scale=1)
     with gr.Row():
         folder = part("Textbox", "folder", label="or a folder, or a file", lines=1, scale=4)
@@ -76,9 +76,7 @@ def build_pick(laboratory: Laboratory) -> Picked:
     def draw_curve(text: str) -> tuple[Any, str]:
         return gr.update(value=_curve(laboratory, text), visible=True), ""
 
-    refresh.click(
-        lambda: gr.update(choices=_runs(laboratory)), inputs=[], outputs=[runs], queue=False
-    )
+    refresh.click(lambda: gr.update(**_runs(laboratory)), inputs=[], outputs=[runs], queue=False)
     outputs = [folder, chosen, trigger, said]
     runs.change(list_folder, inputs=[runs], outputs=outputs)
     listed.click(list_folder, inputs=[folder], outputs=outputs)
@@ -99,8 +97,10 @@ def chosen_of(laboratory: Laboratory, folder: str, labels: list[str]) -> list[Ch
     return [known for known in laboratory.pick(folder).checkpoints if label(known) in labels]
 
 
-def _runs(laboratory: Laboratory) -> list[str]:
-    return [str(folder) for folder in laboratory.runs()]
+def _runs(laboratory: Laboratory) -> dict[str, Any]:
+    """The choices of a dropdown, and the line below its label."""
+    folders, note = laboratory.runs()
+    return {"choices": [str(folder) for folder in folders], "info": note}
 
 
 def _verdict(laboratory: Laboratory, checkpoint: Checkpoint) -> tuple[Checkpoint, bool, str]:

@@ -10,7 +10,7 @@ from lycoris_ext.experiments.prompt_tests import PRESETS
 from webui_extension.asked import plan_of, seeds_of
 from webui_extension.jobs import Job
 from webui_extension.laboratory import Laboratory
-from webui_extension.parts import part
+from webui_extension.parts import number, part
 from webui_extension.tab_pick import Picked, chosen_of
 from webui_extension.tables import paragraph, table
 
@@ -97,7 +97,7 @@ def build_test(laboratory: Laboratory, picked: Picked) -> None:
         while job.state == "running":
             yield gr.update(), paragraph(str(job.progress))
             job.ended.wait(_POLL_SECONDS)
-        there = (job.folder / "grid.png").is_file() and job.state != "failed"
+        there = (job.folder / "grid.png").is_file() and job.grid.cells
         picture = gr.update(value=str(job.folder / "grid.png"), visible=True) if there else None
         yield picture or gr.update(), verdict(job)
 
@@ -134,11 +134,11 @@ def _asked(
     seeds: str,
     models: list[str] | None,
     sampler: str,
-    steps: float,
-    scale: float,
-    skip: float,
-    width: float,
-    height: float,
+    steps: float | None,
+    scale: float | None,
+    skip: float | None,
+    width: float | None,
+    height: float | None,
 ) -> dict[str, Any]:
     """The page's fields as a request of `schemas.GRID`."""
     return {
@@ -153,9 +153,9 @@ def _asked(
         "negative_prompts": [line.strip() for line in negatives.splitlines() if line.strip()]
         or [""],
         "sampler": sampler,
-        "steps": int(steps),
-        "cfg_scale": float(scale),
-        "clip_skip": int(skip),
-        "width": int(width),
-        "height": int(height),
+        "steps": int(number("Steps", steps)),
+        "cfg_scale": number("CFG scale", scale),
+        "clip_skip": int(number("Clip skip", skip)),
+        "width": int(number("Width", width)),
+        "height": int(number("Height", height)),
     }

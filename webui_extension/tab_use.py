@@ -6,7 +6,7 @@ from typing import Any
 
 from lycoris_ext.errors import ConfigError
 from webui_extension.laboratory import Laboratory
-from webui_extension.parts import part, shown
+from webui_extension.parts import number, part, shown
 from webui_extension.tab_pick import Picked, chosen_of
 from webui_extension.tables import paragraph
 
@@ -33,7 +33,7 @@ def build_use(laboratory: Laboratory, picked: Picked) -> None:
         folder: str,
         label: str | None,
         name: str,
-        strength: float,
+        strength: float | None,
         description: str,
         with_preview: bool,
     ) -> str:
@@ -46,7 +46,7 @@ def build_use(laboratory: Laboratory, picked: Picked) -> None:
             name or known[0].name,
             preview=str(picture or ""),
             description=description,
-            strength=strength,
+            strength=number("Preferred strength", strength),
         )
         return paragraph("Installed: " + ", ".join(path.name for path in written), "good")
 

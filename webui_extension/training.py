@@ -15,16 +15,14 @@ import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lycoris_ext.errors import ConfigError, DataError, EnvironmentFault
 from lycoris_ext.experiments.checkpoints import short
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.formats.atomic import make_folder
-from lycoris_ext.formats.toml_text import read_tables
 from lycoris_ext.training.events import read_events
 from lycoris_ext.training.lock import RunLock
-from lycoris_ext.training.run_config import RunConfig
+from webui_extension.destinations import destinations
 from webui_extension.places import Places
 
 CURRENT = "current.json"
@@ -117,8 +115,8 @@ class Training:
                 fix='name the python of an environment with "lycoris-ext[train]"; '
                 "the host's own is never used",
             )
-        folder, name = _run_of(path)
-        folder = self._places.resolve(folder)
+        written = destinations(path, self._places.resolve)
+        folder, name = Path(written["output_dir"]), written["output_name"]
         make_folder(self._folder, "see that the host may write there")
         log = self._folder / f"{name}.log"
         command = [
@@ -126,7 +124,7 @@ class Training:
             # Isolated: what lies beside the config is not imported.
             *("-I", "-X", "utf8", "-u", "-m", "lycoris_ext", "train", str(path)),
             # What was checked is what is used, whatever else the file says.
-            *(f"--output_dir={folder}", f"--output_name={name}"),
+            *(f"--{option}={value}" for option, value in written.items()),
         ]
         self._child = _launched(command, path.parent, log)
         note = {
@@ -242,58 +240,6 @@ def _owner(lock: Path) -> int | None:
     except EnvironmentFault as fault:
         found = re.search(r"process (\d+)", fault.what)
         return int(found[1]) if found else None
-
-
-def _run_of(config: Path) -> tuple[Path, str]:
-    """(output_dir, output_name) of a config.
-
-    Raises:
-        ConfigError: it cannot be read, or they are no folder and no file's name.
-    """
-    values: dict[str, Any] = {"output_dir": "output", "output_name": "last"}
-    try:
-        tables = _tables(config.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"the config cannot be read: {error}",
-            where=str(config),
-            fix="save it as valid TOML in UTF-8",
-        ) from error
-    for table in (tables, *(table for table in tables.values() if isinstance(table, dict))):
-        values.update((option, table[option]) for option in values if option in table)
-    for option, value in values.items():
-        if not isinstance(value, str) or not value.isprintable():
-            raise ConfigError(
-                f"{option} is {value!r}", where=str(config), fix="write a text in quotes"
-            )
-    name = values["output_name"]
-    RunConfig(output_name=name)  # refuses what is no file's name
-    return config.parent / os.path.expanduser(values["output_dir"]), name
-
-
-def _tables(text: str) -> dict[str, Any]:
-    try:
-        return read_tables(text)
-    except EnvironmentFault:
-        return _plain_lines(text)
-
-
-def _plain_lines(text: str) -> dict[str, Any]:
-    """Both options where each has a line of its own: Python 3.10 alone has no reader of TOML.
-
-    Raises:
-        ValueError: they are written in another way.
-    """
-    found: dict[str, Any] = {}
-    for line in text.splitlines():
-        plain = re.fullmatch(
-            r"""\s*(output_dir|output_name)\s*=\s*("[^"\\]*"|'[^']*')\s*(#.*)?""", line
-        )
-        if plain and plain[1] not in found:
-            found[plain[1]] = plain[2][1:-1]
-        elif re.search("output_(dir|name)", line.partition("#")[0]):
-            raise ValueError(f"without the package tomli, this line: {line.strip()}")
-    return found
 
 
 def _own_environment() -> dict[str, str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw
 
@@ -56,7 +58,7 @@ def write_grid(
     picture = grid_picture(grid, title=title, subtitle=subtitle)
     save_picture(folder / PICTURE, picture, _parameters(grid))
     atomic_write(folder / PAGE, page.encode("utf-8", "replace"))
-    atomic_write(folder / PLAN, _plan_text(grid.plan).encode("utf-8", "replace"))
+    atomic_write(folder / PLAN, _plan_text(grid).encode("utf-8", "replace"))
     return folder / PAGE
 
 
@@ -84,8 +86,7 @@ def read_plan(path: Path) -> GridPlan:
     Raises:
         DataError: it is not what `write_grid` writes.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+    with _content(path) as content:
         return GridPlan(
             tuple(Entrant(e["name"], e["hash"], Path(e["path"])) for e in content["entrants"]),
             tuple(PromptTest(**test) for test in content["tests"]),
@@ -95,6 +96,26 @@ def read_plan(path: Path) -> GridPlan:
             tuple(content["negative_prompts"]),
             Settings(**content["settings"]),
         )
+
+
+def read_faults(path: Path) -> list[list[str | None]]:
+    """Rows of what is wrong with each cell that was written: "" is right, None is not drawn.
+
+    Returns:
+        No rows where the file is of an earlier version, which does not tell.
+
+    Raises:
+        DataError: it is not what `write_grid` writes.
+    """
+    with _content(path) as content:
+        faults: list[list[str | None]] = content.get("faults", [])
+        return faults
+
+
+@contextmanager
+def _content(path: Path) -> Iterator[Any]:
+    try:
+        yield json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ConfigError) as error:
         raise DataError(
             f"this is no plan of a grid ({error})", where=str(path), fix="draw the grid again"
@@ -137,8 +158,9 @@ def _parameters(grid: Grid) -> str:
     return stored[0].parameters if stored else ""
 
 
-def _plan_text(plan: GridPlan) -> str:
-    content = asdict(plan)
+def _plan_text(grid: Grid) -> str:
+    content = asdict(grid.plan)
     for entrant in content["entrants"]:
         entrant["path"] = str(entrant["path"])
-    return json.dumps({"id": plan.id, **content}, indent=2, ensure_ascii=False) + "\n"
+    content["faults"] = [[stored and stored.fault for stored in line] for line in grid.table()]
+    return json.dumps({"id": grid.plan.id, **content}, indent=2, ensure_ascii=False) + "\n"

@@ -43,7 +43,9 @@ def grid_page(
         grid: complete or not; what is missing is shown as missing.
         title, subtitle: above it.
         checkpoints: by hash, for what stands under a column's heading.
-        votes_url: where the page posts votes to; "" keeps them in the page alone, to be saved.
+        votes_url: of the host that serves the page and keeps its votes: a star is posted there,
+            and votes_url/ID answers with row -> column of those that are there. "" keeps them in
+            the browser alone, to be saved.
     """
     plan = grid.plan
     content = {
@@ -63,7 +65,6 @@ def grid_page(
             [asdict(Vote.of(plan.id, Cell(row, column, plan.settings))) for column in plan.columns]
             for row in plan.rows
         ],
-        "votes": {},
         "votes_url": votes_url,
         "votes_file": FILE,
     }

@@ -60,13 +60,20 @@ def read_votes(folder: Path) -> list[Vote]:
     """The votes beside a run; a file that is not there has none.
 
     Raises:
-        DataError: the file is not what `cast` writes.
+        DataError: the file is not what `cast` writes, or of a newer version.
     """
     path = folder / FILE
     if not path.is_file():
         return []
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        if content["version"] > _VERSION:
+            raise DataError(
+                f"these votes are of version {content['version']}, and this program reads "
+                f"{_VERSION}",
+                where=str(path),
+                fix="update lycoris-ext, or move the file away",
+            )
         return [Vote(**vote) for vote in content["votes"]]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(

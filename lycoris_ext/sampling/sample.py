@@ -12,7 +12,7 @@ from torch import Tensor
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.models import Pipeline
 from lycoris_ext.sampling.samplers import build_sampler, step_arguments
-from lycoris_ext.sampling.specs import PromptSpec
+from lycoris_ext.sampling.specs import PromptSpec, check_multiple
 
 #: Called with (done, total), both in pictures times calls of the U-Net.
 Progress = Callable[[int, int], None]
@@ -118,14 +118,7 @@ def _latent_size(spec: PromptSpec, pipeline: Pipeline) -> tuple[int, int]:
     sizes = []
     for name, asked in (("height", spec.height), ("width", spec.width)):
         pixels = pipeline.picture_size if asked is None else asked
-        if pixels % factor:
-            lower = pixels // factor * factor
-            near = f"{lower} or {lower + factor}" if lower else str(factor)
-            raise ConfigError(
-                f"{name} is {pixels} pixels, and {pipeline.name} draws in multiples of {factor}",
-                where=name,
-                fix=f"use {near}",
-            )
+        check_multiple(name, pixels, factor, pipeline.name)
         sizes.append(pixels // factor)
     return sizes[0], sizes[1]
 

@@ -56,3 +56,25 @@ class PromptSpec:
                 raise ConfigError(
                     f"{name} is {size} pixels", where=name, fix="leave it out for the model's size"
                 )
+
+
+def check_multiple(name: str, pixels: int, factor: int, drawer: str) -> None:
+    """Refuse a size that is no whole number of latents.
+
+    Args:
+        name: width or height.
+        pixels: what was asked for.
+        factor: pixels a latent.
+        drawer: who draws, in words.
+
+    Raises:
+        ConfigError: it is no multiple of the factor.
+    """
+    if pixels % factor:
+        lower = pixels // factor * factor
+        near = f"{lower} or {lower + factor}" if lower else str(factor)
+        raise ConfigError(
+            f"{name} is {pixels} pixels, and {drawer} draws in multiples of {factor}",
+            where=name,
+            fix=f"use {near}",
+        )

@@ -120,38 +120,78 @@ def test_votes_are_counted_kept_and_saved(browser: Chrome) -> None:
     assert browser.get_log("browser") == []
 
 
-def test_a_star_is_posted_and_taken_back(browser: Chrome, tmp_path: Path) -> None:
-    plan = GridPlan((), (PromptTest("a cat"),))
-    grid = draw_grid(plan, ColourPainter(), CellStore(tmp_path / "cells"))
-    page = write_grid(tmp_path, grid, title="a", votes_url="../../votes").read_bytes()
-    posted: list[dict[str, Any]] = []
+class Host:
+    """Serves a page, answers with the votes that it keeps, and takes down what is posted."""
 
-    class Host(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.answer("text/html", page)
+    def __init__(self, folder: Path) -> None:
+        plan = GridPlan((), (PromptTest("a cat"), PromptTest("a dog")))
+        grid = draw_grid(plan, ColourPainter(), CellStore(folder / "cells"))
+        page = write_grid(folder, grid, title="a", votes_url="../../votes").read_bytes()
+        self.grid, self.kept, self.status = plan.id, {}, 200
+        self.posted: list[dict[str, Any]] = []
+        host = self
 
-        def do_POST(self) -> None:
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            posted.append({"path": self.path, **asked})
-            self.answer("application/json", b"{}")
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                if self.path == f"/v1/votes/{plan.id}":
+                    self.answer("application/json", json.dumps(host.kept).encode())
+                else:
+                    self.answer("text/html", page)
 
-        def answer(self, kind: str, content: bytes) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", kind)
-            self.end_headers()
-            self.wfile.write(content)
+            def do_POST(self) -> None:
+                asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                host.posted.append({"path": self.path, **asked})
+                self.answer("application/json", b"{}")
 
-        def log_message(self, *_: object) -> None:
-            pass
+            def answer(self, kind: str, content: bytes) -> None:
+                self.send_response(200 if kind == "text/html" else host.status)
+                self.send_header("Content-Type", kind)
+                self.end_headers()
+                self.wfile.write(content)
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Host) as server:
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/v1/grids/{plan.id}/page"
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    serving = Host(tmp_path)
+    with serving.server as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        browser.get(f"http://127.0.0.1:{server.server_port}/v1/grids/x/page")
-        for count in (1, 2):
-            browser.find_element(By.CLASS_NAME, "vote").click()
-            for _ in range(100):
-                if len(posted) < count:
-                    time.sleep(0.05)
+        yield serving
         server.shutdown()
-    told = {"path": "/v1/votes", "grid": plan.id, "row": 0}
-    assert posted == [{**told, "column": 0}, {**told, "column": -1}]
+
+
+def test_a_star_is_posted_and_taken_back(browser: Chrome, host: Host) -> None:
+    browser.get(host.url)
+    for count in (1, 2):
+        browser.find_element(By.CLASS_NAME, "vote").click()
+        for _ in range(100):
+            if len(host.posted) < count:
+                time.sleep(0.05)
+    told = {"path": "/v1/votes", "grid": host.grid, "row": 0}
+    assert host.posted == [{**told, "column": 0}, {**told, "column": -1}]
+
+
+def test_votes_that_the_host_keeps_are_shown(browser: Chrome, host: Host) -> None:
+    host.kept = {"1": 0}
+    browser.get(host.url)
+    wait_for(browser, "document.querySelectorAll('button.vote.mine').length === 1")
+    assert browser.find_element(By.ID, "tally").text == "Best so far: without adapter (1)"
+    browser.find_element(By.CLASS_NAME, "vote").click()
+    assert browser.find_element(By.ID, "tally").text == "Best so far: without adapter (2)"
+    host.kept = {}
+    browser.get(host.url)
+    wait_for(browser, "document.querySelectorAll('button.vote').length === 2")
+    time.sleep(0.3)
+    assert browser.find_elements(By.CSS_SELECTOR, "button.vote.mine") == []
+
+
+def test_votes_that_cannot_be_read_are_told(browser: Chrome, host: Host) -> None:
+    host.status = 400
+    browser.get(host.url)
+    told = "document.querySelector('#tally').textContent"
+    wait_for(browser, f"{told} === 'The votes could not be read: the host answered 400'")

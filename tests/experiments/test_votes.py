@@ -29,11 +29,20 @@ def test_one_vote_a_row(tmp_path: Path) -> None:
 
 
 def test_a_file_of_another_kind_is_left_alone(tmp_path: Path) -> None:
-    for text in ("{", '{"votes": [{"x": 1}]}', "[]"):
+    for text in ("{", '{"votes": [{"x": 1}]}', '{"version": 1, "votes": [{"x": 1}]}', "[]"):
         (tmp_path / FILE).write_text(text, encoding="utf-8")
         with pytest.raises(DataError, match="this is no file of votes"):
             cast(tmp_path, vote(A))
         assert (tmp_path / FILE).read_text(encoding="utf-8") == text
+
+
+def test_a_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    cast(tmp_path, vote(A))
+    text = (tmp_path / FILE).read_text(encoding="utf-8").replace('"version": 1', '"version": 2')
+    (tmp_path / FILE).write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match="these votes are of version 2, and this program reads 1"):
+        cast(tmp_path, vote(B))
+    assert (tmp_path / FILE).read_text(encoding="utf-8") == text
 
 
 def test_a_vote_taken_back(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_the_tab_is_there_once(host: Webui) -> None:
 def test_routes_are_described(host: Webui) -> None:
     paths = host.get("/openapi.json")["paths"]
     ours = {path for path in paths if path.startswith(V1)}
-    assert len(ours) == 13 and f"{V1}/grids/{{grid}}/page" in ours
+    assert len(ours) == 14 and f"{V1}/grids/{{grid}}/page" in ours
     body = paths[f"{V1}/grids"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert body["properties"]["strengths"]["type"] == "array"
 
@@ -226,7 +226,7 @@ def test_what_is_left_on_disk(host: Webui, files: dict[str, str]) -> None:
     text = read_parameters(picture)
     assert "<lora:loha__" in text and "Steps: 4, Sampler: Euler" in text
     votes = host.post(f"{V1}/votes", {"grid": grid, "row": 0, "column": 1})
-    assert votes == {"loha at 1": 1}
+    assert votes == {"loha at 1": 1} and host.get(f"{V1}/votes/{grid}") == {"0": 1}
     kept = json.loads((Path(files["loha"]).parent / "lycoris-ext-votes.json").read_text("utf-8"))
     assert [vote["adapter"] for vote in kept["votes"]] == ["loha"]
 

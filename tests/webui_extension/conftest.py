@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -13,6 +14,9 @@ from lycoris_ext.experiments.fit import HostTraits
 from lycoris_ext.formats import load_adapter
 from lycoris_ext.functional import LayerSpec
 from tests.experiments.conftest import run  # noqa: F401 - a fixture
+from webui_extension import schemas
+from webui_extension.asked import plan_of
+from webui_extension.jobs import Job
 from webui_extension.laboratory import Laboratory
 from webui_extension.painter import Drawing, LoadedNetwork, Order
 
@@ -115,3 +119,12 @@ def folder(host: FakeHost, run: Path) -> Path:  # noqa: F811 - the fixture
 @pytest.fixture
 def laboratory(host: FakeHost) -> Laboratory:
     return Laboratory(host)
+
+
+def ask(laboratory: Laboratory, folder: Path, **more: Any) -> Job:
+    """Draw a grid of the first checkpoint and wait for it."""
+    files = [str(folder / "tilty-step-200.safetensors")]
+    asked = schemas.checked({"files": files, "prompts": ["a cat"], **more}, schemas.GRID)
+    job = laboratory.start(plan_of(laboratory, asked))
+    assert job.ended.wait(60)
+    return job

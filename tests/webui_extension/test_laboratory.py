@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
-from lycoris_ext.errors import ConfigError, DataError, EnvironmentFault, LycorisExtError
-from lycoris_ext.experiments import votes
-from lycoris_ext.formats import atomic_write
-from tests.webui_extension.conftest import FakeHost
-from webui_extension import schemas, winner
+from lycoris_ext.errors import ConfigError, EnvironmentFault, LycorisExtError
+from tests.webui_extension.conftest import FakeHost, ask
+from webui_extension import laboratory as module
+from webui_extension import schemas
 from webui_extension.asked import plan_of, seeds_of
 from webui_extension.jobs import Job
 from webui_extension.laboratory import Laboratory
@@ -24,21 +19,12 @@ from webui_extension.painter import Drawing, LoadedNetwork, Order
 from webui_extension.places import NotAllowed
 
 
-def ask(laboratory: Laboratory, folder: Path, **more: Any) -> Job:
-    """Draw a grid of the first checkpoint and wait for it."""
-    files = [str(folder / "tilty-step-200.safetensors")]
-    asked = schemas.checked({"files": files, "prompts": ["a cat"], **more}, schemas.GRID)
-    job = laboratory.start(plan_of(laboratory, asked))
-    assert job.ended.wait(60)
-    return job
-
-
 def faults(job: Job) -> list[str]:
     return [cell.fault if cell else "missing" for row in job.grid.table() for cell in row]
 
 
 def test_runs_are_found(laboratory: Laboratory, folder: Path) -> None:
-    assert laboratory.runs() == [folder]
+    assert laboratory.runs() == ([folder], "")
     assert len(laboratory.pick(str(folder)).checkpoints) == 2
     with pytest.raises(NotAllowed):
         laboratory.pick(str(folder.parents[2]))
@@ -67,7 +53,15 @@ def test_what_goes_or_is_closed_while_runs_are_listed(
 
     monkeypatch.setattr(Path, "stat", once)
     monkeypatch.setattr(Path, "is_dir", refused)
-    assert laboratory.runs() == [folder] and not gone.exists()
+    assert laboratory.runs() == ([folder], "") and not gone.exists()
+
+
+def test_folders_that_are_not_looked_into_are_told(
+    laboratory: Laboratory, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LOOKED_INTO", 1)
+    found, note = laboratory.runs()
+    assert found == [] and note.startswith("Only 1 of the allowed folders")
 
 
 def test_verdicts_before_anything_is_drawn(
@@ -143,6 +137,27 @@ def test_interrupted_and_resumed(laboratory: Laboratory, folder: Path, host: Fak
     assert job.state == "complete" and len(host.orders) == 3
 
 
+def test_what_is_drawn_before_an_error_is_shown(
+    laboratory: Laboratory, folder: Path, host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise EnvironmentFault("cannot be written (No space left on device)")
+
+    draw = host.draw
+    with monkeypatch.context() as patch:
+        patch.setattr(host, "draw", lambda order: full() if len(host.orders) == 3 else draw(order))
+        job = ask(laboratory, folder, seeds=[1, 2])
+    assert (job.state, len(job.grid.cells)) == ("failed", 3)
+    assert "No space left" in job.problem
+    page = laboratory.page(job.plan.id).read_text("utf-8")
+    assert page.count("data:image/png;base64,") == 3
+    for name in ("decides", "traits"):  # before the first picture, and while the page is written
+        with monkeypatch.context() as patch:
+            patch.setattr(host, name, full)
+            assert "No space left" in ask(laboratory, folder, seeds=[1, 2]).problem
+        assert laboratory.page(job.plan.id).read_text("utf-8") == page
+
+
 def test_an_overwritten_file_fails_the_grid_in_words(laboratory: Laboratory, folder: Path) -> None:
     path = folder / "tilty-step-200.safetensors"
     asked = schemas.checked({"files": [str(path)], "prompts": ["x"]}, schemas.GRID)
@@ -167,45 +182,6 @@ def test_a_file_that_goes_while_it_is_drawn_is_judged_by_its_copy(
     assert (job.state, faults(job)) == ("complete", ["", ""])
 
 
-def test_votes_lie_beside_the_run(laboratory: Laboratory, folder: Path) -> None:
-    grid = ask(laboratory, folder, seeds=[1, 2]).plan.id
-    laboratory.vote(grid, 0, 1)
-    laboratory.vote(grid, 1, 0)
-    assert laboratory.votes(grid) == {"tilty-step-200 at 1": 1, "without adapter": 1}
-    kept = json.loads((folder / "lycoris-ext-votes.json").read_text("utf-8"))
-    assert [vote["seed"] for vote in kept["votes"]] == [1, 2]
-    laboratory.vote(grid, 0, -1)
-    assert laboratory.votes(grid) == {"without adapter": 1}
-    for row, column in ((2, 0), (0, -2)):
-        with pytest.raises(DataError, match="the grid has 2 rows and 2 columns"):
-            laboratory.vote(grid, row, column)
-    for wrong in ("../../etc/passw", "x" * 16, ""):
-        with pytest.raises(NotAllowed):
-            laboratory.page(wrong)
-    with pytest.raises(DataError, match="this grid has none yet"):
-        laboratory.page("0" * 16)
-
-
-def test_votes_at_the_same_time_are_all_kept(
-    laboratory: Laboratory, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    grid = ask(laboratory, folder, seeds=[1, 2, 3, 4]).plan.id
-    read = votes.read_votes
-
-    def slowly(place: Path) -> list[votes.Vote]:
-        found = read(place)
-        time.sleep(0.02)
-        return found
-
-    monkeypatch.setattr(votes, "read_votes", slowly)
-    clicks = [threading.Thread(target=laboratory.vote, args=(grid, row, 1)) for row in range(4)]
-    for each in clicks:
-        each.start()
-    for each in clicks:
-        each.join()
-    assert laboratory.votes(grid) == {"tilty-step-200 at 1": 4}
-
-
 def test_the_loaded_model_is_a_part_of_the_grid(
     laboratory: Laboratory, folder: Path, host: FakeHost
 ) -> None:
@@ -216,54 +192,6 @@ def test_the_loaded_model_is_a_part_of_the_grid(
     assert second.plan.id != first.plan.id and second.folder != first.folder
 
 
-def test_the_winner(laboratory: Laboratory, folder: Path, host: FakeHost) -> None:
-    job = ask(laboratory, folder)
-    checkpoint = laboratory.checkpoint(str(folder / "tilty-step-200.safetensors"))
-    picture = laboratory.best_picture(checkpoint)
-    assert picture == job.grid.table()[0][1].path  # type: ignore[union-attr]
-    written = laboratory.install(str(checkpoint.path), "Tilty", preview=str(picture), strength=0.8)
-    assert [path.name for path in written] == ["Tilty.png", "Tilty.json", "Tilty.safetensors"]
-    assert written[2].read_bytes() == checkpoint.path.read_bytes() and host.refreshed == 1
-    card = json.loads(written[1].read_text("utf-8"))
-    assert card["sd version"] == "SD1" and card["activation text"] == "Tilty"
-    assert card["description"] == "loha, 8/1, 200 steps, trained on base.safetensors, sd_v1"
-    with Image.open(written[0]) as preview:
-        assert preview.size == (16, 16)
-    for name, said in (("Tilty", "there is a file of this name"), ("../x", "cannot be a file's")):
-        with pytest.raises(ConfigError, match=said):
-            laboratory.install(str(checkpoint.path), name)
-    with pytest.raises(NotAllowed):
-        laboratory.install(str(checkpoint.path), "y", preview="/etc/passwd")
-    with pytest.raises(DataError, match="this is no picture"):
-        laboratory.install(str(checkpoint.path), "y", preview=str(checkpoint.path))
-    assert not list(host.lora_folder().glob("y.*"))
-
-
-def test_a_winner_that_is_another_file_or_finds_no_room(
-    laboratory: Laboratory, folder: Path, host: FakeHost, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = folder / "tilty-step-200.safetensors"
-    known = laboratory.checkpoint(str(path))
-    picture = folder / "preview.png"
-    Image.new("RGB", (8, 8)).save(picture)
-
-    def full(place: Path, content: bytes) -> None:
-        if place.suffix == ".safetensors":
-            raise EnvironmentFault("cannot be written (No space left on device)")
-        atomic_write(place, content)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(winner, "atomic_write", full)
-        with pytest.raises(EnvironmentFault, match="No space left"):
-            laboratory.install(str(path), "Tilty", preview=str(picture))
-    assert not list(host.lora_folder().glob("Tilty*"))
-    assert len(laboratory.install(str(path), "Tilty", preview=str(picture))) == 3
-    path.write_bytes((folder / "tilty-step-1000.safetensors").read_bytes())
-    with pytest.raises(DataError, match="was overwritten after it was listed"):
-        winner.install_winner(host.lora_folder(), known, "Other")
-    assert not list(host.lora_folder().glob("Other*"))
-
-
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
@@ -272,10 +200,14 @@ def test_a_winner_that_is_another_file_or_finds_no_room(
         ({"files": "x"}, "files: is 'x', expected array"),
         ({"files": [1]}, "files: is 1, expected string"),
         ({"files": [], "steps": True}, "steps: is True, expected integer"),
+        ({"files": [], "cfg_scale": float("nan")}, "cfg_scale: is nan, expected number"),
+        ({"files": [], "cfg_scale": 10**400}, "cfg_scale: is 10+, expected number"),
         ({"files": [], "stepz": 1}, "stepz: is not known"),
         ({"files": []}, "tests: nothing is chosen"),
         ({"files": [], "prompts": ["a --d 3"]}, "a prompt sets its own seed"),
         ({"files": [], "prompts": ["a"], "strengths": ["x"]}, "'x' is no strength"),
+        ({"files": [], "prompts": ["a"], "width": 513}, "width is 513 pixels, .* multiples of 8"),
+        ({"files": [], "prompts": ["a"], "height": 4}, "height is 4"),
         ({"files": [], "prompts": ["a"], "base_models": ["c"]}, "no such base model"),
         ({"files": [], "tests": ["trigger only"]}, "the tests need the words"),
         ({"files": ["/etc/passwd"], "prompts": ["a"]}, "not inside a folder"),

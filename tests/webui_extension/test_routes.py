@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lycoris_ext.errors import DataError, EnvironmentFault, LycorisExtError
+from lycoris_ext.errors import ConfigError, DataError, EnvironmentFault, LycorisExtError
 from webui_extension import schemas
 from webui_extension.laboratory import Laboratory
 from webui_extension.places import NotAllowed, Places
@@ -37,6 +37,7 @@ def test_every_answer_is_json(actions: Actions, laboratory: Laboratory, folder: 
     assert actions.vote({"grid": ended["grid"], "row": 0, "column": 1}) == {
         "tilty-step-200 at 1": 1
     }
+    assert actions.stars(ended["grid"]) == {"0": 1}
     assert actions.training()["running"] is False
     json.dumps([listed, started, ended, job_json(job)])
 
@@ -54,3 +55,7 @@ def test_schemas_describe_what_is_checked() -> None:
         assert set(schema["required"]) <= set(schema["properties"])
         assert all(field["description"] for field in schema["properties"].values())
     assert schemas.checked({"files": []}, schemas.GRID)["strengths"] == ["1"]
+    for strength in (float("nan"), float("inf"), -(10**400)):
+        with pytest.raises(ConfigError, match=r"strength: is .*, expected number"):
+            asked = {"file": "x", "name": "x", "strength": strength}
+            schemas.checked(asked, schemas.INSTALL)

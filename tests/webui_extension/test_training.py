@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from lycoris_ext.errors import ConfigError, DataError, EnvironmentFault
+from webui_extension import destinations
 from webui_extension import training as module
 from webui_extension.places import NotAllowed, Places
 from webui_extension.training import Training
@@ -39,7 +40,14 @@ with RunLock(folder / ".my.lock"), (folder / "my.events.jsonl").open("a") as eve
         time.sleep(0.05)
 """
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a script stands for Python")
+
+def script(path: Path, text: str) -> str:
+    """Write a script that stands for Python, where scripts can."""
+    if sys.platform == "win32":
+        pytest.skip("a script stands for Python")
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o755)
+    return str(path)
 
 
 @pytest.fixture
@@ -53,19 +61,13 @@ def config(tmp_path: Path) -> Path:
 @pytest.fixture
 def python(tmp_path: Path) -> str:
     root = str(Path(__file__).resolve().parents[2])
-    path = tmp_path / "python"
-    path.write_text(CHILD.format(python=sys.executable, root=root), encoding="utf-8")
-    path.chmod(0o755)
-    return str(path)
+    return script(tmp_path / "python", CHILD.format(python=sys.executable, root=root))
 
 
 @pytest.fixture
 def idle(tmp_path: Path) -> str:
     """An interpreter that waits."""
-    path = tmp_path / "idle"
-    path.write_text(f"#!{sys.executable} -S\nimport time\ntime.sleep(60)\n", encoding="utf-8")
-    path.chmod(0o755)
-    return str(path)
+    return script(tmp_path / "idle", f"#!{sys.executable} -S\nimport time\ntime.sleep(60)\n")
 
 
 @pytest.fixture
@@ -123,20 +125,20 @@ def test_a_restarted_host_finds_it_and_stops_it(
     assert not reloaded.state().running
 
 
-def test_what_is_refused(training: Training, config: Path, python: str, tmp_path: Path) -> None:
+def test_what_is_refused(training: Training, config: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="whoever sees its page may not start programs"):
-        training.start(str(config), python, allowed=False)
+        training.start(str(config), sys.executable, allowed=False)
     with pytest.raises(EnvironmentFault, match="no interpreter is named"):
         training.start(str(config), "")
     with pytest.raises(EnvironmentFault, match="there is no such interpreter"):
         training.start(str(config), str(tmp_path / "no"))
     with pytest.raises(NotAllowed):
-        training.start(str(tmp_path / "x.toml"), python)
+        training.start(str(tmp_path / "x.toml"), sys.executable)
     with pytest.raises(DataError, match="this is no config"):
-        training.start(str(config.with_name("other.toml")), python)
+        training.start(str(config.with_name("other.toml")), sys.executable)
     config.write_text('output_dir = "../.."\n', encoding="utf-8")
     with pytest.raises(NotAllowed):
-        training.start(str(config), python)
+        training.start(str(config), sys.executable)
 
 
 def test_an_interpreter_that_cannot_be_run(
@@ -184,11 +186,11 @@ def test_nothing_beside_the_config_is_imported(training: Training, config: Path)
     ],
 )
 def test_names_that_are_none(
-    training: Training, config: Path, python: str, tmp_path: Path, text: str, said: str
+    training: Training, config: Path, tmp_path: Path, text: str, said: str
 ) -> None:
     config.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=said):
-        training.start(str(config), python)
+        training.start(str(config), sys.executable)
     assert not (tmp_path / "outputs").exists()
 
 
@@ -199,11 +201,29 @@ WAYS_OUT = (
 )
 
 
+@pytest.mark.parametrize("folder", ["output", "logging", "cache"])
 @pytest.mark.parametrize("text", WAYS_OUT)
-def test_no_spelling_leads_out(training: Training, config: Path, python: str, text: str) -> None:
-    config.write_text(text, encoding="utf-8")
+def test_no_spelling_leads_out(training: Training, config: Path, text: str, folder: str) -> None:
+    config.write_text(text.replace("output", folder), encoding="utf-8")
     with pytest.raises(NotAllowed):
-        training.start(str(config), python)
+        training.start(str(config), sys.executable)
+
+
+def test_what_was_checked_is_what_is_used(
+    training: Training, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setattr(module, "_launched", lambda command, *_: commands.append(command))
+    more = "log_with = 'tensorboard'\nlogging_dir = 'logs'\ncache_dir = ''\n"
+    config.write_text(config.read_text("utf-8") + more, encoding="utf-8")
+    training.start(str(config), sys.executable)
+    config.write_text("output_dir = ''", encoding="utf-8")
+    training.start(str(config), sys.executable)
+    folder = config.parent.resolve()
+    assert [command[command.index(str(config)) + 1 :] for command in commands] == [
+        [f"--output_dir={folder / 'out'}", "--output_name=my", f"--logging_dir={folder / 'logs'}"],
+        [f"--output_dir={folder}", "--output_name=last"],
+    ]
 
 
 def test_without_a_reader_of_toml(
@@ -212,9 +232,10 @@ def test_without_a_reader_of_toml(
     def missing(text: str) -> None:
         raise EnvironmentFault("Python 3.10 reads TOML with the package tomli")
 
-    monkeypatch.setattr(module, "read_tables", missing)
+    monkeypatch.setattr(destinations, "read_tables", missing)
     plain = config.read_text("utf-8")
-    for text in (*WAYS_OUT[:2], plain + plain, 'output_dir = "a\\\\b"'):
+    hidden = "run = { sampler = '#', logging_dir = '../..' }"
+    for text in (*WAYS_OUT, hidden, plain + plain, 'output_dir = "a\\\\b"'):
         config.write_text(text, encoding="utf-8")
         with pytest.raises(ConfigError, match="without the package tomli, this line: "):
             training.start(str(config), idle)

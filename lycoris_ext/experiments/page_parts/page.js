@@ -10,15 +10,24 @@ const make = (tag, text, className) => {
 };
 const hidden = { columns: new Set(), rows: new Set() };
 const memory = `lycoris-ext-votes-${data.id}`;
-let votes = load();
+// A host that serves the page keeps its votes; opened from a disk, it has nobody to tell.
+const hosted = data.votes_url && location.pathname.endsWith("/page");
+let votes = hosted ? {} : load();
 let shown = null; // [row, column] in the viewer
 
 function load() {
   try {
-    return JSON.parse(localStorage.getItem(memory)) || { ...data.votes };
+    return JSON.parse(localStorage.getItem(memory)) || {};
   } catch {
-    return { ...data.votes }; // a browser that keeps nothing for files
+    return {}; // a browser that keeps nothing for files
   }
+}
+
+function ask(address, options) {
+  return fetch(address, options).then((answer) => {
+    if (!answer.ok) throw new Error(`the host answered ${answer.status}`);
+    return answer.json();
+  });
 }
 
 function build() {
@@ -106,20 +115,18 @@ function vote(r, c) {
   if (data.cells[r][c].fault) return;
   if (votes[r] === c) delete votes[r];
   else votes[r] = c;
-  try {
-    localStorage.setItem(memory, JSON.stringify(votes));
-  } catch { /* votes last as long as the page */ }
-  // Opened from a disk, the page has nobody to tell: its votes are saved by hand.
-  if (data.votes_url && location.pathname.endsWith("/page")) {
-    fetch(data.votes_url, {
+  if (hosted) {
+    ask(data.votes_url, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify({ grid: data.id, row: r, column: votes[r] ?? -1 }),
-    }).then((answer) => {
-      if (!answer.ok) throw new Error(`the host answered ${answer.status}`);
     }).catch((error) => {
       at("tally").textContent = `The vote was not kept: ${error.message}`;
     });
+  } else {
+    try {
+      localStorage.setItem(memory, JSON.stringify(votes));
+    } catch { /* votes last as long as the page */ }
   }
   showVotes();
 }
@@ -219,3 +226,11 @@ const room = (innerWidth - 290) / data.columns.length - 10;
 at("size").value = Math.max(96, Math.min(widest < 200 ? 192 : widest, room));
 at("size").dispatchEvent(new Event("input"));
 showVotes();
+if (hosted) {
+  ask(`${data.votes_url}/${data.id}`).then((kept) => {
+    votes = { ...kept, ...votes }; // a star may have been quicker
+    showVotes();
+  }).catch((error) => {
+    at("tally").textContent = `The votes could not be read: ${error.message}`;
+  });
+}

@@ -1,0 +1,78 @@
+"""The tab's handlers, with a stand-in for gradio; tests/hosts clicks in the real one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
+
+import pytest
+
+from tests.webui_extension.conftest import FakeHost, ask
+from webui_extension import laboratory as module
+from webui_extension.laboratory import Laboratory
+from webui_extension.parts import label
+from webui_extension.tab_pick import Picked, build_pick
+from webui_extension.tab_test import build_test
+from webui_extension.tab_use import build_use
+
+PICKED = Picked(None, None, None)
+NUMBERS = {"Steps": 20, "CFG scale": 7, "Clip skip": 1, "Width": 512, "Height": 512}
+
+
+@pytest.fixture
+def gradio(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
+    """Each part is a mock; `update` is what it was called with."""
+    there = MagicMock()
+    there.update = dict
+    monkeypatch.setitem(sys.modules, "gradio", there)
+    return there
+
+
+def clicked(gradio: MagicMock, index: int) -> Callable[..., Any]:
+    """The handler of a button, by its place on the page."""
+    return gradio.Button.return_value.click.call_args_list[index].args[0]  # type: ignore[no-any-return]
+
+
+def test_an_emptied_number_is_named(
+    gradio: MagicMock, laboratory: Laboratory, folder: Path
+) -> None:
+    build_test(laboratory, PICKED)
+    start = clicked(gradio, 0)
+    texts = (str(folder), [], "", "a cat", [], "", "", "1", "1", [], "Euler")
+    for emptied in NUMBERS:
+        values = [None if name == emptied else value for name, value in NUMBERS.items()]
+        ((_, said),) = start(*texts, *values)
+        assert f"{emptied}: the field is empty\n  -&gt; write a number" in said
+    assert laboratory.jobs.last is None
+
+
+def test_an_emptied_strength_is_named(
+    gradio: MagicMock, laboratory: Laboratory, folder: Path, host: FakeHost
+) -> None:
+    build_use(laboratory, PICKED)
+    chosen = label(laboratory.pick(str(folder)).checkpoints[0])
+    (said,) = clicked(gradio, 1)(str(folder), chosen, "Tilty", None, "", False)
+    assert "Preferred strength: the field is empty" in said
+    assert not list(host.lora_folder().glob("Tilty*"))
+
+
+def test_a_grid_that_ended_by_an_error_is_shown_as_far_as_it_is(
+    gradio: MagicMock, laboratory: Laboratory, folder: Path
+) -> None:
+    build_test(laboratory, PICKED)
+    job = ask(laboratory, folder)
+    job.problem = "No space left"
+    ((picture, said),) = clicked(gradio, 1)()
+    assert picture["value"] == str(job.folder / "grid.png") and "No space left" in said
+
+
+def test_folders_that_are_not_looked_into_are_told(
+    gradio: MagicMock, laboratory: Laboratory, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_pick(laboratory)
+    assert clicked(gradio, 0)() == {"choices": [str(folder)], "info": ""}
+    monkeypatch.setattr(module, "_LOOKED_INTO", 1)
+    assert clicked(gradio, 0)()["info"].startswith("Only 1 of the allowed folders")

@@ -1,0 +1,83 @@
+"""Stars, given in the tab or on the page: kept beside the run."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from lycoris_ext.errors import DataError
+from lycoris_ext.experiments import votes
+from tests.webui_extension.conftest import FakeHost, ask
+from webui_extension.laboratory import Laboratory
+from webui_extension.places import NotAllowed
+
+
+def test_votes_lie_beside_the_run(laboratory: Laboratory, folder: Path) -> None:
+    grid = ask(laboratory, folder, seeds=[1, 2]).plan.id
+    laboratory.vote(grid, 0, 1)
+    laboratory.vote(grid, 1, 0)
+    assert laboratory.votes(grid) == {"tilty-step-200 at 1": 1, "without adapter": 1}
+    kept = json.loads((folder / "lycoris-ext-votes.json").read_text("utf-8"))
+    assert [vote["seed"] for vote in kept["votes"]] == [1, 2]
+    assert laboratory.stars(grid) == {0: 1, 1: 0}
+    laboratory.vote(grid, 0, -1)
+    assert laboratory.votes(grid) == {"without adapter": 1}
+    assert laboratory.stars(grid) == {1: 0}
+    for row, column in ((2, 0), (0, -2)):
+        with pytest.raises(DataError, match="the grid has 2 rows and 2 columns"):
+            laboratory.vote(grid, row, column)
+    for wrong in ("../../etc/passw", "x" * 16, ""):
+        with pytest.raises(NotAllowed):
+            laboratory.page(wrong)
+    with pytest.raises(DataError, match="this grid has none yet"):
+        laboratory.page("0" * 16)
+
+
+def test_votes_at_the_same_time_are_all_kept(
+    laboratory: Laboratory, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = ask(laboratory, folder, seeds=[1, 2, 3, 4]).plan.id
+    read = votes.read_votes
+
+    def slowly(place: Path) -> list[votes.Vote]:
+        found = read(place)
+        time.sleep(0.02)
+        return found
+
+    monkeypatch.setattr(votes, "read_votes", slowly)
+    clicks = [threading.Thread(target=laboratory.vote, args=(grid, row, 1)) for row in range(4)]
+    for each in clicks:
+        each.start()
+    for each in clicks:
+        each.join()
+    assert laboratory.votes(grid) == {"tilty-step-200 at 1": 4}
+
+
+def test_what_is_faulty_or_not_drawn_is_no_best_picture(
+    laboratory: Laboratory, folder: Path, host: FakeHost
+) -> None:
+    host.loads, host.interrupted_at = False, 3
+    grid = ask(laboratory, folder, seeds=[1, 2]).plan.id
+    laboratory.vote(grid, 0, 0)
+    for row, said in ((0, "the host did not load this adapter"), (1, "is not drawn yet")):
+        with pytest.raises(DataError, match=f"row {row}, column 1: .*{said}"):
+            laboratory.vote(grid, row, 1)
+        laboratory.vote(grid, row, -1)
+    host.loads, host.interrupted_at = True, 10**6
+    ask(laboratory, folder, seeds=[1, 2])
+    laboratory.vote(grid, 1, 1)
+    assert laboratory.stars(grid) == {1: 1}
+
+
+def test_a_grid_that_does_not_tell_its_faults(laboratory: Laboratory, folder: Path) -> None:
+    grid = ask(laboratory, folder).plan.id
+    plan = laboratory.page(grid).with_name("grid.json")
+    content = json.loads(plan.read_text("utf-8"))
+    del content["faults"]
+    plan.write_text(json.dumps(content), encoding="utf-8")
+    laboratory.vote(grid, 0, 1)
+    assert laboratory.stars(grid) == {0: 1}

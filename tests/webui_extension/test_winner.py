@@ -1,0 +1,64 @@
+"""The winner in the host's own folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lycoris_ext.errors import ConfigError, DataError, EnvironmentFault
+from lycoris_ext.formats import atomic_write
+from tests.webui_extension.conftest import FakeHost, ask
+from webui_extension import winner
+from webui_extension.laboratory import Laboratory
+from webui_extension.places import NotAllowed
+
+
+def test_the_winner(laboratory: Laboratory, folder: Path, host: FakeHost) -> None:
+    job = ask(laboratory, folder)
+    checkpoint = laboratory.checkpoint(str(folder / "tilty-step-200.safetensors"))
+    picture = laboratory.best_picture(checkpoint)
+    assert picture == job.grid.table()[0][1].path  # type: ignore[union-attr]
+    written = laboratory.install(str(checkpoint.path), "Tilty", preview=str(picture), strength=0.8)
+    assert [path.name for path in written] == ["Tilty.png", "Tilty.json", "Tilty.safetensors"]
+    assert written[2].read_bytes() == checkpoint.path.read_bytes() and host.refreshed == 1
+    card = json.loads(written[1].read_text("utf-8"))
+    assert card["sd version"] == "SD1" and card["activation text"] == "Tilty"
+    assert card["description"] == "loha, 8/1, 200 steps, trained on base.safetensors, sd_v1"
+    with Image.open(written[0]) as preview:
+        assert preview.size == (16, 16)
+    for name, said in (("Tilty", "there is a file of this name"), ("../x", "cannot be a file's")):
+        with pytest.raises(ConfigError, match=said):
+            laboratory.install(str(checkpoint.path), name)
+    with pytest.raises(NotAllowed):
+        laboratory.install(str(checkpoint.path), "y", preview="/etc/passwd")
+    with pytest.raises(DataError, match="this is no picture"):
+        laboratory.install(str(checkpoint.path), "y", preview=str(checkpoint.path))
+    assert not list(host.lora_folder().glob("y.*"))
+
+
+def test_a_winner_that_is_another_file_or_finds_no_room(
+    laboratory: Laboratory, folder: Path, host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folder / "tilty-step-200.safetensors"
+    known = laboratory.checkpoint(str(path))
+    picture = folder / "preview.png"
+    Image.new("RGB", (8, 8)).save(picture)
+
+    def full(place: Path, content: bytes) -> None:
+        if place.suffix == ".safetensors":
+            raise EnvironmentFault("cannot be written (No space left on device)")
+        atomic_write(place, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(winner, "atomic_write", full)
+        with pytest.raises(EnvironmentFault, match="No space left"):
+            laboratory.install(str(path), "Tilty", preview=str(picture))
+    assert not list(host.lora_folder().glob("Tilty*"))
+    assert len(laboratory.install(str(path), "Tilty", preview=str(picture))) == 3
+    path.write_bytes((folder / "tilty-step-1000.safetensors").read_bytes())
+    with pytest.raises(DataError, match="was overwritten after it was listed"):
+        winner.install_winner(host.lora_folder(), known, "Other")
+    assert not list(host.lora_folder().glob("Other*"))
