@@ -90,6 +90,9 @@ def test_epochs_differ_and_asking_leaves_no_trace(training_set):
     assert [training_set.batch_at(n) for n in range(size)] == first
 
 
+@pytest.mark.filterwarnings(
+    "ignore:This DataLoader will create 2 worker:UserWarning"
+)  # of one core
 def test_workers_bring_the_same_batches(training_set):
     expected = [training_set.batch_at(n) for n in range(3, 12)]
     assert list(iterate_batches(training_set, 3, 12)) == expected

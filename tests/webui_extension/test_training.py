@@ -66,8 +66,9 @@ def python(tmp_path: Path) -> str:
 
 @pytest.fixture
 def idle(tmp_path: Path) -> str:
-    """An interpreter that waits."""
-    return script(tmp_path / "idle", f"#!{sys.executable} -S\nimport time\ntime.sleep(60)\n")
+    """An interpreter that waits, and says so."""
+    waiting = 'import time\nprint("waiting", flush=True)\ntime.sleep(60)\n'
+    return script(tmp_path / "idle", f"#!{sys.executable} -S\n{waiting}")
 
 
 @pytest.fixture
@@ -81,6 +82,13 @@ def until(training: Training, word: str) -> str:
             return text
         time.sleep(0.02)
     raise AssertionError(text)
+
+
+def stop(training: Training) -> None:
+    """Stop `idle`, which may swallow an interrupt while it starts."""
+    until(training, "waiting")
+    training.stop()
+    until(training, "not running")
 
 
 def test_followed_to_its_end(
@@ -241,8 +249,7 @@ def test_without_a_reader_of_toml(
             training.start(str(config), idle)
     config.write_text(plain + "# short\n# output_dir is above\n", encoding="utf-8")
     assert training.start(str(config), idle).running
-    training.stop()
-    until(training, "not running")
+    stop(training)
 
 
 def test_two_clicks_start_one(
@@ -266,8 +273,7 @@ def test_two_clicks_start_one(
         each.start()
     for each in clicks:
         each.join()
-    training.stop()
-    until(training, "not running")
+    stop(training)
     assert len(started) == 1
 
 
@@ -282,5 +288,4 @@ def test_a_process_out_of_reach(
         patch.setattr(os, "kill", refuse)
         with pytest.raises(EnvironmentFault, match="cannot be asked to stop"):
             training.stop()
-    training.stop()
-    until(training, "not running")
+    stop(training)
