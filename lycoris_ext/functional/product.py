@@ -45,22 +45,19 @@ def addmm(base: Tensor, left: Tensor, right: Tensor) -> Tensor:
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """(..., k), (m, k), (m,) -> (..., m)"""
     flat = x.flatten(0, -2)
-    needs_grad = bias is not None and bias.requires_grad and torch.is_grad_enabled()
-    if needs_grad or not _by_onednn(flat, weight.T):
+    learns = weight.requires_grad or (bias is not None and bias.requires_grad)
+    if (learns and torch.is_grad_enabled()) or not _suits_onednn(flat, weight.T):
         return F.linear(x, weight, bias)
+    if x.requires_grad and torch.is_grad_enabled():
+        out: Tensor = _FrozenLinear.apply(x, weight, bias)
+        return out
     product: Tensor = _LINEAR(flat, weight, bias, "none", [], "")
     return product.view(*x.shape[:-1], len(weight))
 
 
-def frozen_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """``linear`` with a gradient to x alone, and so by the faster library in training, too."""
-    if not _suits_onednn(x.flatten(0, -2), weight.T):
-        return F.linear(x, weight, bias)
-    out: Tensor = _FrozenLinear.apply(x, weight, bias)
-    return out
-
-
 class _FrozenLinear(torch.autograd.Function):
+    """``linear`` with a gradient to x alone."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(weight)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lycoris_ext.errors import ConfigError
-from lycoris_ext.functional import NORMS, Base, product
+from lycoris_ext.functional import NORMS, Base
 from lycoris_ext.functional.layer import PLAIN
 from lycoris_ext.modules.adapter_layer import AdapterLayer
 
@@ -51,7 +51,7 @@ class Attachment:
         if paths == ["merged"]:
             return deltas[0][1].apply_merged(padded, base.stored, base.bias)
         if is_plain and isinstance(self.module, nn.Linear):
-            out = product.frozen_linear(x, base.stored, base.bias)
+            out = layer.op(x, base.stored, base.bias)
         else:
             out = self.original(x, *args, **kwargs)
         base.out = out

@@ -58,7 +58,7 @@ def test_a_gradient_is_never_lost(m: int, k: int, n: int, trained: str) -> None:
 def test_a_frozen_layer_passes_its_gradient_on(m: int, k: int, n: int, bias: str | None) -> None:
     x, weight = torch.randn(2, n, k, requires_grad=True), torch.randn(m, k)
     added = None if bias is None else torch.randn(m)
-    out = product.frozen_linear(x, weight, added)
+    out = product.linear(x, weight, added)
     exact = torch.nn.functional.linear(
         x.double(), weight.double(), None if added is None else added.double()
     )
@@ -68,7 +68,7 @@ def test_a_frozen_layer_passes_its_gradient_on(m: int, k: int, n: int, bias: str
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-2)
     out.relu_()  # nobody else's memory
     with torch.no_grad():
-        close(product.frozen_linear(x, weight, added), exact)
+        close(product.linear(x, weight, added), exact)
 
 
 def test_repeated_rows_are_left_to_the_library_that_knows_them(
