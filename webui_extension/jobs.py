@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -157,11 +156,8 @@ class Jobs:
                 progress=progress,
                 stopped=job.stop.is_set,
             )
-        except BaseException:
-            with suppress(LycorisExtError):  # the first error is the one to tell
-                self._write(job, checkpoints)
-            raise
-        self._write(job, checkpoints)
+        finally:
+            self._write(job, checkpoints)
 
     def _write(self, job: Job, checkpoints: dict[str, Checkpoint]) -> None:
         """Write what is drawn; where nothing is, an earlier page stays."""
