@@ -32,7 +32,8 @@ from lycoris_ext.network import Network, NetworkConfig, build_network
 from lycoris_ext.network.banks import Banks
 from lycoris_ext.training.memory import keep_freed_memory
 
-ALLOCATING = {"detach", "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"}
+EMPTY = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"}
+NO_WORK = {"detach", "_unsafe_view", *EMPTY}
 
 
 class CountKernels(TorchDispatchMode):
@@ -44,7 +45,7 @@ class CountKernels(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        self.count += not (func.is_view or func._opname in ALLOCATING)
+        self.count += not (func.is_view or func._opname in NO_WORK)
         return out
 
 
