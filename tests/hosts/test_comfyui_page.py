@@ -68,6 +68,10 @@ def test_the_page(server: Server, record_property: Any) -> None:
         browser.execute_script(
             "app.canvas.selectNode(app.graph._nodes.find(n => n.type === 'LycorisExtTrain'))"
         )
+        # nodes that are small on the screen are drawn with their texts all the same
+        browser.execute_script(
+            "app.canvas.low_quality_zoom_threshold = app.canvas.min_font_size_for_lod = 0"
+        )
         told = "document.body.innerText.includes('Cancel stops within one step')"
         click_until(browser, INFO, told)
         (PICTURES / "comfyui_help.png").write_bytes(browser.get_screenshot_as_png())
@@ -84,9 +88,6 @@ def test_the_page(server: Server, record_property: Any) -> None:
         shown = "app.graph._nodes.filter(n => ['PreviewImage', 'SaveImage'].includes(n.type))"
         wait_for(browser, f"{shown}.every(node => node.imgs && node.imgs.length)", 600)
         browser.execute_script("app.canvas.deselectAll()")
-        browser.execute_script(
-            "app.canvas.low_quality_zoom_threshold = app.canvas.min_font_size_for_lod = 0"
-        )
         for command in ("ToggleMinimap", "FitView"):
             browser.execute_script(
                 f"app.extensionManager.command.execute('Comfy.Canvas.{command}')"
