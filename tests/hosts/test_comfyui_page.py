@@ -65,12 +65,13 @@ def test_the_page(server: Server, record_property: Any) -> None:
         assert not browser.execute_script("return app.graph._nodes.some(node => node.has_errors)")
         assert "Missing Node" not in browser.execute_script("return document.body.innerText")
 
-        browser.execute_script(
-            "app.canvas.selectNode(app.graph._nodes.find(n => n.type === 'LycorisExtTrain'))"
-        )
         # nodes that are small on the screen are drawn with their texts all the same
         browser.execute_script(
-            "app.canvas.low_quality_zoom_threshold = app.canvas.min_font_size_for_lod = 0"
+            "app.canvas.low_quality_zoom_threshold = app.canvas.min_font_size_for_lod = 0;"
+            "app.extensionManager.command.execute('Comfy.Canvas.FitView')"
+        )
+        browser.execute_script(
+            "app.canvas.selectNode(app.graph._nodes.find(n => n.type === 'LycorisExtTrain'))"
         )
         told = "document.body.innerText.includes('Cancel stops within one step')"
         click_until(browser, INFO, told)
