@@ -84,6 +84,8 @@ def _ratio(row: Row | None) -> str:
         return ""
     if "ratio" not in row:
         return row.get("skipped") or "failed"
+    if row.get("rounds") == 1:
+        return f"{row['ratio']:.2f} (one round)"
     if "ratio_q1" not in row:
         return f"{row['ratio']:.2f}"
     return f"{row['ratio']:.2f} ({row['ratio_q1']:.2f} to {row['ratio_q3']:.2f})"

@@ -43,12 +43,14 @@ def test_a_step_its_forced_paths_its_memory_and_what_is_missing(results):
         step_row("loha_32_16", "ours, chain", ratio=1.75, **NO_SPREAD),
         step_row("loha_32_16", "ours, dense", ratio=1.25, **NO_SPREAD),
         step_row("loha_32_16", "lycoris-lora", skipped="too little memory"),
+        step_row("loha_8_4", "ours", ratio=1.25, rounds=1, **NO_SPREAD),
     ]
     lacks = [{"case": "loha_32_16", "by": "peft", "why": "there is none"}]
     page = written(results, "step_time_x.json", rows=rows, unavailable=lacks)
     assert "## SD1.5, 16x16 latents, batch 1, CPU" in page
     assert "| LoHa 32/16 | 1.50 (1.00 to 2.00) | too little memory | there is none |" in page
     assert "| LoHa 32/16 | 1.50 (1.00 to 2.00) | 1.75 (1.00 to 2.00) | 1.25 " in page
+    assert "| LoHa 8/4 | 1.25 (one round) |" in page
     assert "the frozen model takes 100" in page
     assert "multiplied as ours are it takes 0.75 (1.00 to 2.00) of that" in page
     assert "| LoHa 32/16 | 120 |" in page
