@@ -206,7 +206,7 @@ def _eight_bit(device_name: str, *, needed: bool) -> Check:
         optimizer_step(optimizer, 1.0, 0.0)
     except LycorisExtError as error:
         return Check(name, bad, error.what, error.fix or "")
-    except (RuntimeError, OSError, AttributeError, NotImplementedError) as error:
+    except (RuntimeError, OSError, AttributeError) as error:
         reason = str(error).partition("\n")[0]
         return Check(name, bad, f"a step fails ({reason})", f"pip install -U bitsandbytes, {other}")
     moment = optimizer.state.get(parameter, {}).get("state1", parameter)

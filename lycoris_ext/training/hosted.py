@@ -24,13 +24,13 @@ from lycoris_ext.data import (
 )
 from lycoris_ext.data.config import CHANGE_CAPTIONS
 from lycoris_ext.diffusion import NoiseSchedule
-from lycoris_ext.errors import MemoryFault, RunInterrupted
+from lycoris_ext.errors import RunInterrupted
 from lycoris_ext.network import Banks, Network
 from lycoris_ext.network.selection import TEXT_ENCODERS
 from lycoris_ext.training.batch_loss import batch_loss
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.lock import RunLock
-from lycoris_ext.training.memory import is_out_of_memory, memory_advice
+from lycoris_ext.training.memory import memory_faults
 from lycoris_ext.training.notes import network_notes
 from lycoris_ext.training.one_step import one_step, record_step
 from lycoris_ext.training.paths import RunPaths
@@ -175,16 +175,8 @@ def train_hosted(
         pictures = open_training_set(config.data, config.run.seed)
         check_bucket_sizes(pictures, base.latent_factor)
         config = choose_name(config, pictures, base.fingerprint(), mode)
-        with RunLock(RunPaths.of(config.run).lock) as lock:
+        with memory_faults(config), RunLock(RunPaths.of(config.run).lock) as lock:
             return _train(config, base, watcher, pictures, open_run(config, lock))
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise MemoryFault(
-            f"out of memory {str(error).partition(chr(10))[0]}",
-            where=config.run.output_name,
-            fix=f"{memory_advice(config)}; what was saved before is unharmed",
-        ) from error
     finally:
         torch.set_num_threads(threads)
 

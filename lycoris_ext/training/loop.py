@@ -18,7 +18,7 @@ from lycoris_ext.data import (
     open_training_set,
     summarize,
 )
-from lycoris_ext.errors import MemoryFault, RunInterrupted
+from lycoris_ext.errors import RunInterrupted
 from lycoris_ext.models import Pipeline, load_pipeline
 from lycoris_ext.network import Banks, Network
 from lycoris_ext.sampling import PromptSpec
@@ -27,7 +27,7 @@ from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.forward import BatchLoss, use_asked_schedule
 from lycoris_ext.training.interrupt import StopRequest, listen_for_stop
 from lycoris_ext.training.lock import RunLock
-from lycoris_ext.training.memory import is_out_of_memory, keep_freed_memory, memory_advice
+from lycoris_ext.training.memory import keep_freed_memory, memory_faults
 from lycoris_ext.training.notes import network_notes
 from lycoris_ext.training.one_step import one_step, record_step
 from lycoris_ext.training.paths import RunPaths
@@ -54,17 +54,8 @@ def train(config: TrainConfig) -> Path:
         RunInterrupted: Ctrl-C; the state is saved.
     """
     keep_freed_memory()
-    try:
-        with RunLock(RunPaths.of(config.run).lock) as lock:
-            return train_locked(config, lock)
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise MemoryFault(
-            f"out of memory {str(error).partition(chr(10))[0]}",
-            where=config.run.output_name,
-            fix=f"{memory_advice(config)}; what was saved before is unharmed",
-        ) from error
+    with memory_faults(config), RunLock(RunPaths.of(config.run).lock) as lock:
+        return train_locked(config, lock)
 
 
 def train_locked(config: TrainConfig, lock: RunLock) -> Path:

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from lycoris_ext.errors import MemoryFault
 from lycoris_ext.training.config import TrainConfig
 
 # Numbers of mallopt(3).
@@ -52,7 +55,26 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def memory_advice(config: TrainConfig) -> str:
+@contextmanager
+def memory_faults(config: TrainConfig) -> Iterator[None]:
+    """Say of what runs out of memory inside which options of the run would need less.
+
+    Raises:
+        MemoryFault: it did.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise MemoryFault(
+            f"out of memory {str(error).partition(chr(10))[0]}",
+            where=config.run.output_name,
+            fix=f"{_advice(config)}; what was saved before is unharmed",
+        ) from error
+
+
+def _advice(config: TrainConfig) -> str:
     """What of a run's options would need less memory, with the values they have now."""
     data, run = config.data, config.run
     advice = [

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from lycoris_ext.errors import ConfigError, EnvironmentFault
+from lycoris_ext.network.arguments import RATIOS
 
 OPTIMIZERS = ("AdamW8bit", "AdamW")
-RATIOS = ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
 
 
 @dataclass(frozen=True)
