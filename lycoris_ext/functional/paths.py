@@ -67,15 +67,15 @@ class ChainApply(torch.autograd.Function):
             out = mix_channels(thin, chain.up.T, layer.is_conv)
         else:
             out = _add_mixed(base_out, thin, chain.up.T, layer.is_conv)
-        ctx.save_for_backward(x, hidden, thin, rows, *tensors, *leaves)
+        ctx.save_for_backward(x, hidden, thin, rows, *tensors)
         ctx.number, ctx.delta, ctx.flat, ctx.has_base = number, delta, flat, base_out is not None
         return product.no_view(out)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, hidden, thin, rows, *saved = ctx.saved_tensors
-        tensors, leaves = saved[: len(saved) // 2], tuple(saved[len(saved) // 2 :])
+        x, hidden, thin, rows, *tensors = ctx.saved_tensors
         delta: Chained = ctx.delta
+        leaves = _leaves(delta, tensors, rows, ctx.flat)
         layer = delta.layer
         need_x, need_rows = ctx.needs_input_grad[0], ctx.needs_input_grad[2]
         chain = _to(delta.chain(*leaves), x.dtype)
