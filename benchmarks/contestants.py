@@ -18,7 +18,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
-from lycoris_ext.functional import Hadamard, product
+from lycoris_ext.functional import Hadamard, LayerSpec
 from lycoris_ext.network import Network, NetworkConfig, build_network
 
 
@@ -89,14 +89,14 @@ def adapt(by: str, unet: nn.Module, case: str) -> list[Tensor]:
 
 
 def use_our_products(unet: nn.Module) -> None:
-    """Let the frozen Linear layers multiply as ours do where it adapts them."""
+    """Let the frozen Linear and Conv layers multiply as ours do where it adapts them."""
     for module in unet.modules():
-        if type(module) is nn.Linear:
-            module.forward = partial(_linear, module)
+        if type(module) in (nn.Linear, nn.Conv2d):
+            module.forward = partial(_op, LayerSpec.from_module(module), module)
 
 
-def _linear(module: nn.Linear, x: Tensor) -> Tensor:
-    return product.linear(x, module.weight, module.bias)
+def _op(layer: LayerSpec, module: nn.Linear | nn.Conv2d, x: Tensor) -> Tensor:
+    return layer.op(x, module.weight, module.bias)
 
 
 def network_of(unet: nn.Module, case: Case) -> Network:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lycoris_ext.errors import ShapeError
-from lycoris_ext.functional import product
+from lycoris_ext.functional import product, unfolded_conv
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _CONV_CLASSES = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -129,6 +129,8 @@ class LayerSpec:
         """
         if not self.is_conv:
             return product.linear(x, weight, bias)
+        if unfolded_conv.applies(self, x, weight):
+            return unfolded_conv.forward(self, x, weight, bias)
         conv = _CONV[len(self.kernel)]
         return conv(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
 
@@ -137,6 +139,8 @@ class LayerSpec:
     ) -> tuple[Tensor | None, Tensor]:
         """Gradients of ``op`` to its input (None where not needed) and to its weight."""
         if self.is_conv:
+            if unfolded_conv.applies(self, x, weight):
+                return unfolded_conv.backward(self, grad, x, weight, need_x)
             grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
                 grad, x, weight, None, self.stride, self.padding, self.dilation,
                 False, [0] * len(self.kernel), self.groups, [need_x, True, False],
@@ -153,13 +157,16 @@ class LayerSpec:
         """How often one call applies the weight: rows for Linear, output positions for Conv."""
         if not self.is_conv:
             return x.numel() // max(x.shape[-1], 1)
-        sides = [
+        return int(x.shape[0]) * prod(self.positions(x))
+
+    def positions(self, x: Tensor) -> tuple[int, ...]:
+        """Height and width (as many sides as the kernel has) of a Conv's output."""
+        return tuple(
             (size + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
             for size, pad, dilation, kernel, stride in zip(
                 x.shape[2:], self.padding, self.dilation, self.kernel, self.stride, strict=True
             )
-        ]
-        return int(x.shape[0]) * prod(sides)
+        )
 
 
 def _is_foreign_linear(module: nn.Module) -> bool:

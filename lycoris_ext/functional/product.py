@@ -107,14 +107,21 @@ def _by_onednn(left: Tensor, right: Tensor) -> bool:
 def _suits_onednn(left: Tensor, right: Tensor) -> bool:
     return (
         left.shape[0] * left.shape[1] * right.shape[1] >= _WORTH
-        and _LINEAR is not None
+        # a repeated row has a step of 0 (a gradient of a mean), which takes it 1,000 times as long
+        and all(left.stride())
+        and all(right.stride())
+        and onednn_knows(left, right)
+    )
+
+
+def onednn_knows(left: Tensor, right: Tensor) -> bool:
+    """Whether products of such tensors may go through oneDNN where they are large enough."""
+    return (
+        _LINEAR is not None
         and _X86
         and left.device.type == "cpu"
         and left.dtype == right.dtype == torch.float32
         and not torch.compiler.is_compiling()
-        # a repeated row has a step of 0 (a gradient of a mean), which takes it 1,000 times as long
-        and all(left.stride())
-        and all(right.stride())
         and not torch.is_autocast_enabled("cpu")
         and bool(torch.backends.mkldnn.enabled)
     )

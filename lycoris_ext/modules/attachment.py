@@ -50,8 +50,8 @@ class Attachment:
         paths = [adapter.path(delta, tokens, can_merge) for adapter, delta in deltas]
         if paths == ["merged"]:
             return deltas[0][1].apply_merged(padded, base.stored, base.bias)
-        if is_plain and isinstance(self.module, nn.Linear):
-            out = layer.op(x, base.stored, base.bias)
+        if is_plain and not layer.is_norm:
+            out = layer.op(padded, base.stored, base.bias)
         else:
             out = self.original(x, *args, **kwargs)
         base.out = out
