@@ -6,8 +6,8 @@
 The floor is the same frozen U-Net, forward and backward with the gradient to its inputs, without
 optimizer. Every contestant adapts the same layers of the same weights and its step includes
 building its factors. One thread, process CPU time, interleaved rounds; the figure is the median of
-the per-round ratios to the floor of the same round. Memory is the peak resident set of one step
-above the resting state, each contestant in a fresh process.
+the per-round ratios to the floor of the same round. Memory is what one step takes at its peak above
+the resting state, each contestant in a fresh process that gives freed memory back.
 
 Peers are slow (tens of seconds a step), so they take part in the first rounds only. What needs more
 memory than the machine has is left out and named in the result. The result is written after each
@@ -26,6 +26,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import product
+from os import environ
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -48,7 +49,7 @@ from lycoris_ext.training.memory import is_out_of_memory, keep_freed_memory
 
 FLOOR = ("", "floor")
 OUR_PRODUCTS = ("", "floor, our products")
-"""The same frozen model, its Linear layers multiplied as ours multiplies those that it adapts."""
+"""The same frozen model, its Linear and Conv layers computed as ours computes those it adapts."""
 Key = tuple[str, str]
 """(case, contestant)"""
 Memory = float | str
@@ -125,6 +126,11 @@ def measure_times(
     return times
 
 
+# Of glibc: every block from 64 KB is a mapping of its own, which goes back when it is freed. So the
+# resident memory is what the step asked for, without the gaps that a heap keeps between its blocks.
+_NO_GAPS = {"MALLOC_MMAP_THRESHOLD_": "65536"}
+
+
 def measure_memory(setting: Setting, key: Key) -> float:
     """Peak resident megabytes of the second step above the state before it (Linux)."""
     step = setting.build(key, make_unet(setting.model, share_weights=setting.share_weights))
@@ -149,7 +155,7 @@ def memory_of_all(settings: list[Setting], keys: list[Key]) -> dict[tuple[Settin
         command = [sys.executable, __file__, "--memory-of", *key, "--model", setting.model]
         command += ["--latents", str(setting.latents), "--batch", str(setting.batch)]
         command += ["--share-weights" if setting.share_weights else "--no-share-weights"]
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True, env=environ | _NO_GAPS)
         if done.returncode not in (0, NO_MEMORY):
             raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
         memory[setting, key] = (
