@@ -35,10 +35,10 @@ quartiles in brackets. Every contestant adapts the same layers of the same weigh
 random, and its step includes building its factors. "LoHa 8/4" has rank 8 in Linear layers and 4 in
 convolutions. An empty field was not measured.
 
-On a CPU ours multiplies the frozen weights of the Linear layers that it adapts by the faster of the
-two libraries that torch brings (`lycoris_ext/functional/product.py`), so it may come below the
-floor. What the frozen model takes when it multiplies so is told beside the floor: the distance
-between the two figures is what the adapter itself costs.
+On a CPU ours computes the frozen part of the layers that it adapts in a faster way than torch does
+([decision 016](decisions/016-frozen-products.md)), so it may come below the floor. What the frozen
+model takes when it is computed so is told beside the floor: the distance between the two figures is
+what the adapter itself costs.
 """
 
 
@@ -108,7 +108,8 @@ def _steps(result: dict[str, Any]) -> Iterable[str]:
         yield f"## {MODELS[model]}, {latents}x{latents} latents, batch {batch}, CPU\n"
         yield f"The floor takes {floor['cpu_seconds']:.2f} s on one thread, in float32."
         if same := found.get(("", "floor, our products")):
-            yield f"With its Linear layers multiplied as ours are it takes {_ratio(same)} of that."
+            share = _ratio(same)
+            yield f"With all its layers computed as ours computes those it adapts it takes {share}."
         if shared:
             yield "All frozen weights lie in one buffer, so that they fit into the machine."
         yield ""
@@ -139,7 +140,10 @@ def _memory(rows: list[Row], found: dict[tuple[str, str], Row]) -> Iterable[str]
     if not any(field in row for row in rows):
         return
     least = found["", "floor"].get(field)
-    yield f"Memory of a step beyond the resting state, MB; the frozen model takes {least:.0f}:\n"
+    yield (
+        f"What a step takes beyond the resting state at its peak, MB of tensors (the gaps of the C "
+        f"library's heap are left out); the frozen model takes {least:.0f}:\n"
+    )
 
     def cell(case: str, by: str) -> str:
         value = found.get((case, by), {}).get(field, "")
