@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from logging import getLogger
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
@@ -38,8 +37,6 @@ _BOOLS = {
     **dict.fromkeys(("false", "0", "no", "off"), False),
 }
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number"}
-
-logger = getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -102,11 +99,6 @@ def read_arguments(
     values["algo"] = values["algo"].lower()
     if neuron_dropout is not None:
         values.setdefault("dropout", float(neuron_dropout))
-    if values.get("dora_wd") and "wd_on_output" not in values:
-        logger.info(
-            "dora_wd learns a length for each input channel; LyCORIS would for each output "
-            "channel, which ComfyUI reads wrongly. wd_on_output=true asks for that."
-        )
     config = {name: value for name, value in values.items() if hasattr(NetworkConfig, name)}
     if conv_alpha:
         config["conv_alpha"] = float(conv_alpha)

@@ -33,6 +33,7 @@ from lycoris_ext.network import (
 )
 from lycoris_ext.network.layers import choose_layers, layer_rates
 from lycoris_ext.network.selection import Site, Targets, all_sites
+from lycoris_ext.training.notes import network_notes
 
 #: Layers that LyCORIS's presets name as diffusers does, and so leave alone in sd-scripts' own SDXL
 #: U-Net.
@@ -180,4 +181,6 @@ def _told(network: KohyaNetwork) -> KohyaNetwork:
     counts = Counter(site.target for site in network.sites.values())
     kinds = Counter(layer.plan.algorithm.name for layer in network.layers.values())
     logger.info(f"lycoris_ext: layers {dict(counts)}, algorithms {dict(kinds)}")
+    for line in network_notes(network):
+        logger.info(line)
     return network

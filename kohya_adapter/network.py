@@ -18,6 +18,7 @@ from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats import AdapterState, atomic_write, load_adapter, save_adapter
 from lycoris_ext.formats.weights import load_weights
 from lycoris_ext.network import Network
+from lycoris_ext.network.checks import is_packed
 from lycoris_ext.network.selection import TEXT_ENCODERS
 
 _SAFE = ".safetensors"
@@ -204,8 +205,12 @@ class KohyaNetwork(Network):
         self._grad_norms = torch.stack(norms) if norms else None
 
     def weight_norms(self) -> Tensor | None:
-        """Norm of each layer's update, for the log."""
-        return self.norms() if self._logs_norms else None
+        """Norm of each layer's update, for the log; None where an update reads a packed weight."""
+        unread = any(
+            layer.plan.needs_base and is_packed(self.sites[key])
+            for key, layer in self.layers.items()
+        )
+        return self.norms() if self._logs_norms and not unread else None
 
     def grad_norms(self) -> Tensor | None:
         """Norm of each layer's gradients in the last step, for the log."""

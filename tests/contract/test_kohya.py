@@ -67,6 +67,45 @@ def train(network: Any, models: Models, args: Namespace | None = None, steps: in
     return Namespace(logged=logged, descriptions=descriptions, groups=groups, info=info)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "axis"),
+    [
+        ({"dora_wd": "True"}, "of the inputs"),
+        ({"dora_wd": "True", "wd_on_output": "True"}, "of the outputs"),
+        (
+            {"preset": "[module_algo_map.Transformer2DModel]\nweight_decompose = true"},
+            "of the inputs",
+        ),
+        ({}, None),
+    ],
+)
+def test_the_axis_of_dora_is_told_once(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    arguments: dict[str, str],
+    axis: str | None,
+) -> None:
+    if "preset" in arguments:
+        (tmp_path / "preset.toml").write_text(arguments["preset"], encoding="utf-8")
+        arguments = {"preset": str(tmp_path / "preset.toml")}
+    caplog.set_level("INFO")
+    create(tiny_models(tmp_path), **LOHA, **arguments)
+    told = [record.message for record in caplog.records if "ComfyUI" in record.message]
+    assert len(told) == (axis is not None)
+    assert all(axis and axis in line for line in told)
+
+
+def test_norms_that_would_read_packed_weights_are_not_logged(tmp_path: Path) -> None:
+    models = tiny_models(tmp_path)
+    network = create(models, algo="ia3")
+    network.prepare_network(Namespace(logging_dir="logs"))
+    assert network.weight_norms() is not None
+    for site in network.sites.values():
+        weight = site.module.weight.data
+        site.module.weight = torch.nn.Parameter(weight.to(torch.int8), requires_grad=False)
+    assert network.weight_norms() is None
+
+
 def test_the_functions_have_sd_scripts_signatures() -> None:
     created = list(inspect.signature(MODULE.create_network).parameters)
     assert created[:7] == [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -105,15 +104,6 @@ def test_the_page_names_every_argument() -> None:
         config(zzz="1")
     known = str(caught.value).partition("use one of ")[2].split(", ")
     assert set(known) - named == {"warn_on_unmatched"}, "which has no effect"
-
-
-def test_the_axis_of_dora_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    assert config(dora_wd="True").wd_on_output is False
-    assert [record.message for record in caplog.records if "ComfyUI" in record.message]
-    caplog.clear()
-    assert config(dora_wd="True", wd_on_output="True").wd_on_output is True
-    assert not caplog.records
 
 
 def test_as_texts_is_what_makes_it_again() -> None:
