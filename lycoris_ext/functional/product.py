@@ -107,6 +107,7 @@ def _by_onednn(left: Tensor, right: Tensor) -> bool:
 def _suits_onednn(left: Tensor, right: Tensor) -> bool:
     return (
         left.shape[0] * left.shape[1] * right.shape[1] >= _WORTH
+        and left.shape[1] == right.shape[0]  # else torch says what is wrong
         # a repeated row has a step of 0 (a gradient of a mean), which takes it 1,000 times as long
         and all(left.stride())
         and all(right.stride())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -27,6 +28,7 @@ def applies(layer: LayerSpec, x: Tensor, weight: Tensor) -> bool:
     return (
         len(layer.kernel) == 2
         and layer.groups == 1
+        and x.shape[1] == layer.in_features  # else the convolution says what is wrong
         and x.is_contiguous()
         and weight.is_contiguous()
         and layer.tokens(x) * _CHANNELS <= len(weight)
@@ -37,9 +39,9 @@ def applies(layer: LayerSpec, x: Tensor, weight: Tensor) -> bool:
 def forward(layer: LayerSpec, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """``layer.op``: (batch, in, H, W) -> (batch, out, H', W')"""
     rows = product.linear(_unfolded(layer, x), weight.flatten(1), bias)
-    # Contiguous, as a convolution's output: a view would turn all that follows channels_last.
-    out: Tensor = rows.transpose(1, 2).contiguous().unflatten(2, layer.positions(x))
-    return out
+    out: Tensor = rows.transpose(1, 2).unflatten(2, layer.positions(x))
+    # The strides of a convolution's output: a view would turn all that follows channels_last.
+    return out.clone(memory_format=torch.contiguous_format)
 
 
 def backward(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.functional import NORMS, Base
-from lycoris_ext.functional.layer import PLAIN
+from lycoris_ext.functional.layer import PLAIN, LayerSpec
 from lycoris_ext.modules.adapter_layer import AdapterLayer
 
 # Layers whose forward we know. A subclass (quantised, fused) keeps its own and is adapted on
@@ -32,6 +32,7 @@ class Attachment:
         # An instance attribute "forward" is a host's own wrapper: it must come back exactly.
         self.shadowed = module.__dict__.get("forward")
         self.original = module.forward
+        self.is_torchs = type(module) in _PLAIN and _is_torchs(type(module))
         self.adapters: list[AdapterLayer] = []
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -45,7 +46,7 @@ class Attachment:
         deltas = [(adapter, adapter.delta(base)) for adapter in adapters]
         padded = layer.pad(x)
         tokens = layer.tokens(padded)
-        is_plain = self._is_plain(x)
+        is_plain = self._is_plain(x, layer)
         can_merge = is_plain and len(adapters) == 1 and not _drops(adapters[0])
         paths = [adapter.path(delta, tokens, can_merge) for adapter, delta in deltas]
         if paths == ["merged"]:
@@ -63,19 +64,29 @@ class Attachment:
                 out = delta.apply(padded, out, path)
         return out
 
-    def _is_plain(self, x: Tensor) -> bool:
-        """Whether the module's forward is its class's own, with weights that learn nothing, all of
-        it in float32: then it may be computed in another way."""
+    def _is_plain(self, x: Tensor, layer: LayerSpec) -> bool:
+        """Whether the module's forward is torch's own, with weights that learn nothing, in float32:
+        then it may be computed in another way."""
         weight, bias = self.module.weight, getattr(self.module, "bias", None)
         return (
-            type(self.module) in _PLAIN
+            self.is_torchs
             and self.shadowed is None
+            and "_conv_forward" not in self.module.__dict__
+            and (not layer.is_conv or LayerSpec.from_module(self.module) == layer)
             and type(weight) in PLAIN  # torchao packs weights without changing the module's class
             and weight.dtype == x.dtype == torch.float32  # bf16 would swallow small updates
             and not weight.requires_grad
             and not (bias is not None and bias.requires_grad)
             and not torch.is_autocast_enabled(x.device.type)
         )
+
+
+def _is_torchs(kind: type[nn.Module]) -> bool:
+    """Whether nobody has put a forward of theirs into torch's own class. Tiling puts one into
+    single layers instead, or changes their padding."""
+    functions = [kind.forward, getattr(kind, "_conv_forward", kind.forward)]
+    homes = [getattr(function, "__globals__", {}).get("__name__", "") for function in functions]
+    return all(home.startswith("torch.nn.modules.") for home in homes)
 
 
 def _drops(adapter: AdapterLayer) -> bool:

@@ -62,7 +62,8 @@ def test_it_is_the_convolution_of_float64(
 
     out = spec.op(x, weight, bias)
     close(out, exact)
-    assert out.is_contiguous()
+    # One position lies in memory as in either layout: what follows goes by the strides.
+    assert out.stride() == torch.empty(out.shape).stride()
     close(torch.autograd.grad(out, x, grad.float(), retain_graph=True)[0], wanted_x)
     out.relu_()  # nobody else's memory
     learning = weight.clone().requires_grad_()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import pickle
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -104,6 +105,57 @@ def test_a_subclass_keeps_its_own_forward() -> None:
     with network.injected():
         found = module(x)
     torch.testing.assert_close(found, module(x) + x @ layer.delta().dense().T)
+
+
+def tiled(module: nn.Module) -> None:
+    def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return nn.functional.conv2d(nn.functional.pad(x, [1] * 4, "circular"), weight, bias)
+
+    module._conv_forward = forward
+
+
+def padded_otherwise(module: nn.Module) -> None:
+    module.padding_mode = "circular"
+
+
+@pytest.mark.parametrize("change", [tiled, padded_otherwise])
+def test_what_a_script_does_to_a_convolution_stays(change: Callable[[nn.Module], None]) -> None:
+    """Seamless tiling, as scripts do it; before and after the network is there."""
+    module = nn.Conv2d(8, 80, 3, padding=1)
+    network = build_network({"model": nn.Sequential(module)}, NetworkConfig(network_dim=2))
+    x = torch.randn(1, 8, 2, 2)
+    with network.injected():
+        change(module)
+        found = module(x)
+    torch.testing.assert_close(found, module(x))
+    with network.injected():
+        torch.testing.assert_close(module(x), found)
+
+
+def test_a_forward_that_a_host_gives_torchs_class_is_called(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    original = nn.Linear.forward
+    monkeypatch.setattr(nn.Linear, "forward", lambda self, x: 2 * original(self, x))
+    module, x = nn.Linear(8, 8), torch.randn(2, 8)
+    network = build_network({"model": nn.Sequential(module)}, NetworkConfig(network_dim=2))
+    with network.injected():
+        found = module(x)
+    torch.testing.assert_close(found, module(x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("module", [nn.Linear(8, 8), nn.Conv2d(8, 8, 1)], ids=["linear", "conv"])
+def test_only_float32_weights_are_merged_with(module: nn.Module, dtype: torch.dtype) -> None:
+    """A sum in bf16 would swallow the update (see test_5 of the peers' bugs)."""
+    module = module.to(dtype).requires_grad_(False)
+    network = perturbed(nn.Sequential(module))
+    asked: list[bool] = []
+    (layer,) = network.layers.values()
+    layer.path = lambda delta, tokens, can_merge: asked.append(can_merge) or "chain"  # type: ignore[method-assign,assignment,func-returns-value]
+    with network.injected():
+        module(torch.randn(8, 8, *([4, 4] if isinstance(module, nn.Conv2d) else []), dtype=dtype))
+    assert asked == [dtype == torch.float32]
 
 
 def mean_over_draws(options: dict[str, float], draws: int = 2000) -> tuple[Tensor, Tensor, Network]:
