@@ -172,11 +172,12 @@ def train_hosted(
     """
     threads = torch.get_num_threads()  # a resumed run sets its own; the host's come back
     try:
-        pictures = open_training_set(config.data, config.run.seed)
-        check_bucket_sizes(pictures, base.latent_factor)
-        config = choose_name(config, pictures, base.fingerprint(), mode)
-        with memory_faults(config), RunLock(RunPaths.of(config.run).lock) as lock:
-            return _train(config, base, watcher, pictures, open_run(config, lock))
+        with memory_faults(config):
+            pictures = open_training_set(config.data, config.run.seed)
+            check_bucket_sizes(pictures, base.latent_factor)
+            config = choose_name(config, pictures, base.fingerprint(), mode)
+            with RunLock(RunPaths.of(config.run).lock) as lock:
+                return _train(config, base, watcher, pictures, open_run(config, lock))
     finally:
         torch.set_num_threads(threads)
 

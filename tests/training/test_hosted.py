@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lycoris_ext.config import Layer, build_config
 from lycoris_ext.diffusion import NoiseSchedule
-from lycoris_ext.errors import ConfigError, RunInterrupted
+from lycoris_ext.errors import ConfigError, MemoryFault, RunInterrupted
 from lycoris_ext.formats import load_adapter
 from lycoris_ext.training import hosted
 from lycoris_ext.training.config import TrainConfig
@@ -113,6 +113,15 @@ def config(pictures: Path, tmp_path: Path) -> Any:
 def steps(folder: Path, name: str = "mine") -> list[int]:
     events = read_events(folder / f"{name}.events.jsonl")
     return [event["step"] for event in events if event["event"] == "step"]
+
+
+def test_out_of_memory_before_the_first_step(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9")
+
+    monkeypatch.setattr(hosted, "open_training_set", fail)
+    with pytest.raises(MemoryFault, match="gradient_checkpointing = true"):
+        train_hosted(config(), Base(), Told())
 
 
 def test_a_run(config: Any, tmp_path: Path) -> None:
