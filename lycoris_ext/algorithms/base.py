@@ -115,6 +115,12 @@ class Algorithm:
         return Plan(cls, layer, (core,) * len(cls.parts), rank, alpha, (layer,) * len(cls.parts))
 
     @classmethod
+    def useful_rank(cls, plan: Plan) -> int | None:
+        """The rank beyond which no stored product can say more; None where there is no product."""
+        spaces = plan.spaces_of_products
+        return max((min(space.out_features, space.fan_in) for space in spaces), default=None)
+
+    @classmethod
     def allows(cls, chosen: tuple[int, ...]) -> bool:
         """Whether these alternatives of the parts can stand side by side."""
         return True
@@ -278,9 +284,13 @@ class Plan:
 
     @property
     def useful_rank(self) -> int | None:
-        """The rank beyond which no stored product can say more; None where there is no product."""
-        products = [space for _, part, space in self._stored if part.on_output]
-        return max((min(space.out_features, space.fan_in) for space in products), default=None)
+        """The rank beyond which it can say no more; None where it has none."""
+        return self.algorithm.useful_rank(self)
+
+    @property
+    def spaces_of_products(self) -> list[LayerSpec]:
+        """The layer that each stored product stands for."""
+        return [space for _, part, space in self._stored if part.on_output]
 
     def factors(self) -> tuple[Factor, ...]:
         stored = tuple(factor for _, part, _ in self._stored for factor in part.factors)

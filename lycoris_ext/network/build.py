@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -43,8 +45,10 @@ def build_network(targets: Targets, config: NetworkConfig, seed: int = 0) -> Net
         weight = site.weight
         device = weight.device if weight.is_meta else torch.device("cpu")
         origin = plan.origin(_readable(site, plan))
-        tensors = plan.initial(generator, own.use_scalar, device, weight.detach(), origin)
-        layer = AdapterLayer(plan, tensors, own.dropouts, own.use_scalar, origin, own.bypass_mode)
+        with _named(choice):
+            tensors = plan.initial(generator, own.use_scalar, device, weight.detach(), origin)
+        bypass = own.bypass_mode and not site.spec.is_norm  # which has one way alone
+        layer = AdapterLayer(plan, tensors, own.dropouts, own.use_scalar, origin, bypass)
         check_path(choice, layer)
         layers[site.key], sites[site.key] = layer.to(weight.device), site
         rates[site.key] = choice.rate
@@ -58,11 +62,25 @@ def _plan(choice: Choice) -> Plan:
     name, options = config.algorithm_name, config.options
     if site.spec.is_norm and name != "norm":
         name, options = "norm", Options()  # beside another algorithm, whose options they are
-    try:
+    with _named(choice):
+        if algorithm(name).of_norms and not site.spec.is_norm:
+            raise ConfigError(
+                f'algo = "{name}" is for normalisations, and the layer is none',
+                where="algo",
+                fix="choose another algorithm for this layer",
+            )
         return algorithm(name).plan(site.spec, choice.rank, alpha, options)
+
+
+@contextmanager
+def _named(choice: Choice) -> Iterator[None]:
+    """Let an error tell the layer, and who asked for the option."""
+    try:
+        yield
     except ConfigError as error:
         option = "rank" if error.where == "network_dim" else error.where
-        where = f"{site.name}, {choice.option(option)}" if option else site.name
+        name = choice.site.name
+        where = f"{name}, {choice.option(option)}" if option else name
         raise ConfigError(error.what, where=where, fix=error.fix) from error
 
 

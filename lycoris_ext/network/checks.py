@@ -38,10 +38,10 @@ def check_path(choice: Choice, layer: AdapterLayer) -> None:
         ConfigError: ``bypass_mode``, or a packed weight, and no way through thin activations.
     """
     site, name = choice.site, choice.config.algo
-    if not (choice.config.bypass_mode or is_packed(site)):
+    if not (layer.bypass_mode or is_packed(site)):
         return
     has_way = layer.delta(Base.of(site.module, site.spec)).thin_cost() is not None
-    if choice.config.bypass_mode and not (has_way and site.spec.groups == 1):
+    if layer.bypass_mode and not (has_way and site.spec.groups == 1):
         raise ConfigError(
             "bypass_mode goes through thin activations, and "
             + ("a grouped convolution" if has_way else f'algo = "{name}"')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from math import inf
 
 from lycoris_ext.algorithms import Options, algorithm, algorithm_names
 from lycoris_ext.errors import ConfigError
@@ -108,7 +109,7 @@ class NetworkConfig:
             )
         for name in ("network_alpha", "conv_alpha"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
+            if value is not None and not 0 < value < inf:
                 raise ConfigError(f"is {value}", where=name, fix="use a number above 0")
         if self.network_train_unet_only and self.network_train_text_encoder_only:
             raise ConfigError(

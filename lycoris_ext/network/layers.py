@@ -64,6 +64,14 @@ def choose_layers(targets: Targets, config: NetworkConfig) -> list[Choice]:
         ConfigError: a pattern fits no layer, or nothing is left to train.
     """
     preset = read_preset(config.preset)
+    plain = [target for target in targets if target not in (*DENOISERS, *TEXT_ENCODERS)]
+    if plain and preset.prefix != Preset.prefix:
+        raise ConfigError(
+            f"lora_prefix is {preset.prefix!r}; the keys of a plain module ({plain[0]}) begin with "
+            f"{Preset.prefix}",
+            where=config.preset,
+            fix="remove lora_prefix",
+        )
     sites = [site for site in all_sites(targets).values() if config.trains(site.spec.is_norm)]
     for pattern in (*config.include, *config.exclude):
         _check_fits(pattern, "include/exclude", sites, sites)

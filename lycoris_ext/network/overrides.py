@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from math import inf
 from typing import Any
 
 from lycoris_ext.errors import ConfigError
@@ -71,7 +72,7 @@ class LayerOverride:
                 raise ConfigError(f"{name} is {value}", where=self.where, fix="use 0 or more")
         for name in ("network_alpha", "conv_alpha"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
+            if value is not None and not 0 < value < inf:
                 raise ConfigError(
                     f"{name} is {value}", where=self.where, fix="use a number above 0"
                 )

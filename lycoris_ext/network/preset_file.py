@@ -45,6 +45,8 @@ _RENAMED: dict[str, str] = {
     "use_cp": "use_tucker",
     "use_conv_cp": "use_tucker",
 }
+# Of T-LoRA, in the only form that ours has, which is their default.
+_TLORA: Settings = {"sig_type": "principal", "use_data_init": True, "mask_group_id": 0}
 _NOT_THEIRS = {
     "match", "network_dim", "network_alpha", "conv_dim", "conv_alpha", "learning_rate", "lr_weight",
 }  # fmt: skip
@@ -113,14 +115,11 @@ def parse_preset(tables: Mapping[str, Any], where: str) -> Preset:
                 pattern: _settings(f"{key}.{pattern}", settings, where)
                 for pattern, settings in value.items()
             }
-        elif key != _PREFIX:
+        elif key == _PREFIX:
+            _expect(isinstance(value, str), key, value, "a text", where)
+            found["prefix"] = value
+        else:
             raise _unknown(f"unknown key {key}", key, [*_LISTS, *_FLAGS, *_MAPS], where)
-    if tables.get(_PREFIX, "lycoris") != "lycoris":
-        raise ConfigError(
-            f"lora_prefix is {tables[_PREFIX]!r}; the keys of a plain module begin with lycoris",
-            where=where,
-            fix="remove lora_prefix",
-        )
     full = PRESETS["full"]
     preset = Preset(
         **{
@@ -142,7 +141,17 @@ def _settings(key: str, value: object, where: str) -> Settings:
     if not isinstance(value, dict):
         raise ConfigError(f"{key} is {value!r}, expected a table", where=where, fix=f"change {key}")
     table: Settings = value
-    settings = {_RENAMED.get(name, name): setting for name, setting in table.items()}
+    for name, only in _TLORA.items():
+        if table.get(name, only) != only:
+            raise ConfigError(
+                f"{key} sets {name} to {table[name]!r}; T-LoRA starts from the weight's largest "
+                f"directions and goes by one table of timesteps, which is {only!r}",
+                where=where,
+                fix=f"remove {name}",
+            )
+    settings = {
+        _RENAMED.get(name, name): setting for name, setting in table.items() if name not in _TLORA
+    }
     for name, setting in settings.items():
         if name not in _KINDS:
             raise _unknown(f"{key} sets {name}, which is unknown", name, ["dim", *_KINDS], where)

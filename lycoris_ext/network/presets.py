@@ -50,6 +50,7 @@ class Preset:
     spatial: whether convolutions larger than 1x1 are adapted where nothing gives them a rank.
     exclude: paths that are left alone.
     class_settings, name_settings: settings of their own, by class and by path.
+    prefix: what the keys of a plain module begin with.
     use_fnmatch: patterns have * and ? and fit whole paths; otherwise they are regular expressions
         that fit the beginning of a path.
     """
@@ -64,6 +65,7 @@ class Preset:
     exclude: tuple[str, ...] = ()
     class_settings: Mapping[str, Settings] = field(default_factory=dict)
     name_settings: Mapping[str, Settings] = field(default_factory=dict)
+    prefix: str = "lycoris"
     use_fnmatch: bool = False
 
     def fits(self, pattern: str, path: str) -> bool:

@@ -11,6 +11,7 @@ from diffusers.models.attention import BasicTransformerBlock
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lycoris_ext.algorithms import algorithm_names
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.network import Banks, Network, NetworkConfig, build_network
 from lycoris_ext.training.step import optimizer_step
@@ -308,6 +309,33 @@ def test_a_step_waits_for_no_device_and_draws_on_it() -> None:
             for _ in range(2):
                 model(x).sum().backward()
     assert {"rand", "bernoulli_", "mm"} <= set(operators.names)
+
+
+FORMS: dict[str, dict[str, Any]] = {
+    **{name: {"algo": name} for name in algorithm_names() if name != "norm"},
+    **{
+        f"{name}, DoRA over the {side}put": {"algo": name, "dora_wd": True, "wd_on_output": output}
+        for name in ("lora", "loha", "lokr", "dylora")
+        for side, output in (("in", False), ("out", True))
+    },
+    "boft, rescaled": {"algo": "boft", "constraint": 0.1, "rescaled": True},
+    "ia3 on the input": {"algo": "ia3", "train_on_input": True},
+    "loha, Tucker": {"algo": "loha", "use_tucker": True, "use_scalar": True},
+    "lokr, Tucker": {"algo": "lokr", "use_tucker": True, "factor": 4},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_no_form_asks_for_a_number_in_a_step(form: str) -> None:
+    model = nn.Sequential(nn.Conv2d(32, 32, 3, padding=1), nn.Conv2d(32, 32, 1)).bfloat16()
+    sizes = {"network_dim": 4, "conv_dim": 4}
+    drops = {"dropout": 0.1, "rank_dropout": 0.1, "module_dropout": 0.1}
+    network = build_network(
+        {"model": model}, NetworkConfig(**sizes, **drops, **FORMS[form])
+    ).train()
+    network.set_timesteps(torch.tensor([3, 400]))
+    with network.injected(), Operators("cpu"):
+        model(torch.randn(2, 32, 4, 4, dtype=torch.bfloat16)).sum().backward()
 
 
 # dynamo itself instantiates autograd.Function, which torch deprecates

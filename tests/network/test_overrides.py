@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -136,6 +138,7 @@ def test_what_sd_scripts_says_by_block_can_be_said() -> None:
         ({"match": "x", "network_dim": -1}, "network_dim is -1"),
         ({"match": "x", "conv_dim": -1}, "conv_dim is -1"),
         ({"match": "x", "network_alpha": 0.0}, "network_alpha is 0.0"),
+        ({"match": "x", "network_alpha": float("inf")}, "network_alpha is inf"),
         ({"match": "x", "learning_rate": -1.0}, "learning_rate is -1.0"),
         ({"match": "x", "lr_weight": float("nan")}, "lr_weight is nan"),
         ({"match": "x", "algo": "lohaa"}, "algo: unknown algorithm 'lohaa'"),
@@ -173,6 +176,7 @@ def test_options_that_do_nothing_are_refused() -> None:
         ({"constraint": -0.1}, "constraint: is -0.1"),
         ({"wd_on_output": True}, "wd_on_output: .*set dora_wd = true"),
         ({"rank_dropout": 1.0}, "rank_dropout: is 1.0"),
+        ({"network_alpha": float("inf")}, "network_alpha: is inf"),
     ],
 )
 def test_contradictory_options(options: dict[str, object], message: str) -> None:
@@ -188,6 +192,44 @@ def test_a_rank_above_every_layer_that_it_is_for() -> None:
     text = refused(LayerOverride("to_q", network_dim=9))
     assert 'overrides, match = "to_q": rank: rank 9 is larger than every layer' in text
     build(algo="lokr", network_dim=10000)  # LyCORIS's way to ask for whole factors
+
+
+@pytest.mark.parametrize("algo", ["tlora", "glora", "diag-oft", "boft"])
+def test_a_rank_above_every_layer_of_other_algorithms(algo: str) -> None:
+    model = nn.Sequential(nn.Linear(16, 24))
+    with pytest.raises(ConfigError, match=r"rank 64 is larger.*24 x 16"):
+        build_network({"model": model}, NetworkConfig(algo, network_dim=64))
+
+
+def test_normalisations_beside_activations() -> None:
+    """bypass_mode says how an update is applied that can be applied in two ways."""
+    model = nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8))
+    network = build_network(
+        {"model": model}, NetworkConfig(network_dim=2, bypass_mode=True, train_norm=True)
+    )
+    for parameter in network.parameters():
+        nn.init.normal_(parameter)
+    before = model(x := torch.randn(2, 4))
+    with network.injected():
+        assert not torch.allclose(model(x), before)
+
+
+def test_what_one_layer_cannot_have_names_the_layer() -> None:
+    model = nn.Sequential(nn.Linear(8, 16), nn.Conv2d(8, 8, 3, groups=2))
+
+    def refused(*overrides: LayerOverride, **options: Any) -> str:
+        with pytest.raises(ConfigError) as caught:
+            build_network(
+                {"model": model}, NetworkConfig(network_dim=2, **options, overrides=overrides)
+            )
+        return str(caught.value)
+
+    text = refused(LayerOverride("model.0", algo="norm"))
+    assert 'model.0, overrides, match = "model.0": algo' in text and "normalisations" in text
+    text = refused(LayerOverride("model.0", algo="diag-oft", network_dim=4), use_scalar=True)
+    assert "model.0, use_scalar" in text
+    text = refused(algo="tlora", conv_dim=2)
+    assert "model.1, algo" in text and "grouped convolution (2 groups)" in text
 
 
 def test_a_rank_above_some_layers_is_what_everybody_has() -> None:

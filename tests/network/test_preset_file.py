@@ -191,7 +191,8 @@ def test_overrides_come_before_the_file(tmp_path: Path) -> None:
         ("[name_algo_map.a]\nalgo = 3", "algo of name_algo_map.a is 3, expected a text"),
         ('[name_algo_map.a]\nalgo = "x"', "a: algo: unknown algorithm 'x'"),
         ('unet_target_name = ["("]', r"'\(' is no regular expression"),
-        ('lora_prefix = "x"', "lora_prefix is 'x'.*begin with lycoris"),
+        ("lora_prefix = 3", "lora_prefix is 3, expected a text"),
+        ('[name_algo_map.a]\nsig_type = "last"', "a sets sig_type to 'last'; T-LoRA .*'principal'"),
         ("enable_conv", "no valid TOML"),
     ],
 )
@@ -212,3 +213,21 @@ def test_a_file_as_an_option_of_a_run(tmp_path: Path) -> None:
     config = build_config([Layer("my.toml", {"preset": ["seed-default", path]})])
     assert config.network.preset == path and config.network.conv_dim == 4
     assert 'preset = "preset.toml"' in dump_toml(config, for_sharing=True)
+
+
+def test_a_prefix_counts_for_the_keys_of_a_plain_module_alone(tmp_path: Path) -> None:
+    config = NetworkConfig(preset=str(written(tmp_path, 'lora_prefix = "lora_unet"')))
+    assert choose_layers({"unet": UNet()}, config)
+    with pytest.raises(ConfigError, match=r"lora_prefix is 'lora_unet'.*begin with lycoris"):
+        choose_layers({"model": UNet()}, config)
+
+
+def test_t_lora_as_lycoris_writes_it(tmp_path: Path) -> None:
+    text = '[name_algo_map.conv_in]\nalgo = "tlora"\nsig_type = "principal"\nuse_data_init = true'
+    config = NetworkConfig(preset=str(written(tmp_path, text + "\nmask_group_id = 0")))
+    (choice,) = (
+        choice
+        for choice in choose_layers({"unet": UNet()}, config)
+        if choice.config.algorithm_name == "tlora"
+    )
+    assert choice.site.name == "unet.conv_in"
