@@ -66,10 +66,6 @@ class Orthogonal(Algorithm):
         return Plan(cls, layer, chosen, rank, options.constraint, (layer, layer), own)
 
     @classmethod
-    def useful_rank(cls, plan: Plan) -> int:
-        return plan.layer.out_features
-
-    @classmethod
     def told(cls, plan: Plan) -> dict[str, Any]:
         told: dict[str, Any] = {"constraint": plan.alpha} if plan.alpha else {}
         return {**told, "rescaled": True} if plan.chosen[1] else told

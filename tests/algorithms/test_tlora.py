@@ -111,7 +111,7 @@ def test_a_sample_is_a_lora_of_its_ranks(module: nn.Module, shape: tuple[int, ..
 
 def test_text_encoders_see_no_noise() -> None:
     models = {name: nn.Sequential(nn.Linear(4, 4)) for name in ("unet", "text_encoder")}
-    network = build_network(models, NetworkConfig("tlora", include=("0",)))
+    network = build_network(models, NetworkConfig("tlora", network_dim=2, include=("0",)))
     network.set_timesteps(torch.tensor([3]))
     told = {network.sites[key].target: layer.timesteps for key, layer in network.layers.items()}
     assert told["text_encoder"] is None
@@ -145,12 +145,12 @@ def test_what_it_starts_from_is_in_no_file_and_no_state() -> None:
 
 
 def test_a_rank_above_the_layers_changes_nothing_at_first() -> None:
-    module = nn.Linear(9, 2)
-    network, layer = tlora(module, perturbed=False)
-    x = torch.randn(3, 9)
+    model = nn.Sequential(nn.Linear(9, 2), nn.Linear(2, 9), nn.Linear(9, 9))
+    network = build_network({"model": model}, CONFIG)
+    before = model(x := torch.randn(3, 9))
     with network.injected():
-        torch.testing.assert_close(module(x), nn.functional.linear(x, module.weight, module.bias))
-    assert layer.tensors()["p_layer.weight"].shape == (2, 4)
+        torch.testing.assert_close(model(x), before)
+    assert next(iter(network.layers.values())).tensors()["p_layer.weight"].shape == (2, 4)
 
 
 def test_a_small_move_from_large_values_survives_half_precision() -> None:
@@ -177,7 +177,7 @@ def test_a_norm_cannot_be_limited() -> None:
 def test_a_scalar_is_refused() -> None:
     with pytest.raises(ConfigError, match="not proportional to any of its tensors"):
         model = nn.Sequential(nn.Linear(9, 7))
-        build_network({"model": model}, NetworkConfig("tlora", use_scalar=True))
+        build_network({"model": model}, NetworkConfig("tlora", network_dim=4, use_scalar=True))
 
 
 def test_a_packed_weight_is_refused() -> None:
