@@ -16,7 +16,6 @@ from torch import Tensor
 
 from lycoris_ext.algorithms.base import Algorithm, Options, Plan, register
 from lycoris_ext.algorithms.parts import Factor, Part, Raw
-from lycoris_ext.errors import ConfigError
 from lycoris_ext.functional import Base, Delta, Gated, LayerSpec, LowRank
 
 _Q, _P, _LAMBDA = "q_layer.weight", "p_layer.weight", "lambda_layer"
@@ -38,12 +37,6 @@ class TLoRA(Algorithm):
 
     @classmethod
     def choose(cls, layer: LayerSpec, rank: int, alpha: float, options: Options) -> Plan:
-        if layer.groups != 1:
-            raise ConfigError(
-                f"{cls.name} trains no grouped convolution ({layer.groups} groups)",
-                where="algo",
-                fix="exclude the layer, or choose another algorithm for it",
-            )
         return Plan(cls, layer, (0, 0, 0), rank, alpha, (layer,) * 3)
 
     @classmethod

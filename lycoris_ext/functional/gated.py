@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -44,12 +44,20 @@ class Gated(Delta):
 
     def apply_thin(self, x: Tensor, base_out: Tensor | None) -> Tensor:
         layer = self.layer
-        if layer.groups != 1 or len(x) != len(self.gates):
+        if len(x) != len(self.gates):
             raise ShapeError(
-                f"{len(self.gates)} samples have timesteps, the layer with {layer.groups} groups "
-                f"has an input of shape {tuple(x.shape)}",
+                f"{len(self.gates)} samples have timesteps, the layer has an input of shape "
+                f"{tuple(x.shape)}",
                 fix="exclude the layer, or use another algorithm",
             )
+        if layer.groups != 1:  # a thin product would mix the groups
+            update = torch.cat(
+                [
+                    layer.op(sample, replace(self, gates=gates).dense().to(x.dtype))
+                    for sample, gates in zip(x.split(1), self.gates.split(1), strict=True)
+                ]
+            )
+            return update if base_out is None else base_out + update
         spatial = len(layer.kernel)
         gates = self.gates.reshape(len(x), *[1] * (x.ndim - 2 - spatial), -1, *[1] * spatial)
         thin = layer.op(x, self.down.to(x.dtype)) * gates.to(x.dtype)

@@ -17,6 +17,7 @@ LAYERS = [
     (nn.Linear(9, 7), (3, 5, 9)),
     (nn.Linear(9, 7), (3, 9)),
     (nn.Conv2d(5, 6, 3, padding=1, stride=2), (3, 5, 8, 8)),
+    (nn.Conv2d(6, 8, 3, padding=1, groups=2), (3, 6, 8, 8)),
 ]
 
 

@@ -228,8 +228,6 @@ def test_what_one_layer_cannot_have_names_the_layer() -> None:
     assert 'model.0, overrides, match = "model.0": algo' in text and "normalisations" in text
     text = refused(LayerOverride("model.0", algo="diag-oft", network_dim=4), use_scalar=True)
     assert "model.0, use_scalar" in text
-    text = refused(algo="tlora", conv_dim=2)
-    assert "model.1, algo" in text and "grouped convolution (2 groups)" in text
 
 
 def test_a_rank_above_some_layers_is_what_everybody_has() -> None:
