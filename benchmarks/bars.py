@@ -41,7 +41,7 @@ def bar_chart(title: str, axis: str, groups: dict[str, list[Bar]]) -> str:
         parts.append(_line(place, foot, "#e3e6ea"))
         parts.append(_text(place, foot + 16, f"{tick * step:g}", anchor="middle"))
     parts.append(_text(x(0), foot + 32, axis))
-    y = float(TOP)
+    y, values = float(TOP), []
     for label, group in groups.items():
         middle = y + BAR * len(group) / 2 + 4
         parts.append(_text(LEFT - 10, middle, label, anchor="end"))
@@ -49,10 +49,12 @@ def bar_chart(title: str, axis: str, groups: dict[str, list[Bar]]) -> str:
             parts.append(
                 _rect(x(0), y + 1, round(x(bar.value) - x(0), 1), BAR - 2, colours[bar.name])
             )
-            parts.append(_text(x(bar.value) + 5, y + BAR - 3, f"{bar.value:.2f}"))
+            values.append(_text(x(bar.value) + 5, y + BAR - 3, f"{bar.value:.2f}"))
             y += BAR
         y += GAP
-    parts.append(_line(x(1), foot, "#1b1f24"))
+    # The line ends before a value and goes on behind it.
+    halo = '<g stroke="#ffffff" stroke-width="4" paint-order="stroke">'
+    parts += [_line(x(1), foot, "#1b1f24"), halo, *values, "</g>"]
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}"'
     style = 'font-family="sans-serif" fill="#1b1f24"'
     return "\n".join([f'{head} viewBox="0 0 {WIDTH} {height}" {style}>', *parts, "</svg>", ""])

@@ -109,7 +109,7 @@ def _steps(result: dict[str, Any]) -> Iterable[str]:
         yield f"The floor takes {floor['cpu_seconds']:.2f} s on one thread, in float32."
         if same := found.get(("", "floor, our products")):
             share = _ratio(same)
-            yield f"With all its layers computed as ours computes those it adapts it takes {share}."
+            yield f"Computed throughout as ours computes what it adapts, it takes {share} of that."
         if shared:
             yield "All frozen weights lie in one buffer, so that they fit into the machine."
         yield ""
