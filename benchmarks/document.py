@@ -141,8 +141,8 @@ def _memory(rows: list[Row], found: dict[tuple[str, str], Row]) -> Iterable[str]
         return
     least = found["", "floor"].get(field)
     yield (
-        f"What a step takes beyond the resting state at its peak, MB of tensors (the gaps of the C "
-        f"library's heap are left out); the frozen model takes {least:.0f}:\n"
+        f"What a step takes beyond the resting state at its peak, MB, without the gaps of the C "
+        f"library's heap; the frozen model takes {least:.0f}:\n"
     )
 
     def cell(case: str, by: str) -> str:

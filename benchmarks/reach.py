@@ -6,8 +6,8 @@ Opening: an adapter of 120 MB. ``open_adapter`` maps the file, checks its header
 it. ``safetensors.torch.load_file`` maps it and reads nothing, so reading its tensors once is
 measured beside it. Putting in: LoHa 8/4 and LoCon 16/8 over the U-Net of SD1.5 with random weights;
 the least is to touch every adapted weight once, ``w.add_(c)``. Beside a merge stand its products
-alone, written some rows at a time into one small buffer: torch cannot add an update for less than
-that. Medians of interleaved rounds, one thread.
+alone, written some rows at a time into one small buffer, as torch multiplies them. Medians of
+interleaved rounds, one thread.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def main() -> None:
     result = {
         "what": "opening an adapter of 120 MB; adapters over SD1.5's U-Net, fp32, one thread; "
         '"for good" keeps no copy of the weights; "the products alone" are what a merge '
-        "multiplies, written into the cache instead of the weights: torch's own share of it",
+        "multiplies, written into the cache instead of the weights",
         **environment("torch", "safetensors", "diffusers"),
         **report,
     }
