@@ -197,7 +197,7 @@ def eight_bit_tensors(output: Path) -> int:
     """How many tensors of the optimizer's state really are 8-bit."""
     import torch
 
-    from lycoris_ext.training.state import load_state
+    from lycoris_ext.runs.state import load_state
 
     saved = load_state(output / f"{NAME}.state")
     assert saved is not None

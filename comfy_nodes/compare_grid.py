@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from lycoris_ext.errors import ConfigError, DataError
+from lycoris_ext.plots.grid import comparison_grid
 from lycoris_ext.sampling.compare import BARE
-from lycoris_ext.sampling.grid import comparison_grid
 
 from .apply import put_on
 from .host import adapter

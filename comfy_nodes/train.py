@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
-from lycoris_ext.config import Layer, TrainConfig, build_config
+from lycoris_ext.config import OptionSource, TrainConfig, build_config
 from lycoris_ext.errors import ConfigError, RunInterrupted
-from lycoris_ext.evaluation.curve import loss_curve, read_losses
+from lycoris_ext.plots.curve import loss_curve
+from lycoris_ext.runs.losses import read_losses
+from lycoris_ext.runs.paths import RunPaths
 from lycoris_ext.training.hosted import MODES, train_hosted
-from lycoris_ext.training.paths import RunPaths
 from lycoris_ext.training.run_config import SAVE_PRECISIONS
 
 from . import dataset, network, optimizer
@@ -199,7 +200,7 @@ def _config(
     start = values.get("network_weights", _NONE)
     if start != _NONE:
         options["network_weights"] = str(adapter_file(start))
-    return build_config([Layer("this workflow", options)])
+    return build_config([OptionSource("this workflow", options)])
 
 
 def _device() -> str:

@@ -11,7 +11,7 @@ from typing import Any, get_args, get_type_hints
 from kohya_adapter.blocks import BLOCK_ARGUMENTS
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.network import NetworkConfig
-from lycoris_ext.network.arguments import (
+from lycoris_ext.network.sd_scripts_names import (
     NETWORK_ARGS,
     OF_SCRIPTS,
     OLD_NAMES,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
-from lycoris_ext.network.selection import Site
+from lycoris_ext.network.sites import Site
 
 _COPY, _RESTORED = "_lora_org_{}", "_lora_restored"
 

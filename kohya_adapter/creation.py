@@ -31,8 +31,8 @@ from lycoris_ext.network import (
     is_preset_file,
     load_network,
 )
-from lycoris_ext.network.layers import choose_layers, layer_rates
-from lycoris_ext.network.selection import Site, Targets, all_sites
+from lycoris_ext.network.selection import choose_layers, layer_rates
+from lycoris_ext.network.sites import Site, Targets, all_sites
 from lycoris_ext.training.notes import network_notes
 
 #: Layers that LyCORIS's presets name as diffusers does, and so leave alone in sd-scripts' own SDXL

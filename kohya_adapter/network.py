@@ -19,7 +19,7 @@ from lycoris_ext.formats import AdapterState, atomic_write, load_adapter, save_a
 from lycoris_ext.formats.weights import load_weights
 from lycoris_ext.network import Network
 from lycoris_ext.network.checks import is_packed
-from lycoris_ext.network.selection import TEXT_ENCODERS
+from lycoris_ext.network.sites import TEXT_ENCODERS
 
 _SAFE = ".safetensors"
 

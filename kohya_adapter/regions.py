@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lycoris_ext.functional import Base
+from lycoris_ext.functional import FrozenLayer
 from lycoris_ext.modules import AdapterLayer
-from lycoris_ext.network.selection import TEXT_ENCODERS, Site
+from lycoris_ext.network.sites import TEXT_ENCODERS, Site
 
 _LEVELS = 4  # a U-Net of SD halves a picture three times
 _LATENT = 8  # pixels of a latent
@@ -123,7 +123,7 @@ class RegionalForward:
 
     def update(self, x: Tensor) -> Tensor:
         layer = self.adapter.plan.layer
-        delta = self.adapter.delta(Base.of(self.module, layer, self.original))
+        delta = self.adapter.delta(FrozenLayer.of(self.module, layer, self.original))
         padded = layer.pad(x)
         path = self.adapter.path(delta, layer.tokens(padded), can_merge=False)
         return delta.apply(padded, None, path)

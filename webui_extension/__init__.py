@@ -1,6 +1,6 @@
 """The tab for AUTOMATIC1111 (1.8 and newer) and Forge: load and test what was trained.
 
-The laboratory itself is `lycoris_ext.experiments`. Here is what ties it to the host:
+The laboratory itself is `lycoris_ext.grids`. Here is what ties it to the host:
 
     register    what the host calls, once for every load of its scripts; entry is its script
     host        the host's folders, models and loader; drawing: one picture by its own hand

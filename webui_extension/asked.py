@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from lycoris_ext.errors import ConfigError
-from lycoris_ext.experiments.checkpoints import Checkpoint
-from lycoris_ext.experiments.plan import GridPlan, Settings, Strength
-from lycoris_ext.experiments.prompt_tests import PromptTest, fill
+from lycoris_ext.grids.checkpoints import Checkpoint
+from lycoris_ext.grids.plan import GridPlan, Settings, Strength
+from lycoris_ext.grids.prompt_tests import PromptTest, fill
 from lycoris_ext.sampling.prompts import parse_prompt
 from lycoris_ext.sampling.specs import check_multiple
 from webui_extension.laboratory import Laboratory, entrants

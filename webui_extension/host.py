@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lycoris_ext.errors import ConfigError, EnvironmentFault, FormatError
-from lycoris_ext.experiments.fit import HostTraits
 from lycoris_ext.functional import LayerSpec, spec_of
+from lycoris_ext.grids.fit import HostTraits
 from webui_extension import forge
 from webui_extension.drawing import draw
 from webui_extension.painter import Drawing, Order

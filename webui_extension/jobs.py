@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Protocol
 
 from lycoris_ext.errors import ConfigError, LycorisExtError
-from lycoris_ext.experiments.cells import CellStore
-from lycoris_ext.experiments.checkpoints import Checkpoint, read_checkpoint
-from lycoris_ext.experiments.draw import Grid, GridProgress, draw_grid
-from lycoris_ext.experiments.fit import Fit, HostTraits
-from lycoris_ext.experiments.output import write_grid
-from lycoris_ext.experiments.plan import Entrant, GridPlan
 from lycoris_ext.functional import LayerSpec
+from lycoris_ext.grids.cells import CellStore
+from lycoris_ext.grids.checkpoints import Checkpoint, read_checkpoint
+from lycoris_ext.grids.draw import Grid, GridProgress, draw_grid
+from lycoris_ext.grids.fit import Fit, HostTraits
+from lycoris_ext.grids.output import write_grid
+from lycoris_ext.grids.plan import Entrant, GridPlan
 from webui_extension.painter import Draws, WebuiPainter, refuse_tags
 from webui_extension.staging import Staging
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lycoris_ext.errors import DataError, LycorisExtError
-from lycoris_ext.experiments.checkpoints import Checkpoint, RunFiles, list_run, read_checkpoint
-from lycoris_ext.experiments.fit import Fit, check_fit
-from lycoris_ext.experiments.output import PAGE, PICTURE, PLAN, read_faults, read_plan
-from lycoris_ext.experiments.plan import Cell, Entrant, GridPlan
-from lycoris_ext.experiments.votes import Vote, cast, read_votes, tally, withdraw
 from lycoris_ext.formats import load_adapter
+from lycoris_ext.grids.checkpoints import Checkpoint, RunFiles, list_run, read_checkpoint
+from lycoris_ext.grids.fit import Fit, check_fit
+from lycoris_ext.grids.output import PAGE, PICTURE, PLAN, read_faults, read_plan
+from lycoris_ext.grids.plan import Cell, Entrant, GridPlan
+from lycoris_ext.grids.votes import Vote, cast, read_votes, tally, withdraw
 from webui_extension.jobs import Host, Job, Jobs
 from webui_extension.places import NotAllowed, Places
 from webui_extension.staging import FOLDER, Staging

@@ -14,9 +14,9 @@ from typing import Protocol
 from PIL import Image
 
 from lycoris_ext.errors import ConfigError, FormatError
-from lycoris_ext.experiments.cells import Painted
-from lycoris_ext.experiments.fit import Fit
-from lycoris_ext.experiments.plan import Cell, Entrant, Settings
+from lycoris_ext.grids.cells import Painted
+from lycoris_ext.grids.fit import Fit
+from lycoris_ext.grids.plan import Cell, Entrant, Settings
 from webui_extension.staging import Staging
 
 _TAGS = ("<lora:", "<lyco:", "<hypernet:")

@@ -7,7 +7,7 @@ from functools import wraps
 from typing import Any
 
 from lycoris_ext.errors import ConfigError, LycorisExtError
-from lycoris_ext.experiments.checkpoints import Checkpoint
+from lycoris_ext.grids.checkpoints import Checkpoint
 from webui_extension.tables import paragraph
 
 

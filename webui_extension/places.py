@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lycoris_ext.errors import ConfigError, DataError
-from lycoris_ext.training.run_config import FORBIDDEN_IN_NAMES
+from lycoris_ext.runs.paths import FORBIDDEN_IN_NAMES
 
 #: Names that Windows keeps for itself, whatever their ending.
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10))}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from lycoris_ext.sampling.fonts import choose_font
+from lycoris_ext.plots.fonts import choose_font
 from webui_extension.host import RUN_FOLDERS, SECTION, TRAIN_PYTHON, WebuiHost
 from webui_extension.laboratory import Laboratory
 from webui_extension.training import Training

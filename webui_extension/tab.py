@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from webui_extension.laboratory import Laboratory
+from webui_extension.tab_grid import build_test
 from webui_extension.tab_judge import build_judge
 from webui_extension.tab_pick import build_pick
-from webui_extension.tab_test import build_test
 from webui_extension.tab_train import build_train
 from webui_extension.tab_use import build_use
 from webui_extension.training import Training

@@ -8,8 +8,9 @@ from typing import Any
 from PIL import Image
 
 from lycoris_ext.errors import LycorisExtError
-from lycoris_ext.evaluation.curve import loss_curve, read_losses
-from lycoris_ext.experiments.checkpoints import Checkpoint
+from lycoris_ext.grids.checkpoints import Checkpoint
+from lycoris_ext.plots.curve import loss_curve
+from lycoris_ext.runs.losses import read_losses
 from webui_extension.asked import trigger_of
 from webui_extension.laboratory import Laboratory
 from webui_extension.parts import label, part, shown

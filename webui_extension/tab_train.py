@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lycoris_ext.errors import LycorisExtError
-from lycoris_ext.evaluation.curve import loss_curve, read_losses
+from lycoris_ext.plots.curve import loss_curve
+from lycoris_ext.runs.losses import read_losses
 from webui_extension.laboratory import Laboratory
 from webui_extension.parts import part
 from webui_extension.tables import paragraph

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from lycoris_ext.experiments.checkpoints import Checkpoint, RunFiles, short
+from lycoris_ext.grids.checkpoints import Checkpoint, RunFiles, short
 
 _HASH = 12
 #: Metadata that a reader asks first.

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lycoris_ext.errors import ConfigError, DataError, EnvironmentFault
-from lycoris_ext.experiments.checkpoints import short
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.formats.atomic import make_folder
-from lycoris_ext.training.events import read_events
-from lycoris_ext.training.lock import RunLock
+from lycoris_ext.grids.checkpoints import short
+from lycoris_ext.runs.events import read_events
+from lycoris_ext.runs.lock import RunLock
 from webui_extension.destinations import destinations
 from webui_extension.places import Places
 

@@ -18,11 +18,11 @@ from lycoris_ext.algorithms import detect
 from lycoris_ext.errors import FormatError
 from lycoris_ext.formats import AdapterState
 from lycoris_ext.formats.keys import DENOISER, split_key
-from lycoris_ext.functional import Base, Delta
+from lycoris_ext.functional import Delta, FrozenLayer
 from lycoris_ext.functional.merge import add_delta
 from lycoris_ext.modules import AdapterLayer
 from lycoris_ext.network import BlockWeights, load_network
-from lycoris_ext.network.selection import DENOISERS, Site, all_sites, place_layers
+from lycoris_ext.network.sites import DENOISERS, Site, all_sites, place_layers
 
 #: Target -> where its layers lie in ComfyUI's text encoder, the first that is there.
 _ENCODERS = {
@@ -177,7 +177,7 @@ def _delta(layer: AdapterLayer, site: Site, device: torch.device) -> Delta:
     it, so the module has its original one: stacked adapters have no order."""
     stored, bias = site.module.weight, getattr(site.module, "bias", None)
     assert isinstance(stored, Tensor)
-    base = Base(
+    base = FrozenLayer(
         site.spec,
         stored.detach().to(device),
         None if bias is None else bias.detach().to(device),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lycoris_ext.errors import ConfigError, DataError
-from lycoris_ext.training.run_config import is_file_name
+from lycoris_ext.runs.paths import is_file_name
 
 LORAS = "loras"
 

@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 
 from lycoris_ext.formats import atomic_write
-from lycoris_ext.sampling.grid import comparison_grid
+from lycoris_ext.plots.grid import comparison_grid
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.hosted import Watcher
 from lycoris_ext.training.run import Run

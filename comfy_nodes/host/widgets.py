@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lycoris_ext.config import Layer, all_options, build_config
+from lycoris_ext.config import OptionSource, all_options, build_config
 
 #: Options by name, as a node hands them on.
 Options = dict[str, Any]
@@ -113,7 +113,7 @@ def read_options(widgets: Sequence[Widget], values: Mapping[str, Any]) -> Option
 
 def check(options: Options) -> Options:
     """Let the core see what a node was given, so that its error stands on that node."""
-    build_config([Layer("this node", options)])
+    build_config([OptionSource("this node", options)])
     return options
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from lycoris_ext.algorithms import dora
 from lycoris_ext.algorithms.parts import Alternative, Core, Factor, Part
 from lycoris_ext.errors import ConfigError
-from lycoris_ext.functional import Base, Delta, Dora, LayerSpec
+from lycoris_ext.functional import Delta, Dora, FrozenLayer, LayerSpec
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class Algorithm:
         return tensors
 
     @classmethod
-    def delta(cls, parts: Mapping[str, Part], plan: Plan, base: Base | None) -> Delta:
+    def delta(cls, parts: Mapping[str, Part], plan: Plan, base: FrozenLayer | None) -> Delta:
         """The formula: the parts, canonical, to the update, scaled by ``plan.scale``; ``base`` is
         there where the algorithm needs it."""
         raise TypeError(f"{cls.__name__} has no formula")
@@ -311,7 +311,7 @@ class Plan:
     def delta(
         self,
         tensors: Mapping[str, Tensor],
-        base: Base | None = None,
+        base: FrozenLayer | None = None,
         scalar: Tensor | float | None = None,
     ) -> Delta:
         """The update, scaled by alpha / rank, from the stored tensors.

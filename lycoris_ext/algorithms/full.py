@@ -13,7 +13,7 @@ from torch import Tensor
 from lycoris_ext.algorithms.base import Plan, register
 from lycoris_ext.algorithms.difference import Difference, of_bias
 from lycoris_ext.algorithms.parts import Factor, Part, Whole, kaiming
-from lycoris_ext.functional import Base, Delta, Dense
+from lycoris_ext.functional import Delta, Dense, FrozenLayer
 
 
 @register
@@ -27,7 +27,7 @@ class Full(Difference):
     }
 
     @classmethod
-    def delta(cls, parts: Mapping[str, Part], plan: Plan, base: Base | None) -> Delta:
+    def delta(cls, parts: Mapping[str, Part], plan: Plan, base: FrozenLayer | None) -> Delta:
         weight, bias = parts["w"], parts["b"]
         assert isinstance(weight, Dense) and (bias is None or isinstance(bias, Tensor))
         return Dense(plan.layer, plan.scale, weight.weight, bias)

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from lycoris_ext.algorithms.base import Algorithm, Options, Plan, Sizes, register
 from lycoris_ext.algorithms.parts import Core, Factor, Part, Product, kaiming
-from lycoris_ext.functional import Base, Delta, InputMap, LayerSpec, LowRank, Sum, Thin
+from lycoris_ext.functional import Delta, FrozenLayer, InputMap, LayerSpec, LowRank, Sum, Thin
 
 
 @register
@@ -53,7 +53,7 @@ class GLoRA(Algorithm):
         return mix, layer
 
     @classmethod
-    def delta(cls, parts: Mapping[str, Part], plan: Plan, base: Base | None) -> Delta:
+    def delta(cls, parts: Mapping[str, Part], plan: Plan, base: FrozenLayer | None) -> Delta:
         mix, beside = parts["a"], parts["b"]
         assert isinstance(mix, LowRank) and isinstance(beside, LowRank) and base is not None
         before = InputMap(plan.layer, 1.0, base, Thin(mix.up, mix.down.flatten(1)))

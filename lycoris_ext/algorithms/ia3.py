@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lycoris_ext.algorithms.base import Algorithm, Options, Plan, register
 from lycoris_ext.algorithms.parts import Factor, Part, Raw, normal
-from lycoris_ext.functional import Base, Delta, Diagonal, InputMap, LayerSpec, OutputMap
+from lycoris_ext.functional import Delta, Diagonal, FrozenLayer, InputMap, LayerSpec, OutputMap
 
 _OUTPUT, _INPUT = range(2)
 
@@ -50,7 +50,7 @@ class IA3(Algorithm):
         return chosen[0] == chosen[1]
 
     @classmethod
-    def delta(cls, parts: Mapping[str, Part], plan: Plan, base: Base | None) -> Delta:
+    def delta(cls, parts: Mapping[str, Part], plan: Plan, base: FrozenLayer | None) -> Delta:
         weight = parts["w"]
         assert isinstance(weight, Tensor) and base is not None
         form = InputMap if plan.chosen[0] == _INPUT else OutputMap

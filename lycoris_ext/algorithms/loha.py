@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from lycoris_ext.algorithms.base import Algorithm, Plan, register
 from lycoris_ext.algorithms.parts import Core, Factor, Part, Product, normal
-from lycoris_ext.functional import Base, Delta, Hadamard, LowRank
+from lycoris_ext.functional import Delta, FrozenLayer, Hadamard, LowRank
 
 
 def _side(number: int, zero: bool) -> tuple[Product, Core]:
@@ -42,7 +42,7 @@ class LoHa(Algorithm):
         return len(set(chosen)) == 1  # both sides with a core, or neither
 
     @classmethod
-    def delta(cls, parts: Mapping[str, Part], plan: Plan, base: Base | None) -> Delta:
+    def delta(cls, parts: Mapping[str, Part], plan: Plan, base: FrozenLayer | None) -> Delta:
         first, second = parts["w1"], parts["w2"]
         assert isinstance(first, LowRank) and isinstance(second, LowRank)
         return Hadamard(plan.layer, plan.scale, first, second)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from lycoris_ext.algorithms.base import Algorithm, Options, Plan, Sizes, register
 from lycoris_ext.algorithms.parts import Core, Factor, Part, Product, Whole, kaiming
-from lycoris_ext.functional import Base, Delta, Kron, LayerSpec, Leafy, factorization
+from lycoris_ext.functional import Delta, FrozenLayer, Kron, LayerSpec, Recomputed, factorization
 
 _WHOLE, _PRODUCT, _CORE = range(3)
 _RIGHT = "lokr_w2_b"
@@ -89,7 +89,7 @@ class LoKr(Algorithm):
         )
 
     @classmethod
-    def delta(cls, parts: Mapping[str, Part], plan: Plan, base: Base | None) -> Delta:
+    def delta(cls, parts: Mapping[str, Part], plan: Plan, base: FrozenLayer | None) -> Delta:
         first, second = parts["w1"], parts["w2"]
-        assert isinstance(first, Leafy) and isinstance(second, Leafy)
+        assert isinstance(first, Recomputed) and isinstance(second, Recomputed)
         return Kron(plan.layer, plan.scale, first, second)

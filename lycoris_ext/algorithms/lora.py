@@ -16,7 +16,7 @@ from torch import Tensor
 from lycoris_ext.algorithms.base import Algorithm, Options, Plan, register
 from lycoris_ext.algorithms.parts import Core, Factor, Part, Product, kaiming
 from lycoris_ext.errors import ConfigError
-from lycoris_ext.functional import Base, Delta, LayerSpec, LowRank
+from lycoris_ext.functional import Delta, FrozenLayer, LayerSpec, LowRank
 
 _UP = Factor("lora_up.weight", "out rank 1k", kaiming, zero=True)
 _DOWN = Factor("lora_down.weight", "rank in k", kaiming)
@@ -41,7 +41,7 @@ class LoRA(Algorithm):
     }
 
     @classmethod
-    def delta(cls, parts: Mapping[str, Part], plan: Plan, base: Base | None) -> Delta:
+    def delta(cls, parts: Mapping[str, Part], plan: Plan, base: FrozenLayer | None) -> Delta:
         weight = parts["w"]
         assert isinstance(weight, LowRank)
         return weight.scaled(plan.scale)

@@ -13,7 +13,7 @@ from torch import Tensor
 from lycoris_ext.algorithms.base import Plan, register
 from lycoris_ext.algorithms.difference import Difference, of_bias
 from lycoris_ext.algorithms.parts import Factor, Part, Raw, normal
-from lycoris_ext.functional import Affine, Base, Delta
+from lycoris_ext.functional import Affine, Delta, FrozenLayer
 
 
 @register
@@ -28,7 +28,7 @@ class Norm(Difference):
     }
 
     @classmethod
-    def delta(cls, parts: Mapping[str, Part], plan: Plan, base: Base | None) -> Delta:
+    def delta(cls, parts: Mapping[str, Part], plan: Plan, base: FrozenLayer | None) -> Delta:
         weight, bias = parts["w"], parts["b"]
         assert isinstance(weight, Tensor) and (bias is None or isinstance(bias, Tensor))
         return Affine(plan.layer, plan.scale, weight, bias)

@@ -14,7 +14,7 @@ from torch import Tensor
 from lycoris_ext.algorithms.base import Algorithm, Options, Plan, Sizes
 from lycoris_ext.algorithms.parts import Absent, Factor, Part, Raw, ones
 from lycoris_ext.errors import ConfigError
-from lycoris_ext.functional import Base, ChannelMap, Delta, LayerSpec, OutputMap, Rescaled
+from lycoris_ext.functional import ChannelMap, Delta, FrozenLayer, LayerSpec, OutputMap, Rescaled
 
 
 class Orthogonal(Algorithm):
@@ -79,7 +79,7 @@ class Orthogonal(Algorithm):
         return sizes[0]["blocks"] * sizes[0]["block"], 0
 
     @classmethod
-    def delta(cls, parts: Mapping[str, Part], plan: Plan, base: Base | None) -> Delta:
+    def delta(cls, parts: Mapping[str, Part], plan: Plan, base: FrozenLayer | None) -> Delta:
         blocks, rescale = parts["blocks"], parts["rescale"]
         assert isinstance(blocks, Tensor) and base is not None
         rotation = cls.rotation(blocks, plan.alpha * plan.layer.out_features)

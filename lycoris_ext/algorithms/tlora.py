@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lycoris_ext.algorithms.base import Algorithm, Options, Plan, register
 from lycoris_ext.algorithms.parts import Factor, Part, Raw
-from lycoris_ext.functional import Base, Delta, Gated, LayerSpec, LowRank
+from lycoris_ext.functional import Delta, FrozenLayer, Gated, LayerSpec, LowRank
 
 _Q, _P, _LAMBDA = "q_layer.weight", "p_layer.weight", "lambda_layer"
 
@@ -58,7 +58,7 @@ class TLoRA(Algorithm):
         return {key: tensor.reshape(shapes[key]).contiguous() for key, tensor in tensors.items()}
 
     @classmethod
-    def delta(cls, parts: Mapping[str, Part], plan: Plan, base: Base | None) -> Delta:
+    def delta(cls, parts: Mapping[str, Part], plan: Plan, base: FrozenLayer | None) -> Delta:
         """As (P l - P0 l0) Q + P0 l0 (Q - Q0): differences are taken of the parameters, in their
         precision, and not of what a half-precision layer makes of each product."""
         assert base is not None

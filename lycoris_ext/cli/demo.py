@@ -17,13 +17,15 @@ from typing import Any
 import torch
 
 from lycoris_ext.cli.demo_pictures import DemoSettings, ask_for, demo_grid, draw_all, judge_all
-from lycoris_ext.config import Layer, TrainConfig, build_config, read_toml
-from lycoris_ext.evaluation import StyleReport, loss_curve, read_losses
+from lycoris_ext.config import OptionSource, TrainConfig, build_config, read_toml
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.mini import LEARNED_STYLE, style_folder
 from lycoris_ext.mini.judges import judge_accuracy
-from lycoris_ext.sampling import save_picture
-from lycoris_ext.training.paths import RunPaths
+from lycoris_ext.mini.style_report import StyleReport
+from lycoris_ext.plots.curve import loss_curve
+from lycoris_ext.plots.png import save_picture
+from lycoris_ext.runs.losses import read_losses
+from lycoris_ext.runs.paths import RunPaths
 from lycoris_ext.training.precision import choose_device
 
 CONFIG = Path(__file__).with_name("demo.toml")
@@ -95,7 +97,9 @@ def demo_config(settings: DemoSettings) -> TrainConfig:
         "device": settings.device,
         "overwrite": True,
     }
-    return build_config([read_toml(CONFIG), Layer("demo", {**places, **dict(settings.overrides)})])
+    return build_config(
+        [read_toml(CONFIG), OptionSource("demo", {**places, **dict(settings.overrides)})]
+    )
 
 
 def _start_afresh(config: TrainConfig, settings: DemoSettings) -> DemoFiles:

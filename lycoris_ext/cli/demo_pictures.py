@@ -9,18 +9,12 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from lycoris_ext.evaluation import StyleReport, StyleSamples, score_style
 from lycoris_ext.mini import BASE_STYLES, LEARNED_STYLE, Prompt, held_out_prompts, real_picture
 from lycoris_ext.mini.judges import style_judge, subject_judge
+from lycoris_ext.mini.style_report import StyleReport, StyleSamples, score_style
 from lycoris_ext.models import ModelConfig, load_pipeline
-from lycoris_ext.sampling import (
-    AdapterUse,
-    Column,
-    PromptSpec,
-    comparison_grid,
-    draw_columns,
-    progress_bar,
-)
+from lycoris_ext.plots.grid import comparison_grid
+from lycoris_ext.sampling import AdapterUse, Column, PromptSpec, draw_columns, progress_bar
 from lycoris_ext.sampling.compare import BARE
 from lycoris_ext.training.precision import choose_device
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lycoris_ext.cli.exit_codes import DONE, EXIT_CODES
-from lycoris_ext.cli.hosts import find_hosts, host_of
 from lycoris_ext.errors import EnvironmentFault, LycorisExtError
+from lycoris_ext.hosts.find import find_hosts, host_of
 
 if TYPE_CHECKING:
     from lycoris_ext.training.config import TrainConfig

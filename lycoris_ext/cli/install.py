@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lycoris_ext.tools.install_comfyui import install_comfyui
-from lycoris_ext.tools.install_webui import install_webui
+from lycoris_ext.hosts.comfyui import install_comfyui
+from lycoris_ext.hosts.webui import install_webui
 
 #: Host -> what is installed, and how; the lines that come back are printed.
 HOSTS: dict[str, tuple[str, Callable[[argparse.Namespace], list[str]]]] = {

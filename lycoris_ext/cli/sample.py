@@ -11,19 +11,18 @@ import torch
 
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.models import ModelConfig, Pipeline, load_pipeline
+from lycoris_ext.plots.grid import comparison_grid
+from lycoris_ext.plots.png import numbered_path, save_picture
 from lycoris_ext.sampling import (
     SAMPLERS,
     AdapterUse,
     PromptSpec,
     adapter_columns,
-    comparison_grid,
     draw,
     draw_columns,
-    numbered_path,
     parse_prompt,
     progress_bar,
     read_prompts,
-    save_picture,
 )
 from lycoris_ext.training.precision import choose_device
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypedDict
 
 import tyro
 
-from lycoris_ext.config import Layer, TrainConfig, all_options, build_config, read_toml
+from lycoris_ext.config import OptionSource, TrainConfig, all_options, build_config, read_toml
 from lycoris_ext.config.values import holds_tables
 
 DESCRIPTION = """Train an adapter; the same command goes on with a run that was stopped.
@@ -43,7 +43,7 @@ def config_from_arguments(arguments: list[str]) -> TrainConfig:
         _flags_type(), prog="lycoris-ext train", description=DESCRIPTION, args=flags
     )
     layers = [read_toml(Path(file)) for file in files]
-    return build_config([*layers, Layer("command line", given)])
+    return build_config([*layers, OptionSource("command line", given)])
 
 
 def _flags_type() -> Any:

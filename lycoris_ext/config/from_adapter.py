@@ -18,7 +18,7 @@ import torch
 
 from lycoris_ext.algorithms import Options, Plan, algorithm, algorithm_names
 from lycoris_ext.config.options import all_options
-from lycoris_ext.config.resolve import Layer, build_config
+from lycoris_ext.config.resolve import OptionSource, build_config
 from lycoris_ext.config.sd_scripts import translate
 from lycoris_ext.config.toml_file import parse_toml
 from lycoris_ext.errors import ConfigError
@@ -91,7 +91,7 @@ def _try(found: Mapping[str, object]) -> list[Setting]:
     settings = []
     for option, value in found.items():
         try:
-            build_config([Layer("the file", {**taken, option: value})])
+            build_config([OptionSource("the file", {**taken, option: value})])
         except ConfigError as error:
             settings.append(Setting(option, value, error.what))
         else:

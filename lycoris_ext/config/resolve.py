@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from lycoris_ext.config.options import all_options, section_types
-from lycoris_ext.config.presets import RECIPES
+from lycoris_ext.config.recipes import RECIPES
 from lycoris_ext.config.sd_scripts import ALWAYS_SO, HINTS, NOT_YET, WITHOUT_EFFECT, translate
 from lycoris_ext.config.values import convert
 from lycoris_ext.errors import ConfigError
@@ -16,7 +16,7 @@ from lycoris_ext.training.config import TrainConfig
 
 
 @dataclass(frozen=True)
-class Layer:
+class OptionSource:
     """Options from one place.
 
     Args:
@@ -28,7 +28,7 @@ class Layer:
     values: Mapping[str, object]
 
 
-def build_config(layers: Sequence[Layer]) -> TrainConfig:
+def build_config(layers: Sequence[OptionSource]) -> TrainConfig:
     """Put layers of options together, the later over the earlier, all over the defaults.
 
     The option `preset` takes a recipe's name (seed-default), whose options lie below all layers, or

@@ -8,7 +8,7 @@ import ast
 from collections.abc import Callable
 
 from lycoris_ext.errors import ConfigError
-from lycoris_ext.network.arguments import (
+from lycoris_ext.network.sd_scripts_names import (
     LISTS,
     NETWORK_ARGS,
     OLD_NAMES,

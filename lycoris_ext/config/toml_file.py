@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lycoris_ext.config.resolve import Layer
+from lycoris_ext.config.resolve import OptionSource
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats.toml_text import read_tables
 
 
-def read_toml(path: Path) -> Layer:
+def read_toml(path: Path) -> OptionSource:
     """Read a config file.
 
     Raises:
@@ -30,7 +30,7 @@ def read_toml(path: Path) -> Layer:
     return parse_toml(text, str(path))
 
 
-def parse_toml(text: str, where: str) -> Layer:
+def parse_toml(text: str, where: str) -> OptionSource:
     """The options in a TOML text, flat or in tables.
 
     Raises:
@@ -49,4 +49,4 @@ def parse_toml(text: str, where: str) -> Layer:
             if option in values:
                 raise ConfigError(f"{option} is set twice", where=where, fix="remove one of them")
             values[option] = setting
-    return Layer(where, values)
+    return OptionSource(where, values)

@@ -12,9 +12,9 @@ from lycoris_ext.algorithms import Plan, detect
 from lycoris_ext.errors import DataError, FormatError
 from lycoris_ext.formats.adapter_file import data_hash, load_adapter
 from lycoris_ext.formats.container import MEND, read_header
-from lycoris_ext.formats.hosts import misread_by, naming_of
 from lycoris_ext.formats.keys import split_key, target_of
 from lycoris_ext.formats.metadata import trigger_words
+from lycoris_ext.formats.misread import misread_by, naming_of
 
 HASH_KEY = "sshs_model_hash"
 

@@ -1,25 +1,25 @@
 """Pure tensor maths: layers as functions, and the exact structures of a weight update."""
 
-from lycoris_ext.functional.base import Base
-from lycoris_ext.functional.chained import Hadamard, LowRank
-from lycoris_ext.functional.delta import Delta, Dense, Leafy
+from lycoris_ext.functional.delta import Delta, Dense, Recomputed
 from lycoris_ext.functional.dora import Dora, weight_norms
 from lycoris_ext.functional.factorization import (
     butterfly_factorization,
     factorization,
     smallest_butterfly,
 )
+from lycoris_ext.functional.frozen_layer import FrozenLayer
 from lycoris_ext.functional.gated import Gated
+from lycoris_ext.functional.hadamard import Hadamard
 from lycoris_ext.functional.kron import Kron
 from lycoris_ext.functional.layer import LayerSpec
+from lycoris_ext.functional.low_rank import LowRank
 from lycoris_ext.functional.maps import ChannelMap, Diagonal, InputMap, OutputMap, Sum, Thin
-from lycoris_ext.functional.norm import NORMS, Affine, NormSpec, spec_of
+from lycoris_ext.functional.normalization import NORMS, Affine, NormSpec, spec_of
 from lycoris_ext.functional.orthogonal import BlockRotation, Butterfly, Rescaled, cayley
 
 __all__ = [
     "NORMS",
     "Affine",
-    "Base",
     "BlockRotation",
     "Butterfly",
     "ChannelMap",
@@ -27,15 +27,16 @@ __all__ = [
     "Dense",
     "Diagonal",
     "Dora",
+    "FrozenLayer",
     "Gated",
     "Hadamard",
     "InputMap",
     "Kron",
     "LayerSpec",
-    "Leafy",
     "LowRank",
     "NormSpec",
     "OutputMap",
+    "Recomputed",
     "Rescaled",
     "Sum",
     "Thin",

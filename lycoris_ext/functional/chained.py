@@ -1,19 +1,40 @@
-"""Updates that are chains of thin factors: low-rank products, and Hadamard products of two."""
+"""Updates that are chains of thin factors, up x (core x) down, and their autograd function.
+
+The backward pass keeps the trained tensors instead of the factors built from them: those of a
+Khatri-Rao chain are rank times larger.
+"""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from lycoris_ext.functional import gram, khatri_rao, product, thin_conv
-from lycoris_ext.functional.delta import Leafy
-from lycoris_ext.functional.paths import Chain, ChainApply
+from lycoris_ext.functional import product, thin_conv
+from lycoris_ext.functional.delta import Recomputed
+from lycoris_ext.functional.layer import mix_channels
 
 
-class Chained(Leafy):
+@dataclass(frozen=True)
+class Chain:
+    """Factors applied one after the other.
+
+    Attributes:
+        down: (R, in, *kernel), or (R, in) where there is a core.
+        up: (R, out).
+        core: (R, R, *kernel), first index towards up.
+    """
+
+    down: Tensor
+    up: Tensor
+    core: Tensor | None = None
+
+
+class Chained(Recomputed):
     """An update that is a chain of thin factors: up x (core x) down."""
 
     @abstractmethod
@@ -52,181 +73,117 @@ class Chained(Leafy):
         return out
 
 
-@dataclass(frozen=True)
-class LowRank(Chained):
-    """up @ down, or with a core (Tucker) up x core x down.
+class ChainApply(torch.autograd.Function):
+    """base_out + up(core(down(x))) * number, saving x, the thin activations and the leaves only."""
 
-    Attributes:
-        up: (out, rank).
-        down: (rank, in, *kernel); (rank, in) where there is a core.
-        core: (rank, rank, *kernel), first index towards up.
-    """
-
-    up: Tensor
-    down: Tensor
-    core: Tensor | None = None
-
-    def merged(self, weight: Tensor) -> Tensor:
-        if self.has_core() or torch.is_tensor(self.scale) or self.up.dtype != weight.dtype:
-            return super().merged(weight)
-        down = self.down.flatten(1)
-        return torch.addmm(weight.flatten(1), self.up, down, alpha=self.scale).view(weight.shape)
-
-    def rows(self, rows: slice) -> LowRank:
-        layer, scale = self._cut(rows)
-        return replace(self, layer=layer, scale=scale, up=self.up[rows])
-
-    def tensors(self) -> tuple[Tensor, ...]:
-        return (self.up, self.down) if self.core is None else (self.up, self.down, self.core)
-
-    def has_core(self) -> bool:
-        return self.core is not None
-
-    def build_cost(self) -> int:
-        return int(self.up.shape[1])
-
-    def chain_rank(self) -> int:
-        return int(self.up.shape[1])
-
-    def matrix(self, *tensors: Tensor) -> Tensor:
-        up, down, *core = tensors
-        if core:
-            flat = core[0].flatten(2)  # (rank, rank, area)
-            inner = torch.einsum("abk,bi->aik", flat, down)
-            return (up @ inner.flatten(1)).reshape(self.layer.weight_shape)
-        return product.mm(up, down.flatten(1)).reshape(self.layer.weight_shape)
-
-    def unmatrix(self, tensors: tuple[Tensor, ...], grad: Tensor) -> tuple[Tensor, ...]:
-        up, down, *core = tensors
-        if core:
-            flat, grad = core[0].flatten(2), grad.flatten(2)  # (rank, rank, area), (out, in, area)
-            inner = torch.einsum("abk,bi->aik", flat, down)
-            grad_up = grad.flatten(1) @ inner.flatten(1).T
-            grad_inner = torch.einsum("oa,oik->aik", up, grad)
-            grad_core = torch.einsum("aik,bi->abk", grad_inner, down).reshape(core[0].shape)
-            return grad_up, torch.einsum("aik,abk->bi", grad_inner, flat), grad_core
-        grad = grad.flatten(1)
-        grad_down = product.mm(up.T, grad).reshape(down.shape)
-        return product.mm(grad, down.flatten(1).T), grad_down
-
-    def sum_sq(self) -> Tensor:
-        if self.core is not None:
-            return gram.tucker(self.up, self.core, self.down)
-        rank, layer = self.chain_rank(), self.layer
-        if rank * (layer.out_features + layer.fan_in) > layer.out_features * layer.fan_in:
-            return super().sum_sq()
-        return gram.product(self.up, self.down.flatten(1))
-
-    def transposed(self, *leaves: Tensor) -> tuple[Tensor, ...]:
-        up, *others = leaves
-        return up.T, *others
-
-    def chain(self, *leaves: Tensor) -> Chain:
-        up, down, *core = leaves
-        return Chain(down, up, core[0] if core else None)
-
-    def unchain(self, leaves: tuple[Tensor, ...], grads: Chain) -> tuple[Tensor, ...]:
-        return (grads.up, grads.down) if grads.core is None else (grads.up, grads.down, grads.core)
-
-
-@dataclass(frozen=True)
-class Hadamard(Chained):
-    """first o second, both of the same form; the inner scales are 1.
-
-    Attributes:
-        kept: the chain's factors as a ``LowRank`` takes them, where they were built before.
-    """
-
-    first: LowRank
-    second: LowRank
-    kept: tuple[Tensor, ...] = ()
-
-    def merged(self, weight: Tensor) -> Tensor:
-        if torch.is_tensor(self.scale) or self.first.up.dtype != weight.dtype:
-            return super().merged(weight)
-        first, second = (side.matrix(*side.tensors()) for side in (self.first, self.second))
-        return torch.addcmul(weight, first, second, value=self.scale)
-
-    def rows(self, rows: slice) -> Hadamard:
-        layer, scale = self._cut(rows)
-        return Hadamard(layer, scale, self.first.rows(rows), self.second.rows(rows))
-
-    def tensors(self) -> tuple[Tensor, ...]:
-        return self.first.tensors() + self.second.tensors()
-
-    def has_core(self) -> bool:
-        return self.first.has_core()
-
-    def build_cost(self) -> int:
-        return max(self.first.build_cost(), self.second.build_cost())
-
-    def chain_rank(self) -> int:
-        return self.first.chain_rank() * self.second.chain_rank()
-
-    def matrix(self, *tensors: Tensor) -> Tensor:
-        half = len(tensors) // 2
-        return self.first.matrix(*tensors[:half]) * self.second.matrix(*tensors[half:])
-
-    def unmatrix(self, tensors: tuple[Tensor, ...], grad: Tensor) -> tuple[Tensor, ...]:
-        half = len(tensors) // 2
-        first, second = tensors[:half], tensors[half:]
-        return (
-            *self.first.unmatrix(first, grad * self.second.matrix(*second)),
-            *self.second.unmatrix(second, grad * self.first.matrix(*first)),
-        )
-
-    def sum_sq(self) -> Tensor:
-        if self.has_core():
-            chain = self.chain(*self.transposed(*self.tensors()))
-            assert chain.core is not None  # both sides have one
-            return gram.tucker(chain.up.T, chain.core, chain.down)
-        one, two, layer = self.first, self.second, self.layer
-        factors = (one.up, one.down.flatten(1), two.up, two.down.flatten(1))
-        made = gram.pairs(one.chain_rank()) * gram.pairs(two.chain_rank())
-        area = layer.out_features * layer.fan_in
-        if made * (layer.out_features + layer.fan_in) < area * self.build_cost():
-            return gram.hadamard(*factors)
-        return gram.hadamard_by_rows(*factors)
-
-    def transposed(self, *leaves: Tensor) -> tuple[Tensor, ...]:
-        half = len(leaves) // 2
-        (up1, *others1), (up2, *others2) = leaves[:half], leaves[half:]
-        return up1.T.contiguous(), *others1, up2.T.contiguous(), *others2
-
-    def chain(self, *leaves: Tensor) -> Chain:
-        half = len(leaves) // 2
-        (up1, down1, *core1), (up2, down2, *core2) = leaves[:half], leaves[half:]
-        return Chain(
-            down=khatri_rao.rows(down1, down2),
-            up=khatri_rao.rows(up1, up2),
-            core=khatri_rao.cores(core1[0], core2[0]) if core1 else None,
-        )
-
-    def unchain(self, leaves: tuple[Tensor, ...], grads: Chain) -> tuple[Tensor, ...]:
-        half = len(leaves) // 2
-        (up1, down1, *core1), (up2, down2, *core2) = leaves[:half], leaves[half:]
-        grad_up1, grad_up2 = khatri_rao.rows_backward(grads.up, up1, up2)
-        grad_down1, grad_down2 = khatri_rao.rows_backward(grads.down, down1, down2)
-        if grads.core is None:
-            return grad_up1, grad_down1, grad_up2, grad_down2
-        grad_core1, grad_core2 = khatri_rao.cores_backward(grads.core, core1[0], core2[0])
-        return grad_up1, grad_down1, grad_core1, grad_up2, grad_down2, grad_core2
-
-    def built(self) -> tuple[Tensor, ...]:
-        flat = not self.has_core() and thin_conv.fits(self.layer, self.first.up.device)
-        leaves = self.tensors()
-        if flat:  # kept in the memory order that is read from then on
-            leaves = tuple(thin_conv.flattened(leaf) if leaf.ndim > 2 else leaf for leaf in leaves)
-        chain = self.chain(*self.transposed(*leaves))
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        base_out: Tensor | None,
+        rows: Tensor | None,
+        number: float,
+        delta: Chained,
+        *tensors: Tensor,
+    ) -> Tensor:
+        layer = delta.layer
+        flat = not delta.has_core() and thin_conv.applies(layer, x)
+        leaves = _leaves(delta, tensors, rows, flat)
+        chain = _to(delta.chain(*leaves), x.dtype)
+        hidden = None
         if flat:
-            chain = replace(chain, down=thin_conv.unflattened(chain.down, self.layer))
-        up = chain.up.T
-        return (up, chain.down) if chain.core is None else (up, chain.down, chain.core)
+            thin = thin_conv.forward(layer, x, chain.down)
+        elif chain.core is None:
+            thin = layer.op(x, chain.down)
+        else:
+            hidden = mix_channels(x, chain.down, layer.is_conv)
+            thin = layer.op(hidden, chain.core)
+        if number != 1.0:
+            thin = thin * number
+        if base_out is None:
+            out = mix_channels(thin, chain.up.T, layer.is_conv)
+        else:
+            out = _add_mixed(base_out, thin, chain.up.T, layer.is_conv)
+        ctx.save_for_backward(x, hidden, thin, rows, *tensors)
+        ctx.number, ctx.delta, ctx.flat, ctx.has_base = number, delta, flat, base_out is not None
+        return product.no_view(out)
 
-    def with_built(self, tensors: tuple[Tensor, ...]) -> Hadamard:
-        return replace(self, kept=tensors)
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, hidden, thin, rows, *tensors = ctx.saved_tensors
+        delta: Chained = ctx.delta
+        leaves = _leaves(delta, tensors, rows, ctx.flat)
+        layer = delta.layer
+        need_x, need_rows = ctx.needs_input_grad[0], ctx.needs_input_grad[2]
+        chain = _to(delta.chain(*leaves), x.dtype)
+        grad_up = _outer(thin, grad, layer.is_conv)
+        grad_thin = mix_channels(grad, chain.up, layer.is_conv)
+        if ctx.number != 1.0:
+            grad_thin = grad_thin * ctx.number
+        grad_core = None
+        if ctx.flat:
+            grad_x, grad_down = thin_conv.backward(layer, grad_thin, x, chain.down, need_x)
+        elif chain.core is None:
+            grad_x, grad_down = layer.op_backward(grad_thin, x, chain.down, need_x)
+        else:
+            grad_hidden, grad_core = layer.op_backward(grad_thin, hidden, chain.core)
+            assert grad_hidden is not None  # asked for
+            grad_x = mix_channels(grad_hidden, chain.down.T, layer.is_conv) if need_x else None
+            grad_down = _outer(grad_hidden, x, layer.is_conv)
+        grads = _to(Chain(grad_down, grad_up, grad_core), leaves[0].dtype)
+        grad_first, *others = delta.transposed(*delta.unchain(leaves, grads))
+        if ctx.flat:
+            others = [
+                grad if grad.shape == tensor.shape else thin_conv.unflattened(grad, layer)
+                for grad, tensor in zip(others, tensors[1:], strict=True)
+            ]
+        grad_rows = None
+        if need_rows:
+            grad_rows = (grad_first * tensors[0]).sum(1).to(rows.dtype)
+            grad_rows = grad_rows if rows.ndim else grad_rows.sum()
+        if rows is not None:
+            grad_first = _scaled(grad_first, rows)
+        return grad_x, grad if ctx.has_base else None, grad_rows, None, None, grad_first, *others
 
-    def apply_thin(self, x: Tensor, base_out: Tensor | None) -> Tensor:
-        if self.kept:
-            return LowRank(self.layer, self.scale, *self.kept).apply_thin(x, base_out)
-        return super().apply_thin(x, base_out)
+
+def _leaves(
+    delta: Chained, tensors: Sequence[Tensor], rows: Tensor | None, flat: bool
+) -> tuple[Tensor, ...]:
+    """What ``chain`` and ``unchain`` are given: the row scale on the first leaf, the smallest
+    tensor that carries all of it, and everything in the memory order that they read fastest."""
+    first, *others = tensors
+    if rows is not None:
+        first = _scaled(first, rows)
+    if flat:
+        others = [thin_conv.flattened(leaf) if leaf.ndim > 2 else leaf for leaf in others]
+    return delta.transposed(first, *others)
+
+
+def _scaled(up: Tensor, rows: Tensor) -> Tensor:
+    """(out, rank) times a scale of shape () or (out,)."""
+    return up * (rows.unsqueeze(1) if rows.ndim else rows).to(up.dtype)
+
+
+def _to(chain: Chain, dtype: torch.dtype) -> Chain:
+    """The factors in the activations' dtype; they are built in their own, so nothing is lost."""
+    if chain.up.dtype == dtype:
+        return chain
+    core = None if chain.core is None else chain.core.to(dtype)
+    return Chain(chain.down.to(dtype), chain.up.to(dtype), core)
+
+
+def _outer(left: Tensor, right: Tensor, conv: bool) -> Tensor:
+    """Sum over all positions of left_c x right_d: (c, d)."""
+    if conv:
+        return product.outer(left.flatten(2), right.flatten(2))
+    return product.mm(left.flatten(0, -2).T, right.flatten(0, -2))
+
+
+def _add_mixed(base_out: Tensor, thin: Tensor, up: Tensor, conv: bool) -> Tensor:
+    """base_out + mix(thin, up) in one product instead of a product and a pass over the output."""
+    if not conv:
+        flat = product.addmm(base_out.flatten(0, -2), thin.flatten(0, -2), up.T)
+        return flat.view(base_out.shape)
+    if not base_out.is_contiguous() or not thin.is_contiguous():  # channels_last keeps its layout
+        return base_out + mix_channels(thin, up, conv)
+    return product.add_mixed(base_out.flatten(2), up, thin.flatten(2)).view(base_out.shape)

@@ -15,14 +15,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from lycoris_ext.errors import ShapeError
+from lycoris_ext.functional import product
 from lycoris_ext.functional.layer import LayerSpec
-from lycoris_ext.functional.paths import MergedApply
 
 Scale = float | Tensor
 Self = TypeVar("Self", bound="Delta")
@@ -158,7 +158,7 @@ class Delta(ABC):
         return self.scale
 
 
-class Leafy(Delta):
+class Recomputed(Delta):
     """An update made of leaves alone: it keeps them instead of what is built from them."""
 
     @abstractmethod
@@ -195,8 +195,41 @@ class Leafy(Delta):
         return out
 
 
+class MergedApply(torch.autograd.Function):
+    """op(x, weight + scale * matrix); keeps x and the leaves, rebuilds the sum in the backward."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        scale: float,
+        delta: Recomputed,
+        *tensors: Tensor,
+    ) -> Tensor:
+        merged = torch.add(weight, delta.matrix(*tensors), alpha=scale)
+        ctx.save_for_backward(x, weight, *tensors)
+        ctx.scale, ctx.delta = scale, delta
+        return product.no_view(delta.layer.op(x, merged, bias))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, *tensors = ctx.saved_tensors
+        delta: Recomputed = ctx.delta
+        merged = torch.add(weight, delta.matrix(*tensors), alpha=ctx.scale)
+        need_x = ctx.needs_input_grad[0]
+        grad_x, grad_weight = delta.layer.op_backward(grad, x, merged, need_x)
+        grads = delta.unmatrix(tuple(tensors), grad_weight.reshape(weight.shape) * ctx.scale)
+        grad_bias = None
+        if ctx.needs_input_grad[2]:
+            channel = 1 if delta.layer.is_conv else grad.ndim - 1
+            grad_bias = grad.sum([axis for axis in range(grad.ndim) if axis != channel])
+        return grad_x, None, grad_bias, None, None, *grads
+
+
 @dataclass(frozen=True)
-class Dense(Leafy):
+class Dense(Recomputed):
     """An update stored as it is, perhaps with one of the bias."""
 
     weight: Tensor

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from lycoris_ext.functional import product
-from lycoris_ext.functional.base import Base
 from lycoris_ext.functional.chained import Chained
 from lycoris_ext.functional.delta import Delta, sum_of
+from lycoris_ext.functional.frozen_layer import FrozenLayer
 
 # Numbers of W + d that are built at a time: they stay in a processor's cache.
 _NUMBERS = 1 << 18
@@ -43,7 +43,7 @@ class Dora(Delta):
         on_input: which axis has lengths of its own.
     """
 
-    base: Base
+    base: FrozenLayer
     inner: Delta
     magnitude: Tensor
     on_input: bool

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lycoris_ext.functional.delta import Leafy
+from lycoris_ext.functional.delta import Recomputed
 
 
 @dataclass(frozen=True)
-class Kron(Leafy):
+class Kron(Recomputed):
     """first (x) second; the inner scales are 1.
 
     Attributes:
@@ -24,8 +24,8 @@ class Kron(Leafy):
         second: over a layer of the adapted one's kind, (k, n, *kernel); l k = out, m n = in.
     """
 
-    first: Leafy
-    second: Leafy
+    first: Recomputed
+    second: Recomputed
 
     def tensors(self) -> tuple[Tensor, ...]:
         return self.first.tensors() + self.second.tensors()

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lycoris_ext.functional.base import Base
 from lycoris_ext.functional.delta import Delta, sum_of
+from lycoris_ext.functional.frozen_layer import FrozenLayer
 
 # What a map costs beside its multiplications: the passes over an activation, in multiplications for
 # each of its numbers. Measured between 80 and 130 on a CPU, for the map and for the rest of it.
@@ -109,7 +109,7 @@ class _Transposed(torch.autograd.Function):
 class Mapped(Delta):
     """A map on one side of the base weight."""
 
-    base: Base
+    base: FrozenLayer
     map: ChannelMap
 
     def only_thin(self) -> bool:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lycoris_ext.functional.chained import Hadamard, LowRank
 from lycoris_ext.functional.delta import Delta
+from lycoris_ext.functional.hadamard import Hadamard
+from lycoris_ext.functional.low_rank import LowRank
 
 # Numbers of the update that are built at a time. Measured best between 2**16 and 2**18.
 _NUMBERS = 1 << 17

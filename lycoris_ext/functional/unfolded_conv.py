@@ -7,23 +7,19 @@ costs in * area numbers for each position instead, and the product reads the wei
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lycoris_ext.functional import product
-
-if TYPE_CHECKING:
-    from lycoris_ext.functional.layer import LayerSpec
+from lycoris_ext.functional.geometry import Geometry
 
 # Output channels for each position from which it is the faster way. Measured with SD1.5's shapes
 # and 4 to 256 positions: 1280 channels at 4 take 0.15 of a convolution's time, at 64 they take 0.7.
 _CHANNELS = 10
 
 
-def applies(layer: LayerSpec, x: Tensor, weight: Tensor) -> bool:
+def applies(layer: Geometry, x: Tensor, weight: Tensor) -> bool:
     """True where this is the faster way."""
     return (
         len(layer.kernel) == 2
@@ -36,7 +32,7 @@ def applies(layer: LayerSpec, x: Tensor, weight: Tensor) -> bool:
     )
 
 
-def forward(layer: LayerSpec, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def forward(layer: Geometry, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """``layer.op``: (batch, in, H, W) -> (batch, out, H', W')"""
     rows = product.linear(_unfolded(layer, x), weight.flatten(1), bias)
     out: Tensor = rows.transpose(1, 2).unflatten(2, layer.positions(x))
@@ -45,7 +41,7 @@ def forward(layer: LayerSpec, x: Tensor, weight: Tensor, bias: Tensor | None) ->
 
 
 def backward(
-    layer: LayerSpec, grad: Tensor, x: Tensor, weight: Tensor, need_x: bool
+    layer: Geometry, grad: Tensor, x: Tensor, weight: Tensor, need_x: bool
 ) -> tuple[Tensor | None, Tensor]:
     """``layer.op_backward``"""
     rows = grad.flatten(2).transpose(1, 2)  # (batch, H' * W', out)
@@ -58,7 +54,7 @@ def backward(
     return F.fold(columns, x.shape[2:], layer.kernel, *sides), grad_weight
 
 
-def _unfolded(layer: LayerSpec, x: Tensor) -> Tensor:
+def _unfolded(layer: Geometry, x: Tensor) -> Tensor:
     """(batch, H' * W', in * area), in the order of the weight's numbers."""
     sides = layer.dilation, layer.padding, layer.stride
     return F.unfold(x, layer.kernel, *sides).transpose(1, 2)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lycoris_ext.algorithms import Plan
 from lycoris_ext.errors import ConfigError, FormatError
-from lycoris_ext.functional import Base, Delta
+from lycoris_ext.functional import Delta, FrozenLayer
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class AdapterLayer(nn.Module):
         """The stored tensors by their names in a file, without alpha and scalar."""
         return {key: getattr(owner, name) for key, (owner, name) in self._places.items()}
 
-    def delta(self, base: Base | None = None) -> Delta:
+    def delta(self, base: FrozenLayer | None = None) -> Delta:
         """The update as the next forward applies it: multiplier, scalar and dropouts included.
 
         Args:
@@ -114,7 +114,7 @@ class AdapterLayer(nn.Module):
             delta = self._drop(delta)
         return delta
 
-    def informed(self, base: Base | None) -> Base | None:
+    def informed(self, base: FrozenLayer | None) -> FrozenLayer | None:
         """The frozen layer, with what this adapter alone knows of it, if it does."""
         if base is None or not self._origin:
             return base
@@ -159,7 +159,7 @@ class AdapterLayer(nn.Module):
         return degree
 
     @torch.no_grad()
-    def norm(self, base: Base | None = None) -> Tensor:
+    def norm(self, base: FrozenLayer | None = None) -> Tensor:
         """Frobenius norm of the weight's update before DoRA, at strength 1 and without dropouts; a
         scalar on the device.
 

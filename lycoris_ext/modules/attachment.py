@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lycoris_ext.errors import ConfigError
-from lycoris_ext.functional import NORMS, Base
+from lycoris_ext.functional import NORMS, FrozenLayer
 from lycoris_ext.functional.layer import PLAIN, LayerSpec
 from lycoris_ext.modules.adapter_layer import AdapterLayer
 
@@ -42,7 +42,7 @@ class Attachment:
         layer, module = adapters[0].plan.layer, self.module
         if x.ndim == 1 + len(layer.kernel) and not layer.is_norm:
             return self(x.unsqueeze(0), *args, **kwargs).squeeze(0)  # one sample without a batch
-        base = Base.of(module, layer, self.original)
+        base = FrozenLayer.of(module, layer, self.original)
         deltas = [(adapter, adapter.delta(base)) for adapter in adapters]
         padded = layer.pad(x)
         tokens = layer.tokens(padded)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats.keys import key_prefix
-from lycoris_ext.network.selection import Site
+from lycoris_ext.network.sites import Site
 
 BASE = "BASE"
 _BLOCK = re.compile(r"lora_unet_(input_blocks|middle_block|output_blocks)_(\d+)_.*")

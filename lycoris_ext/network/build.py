@@ -13,13 +13,13 @@ from torch import Tensor
 from lycoris_ext.algorithms import Options, Plan, algorithm, detect
 from lycoris_ext.errors import ConfigError, FormatError
 from lycoris_ext.formats import AdapterState, open_adapter
-from lycoris_ext.functional import Base
+from lycoris_ext.functional import FrozenLayer
 from lycoris_ext.modules import AdapterLayer
 from lycoris_ext.network.checks import check_path, check_plans
 from lycoris_ext.network.config import NetworkConfig
-from lycoris_ext.network.layers import Choice, choose_layers
 from lycoris_ext.network.network import Network
-from lycoris_ext.network.selection import Site, Targets, all_sites, stored_by_key
+from lycoris_ext.network.selection import LayerChoice, choose_layers
+from lycoris_ext.network.sites import Site, Targets, all_sites, stored_by_key
 
 
 def build_network(targets: Targets, config: NetworkConfig, seed: int = 0) -> Network:
@@ -55,7 +55,7 @@ def build_network(targets: Targets, config: NetworkConfig, seed: int = 0) -> Net
     return Network(layers, sites, rates, tuple(targets))
 
 
-def _plan(choice: Choice) -> Plan:
+def _plan(choice: LayerChoice) -> Plan:
     site, config, alpha = choice.site, choice.config, choice.alpha
     if config.rs_lora:
         alpha *= choice.rank**0.5  # so that every reader's alpha / rank is alpha / sqrt(rank)
@@ -73,7 +73,7 @@ def _plan(choice: Choice) -> Plan:
 
 
 @contextmanager
-def _named(choice: Choice) -> Iterator[None]:
+def _named(choice: LayerChoice) -> Iterator[None]:
     """Let an error tell the layer, and who asked for the option."""
     try:
         yield
@@ -125,5 +125,5 @@ def _readable(site: Site, plan: Plan) -> Tensor:
     Raises:
         ShapeError: the plan needs them, and it is packed.
     """
-    base = Base.of(site.module, site.spec)
+    base = FrozenLayer.of(site.module, site.spec)
     return (base.weight if plan.needs_base_weight else base.stored).detach()

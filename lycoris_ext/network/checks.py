@@ -9,12 +9,12 @@ from torch import Tensor
 
 from lycoris_ext.algorithms import Options, Plan, algorithm, algorithm_names
 from lycoris_ext.errors import ConfigError
-from lycoris_ext.functional import Base
+from lycoris_ext.functional import FrozenLayer
 from lycoris_ext.modules import AdapterLayer
-from lycoris_ext.network.layers import Choice
-from lycoris_ext.network.selection import Site
+from lycoris_ext.network.selection import LayerChoice
+from lycoris_ext.network.sites import Site
 
-Planned = Sequence[tuple[Choice, Plan]]
+Planned = Sequence[tuple[LayerChoice, Plan]]
 
 _OTHERWISE = "use plain loha or lora; or exclude the layer, or load the model unquantised"
 
@@ -31,7 +31,7 @@ def check_plans(planned: Planned) -> None:
     _check_weights(planned)
 
 
-def check_path(choice: Choice, layer: AdapterLayer) -> None:
+def check_path(choice: LayerChoice, layer: AdapterLayer) -> None:
     """Refuse a layer that must be adapted on activations, and cannot.
 
     Raises:
@@ -40,7 +40,7 @@ def check_path(choice: Choice, layer: AdapterLayer) -> None:
     site, name = choice.site, choice.config.algo
     if not (layer.bypass_mode or is_packed(site)):
         return
-    has_way = layer.delta(Base.of(site.module, site.spec)).thin_cost() is not None
+    has_way = layer.delta(FrozenLayer.of(site.module, site.spec)).thin_cost() is not None
     if layer.bypass_mode and not (has_way and site.spec.groups == 1):
         raise ConfigError(
             "bypass_mode goes through thin activations, and "
@@ -92,7 +92,7 @@ def described(site: Site) -> str:
 def _check_options(planned: Planned) -> None:
     """An option is refused where none of the layers that it was set for reads it."""
     defaults = Options()
-    unread: dict[str, tuple[str, Choice]] = {}
+    unread: dict[str, tuple[str, LayerChoice]] = {}
     read: set[str] = set()
     for choice, plan in planned:
         for name in (field.name for field in fields(Options)):
@@ -121,7 +121,7 @@ def _check_ranks(planned: Planned) -> None:
     Only then: with usual settings the first and the last convolution of a U-Net are narrower than
     the rank, and files must have the sizes that everybody's have (docs/decisions/009).
     """
-    widest: dict[str, tuple[int, Choice, Plan]] = {}
+    widest: dict[str, tuple[int, LayerChoice, Plan]] = {}
     for choice, plan in planned:
         option = choice.option("rank")
         useful = plan.rank if plan.useful_rank is None else plan.useful_rank

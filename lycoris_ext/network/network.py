@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from lycoris_ext.algorithms import detect
 from lycoris_ext.errors import ConfigError, FormatError
 from lycoris_ext.formats import AdapterState
-from lycoris_ext.functional import Base, Delta
+from lycoris_ext.functional import Delta, FrozenLayer
 from lycoris_ext.functional.merge import add_delta
 from lycoris_ext.modules import AdapterLayer, Attachment, attach, detach
 from lycoris_ext.network.checks import check_mergeable
-from lycoris_ext.network.layers import LayerRate
 from lycoris_ext.network.param_groups import Groups, param_groups
-from lycoris_ext.network.selection import (
+from lycoris_ext.network.selection import LayerRate
+from lycoris_ext.network.sites import (
     DENOISERS,
     TEXT_ENCODERS,
     Site,
@@ -172,7 +172,7 @@ class Network(nn.Module):
         device = site.weight.device
         scalar = None if layer.scalar is None else layer.scalar.item()
         tensors = {name: tensor.to(device) for name, tensor in layer.tensors().items()}
-        base = Base.of(site.module, layer.plan.layer)
+        base = FrozenLayer.of(site.module, layer.plan.layer)
         return layer.plan.delta(tensors, layer.informed(base), scalar)
 
     @torch.no_grad()
@@ -305,7 +305,7 @@ class Network(nn.Module):
 
     def norms(self) -> Tensor:
         """Frobenius norm of each layer's update, in the order of ``layers``."""
-        bases = {key: Base.of(site.module, site.spec) for key, site in self.sites.items()}
+        bases = {key: FrozenLayer.of(site.module, site.spec) for key, site in self.sites.items()}
         norms = [layer.norm(bases[key]) for key, layer in self.layers.items()]
         return torch.stack([norm.to(norms[0].device) for norm in norms])
 

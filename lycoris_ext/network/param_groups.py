@@ -7,8 +7,8 @@ from typing import Any
 
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.modules import AdapterLayer
-from lycoris_ext.network.layers import LayerRate
-from lycoris_ext.network.selection import Site
+from lycoris_ext.network.selection import LayerRate
+from lycoris_ext.network.sites import Site
 
 Groups = list[dict[str, Any]]
 

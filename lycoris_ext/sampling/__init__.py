@@ -1,4 +1,4 @@
-"""Pictures from a base model and adapters, with the text and the grids that tell them apart."""
+"""Pictures from a base model and adapters."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from lycoris_ext.sampling.compare import (
     draw,
     draw_columns,
 )
-from lycoris_ext.sampling.files import next_number, numbered_path, read_parameters, save_picture
-from lycoris_ext.sampling.grid import comparison_grid
 from lycoris_ext.sampling.infotext import AdapterInfo, infotext
 from lycoris_ext.sampling.progress import progress_bar
 from lycoris_ext.sampling.prompts import parse_prompt, read_prompts
@@ -31,17 +29,12 @@ __all__ = [
     "PromptSpec",
     "adapter_columns",
     "adapters_applied",
-    "comparison_grid",
     "describe",
     "draw",
     "draw_columns",
     "infotext",
-    "next_number",
-    "numbered_path",
     "parse_prompt",
     "progress_bar",
-    "read_parameters",
     "read_prompts",
     "sample_pictures",
-    "save_picture",
 ]

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from lycoris_ext.data import DiskStore, MemoryStore, TensorStore, cache_key, weights_digest
 from lycoris_ext.models import Pipeline
+from lycoris_ext.runs.paths import RunPaths
 from lycoris_ext.training.config import TrainConfig
-from lycoris_ext.training.paths import RunPaths
 from lycoris_ext.training.text import MAX_KEPT
 
 

@@ -26,14 +26,14 @@ from lycoris_ext.data.config import CHANGE_CAPTIONS
 from lycoris_ext.diffusion import NoiseSchedule
 from lycoris_ext.errors import RunInterrupted
 from lycoris_ext.network import Banks, Network
-from lycoris_ext.network.selection import TEXT_ENCODERS
+from lycoris_ext.network.sites import TEXT_ENCODERS
+from lycoris_ext.runs.lock import RunLock
+from lycoris_ext.runs.paths import RunPaths
 from lycoris_ext.training.batch_loss import batch_loss
 from lycoris_ext.training.config import TrainConfig
-from lycoris_ext.training.lock import RunLock
 from lycoris_ext.training.memory import memory_faults
 from lycoris_ext.training.notes import network_notes
 from lycoris_ext.training.one_step import one_step, record_step
-from lycoris_ext.training.paths import RunPaths
 from lycoris_ext.training.run import Run, open_run
 from lycoris_ext.training.run_name import MODES, choose_name
 from lycoris_ext.training.start import read_start_weights

@@ -21,16 +21,16 @@ from lycoris_ext.data import (
 from lycoris_ext.errors import RunInterrupted
 from lycoris_ext.models import Pipeline, load_pipeline
 from lycoris_ext.network import Banks, Network
+from lycoris_ext.runs.lock import RunLock
+from lycoris_ext.runs.paths import RunPaths
 from lycoris_ext.sampling import PromptSpec
 from lycoris_ext.training.caches import describe_store, latent_store, vae_identity
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.forward import BatchLoss, use_asked_schedule
 from lycoris_ext.training.interrupt import StopRequest, listen_for_stop
-from lycoris_ext.training.lock import RunLock
 from lycoris_ext.training.memory import keep_freed_memory, memory_faults
 from lycoris_ext.training.notes import network_notes
 from lycoris_ext.training.one_step import one_step, record_step
-from lycoris_ext.training.paths import RunPaths
 from lycoris_ext.training.precision import DTYPES
 from lycoris_ext.training.previews import draw_previews, preview_specs
 from lycoris_ext.training.run import Run, open_run

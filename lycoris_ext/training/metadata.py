@@ -19,7 +19,7 @@ from lycoris_ext.data import TrainingSet
 from lycoris_ext.formats.hashes import legacy_hash
 from lycoris_ext.formats.metadata import BaseModel, RunFacts, build_metadata
 from lycoris_ext.network import NetworkConfig
-from lycoris_ext.network.arguments import LISTS
+from lycoris_ext.network.sd_scripts_names import LISTS
 from lycoris_ext.training.config import FREE_ON_RESUME, LENGTH_OPTIONS, TrainConfig, dump_toml
 
 _LEGACY_OFFSET, _LEGACY_LENGTH = 0x100000, 0x10000

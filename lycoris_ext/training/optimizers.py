@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from lycoris_ext.errors import ConfigError, EnvironmentFault
-from lycoris_ext.network.arguments import RATIOS
+from lycoris_ext.network.sd_scripts_names import RATIOS
 
 OPTIMIZERS = ("AdamW8bit", "AdamW")
 

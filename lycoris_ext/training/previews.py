@@ -7,15 +7,10 @@ from collections.abc import Callable, Sequence
 from lycoris_ext.data import TrainingSet
 from lycoris_ext.models import Pipeline
 from lycoris_ext.network import Network
-from lycoris_ext.sampling import (
-    PromptSpec,
-    infotext,
-    read_prompts,
-    sample_pictures,
-    save_picture,
-)
+from lycoris_ext.plots.png import save_picture
+from lycoris_ext.runs.paths import RunPaths
+from lycoris_ext.sampling import PromptSpec, infotext, read_prompts, sample_pictures
 from lycoris_ext.training.config import TrainConfig
-from lycoris_ext.training.paths import RunPaths
 
 CAPTIONS_SHOWN = 4
 

@@ -15,13 +15,14 @@ from lycoris_ext.errors import ConfigError, DataError, DivergedError
 from lycoris_ext.formats import atomic_write, save_adapter
 from lycoris_ext.formats.atomic import make_folder, remove_leftovers
 from lycoris_ext.network import Network
+from lycoris_ext.runs.events import EventLog
+from lycoris_ext.runs.lock import RunLock
+from lycoris_ext.runs.paths import RunPaths
+from lycoris_ext.runs.state import Progress, SavedState, load_state, restore, save_state
 from lycoris_ext.training.average import WeightAverage
 from lycoris_ext.training.config import TrainConfig, dump_toml
-from lycoris_ext.training.events import EventLog
-from lycoris_ext.training.lock import RunLock
 from lycoris_ext.training.metadata import training_metadata
 from lycoris_ext.training.optimizers import build_optimizer
-from lycoris_ext.training.paths import RunPaths
 from lycoris_ext.training.precision import (
     DTYPES,
     build_scaler,
@@ -30,7 +31,6 @@ from lycoris_ext.training.precision import (
     describe_device,
 )
 from lycoris_ext.training.start import StartWeights, config_of
-from lycoris_ext.training.state import Progress, SavedState, load_state, restore, save_state
 
 START_OVER = "choose another output_name, or start over with --overwrite"
 

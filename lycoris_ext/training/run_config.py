@@ -6,18 +6,11 @@ import math
 from dataclasses import dataclass
 
 from lycoris_ext.errors import ConfigError
+from lycoris_ext.runs.paths import is_file_name
 
 MIXED_PRECISIONS = ("no", "bf16", "fp16")
 TRACKERS = ("tensorboard",)
 SAVE_PRECISIONS = ("fp16", "bf16", "float")
-FORBIDDEN_IN_NAMES = '<>:"/\\|?*'
-"""What Windows does not allow in file names."""
-
-
-def is_file_name(text: str) -> bool:
-    """Whether it names one file or folder, with nothing that Windows forbids or drops."""
-    forbidden = set(FORBIDDEN_IN_NAMES) & set(text)
-    return bool(text.strip()) and not forbidden and text == text.strip(" .")
 
 
 @dataclass(frozen=True)

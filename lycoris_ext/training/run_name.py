@@ -7,10 +7,10 @@ from pathlib import Path
 
 from lycoris_ext.data import TrainingSet
 from lycoris_ext.errors import ConfigError
+from lycoris_ext.runs.paths import RunPaths
+from lycoris_ext.runs.state import load_state
 from lycoris_ext.training.config import TrainConfig
-from lycoris_ext.training.paths import RunPaths
 from lycoris_ext.training.start import start_fingerprint
-from lycoris_ext.training.state import load_state
 
 MODES = ("continue or new", "continue", "new name", "overwrite")
 """What to do about a run of the same name, see `choose_name`."""

@@ -17,7 +17,7 @@ from lycoris_ext.errors import ConfigError, FormatError
 from lycoris_ext.formats import AdapterState, load_adapter
 from lycoris_ext.formats.adapter_file import data_hash
 from lycoris_ext.network import Network, NetworkConfig, build_network, load_network
-from lycoris_ext.network.layers import layer_rates
+from lycoris_ext.network.selection import layer_rates
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lycoris_ext.algorithms.tlora import ranks_at
 from lycoris_ext.errors import ConfigError, ShapeError
-from lycoris_ext.functional import Base
+from lycoris_ext.functional import FrozenLayer
 from lycoris_ext.modules import AdapterLayer
 from lycoris_ext.network import Network, NetworkConfig, build_network, load_network
 
@@ -162,7 +162,7 @@ def test_a_small_move_from_large_values_survives_half_precision() -> None:
     with torch.no_grad():
         layer.tensors()["q_layer.weight"].add_(torch.randn(4, 64) * 1e-5)
     x = torch.randn(10, 64)
-    delta = layer.delta(Base.of(module, layer.plan.layer))
+    delta = layer.delta(FrozenLayer.of(module, layer.plan.layer))
     wanted = x @ delta.dense().T
     found = delta.apply(x.bfloat16(), None, "chain").float()
     assert 0 < wanted.norm() < 0.01 * module(x).norm()

@@ -11,7 +11,7 @@ import torch
 
 from lycoris_ext import cli
 from lycoris_ext.cli import doctor
-from lycoris_ext.cli.hosts import find_hosts, host_of
+from lycoris_ext.hosts.find import find_hosts, host_of
 
 
 @pytest.fixture

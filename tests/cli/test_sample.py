@@ -10,7 +10,7 @@ from lycoris_ext.cli.sample import main
 from lycoris_ext.errors import ConfigError, DataError
 from lycoris_ext.formats import save_adapter
 from lycoris_ext.network import NetworkConfig, build_network
-from lycoris_ext.sampling import read_parameters
+from lycoris_ext.plots.png import read_parameters
 from tests.tiny_pipeline import PICTURE_SIZE, tiny_pipeline
 
 

@@ -20,8 +20,8 @@ from comfy_nodes.train import Train
 from lycoris_ext.errors import ConfigError, MemoryFault
 from lycoris_ext.formats import load_adapter
 from lycoris_ext.network import load_network
-from lycoris_ext.training.events import read_events
-from lycoris_ext.training.state import load_state
+from lycoris_ext.runs.events import read_events
+from lycoris_ext.runs.state import load_state
 from tests.comfy_nodes.models import (
     DiagonalGaussianRegularization,
     Dit,

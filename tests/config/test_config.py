@@ -10,7 +10,7 @@ import pytest
 
 from lycoris_ext.config import (
     RECIPES,
-    Layer,
+    OptionSource,
     TrainConfig,
     all_options,
     build_config,
@@ -19,11 +19,11 @@ from lycoris_ext.config import (
 )
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.network import PRESETS, LayerOverride, NetworkConfig
-from lycoris_ext.network.arguments import NETWORK_ARGS, OLD_NAMES, OLD_OPPOSITES
+from lycoris_ext.network.sd_scripts_names import NETWORK_ARGS, OLD_NAMES, OLD_OPPOSITES
 
 
 def build(**values):
-    return build_config([Layer("my.toml", values)])
+    return build_config([OptionSource("my.toml", values)])
 
 
 def refused(**values):
@@ -39,8 +39,10 @@ def test_nothing_given_is_the_default():
 
 
 def test_flags_over_file_over_recipe_over_default():
-    file = Layer("file", {"preset": "seed-default", "learning_rate": 1e-3, "resolution": 768})
-    flags = Layer("command line", {"resolution": 640})
+    file = OptionSource(
+        "file", {"preset": "seed-default", "learning_rate": 1e-3, "resolution": 768}
+    )
+    flags = OptionSource("command line", {"resolution": 640})
     config = build_config([file, flags])
     assert config.data.resolution == 640
     assert config.optimizer.learning_rate == 1e-3
@@ -49,8 +51,8 @@ def test_flags_over_file_over_recipe_over_default():
 
 
 def test_a_recipe_on_the_command_line_lies_below_the_file():
-    file = Layer("file", {"conv_dim": 2})
-    config = build_config([file, Layer("command line", {"preset": ("seed-default",)})])
+    file = OptionSource("file", {"conv_dim": 2})
+    config = build_config([file, OptionSource("command line", {"preset": ("seed-default",)})])
     assert config.network.conv_dim == 2
     assert config.network.conv_alpha == 1.0
 

@@ -14,7 +14,7 @@ from torch import nn
 from lycoris_ext.cli import config as command
 from lycoris_ext.cli.train import config_from_arguments
 from lycoris_ext.config import TrainConfig, build_config, dump_toml, read_toml
-from lycoris_ext.config.resolve import Layer
+from lycoris_ext.config.resolve import OptionSource
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats import save_adapter
 from lycoris_ext.network import NetworkConfig, build_network
@@ -89,7 +89,7 @@ def told(path: Path, tmp_path: Path) -> tuple[TrainConfig, str]:
 def test_our_own_config_comes_back(tmp_path: Path) -> None:
     values = {"preset": ["seed-default"], "train_data_dir": "/home/me/pictures", "seed": 7,
               "sample_prompts": ["a --n b"], "output_name": "ü"}  # fmt: skip
-    config = build_config([Layer("test", values)])
+    config = build_config([OptionSource("test", values)])
     metadata = {"lycoris_ext_config": dump_toml(config, for_sharing=True)}
     again, text = told(adapter(tmp_path / "a.safetensors", metadata), tmp_path)
     # Folders are stored by name alone, and where the output went not at all.

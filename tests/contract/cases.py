@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lycoris_ext.algorithms import Options, algorithm, algorithm_names
-from lycoris_ext.functional import Base, Delta
+from lycoris_ext.functional import Delta, FrozenLayer
 from lycoris_ext.modules import AdapterLayer
 from lycoris_ext.network import Network, NetworkConfig, build_network
 
@@ -139,11 +139,11 @@ def bias_of(module: nn.Module) -> Tensor | None:
 def update(network: Network) -> Delta:
     """The only layer's, as its next forward applies it."""
     ((key, layer),) = network.layers.items()
-    return layer.delta(Base.of(network.sites[key].module, layer.plan.layer))
+    return layer.delta(FrozenLayer.of(network.sites[key].module, layer.plan.layer))
 
 
 def undecomposed(network: Network) -> Delta:
     """The only layer's update without DoRA, which is not proportional to it."""
     ((key, layer),) = network.layers.items()
     plan = replace(layer.plan, dora=None)
-    return plan.delta(layer.tensors(), Base.of(network.sites[key].module, plan.layer))
+    return plan.delta(layer.tensors(), FrozenLayer.of(network.sites[key].module, plan.layer))

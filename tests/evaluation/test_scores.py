@@ -7,7 +7,8 @@ import json
 import pytest
 
 from lycoris_ext.errors import ConfigError
-from lycoris_ext.evaluation import Share, StyleSamples, at_least, at_most, matches, score_style
+from lycoris_ext.evaluation.scores import Share, at_least, at_most, matches
+from lycoris_ext.mini.style_report import StyleSamples, score_style
 
 
 def test_wilson_interval_against_published_values():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lycoris_ext.functional import Base, Delta, Hadamard, LayerSpec, LowRank, weight_norms
+from lycoris_ext.functional import Delta, FrozenLayer, Hadamard, LayerSpec, LowRank, weight_norms
 from lycoris_ext.network import Network, NetworkConfig, build_network
 
 
@@ -132,7 +132,7 @@ def test_norms_are_exact_inside_autocast(on_input: bool) -> None:
     (layer,) = network.layers.values()
     for parameter in network.parameters():
         parameter.data.add_(torch.randn(parameter.shape) * 0.1)
-    delta = layer.delta(Base.of(model[0], layer.plan.layer))
+    delta = layer.delta(FrozenLayer.of(model[0], layer.plan.layer))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         share = delta.share()
     torch.testing.assert_close(share, delta.share(), rtol=1e-6, atol=0)

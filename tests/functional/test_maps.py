@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from lycoris_ext.functional import (
-    Base,
     BlockRotation,
     ChannelMap,
     Delta,
     Diagonal,
+    FrozenLayer,
     InputMap,
     LayerSpec,
     LowRank,
@@ -58,7 +58,7 @@ def test_packed_weights_are_never_asked_for(mapping: ChannelMap, side: type) -> 
     packed, layer, x = Packed(linear), LayerSpec(8, 8), torch.randn(5, 8)
 
     def update(module: nn.Linear) -> Delta:
-        mapped = side(layer, 0.7, Base.of(module, layer), mapping)
+        mapped = side(layer, 0.7, FrozenLayer.of(module, layer), mapping)
         beside = LowRank(layer, 1.0, torch.ones(8, 8), torch.ones(8, 8))
         return Sum(layer, 1.0, (mapped, beside))
 

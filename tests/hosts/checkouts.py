@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lycoris_ext.cli.hosts import host_of
 from lycoris_ext.errors import EnvironmentFault
+from lycoris_ext.hosts.find import host_of
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from lycoris_ext.tools.install_comfyui import install_comfyui
+from lycoris_ext.hosts.comfyui import install_comfyui
 from tests.hosts.base_model import base_model
 from tests.hosts.checkouts import Checkout, free_port, host_environment
 

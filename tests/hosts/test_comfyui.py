@@ -14,8 +14,8 @@ from lycoris_ext.formats import AdapterState, load_adapter, save_adapter
 from lycoris_ext.formats.adapter_file import data_hash
 from lycoris_ext.models import build_meta
 from lycoris_ext.network import load_network
-from lycoris_ext.training.events import read_events
-from lycoris_ext.training.state import load_state
+from lycoris_ext.runs.events import read_events
+from lycoris_ext.runs.state import load_state
 from tests.comfy_nodes.documents import EXAMPLES
 from tests.hosts.comfyui import PACK, Server, node, sampling, training
 

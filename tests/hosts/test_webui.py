@@ -18,9 +18,9 @@ from PIL import Image
 from selenium.webdriver.common.by import By
 
 from lycoris_ext.formats import AdapterState, load_adapter, save_adapter
+from lycoris_ext.hosts.webui import install_webui
 from lycoris_ext.mini import character_folder
-from lycoris_ext.sampling.files import read_parameters
-from lycoris_ext.tools.install_webui import install_webui
+from lycoris_ext.plots.png import read_parameters
 from tests.browser import browsing, fill, wait_for
 from tests.hosts.checkouts import ROOT, Checkout
 from tests.hosts.webui import (

@@ -7,7 +7,7 @@ import pytest
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.network import BlockWeights
 from lycoris_ext.network.block_weights import LISTS, block_of
-from lycoris_ext.network.selection import all_sites
+from lycoris_ext.network.sites import all_sites
 from tests.stand_ins import UNETS, stand_in
 
 BLOCKS = {

@@ -8,7 +8,7 @@ from torch import nn
 
 from lycoris_ext.errors import ConfigError, FormatError
 from lycoris_ext.network import NetworkConfig, build_network, load_network
-from lycoris_ext.network.selection import all_sites
+from lycoris_ext.network.sites import all_sites
 from tests.network.models import UNet
 
 UNET = {

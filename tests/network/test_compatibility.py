@@ -13,10 +13,10 @@ from torch import nn
 from lycoris_ext.algorithms import Algorithm, Options, Plan, algorithm
 from lycoris_ext.errors import FormatError
 from lycoris_ext.formats import AdapterState
-from lycoris_ext.formats.hosts import COMFYUI, DIFFUSERS, SD_SCRIPTS, WEBUI, misread_by
+from lycoris_ext.formats.misread import COMFYUI, DIFFUSERS, SD_SCRIPTS, WEBUI, misread_by
 from lycoris_ext.functional import LayerSpec, spec_of
 from lycoris_ext.network import load_network
-from lycoris_ext.network.selection import all_sites, place_layers
+from lycoris_ext.network.sites import all_sites, place_layers
 from tests.key_formats import FORMATS, KeyFormat
 from tests.stand_ins import stand_in
 

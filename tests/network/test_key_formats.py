@@ -15,7 +15,7 @@ from lycoris_ext.algorithms import Options, Plan, algorithm, algorithm_names, de
 from lycoris_ext.errors import ConfigError, DataError, FormatError
 from lycoris_ext.formats import AdapterState, load_adapter, parse_adapter, save_adapter
 from lycoris_ext.network import NetworkConfig, build_network, load_network
-from lycoris_ext.network.selection import Site, all_sites, place_layers
+from lycoris_ext.network.sites import Site, all_sites, place_layers
 from tests.key_formats import FORMATS, KeyFormat
 from tests.stand_ins import stand_in
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.network import LayerOverride, Network, NetworkConfig, build_network
-from lycoris_ext.network.layers import layer_rates
+from lycoris_ext.network.selection import layer_rates
 from tests.network.models import TextEncoder, UNet
 
 

@@ -8,10 +8,10 @@ import pytest
 from diffusers import UNet2DConditionModel
 from lycoris import kohya
 
-from lycoris_ext.config import Layer, build_config, dump_toml
+from lycoris_ext.config import OptionSource, build_config, dump_toml
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.network import LayerOverride, NetworkConfig, build_network
-from lycoris_ext.network.layers import choose_layers
+from lycoris_ext.network.selection import choose_layers
 from tests.network.models import TextEncoder, UNet
 
 NESTED = """
@@ -210,7 +210,7 @@ def test_a_file_that_is_not_there() -> None:
 
 def test_a_file_as_an_option_of_a_run(tmp_path: Path) -> None:
     path = written(tmp_path, GLOBS)
-    config = build_config([Layer("my.toml", {"preset": ["seed-default", path]})])
+    config = build_config([OptionSource("my.toml", {"preset": ["seed-default", path]})])
     assert config.network.preset == path and config.network.conv_dim == 4
     assert 'preset = "preset.toml"' in dump_toml(config, for_sharing=True)
 

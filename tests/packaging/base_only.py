@@ -29,12 +29,14 @@ BASE_PACKAGES = (
     "network",
     "data",
     "diffusion",
-    "tools",
-    "experiments",
+    "runs",
+    "plots",
+    "hosts",
+    "grids",
 )
 BASE_MODULES = ("errors", "training.step", "training.optimizers")
 #: What our nodes use besides in a plain ComfyUI.
-FOR_COMFYUI = ("cli.info", "config", "evaluation.curve", "sampling.grid", "training.hosted")
+FOR_COMFYUI = ("cli.info", "config", "training.hosted")
 
 
 def import_base_modules() -> list[str]:

@@ -8,15 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
-from lycoris_ext.config import Layer, build_config
+from lycoris_ext.config import OptionSource, build_config
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats import load_adapter
 from lycoris_ext.models import ModelConfig, load_pipeline
 from lycoris_ext.network import build_network
 from lycoris_ext.training.caches import cache_folder, latent_store, text_identity, vae_identity
-from lycoris_ext.training.events import loss_curve
 from lycoris_ext.training.forward import BatchLoss
 from lycoris_ext.training.loop import train
+from tests.recorded import loss_curve
 from tests.tiny_pictures import write_picture
 
 
@@ -26,7 +26,7 @@ def options(options):
 
 
 def config(options, **changes):
-    return build_config([Layer("test", {**options, **changes})])
+    return build_config([OptionSource("test", {**options, **changes})])
 
 
 def tensors(options, **changes):

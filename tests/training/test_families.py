@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from lycoris_ext.config import Layer, build_config
+from lycoris_ext.config import OptionSource, build_config
 from lycoris_ext.data import open_training_set
 from lycoris_ext.data.latents import cache_latents
 from lycoris_ext.formats import load_adapter
 from lycoris_ext.models import ModelConfig, families, load_pipeline
 from lycoris_ext.network import build_network
 from lycoris_ext.sampling import AdapterUse, PromptSpec, draw
-from lycoris_ext.training.events import loss_curve
 from lycoris_ext.training.forward import BatchLoss
 from lycoris_ext.training.loop import train
+from tests.recorded import loss_curve
 from tests.single_files import single_file
 from tests.tiny_pictures import write_pictures
 from tests.tiny_pipeline import write_tiny_folder
@@ -61,7 +61,9 @@ def test_a_run_on_one_file(options, tmp_path, monkeypatch):
     adapters = []
     for base in (str(tmp_path / "base.ckpt"), str(folder)):
         changes = {"pretrained_model_name_or_path": base, "output_name": Path(base).stem}
-        adapters.append(load_adapter(train(build_config([Layer("test", {**options, **changes})]))))
+        adapters.append(
+            load_adapter(train(build_config([OptionSource("test", {**options, **changes})])))
+        )
     ours, theirs = (adapter.tensors for adapter in adapters)
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
     assert adapters[0].metadata["ss_sd_model_name"] == "base.ckpt"
@@ -82,7 +84,7 @@ def test_a_run_on_one_file(options, tmp_path, monkeypatch):
 def test_a_run(bases, options, tmp_path, family, changes, version):
     base = str(bases[family])
     config = build_config(
-        [Layer("test", {**options, "pretrained_model_name_or_path": base, **changes})]
+        [OptionSource("test", {**options, "pretrained_model_name_or_path": base, **changes})]
     )
     path = train(config)
     losses = [loss for _, loss in loss_curve(tmp_path / "out" / "test.events.jsonl")]
@@ -102,7 +104,7 @@ def test_a_run(bases, options, tmp_path, family, changes, version):
 
 def test_both_text_encoders_of_xl_are_trained(bases, options):
     config = build_config(
-        [Layer("test", {**options, "pretrained_model_name_or_path": str(bases["sdxl"])})]
+        [OptionSource("test", {**options, "pretrained_model_name_or_path": str(bases["sdxl"])})]
     )
     pipeline = load_pipeline(config.model, "cpu")
     network = build_network(pipeline.targets(), config.effective_network)
@@ -117,7 +119,7 @@ def test_both_text_encoders_of_xl_are_trained(bases, options):
 
 def batch_loss(base, options, **changes):
     values = {**options, "pretrained_model_name_or_path": str(base), **changes}
-    config = build_config([Layer("test", values)])
+    config = build_config([OptionSource("test", values)])
     pipeline = load_pipeline(config.model, "cpu")
     training_set = open_training_set(config.data, config.run.seed)
     latents = cache_latents(training_set, pipeline.encode_posterior)
@@ -186,6 +188,6 @@ def test_the_models_options_are_in_the_metadata(bases, options):
         "v_parameterization": True,
         "max_train_steps": 1,
     }
-    metadata = load_adapter(train(build_config([Layer("test", values)]))).metadata
+    metadata = load_adapter(train(build_config([OptionSource("test", values)]))).metadata
     assert "v_parameterization = true" in metadata["lycoris_ext_config"]
     assert json.loads(metadata["ss_network_args"])["algo"] == "lora"

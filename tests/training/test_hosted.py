@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lycoris_ext.config import Layer, build_config
+from lycoris_ext.config import OptionSource, build_config
 from lycoris_ext.diffusion import NoiseSchedule
 from lycoris_ext.errors import ConfigError, MemoryFault, RunInterrupted
 from lycoris_ext.formats import load_adapter
+from lycoris_ext.runs.events import read_events
 from lycoris_ext.training import hosted
 from lycoris_ext.training.config import TrainConfig
-from lycoris_ext.training.events import read_events
 from lycoris_ext.training.hosted import Watcher, train_hosted
 from lycoris_ext.training.run import Run
 
@@ -105,7 +105,7 @@ def config(pictures: Path, tmp_path: Path) -> Any:
             "max_train_steps": 4,
             "device": "cpu",
         }
-        return build_config([Layer("test", {**options, **changes})])
+        return build_config([OptionSource("test", {**options, **changes})])
 
     return make
 

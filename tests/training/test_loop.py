@@ -10,7 +10,7 @@ import signal
 import pytest
 import torch
 
-from lycoris_ext.config import Layer, build_config
+from lycoris_ext.config import OptionSource, build_config
 from lycoris_ext.errors import (
     ConfigError,
     DataError,
@@ -20,15 +20,16 @@ from lycoris_ext.errors import (
 )
 from lycoris_ext.formats import load_adapter
 from lycoris_ext.network import Banks, load_network
+from lycoris_ext.runs.events import read_events
+from lycoris_ext.runs.state import load_state
 from lycoris_ext.training import loop
-from lycoris_ext.training.events import loss_curve, read_events
 from lycoris_ext.training.loop import train
-from lycoris_ext.training.state import load_state
+from tests.recorded import loss_curve
 from tests.tiny_pictures import write_picture, write_pictures
 
 
 def run(options, **changes):
-    return train(build_config([Layer("test", {**options, **changes})]))
+    return train(build_config([OptionSource("test", {**options, **changes})]))
 
 
 def test_a_run_writes_adapter_checkpoints_pictures_events_and_config(options, tmp_path):

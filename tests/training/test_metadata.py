@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from lycoris_ext.config import build_config
-from lycoris_ext.config.resolve import Layer
+from lycoris_ext.config.resolve import OptionSource
 from lycoris_ext.training.metadata import training_metadata
 
 PICTURES: Any = SimpleNamespace(
@@ -27,7 +27,7 @@ PICTURES: Any = SimpleNamespace(
 
 def metadata(step: int = 4, **options: object) -> dict[str, str]:
     values = {"max_train_steps": 9, "gradient_accumulation_steps": 2, "train_batch_size": 3}
-    config = build_config([Layer("test", {**values, **options})])
+    config = build_config([OptionSource("test", {**values, **options})])
     return training_metadata(config, PICTURES, "a" * 64, "sd1", step)
 
 
@@ -66,5 +66,5 @@ def test_lists_are_told_as_network_args_take_them() -> None:
     given = json.loads(told["ss_network_args"])
     assert (given["include"], given["exclude"]) == ("unet.a,unet.b", "unet.c")
     arguments = [f"{name}={given[name]}" for name in ("include", "exclude")]
-    again = build_config([Layer("again", {"network_args": arguments})]).network
+    again = build_config([OptionSource("again", {"network_args": arguments})]).network
     assert (again.include, again.exclude) == (("unet.a", "unet.b"), ("unet.c",))

@@ -12,8 +12,9 @@ from lycoris_ext.data import TrainingSet
 from lycoris_ext.errors import ConfigError, DataError, MemoryFault, RunInterrupted
 from lycoris_ext.formats import load_adapter
 from lycoris_ext.network import load_network
+from lycoris_ext.runs.events import read_events
 from lycoris_ext.training import loop
-from lycoris_ext.training.events import loss_curve, read_events
+from tests.recorded import loss_curve
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from lycoris_ext.errors import ConfigError, DataError, FormatError
 from lycoris_ext.formats import load_adapter, save_adapter
 from lycoris_ext.models import ModelConfig, load_pipeline
 from lycoris_ext.network import NetworkConfig, build_network, load_network
+from lycoris_ext.runs.state import load_state
 from lycoris_ext.training.start import StartConfig, read_start_weights
-from lycoris_ext.training.state import load_state
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from typing import ClassVar
 import pytest
 
 from lycoris_ext.errors import ConfigError, EnvironmentFault
-from lycoris_ext.training.events import loss_curve
 from lycoris_ext.training.run_config import RunConfig
+from tests.recorded import loss_curve
 
 
 class Writer:

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from lycoris_ext.errors import ConfigError, FormatError
-from lycoris_ext.experiments.fit import HostTraits
 from lycoris_ext.formats import load_adapter
 from lycoris_ext.functional import LayerSpec
-from tests.experiments.conftest import run  # noqa: F401 - a fixture
+from lycoris_ext.grids.fit import HostTraits
+from tests.grids.conftest import run  # noqa: F401 - a fixture
 from webui_extension import schemas
 from webui_extension.asked import plan_of
 from webui_extension.jobs import Job

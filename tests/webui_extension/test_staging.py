@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from lycoris_ext.errors import DataError
-from lycoris_ext.experiments.checkpoints import read_checkpoint
-from tests.experiments.conftest import write_checkpoint
+from lycoris_ext.grids.checkpoints import read_checkpoint
+from tests.grids.conftest import write_checkpoint
 from webui_extension.staging import FOLDER, Staging
 
 

@@ -14,8 +14,8 @@ from tests.webui_extension.conftest import FakeHost, ask
 from webui_extension import laboratory as module
 from webui_extension.laboratory import Laboratory
 from webui_extension.parts import label
+from webui_extension.tab_grid import build_test
 from webui_extension.tab_pick import Picked, build_pick
-from webui_extension.tab_test import build_test
 from webui_extension.tab_use import build_use
 
 PICKED = Picked(None, None, None)

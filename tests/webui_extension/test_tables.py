@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lycoris_ext.experiments.checkpoints import list_run
 from lycoris_ext.formats import load_adapter, save_adapter
 from lycoris_ext.formats.adapter_file import AdapterState
+from lycoris_ext.grids.checkpoints import list_run
 from webui_extension.tables import metadata_table, paragraph, run_table, verdict_table
 
 SCRIPT = "<img src=x onerror=alert(1)>"

@@ -22,7 +22,7 @@ CHILD = """\
 import json, os, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from lycoris_ext.training.lock import RunLock
+from lycoris_ext.runs.lock import RunLock
 assert sys.argv[1:8] == ["-I", "-X", "utf8", "-u", "-m", "lycoris_ext", "train"]
 assert "COMMANDLINE_ARGS" not in os.environ
 config, folder = Path(sys.argv[8]), Path(sys.argv[9].partition("--output_dir=")[2])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lycoris_ext.errors import DataError
-from lycoris_ext.experiments import votes
+from lycoris_ext.grids import votes
 from tests.webui_extension.conftest import FakeHost, ask
 from webui_extension.laboratory import Laboratory
 from webui_extension.places import NotAllowed

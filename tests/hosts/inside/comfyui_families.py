@@ -23,7 +23,7 @@ from torch import Tensor
 
 from comfy_nodes.host.base_model import ConnectedModel
 from comfy_nodes.host.patches import targets_of
-from lycoris_ext.config import Layer, build_config
+from lycoris_ext.config import OptionSource, build_config
 from lycoris_ext.formats import load_adapter
 from lycoris_ext.network import load_network
 from lycoris_ext.training.hosted import Watcher, train_hosted
@@ -140,7 +140,7 @@ def train(model: Any, texts: AnyCaption, folder: str) -> tuple[Path, list[float]
     base = ConnectedModel(model, None, Vae(channels), trains_text=False, precision="no")
     base._conditionings = texts
     heard = Losses()
-    return train_hosted(build_config([Layer("test", options)]), base, heard), heard.losses
+    return train_hosted(build_config([OptionSource("test", options)]), base, heard), heard.losses
 
 
 main()

@@ -23,7 +23,7 @@ import comfy.sd  # noqa: E402
 import torch  # noqa: E402
 
 from comfy_nodes.host.base_model import ConnectedModel  # noqa: E402
-from lycoris_ext.config import Layer, build_config  # noqa: E402
+from lycoris_ext.config import OptionSource, build_config  # noqa: E402
 from lycoris_ext.training.hosted import Watcher, train_hosted  # noqa: E402
 
 SIZE, RANK = 128, 8
@@ -79,7 +79,7 @@ def ours(model: Any, clip: Any, vae: Any) -> list[float]:
             "device": "cpu",
         }
         base = ConnectedModel(model, clip, vae, trains_text=False, precision="no")
-        train_hosted(build_config([Layer("test", options)]), base, Clock())
+        train_hosted(build_config([OptionSource("test", options)]), base, Clock())
     return ends
 
 

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from lycoris_ext.algorithms import detect
-from lycoris_ext.formats.hosts import COMFYUI, misread_by
-from lycoris_ext.functional import Base
+from lycoris_ext.formats.misread import COMFYUI, misread_by
+from lycoris_ext.functional import FrozenLayer
 from lycoris_ext.network import Network, NetworkConfig, build_network
 
 FORMS: dict[str, dict[str, Any]] = {
@@ -110,7 +110,7 @@ def main() -> None:
             if network is None:
                 continue
             ((key, adapter),) = network.layers.items()
-            update = adapter.delta(Base.of(layer, adapter.plan.layer)).dense()
+            update = adapter.delta(FrozenLayer.of(layer, adapter.plan.layer)).dense()
             state = network.adapter_state(dtype=None)
             plans = {prefix: detect(tensors, prefix) for prefix, tensors in state.layers().items()}
             said = [line for line in misread_by(plans, {}) if line.startswith(COMFYUI)]

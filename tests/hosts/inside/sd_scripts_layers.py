@@ -16,7 +16,7 @@ from torch import nn
 
 from lycoris_ext.models import build_meta
 from lycoris_ext.network import NetworkConfig, build_network
-from lycoris_ext.network.selection import all_sites
+from lycoris_ext.network.sites import all_sites
 
 sys.path.insert(0, os.getcwd())
 

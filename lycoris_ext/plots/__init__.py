@@ -1,0 +1,1 @@
+"""Drawing: labelled grids, curves, fonts, and PNG files with text in them."""

@@ -1,1 +1,0 @@
-"""Work on finished adapters, and on the hosts that they go to."""

@@ -1,0 +1,101 @@
+"""The page: whole by itself, and nothing in it can be anything but text."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+from lycoris_ext.grids.cells import CellStore
+from lycoris_ext.grids.checkpoints import read_checkpoint
+from lycoris_ext.grids.draw import draw_grid
+from lycoris_ext.grids.page import grid_page
+from lycoris_ext.grids.plan import Entrant, GridPlan
+from lycoris_ext.grids.prompt_tests import PromptTest
+from tests.grids.conftest import ColourPainter
+
+HOSTILE = "</script><script>alert(1)</script><!-- @data@ @script@ '\"&"
+
+
+class Tags(HTMLParser):
+    """Collects what a browser would see as tags, and the texts of scripts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.inside = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+        self.inside = tag == "script"
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = False
+
+    def handle_data(self, data: str) -> None:
+        if self.inside:
+            self.texts.append(data)
+
+
+def page_of(run: Path, tmp_path: Path, title: str = "x", **painter: Any) -> str:
+    known = read_checkpoint(run / "tilty-step-200.safetensors")
+    entrant = Entrant(known.name, known.hash, known.path)
+    plan = GridPlan((entrant,), (PromptTest(HOSTILE, HOSTILE),))
+    grid = draw_grid(plan, ColourPainter(**painter), CellStore(tmp_path / "cells"))
+    return grid_page(grid, title=title, subtitle=title, checkpoints={known.hash: known})
+
+
+def content_of(page: str) -> dict[str, Any]:
+    tags = Tags()
+    tags.feed(page)
+    return json.loads(tags.texts[0])  # type: ignore[no-any-return]
+
+
+def test_the_page_needs_nothing_else(run: Path, tmp_path: Path) -> None:
+    page = page_of(run, tmp_path)
+    tags = Tags()
+    tags.feed(page)
+    for tag, attributes in tags.seen:
+        assert not {"src", "href"} & set(attributes), tag
+    assert not re.search(r"https?://", page)
+
+
+def test_strangers_texts_are_text(run: Path, tmp_path: Path) -> None:
+    page = page_of(run, tmp_path, HOSTILE)
+    tags = Tags()
+    tags.feed(page)
+    assert [tag for tag, _ in tags.seen].count("script") == 2
+    content = content_of(page)
+    assert content["title"] == HOSTILE
+    assert content["rows"] == [{"label": HOSTILE, "prompt": HOSTILE}]
+    assert content["ballots"][0][1]["prompt"] == HOSTILE
+
+
+def test_its_policy_lets_its_own_script_run_alone(run: Path, tmp_path: Path) -> None:
+    tags = Tags()
+    tags.feed(page_of(run, tmp_path))
+    (policy,) = [a["content"] for tag, a in tags.seen if tag == "meta" and "http-equiv" in a]
+    digest = base64.b64encode(hashlib.sha256(tags.texts[-1].encode()).digest()).decode()
+    assert policy and f"script-src 'sha256-{digest}';" in policy
+    assert "default-src 'none'" in policy
+
+
+def test_columns_tell_what_they_are(run: Path, tmp_path: Path) -> None:
+    content = content_of(page_of(run, tmp_path))
+    assert content["columns"] == [
+        {"label": "without adapter", "notes": []},
+        {"label": "tilty-step-200", "notes": ["loha, 8/1, step 200"]},
+    ]
+
+
+def test_what_is_missing_or_wrong_is_shown(run: Path, tmp_path: Path) -> None:
+    half = content_of(page_of(run, tmp_path / "a", stop_after=1))
+    assert half["cells"][0][0]["src"].startswith("data:image/png;base64,")
+    assert half["cells"][0][1] is None
+    faulty = content_of(page_of(run, tmp_path / "b", faulty="tilty-step-200"))
+    assert [cell["fault"] for cell in faulty["cells"][0]] == ["", "not loaded"]

@@ -1,0 +1,52 @@
+"""Votes beside a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lycoris_ext.errors import DataError
+from lycoris_ext.grids.plan import Cell, Column, Entrant, Row, Settings
+from lycoris_ext.grids.prompt_tests import PromptTest
+from lycoris_ext.grids.votes import FILE, Vote, cast, read_votes, tally, withdraw
+
+A, B = (Column(Entrant(name, name * 64, Path(name))) for name in "ab")
+
+
+def vote(column: Column, seed: int = 1, grid: str = "g") -> Vote:
+    return Vote.of(grid, Cell(Row(PromptTest("a cat"), seed), column, Settings()))
+
+
+def test_one_vote_a_row(tmp_path: Path) -> None:
+    assert read_votes(tmp_path) == []
+    for column, seed in ((A, 1), (B, 1), (B, 2), (Column(), 3)):
+        votes = cast(tmp_path, vote(column, seed))
+    assert read_votes(tmp_path) == votes
+    assert tally(votes) == {("b", "1"): 2, ("", ""): 1}
+    cast(tmp_path, vote(A, 1, "another grid"))
+    assert tally(read_votes(tmp_path), "g") == {("b", "1"): 2, ("", ""): 1}
+
+
+def test_a_file_of_another_kind_is_left_alone(tmp_path: Path) -> None:
+    for text in ("{", '{"votes": [{"x": 1}]}', '{"version": 1, "votes": [{"x": 1}]}', "[]"):
+        (tmp_path / FILE).write_text(text, encoding="utf-8")
+        with pytest.raises(DataError, match="this is no file of votes"):
+            cast(tmp_path, vote(A))
+        assert (tmp_path / FILE).read_text(encoding="utf-8") == text
+
+
+def test_a_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    cast(tmp_path, vote(A))
+    text = (tmp_path / FILE).read_text(encoding="utf-8").replace('"version": 1', '"version": 2')
+    (tmp_path / FILE).write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match="these votes are of version 2, and this program reads 1"):
+        cast(tmp_path, vote(B))
+    assert (tmp_path / FILE).read_text(encoding="utf-8") == text
+
+
+def test_a_vote_taken_back(tmp_path: Path) -> None:
+    for column, seed in ((A, 1), (B, 2)):
+        cast(tmp_path, vote(column, seed))
+    left = withdraw(tmp_path, vote(Column(), 1))
+    assert left == read_votes(tmp_path) == [vote(B, 2)]

@@ -1,0 +1,100 @@
+"""Two processes on one name: the second stops, and a killed one is in nobody's way."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lycoris_ext.errors import EnvironmentFault
+from lycoris_ext.runs.lock import RunLock
+
+ROOT = Path(__file__).resolve().parents[2]
+HOLDER = """
+import sys
+from pathlib import Path
+from lycoris_ext.runs.lock import RunLock
+with RunLock(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds the lock until its input ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path / ".a.lock")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+    )
+    assert process.stdout.readline().strip() == b"held"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_a_second_process_stops_with_a_sentence(holder, tmp_path):
+    path = tmp_path / ".a.lock"
+    with pytest.raises(EnvironmentFault) as caught, RunLock(path):
+        pass
+    assert f"another process is training under this name (process {holder.pid})" in str(
+        caught.value
+    )
+    assert "choose another output_name" in str(caught.value)
+    with RunLock(tmp_path / ".b.lock"):
+        pass
+    holder.communicate()
+    assert not path.exists()
+    with RunLock(path):
+        assert path.exists()
+    assert not path.exists()
+
+
+def test_a_killed_process_leaves_no_obstacle(holder, tmp_path):
+    path = tmp_path / ".a.lock"
+    holder.kill()
+    holder.wait()
+    assert path.exists()
+    with RunLock(path):
+        assert path.read_text("ascii").strip() == str(os.getpid())
+    assert not path.exists()
+
+
+def test_no_folder_is_made_for_a_lock(tmp_path):
+    folder = tmp_path / "out"
+    with RunLock(folder / ".a.lock") as lock:
+        assert not folder.exists()
+        folder.mkdir()
+        lock.acquire()
+        lock.acquire()
+        with pytest.raises(EnvironmentFault), RunLock(folder / ".a.lock"):
+            pass
+    assert list(folder.iterdir()) == []
+
+
+def test_a_run_stops_before_it_touches_anything(holder, run, tmp_path):
+    with pytest.raises(EnvironmentFault, match="another process is training"):
+        run(output_dir=str(tmp_path), output_name="a")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".a.lock", "pictures"]
+
+
+def test_a_run_that_began_meanwhile_is_not_overwritten(run, tmp_path, monkeypatch):
+    from lycoris_ext.errors import DataError
+    from lycoris_ext.training import loop
+
+    read = loop.read_pictures
+
+    def overtaken(running):
+        monkeypatch.setattr(loop, "read_pictures", read)
+        run()
+        return read(running)
+
+    monkeypatch.setattr(loop, "read_pictures", overtaken)
+    with pytest.raises(DataError, match="this file exists already"):
+        run(seed=5)
+    assert "seed = 0" in (tmp_path / "out" / "test.toml").read_text("utf-8")

@@ -1,0 +1,161 @@
+"""Page 2: what the grid is to show, and drawing it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from lycoris_ext.errors import LycorisExtError
+from lycoris_ext.grids.prompt_tests import PROMPT_TESTS
+from webui_extension.asked import plan_of, seeds_of
+from webui_extension.jobs import Job
+from webui_extension.laboratory import Laboratory
+from webui_extension.parts import number, part
+from webui_extension.tab_pick import Picked, chosen_of
+from webui_extension.tables import paragraph, table
+
+_POLL_SECONDS = 0.5
+
+
+def build_test(laboratory: Laboratory, picked: Picked) -> None:
+    """Build the page."""
+    import gradio as gr
+
+    with gr.Row():
+        with gr.Column(scale=3):
+            prompts = part(
+                "Textbox",
+                "prompts",
+                label="Prompts, one a line; a line may end in --n and what is to be kept away",
+                lines=4,
+            )
+            tests = part(
+                "CheckboxGroup",
+                "tests",
+                label="Tests, written with the trigger words of page 1",
+                choices=list(PROMPT_TESTS),
+                value=["trigger only"],
+            )
+            negatives = part(
+                "Textbox", "negatives", label="Negative prompts, one a line; each is a row", lines=2
+            )
+            style = part(
+                "Textbox", "style", label="Tag of its usual style, for the tests", value="aniscreen"
+            )
+        with gr.Column(scale=2):
+            strengths = part(
+                "Textbox", "strengths", label="Strengths (0.5:1 = text encoder:U-Net)", value="1"
+            )
+            seeds = part("Textbox", "seeds", label="Seeds", value="1, 2")
+            models = part(
+                "Dropdown",
+                "base_models",
+                label="Base models; none is the loaded one",
+                choices=laboratory.host.base_models(),
+                multiselect=True,
+            )
+            samplers = laboratory.host.samplers()
+            sampler = part(
+                "Dropdown",
+                "sampler",
+                label="Sampler",
+                choices=samplers,
+                value="Euler a" if "Euler a" in samplers else next(iter(samplers), None),
+            )
+            with gr.Row():
+                steps = part("Number", "steps", label="Steps", value=20, precision=0)
+                scale = part("Number", "cfg_scale", label="CFG scale", value=7)
+                skip = part("Number", "clip_skip", label="Clip skip", value=1, precision=0)
+            with gr.Row():
+                width = part("Number", "width", label="Width", value=512, precision=0)
+                height = part("Number", "height", label="Height", value=512, precision=0)
+    with gr.Row():
+        draw = part("Button", "draw", value="Draw the grid", variant="primary")
+        interrupt = part("Button", "interrupt", value="Interrupt")
+        follow = part("Button", "follow", value="Show progress")
+    progress = part("HTML", "progress", value="")
+    grid = part("Image", "grid", type="filepath", visible=False, show_label=False)
+
+    fields = [picked.folder, picked.chosen, picked.trigger, prompts, tests, negatives, style]
+    fields += [strengths, seeds, models, sampler, steps, scale, skip, width, height]
+
+    def start(*values: Any) -> Iterator[tuple[Any, str]]:
+        try:
+            job = laboratory.start(plan_of(laboratory, _asked(laboratory, *values)))
+        except LycorisExtError as error:
+            yield gr.update(), paragraph(str(error), "bad")
+            return
+        yield from watch(job)
+
+    def again() -> Iterator[tuple[Any, str]]:
+        if laboratory.jobs.last is None:
+            yield gr.update(), paragraph("No grid was drawn since the host was started.")
+        else:
+            yield from watch(laboratory.jobs.last)
+
+    def watch(job: Job) -> Iterator[tuple[Any, str]]:
+        while job.state == "running":
+            yield gr.update(), paragraph(str(job.progress))
+            job.ended.wait(_POLL_SECONDS)
+        there = (job.folder / "grid.png").is_file() and job.grid.cells
+        picture = gr.update(value=str(job.folder / "grid.png"), visible=True) if there else None
+        yield picture or gr.update(), verdict(job)
+
+    draw.click(start, inputs=fields, outputs=[grid, progress])
+    follow.click(again, inputs=[], outputs=[grid, progress])
+    interrupt.click(laboratory.jobs.interrupt, inputs=[], outputs=[], queue=False)
+
+
+def verdict(job: Job) -> str:
+    """How a grid ended, and each cell that does not show what it should."""
+    if job.state == "failed":
+        return paragraph(job.problem, "bad")
+    faults = job.grid.faults
+    word = f"{job.state}: {job.progress}"
+    if job.state == "interrupted":
+        word += "; draw it again to go on, what is done is kept"
+    text = paragraph(word, "" if faults else "good")
+    if faults:
+        text += paragraph("Not as it should be, and marked in the grid:", "bad")
+        text += table(("column",), [(fault,) for fault in faults])
+    return text
+
+
+def _asked(
+    laboratory: Laboratory,
+    folder: str,
+    labels: list[str],
+    trigger: str,
+    prompts: str,
+    tests: list[str],
+    negatives: str,
+    style: str,
+    strengths: str,
+    seeds: str,
+    models: list[str] | None,
+    sampler: str,
+    steps: float | None,
+    scale: float | None,
+    skip: float | None,
+    width: float | None,
+    height: float | None,
+) -> dict[str, Any]:
+    """The page's fields as a request of `schemas.GRID`."""
+    return {
+        "files": [str(known.path) for known in chosen_of(laboratory, folder, labels or [])],
+        "prompts": prompts.splitlines(),
+        "tests": tests or [],
+        "trigger": trigger,
+        "style": style,
+        "strengths": [each for each in strengths.replace(",", " ").split() if each] or ["1"],
+        "seeds": seeds_of(seeds),
+        "base_models": models or [],
+        "negative_prompts": [line.strip() for line in negatives.splitlines() if line.strip()]
+        or [""],
+        "sampler": sampler,
+        "steps": int(number("Steps", steps)),
+        "cfg_scale": number("CFG scale", scale),
+        "clip_skip": int(number("Clip skip", skip)),
+        "width": int(number("Width", width)),
+        "height": int(number("Height", height)),
+    }
