@@ -6,6 +6,8 @@ command line (cli/exit_codes.py).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class LycorisExtError(Exception):
     """Base of every error that is the user's to mend (as opposed to a bug of ours).
@@ -14,12 +16,16 @@ class LycorisExtError(Exception):
         what: what was found, with both values where two things disagree.
         where: file, key, layer or option concerned.
         fix: what to do about it, as an imperative sentence.
+
+    Attributes:
+        parts: the errors that this one is made of (``together``); itself where it is one.
     """
 
     def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:
         self.what = what
         self.where = where
         self.fix = fix
+        self.parts: tuple[LycorisExtError, ...] = (self,)
         super().__init__(what, where, fix)
 
     def __str__(self) -> str:
@@ -57,3 +63,22 @@ class DivergedError(LycorisExtError):
 
 class RunInterrupted(LycorisExtError):
     """The user stopped a run; its state is saved."""
+
+
+def together(errors: Sequence[LycorisExtError]) -> LycorisExtError:
+    """One error that says all of these, so that nobody mends them one by one.
+
+    Args:
+        errors: at least one; the first decides on the class.
+
+    Returns:
+        The error itself where there is one alone; otherwise its text numbers them.
+    """
+    parts = [part for error in errors for part in error.parts]
+    if len(parts) == 1:
+        return parts[0]
+    listed = (str(part).replace("\n", "\n   ") for part in parts)
+    lines = "\n".join(f"{number}. {text}" for number, text in enumerate(listed, start=1))
+    error = type(parts[0])(f"{len(parts)} things are wrong:\n{lines}")
+    error.parts = tuple(parts)
+    return error
