@@ -13,8 +13,9 @@ from lycoris_ext.errors import ConfigError, RunInterrupted
 from lycoris_ext.plots.curve import loss_curve
 from lycoris_ext.runs.losses import read_losses
 from lycoris_ext.runs.paths import RunPaths
-from lycoris_ext.training.hosted import MODES, train_hosted
 from lycoris_ext.training.run_config import SAVE_PRECISIONS
+from lycoris_ext.training.run_name import MODES
+from lycoris_ext.training.train import train
 
 from . import dataset, network, optimizer
 from .host import adapter
@@ -176,7 +177,7 @@ class Train:
             )
             watcher = NodeWatcher(base, config, _drawing(values, config), unique_id, values)
             try:
-                path = train_hosted(config, base, watcher, when_it_exists)
+                path = train(config, base, watcher, when_it_exists)
             except RunInterrupted as stopped:
                 show(str(stopped), unique_id)
                 throw_exception_if_processing_interrupted()

@@ -1,8 +1,9 @@
-"""ComfyUI's MODEL, CLIP and VAE as a base that the core trains on (`training.hosted`)."""
+"""ComfyUI's MODEL, CLIP and VAE as a base model that the core trains on."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -10,15 +11,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lycoris_ext.data.store import Tensors
 from lycoris_ext.diffusion import NoiseSchedule
-from lycoris_ext.errors import ConfigError
+from lycoris_ext.errors import ConfigError, FormatError
+from lycoris_ext.formats import AdapterState
 
 from .gradients import checkpointed, own_tensors, plain_attention, unshared_norms
-from .patches import targets_of
+from .patches import apply_adapter, targets_of
 from .raw import RawSampling, moments
 
 _NUMBERS = 4096
 """Numbers of each weight that go into a fingerprint."""
+_STATES, _OTHERS = "hidden states", "as JSON"
+"""Names in a cache of what has no name, or is no tensor, in ComfyUI's conditioning."""
 _FAMILIES = {"SD15": "sd1", "SD20": "sd2", "SDXL": "sdxl"}
 """ComfyUI's classes of models -> the families whose files are written with kohya's keys."""
 
@@ -35,6 +40,8 @@ class ConnectedModel:
     Raises:
         ConfigError: this kind of model cannot be trained here.
     """
+
+    reads_first = True
 
     def __init__(
         self,
@@ -78,6 +85,9 @@ class ConnectedModel:
     def _base(self) -> Any:
         return self.model.model
 
+    def load(self) -> None:
+        """ComfyUI has the weights already."""
+
     def targets(self) -> dict[str, nn.Module]:
         return targets_of(self.model, self.clip if self.trains_text else None)
 
@@ -85,18 +95,35 @@ class ConnectedModel:
         """Some thousand numbers of each weight: another model, another LoRA before it, or another
         VAE has other ones, and all of it is read in a second."""
         if not self._fingerprint:
-            self._fingerprint = self._digest()
+            self._fingerprint = self._digest("model", "vae", "clip")
         return self._fingerprint
 
-    def _digest(self) -> str:
+    def identity(self, part: str) -> str:
+        if part == "vae":
+            # How latents are scaled belongs to the model.
+            return self._digest("vae") + type(self._base.latent_format).__name__
+        return self._digest("clip")
+
+    def merge(self, state: AdapterState, strength: float) -> None:
+        applied = apply_adapter(self.model, self.clip, state, strength, strength)
+        if applied.unmatched:
+            raise FormatError(
+                f"{len(applied.unmatched)} keys of this adapter fit neither MODEL nor CLIP",
+                where=applied.unmatched[0],
+                fix="leave it out of base_weights, or connect the model that it was made for",
+            )
+        self.model, self.clip = applied.model, applied.clip
+
+    def _digest(self, *names: str) -> str:
         digest = hashlib.blake2b(digest_size=20)
-        parts = [
-            ("model", self.model, self._base.diffusion_model),
-            ("vae", None, self.vae.first_stage_model),
-        ]
+        parts = {
+            "model": (self.model, self._base.diffusion_model),
+            "vae": (None, self.vae.first_stage_model),
+        }
         if self.clip is not None:
-            parts.append(("clip", self.clip.patcher, self.clip.cond_stage_model))
-        for part, patcher, module in parts:
+            parts["clip"] = (self.clip.patcher, self.clip.cond_stage_model)
+        for part in (name for name in names if name in parts):
+            patcher, module = parts[part]
             if patcher is not None:
                 # Its own LoRAs are in the weights only then, and others' may be until then. Without
                 # one, the part that ComfyUI leaves off a small device has the right weights, too.
@@ -110,7 +137,7 @@ class ConnectedModel:
 
     @contextmanager
     def prepared(self, gradient_checkpointing: bool) -> Iterator[None]:
-        self.load()
+        self.to_device()
         self._sampling = self._base.model_sampling  # with the patches of nodes before ours
         with ExitStack() as stack:
             for target, module in self.targets().items():
@@ -126,7 +153,7 @@ class ConnectedModel:
             finally:
                 self._is_prepared = False
 
-    def load(self) -> None:
+    def to_device(self) -> None:
         """Onto the device as a whole, everything else off it; nothing happens where it is there."""
         patchers = [self.model]
         if self.trains_text or (self.clip is not None and self.clip.patcher.patches):
@@ -146,14 +173,14 @@ class ConnectedModel:
 
     @contextmanager
     def sampling(self) -> Iterator[None]:
-        """ComfyUI's samplers work inside the ``with``; `load` afterwards."""
+        """ComfyUI's samplers work inside the ``with``; `to_device` afterwards."""
         raw = self._base.model_sampling
         self._base.model_sampling = self._sampling
         try:
             yield
         finally:
             self._base.model_sampling = raw
-            self.load()
+            self.to_device()
 
     def schedule(self) -> NoiseSchedule:
         levels, kind = self._levels().double(), self._predicts()
@@ -199,8 +226,38 @@ class ConnectedModel:
         scaled = self._base.process_latent_in(mean)
         return scaled, self._base.process_latent_in(mean + spread) - scaled
 
-    def encode_text(self, caption: str) -> Any:
-        """ComfyUI's [tensor, dict]; parentheses are letters here, not weights."""
+    def encode_text(self, captions: Sequence[str]) -> list[Any]:
+        """ComfyUI's [tensor, dict] of each caption."""
+        return [self._encode(caption) for caption in captions]
+
+    def join(self, texts: Sequence[list[Any]]) -> list[Any]:
+        return [one for text in texts for one in text]
+
+    def to_tensors(self, text: list[Any]) -> Tensors:
+        (states, more), *_ = text
+        tensors = {name: value for name, value in more.items() if torch.is_tensor(value)}
+        others = {name: value for name, value in more.items() if name not in tensors}
+        try:
+            written = json.dumps(others)
+        except TypeError as error:
+            raise ConfigError(
+                f"the conditioning of a caption holds more than numbers and texts ({error})",
+                where="cache_text_encoder_outputs_to_disk",
+                fix="remove this option: no file can keep such a conditioning",
+            ) from error
+        kept = torch.frombuffer(bytearray(written.encode()), dtype=torch.uint8)
+        return {_STATES: states, _OTHERS: kept, **tensors}
+
+    def from_tensors(self, tensors: Tensors) -> list[Any]:
+        more = dict(tensors)
+        states, others = more.pop(_STATES), more.pop(_OTHERS)
+        return [[states, more | json.loads(bytes(others.tolist()))]]
+
+    def release_text_encoders(self) -> None:
+        """ComfyUI moves them away itself when it needs the room."""
+
+    def _encode(self, caption: str) -> Any:
+        """Encode one caption; parentheses are letters here, not weights."""
         if caption in self._conditionings:
             return _cloned(self._conditionings[caption][0])
         if self.clip is None:
@@ -217,19 +274,19 @@ class ConnectedModel:
             answer = self.clip.encode_from_tokens_scheduled(tokens)[0]
         answer = _cloned(answer)
         if self._is_prepared:
-            self.load()  # where memory is short, the text encoder has taken the model's place
+            self.to_device()  # where memory is short, the text encoder has taken the model's place
         return answer
 
     def predict(
         self,
         noisy: Tensor,
         timesteps: Tensor,
-        texts: Sequence[Any],
+        text: list[Any],
         size_ids: Sequence[Sequence[int]],
     ) -> Tensor:
         told = [
-            self._conditions(text, noisy[number : number + 1], size_ids[number])
-            for number, text in enumerate(texts)
+            self._conditions(one, noisy[number : number + 1], size_ids[number])
+            for number, one in enumerate(text)
         ]
         first, *others = told
         together = {name: part.concat([o[name] for o in others]) for name, part in first.items()}

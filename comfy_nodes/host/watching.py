@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from PIL import Image
@@ -10,16 +12,16 @@ from PIL import Image
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.plots.grid import comparison_grid
 from lycoris_ext.training.config import TrainConfig
-from lycoris_ext.training.hosted import Watcher
+from lycoris_ext.training.preview_prompts import caption_prompts
+from lycoris_ext.training.report import StepReport
 from lycoris_ext.training.run import Run
+from lycoris_ext.training.watcher import Watcher
 
 from .base_model import ConnectedModel
 from .drawing import Drawing, draw
 from .images import png
 from .status import Bar, show
 from .widgets import lines
-
-CAPTIONS_SHOWN = 4
 
 
 class NodeWatcher(Watcher):
@@ -46,20 +48,33 @@ class NodeWatcher(Watcher):
         self.pictures: list[Image.Image] = []
         self._shown: Image.Image | None = None
         self._bar: Bar | None = None
-        self._average: float | None = None
 
     def note(self, text: str) -> None:
         logging.info("LyCORIS: %s", text)
 
-    def progress(self, what: str, done: int, total: int) -> None:
-        Bar(total).at(done)
-        show(f"{what} {done} of {total} pictures", self.node_id)
+    def say(self, text: str) -> None:
+        logging.info("LyCORIS: %s", text)
 
-    def after_step(self, run: Run, loss: float) -> None:
-        self._average = loss if self._average is None else 0.95 * self._average + 0.05 * loss
+    @contextmanager
+    def counting(
+        self, what: str, unit: str, total: int | None = None
+    ) -> Iterator[Callable[[int], object]]:
+        done, bar = 0, Bar(total) if total else None
+
+        def count(more: int) -> None:
+            nonlocal done
+            done += more
+            if bar is not None:
+                bar.at(done)
+            show(f"{what} {done} of {total or 'all'} {unit}", self.node_id)
+
+        yield count
+
+    def after_step(self, run: Run, report: StepReport) -> None:
         self._bar = self._bar or Bar(run.total_steps)
         show(
-            f"step {run.step} of {run.total_steps}\nloss {self._average:.4f}  ({loss:.4f})",
+            f"step {report.step} of {run.total_steps}\n"
+            f"loss {report.average:.4f}  ({report.loss:.4f})",
             self.node_id,
         )
         self._bar.at(run.step, self._shown)
@@ -70,11 +85,12 @@ class NodeWatcher(Watcher):
 
         return bool(processing_interrupted())
 
-    def draw(self, run: Run) -> None:
+    def draw(self, run: Run) -> Sequence[str]:
         if self.base.clip is None:
-            return self.note("no CLIP is connected that could read a prompt: nothing is drawn")
+            self.note("no CLIP is connected that could read a prompt: nothing is drawn")
+            return ()
         prompts = self.prompts or _captions(run)
-        drawn = []
+        drawn, names = [], []
         with self.base.sampling():
             for number, prompt in enumerate(prompts):
                 picture = draw(
@@ -85,14 +101,16 @@ class NodeWatcher(Watcher):
                     self.config.run.seed,
                     self.drawing,
                 )
-                atomic_write(run.paths.sample(run.step, number), png(picture))
+                path = run.paths.sample(run.step, number)
+                atomic_write(path, png(picture))
+                names.append(path.name)
                 drawn.append(picture)
         self.pictures += drawn
         self._shown = comparison_grid([drawn], [f"step {run.step}"], prompts)
+        return names
 
 
 def _captions(run: Run) -> tuple[str, ...]:
     """A few captions as prompts: their parentheses are letters."""
-    captions = list(dict.fromkeys(p.caption.split("\n")[0] for p in run.training_set.pictures))
-    chosen = captions[:: max(1, len(captions) // CAPTIONS_SHOWN)][:CAPTIONS_SHOWN]
+    chosen = caption_prompts(run.pictures)
     return tuple(text.replace("(", "\\(").replace(")", "\\)") for text in chosen)

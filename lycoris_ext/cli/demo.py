@@ -68,9 +68,9 @@ def run_demo(settings: DemoSettings) -> int:
     files = _start_afresh(config, settings)
     print(f'1/3 training a LoHa on "by {LEARNED_STYLE}", which the base has never seen', flush=True)
     # Imported here: what the demo will do is on the screen before seconds of imports.
-    from lycoris_ext.training.loop import train
+    from lycoris_ext.training.terminal import train_in_terminal
 
-    train(config)
+    train_in_terminal(config)
     points = read_losses(files.events)
     save_picture(files.curve, loss_curve(points, "LoHa 8/4, alpha 1, on the small base"))
     trained = time.monotonic()

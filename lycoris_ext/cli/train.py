@@ -23,9 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Train; returns the exit code."""
     config = config_from_arguments(list(arguments or []))
     # Imported last: a mistake in the options then shows at once, not after seconds of imports.
-    from lycoris_ext.training.loop import train
+    from lycoris_ext.training.terminal import train_in_terminal
 
-    path = train(config)
+    path = train_in_terminal(config)
     print(f"adapter: {path}")
     return 0
 

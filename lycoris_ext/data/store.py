@@ -76,22 +76,15 @@ def weights_digest(modules: Mapping[str, nn.Module]) -> str:
 
 
 class MemoryStore:
-    """Tensors in memory, as they are.
+    """Tensors in memory, as they are."""
 
-    Args:
-        limit: entries kept at most; when it is reached, all are given up.
-    """
-
-    def __init__(self, limit: int | None = None) -> None:
+    def __init__(self) -> None:
         self._kept: dict[str, Tensors] = {}
-        self._limit = limit
 
     def load(self, key: str) -> Tensors | None:
         return self._kept.get(key)
 
     def save(self, key: str, tensors: Tensors) -> None:
-        if self._limit is not None and len(self._kept) >= self._limit:
-            self._kept.clear()
         self._kept[key] = tensors
 
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from lycoris_ext.errors import DataError
 from lycoris_ext.plots.fonts import font
-from lycoris_ext.runs.losses import LossPoint
+from lycoris_ext.runs.losses import SMOOTHING, LossPoint
 
 _PAPER = (255, 255, 255)
 _INK = (28, 31, 38)
@@ -20,10 +20,9 @@ _RAW = (190, 209, 236)
 _SMOOTH = (33, 92, 183)
 _RATE = (208, 110, 40)
 _OVERSAMPLING = 2  # lines have no anti-aliasing of their own
-_SMOOTHING = 0.95
 
 
-def smoothed(losses: Sequence[float], weight: float = _SMOOTHING) -> list[float]:
+def smoothed(losses: Sequence[float], weight: float = SMOOTHING) -> list[float]:
     """Exponential mean without the pull towards its start; `weight` is that of the past."""
     smooth, mean, mass = [], 0.0, 0.0
     for loss in losses:

@@ -1,4 +1,4 @@
-"""The losses of a run, read from its events."""
+"""The losses of a run: averaged while it goes on, read from its events afterwards."""
 
 from __future__ import annotations
 
@@ -7,6 +7,14 @@ from pathlib import Path
 
 from lycoris_ext.errors import DataError
 from lycoris_ext.runs.events import read_events
+
+SMOOTHING = 0.95
+"""Weight of the past in an average of losses that somebody looks at."""
+
+
+def running_average(average: float | None, loss: float) -> float:
+    """The average after one more step; None before the first."""
+    return loss if average is None else SMOOTHING * average + (1 - SMOOTHING) * loss
 
 
 @dataclass(frozen=True)

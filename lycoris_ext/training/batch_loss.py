@@ -1,69 +1,77 @@
-"""The loss of a batch from its plan, whoever holds the base model."""
+"""The loss of a batch: from its plan through the frozen base and the adapter."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic
 
 import torch
 from torch import Tensor
 
 from lycoris_ext.data import BatchPlan, LatentCache
-from lycoris_ext.diffusion import NoiseSchedule, draw_noise
+from lycoris_ext.diffusion import draw_noise
 from lycoris_ext.network import Network
+from lycoris_ext.network.sites import TEXT_ENCODERS
+from lycoris_ext.training.base_model import BaseModel
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.precision import autocast
-from lycoris_ext.training.step import Denoiser, Text, denoising_loss, seed_dropouts
+from lycoris_ext.training.step import Text, denoising_loss, seed_dropouts
+from lycoris_ext.training.text import TextCache
 
 
-def batch_loss(
-    config: TrainConfig,
-    network: Network,
-    plan: BatchPlan,
-    latents: LatentCache,
-    schedule: NoiseSchedule,
-    device: torch.device,
-    encode: Callable[[Sequence[str]], Text],
-    denoiser: Denoiser[Text],
-) -> Tensor:
-    """Draw a batch's latents and noise, encode its captions, and compare.
+@dataclass
+class BatchLoss(Generic[Text]):
+    """The loss of a batch, as a function of the batch alone (and of the adapter's parameters).
 
     Args:
         config: of the run.
-        network: injected into the base.
-        plan: the batch.
+        base: the frozen model, with the network injected.
+        network: what is trained.
         latents: of the whole training set.
-        schedule: as the run trains on it.
-        device: of the base.
-        encode: captions to what the denoiser takes; with gradients where a text encoder is adapted.
-        denoiser: the frozen base.
-
-    Returns:
-        A float32 scalar with gradients to the adapter; the same for the same (seed, batch).
+        texts: encodes captions, or finds them.
     """
-    seed = config.run.seed
-    pictures = latents.batch(plan, seed)
-    draws = draw_noise(
-        pictures.latents,
-        plan.sample_ids,
-        schedule,
-        config.loss,
-        seed=seed,
-        batch_number=plan.number,
-    )
 
-    def denoise(noisy: Tensor, timesteps: Tensor, text: Text) -> Tensor:
-        network.set_timesteps(timesteps)
-        return denoiser(noisy, timesteps, text)
+    config: TrainConfig
+    base: BaseModel[Text]
+    network: Network
+    latents: LatentCache
+    texts: TextCache[Text]
 
-    seed_dropouts(seed, plan.number)
-    with autocast(config.run.mixed_precision, device):
-        return denoising_loss(
-            denoise,
-            pictures.latents.to(device),
-            encode(plan.captions),
-            draws,
-            schedule,
+    def __post_init__(self) -> None:
+        self.schedule = self.base.schedule().as_asked(self.config.loss)
+        adapted = {site.target for site in self.network.sites.values()}
+        self.trains_text = not adapted.isdisjoint(TEXT_ENCODERS)
+
+    def __call__(self, plan: BatchPlan) -> Tensor:
+        """Draw a batch's latents and noise, encode its captions, and compare.
+
+        Returns:
+            A float32 scalar with gradients to the adapter; the same for the same (seed, batch).
+        """
+        config, base, seed = self.config, self.base, self.config.run.seed
+        pictures = self.latents.batch(plan, seed)
+        draws = draw_noise(
+            pictures.latents,
+            plan.sample_ids,
+            self.schedule,
             config.loss,
-            is_reg=torch.as_tensor(plan.is_reg),
-            mask=pictures.mask,
+            seed=seed,
+            batch_number=plan.number,
         )
+
+        def denoise(noisy: Tensor, timesteps: Tensor, text: Text) -> Tensor:
+            self.network.set_timesteps(timesteps)
+            return base.predict(noisy, timesteps, text, plan.size_ids)
+
+        seed_dropouts(seed, plan.number)
+        with autocast(config.run.mixed_precision, base.device):
+            return denoising_loss(
+                denoise,
+                pictures.latents.to(base.device),
+                self.texts(plan.captions, gradients=self.trains_text),
+                draws,
+                self.schedule,
+                config.loss,
+                is_reg=torch.as_tensor(plan.is_reg),
+                mask=pictures.mask,
+            )

@@ -17,7 +17,7 @@ from lycoris_ext.training.optimizers import OptimizerConfig
 from lycoris_ext.training.run_config import RunConfig
 from lycoris_ext.training.sample_config import SampleConfig
 from lycoris_ext.training.schedules import ScheduleConfig
-from lycoris_ext.training.start import StartConfig
+from lycoris_ext.training.start_config import StartConfig
 
 PATH_OPTIONS = frozenset(
     {

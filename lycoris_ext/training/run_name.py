@@ -12,8 +12,28 @@ from lycoris_ext.runs.state import load_state
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.start import start_fingerprint
 
-MODES = ("continue or new", "continue", "new name", "overwrite")
+CONTINUE = "continue"
+_OR_NEW, _NEW, _OVERWRITE = "continue or new", "new name", "overwrite"
+MODES = (_OR_NEW, CONTINUE, _NEW, _OVERWRITE)
 """What to do about a run of the same name, see `choose_name`."""
+
+
+def keeps_name(mode: str) -> bool:
+    """Whether a mode trains under the name that is given, whatever lies there.
+
+    Raises:
+        ConfigError: there is no such mode.
+    """
+    if mode not in MODES:
+        raise ConfigError(f"unknown mode {mode!r}", where="mode", fix=f"use one of {MODES}")
+    return mode in (CONTINUE, _OVERWRITE)
+
+
+def with_mode(config: TrainConfig, mode: str) -> TrainConfig:
+    """The config of a run in this mode: "overwrite" is an option of the run, too."""
+    if mode != _OVERWRITE:
+        return config
+    return replace(config, run=replace(config.run, overwrite=True))
 
 
 def choose_name(
@@ -23,25 +43,24 @@ def choose_name(
 
     "continue or new" goes on with the latest of them where that is not finished and was started
     with these options, files, pictures and base, and otherwise takes the next free name; "new name"
-    always does the latter; "continue" and "overwrite" keep the name.
+    always does the latter.
+
+    Args:
+        config: with the name.
+        pictures: the training set.
+        fingerprint: ``BaseModel.fingerprint``.
+        mode: one of these two.
 
     Raises:
-        ConfigError: there is no such mode.
         DataError, FormatError: a file to start from is not there, or damaged.
     """
-    if mode not in MODES:
-        raise ConfigError(f"unknown mode {mode!r}", where="mode", fix=f"use one of {MODES}")
-    if mode == "overwrite":
-        return replace(config, run=replace(config.run, overwrite=True))
-    if mode == "continue":
-        return config
     latest, number = None, 1
     named = config
     while any(path.exists() for path in _results(named)):
         latest, number = named, number + 1
         name = f"{config.run.output_name}-{number}"
         named = replace(config, run=replace(config.run, output_name=name))
-    if latest is None or mode == "new name":
+    if latest is None or mode == _NEW:
         return named
     return latest if _goes_on(latest, pictures, fingerprint) else named
 

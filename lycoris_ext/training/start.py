@@ -5,65 +5,23 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from lycoris_ext.algorithms import detect
-from lycoris_ext.errors import ConfigError, FormatError
+from lycoris_ext.errors import FormatError
 from lycoris_ext.formats import AdapterState, load_adapter
 from lycoris_ext.formats.adapter_file import data_hash
 from lycoris_ext.network import Network, NetworkConfig, build_network, load_network
 from lycoris_ext.network.selection import layer_rates
-
-
-@dataclass(frozen=True)
-class StartConfig:
-    """Adapters that a run starts from.
-
-    Args:
-        network_weights: an adapter file to go on from: training begins with its weights.
-        dim_from_weights: build the network as network_weights is, with its layers, ranks and
-            alphas, whatever algo, network_dim and the like say.
-        base_weights: adapter files merged into the base before training; what is trained then
-            comes on top of them, and does not contain them.
-        base_weights_multiplier: their strengths in the same order; 1 where none is given.
-    """
-
-    network_weights: str | None = None
-    dim_from_weights: bool = False
-    base_weights: tuple[str, ...] = ()
-    base_weights_multiplier: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.dim_from_weights and not self.network_weights:
-            raise ConfigError(
-                "dim_from_weights is true, but network_weights is not set",
-                where="dim_from_weights",
-                fix="set network_weights to an adapter file, or remove dim_from_weights",
-            )
-        if len(self.base_weights_multiplier) > len(self.base_weights):
-            raise ConfigError(
-                f"{len(self.base_weights_multiplier)} strengths are given for "
-                f"{len(self.base_weights)} files in base_weights",
-                where="base_weights_multiplier",
-                fix="give one number for each file",
-            )
-        if not all(math.isfinite(strength) for strength in self.base_weights_multiplier):
-            raise ConfigError(
-                f"base_weights_multiplier is {self.base_weights_multiplier}",
-                where="base_weights_multiplier",
-                fix="use finite numbers",
-            )
-
-    @property
-    def strengths(self) -> tuple[float, ...]:
-        """One strength for each file of base_weights."""
-        missing = len(self.base_weights) - len(self.base_weights_multiplier)
-        return (*self.base_weights_multiplier, *(1.0,) * missing)
+from lycoris_ext.training.base_model import BaseModel
+from lycoris_ext.training.config import TrainConfig
+from lycoris_ext.training.start_config import StartConfig
 
 
 @dataclass(frozen=True)
@@ -82,36 +40,45 @@ class StartWeights:
     base: tuple[AdapterState, ...]
     fingerprint: str
 
-    def merge_into(self, targets: Mapping[str, nn.Module]) -> list[str]:
-        """Merge base_weights into the base for good.
+    def merge_into(self, base: BaseModel[Any]) -> Iterator[str]:
+        """Merge base_weights into the base.
 
-        Returns:
+        Yields:
             A line for the user about each file.
 
         Raises:
             FormatError: a file is for another model.
         """
-        lines = []
         for path, state, strength in zip(
             self.config.base_weights, self.base, self.config.strengths, strict=True
         ):
-            load_network(state, targets).merge(strength, keep=False)
-            dtype = next(next(iter(targets.values())).parameters()).dtype
-            lines.append(
-                f"merged {Path(path).name} at strength {strength:g} into the base"
-                + ("" if dtype == torch.float32 else f", rounded to {dtype}")
+            base.merge(state, strength)
+            dtype = next(next(iter(base.targets().values())).parameters()).dtype
+            yield f"merged {Path(path).name} at strength {strength:g} into the base" + (
+                "" if dtype == torch.float32 else f", rounded to {dtype}"
             )
-        return lines
 
-    def build_network(
-        self, targets: Mapping[str, nn.Module], config: NetworkConfig, seed: int
-    ) -> Network:
-        """The network as training starts with it.
+    def build_network(self, targets: Mapping[str, nn.Module], config: TrainConfig) -> Network:
+        """Build the network as training starts with it.
 
         Raises:
-            ConfigError: the config selects nothing.
+            ConfigError: the config selects nothing, or scale_weight_norms has no norm to limit.
             FormatError: network_weights is for another model, or of other sizes than the config's.
         """
+        network = self._network(targets, config.effective_network, config.run.seed)
+        if config.run.scale_weight_norms is not None:
+            network.check_norms_have_limits()  # an error now rather than after the first step
+        return network
+
+    def describe(self, network: Network, config: TrainConfig) -> TrainConfig:
+        """The config that says of a network built by dim_from_weights what it is."""
+        if not self.config.dim_from_weights:
+            return config
+        return replace(config, network=config_of(network, config.network))
+
+    def _network(
+        self, targets: Mapping[str, nn.Module], config: NetworkConfig, seed: int
+    ) -> Network:
         if self.network is None:
             return build_network(targets, config, seed=seed)
         if self.config.dim_from_weights:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from lycoris_ext.data import BatchPlan
 from lycoris_ext.data.randomness import derive_seed
 from lycoris_ext.diffusion import (
     Draws,
@@ -17,11 +20,80 @@ from lycoris_ext.diffusion import (
     training_target,
     weighted_loss,
 )
+from lycoris_ext.network import Banks
 
 Text = TypeVar("Text")
 """Whatever the denoiser takes for a batch's text; the step only hands it on."""
 Denoiser = Callable[[Tensor, Tensor, Text], Tensor]
 """(noisy latents [B, C, h, w], timesteps [B], text) -> prediction [B, C, h, w]."""
+
+
+class NotFiniteError(ArithmeticError):
+    """A loss or a gradient is NaN or infinite.
+
+    Args:
+        what: which of them, with its value.
+        plan: the batch.
+    """
+
+    def __init__(self, what: str, plan: BatchPlan) -> None:
+        super().__init__(what)
+        self.what, self.plan = what, plan
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """What one step did.
+
+    Args:
+        loss: mean over its batches.
+        norm: of the gradient before clipping; None where fp16 overflowed and nothing was updated.
+    """
+
+    loss: float
+    norm: float | None
+
+
+def train_step(
+    batch_loss: Callable[[BatchPlan], Tensor],
+    plans: Sequence[BatchPlan],
+    optimizer: torch.optim.Optimizer,
+    *,
+    learning_rate_factor: float = 1.0,
+    max_grad_norm: float = 0.0,
+    scaler: torch.amp.GradScaler | None = None,
+    banks: Banks | None = None,
+) -> Stepped:
+    """Accumulate the gradients of some batches and update the parameters once.
+
+    The losses are read when every batch is under way, so that a GPU is waited for once a step.
+
+    Args:
+        batch_loss: the loss of a batch, with gradients to the parameters.
+        plans: the batches; the loss is their mean.
+        optimizer, learning_rate_factor, max_grad_norm, scaler: as ``optimizer_step``.
+        banks: of the network, where factors are to be built once for all batches.
+
+    Raises:
+        NotFiniteError: a loss or, without a scaler, the gradient is NaN or infinite; nothing was
+            updated.
+    """
+    losses = []
+    with (banks or Banks(())).built_once():
+        for plan in plans:
+            loss = batch_loss(plan)
+            part = loss / len(plans)
+            (scaler.scale(part) if scaler is not None else part).backward()
+            losses.append(loss.detach())
+    values = torch.stack(losses).tolist()
+    for plan, value in zip(plans, values, strict=True):
+        if not math.isfinite(value):
+            raise NotFiniteError(f"the loss is {value}", plan)
+    norm = optimizer_step(optimizer, learning_rate_factor, max_grad_norm, scaler)
+    if not math.isfinite(norm) and scaler is None:
+        raise NotFiniteError(f"the gradient's norm is {norm}", plans[-1])
+    mean = sum(value / len(plans) for value in values)
+    return Stepped(mean, norm if math.isfinite(norm) else None)
 
 
 def seed_dropouts(seed: int, batch_number: int) -> None:

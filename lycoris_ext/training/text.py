@@ -1,65 +1,67 @@
-"""Encoded captions for the U-Net: computed once where they cannot change, anew where they can."""
+"""Encoded captions: computed once where they cannot change, anew where they can."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Generic
 
 import torch
 
-from lycoris_ext.data.store import MemoryStore, Tensors, TensorStore, cache_key, fetch
-from lycoris_ext.models import Conditioning
+from lycoris_ext.data.store import TensorStore, cache_key, fetch
+from lycoris_ext.training.base_model import BaseModel
+from lycoris_ext.training.step import Text
 
 MAX_KEPT = 4096
-"""Captions kept at most where they change: shuffled ones hardly ever come back."""
+"""Captions kept in memory where they change: shuffled ones hardly ever come back."""
 
 
-class TextStates:
-    """Encodes captions, with gradients where a text encoder has an adapter.
+class TextCache(Generic[Text]):
+    """Encodes the captions of batches, and remembers them.
 
     Args:
-        encode: captions -> what the U-Net is told of them.
-        trained: whether a text encoder is adapted; without, results are remembered.
-        device: where the U-Net wants them.
-        store: where they are remembered (unset: in memory).
-        encoder: what tells these text encoders from all others, in a store that outlives the run.
+        base: whose text encoders read them.
+        limit: captions kept in memory at most (None: all); when it is reached, they are given up.
+        disk: where they are kept instead.
+        encoder: a hash of these text encoders, for what is kept on disk.
     """
 
     def __init__(
         self,
-        encode: Callable[[list[str]], Conditioning],
-        *,
-        trained: bool,
-        device: torch.device,
-        store: TensorStore | None = None,
+        base: BaseModel[Text],
+        limit: int | None = MAX_KEPT,
+        disk: TensorStore | None = None,
         encoder: str = "",
     ) -> None:
-        self._encode = encode
-        self._trained = trained
-        self._device = device
-        self._encoder = encoder
-        self.store = store or MemoryStore(MAX_KEPT)
+        self._base, self._limit, self._disk, self._encoder = base, limit, disk, encoder
+        self._memory: dict[str, Text] = {}
         self.encoded = 0
         """How many captions were encoded one by one so far."""
 
-    def __call__(self, captions: Sequence[str]) -> Conditioning:
-        """Encode a batch of captions, on the U-Net's device."""
-        if self._trained:
-            return self._encode(list(captions))
-        return Conditioning.join([self.states(caption) for caption in captions])
+    def __call__(self, captions: Sequence[str], *, gradients: bool) -> Text:
+        """Encode a batch of captions.
 
-    def states(self, caption: str) -> Conditioning:
-        """One caption without gradients, from the store where it is there."""
-        key = cache_key(kind="caption", caption=caption, encoder=self._encoder)
-        kept = fetch(self.store, key, lambda: self._compute(caption))
-        pooled = kept.get("pooled")
-        return Conditioning(
-            kept["states"].to(self._device), None if pooled is None else pooled.to(self._device)
-        )
+        Args:
+            captions: one for each sample.
+            gradients: a text encoder is adapted: encode anew, all together.
+        """
+        if gradients:
+            return self._base.encode_text(captions)
+        return self._base.join([self.one(caption) for caption in captions])
+
+    def one(self, caption: str) -> Text:
+        """Encode one caption without gradients, or find it."""
+        if self._disk is not None:
+            key = cache_key(kind="caption", caption=caption, encoder=self._encoder)
+            kept = fetch(self._disk, key, lambda: self._base.to_tensors(self._compute(caption)))
+            return self._base.from_tensors(kept)
+        if caption not in self._memory:
+            if self._limit is not None and len(self._memory) >= self._limit:
+                self._memory.clear()
+            self._memory[caption] = self._compute(caption)
+        return self._memory[caption]
 
     @torch.no_grad()
-    def _compute(self, caption: str) -> Tensors:
+    def _compute(self, caption: str) -> Text:
         self.encoded += 1
         # One at a time: what a caption is encoded to must not depend on its neighbours.
-        encoded = self._encode([caption])
-        pooled = {} if encoded.pooled is None else {"pooled": encoded.pooled}
-        return {"states": encoded.states, **pooled}
+        return self._base.encode_text([caption])

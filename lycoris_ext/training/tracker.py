@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from lycoris_ext.errors import EnvironmentFault
+from lycoris_ext.training.report import StepReport
 from lycoris_ext.training.run_config import RunConfig
 
-Track = Callable[[int, Mapping[str, float]], None]
-"""Called after each step with (step, name -> value)."""
+Track = Callable[[StepReport], None]
 
-RATE_NAMES = {"unet": "lr/unet", "text_encoder": "lr/textencoder"}
+_RATE_NAMES = {"unet": "lr/unet", "text_encoder": "lr/textencoder"}
 
 
 def check_tracker(config: RunConfig) -> None:
@@ -36,14 +36,17 @@ def tracking(config: RunConfig, step: int) -> Iterator[Track]:
         step: finished steps; what a killed run wrote after them is hidden.
     """
     if config.log_with is None or config.logging_dir is None:
-        yield lambda step, values: None
+        yield lambda report: None
         return
     folder = Path(config.logging_dir).expanduser() / config.output_name
     writer = _writer_class()(str(folder), purge_step=step + 1 if step else None)
 
-    def track(step: int, values: Mapping[str, float]) -> None:
+    def track(report: StepReport) -> None:
+        values = {"loss/current": report.loss, "loss/average": report.average}
+        for name, rate in report.rates.items():
+            values[_RATE_NAMES.get(name, f"lr/{name}")] = rate
         for name, value in values.items():
-            writer.add_scalar(name, value, step)
+            writer.add_scalar(name, value, report.step)
 
     try:
         yield track

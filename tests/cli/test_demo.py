@@ -99,7 +99,7 @@ def test_a_demo_that_stops_leaves_no_old_report(tmp_path, monkeypatch):
     def stop(_config):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lycoris_ext.training.loop.train", stop)
+    monkeypatch.setattr("lycoris_ext.training.terminal.train_in_terminal", stop)
     with pytest.raises(KeyboardInterrupt):
         demo.run_demo(DemoSettings(tmp_path))
     assert not (tmp_path / "report.json").exists()

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from lycoris_ext import cli
-from lycoris_ext.training import loop, one_step
+from lycoris_ext.training import step as steps
+from lycoris_ext.training import train as recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -70,7 +71,7 @@ def test_4_environment(train, monkeypatch):
 def test_5_memory(tiny_base, pictures, tmp_path):
     script = f"""
 import resource, sys
-import lycoris_ext.training.loop
+import lycoris_ext.training.terminal
 from lycoris_ext import cli
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 2**29, resource.RLIM_INFINITY))
@@ -86,7 +87,7 @@ sys.exit(cli.main(["train", "--pretrained_model_name_or_path", {str(tiny_base)!r
 
 
 def test_6_diverged(train, monkeypatch):
-    step = one_step.optimizer_step
+    step = steps.optimizer_step
 
     def explode(optimizer, *rest):
         norm = step(optimizer, *rest)
@@ -96,22 +97,22 @@ def test_6_diverged(train, monkeypatch):
                     parameter.mul_(1e30)
         return norm
 
-    monkeypatch.setattr(one_step, "optimizer_step", explode)
+    monkeypatch.setattr(steps, "optimizer_step", explode)
     code, said = train(max_train_steps=9)
     assert code == 6 and "learning_rate" in said
 
 
 def test_130_interrupted_with_everything_saved(train, tmp_path, monkeypatch):
-    step = loop.one_step
+    step = recipe.train_step
 
-    def interrupted(running, *rest):
+    def interrupted(*given, **settings):
         signal.raise_signal(signal.SIGINT)
-        return step(running, *rest)
+        return step(*given, **settings)
 
-    monkeypatch.setattr(loop, "one_step", interrupted)
+    monkeypatch.setattr(recipe, "train_step", interrupted)
     code, said = train(max_train_steps=5)
-    assert code == 130 and "stopped after step 1 of 5; everything is saved" in said
+    assert code == 130 and "stopped after step 1 of 5; last-step-1.safetensors and the" in said
     assert (tmp_path / "out" / "last.state").exists()
-    monkeypatch.setattr(loop, "one_step", step)
+    monkeypatch.setattr(recipe, "train_step", step)
     code, said = train(max_train_steps=5)
     assert code == 0 and "continuing after step 1 of 5" in said

@@ -278,7 +278,7 @@ def test_the_prediction_is_the_networks_own(host: Host, kind: str, expected: str
     schedule = base.schedule()
     assert schedule.prediction_type == expected and schedule.steps == 1000
     noisy, timesteps = torch.randn(2, 4, 4, 4), torch.tensor([10, 900])
-    texts = [base.encode_text("a"), base.encode_text("b")]
+    texts = base.encode_text(["a", "b"])
     with torch.inference_mode(False), base.prepared(False):
         found = base.predict(noisy, timesteps, texts, [(32, 32, 0, 0, 32, 32)] * 2)
         told = timesteps.float()
@@ -299,7 +299,7 @@ def test_sizes_reach_the_model(host: Host) -> None:
         base.predict(
             torch.randn(1, 4, 4, 4),
             torch.tensor([1]),
-            [base.encode_text("a")],
+            base.encode_text(["a"]),
             [(64, 48, 3, 5, 32, 24)],
         )
     told = base.model.model.told[-1]
@@ -321,7 +321,7 @@ def test_latents_have_a_spread(host: Host) -> None:
 
 def test_parentheses_are_letters_to_the_text_encoder(host: Host) -> None:
     base = connected()
-    base.encode_text("saber (fate)")
+    base.encode_text(["saber (fate)"])
     assert base.clip.read == ["saber \\(fate\\)"]
 
 

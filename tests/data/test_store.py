@@ -69,13 +69,6 @@ def test_keys_follow_every_part():
     assert KEY == "05c53388f7dd45a75a542a73efdd457b54ec9b4d"
 
 
-def test_a_memory_with_a_limit_starts_over():
-    store = MemoryStore(limit=2)
-    for number in range(3):
-        store.save(str(number), some_tensors())
-    assert [store.load(str(number)) is None for number in range(3)] == [True, True, False]
-
-
 @settings(max_examples=60)
 @given(
     place=st.floats(0, 0.999), value=st.integers(0, 255), keep=st.floats(0, 1), cut=st.booleans()

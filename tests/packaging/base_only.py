@@ -36,7 +36,7 @@ BASE_PACKAGES = (
 )
 BASE_MODULES = ("errors", "training.step", "training.optimizers")
 #: What our nodes use besides in a plain ComfyUI.
-FOR_COMFYUI = ("cli.info", "config", "training.hosted")
+FOR_COMFYUI = ("cli.info", "config", "training.train", "training.preview_prompts")
 
 
 def import_base_modules() -> list[str]:

@@ -75,26 +75,3 @@ def test_no_folder_is_made_for_a_lock(tmp_path):
         with pytest.raises(EnvironmentFault), RunLock(folder / ".a.lock"):
             pass
     assert list(folder.iterdir()) == []
-
-
-def test_a_run_stops_before_it_touches_anything(holder, run, tmp_path):
-    with pytest.raises(EnvironmentFault, match="another process is training"):
-        run(output_dir=str(tmp_path), output_name="a")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".a.lock", "pictures"]
-
-
-def test_a_run_that_began_meanwhile_is_not_overwritten(run, tmp_path, monkeypatch):
-    from lycoris_ext.errors import DataError
-    from lycoris_ext.training import loop
-
-    read = loop.read_pictures
-
-    def overtaken(running):
-        monkeypatch.setattr(loop, "read_pictures", read)
-        run()
-        return read(running)
-
-    monkeypatch.setattr(loop, "read_pictures", overtaken)
-    with pytest.raises(DataError, match="this file exists already"):
-        run(seed=5)
-    assert "seed = 0" in (tmp_path / "out" / "test.toml").read_text("utf-8")

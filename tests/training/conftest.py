@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lycoris_ext.config import OptionSource, build_config
-from lycoris_ext.training.loop import train
+from lycoris_ext.training.terminal import train_in_terminal
 
 
 @pytest.fixture
@@ -30,6 +30,6 @@ def run(options):
     """A whole run with these options changed; returns the adapter's path."""
 
     def train_with(**changes):
-        return train(build_config([OptionSource("test", {**options, **changes})]))
+        return train_in_terminal(build_config([OptionSource("test", {**options, **changes})]))
 
     return train_with

@@ -8,7 +8,7 @@ import torch
 from lycoris_ext.algorithms import tlora
 from lycoris_ext.formats import load_adapter
 from lycoris_ext.network import Network
-from lycoris_ext.training import loop
+from lycoris_ext.training import train as recipe
 
 
 @pytest.mark.parametrize(
@@ -69,9 +69,9 @@ def test_pictures_on_the_way_see_all_ranks(run, monkeypatch):
         draw(*given)
         drawing.clear()
 
-    ranks_at, draw = tlora.ranks_at, loop.draw
+    ranks_at, draw = tlora.ranks_at, recipe.draw
     monkeypatch.setattr(tlora, "ranks_at", counted)
-    monkeypatch.setattr(loop, "draw", drawn)
+    monkeypatch.setattr(recipe, "draw", drawn)
     path = run(algo="tlora", max_train_steps=2, sample_every_n_steps=1, sample_prompts=["a --s 2"])
     assert asked[False] > 0 and asked[True] == 0
     assert len(list(path.parent.rglob("*.png"))) == 2

@@ -11,11 +11,9 @@ from PIL import Image
 from lycoris_ext.config import OptionSource, build_config
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats import load_adapter
-from lycoris_ext.models import ModelConfig, load_pipeline
-from lycoris_ext.network import build_network
-from lycoris_ext.training.caches import cache_folder, latent_store, text_identity, vae_identity
-from lycoris_ext.training.forward import BatchLoss
-from lycoris_ext.training.loop import train
+from lycoris_ext.training.caches import cache_folder
+from lycoris_ext.training.pipeline_base import PipelineBase
+from lycoris_ext.training.terminal import train_in_terminal
 from tests.recorded import loss_curve
 from tests.tiny_pictures import write_picture
 
@@ -30,7 +28,7 @@ def config(options, **changes):
 
 
 def tensors(options, **changes):
-    return load_adapter(train(config(options, **changes))).tensors
+    return load_adapter(train_in_terminal(config(options, **changes))).tensors
 
 
 def same(first, second):
@@ -74,58 +72,54 @@ def test_another_run_finds_them_and_damage_is_mended(options, tmp_path, capsys):
 @pytest.mark.parametrize("sample", [{}, {"sample_every_n_steps": 2, "sample_prompts": ["x --s 1"]}])
 def test_encoders_leave_the_device_when_nobody_needs_them(options, monkeypatch, sample):
     released = []
-    monkeypatch.setattr(BatchLoss, "release_text_encoders", lambda self: released.append(self))
-    train(config(options, cache_text_encoder_outputs=True, **sample))
+    monkeypatch.setattr(PipelineBase, "release_text_encoders", lambda self: released.append(self))
+    train_in_terminal(config(options, cache_text_encoder_outputs=True, **sample))
     assert len(released) == (not sample)
 
 
 def test_an_encoder_that_left_is_fetched_back(options, tiny_base, monkeypatch):
-    pipeline = load_pipeline(ModelConfig(str(tiny_base)), "cpu")
-    network = build_network(pipeline.targets(), config(options).effective_network)
-    loss = BatchLoss(config(options), pipeline, network, latents=None)
-    expected = loss.encode_text(["a"])
+    base = PipelineBase(config(options))
+    pipeline = base.pipeline
+    expected = base.encode_text(["a"])
     moved = []
     monkeypatch.setattr(type(pipeline), "device", property(lambda self: torch.device("meta")))
     monkeypatch.setattr(pipeline.text_encoder, "to", moved.append)
     monkeypatch.setattr(type(pipeline), "encode_text", lambda self, captions, skip: expected)
-    loss.encode_text(["a"])
-    loss.release_text_encoders()
+    base.encode_text(["a"])
+    base.release_text_encoders()
     # Fetched to where the U-Net is; released to where it lies already: nothing to do.
     assert moved == [torch.device("meta")]
 
 
 def test_pictures_folders_stay_as_they_are(options, pictures):
     before = sorted(pictures.rglob("*"))
-    train(config(options, **ON_DISK))
+    train_in_terminal(config(options, **ON_DISK))
     assert sorted(pictures.rglob("*")) == before
 
 
 def test_a_run_may_go_on_with_other_caches(options):
-    train(config(options))
+    train_in_terminal(config(options))
     longer = tensors(options, max_train_steps=5, cache_dir="", **ON_DISK)
     assert same(tensors(options, max_train_steps=5, output_name="whole"), longer)
 
 
-def test_identities_follow_the_models_weights(options, tiny_base):
-    pipeline = load_pipeline(ModelConfig(str(tiny_base)), "cpu")
-    on_disk = config(options, **ON_DISK)
-    store = latent_store(on_disk)
-    vae, text = vae_identity(pipeline, store), text_identity(pipeline, on_disk, store)
-    skipped = config(options, clip_skip=2, **ON_DISK)
-    assert text_identity(pipeline, skipped, store) != text
+def test_identities_follow_the_models_weights(options):
+    def both(base):
+        return base.identity("vae"), base.identity("text")
+
+    base = PipelineBase(config(options))
+    vae, text = both(base)
+    skipped = PipelineBase(config(options, clip_skip=2))
+    assert skipped.identity("vae") == vae and skipped.identity("text") != text
+    pipeline = base.pipeline
     with torch.no_grad():
         next(pipeline.unet.parameters()).add_(1.0)
-        assert (vae_identity(pipeline, store), text_identity(pipeline, on_disk, store)) == (
-            vae,
-            text,
-        )
+        assert both(base) == (vae, text)
         next(pipeline.vae.parameters()).mul_(1.001)
         next(pipeline.text_encoder.parameters()).mul_(1.001)
-    assert vae_identity(pipeline, store) != vae
-    assert text_identity(pipeline, on_disk, store) != text
-    half = load_pipeline(ModelConfig(str(tiny_base)), "cpu", torch.bfloat16)
-    assert len({vae, vae_identity(half, store)}) == 2
-    assert len({text, text_identity(half, on_disk, store)}) == 2
+    assert base.identity("vae") != vae and base.identity("text") != text
+    half = both(PipelineBase(config(options, mixed_precision="bf16")))
+    assert half[0] != vae and half[1] != text
 
 
 def test_the_folder_lies_beside_the_results_or_where_it_is_wanted(options, tmp_path):
@@ -164,7 +158,7 @@ def test_regularisation_and_masks_reach_the_run(options, tmp_path, pictures, cap
     reg.mkdir(parents=True)
     for number in range(2):
         write_picture(reg / f"{number}.png", 60 + number)
-    adapter = load_adapter(train(config(options, reg_data_dir=str(tmp_path / "reg"))))
+    adapter = load_adapter(train_in_terminal(config(options, reg_data_dir=str(tmp_path / "reg"))))
     assert adapter.metadata["ss_num_train_images"] == "12"
     assert adapter.metadata["ss_num_reg_images"] == "12"
     assert json.loads(adapter.metadata["ss_reg_dataset_dirs"]) == {
@@ -179,7 +173,7 @@ def test_regularisation_and_masks_reach_the_run(options, tmp_path, pictures, cap
     losses = {}
     for masked in (True, False):
         name = f"masked {masked}"
-        train(config(options, output_name=name, alpha_mask=masked))
+        train_in_terminal(config(options, output_name=name, alpha_mask=masked))
         curve = loss_curve(tmp_path / "out" / f"{name}.events.jsonl")
         losses[masked] = [loss for _, loss in curve]
     # A quarter opaque counts a quarter; the pictures differ, too (white or not), but little.
@@ -187,7 +181,7 @@ def test_regularisation_and_masks_reach_the_run(options, tmp_path, pictures, cap
 
 
 def test_the_start_tells_what_was_found(options, capsys):
-    train(config(options))
+    train_in_terminal(config(options))
     said = capsys.readouterr().err
     assert '2_shapes         6        12         6  "by tester, red, square, bright' in said
     assert "buckets: 32x32: 12" in said

@@ -16,8 +16,10 @@ from lycoris_ext.formats import load_adapter
 from lycoris_ext.models import ModelConfig, families, load_pipeline
 from lycoris_ext.network import build_network
 from lycoris_ext.sampling import AdapterUse, PromptSpec, draw
-from lycoris_ext.training.forward import BatchLoss
-from lycoris_ext.training.loop import train
+from lycoris_ext.training.batch_loss import BatchLoss
+from lycoris_ext.training.pipeline_base import PipelineBase
+from lycoris_ext.training.terminal import train_in_terminal
+from lycoris_ext.training.text import TextCache
 from tests.recorded import loss_curve
 from tests.single_files import single_file
 from tests.tiny_pictures import write_pictures
@@ -61,9 +63,8 @@ def test_a_run_on_one_file(options, tmp_path, monkeypatch):
     adapters = []
     for base in (str(tmp_path / "base.ckpt"), str(folder)):
         changes = {"pretrained_model_name_or_path": base, "output_name": Path(base).stem}
-        adapters.append(
-            load_adapter(train(build_config([OptionSource("test", {**options, **changes})])))
-        )
+        config = build_config([OptionSource("test", {**options, **changes})])
+        adapters.append(load_adapter(train_in_terminal(config)))
     ours, theirs = (adapter.tensors for adapter in adapters)
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
     assert adapters[0].metadata["ss_sd_model_name"] == "base.ckpt"
@@ -86,7 +87,7 @@ def test_a_run(bases, options, tmp_path, family, changes, version):
     config = build_config(
         [OptionSource("test", {**options, "pretrained_model_name_or_path": base, **changes})]
     )
-    path = train(config)
+    path = train_in_terminal(config)
     losses = [loss for _, loss in loss_curve(tmp_path / "out" / "test.events.jsonl")]
     assert len(losses) == 3
     assert all(0.1 < loss < 5 for loss in losses)
@@ -120,11 +121,11 @@ def test_both_text_encoders_of_xl_are_trained(bases, options):
 def batch_loss(base, options, **changes):
     values = {**options, "pretrained_model_name_or_path": str(base), **changes}
     config = build_config([OptionSource("test", values)])
-    pipeline = load_pipeline(config.model, "cpu")
+    base = PipelineBase(config)
     training_set = open_training_set(config.data, config.run.seed)
-    latents = cache_latents(training_set, pipeline.encode_posterior)
-    network = build_network(pipeline.targets(), config.effective_network)
-    return BatchLoss(config, pipeline, network, latents), training_set
+    latents = cache_latents(training_set, base.encode_pixels)
+    network = build_network(base.targets(), config.effective_network)
+    return BatchLoss(config, base, network, latents, TextCache(base)), training_set
 
 
 def test_velocity_is_the_target(bases, options):
@@ -134,8 +135,8 @@ def test_velocity_is_the_target(bases, options):
     asked = {}
     for name, loss in (("noise", noise), ("velocity", velocity)):
         seen = []
-        real = loss.pipeline.predict
-        loss.pipeline.predict = lambda *given, seen=seen, real=real: (
+        real = loss.base.pipeline.predict
+        loss.base.pipeline.predict = lambda *given, seen=seen, real=real: (
             seen.append(given) or real(*given)
         )
         with torch.no_grad():
@@ -152,8 +153,8 @@ def test_xl_is_told_where_each_picture_was_cut(bases, options):
         bases["sdxl"], options, flip_aug=True, train_batch_size=2, max_bucket_reso=64
     )
     seen = []
-    real = loss.pipeline.unet.forward
-    loss.pipeline.unet.forward = lambda *args, **kwargs: (
+    real = loss.base.pipeline.unet.forward
+    loss.base.pipeline.unet.forward = lambda *args, **kwargs: (
         seen.append(kwargs["added_cond_kwargs"]["time_ids"]) or real(*args, **kwargs)
     )
     plan = training_set.batch_at(0)
@@ -170,12 +171,13 @@ def test_xl_is_told_where_each_picture_was_cut(bases, options):
 def test_text_that_is_not_trained_is_encoded_once(bases, options, monkeypatch):
     loss, _ = batch_loss(bases["sdxl"], options, network_train_unet_only=True)
     calls = []
-    real = loss.pipeline.encode_text
+    real = loss.base.pipeline.encode_text
     monkeypatch.setattr(
-        loss.pipeline, "encode_text", lambda *given: calls.append(given[0]) or real(*given)
+        loss.base.pipeline, "encode_text", lambda *given: calls.append(given[0]) or real(*given)
     )
-    first = loss.text_states(("cat", "dog"))
-    again = loss.text_states(("dog", "cat"))
+    assert not loss.trains_text
+    first = loss.texts(("cat", "dog"), gradients=False)
+    again = loss.texts(("dog", "cat"), gradients=False)
     assert calls == [["cat"], ["dog"]]
     assert torch.equal(first.states, again.states.flip(0))
     assert torch.equal(first.pooled, again.pooled.flip(0))
@@ -188,6 +190,7 @@ def test_the_models_options_are_in_the_metadata(bases, options):
         "v_parameterization": True,
         "max_train_steps": 1,
     }
-    metadata = load_adapter(train(build_config([OptionSource("test", values)]))).metadata
+    path = train_in_terminal(build_config([OptionSource("test", values)]))
+    metadata = load_adapter(path).metadata
     assert "v_parameterization = true" in metadata["lycoris_ext_config"]
     assert json.loads(metadata["ss_network_args"])["algo"] == "lora"

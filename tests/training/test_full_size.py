@@ -13,7 +13,7 @@ from lycoris_ext.config import OptionSource, build_config
 from lycoris_ext.formats import load_adapter
 from lycoris_ext.models import ModelConfig, load_pipeline
 from lycoris_ext.sampling import AdapterUse, PromptSpec, draw
-from lycoris_ext.training.loop import train
+from lycoris_ext.training.terminal import train_in_terminal
 from tests.recorded import loss_curve
 from tests.single_files import write_random_model
 from tests.tiny_pictures import write_pictures
@@ -54,7 +54,7 @@ def test_train_save_reload_sample(family, precision, tmp_path, capsys, request):
         "network_train_unet_only": family == "sdxl",
         "device": "cpu",
     }
-    path = train(build_config([OptionSource("test", options)]))
+    path = train_in_terminal(build_config([OptionSource("test", options)]))
     note("two steps trained")
     losses = [loss for _, loss in loss_curve(tmp_path / "out" / "test.events.jsonl")]
     assert len(losses) == 2 and all(0.1 < loss < 10 for loss in losses)

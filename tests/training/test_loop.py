@@ -22,14 +22,15 @@ from lycoris_ext.formats import load_adapter
 from lycoris_ext.network import Banks, load_network
 from lycoris_ext.runs.events import read_events
 from lycoris_ext.runs.state import load_state
-from lycoris_ext.training import loop
-from lycoris_ext.training.loop import train
+from lycoris_ext.training import train as recipe
+from lycoris_ext.training.batch_loss import BatchLoss
+from lycoris_ext.training.terminal import train_in_terminal
 from tests.recorded import loss_curve
 from tests.tiny_pictures import write_picture, write_pictures
 
 
 def run(options, **changes):
-    return train(build_config([OptionSource("test", {**options, **changes})]))
+    return train_in_terminal(build_config([OptionSource("test", {**options, **changes})]))
 
 
 def test_a_run_writes_adapter_checkpoints_pictures_events_and_config(options, tmp_path):
@@ -171,7 +172,7 @@ def test_batches_of_a_step_share_what_they_build(options, tmp_path, monkeypatch)
         groups.append(len(Banks(layers).groups))
         return Banks(())
 
-    monkeypatch.setattr(loop, "Banks", none)
+    monkeypatch.setattr(recipe, "Banks", none)
     plain = run(options, output_dir=str(tmp_path / "c"))
     assert groups[0] > 0
     ours, alike = (load_adapter(path).tensors for path in (shared, drawn))
@@ -195,19 +196,19 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(
     changes = {"gradient_accumulation_steps": accumulation, "rank_dropout": 0.2, "network_dim": 2}
     options = {**options, **changes}
     whole = run(options, output_dir=str(tmp_path / "whole"), max_train_steps=6)
-    step = loop.one_step
+    step = recipe.train_step
 
-    def interrupted(running, *rest):
-        if running.step == 2:
+    def interrupted(batch_loss, plans, *rest, **settings):
+        if plans[0].number == 2 * accumulation:
             signal.raise_signal(signal.SIGINT)
-        return step(running, *rest)
+        return step(batch_loss, plans, *rest, **settings)
 
-    monkeypatch.setattr(loop, "one_step", interrupted)
+    monkeypatch.setattr(recipe, "train_step", interrupted)
     with pytest.raises(RunInterrupted, match="stopped after step 3 of 6") as caught:
         run(options, max_train_steps=6)
-    assert "run the same command again to continue" in str(caught.value)
+    assert "run the same again to continue" in str(caught.value)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    monkeypatch.setattr(loop, "one_step", step)
+    monkeypatch.setattr(recipe, "train_step", step)
     continued = run(options, max_train_steps=6)
     assert "continuing after step 3 of 6" in capsys.readouterr().err
     assert continued.read_bytes() == whole.read_bytes()
@@ -289,12 +290,12 @@ def test_what_cannot_be_exact_is_said_in_a_line(options, tmp_path, capsys):
 def test_a_loss_that_is_nan_stops_with_step_batch_and_files(options, monkeypatch):
     path = run(options, max_train_steps=2)
     before = path.read_bytes()
-    real = loop.BatchLoss.__call__
+    real = BatchLoss.__call__
 
     def broken(self, plan):
         return real(self, plan) * (math.nan if plan.number == 3 else 1.0)
 
-    monkeypatch.setattr(loop.BatchLoss, "__call__", broken)
+    monkeypatch.setattr(BatchLoss, "__call__", broken)
     with pytest.raises(DivergedError, match="the loss is nan in step 4, batch 3") as caught:
         run(options, max_train_steps=6)
     assert "2_shapes" in str(caught.value) and ".png" in str(caught.value)

@@ -13,22 +13,23 @@ from lycoris_ext.errors import ConfigError, DataError, MemoryFault, RunInterrupt
 from lycoris_ext.formats import load_adapter
 from lycoris_ext.network import load_network
 from lycoris_ext.runs.events import read_events
-from lycoris_ext.training import loop
+from lycoris_ext.training import train as recipe
+from lycoris_ext.training.terminal import Terminal
 from tests.recorded import loss_curve
 
 
 @pytest.fixture
 def stopped_after_2(monkeypatch):
     """Every run of the test stops by itself when two steps are done, and says so."""
-    step = loop.one_step
+    step = recipe.train_step
 
-    def interrupted(running, *rest):
-        if running.step == 1:
-            monkeypatch.setattr(loop, "one_step", step)
+    def interrupted(batch_loss, plans, *rest, **settings):
+        if plans[-1].number + 1 == 2 * len(plans):
+            monkeypatch.setattr(recipe, "train_step", step)
             signal.raise_signal(signal.SIGINT)
-        return step(running, *rest)
+        return step(batch_loss, plans, *rest, **settings)
 
-    monkeypatch.setattr(loop, "one_step", interrupted)
+    monkeypatch.setattr(recipe, "train_step", interrupted)
 
 
 CONTINUED = {
@@ -64,10 +65,11 @@ def test_whatever_is_asked_a_stop_changes_nothing(run, tmp_path, stopped_after_2
         run(**CONTINUED[name])
     continued = run(**CONTINUED[name])
     whole = run(**CONTINUED[name], output_dir=str(tmp_path / "whole"))
-    assert sorted(p.name for p in continued.parent.iterdir()) == sorted(
-        p.name for p in whole.parent.iterdir()
-    )
-    for path in continued.parent.glob("*.safetensors"):
+    stopped = set(continued.parent.glob("test-step-2*.safetensors"))
+    assert stopped, "the adapter as it was when the run was stopped"
+    kept = set(continued.parent.iterdir()) - stopped
+    assert {path.name for path in kept} == {path.name for path in whole.parent.iterdir()}
+    for path in (path for path in kept if path.suffix == ".safetensors"):
         assert path.read_bytes() == (whole.parent / path.name).read_bytes()
     plain = run(output_dir=str(tmp_path / "plain"))
     ours, theirs = load_adapter(whole).tensors, load_adapter(plain).tensors
@@ -130,13 +132,14 @@ def test_regularization_pictures_count_as_much_as_asked(run, tmp_path, monkeypat
 
 def test_a_velocity_base_is_drawn_as_it_is_trained(run, tmp_path, monkeypatch):
     seen = []
-    real = loop.draw_previews
+    real = Terminal.draw
 
-    def remember(pipeline, *rest):
+    def remember(self, *rest):
+        pipeline = self.base.pipeline
         seen.append((pipeline.schedule_config, pipeline.noise_schedule.alphas_cumprod[-1]))
-        return real(pipeline, *rest)
+        return real(self, *rest)
 
-    monkeypatch.setattr(loop, "draw_previews", remember)
+    monkeypatch.setattr(Terminal, "draw", remember)
     run(
         v_parameterization=True,
         zero_terminal_snr=True,
@@ -165,16 +168,16 @@ def test_an_option_for_the_other_kind_of_base(run):
     ],
 )
 def test_out_of_memory_says_what_to_change(run, monkeypatch, error):
-    def fail(*_):
+    def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr(loop, "one_step", fail)
+    monkeypatch.setattr(recipe, "train_step", fail)
     with pytest.raises(MemoryFault, match="out of memory") as caught:
         run(train_batch_size=3)
     text = str(caught.value)
     assert "gradient_checkpointing = true; train_batch_size below 3" in text
     assert 'optimizer_type = "AdamW8bit"; resolution below 32' in text
     assert "what was saved before is unharmed" in text
-    monkeypatch.setattr(loop, "one_step", lambda *_: (_ for _ in ()).throw(RuntimeError("bug")))
+    error = RuntimeError("bug")
     with pytest.raises(RuntimeError, match="bug"):
         run(output_name="other")

@@ -12,7 +12,10 @@ from lycoris_ext.formats import load_adapter, save_adapter
 from lycoris_ext.models import ModelConfig, load_pipeline
 from lycoris_ext.network import NetworkConfig, build_network, load_network
 from lycoris_ext.runs.state import load_state
-from lycoris_ext.training.start import StartConfig, read_start_weights
+from lycoris_ext.training.config import TrainConfig
+from lycoris_ext.training.pipeline_base import PipelineBase
+from lycoris_ext.training.start import read_start_weights
+from lycoris_ext.training.start_config import StartConfig
 
 
 @pytest.fixture
@@ -82,11 +85,12 @@ def test_alphas_that_fp16_rounds_are_the_same(run, adapter):
 def test_base_weights_are_in_the_base_and_not_in_the_result(run, adapter, tiny_base, tmp_path):
     first, second = adapter("first"), adapter("second", seed=1)
     config = StartConfig(base_weights=(str(first), str(second)), base_weights_multiplier=(0.5,))
-    pipeline = load_pipeline(ModelConfig(str(tiny_base)), "cpu")
+    model = ModelConfig(pretrained_model_name_or_path=str(tiny_base))
+    pipeline = PipelineBase(TrainConfig(model=model))
     key = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
     weight = load_network(load_adapter(first), pipeline.targets()).sites[key].module.weight
     before = weight.detach().clone()
-    lines = read_start_weights(config).merge_into(pipeline.targets())
+    lines = list(read_start_weights(config).merge_into(pipeline))
     assert lines[0] == "merged first.safetensors at strength 0.5 into the base"
     assert lines[1] == "merged second.safetensors at strength 1 into the base"
     expected = before.clone()

@@ -26,7 +26,8 @@ from comfy_nodes.host.patches import targets_of
 from lycoris_ext.config import OptionSource, build_config
 from lycoris_ext.formats import load_adapter
 from lycoris_ext.network import load_network
-from lycoris_ext.training.hosted import Watcher, train_hosted
+from lycoris_ext.training import train as recipe
+from lycoris_ext.training.watcher import Watcher
 
 
 class Vae:
@@ -48,8 +49,8 @@ class Losses(Watcher):
     def __init__(self) -> None:
         self.losses: list[float] = []
 
-    def after_step(self, run: Any, loss: float) -> None:
-        self.losses.append(loss)
+    def after_step(self, run: Any, report: Any) -> None:
+        self.losses.append(report.loss)
 
 
 class Missing(logging.Handler):
@@ -140,7 +141,7 @@ def train(model: Any, texts: AnyCaption, folder: str) -> tuple[Path, list[float]
     base = ConnectedModel(model, None, Vae(channels), trains_text=False, precision="no")
     base._conditionings = texts
     heard = Losses()
-    return train_hosted(build_config([OptionSource("test", options)]), base, heard), heard.losses
+    return recipe.train(build_config([OptionSource("test", options)]), base, heard), heard.losses
 
 
 main()

@@ -24,7 +24,8 @@ import torch  # noqa: E402
 
 from comfy_nodes.host.base_model import ConnectedModel  # noqa: E402
 from lycoris_ext.config import OptionSource, build_config  # noqa: E402
-from lycoris_ext.training.hosted import Watcher, train_hosted  # noqa: E402
+from lycoris_ext.training.train import train  # noqa: E402
+from lycoris_ext.training.watcher import Watcher  # noqa: E402
 
 SIZE, RANK = 128, 8
 LATENTS = (1, 4, SIZE // 8, SIZE // 8)
@@ -46,11 +47,11 @@ def frozen(model: Any, clip: Any, vae: Any) -> list[float]:
     base = ConnectedModel(model, clip, vae, trains_text=False, precision="no")
     ends = []
     with base.prepared(False):
-        text = base.encode_text("a cat")
+        text = base.encode_text(["a cat"])
         for _ in range(STEPS[KIND] + 1):
             noisy = torch.randn(LATENTS, requires_grad=True)
             sizes = [(SIZE, SIZE, 0, 0, SIZE, SIZE)]
-            base.predict(noisy, torch.tensor([500]), [text], sizes).square().mean().backward()
+            base.predict(noisy, torch.tensor([500]), text, sizes).square().mean().backward()
             ends.append(time.perf_counter())
     return ends
 
@@ -60,7 +61,7 @@ def ours(model: Any, clip: Any, vae: Any) -> list[float]:
     ends: list[float] = []
 
     class Clock(Watcher):
-        def after_step(self, run: Any, loss: float) -> None:
+        def after_step(self, run: Any, report: Any) -> None:
             ends.append(time.perf_counter())
 
     with tempfile.TemporaryDirectory() as folder:
@@ -79,7 +80,7 @@ def ours(model: Any, clip: Any, vae: Any) -> list[float]:
             "device": "cpu",
         }
         base = ConnectedModel(model, clip, vae, trains_text=False, precision="no")
-        train_hosted(build_config([OptionSource("test", options)]), base, Clock())
+        train(build_config([OptionSource("test", options)]), base, Clock())
     return ends
 
 

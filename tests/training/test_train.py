@@ -1,8 +1,10 @@
-"""Training on a base that a host holds: what it is asked, what it is told, how it stops."""
+"""The recipe on a small base of its own: what base and watcher are asked and told, how it stops."""
 
 from __future__ import annotations
 
 import json
+import sys
+import types
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,18 +17,25 @@ from torch import Tensor, nn
 from lycoris_ext.config import OptionSource, build_config
 from lycoris_ext.diffusion import NoiseSchedule
 from lycoris_ext.errors import ConfigError, MemoryFault, RunInterrupted
-from lycoris_ext.formats import load_adapter
+from lycoris_ext.formats import AdapterState, load_adapter
+from lycoris_ext.network import load_network
 from lycoris_ext.runs.events import read_events
-from lycoris_ext.training import hosted
+from lycoris_ext.training import train as recipe
 from lycoris_ext.training.config import TrainConfig
-from lycoris_ext.training.hosted import Watcher, train_hosted
+from lycoris_ext.training.report import StepReport
 from lycoris_ext.training.run import Run
+from lycoris_ext.training.run_name import MODES
+from lycoris_ext.training.watcher import Watcher
+
+
+def train(config: TrainConfig, base: Base, told: Watcher, mode: str = MODES[0]) -> Path:
+    return recipe.train(config, base, told, mode)
 
 
 class Base:
     """A convolution, and captions as numbers."""
 
-    kind, device, latent_factor = "sd1", torch.device("cpu"), 4
+    kind, device, latent_factor, reads_first = "sd1", torch.device("cpu"), 4, True
 
     def __init__(self, mark: str = "a") -> None:
         with torch.random.fork_rng(devices=[]):
@@ -34,6 +43,9 @@ class Base:
             self.unet = nn.Sequential(nn.Conv2d(4, 4, 1)).requires_grad_(False)
         self.mark, self.asked = mark, []
         self.is_prepared = False
+
+    def load(self) -> None:
+        pass
 
     def targets(self) -> Mapping[str, nn.Module]:
         return {"model": self.unet}
@@ -56,15 +68,31 @@ class Base:
         mean = torch.cat([small, small[:, :1]], dim=1)
         return mean, torch.full_like(mean, 0.1)
 
-    def encode_text(self, caption: str) -> float:
-        self.asked.append((caption, self.is_prepared))
-        return len(caption) / 100.0
+    def identity(self, part: str) -> str:
+        return self.mark + part
 
-    def predict(
-        self, noisy: Tensor, timesteps: Tensor, texts: Sequence[float], size_ids: Any
-    ) -> Tensor:
-        assert len(texts) == len(size_ids) == len(noisy) and self.is_prepared
-        answer: Tensor = self.unet(noisy) + torch.tensor(texts).view(-1, 1, 1, 1)
+    def merge(self, state: AdapterState, strength: float) -> None:
+        load_network(state, self.targets()).merge(strength, keep=False)
+
+    def encode_text(self, captions: Sequence[str]) -> Tensor:
+        self.asked += [(caption, self.is_prepared) for caption in captions]
+        return torch.tensor([len(caption) / 100.0 for caption in captions])
+
+    def join(self, texts: Sequence[Tensor]) -> Tensor:
+        return torch.cat(list(texts))
+
+    def to_tensors(self, text: Tensor) -> dict[str, Tensor]:
+        return {"number": text}
+
+    def from_tensors(self, tensors: dict[str, Tensor]) -> Tensor:
+        return tensors["number"]
+
+    def release_text_encoders(self) -> None:
+        self.asked.append(("released", self.is_prepared))
+
+    def predict(self, noisy: Tensor, timesteps: Tensor, text: Tensor, size_ids: Any) -> Tensor:
+        assert len(text) == len(size_ids) == len(noisy) and self.is_prepared
+        answer: Tensor = self.unet(noisy) + text.view(-1, 1, 1, 1)
         return answer
 
 
@@ -74,16 +102,17 @@ class Told(Watcher):
         self.drawn: list[int] = []
         self.stop_after, self.fail_at, self.draw_fails = stop_after, fail_at, draw_fails
 
-    def after_step(self, run: Run, loss: float) -> None:
-        self.losses.append(loss)
+    def after_step(self, run: Run, report: StepReport) -> None:
+        self.losses.append(report.loss)
         if run.step == self.fail_at:
             raise KeyError("the host's own")
 
-    def draw(self, run: Run) -> None:
+    def draw(self, run: Run) -> Sequence[str]:
         assert not run.network.training
         self.drawn.append(run.step)
         if self.draw_fails:
             raise KeyError("the host's own")
+        return [f"picture {run.step}"]
 
     def stop_asked(self) -> bool:
         return len(self.losses) >= self.stop_after
@@ -119,31 +148,33 @@ def test_out_of_memory_before_the_first_step(config: Any, monkeypatch: pytest.Mo
     def fail(*_: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9")
 
-    monkeypatch.setattr(hosted, "open_training_set", fail)
+    monkeypatch.setattr(recipe, "open_training_set", fail)
     with pytest.raises(MemoryFault, match="gradient_checkpointing = true"):
-        train_hosted(config(), Base(), Told())
+        train(config(), Base(), Told())
 
 
-def test_a_run(config: Any, tmp_path: Path) -> None:
+def test_a_run_asks_and_tells_each_thing_once(config: Any, tmp_path: Path) -> None:
     base, told = Base(), Told()
-    path = train_hosted(config(sample_every_n_steps=2, sample_at_first=True), base, told)
+    path = train(config(sample_every_n_steps=2, sample_at_first=True), base, told)
     assert path == tmp_path / "out" / "mine.safetensors"
     assert len(told.losses) == 4 and told.drawn == [0, 2, 4]
     assert steps(path.parent) == [1, 2, 3, 4]
+    # Captions are read while the device is free of the denoiser, which may need the room.
     assert len(base.asked) == 6 and not any(prepared for _, prepared in base.asked)
     assert load_adapter(path).metadata["ss_sd_model_name"] == "a host's"
 
 
 def test_changing_captions_are_read_when_they_are_shown(config: Any) -> None:
     base = Base()
-    train_hosted(config(shuffle_caption=True), base, Told())
+    train(config(shuffle_caption=True), base, Told())
     assert base.asked and all(prepared for _, prepared in base.asked)
 
 
 def test_more_captions_than_are_kept(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = train_hosted(config(train_batch_size=2), Base(), Told())
-    monkeypatch.setattr(hosted, "_KEPT", 1)
-    few = train_hosted(config(train_batch_size=2, output_name="few"), Base(), Told())
+    options = {"train_batch_size": 2, "shuffle_caption": True}
+    plain = train(config(**options), Base(), Told())
+    monkeypatch.setattr(recipe, "MAX_KEPT", 1)
+    few = train(config(**options, output_name="few"), Base(), Told())
     wanted, found = load_adapter(plain).tensors, load_adapter(few).tensors
     assert all(torch.equal(wanted[key], found[key]) for key in wanted)
 
@@ -161,13 +192,13 @@ def test_more_captions_than_are_kept(config: Any, monkeypatch: pytest.MonkeyPatc
 def test_however_it_ends_it_goes_on(
     config: Any, tmp_path: Path, told: Told, error: type, done: int
 ) -> None:
-    whole = train_hosted(config(output_name="whole"), Base(), Told())
+    whole = train(config(output_name="whole"), Base(), Told())
     with pytest.raises(error):
-        train_hosted(config(sample_every_n_steps=3), Base(), told)
+        train(config(sample_every_n_steps=3), Base(), told)
     out = tmp_path / "out"
     assert steps(out) == list(range(1, done + 1))
     load_adapter(out / f"mine-step-{done}.safetensors")
-    again = train_hosted(config(), Base(), Told())
+    again = train(config(), Base(), Told())
     assert again == out / "mine.safetensors" and steps(out) == [1, 2, 3, 4]
     wanted, found = load_adapter(whole).tensors, load_adapter(again).tensors
     assert all(torch.equal(wanted[key], found[key]) for key in wanted)
@@ -178,65 +209,65 @@ def test_however_it_ends_it_goes_on(
 )
 def test_another_run_takes_another_name(config: Any, change: dict[str, Any]) -> None:
     with pytest.raises(RunInterrupted):
-        train_hosted(config(), Base(), Told(stop_after=1))
-    assert train_hosted(config(**change), Base(), Told()).stem == "mine-2"
+        train(config(), Base(), Told(stop_after=1))
+    assert train(config(**change), Base(), Told()).stem == "mine-2"
 
 
 def test_another_base_takes_another_name(config: Any) -> None:
     with pytest.raises(RunInterrupted):
-        train_hosted(config(), Base(), Told(stop_after=1))
-    assert train_hosted(config(), Base("b"), Told()).stem == "mine-2"
+        train(config(), Base(), Told(stop_after=1))
+    assert train(config(), Base("b"), Told()).stem == "mine-2"
 
 
 def test_other_files_to_start_from_take_another_name(config: Any, tmp_path: Path) -> None:
-    first = train_hosted(config(output_name="first"), Base(), Told())
-    second = train_hosted(config(output_name="second", seed=1), Base(), Told())
+    first = train(config(output_name="first"), Base(), Told())
+    second = train(config(output_name="second", seed=1), Base(), Told())
     start = tmp_path / "start.safetensors"
     start.write_bytes(first.read_bytes())
     with pytest.raises(RunInterrupted):
-        train_hosted(config(network_weights=str(start)), Base(), Told(stop_after=1))
+        train(config(network_weights=str(start)), Base(), Told(stop_after=1))
     start.write_bytes(second.read_bytes())
-    assert train_hosted(config(network_weights=str(start)), Base(), Told()).stem == "mine-2"
+    assert train(config(network_weights=str(start)), Base(), Told()).stem == "mine-2"
     start.write_bytes(first.read_bytes())
     with pytest.raises(RunInterrupted):
-        train_hosted(config(network_weights=str(start)), Base(), Told(stop_after=1), "new name")
-    assert train_hosted(config(network_weights=str(start)), Base(), Told()).stem == "mine-3"
+        train(config(network_weights=str(start)), Base(), Told(stop_after=1), "new name")
+    assert train(config(network_weights=str(start)), Base(), Told()).stem == "mine-3"
 
 
 def test_a_network_built_as_a_file_is_tells_so(config: Any, tmp_path: Path) -> None:
-    first = train_hosted(config(output_name="first", algo="lora", network_dim=3), Base(), Told())
+    first = train(config(output_name="first", algo="lora", network_dim=3), Base(), Told())
     start = {"network_weights": str(first), "dim_from_weights": True}
-    metadata = load_adapter(train_hosted(config(**start), Base(), Told())).metadata
+    metadata = load_adapter(train(config(**start), Base(), Told())).metadata
     assert metadata["ss_network_dim"] == "3"
     assert json.loads(metadata["ss_network_args"])["algo"] == "lora"
     with pytest.raises(RunInterrupted):
-        train_hosted(config(**start, output_name="third"), Base(), Told(stop_after=1))
-    assert train_hosted(config(**start, output_name="third"), Base(), Told()).stem == "third"
+        train(config(**start, output_name="third"), Base(), Told(stop_after=1))
+    assert train(config(**start, output_name="third"), Base(), Told()).stem == "third"
 
 
 def test_the_hosts_threads_are_its_own(config: Any) -> None:
     seen: list[int] = []
 
     class Counting(Told):
-        def after_step(self, run: Run, loss: float) -> None:
-            super().after_step(run, loss)
+        def after_step(self, run: Run, report: StepReport) -> None:
+            super().after_step(run, report)
             seen.append(torch.get_num_threads())
 
     before = torch.get_num_threads()
     torch.set_num_threads(before + 1)
     try:
         with pytest.raises(RunInterrupted):
-            train_hosted(config(), Base(), Counting(stop_after=1))
+            train(config(), Base(), Counting(stop_after=1))
     finally:
         torch.set_num_threads(before)
     seen.clear()
-    train_hosted(config(), Base(), Counting())
+    train(config(), Base(), Counting())
     assert set(seen) == {before + 1} and torch.get_num_threads() == before
 
 
-def test_modes(config: Any) -> None:
+def test_each_mode_takes_the_name_that_it_promises(config: Any) -> None:
     def name(mode: str, **more: Any) -> str:
-        return train_hosted(config(**more), Base(), Told(), mode).stem
+        return train(config(**more), Base(), Told(), mode).stem
 
     assert [name("new name"), name("new name")] == ["mine", "mine-2"]
     assert name("overwrite") == "mine"
@@ -249,9 +280,61 @@ def test_modes(config: Any) -> None:
 
 def test_pictures_that_do_not_fit_the_autoencoder(config: Any) -> None:
     with pytest.raises(ConfigError, match="30x30 pixels are no multiple of the base model's 4"):
-        train_hosted(config(resolution=30, enable_bucket=False), Base(), Told())
+        train(config(resolution=30, enable_bucket=False), Base(), Told())
 
 
 def test_a_norm_that_cannot_be_limited(config: Any) -> None:
     with pytest.raises(ConfigError, match="a norm cannot be limited"):
-        train_hosted(config(algo="diag-oft", scale_weight_norms=1.0), Base(), Told())
+        train(config(algo="diag-oft", scale_weight_norms=1.0), Base(), Told())
+
+
+def test_adapters_to_train_on_top_of_are_merged_into_any_base(config: Any) -> None:
+    first = train(config(output_name="first", learning_rate=0.5), Base(), Told())
+    plain, on_top = Told(), Told()
+    train(config(output_name="plain"), Base(), plain)
+    train(config(output_name="top", base_weights=[str(first)]), Base(), on_top)
+    assert plain.losses != on_top.losses
+
+
+def test_caches_on_disk_serve_any_base(config: Any, tmp_path: Path) -> None:
+    kept = {"cache_latents_to_disk": True, "cache_text_encoder_outputs_to_disk": True}
+    plain = train(config(output_name="plain"), Base(), Told())
+    first = train(config(output_name="first", **kept), Base(), Told())
+    base = Base()
+    base.encode_pixels = base.encode_text = None  # type: ignore[method-assign,assignment]
+    second = train(config(output_name="second", **kept), base, Told())
+    assert list((tmp_path / "out" / "cache").rglob("*.tensors"))
+    wanted = load_adapter(plain).tensors
+    for path in (first, second):
+        found = load_adapter(path).tensors
+        assert all(torch.equal(wanted[key], found[key]) for key in wanted)
+
+
+def test_pictures_that_were_drawn_stand_in_the_events(config: Any, tmp_path: Path) -> None:
+    train(config(sample_every_n_steps=2), Base(), Told())
+    events = read_events(tmp_path / "out" / "mine.events.jsonl")
+    drawn = [event["files"] for event in events if event["event"] == "pictures"]
+    assert drawn == [["picture 2"], ["picture 4"]]
+
+
+def test_curves_for_tensorboard_are_written_on_any_base(
+    config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, int]] = []
+
+    class Writer:
+        def __init__(self, folder: str, purge_step: int | None = None) -> None:
+            assert Path(folder) == tmp_path / "curves" / "mine"
+
+        def add_scalar(self, name: str, value: float, step: int) -> None:
+            told.append((name, step))
+
+        def close(self) -> None:
+            told.append(("closed", 0))
+
+    module = types.ModuleType("torch.utils.tensorboard")
+    module.SummaryWriter = Writer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    train(config(log_with="tensorboard", logging_dir=str(tmp_path / "curves")), Base(), Told())
+    assert [step for name, step in told if name == "loss/current"] == [1, 2, 3, 4]
+    assert told[-1] == ("closed", 0)

@@ -1,0 +1,169 @@
+"""Our own diffusers pipeline as a base model that is trained on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lycoris_ext.data import cache_key, weights_digest
+from lycoris_ext.data.store import Tensors
+from lycoris_ext.diffusion import NoiseSchedule
+from lycoris_ext.formats import AdapterState
+from lycoris_ext.models import BaseSchedule, Conditioning, Pipeline, load_pipeline
+from lycoris_ext.network import load_network
+from lycoris_ext.training.config import TrainConfig
+from lycoris_ext.training.precision import DTYPES, autocast, choose_device
+
+
+class PipelineBase:
+    """A ``BaseModel`` that is read from the file or folder that a config names.
+
+    Args:
+        config: of the run.
+    """
+
+    reads_first = False
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        """The loaded pipeline; it draws with the noise schedule that the config asks for.
+
+        Raises:
+            ConfigError: an option is for the other kind of prediction than the base's.
+        """
+        run, loss = self.config.run, self.config.loss
+        device = choose_device(run.device)
+        pipeline = load_pipeline(self.config.model, device, DTYPES[run.mixed_precision])
+        self._schedule = _schedule_of(pipeline)
+        asked = self._schedule.as_asked(loss)
+        pipeline.noise_schedule = BaseSchedule(asked.alphas_cumprod, asked.prediction_type)
+        if loss.zero_terminal_snr:
+            pipeline.schedule_config = {**pipeline.schedule_config, "rescale_betas_zero_snr": True}
+        return pipeline
+
+    def load(self) -> None:
+        _ = self.pipeline
+
+    @property
+    def kind(self) -> str:
+        return self.pipeline.kind
+
+    @property
+    def device(self) -> torch.device:
+        return self.pipeline.device
+
+    @property
+    def latent_factor(self) -> int:
+        return self.pipeline.latent_factor
+
+    def targets(self) -> Mapping[str, nn.Module]:
+        return self.pipeline.targets()
+
+    def fingerprint(self) -> str:
+        return self.pipeline.base_hash()
+
+    def identity(self, part: str) -> str:
+        # Of the weights as they lie in memory, so that another precision, or an adapter merged
+        # into the base, never meets what was kept for this one.
+        pipeline = self.pipeline
+        if part == "vae":
+            scale = float(pipeline.vae.config.scaling_factor)
+            return cache_key(weights=weights_digest({"vae": pipeline.vae}), scale=scale)
+        words = json.dumps(
+            [
+                [sorted(part.get_vocab().items()), sorted(part.special_tokens_map.items())]
+                for part in (pipeline.tokenizer, pipeline.tokenizer_2)
+                if part is not None
+            ]
+        )
+        return cache_key(
+            weights=weights_digest(pipeline.text_encoders()),
+            tokenizer=hashlib.blake2b(words.encode("utf-8"), digest_size=20).hexdigest(),
+            max_tokens=pipeline.max_tokens,
+            clip_skip=self.config.model.clip_skip,
+            precision=self.config.run.mixed_precision,
+        )
+
+    def merge(self, state: AdapterState, strength: float) -> None:
+        load_network(state, self.targets()).merge(strength, keep=False)
+
+    @contextmanager
+    def prepared(self, gradient_checkpointing: bool) -> Iterator[None]:
+        if gradient_checkpointing:
+            trains_text = not self.config.effective_network.network_train_unet_only
+            encoders = self.pipeline.text_encoders().values() if trains_text else ()
+            checkpoint_activations(self.pipeline.unet, list(encoders))
+        yield
+
+    def schedule(self) -> NoiseSchedule:
+        self.load()
+        return self._schedule
+
+    def encode_pixels(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        return self.pipeline.encode_posterior(pixels)
+
+    def encode_text(self, captions: Sequence[str]) -> Conditioning:
+        self._place_text_encoders(self.device)
+        # Also outside of a step, where captions are encoded before the first: to the same bits.
+        with autocast(self.config.run.mixed_precision, self.device):
+            return self.pipeline.encode_text(captions, self.config.model.clip_skip)
+
+    def join(self, texts: Sequence[Conditioning]) -> Conditioning:
+        return Conditioning.join(texts)
+
+    def to_tensors(self, text: Conditioning) -> Tensors:
+        pooled = {} if text.pooled is None else {"pooled": text.pooled}
+        return {"states": text.states, **pooled}
+
+    def from_tensors(self, tensors: Tensors) -> Conditioning:
+        pooled = tensors.get("pooled")
+        return Conditioning(
+            tensors["states"].to(self.device), None if pooled is None else pooled.to(self.device)
+        )
+
+    def release_text_encoders(self) -> None:
+        self._place_text_encoders(torch.device("cpu"))
+
+    def _place_text_encoders(self, device: torch.device) -> None:
+        for encoder in self.pipeline.text_encoders().values():
+            if next(encoder.parameters()).device != device:
+                encoder.to(device)
+
+    def predict(
+        self,
+        noisy: Tensor,
+        timesteps: Tensor,
+        text: Conditioning,
+        size_ids: Sequence[Any],
+    ) -> Tensor:
+        return self.pipeline.predict(noisy, timesteps, text, size_ids)
+
+
+def _schedule_of(pipeline: Pipeline) -> NoiseSchedule:
+    base = pipeline.noise_schedule
+    return NoiseSchedule(base.alphas_cumprod, base.prediction_type)
+
+
+def checkpoint_activations(unet: Any, text_encoders: Sequence[Any]) -> None:
+    """Compute activations a second time in the backward pass instead of keeping them."""
+    unet.enable_gradient_checkpointing()
+    for encoder in text_encoders:
+        # transformers 5 renamed it.
+        enable = getattr(encoder, "activation_checkpointing_enable", None)
+        (enable or encoder.gradient_checkpointing_enable)({"use_reentrant": False})
+    for model in (unet, *text_encoders):
+        # Some versions only checkpoint in training mode; the frozen base's own dropouts stay off.
+        model.train()
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                module.eval()

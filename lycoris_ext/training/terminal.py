@@ -1,0 +1,132 @@
+"""Training in a terminal: our own pipeline, progress bars, Ctrl-C, and pictures on the way."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from lycoris_ext.data import TrainingSet
+from lycoris_ext.plots.png import save_picture
+from lycoris_ext.sampling import PromptSpec, infotext, read_prompts, sample_pictures
+from lycoris_ext.training.config import TrainConfig
+from lycoris_ext.training.interrupt import listen_for_stop
+from lycoris_ext.training.memory import keep_freed_memory
+from lycoris_ext.training.pipeline_base import PipelineBase
+from lycoris_ext.training.preview_prompts import caption_prompts
+from lycoris_ext.training.report import StepReport
+from lycoris_ext.training.run import Run
+from lycoris_ext.training.train import train
+from lycoris_ext.training.watcher import Watcher
+
+
+def train_in_terminal(config: TrainConfig) -> Path:
+    """Train on the base model that the config names, and show progress on stderr.
+
+    Args:
+        config: every option; a run of the same output_dir and output_name is continued.
+
+    Returns:
+        The adapter's file.
+
+    Raises:
+        As ``train``; Ctrl-C is RunInterrupted.
+    """
+    keep_freed_memory()
+    base = PipelineBase(config)
+    return train(config, base, Terminal(base))
+
+
+class Terminal(Watcher):
+    """Shows a run on stderr, stops it at Ctrl-C, and draws its pictures.
+
+    Args:
+        base: draws the pictures.
+    """
+
+    def __init__(self, base: PipelineBase) -> None:
+        self.base = base
+        self.specs: list[PromptSpec] = []
+
+    def say(self, text: str) -> None:
+        tqdm.write(text, file=sys.stderr)  # does not tear a progress bar
+
+    def note(self, text: str) -> None:
+        self.say(f"note: {text}")
+
+    @contextmanager
+    def counting(
+        self, what: str, unit: str, total: int | None = None
+    ) -> Iterator[Callable[[int], object]]:
+        options = {"leave": total is not None, **_bar_options()}
+        with tqdm(desc=what, unit=f" {unit}", total=total, **options) as bar:
+            yield bar.update
+
+    def pictures_read(self, config: TrainConfig, pictures: TrainingSet) -> None:
+        self.specs = preview_specs(config, pictures)
+        self.say(f"loading {config.model.pretrained_model_name_or_path}")
+
+    @contextmanager
+    def watching(self, run: Run) -> Iterator[None]:
+        bar = tqdm(
+            total=run.total_steps,
+            initial=run.step,
+            desc="training",
+            unit=" steps",
+            **_bar_options(),
+        )
+        with bar, listen_for_stop() as self._stop:
+            self._bar = bar
+            yield
+
+    def after_step(self, run: Run, report: StepReport) -> None:
+        self._bar.update()
+        self._bar.set_postfix(loss=f"{report.average:.4f}", refresh=False)
+
+    def stop_asked(self) -> bool:
+        return self._stop.asked
+
+    def draw(self, run: Run) -> Sequence[str]:
+        pipeline, clip_skip = self.base.pipeline, run.config.model.clip_skip
+        with tqdm(desc="drawing", unit=" steps", leave=False, **_bar_options()) as bar:
+
+            def progress(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            pictures = sample_pictures(pipeline, self.specs, clip_skip=clip_skip, progress=progress)
+        names = []
+        for number, (spec, picture) in enumerate(zip(self.specs, pictures, strict=True)):
+            text = infotext(
+                spec,
+                picture.size,
+                model_name=pipeline.name,
+                model_hash=pipeline.base_hash(),
+                clip_skip=clip_skip,
+            )
+            names.append(save_picture(run.paths.sample(run.step, number), picture, text).name)
+        return names
+
+
+def preview_specs(config: TrainConfig, pictures: TrainingSet) -> list[PromptSpec]:
+    """The pictures that a run draws; read before the first step, so that a mistake shows at once.
+
+    Raises:
+        ConfigError, DataError: a prompt or the file of prompts is wrong.
+    """
+    if not config.sample.wanted:
+        return []
+    prompts = read_prompts(config.sample.sample_prompts)
+    if not prompts:
+        prompts = [{"prompt": caption} for caption in caption_prompts(pictures)]
+    defaults = {"seed": config.run.seed, "sampler": config.sample.sample_sampler}
+    return [PromptSpec(**{**defaults, **prompt}) for prompt in prompts]
+
+
+def _bar_options() -> dict[str, Any]:
+    # A log file wants few lines.
+    return {"mininterval": 0.2 if sys.stderr.isatty() else 10.0}

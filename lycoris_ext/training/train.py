@@ -1,0 +1,257 @@
+"""Train an adapter: the whole recipe, from a config to a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from lycoris_ext.data import (
+    LatentCache,
+    TrainingSet,
+    cache_latents,
+    check_bucket_sizes,
+    iterate_batches,
+    open_training_set,
+    summarize,
+)
+from lycoris_ext.data.config import CHANGE_CAPTIONS
+from lycoris_ext.errors import RunInterrupted
+from lycoris_ext.network import Banks
+from lycoris_ext.runs.losses import running_average
+from lycoris_ext.training.base_model import BaseModel
+from lycoris_ext.training.batch_loss import BatchLoss
+from lycoris_ext.training.caches import describe_store, latent_store, text_store
+from lycoris_ext.training.claim import Claim
+from lycoris_ext.training.config import TrainConfig
+from lycoris_ext.training.memory import memory_faults
+from lycoris_ext.training.notes import network_notes
+from lycoris_ext.training.optimizers import build_optimizer
+from lycoris_ext.training.report import StepReport
+from lycoris_ext.training.run import Run
+from lycoris_ext.training.run_name import CONTINUE, choose_name, keeps_name, with_mode
+from lycoris_ext.training.schedules import learning_rate_factor
+from lycoris_ext.training.start import read_start_weights
+from lycoris_ext.training.step import NotFiniteError, Text, train_step
+from lycoris_ext.training.text import MAX_KEPT, TextCache
+from lycoris_ext.training.tracker import check_tracker, tracking
+from lycoris_ext.training.watcher import Watcher
+
+
+def train(
+    config: TrainConfig,
+    base: BaseModel[Text],
+    watcher: Watcher,
+    when_it_exists: str = CONTINUE,
+) -> Path:
+    """Train an adapter, or go on with a run that was stopped.
+
+    Args:
+        config: every option; a run is known by its output_dir and output_name.
+        base: the frozen model that is trained on.
+        watcher: hears of the run, draws its pictures and may stop it.
+        when_it_exists: what to do about a run of this name, one of ``run_name.MODES``.
+
+    Returns:
+        The adapter's file; ``runs.paths.RunPaths`` tells the others.
+
+    Raises:
+        ConfigError, DataError, EnvironmentFault: before the first step, wherever possible.
+        MemoryFault: the GPU's or the machine's memory is used up.
+        DivergedError: the loss became NaN or infinite.
+        RunInterrupted: the watcher asked to stop; state and adapter are saved.
+    """
+    config = with_mode(config, when_it_exists)
+    with memory_faults(config), threads_as_found(), ExitStack() as held:
+        check_tracker(config.run)
+        weights = read_start_weights(config.start)
+        if keeps_name(when_it_exists):
+            claim = held.enter_context(Claim(config))
+
+        pictures = read_pictures(config, watcher)  # before gigabytes of a model are read
+        base.load()
+        check_bucket_sizes(pictures, base.latent_factor)
+        if not keeps_name(when_it_exists):
+            config = choose_name(config, pictures, base.fingerprint(), when_it_exists)
+            claim = held.enter_context(Claim(config))
+        claim.check_pictures(pictures)
+        claim.make_folder()
+
+        for line in weights.merge_into(base):
+            watcher.say(line)
+        latents = encode_pictures(config, base, pictures, watcher)
+        texts = encode_captions(config, base, pictures, watcher)
+        held.enter_context(base.prepared(config.run.gradient_checkpointing))
+
+        network = weights.build_network(base.targets(), config)
+        config = weights.describe(network, config)
+        groups = network.param_groups(**config.optimizer.rates)
+        optimizer = build_optimizer(groups, config.optimizer)
+        run = Run(config, claim, base, weights, pictures, network, optimizer, watcher.say)
+        watcher.say(run.summary())
+        for line in network_notes(network):
+            watcher.note(line)
+
+        batch_loss = BatchLoss(config, base, network, latents, texts)
+        with network.injected(), watcher.watching(run):
+            loop(run, batch_loss, watcher)
+            run.save_final()
+        return run.paths.adapter
+
+
+def read_pictures(config: TrainConfig, watcher: Watcher) -> TrainingSet:
+    """Check every picture and caption, and say what was found."""
+    with watcher.counting("checking", "pictures") as count:
+        pictures = open_training_set(config.data, config.run.seed, count)
+    for warning in pictures.warnings:
+        watcher.note(warning)
+    for line in summarize(pictures):
+        watcher.say(line)
+    watcher.pictures_read(config, pictures)
+    return pictures
+
+
+def encode_pictures(
+    config: TrainConfig, base: BaseModel[Text], pictures: TrainingSet, watcher: Watcher
+) -> LatentCache:
+    """Turn every picture into latents, once."""
+    store = latent_store(config)
+    total = len(pictures.pictures)
+    with watcher.counting("encoding", "pictures", total) as count:
+        latents = cache_latents(
+            pictures,
+            base.encode_pixels,
+            store=store,
+            vae=base.identity("vae") if store else "",
+            progress=count,
+        )
+    if config.data.flip_aug:
+        total *= 2
+    for line in describe_store("latents", store, latents.encoded, total):
+        watcher.say(line)
+    return latents
+
+
+def encode_captions(
+    config: TrainConfig, base: BaseModel[Text], pictures: TrainingSet, watcher: Watcher
+) -> TextCache[Text]:
+    """Encode every caption before the first step, where that is asked for or serves the base."""
+    fixed = config.effective_network.network_train_unet_only and not any(
+        getattr(config.data, name) for name in CHANGE_CAPTIONS
+    )
+    early = config.data.caches_text or (base.reads_first and fixed)
+    store = text_store(config)
+    texts = TextCache(
+        base, None if early else MAX_KEPT, store, base.identity("text") if store else ""
+    )
+    if not early:
+        return texts
+    captions = pictures.fixed_captions()
+    with watcher.counting("encoding", "captions", len(captions)) as count:
+        for caption in captions:
+            texts.one(caption)
+            count(1)
+    for line in describe_store("captions", store, texts.encoded, len(captions)):
+        watcher.say(line)
+    if not config.sample.wanted:
+        base.release_text_encoders()
+    return texts
+
+
+def loop(run: Run, batch_loss: BatchLoss[Text], watcher: Watcher) -> None:
+    """Take steps until the run has its length; save and draw in between."""
+    run.network.train()
+    if run.config.sample.sample_at_first and run.step == 0:
+        draw(run, watcher)
+    for report in steps(run, batch_loss):
+        if run.checkpoint_is_due():
+            run.save_checkpoint()
+        if run.previews_are_due():
+            draw(run, watcher)
+        if run.state_is_due():
+            run.save_state()
+        with saved_if_it_ends(run):
+            if run.step < run.total_steps and watcher.stop_asked():
+                raise stopped(run)
+            watcher.after_step(run, report)
+
+
+def steps(run: Run, batch_loss: BatchLoss[Text]) -> Iterator[StepReport]:
+    """Do one optimizer step after the other, and report each."""
+    config = run.config
+    accumulation = config.run.gradient_accumulation_steps
+    # Where every batch is a step of its own, a layer builds just as well when it is needed.
+    banks = Banks(run.network.layers.values()) if accumulation > 1 else None
+    batches = iterate_batches(run.pictures, run.step * accumulation, run.total_steps * accumulation)
+    average: float | None = None
+    with tracking(config.run, run.step) as track:
+        while run.step < run.total_steps:
+            plans = list(islice(batches, accumulation))
+            try:
+                done = train_step(
+                    batch_loss,
+                    plans,
+                    run.optimizer,
+                    learning_rate_factor=learning_rate_factor(
+                        config.schedule,
+                        run.step,
+                        run.total_steps,
+                        config.optimizer.learning_rate,
+                    ),
+                    max_grad_norm=config.optimizer.max_grad_norm,
+                    scaler=run.scaler,
+                    banks=banks,
+                )
+            except NotFiniteError as error:
+                raise run.diverged(error) from error
+            scaled = run.after_step()
+            average = running_average(average, done.loss)
+            rates = {group["name"]: group["lr"] for group in run.optimizer.param_groups}
+            report = StepReport(run.step, done.loss, average, done.norm, plans[-1].epoch, rates)
+            run.record(report, scaled)
+            track(report)
+            yield report
+
+
+def draw(run: Run, watcher: Watcher) -> None:
+    """Let the watcher draw the run's pictures at this step."""
+    run.network.eval()
+    try:
+        with saved_if_it_ends(run):
+            names = watcher.draw(run)
+    finally:
+        run.network.train()
+    if names:
+        run.events.write("pictures", run.step, files=list(names))
+
+
+@contextmanager
+def saved_if_it_ends(run: Run) -> Iterator[None]:
+    """Save first, whatever a watcher raises inside the ``with`` to end the run."""
+    with ExitStack() as at_end:
+        at_end.callback(run.save_stopped)
+        yield
+        at_end.pop_all()
+
+
+def stopped(run: Run) -> RunInterrupted:
+    """What ends a run that its watcher wants to stop."""
+    return RunInterrupted(
+        f"stopped after step {run.step} of {run.total_steps}; "
+        f"{run.paths.checkpoint(run.step).name} and the state are saved",
+        where=run.config.run.output_name,
+        fix="run the same again to continue",
+    )
+
+
+@contextmanager
+def threads_as_found() -> Iterator[None]:
+    """Give a host its number of threads back: a resumed run sets its own."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
