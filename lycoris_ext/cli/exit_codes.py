@@ -22,7 +22,10 @@ EXIT_CODES: dict[int, tuple[type[LycorisExtError] | None, str]] = {
     4: (EnvironmentFault, "environment: a package, a device, disk space or a lock is missing"),
     5: (MemoryFault, "memory: the GPU's or the machine's is used up"),
     6: (DivergedError, "the loss or the weights became NaN or infinite"),
-    INTERRUPTED: (RunInterrupted, "stopped by Ctrl-C or a signal; a run's state is saved"),
+    INTERRUPTED: (
+        RunInterrupted,
+        "stopped by Ctrl-C or a signal; state and adapter of a run are saved",
+    ),
 }
 """Exit code -> the errors that end with it, and what it means."""
 

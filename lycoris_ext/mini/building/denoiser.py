@@ -183,6 +183,27 @@ def generate(
     return decode_all(vae, latents.cpu() / vae.config.scaling_factor)
 
 
+def noise_loss(
+    model: Denoiser, alphas: Tensor, clean: Tensor, noise: Tensor, timesteps: Tensor, ids: Tensor
+) -> Tensor:
+    """How far the predicted noise is from the noise, weighted by min-SNR.
+
+    Args:
+        alphas: (T,), the schedule's alphas_cumprod.
+        clean, noise: (B, C, h, w).
+        timesteps: (B,).
+        ids: (B, tokens), of the captions.
+    """
+    alpha = alphas[timesteps].view(-1, 1, 1, 1)
+    noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
+    with torch.autocast(clean.device.type, torch.bfloat16):
+        prediction = model.unet(noisy, timesteps, model.text_encoder(ids)[0]).sample
+    error = (prediction.float() - noise).square().mean(dim=(1, 2, 3))
+    snr = alphas / (1 - alphas)
+    weights = snr.clamp(max=MIN_SNR_GAMMA) / snr
+    return (error * weights[timesteps]).mean()
+
+
 def train_denoiser(
     model: Denoiser,
     vae: AutoencoderKL,
@@ -212,16 +233,7 @@ def train_denoiser(
     )
     shares = Shares(parameters, budget.workers)
     alphas = build_scheduler().alphas_cumprod.to(device)
-    snr = alphas / (1 - alphas)
-    weights = snr.clamp(max=MIN_SNR_GAMMA) / snr
-
-    def loss_of(clean: Tensor, noise: Tensor, timesteps: Tensor, ids: Tensor) -> Tensor:
-        alpha = alphas[timesteps].view(-1, 1, 1, 1)
-        noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
-        with torch.autocast(device.type, torch.bfloat16):
-            prediction = model.unet(noisy, timesteps, model.text_encoder(ids)[0]).sample
-        error = (prediction.float() - noise).square().mean(dim=(1, 2, 3))
-        return (error * weights[timesteps]).mean()
+    loss_of = functools.partial(noise_loss, model, alphas)
 
     def step(number: int) -> dict[str, float]:
         rng = torch.Generator().manual_seed(number)
