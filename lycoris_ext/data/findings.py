@@ -1,4 +1,4 @@
-"""What is wrong or notable in a data set: collected first, then told all at once.
+"""What is wrong or notable in a data set: collected first, then reported together.
 
 Every finding has a code such as LX003. A code keeps its meaning for ever and is never given to
 another one, so that it can be looked up, silenced and talked about; docs/data.md lists them.
@@ -28,7 +28,7 @@ class Place(NamedTuple):
 
     Attributes:
         path: of the file or folder.
-        detail: what is to be said of this one alone.
+        detail: what holds for this one alone, such as why it cannot be read.
     """
 
     path: Path

@@ -1,4 +1,4 @@
-"""Which files of a folder are pictures, told by their names."""
+"""Which files of a folder are pictures, going by their names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Findings: what is wrong or notable in a data set, told all at once, by codes that stay."""
+"""Findings: what is wrong or notable in a data set, reported together, by codes that stay."""
 
 from __future__ import annotations
 
