@@ -196,7 +196,7 @@ def check_bucket_sizes(training_set: TrainingSet, factor: int) -> None:
     ]
     if wrong:
         raise ConfigError(
-            f"{', '.join(wrong)} pixels are no multiples of the base model's {factor}",
+            f"{', '.join(wrong)} pixels are no multiple of the base model's {factor}",
             where="bucket_reso_steps" if training_set.config.enable_bucket else "resolution",
             fix=f"use multiples of {factor} for resolution and bucket_reso_steps",
         )
