@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lycoris_ext.data import DataConfig, Picture, scan_folders
+from lycoris_ext.data import DataConfig, Picture, finding_lines, scan_folders
 from lycoris_ext.data.folders import NAMED_FOLDER
 from lycoris_ext.errors import ConfigError, LycorisExtError
 from lycoris_ext.formats import atomic_write
@@ -126,7 +126,7 @@ class DatasetFolder:
             options["reg_data_dir"] = str(picture_folder(reg_folder))
         check(options)
         scan = scan_folders(DataConfig(**options))
-        summary = "\n".join([*_summary(scan.pictures), *(f"note: {w}" for w in scan.warnings)])
+        summary = "\n".join([*_summary(scan.pictures), *finding_lines(scan.findings)])
         return Dataset(options), summary
 
 

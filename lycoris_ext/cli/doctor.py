@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lycoris_ext.cli.exit_codes import DONE, EXIT_CODES
-from lycoris_ext.errors import EnvironmentFault, LycorisExtError
+from lycoris_ext.errors import ConfigError, EnvironmentFault, LycorisExtError
 from lycoris_ext.hosts.find import find_hosts, host_of
 
 if TYPE_CHECKING:
@@ -148,15 +148,22 @@ def _computing(file: Path | None) -> Iterator[Check]:
 
 
 def _files(config: TrainConfig) -> Iterator[Check]:
-    """Whether what the config names is there at all; training itself looks inside."""
+    """Whether the base model is there, and what is found of pictures before they are opened."""
+    from lycoris_ext.data import examine
     from lycoris_ext.models.config import MINI
 
-    model, data = config.model.pretrained_model_name_or_path, config.data
-    places = {"pretrained_model_name_or_path": "" if model == MINI else model}
-    places |= {"train_data_dir": data.train_data_dir, "image_dir": data.image_dir}
-    for name, place in places.items():
-        if place and not Path(place).expanduser().exists():
-            yield Check(name, MISSING, f"{place} is not there", f"correct {name}")
+    model = config.model.pretrained_model_name_or_path
+    if model != MINI and not Path(model).expanduser().exists():
+        name = "pretrained_model_name_or_path"
+        yield Check(name, MISSING, f"{model} is not there", f"correct {name}")
+    try:
+        findings = examine(config.data, open_pictures=False).findings
+    except ConfigError as error:
+        yield Check("pictures", NOTE, error.what, error.fix or "")
+        return
+    for finding in findings:
+        state = MISSING if finding.severity == "error" else NOTE
+        yield Check(finding.code, state, finding.text(), finding.fix)
 
 
 def _device(name: str) -> Check:

@@ -13,8 +13,9 @@ from statistics import median
 
 from lycoris_ext.cli.new_config import free_place
 from lycoris_ext.config import RECIPES, all_options
-from lycoris_ext.data import DataConfig, check_pictures
-from lycoris_ext.data.folders import NAMED_FOLDER, PICTURE_SUFFIXES, scan_folders
+from lycoris_ext.data import DataConfig, Finding, examine, finding_lines, raise_if_errors
+from lycoris_ext.data.folders import NAMED_FOLDER
+from lycoris_ext.data.picture_files import PICTURE_SUFFIXES
 from lycoris_ext.errors import DataError
 from lycoris_ext.formats import atomic_write
 
@@ -25,7 +26,7 @@ MINI_RESOLUTION = 64
 
 
 @dataclass(frozen=True)
-class Findings:
+class Suggestion:
     """What a folder of pictures suggests."""
 
     data: DataConfig
@@ -36,7 +37,7 @@ class Findings:
     common_tags: tuple[str, ...]
     resolution: int
     steps: int
-    warnings: tuple[str, ...]
+    findings: tuple[Finding, ...]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,8 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output = free_place(options.output, folder.resolve().name or "lora")
     found = look_at(folder, options.base)
     atomic_write(output, write_config(found, options.base, output.stem).encode("utf-8"))
-    for warning in found.warnings:
-        print(f"note: {warning}")
+    for line in finding_lines(found.findings):
+        print(line)
     print(
         f"{found.pictures} pictures, suggestion: {found.steps} steps at {found.resolution} pixels"
     )
@@ -62,15 +63,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def look_at(folder: Path, base: str) -> Findings:
+def look_at(folder: Path, base: str) -> Suggestion:
     """Read all pictures and captions of a folder, in either layout.
 
     Raises:
         DataError: there is no such folder, it holds no pictures, or some are damaged.
     """
     data = _layout(folder)
-    scan = scan_folders(data)
-    sizes = [file.size for file in check_pictures([picture.path for picture in scan.pictures])]
+    scan = examine(data)
+    raise_if_errors(scan.findings)
+    sizes = [checked.file.size for checked in scan.checked]
     side = int(median(math.sqrt(width * height) for width, height in sizes))
     resolution = MINI_RESOLUTION if base == "mini" else min(512, max(256, side // 64 * 64))
     captions = [picture.caption.split(",") for picture in scan.pictures]
@@ -81,7 +83,7 @@ def look_at(folder: Path, base: str) -> Findings:
                 break
             common.append(tags[0].strip())
     steps = min(MOST_STEPS, max(FEWEST_STEPS, SHOWINGS_PER_PICTURE * len(sizes)))
-    return Findings(
+    return Suggestion(
         data=replace(data, allow_missing_captions=False),
         pictures=len(sizes),
         folders=len({picture.folder for picture in scan.pictures}),
@@ -90,7 +92,7 @@ def look_at(folder: Path, base: str) -> Findings:
         common_tags=tuple(common),
         resolution=resolution,
         steps=steps,
-        warnings=scan.warnings,
+        findings=scan.findings,
     )
 
 
@@ -107,7 +109,7 @@ def _layout(folder: Path) -> DataConfig:
     return DataConfig(image_dir=place.as_posix(), num_repeats=repeats, allow_missing_captions=True)
 
 
-def write_config(found: Findings, base: str, name: str) -> str:
+def write_config(found: Suggestion, base: str, name: str) -> str:
     """The config as TOML: what matters first, then every other option, commented out."""
     data = found.data
     place = "train_data_dir" if data.train_data_dir else "image_dir"
@@ -142,7 +144,7 @@ def write_config(found: Findings, base: str, name: str) -> str:
     return "\n".join(lines)
 
 
-def _heading(found: Findings, name: str) -> list[str]:
+def _heading(found: Suggestion, name: str) -> list[str]:
     text = (
         f"{found.pictures} pictures in {found.folders} folder(s), about {found.median_side} pixels "
         "a side."
@@ -155,7 +157,7 @@ def _heading(found: Findings, name: str) -> list[str]:
     return [*_comment(text), f"# Train with: lycoris-ext train {name}.toml"]
 
 
-def _help(option: str, found: Findings) -> str:
+def _help(option: str, found: Suggestion) -> str:
     beginning = ", ".join(found.common_tags)
     special = {
         "pretrained_model_name_or_path": "a Stable Diffusion 1.x, 2.x or XL model, one file or a "

@@ -8,6 +8,7 @@ from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from typing import Any, get_type_hints
 
+from lycoris_ext.options import Section
 from lycoris_ext.training.config import TrainConfig
 
 
@@ -35,6 +36,10 @@ def all_options() -> dict[str, Option]:
     """Name -> option, in the order of the sections."""
     options: dict[str, Option] = {}
     for section, section_type in get_type_hints(TrainConfig).items():
+        if issubclass(section_type, Section):
+            for name, known in section_type.options().items():
+                options[name] = Option(name, section, known.hint, known.default, known.help)
+            continue
         hints = get_type_hints(section_type)
         described = _described_arguments(section_type)
         for field in fields(section_type):

@@ -12,6 +12,7 @@ from lycoris_ext.config.sd_scripts import ALWAYS_SO, HINTS, NOT_YET, WITHOUT_EFF
 from lycoris_ext.config.values import convert
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.network import PRESETS, is_preset_file
+from lycoris_ext.options import Section
 from lycoris_ext.training.config import TrainConfig
 
 
@@ -67,6 +68,9 @@ def build_config(layers: Sequence[OptionSource]) -> TrainConfig:
 def _checked(name: str, value: object, where: str) -> object:
     options = all_options()
     if name in options:
+        section = section_types()[options[name].section]
+        if issubclass(section, Section):
+            return section.options()[name].convert(value, where)
         return convert(name, value, options[name].hint, where)
     if name in NOT_YET:
         raise ConfigError(

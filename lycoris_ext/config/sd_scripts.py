@@ -71,7 +71,7 @@ HINTS = {
     "resume": "a run continues by itself when it is started again with the same output_name",
     "config_file": "give the file as the first argument: lycoris-ext train my.toml",
     "masked_loss": "set alpha_mask = true: the pictures' transparency is the mask",
-    "dataset_config": "use train_data_dir with folders named <repeats>_<name>",
+    "dataset_config": "write its subsets as [[data.subsets]], see docs/data.md",
     "wandb_run_name": 'use log_with = "tensorboard"; the loss curve is in NAME.events.jsonl, too',
     "lr_scheduler_type": "use lr_scheduler",
     "output_config": "the resolved config is always written beside the result",

@@ -29,8 +29,6 @@ def convert(name: str, value: object, hint: Any, where: str) -> object:
     Raises:
         ConfigError: the value is of another type.
     """
-    if name == "resolution" and isinstance(value, (list, tuple)):
-        value = ",".join(str(part) for part in value)
     for kind in _alternatives(hint):
         if kind is types.NoneType and value is None:
             return None

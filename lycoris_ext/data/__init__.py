@@ -8,38 +8,51 @@ from lycoris_ext.data.dataset import (
     check_bucket_sizes,
     open_training_set,
 )
-from lycoris_ext.data.folders import Picture, Scan, scan_folders
+from lycoris_ext.data.examine import examine, scan_folders
+from lycoris_ext.data.findings import Code, Finding, Place, finding_lines, raise_if_errors
 from lycoris_ext.data.latents import LatentCache, PictureBatch, cache_latents
 from lycoris_ext.data.loader import iterate_batches
-from lycoris_ext.data.pictures import check_pictures, open_picture, picture_to_tensor
+from lycoris_ext.data.pictures import check_picture, open_picture, picture_to_tensor
 from lycoris_ext.data.randomness import derive_seed, python_random, torch_generator
+from lycoris_ext.data.rules import rule
+from lycoris_ext.data.scan import Picture, Scan
 from lycoris_ext.data.store import DiskStore, MemoryStore, TensorStore, cache_key, weights_digest
+from lycoris_ext.data.subset import Subset, SubsetEntry
 from lycoris_ext.data.summary import summarize
 
 __all__ = [
     "BatchPlan",
+    "Code",
     "DataConfig",
     "DiskStore",
+    "Finding",
     "LatentCache",
     "MemoryStore",
     "Picture",
     "PictureBatch",
+    "Place",
     "Placement",
     "Scan",
+    "Subset",
+    "SubsetEntry",
     "TensorStore",
     "TrainingSet",
     "bucket_resolutions",
     "cache_key",
     "cache_latents",
     "check_bucket_sizes",
-    "check_pictures",
+    "check_picture",
     "derive_seed",
+    "examine",
+    "finding_lines",
     "iterate_batches",
     "open_picture",
     "open_training_set",
     "picture_to_tensor",
     "place",
     "python_random",
+    "raise_if_errors",
+    "rule",
     "scan_folders",
     "summarize",
     "torch_generator",

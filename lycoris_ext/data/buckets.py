@@ -8,9 +8,127 @@ the centre.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
 
-from lycoris_ext.data.config import DataConfig, Resolution
+from lycoris_ext.errors import ConfigError, LycorisExtError
+from lycoris_ext.options import Section, option
+
+Resolution = tuple[int, int]
+"""(width, height) in pixels."""
+
+SD_SCRIPTS_BUCKETS = (256, 1024, 64)
+"""sd-scripts' min_bucket_reso, max_bucket_reso and bucket_reso_steps."""
+
+
+def _read_resolution(value: Any) -> Any:
+    """A list of width and height as a text; whatever is no size is refused."""
+    if isinstance(value, (list, tuple)):
+        value = ",".join(str(part) for part in value)
+    if isinstance(value, (int, str)):
+        _parse_resolution(value)
+    return value
+
+
+def _parse_resolution(value: int | str) -> Resolution:
+    parts = [part.strip() for part in str(value).split(",")]
+    if len(parts) not in (1, 2) or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise ConfigError(
+            f"resolution {value!r} is neither one number nor two",
+            where="resolution",
+            fix='write 512, or "512,768" for width and height in pixels',
+        )
+    return int(parts[0]), int(parts[-1])
+
+
+@dataclass(frozen=True, init=False)
+class BucketOptions(Section):
+    """How large pictures are shown, and which shapes they are cut to."""
+
+    resolution: int | str = option(
+        512,
+        'Side in pixels of the square that pictures are cut to, such as 512, or "width,height"; '
+        "with enable_bucket other shapes of the same area are used as well.",
+        read=_read_resolution,
+    )
+    enable_bucket: bool = option(
+        True,
+        "Cut each picture to the shape nearest to its own among those with the area of resolution; "
+        "off: cut every picture to resolution itself.",
+    )
+    min_bucket_reso: int | None = option(
+        None,
+        "Shortest side in pixels that a picture is cut to with enable_bucket; unset: 256, or half "
+        "the resolution where 256 does not fit.",
+        low=1,
+    )
+    max_bucket_reso: int | None = option(
+        None,
+        "Longest side in pixels that a picture is cut to with enable_bucket; unset: 1024, or twice "
+        "the resolution where 1024 does not fit.",
+        low=1,
+    )
+    bucket_reso_steps: int | None = option(
+        None,
+        "With enable_bucket both sides of a cut picture are multiples of so many pixels; unset: "
+        "64, or 16 for a resolution below 256.",
+        low=1,
+        fix="use a multiple of 8 for Stable Diffusion",
+    )
+    bucket_no_upscale: bool = option(
+        False,
+        "Never enlarge a picture: with enable_bucket small pictures are cut to a size of their "
+        "own.",
+    )
+
+    @cached_property
+    def size(self) -> Resolution:
+        """`resolution` as (width, height) in pixels."""
+        return _parse_resolution(self.resolution)
+
+    @cached_property
+    def bucket_limits(self) -> tuple[int, int, int]:
+        """(min_bucket_reso, max_bucket_reso, bucket_reso_steps) with what is unset filled in, in
+        pixels.
+
+        sd-scripts' values where the resolution lies between them; a smaller or larger resolution,
+        for which sd-scripts would stop, gets limits of half and twice its sides. As there, limits
+        that are no multiples of the step are widened to the next one.
+        """
+        low, high, step = SD_SCRIPTS_BUCKETS
+        short, long = min(self.size), max(self.size)
+        if self.bucket_reso_steps is not None:
+            step = self.bucket_reso_steps
+        elif short < low:
+            step = 16
+        if short < low:
+            low = max(step, short // 2 // step * step)
+        if long > high:
+            high = long * 2
+        elif short < SD_SCRIPTS_BUCKETS[0]:
+            high = max(long * 2, low)
+        low, high = self.min_bucket_reso or low, self.max_bucket_reso or high
+        return max(step, low // step * step), -(-high // step) * step, step
+
+    def contradictions(self) -> Iterator[LycorisExtError]:
+        yield from super().contradictions()
+        if not self.enable_bucket:
+            return
+        low, high, _ = self.bucket_limits
+        if min(self.size) < low:
+            yield ConfigError(
+                f"min_bucket_reso {low} is above the resolution {self.resolution}",
+                where="min_bucket_reso",
+                fix=f"set min_bucket_reso to at most {min(self.size)} or raise resolution",
+            )
+        if max(self.size) > high:
+            yield ConfigError(
+                f"max_bucket_reso {high} is below the resolution {self.resolution}",
+                where="max_bucket_reso",
+                fix=f"set max_bucket_reso to at least {max(self.size)} or lower resolution",
+            )
 
 
 @dataclass(frozen=True)
@@ -39,9 +157,10 @@ class Placement:
         return *self.original[::-1], top, left, *self.bucket[::-1]
 
 
+@lru_cache  # asked for once a picture
 def bucket_resolutions(
     size: Resolution, min_reso: int, max_reso: int, step: int
-) -> list[Resolution]:
+) -> tuple[Resolution, ...]:
     """All buckets for a resolution, sorted.
 
     For each width from min_reso to max_reso the tallest multiple of `step` that stays within the
@@ -54,25 +173,25 @@ def bucket_resolutions(
         height = min(max_reso, area // width // step * step)
         if height >= min_reso:
             found |= {(width, height), (height, width)}
-    return sorted(found)
+    return tuple(sorted(found))
 
 
-def place(picture: Resolution, config: DataConfig) -> Placement:
+def place(picture: Resolution, options: BucketOptions) -> Placement:
     """Choose the bucket of a picture.
 
     Args:
         picture: its (width, height) in pixels, upright.
-        config: resolution and bucket options.
+        options: of the picture's subset.
 
     Returns:
         The bucket and the size to scale to, which covers it.
     """
-    low, high, step = config.bucket_limits
-    if not config.enable_bucket:
-        return _cover(picture, config.size)
-    if config.bucket_no_upscale:
-        return _place_without_enlarging(picture, config.size, step)
-    buckets = bucket_resolutions(config.size, low, high, step)
+    low, high, step = options.bucket_limits
+    if not options.enable_bucket:
+        return _cover(picture, options.size)
+    if options.bucket_no_upscale:
+        return _place_without_enlarging(picture, options.size, step)
+    buckets = bucket_resolutions(options.size, low, high, step)
     if picture in buckets:
         return _cover(picture, picture)
     ratio = picture[0] / picture[1]

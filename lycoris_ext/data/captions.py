@@ -5,88 +5,129 @@ does it.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass
 from random import Random
 
-from lycoris_ext.data.config import DataConfig
 from lycoris_ext.data.randomness import python_random
-from lycoris_ext.errors import DataError
-
-CAPTION_SUFFIXES = (".txt", ".caption", ".cap")
-"""Endings that captioning tools use; looked for when captions are missing."""
+from lycoris_ext.errors import ConfigError, LycorisExtError
+from lycoris_ext.options import Section, option
 
 
-def read_caption(path: Path, *, all_lines: bool = False) -> tuple[str, bool]:
-    """Read a caption file: its first line, as sd-scripts does, and whether more lines are left out.
+@dataclass(frozen=True, init=False)
+class CaptionOptions(Section):
+    """Where captions are read from, and what is done to them when a picture is shown."""
 
-    A UTF-8 byte order mark, which Windows' Notepad writes, is dropped.
-
-    Args:
-        path: the file.
-        all_lines: for enable_wildcard, which draws one of them: all lines with text.
-
-    Raises:
-        DataError: the file is not UTF-8; the message gives the byte.
-    """
-    raw = path.read_bytes()
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        kind = "UTF-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "not UTF-8"
-        raise DataError(
-            f"the caption is {kind} (byte {error.start} is 0x{raw[error.start]:02x})",
-            where=str(path),
-            fix="save the file as UTF-8",
-        ) from error
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if all_lines:
-        return "\n".join(lines), False
-    return (lines[0] if lines else ""), len(lines) > 1
-
-
-def fix_for_missing_captions(pictures: Sequence[Path], extension: str) -> str:
-    """What to do about pictures without a caption; their captions may lie there by another name."""
-    for ending in CAPTION_SUFFIXES:
-        there = sum(path.with_suffix(ending).is_file() for path in pictures)
-        if there and ending != extension:
-            return f'{there} of them have a {ending} file: set caption_extension = "{ending}"'
-    return (
-        "write the captions, correct caption_extension, or set "
-        "allow_missing_captions = true to train these on their folder's name"
+    caption_extension: str = option(
+        ".txt",
+        "Ending of the caption files: with .txt the caption of cat.png is read from cat.txt beside "
+        "it.",
+    )
+    allow_missing_captions: bool = option(
+        False,
+        "Train pictures that have no caption on the name of their folder; off: such pictures are "
+        "an error.",
+    )
+    shuffle_caption: bool = option(False, "Shuffle the tags of each caption anew in every epoch.")
+    keep_tokens: int = option(
+        0,
+        "Number of tags at the beginning of a caption that keep their place and are never dropped.",
+        low=0,
+    )
+    keep_tokens_separator: str = option(
+        "",
+        'A mark in captions, such as "|||": the tags before it keep their place and are never '
+        "dropped, and after a second mark the tags stay at the end. A caption without the mark "
+        "follows keep_tokens.",
+    )
+    caption_separator: str = option(",", "The text that stands between the tags of a caption.")
+    secondary_separator: str = option(
+        "",
+        'A mark in captions, such as ";", that makes several tags one: they are shuffled and '
+        "dropped together, and the model reads caption_separator in place of the mark.",
+    )
+    caption_prefix: str = option("", "Text put before every caption, with a space between.")
+    caption_suffix: str = option("", "Text put after every caption, with a space between.")
+    enable_wildcard: bool = option(
+        False,
+        'Draw one of the alternatives in "{red|blue}", and one of several lines of a caption, anew '
+        'in every epoch; "{{" and "}}" stand for braces.',
+    )
+    caption_dropout_rate: float = option(
+        0.0, "Chance from 0 to 1 that a picture is shown without its caption.", low=0, high=1
+    )
+    caption_dropout_every_n_epochs: int = option(
+        0, "Leave out all captions in every n-th epoch; 0: never.", low=0
+    )
+    caption_tag_dropout_rate: float = option(
+        0.0,
+        "Chance from 0 to 1 that a tag is left out of its caption; tags that keep_tokens or "
+        "keep_tokens_separator protect stay.",
+        low=0,
+        high=1,
     )
 
+    @property
+    def changing(self) -> tuple[str, ...]:
+        """Names of the options that show a caption differently from epoch to epoch."""
+        names = (
+            "shuffle_caption",
+            "enable_wildcard",
+            "caption_dropout_rate",
+            "caption_dropout_every_n_epochs",
+            "caption_tag_dropout_rate",
+        )
+        return tuple(name for name in names if getattr(self, name))
 
-def caption_for(caption: str, config: DataConfig, *, seed: int, epoch: int, sample_id: int) -> str:
+    def contradictions(self) -> Iterator[LycorisExtError]:
+        yield from super().contradictions()
+        if not self.caption_separator:
+            yield ConfigError(
+                "caption_separator is '', expected a text such as ','",
+                where="caption_separator",
+                fix="change caption_separator",
+            )
+        if not self.caption_extension.startswith("."):
+            yield ConfigError(
+                f"caption_extension is {self.caption_extension!r}, expected an ending with its "
+                "dot, such as '.txt'",
+                where="caption_extension",
+                fix="change caption_extension",
+            )
+
+
+def caption_for(
+    caption: str, options: CaptionOptions, *, seed: int, epoch: int, sample_id: int
+) -> str:
     """The caption of one showing: dropped, drawn, shuffled and thinned as a function of (seed,
     epoch, sample id).
 
     Args:
         caption: the text of the caption file.
-        config: the caption options.
+        options: of the picture's subset.
         seed, epoch, sample_id: what the random decisions depend on, and nothing else.
 
     Returns:
         The caption to encode; "" when it was dropped.
     """
-    every = config.caption_dropout_every_n_epochs
+    every = options.caption_dropout_every_n_epochs
     # sd-scripts counts epochs from 1.
     if every and (epoch + 1) % every == 0:
         return ""
     if python_random(seed, "caption dropout", epoch, sample_id).random() < (
-        config.caption_dropout_rate
+        options.caption_dropout_rate
     ):
         return ""
     rng = python_random(seed, "wildcard", epoch, sample_id)
-    if config.enable_wildcard:
+    if options.enable_wildcard:
         caption = rng.choice(caption.split("\n"))
-    parts = (config.caption_prefix, caption, config.caption_suffix)
+    parts = (options.caption_prefix, caption, options.caption_suffix)
     caption = " ".join(part for part in parts if part)
-    if config.enable_wildcard:
+    if options.enable_wildcard:
         caption = _fill_wildcards(caption, rng)
-    caption = _arrange(caption, config, seed, epoch, sample_id)
-    if config.secondary_separator:
-        caption = caption.replace(config.secondary_separator, config.caption_separator)
+    caption = _arrange(caption, options, seed, epoch, sample_id)
+    if options.secondary_separator:
+        caption = caption.replace(options.secondary_separator, options.caption_separator)
     return caption
 
 
@@ -100,23 +141,23 @@ def _fill_wildcards(caption: str, rng: Random) -> str:
     return re.sub(r"\{\{|\}\}|\{([^{}]+)\}", choose, caption)
 
 
-def _arrange(caption: str, config: DataConfig, seed: int, epoch: int, sample_id: int) -> str:
+def _arrange(caption: str, options: CaptionOptions, seed: int, epoch: int, sample_id: int) -> str:
     """Shuffle and drop tags, but for those that are to keep their place."""
-    separator, rate = config.keep_tokens_separator, config.caption_tag_dropout_rate
+    separator, rate = options.keep_tokens_separator, options.caption_tag_dropout_rate
     marked = bool(separator) and separator in caption
-    if not (marked or config.shuffle_caption or rate > 0.0):
+    if not (marked or options.shuffle_caption or rate > 0.0):
         return caption
 
     def tags(text: str) -> list[str]:
-        parts = (tag.strip() for tag in text.split(config.caption_separator))
+        parts = (tag.strip() for tag in text.split(options.caption_separator))
         return [tag for tag in parts if tag]
 
     if marked:
         first, middle, last = map(tags, [*caption.split(separator, 2), ""][:3])
     else:
-        kept = config.keep_tokens
+        kept = options.keep_tokens
         first, middle, last = tags(caption)[:kept], tags(caption)[kept:], []
-    if config.shuffle_caption:
+    if options.shuffle_caption:
         python_random(seed, "caption shuffle", epoch, sample_id).shuffle(middle)
     if rate > 0.0:
         rng = python_random(seed, "tag dropout", epoch, sample_id)

@@ -2,143 +2,81 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
-from lycoris_ext.errors import ConfigError
+from lycoris_ext.data.subset import Subset, SubsetEntry, SubsetOptions
+from lycoris_ext.errors import ConfigError, LycorisExtError
+from lycoris_ext.options import Option, option
 
-Resolution = tuple[int, int]
-
-SD_SCRIPTS_BUCKETS = (256, 1024, 64)
-"""sd-scripts' min_bucket_reso, max_bucket_reso and bucket_reso_steps."""
-
-CHANGE_CAPTIONS = (
-    "shuffle_caption",
-    "enable_wildcard",
-    "caption_dropout_rate",
-    "caption_dropout_every_n_epochs",
-    "caption_tag_dropout_rate",
-)
-"""Options that show a caption differently from epoch to epoch."""
+# Where an option of subsets stands among those of the data set alone, in files and docs.
+_FIRST = ("train_data_dir", "image_dir", "num_repeats", "reg_data_dir", "subsets")
+_LAST = ("train_batch_size", "max_data_loader_n_workers")
 
 
-@dataclass(frozen=True)
-class DataConfig:
-    """Where the pictures are and how they are cut, captioned and batched.
+@dataclass(frozen=True, init=False)
+class DataConfig(SubsetOptions):
+    """Where the pictures are and how they are cut, captioned and batched."""
 
-    Args:
-        train_data_dir: the PARENT of folders named ``<repeats>_<name>`` that hold pictures and
-            captions.
-        image_dir: one folder of pictures with any name, instead of train_data_dir.
-        num_repeats: how often an epoch shows each picture of image_dir.
-        reg_data_dir: regularisation pictures: the PARENT of folders named ``<repeats>_<class>``;
-            an epoch shows as many of them as training pictures. Without a caption file the caption
-            is the class.
-        resolution: side in pixels ("512") or "width,height"; its area is what a bucket may fill.
-        enable_bucket: keep each picture's shape by cutting it to the nearest aspect ratio of the
-            same area; off: everything is cut to `resolution`.
-        min_bucket_reso: shortest side of a bucket in pixels (unset: 256, or half the resolution
-            where that does not fit).
-        max_bucket_reso: longest side of a bucket in pixels (unset: 1024, or twice the resolution).
-        bucket_reso_steps: bucket sides are multiples of this (unset: 64, or 16 for a resolution
-            below 256).
-        bucket_no_upscale: never enlarge a picture; small ones get buckets of their own size.
-        caption_extension: ending of the caption file beside each picture.
-        allow_missing_captions: train pictures without a caption on their folder's name.
-        shuffle_caption: shuffle the tags of each caption anew in every epoch.
-        keep_tokens: the first so many tags keep their place and are never dropped.
-        keep_tokens_separator: a mark such as "|||" in captions: tags before it are kept as by
-            keep_tokens, tags after a second one keep their place at the end.
-        caption_separator: what stands between tags.
-        secondary_separator: a mark such as ";" for what belongs together: shuffled and dropped as
-            one tag, then written with caption_separator.
-        caption_prefix: put before every caption, with a space between.
-        caption_suffix: put after every caption, with a space between.
-        enable_wildcard: "{red|blue}" in a caption is one of these, drawn anew in every epoch, and
-            of several lines one is drawn; "{{" and "}}" are braces.
-        caption_dropout_rate: share of pictures shown without any caption, 0 to 1.
-        caption_dropout_every_n_epochs: every so many epochs all captions are left out; 0: never.
-        caption_tag_dropout_rate: share of tags left out, 0 to 1.
-        flip_aug: show pictures mirrored half of the time.
-        alpha_mask: transparent parts of pictures do not count in the loss (half transparent ones
-            half); the colours beneath them are shown to the model. Off: they become white.
-        cache_latents_to_disk: keep the pictures' latents in files instead of in memory; later runs
-            find them there.
-        cache_text_encoder_outputs: encode every caption before the first step; for captions that
-            never change and a text encoder that is not trained.
-        cache_text_encoder_outputs_to_disk: the same, kept in files.
-        cache_dir: folder of these files (unset: "cache" in output_dir); runs may share it.
-        train_batch_size: pictures per forward pass.
-        max_data_loader_n_workers: processes that prepare captions and order; 0: the main process
-            does it.
-    """
+    train_data_dir: str = option(
+        "",
+        "The PARENT of folders named ``<repeats>_<name>``, such as 10_mystyle, that hold pictures "
+        "and captions.",
+    )
+    image_dir: str = option(
+        "", "One folder of pictures and captions with any name, instead of train_data_dir."
+    )
+    reg_data_dir: str = option(
+        "",
+        "Regularisation pictures: the PARENT of folders named ``<repeats>_<class>``. An epoch "
+        "shows as many of them as training pictures, and those without a caption file have the "
+        "class as their caption.",
+    )
+    subsets: tuple[SubsetEntry, ...] | None = option(
+        None,
+        "Further folders, each a table ``[[data.subsets]]`` with its image_dir, is_reg and "
+        "class_tokens, and any option about repeats, resolution, captions, mirroring or batch size "
+        "that is to differ from the rest of the data set.",
+    )
+    cache_latents_to_disk: bool = option(
+        False,
+        "Keep the pictures' latents in files instead of in memory; later runs find them there.",
+    )
+    cache_text_encoder_outputs: bool = option(
+        False,
+        "Encode every caption once, before the first step; only for captions that never change and "
+        "a text encoder that is not trained.",
+    )
+    cache_text_encoder_outputs_to_disk: bool = option(
+        False,
+        "Encode every caption once, before the first step, and keep the result in files for later "
+        "runs; only for captions that never change and a text encoder that is not trained.",
+    )
+    cache_dir: str = option(
+        "",
+        "Folder for latents and captions that are kept in files, which runs may share; unset: a "
+        'folder "cache" in output_dir.',
+    )
+    max_data_loader_n_workers: int = option(
+        0,
+        "Number of processes that prepare captions and the order of pictures; 0: the main process "
+        "does it.",
+        low=0,
+    )
 
-    train_data_dir: str = ""
-    image_dir: str = ""
-    num_repeats: int = 1
-    reg_data_dir: str = ""
-    resolution: int | str = 512
-    enable_bucket: bool = True
-    min_bucket_reso: int | None = None
-    max_bucket_reso: int | None = None
-    bucket_reso_steps: int | None = None
-    bucket_no_upscale: bool = False
-    caption_extension: str = ".txt"
-    allow_missing_captions: bool = False
-    shuffle_caption: bool = False
-    keep_tokens: int = 0
-    keep_tokens_separator: str = ""
-    caption_separator: str = ","
-    secondary_separator: str = ""
-    caption_prefix: str = ""
-    caption_suffix: str = ""
-    enable_wildcard: bool = False
-    caption_dropout_rate: float = 0.0
-    caption_dropout_every_n_epochs: int = 0
-    caption_tag_dropout_rate: float = 0.0
-    flip_aug: bool = False
-    alpha_mask: bool = False
-    cache_latents_to_disk: bool = False
-    cache_text_encoder_outputs: bool = False
-    cache_text_encoder_outputs_to_disk: bool = False
-    cache_dir: str = ""
-    train_batch_size: int = 1
-    max_data_loader_n_workers: int = 0
+    @classmethod
+    def options(cls) -> dict[str, Option]:
+        """Every option by name: folders first, then those that a subset may decide for itself."""
+        known = super().options()
+        between = (name for name in known if name not in _FIRST + _LAST)
+        return {name: known[name] for name in (*_FIRST, *between, *_LAST)}
 
-    def __post_init__(self) -> None:
-        for name in ("num_repeats", "train_batch_size"):
-            _require(
-                getattr(self, name) >= 1, name, getattr(self, name), "a whole number of at least 1"
-            )
-        for name in (
-            "keep_tokens",
-            "caption_dropout_every_n_epochs",
-            "max_data_loader_n_workers",
-        ):
-            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        for name in ("caption_dropout_rate", "caption_tag_dropout_rate"):
-            rate = getattr(self, name)
-            _require(0.0 <= rate <= 1.0, name, rate, "a share between 0 and 1")
-        _require(
-            bool(self.caption_separator),
-            "caption_separator",
-            self.caption_separator,
-            "a text such as ','",
-        )
-        _require(
-            self.caption_extension.startswith("."),
-            "caption_extension",
-            self.caption_extension,
-            "an ending with its dot, such as '.txt'",
-        )
-        if self.train_data_dir and self.image_dir:
-            raise ConfigError(
-                f"both train_data_dir ({self.train_data_dir}) and image_dir ({self.image_dir}) "
-                "are given",
-                fix="give one: train_data_dir for folders named <repeats>_<name>, image_dir for "
-                "one folder of any name",
-            )
-        self._check_text_cache()
-        self._check_buckets()
+    @cached_property
+    def own_subsets(self) -> tuple[Subset, ...]:
+        """The folders of ``subsets`` with every option decided."""
+        return tuple(self._resolve(entry) for entry in self.subsets or ())
 
     @property
     def caches_text(self) -> bool:
@@ -152,78 +90,55 @@ class DataConfig:
         return "cache_text_encoder_outputs_to_disk" if disk else "cache_text_encoder_outputs"
 
     @property
-    def size(self) -> Resolution:
-        """`resolution` as (width, height) in pixels."""
-        parts = [part.strip() for part in str(self.resolution).split(",")]
-        if len(parts) not in (1, 2) or not all(part.isdigit() and int(part) > 0 for part in parts):
-            raise ConfigError(
-                f"resolution {self.resolution!r} is neither one number nor two",
-                where="resolution",
-                fix='write 512, or "512,768" for width and height in pixels',
-            )
-        return int(parts[0]), int(parts[-1])
+    def changes_captions(self) -> bool:
+        """Whether any picture may be shown with another caption from epoch to epoch."""
+        return any(options.changing for options in self._used())
 
-    @property
-    def bucket_limits(self) -> tuple[int, int, int]:
-        """(min_bucket_reso, max_bucket_reso, bucket_reso_steps) with what is unset filled in, in
-        pixels.
-
-        sd-scripts' values where the resolution lies between them; a smaller or larger resolution,
-        for which sd-scripts would stop, gets limits of half and twice its sides. As there, limits
-        that are no multiples of the step are widened to the next one.
-        """
-        low, high, step = SD_SCRIPTS_BUCKETS
-        short, long = min(self.size), max(self.size)
-        if self.bucket_reso_steps is not None:
-            step = self.bucket_reso_steps
-        elif short < low:
-            step = 16
-        if short < low:
-            low = max(step, short // 2 // step * step)
-        if long > high:
-            high = long * 2
-        elif short < SD_SCRIPTS_BUCKETS[0]:
-            high = max(long * 2, low)
-        low, high = self.min_bucket_reso or low, self.max_bucket_reso or high
-        return max(step, low // step * step), -(-high // step) * step, step
-
-    def _check_text_cache(self) -> None:
-        for name in CHANGE_CAPTIONS:
-            if self.caches_text and getattr(self, name):
-                raise ConfigError(
-                    f"{self.text_cache_option} keeps one encoding of each caption, and "
-                    f"{name} = {str(getattr(self, name)).lower()} changes captions from epoch to "
-                    "epoch",
-                    where=self.text_cache_option,
-                    fix=f"remove one of {self.text_cache_option} and {name}",
+    def contradictions(self) -> Iterator[LycorisExtError]:
+        own = list(super().contradictions())
+        if self.train_data_dir and self.image_dir:
+            own.append(
+                ConfigError(
+                    f"both train_data_dir ({self.train_data_dir}) and image_dir ({self.image_dir}) "
+                    "are given",
+                    fix="give one: train_data_dir for folders named <repeats>_<name>, image_dir "
+                    "for one folder of any name",
                 )
+            )
+        yield from own
+        if not own:  # a subset would repeat what is wrong with the options for all
+            wrong = list(self._wrong_subsets())
+            yield from wrong or self._wrong_text_cache()
 
-    def _check_buckets(self) -> None:
-        _require(
-            self.bucket_reso_steps is None or self.bucket_reso_steps >= 1,
-            "bucket_reso_steps",
-            self.bucket_reso_steps,
-            "at least 1, and a multiple of 8 for Stable Diffusion",
-        )
-        if not self.enable_bucket:
+    def _resolve(self, entry: SubsetEntry) -> Subset:
+        name = Path(entry.image_dir).expanduser().name
+        # Whoever writes a caption for pictures that have none means it.
+        allowed = {"allow_missing_captions": True} if entry.class_tokens else {}
+        return Subset.of(self, **{"class_tokens": name} | allowed | entry.as_table())
+
+    def _used(self) -> list[SubsetOptions]:
+        """The options of all subsets; those of folders that are not read yet are the data set's."""
+        folders = self.train_data_dir or self.image_dir or self.reg_data_dir or not self.subsets
+        return [*([self] if folders else []), *self.own_subsets]
+
+    def _wrong_subsets(self) -> Iterator[ConfigError]:
+        for entry in self.subsets or ():
+            try:
+                self._resolve(entry)
+            except ConfigError as error:
+                for part in error.parts:
+                    yield ConfigError(part.what, where=entry.where, fix=part.fix)
+
+    def _wrong_text_cache(self) -> Iterator[ConfigError]:
+        if not self.caches_text:
             return
-        low, high, _ = self.bucket_limits
-        if min(self.size) < low:
-            raise ConfigError(
-                f"min_bucket_reso {low} is above the resolution {self.resolution}",
-                where="min_bucket_reso",
-                fix=f"set min_bucket_reso to at most {min(self.size)} or raise resolution",
+        changing = {
+            name: getattr(options, name) for options in self._used() for name in options.changing
+        }
+        for name, value in changing.items():
+            yield ConfigError(
+                f"{self.text_cache_option} keeps one encoding of each caption, and "
+                f"{name} = {str(value).lower()} changes captions from epoch to epoch",
+                where=self.text_cache_option,
+                fix=f"remove one of {self.text_cache_option} and {name}",
             )
-        if max(self.size) > high:
-            raise ConfigError(
-                f"max_bucket_reso {high} is below the resolution {self.resolution}",
-                where="max_bucket_reso",
-                fix=f"set max_bucket_reso to at least {max(self.size)} or lower resolution",
-            )
-
-
-def _require(good: bool, name: str, value: object, expected: str) -> None:
-    if not good:
-        raise ConfigError(
-            f"{name} is {value!r}, expected {expected}", where=name, fix=f"change {name}"
-        )

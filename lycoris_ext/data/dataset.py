@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
-from lycoris_ext.data.buckets import Placement, place
+from lycoris_ext.data.buckets import Resolution
 from lycoris_ext.data.captions import caption_for
-from lycoris_ext.data.config import DataConfig, Resolution
-from lycoris_ext.data.decode import NOTES
-from lycoris_ext.data.folders import Picture, and_more, scan_folders
+from lycoris_ext.data.config import DataConfig
+from lycoris_ext.data.examine import examine
+from lycoris_ext.data.findings import Finding, raise_if_errors
+from lycoris_ext.data.fingerprint import fingerprint
 from lycoris_ext.data.order import BatchOrder
-from lycoris_ext.data.pictures import Checked, check_pictures
 from lycoris_ext.data.randomness import python_random
-from lycoris_ext.errors import ConfigError, DataError
+from lycoris_ext.data.scan import CheckedPicture
+from lycoris_ext.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -46,33 +43,37 @@ class TrainingSet:
     Args:
         config: the options the pictures were read with.
         seed: the run's seed.
-        pictures: picture files with captions, in their stable order.
+        checked: the pictures of an epoch, in their stable order.
+        findings: what is notable about them.
+
+    Attributes:
+        pictures: picture files with captions, in the same order.
         placements: bucket and cut of each picture.
         digests: hash of each picture file's bytes.
-        fingerprint: hash over names, bytes, captions and repeats.
-        warnings: what the user should know.
+        fingerprint: see data/fingerprint.py.
     """
 
     def __init__(
         self,
         config: DataConfig,
         seed: int,
-        pictures: tuple[Picture, ...],
-        placements: tuple[Placement, ...],
-        digests: tuple[str, ...],
-        fingerprint: str,
-        warnings: tuple[str, ...] = (),
+        checked: Sequence[CheckedPicture],
+        findings: tuple[Finding, ...] = (),
     ) -> None:
         self.config = config
         self.seed = seed
-        self.pictures = pictures
-        self.placements = placements
-        self.digests = digests
-        self.fingerprint = fingerprint
-        self.warnings = warnings
-        self._picture_of = [n for n, picture in enumerate(pictures) for _ in range(picture.repeats)]
+        self.findings = findings
+        self.pictures = tuple(one.picture for one in checked)
+        self.placements = tuple(one.placement for one in checked)
+        self.digests = tuple(one.file.digest for one in checked)
+        self.fingerprint = fingerprint(config, checked)
+        self._picture_of = [
+            number for number, picture in enumerate(self.pictures) for _ in range(picture.repeats)
+        ]
         self.order = BatchOrder(
-            [placements[n].bucket for n in self._picture_of], config.train_batch_size, seed
+            [self.placements[number].bucket for number in self._picture_of],
+            [self.pictures[number].subset.train_batch_size for number in self._picture_of],
+            seed,
         )
 
     @property
@@ -96,7 +97,7 @@ class TrainingSet:
         captions = tuple(
             caption_for(
                 self.pictures[picture].caption,
-                self.config,
+                self.pictures[picture].subset,
                 seed=self.seed,
                 epoch=slot.epoch,
                 sample_id=sample_id,
@@ -104,9 +105,9 @@ class TrainingSet:
             for picture, sample_id in zip(pictures, slot.sample_ids, strict=True)
         )
         flipped = tuple(
-            self.config.flip_aug
+            self.pictures[picture].subset.flip_aug
             and python_random(self.seed, "flip", slot.epoch, sample_id).random() < 0.5
-            for sample_id in slot.sample_ids
+            for picture, sample_id in zip(pictures, slot.sample_ids, strict=True)
         )
         size_ids = tuple(
             self.placements[picture].size_ids(mirrored)
@@ -120,7 +121,7 @@ class TrainingSet:
     def fixed_captions(self) -> list[str]:
         """Every caption as it is shown, once; for options that leave captions as they are."""
         shown = (
-            caption_for(picture.caption, self.config, seed=self.seed, epoch=0, sample_id=0)
+            caption_for(picture.caption, picture.subset, seed=self.seed, epoch=0, sample_id=0)
             for picture in self.pictures
         )
         return list(dict.fromkeys(shown))
@@ -153,7 +154,7 @@ class TrainingSet:
         """Folder name -> tag -> number of captions that have it: sd-scripts' ss_tag_frequency."""
         counts: dict[str, Counter[str]] = {}
         for picture in self.pictures:
-            tags = (tag.strip() for tag in picture.caption.split(self.config.caption_separator))
+            tags = (tag.strip() for tag in picture.caption.split(picture.subset.caption_separator))
             counts.setdefault(picture.folder, Counter()).update(tag for tag in tags if tag)
         return {folder: dict(sorted(tags.items())) for folder, tags in sorted(counts.items())}
 
@@ -169,22 +170,13 @@ def open_training_set(
         progress: called with the number of pictures checked since the last call.
 
     Raises:
-        ConfigError, DataError: as scan_folders and check_pictures.
+        ConfigError: no folder of training pictures is given.
+        DataError: folders, captions or pictures are not as they should be; the message says
+            everything that is wrong.
     """
-    scan = scan_folders(config)
-    paths = [picture.path for picture in scan.pictures]
-    checked = check_pictures(paths, progress, alpha_mask=config.alpha_mask)
-    placements = tuple(place(file.size, config) for file in checked)
-    _check_shapes(paths, checked, placements)
-    return TrainingSet(
-        config,
-        seed,
-        scan.pictures,
-        placements,
-        tuple(file.digest for file in checked),
-        _fingerprint(scan.pictures, checked),
-        (*scan.warnings, *_notes(paths, checked)),
-    )
+    scan = examine(config, progress)
+    raise_if_errors(scan.findings)
+    return TrainingSet(config, seed, scan.checked, scan.findings)
 
 
 def check_bucket_sizes(training_set: TrainingSet, factor: int) -> None:
@@ -197,52 +189,14 @@ def check_bucket_sizes(training_set: TrainingSet, factor: int) -> None:
     Raises:
         ConfigError: a side is no multiple of the factor.
     """
-    for width, height in training_set.bucket_counts():
-        if width % factor or height % factor:
-            raise ConfigError(
-                f"{width}x{height} pixels are no multiple of the base model's {factor}",
-                where="bucket_reso_steps" if training_set.config.enable_bucket else "resolution",
-                fix=f"use multiples of {factor} for resolution and bucket_reso_steps",
-            )
-
-
-def _fingerprint(pictures: Sequence[Picture], checked: Sequence[Checked]) -> str:
-    content = [
-        [
-            picture.path.relative_to(picture.root).as_posix(),
-            file.digest,
-            picture.caption,
-            picture.repeats,
-            *(["reg"] if picture.is_reg else []),
-        ]
-        for picture, file in zip(pictures, checked, strict=True)
+    wrong = [
+        f"{width}x{height}"
+        for width, height in training_set.bucket_counts()
+        if width % factor or height % factor
     ]
-    text = json.dumps(content, ensure_ascii=False)
-    # surrogatepass: a file name on Linux need not be text in any encoding.
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-
-
-def _check_shapes(
-    paths: Sequence[Path], checked: Sequence[Checked], placements: Sequence[Placement]
-) -> None:
-    """Refuse pictures so narrow that scaling them over their bucket would fill the memory."""
-    limit = Image.MAX_IMAGE_PIXELS or 0
-    for path, file, placement in zip(paths, checked, placements, strict=True):
-        width, height = placement.resized
-        if limit and width * height > limit:
-            raise DataError(
-                f"its shape {file.size[0]}x{file.size[1]} fits no bucket: to cover "
-                f"{placement.bucket[0]}x{placement.bucket[1]} it would grow to {width}x{height}",
-                where=str(path),
-                fix="cut or delete this picture",
-            )
-
-
-def _notes(paths: Sequence[Path], checked: Sequence[Checked]) -> list[str]:
-    """One line for each thing worth knowing of pictures that are used all the same."""
-    lines = []
-    for note, text in NOTES.items():
-        concerned = [path for path, file in zip(paths, checked, strict=True) if note in file.notes]
-        if concerned:
-            lines.append(f"{len(concerned)} {text}: {and_more(concerned)}")
-    return lines
+    if wrong:
+        raise ConfigError(
+            f"{', '.join(wrong)} pixels are no multiple of the base model's {factor}",
+            where="bucket_reso_steps" if training_set.config.enable_bucket else "resolution",
+            fix=f"use multiples of {factor} for resolution and bucket_reso_steps",
+        )

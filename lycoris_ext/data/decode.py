@@ -7,6 +7,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image, ImageChops, ImageCms, ImageOps, ImageStat
 from PIL import __version__ as pillow_version
@@ -30,13 +31,9 @@ BROKEN_PICTURE = (
 )
 """What Pillow's decoders raise on damaged files."""
 
-NOTES = {
-    "animated": "animated pictures are trained on their first frame",
-    "profile": "pictures have a colour profile that cannot be used, and are taken for sRGB",
-    "transparent": "pictures have transparent parts, which become white "
-    "(alpha_mask = true leaves them out of the loss instead)",
-}
-"""What a user should know of a picture that is used all the same."""
+Note = Literal["animated", "profile", "transparent"]
+"""What is to be known of a picture that is used all the same: its first frame alone, without its
+colour profile, or on white."""
 
 _CONTAINERS = {
     b"ftypavif": "AVIF",
@@ -56,11 +53,11 @@ class Decoded:
 
     Args:
         picture: RGB; RGBA where alpha was asked for.
-        notes: keys of NOTES that hold for it.
+        notes: what is to be known of it.
     """
 
     picture: Image.Image
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 def decode(path: Path, raw: bytes, *, alpha_mask: bool = False) -> Decoded:
@@ -78,7 +75,7 @@ def decode(path: Path, raw: bytes, *, alpha_mask: bool = False) -> Decoded:
     """
     try:
         with Image.open(io.BytesIO(raw)) as picture:
-            notes = []
+            notes: list[Note] = []
             # A phone's JPEG holds a depth map or a smaller copy beside the picture (MPO).
             if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
                 notes.append("animated")

@@ -66,9 +66,13 @@ class LatentCache:
             generator = torch_generator(seed, "latent", plan.number, sample_id)
             noise = torch.randn(kept["mean"].shape, generator=generator)
             drawn.append(kept["mean"] + kept["std"] * noise)
-            if "mask" in kept:
-                masks.append(kept["mask"])
-        return PictureBatch(torch.stack(drawn), torch.stack(masks) if masks else None)
+            masks.append(kept.get("mask"))
+        latents = torch.stack(drawn)
+        if all(mask is None for mask in masks):
+            return PictureBatch(latents, None)
+        # Pictures of another subset may count everywhere.
+        whole = torch.ones(1, *latents.shape[2:])
+        return PictureBatch(latents, torch.stack([whole if m is None else m for m in masks]))
 
     def posterior(self, number: int, *, mirrored: bool) -> Tensors:
         """The VAE's answer for one picture, from the store where it is there.
@@ -88,7 +92,7 @@ class LatentCache:
             resized=placement.resized,
             bucket=placement.bucket,
             mirrored=mirrored,
-            alpha_mask=training_set.config.alpha_mask,
+            alpha_mask=training_set.pictures[number].subset.alpha_mask,
             vae=self._vae,
         )
         return fetch(self._store, key, lambda: self._compute(number, mirrored))
@@ -97,9 +101,9 @@ class LatentCache:
     def _compute(self, number: int, mirrored: bool) -> Tensors:
         self.encoded += 1
         training_set = self._training_set
-        path = training_set.pictures[number].path
+        file = training_set.pictures[number]
         picture = open_picture(
-            path, alpha_mask=training_set.config.alpha_mask, digest=training_set.digests[number]
+            file.path, alpha_mask=file.subset.alpha_mask, digest=training_set.digests[number]
         )
         pixels = picture_to_tensor(picture, training_set.placements[number])[None]
         if mirrored:
@@ -110,7 +114,7 @@ class LatentCache:
         if not bool(mean.isfinite().all() and std.isfinite().all()):
             raise DataError(
                 "the VAE turns this picture into NaN or infinity",
-                where=str(path),
+                where=str(file.path),
                 fix='use a VAE that works in half precision, or mixed_precision = "no"',
             )
         if pixels.shape[1] == 3:
@@ -141,9 +145,9 @@ def cache_latents(
         DataError: as LatentCache.posterior; the message names the picture.
     """
     cache = LatentCache(training_set, encode, store or MemoryStore(), vae)
-    for number in range(len(training_set.pictures)):
+    for number, picture in enumerate(training_set.pictures):
         cache.posterior(number, mirrored=False)
-        if training_set.config.flip_aug:
+        if picture.subset.flip_aug:
             cache.posterior(number, mirrored=True)
         if progress is not None:
             progress(1)

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lycoris_ext.data.config import Resolution
+from lycoris_ext.data.buckets import Resolution
 from lycoris_ext.data.randomness import python_random
 
 
@@ -28,18 +28,19 @@ class BatchOrder:
 
     Args:
         buckets: the bucket of each sample; the position in this sequence is the sample id.
-        batch_size: samples per batch.
+        batch_sizes: samples per batch, of each sample; those of one batch have the same.
         seed: the run's seed.
     """
 
-    def __init__(self, buckets: Sequence[Resolution], batch_size: int, seed: int) -> None:
-        members: dict[Resolution, list[int]] = defaultdict(list)
-        for sample_id, bucket in enumerate(buckets):
-            members[bucket].append(sample_id)
-        self._members = [members[bucket] for bucket in sorted(members)]
-        self._batch_size = batch_size
+    def __init__(
+        self, buckets: Sequence[Resolution], batch_sizes: Sequence[int], seed: int
+    ) -> None:
+        members: dict[tuple[Resolution, int], list[int]] = defaultdict(list)
+        for sample_id, alike in enumerate(zip(buckets, batch_sizes, strict=True)):
+            members[alike].append(sample_id)
+        self._members = [(size, members[bucket, size]) for bucket, size in sorted(members)]
         self._seed = seed
-        self.batches_per_epoch = sum(-(-len(ids) // batch_size) for ids in self._members)
+        self.batches_per_epoch = sum(-(-len(ids) // size) for size, ids in self._members)
         # Batches are asked for in order: one epoch at a time is kept.
         self._kept: tuple[int, list[tuple[int, ...]]] = (-1, [])
 
@@ -52,10 +53,9 @@ class BatchOrder:
 
     def _build_epoch(self, epoch: int) -> list[tuple[int, ...]]:
         batches: list[tuple[int, ...]] = []
-        for bucket_number, members in enumerate(self._members):
+        for bucket_number, (size, members) in enumerate(self._members):
             ids = list(members)
             python_random(self._seed, "picture order", epoch, bucket_number).shuffle(ids)
-            size = self._batch_size
             batches += [tuple(ids[start : start + size]) for start in range(0, len(ids), size)]
         python_random(self._seed, "batch order", epoch).shuffle(batches)
         return batches

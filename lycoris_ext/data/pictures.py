@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +13,7 @@ import torch
 from PIL import Image
 
 from lycoris_ext.data.buckets import Placement
-from lycoris_ext.data.decode import decode
-from lycoris_ext.data.folders import LISTED
+from lycoris_ext.data.decode import Note, decode
 from lycoris_ext.errors import DataError
 
 
@@ -28,8 +25,7 @@ class Checked:
     """(width, height) in pixels, upright."""
     digest: str
     """BLAKE2b of the file's bytes: what resuming compares and caches are found by."""
-    notes: tuple[str, ...] = ()
-    """Keys of decode.NOTES."""
+    notes: tuple[Note, ...] = ()
 
 
 def open_picture(path: Path, *, alpha_mask: bool = False, digest: str | None = None) -> Image.Image:
@@ -38,7 +34,7 @@ def open_picture(path: Path, *, alpha_mask: bool = False, digest: str | None = N
     Args:
         path: the file.
         alpha_mask: keep its transparency (RGBA); without, transparent parts become white (RGB).
-        digest: what check_pictures found; unset: the file may be any.
+        digest: what check_picture found; unset: the file may be any.
 
     Raises:
         DataError: the file is empty, damaged, no picture, or not the one that was checked.
@@ -50,57 +46,25 @@ def open_picture(path: Path, *, alpha_mask: bool = False, digest: str | None = N
             where=str(path),
             fix="leave the pictures alone while a run starts, then run the same command again",
         )
-    with _quiet_pillow():
+    with quiet_pillow():
         return decode(path, raw, alpha_mask=alpha_mask).picture
 
 
-def check_pictures(
-    paths: Sequence[Path],
-    progress: Callable[[int], object] | None = None,
-    *,
-    alpha_mask: bool = False,
-) -> list[Checked]:
-    """Decode every picture once, in threads, and name ALL the damaged ones in one error.
+def check_picture(path: Path, *, alpha_mask: bool = False) -> Checked:
+    """Decode a picture once, so that no damaged one is met in the middle of a run.
+
+    Several threads may do so at once inside of one ``quiet_pillow``.
 
     Args:
-        paths: picture files.
-        progress: called with the number of pictures done since the last call.
+        path: the file.
         alpha_mask: as for open_picture.
 
-    Returns:
-        Size and digest of each picture, in order.
-
     Raises:
-        DataError: some files are damaged.
+        DataError: the file is empty, damaged or no picture.
     """
-
-    def check(path: Path) -> Checked | str:
-        try:
-            raw = _read(path)
-            decoded = decode(path, raw, alpha_mask=alpha_mask)
-        except DataError as error:
-            return f"{path}: {error.what}"
-        return Checked(decoded.picture.size, _digest(raw), decoded.notes)
-
-    checked: list[Checked] = []
-    broken: list[str] = []
-    with _quiet_pillow(), ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        for result in pool.map(check, paths):
-            if isinstance(result, str):
-                broken.append(result)
-            else:
-                checked.append(result)
-            if progress is not None:
-                progress(1)
-    if broken:
-        more = f"\n  and {len(broken) - LISTED} more" if len(broken) > LISTED else ""
-        raise DataError(
-            f"{len(broken)} of {len(paths)} pictures cannot be read:\n  "
-            + "\n  ".join(broken[:LISTED])
-            + more,
-            fix="replace or delete these files",
-        )
-    return checked
+    raw = _read(path)
+    decoded = decode(path, raw, alpha_mask=alpha_mask)
+    return Checked(decoded.picture.size, _digest(raw), decoded.notes)
 
 
 def picture_to_tensor(picture: Image.Image, placement: Placement) -> torch.Tensor:
@@ -126,7 +90,7 @@ def picture_to_tensor(picture: Image.Image, placement: Placement) -> torch.Tenso
 
 
 @contextmanager
-def _quiet_pillow() -> Iterator[None]:
+def quiet_pillow() -> Iterator[None]:
     """Pillow's warnings about size or metadata are no reason to stop; real damage raises.
 
     Entered in the main thread only: the list of filters is shared between threads.
@@ -140,9 +104,15 @@ def _read(path: Path) -> bytes:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise DataError(f"cannot be opened: {error.strerror}", where=str(path)) from error
+        raise DataError(
+            f"the file cannot be opened ({error.strerror})",
+            where=str(path),
+            fix="replace or delete this file",
+        ) from error
     if not raw:
-        raise DataError("the file is empty (0 bytes)", where=str(path), fix="replace or delete it")
+        raise DataError(
+            "the file is empty (0 bytes)", where=str(path), fix="replace or delete this file"
+        )
     return raw
 
 

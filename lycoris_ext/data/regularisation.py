@@ -13,7 +13,7 @@ def match_repeats(repeats: Sequence[int], wanted: int) -> list[int]:
 
     Args:
         repeats: of each regularisation picture, by its folder; each at least 1.
-        wanted: training pictures of an epoch, repeats included; at least 1.
+        wanted: training pictures of an epoch, repeats included.
 
     Returns:
         The repeats to use; shorter than `repeats` where the last pictures are not needed.
@@ -27,5 +27,7 @@ def match_repeats(repeats: Sequence[int], wanted: int) -> list[int]:
             break
         matched.append(count)
         total += count
+    if not matched:
+        return []
     rounds, rest = divmod(max(0, wanted - total), len(matched))
     return [count + rounds + (number < rest) for number, count in enumerate(matched)]

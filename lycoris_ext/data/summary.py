@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lycoris_ext.data.dataset import TrainingSet
-from lycoris_ext.data.folders import Picture
+from lycoris_ext.data.scan import Picture
 
 FOLDERS_SHOWN = 40
 CAPTION_SHOWN = 60

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from lycoris_ext.data import DataConfig
+from lycoris_ext.data import DataConfig, SubsetEntry
 from lycoris_ext.diffusion import LossConfig
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.models import ModelConfig
 from lycoris_ext.network import LayerOverride, NetworkConfig
+from lycoris_ext.options import Section
 from lycoris_ext.training.optimizers import OptimizerConfig
 from lycoris_ext.training.run_config import RunConfig
 from lycoris_ext.training.sample_config import SampleConfig
@@ -25,6 +26,7 @@ PATH_OPTIONS = frozenset(
         "vae",
         "train_data_dir",
         "image_dir",
+        "subsets",
         "network_weights",
         "base_weights",
         "reg_data_dir",
@@ -112,8 +114,8 @@ class TrainConfig:
         """Section name -> option -> value as TOML holds it, in the order of the fields."""
         return {
             section.name: {
-                option.name: _plain(getattr(getattr(self, section.name), option.name))
-                for option in fields(getattr(self, section.name))
+                name: _plain(getattr(getattr(self, section.name), name))
+                for name in _option_names(getattr(self, section.name))
             }
             for section in fields(self)
         }
@@ -178,15 +180,25 @@ def dump_toml(config: TrainConfig, *, for_sharing: bool = False) -> str:
     return "\n".join(blocks)
 
 
+def _option_names(section: Any) -> list[str]:
+    if isinstance(section, Section):
+        return list(section.options())
+    return [option.name for option in fields(section)]
+
+
 def _plain(value: Any) -> Any:
-    if isinstance(value, tuple) and any(isinstance(item, LayerOverride) for item in value):
-        return tuple(override.as_table() for override in value)
+    if isinstance(value, tuple) and any(
+        isinstance(item, (LayerOverride, SubsetEntry)) for item in value
+    ):
+        return tuple(table.as_table() for table in value)
     return value
 
 
 def _last_parts(value: object) -> object:
     if isinstance(value, tuple):
         return tuple(_last_parts(path) for path in value)
+    if isinstance(value, Mapping):
+        return {name: _last_parts(v) if name in PATH_OPTIONS else v for name, v in value.items()}
     return Path(str(value).replace("\\", "/")).name
 
 

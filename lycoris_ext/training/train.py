@@ -14,11 +14,11 @@ from lycoris_ext.data import (
     TrainingSet,
     cache_latents,
     check_bucket_sizes,
+    finding_lines,
     iterate_batches,
     open_training_set,
     summarize,
 )
-from lycoris_ext.data.config import CHANGE_CAPTIONS
 from lycoris_ext.errors import RunInterrupted
 from lycoris_ext.network import Banks
 from lycoris_ext.runs.losses import running_average
@@ -106,9 +106,7 @@ def read_pictures(config: TrainConfig, watcher: Watcher) -> TrainingSet:
     """Check every picture and caption, and say what was found."""
     with watcher.counting("checking", "pictures") as count:
         pictures = open_training_set(config.data, config.run.seed, count)
-    for warning in pictures.warnings:
-        watcher.note(warning)
-    for line in summarize(pictures):
+    for line in (*finding_lines(pictures.findings), *summarize(pictures)):
         watcher.say(line)
     watcher.pictures_read(config, pictures)
     return pictures
@@ -120,6 +118,7 @@ def encode_pictures(
     """Turn every picture into latents, once."""
     store = latent_store(config)
     total = len(pictures.pictures)
+    mirrored = sum(picture.subset.flip_aug for picture in pictures.pictures)
     with watcher.counting("encoding", "pictures", total) as count:
         latents = cache_latents(
             pictures,
@@ -128,9 +127,7 @@ def encode_pictures(
             vae=base.identity("vae") if store else "",
             progress=count,
         )
-    if config.data.flip_aug:
-        total *= 2
-    for line in describe_store("latents", store, latents.encoded, total):
+    for line in describe_store("latents", store, latents.encoded, total + mirrored):
         watcher.say(line)
     return latents
 
@@ -139,9 +136,7 @@ def encode_captions(
     config: TrainConfig, base: BaseModel[Text], pictures: TrainingSet, watcher: Watcher
 ) -> TextCache[Text]:
     """Encode every caption before the first step, where that is asked for or serves the base."""
-    fixed = config.effective_network.network_train_unet_only and not any(
-        getattr(config.data, name) for name in CHANGE_CAPTIONS
-    )
+    fixed = config.effective_network.network_train_unet_only and not config.data.changes_captions
     early = config.data.caches_text or (base.reads_first and fixed)
     store = text_store(config)
     texts = TextCache(

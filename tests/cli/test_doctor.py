@@ -120,8 +120,20 @@ def test_what_a_config_asks_for(report, tmp_path, monkeypatch):
     assert code == 4
     assert checks["device"]["state"] == "missing" and "finds no GPU" in checks["device"]["found"]
     assert "not/there is not there" in checks["pretrained_model_name_or_path"]["found"]
-    assert "image_dir" not in checks
+    assert checks["LX005"]["state"] == "missing"  # no picture lies in image_dir
     assert cli.main(["doctor", str(tmp_path / "none.toml")]) == 2
+
+
+def test_what_is_wrong_with_pictures_is_told_before_training(report, tmp_path, pictures):
+    (pictures / "2_shapes" / "03.txt").unlink()
+    (pictures / "0_off").mkdir()
+    places = {"train_data_dir": str(pictures), "reg_data_dir": str(tmp_path / "none")}
+    code, checks = report(config(tmp_path, optimizer_type="AdamW", **places))
+    assert code == 4
+    assert checks["LX001"]["found"] == f"the folder does not exist: {tmp_path / 'none'}"
+    assert "1 of 6 pictures have no caption" in checks["LX009"]["found"]
+    assert "caption" in checks["LX009"]["fix"]
+    assert (checks["LX006"]["state"], checks["LX009"]["state"]) == ("note", "missing")
 
 
 def test_a_full_disk_and_a_file_in_the_way(report, monkeypatch, tmp_path):

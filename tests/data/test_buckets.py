@@ -22,7 +22,7 @@ ORACLE = json.loads(
 def test_the_list_of_sd_scripts_at_512():
     half = [(256, 832), (256, 896), (256, 960), (256, 1024), (320, 704), (320, 768), (384, 640)]
     half.append((448, 576))
-    expected = [*half, (512, 512), *sorted((height, width) for width, height in half)]
+    expected = (*half, (512, 512), *sorted((height, width) for width, height in half))
     assert bucket_resolutions((512, 512), 256, 1024, 64) == expected
 
 

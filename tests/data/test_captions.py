@@ -60,7 +60,7 @@ def test_wildcards_are_drawn_evenly_and_again_the_same():
 def test_one_of_several_lines_is_drawn(tmp_path, pictures):
     (pictures / "2_shapes" / "02.txt").write_text("one\n\n two \nthree\n", encoding="utf-8")
     scan = scan_folders(DataConfig(train_data_dir=str(pictures), enable_wildcard=True))
-    assert scan.warnings == ()
+    assert scan.findings == ()
     caption = scan.pictures[2].caption
     assert caption == "one\ntwo\nthree"
     seen = {shown(caption, sample_id=n, enable_wildcard=True) for n in range(40)}

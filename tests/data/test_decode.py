@@ -11,7 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageCms
 
-from lycoris_ext.data import DataConfig, check_pictures, open_picture, open_training_set
+from lycoris_ext.data import (
+    DataConfig,
+    check_picture,
+    finding_lines,
+    open_picture,
+    open_training_set,
+)
 from lycoris_ext.data.decode import decode
 from lycoris_ext.errors import DataError
 
@@ -23,7 +29,7 @@ needs_avif = pytest.mark.skipif(not HAS_AVIF, reason="this Pillow has no AVIF")
 
 
 def notes(path, **options):
-    return check_pictures([path], **options)[0].notes
+    return check_picture(path, **options).notes
 
 
 def apart(first, second):
@@ -173,7 +179,7 @@ def test_exif_rotation(tmp_path, name, orientation):
     exif[0x0112] = orientation
     stored.save(tmp_path / name, exif=exif, quality=95)
     picture = open_picture(tmp_path / name)
-    assert picture.size == check_pictures([tmp_path / name])[0].size == (64, 32)
+    assert picture.size == check_picture(tmp_path / name).size == (64, 32)
     red, white = picture.getpixel((5, 5)), picture.getpixel((50, 25))
     assert red[0] > 240 > 60 > red[1] and min(white) > 240
 
@@ -268,18 +274,20 @@ def test_notes_are_told_once_with_names(tmp_path):
     frames[0].save(folder / "9.webp", save_all=True, append_images=frames[1:])
     (folder / "9.txt").write_text("x", encoding="utf-8")
     config = DataConfig(train_data_dir=str(tmp_path), resolution=32)
-    animated, transparent = open_training_set(config, 0).warnings
-    assert animated == "1 animated pictures are trained on their first frame: 9.webp"
-    assert transparent.startswith("5 pictures have transparent parts, which become white")
-    assert transparent.endswith("0.png, 1.png, 2.png and 2 more")
+    animated, transparent = finding_lines(open_training_set(config, 0).findings)
+    path = folder / "9.webp"
+    assert animated == f"note LX014: 1 animated picture is trained on the first frame: {path}"
+    assert transparent.startswith(
+        "note LX016: 5 pictures have transparent parts, which become white: 0.png, 1.png, 2.png "
+        "and 2 more -> set alpha_mask"
+    )
 
 
 def test_a_decompression_bomb_is_refused_by_name(tmp_path, monkeypatch):
     Image.new("L", (300, 300)).save(tmp_path / "bomb.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300 * 100)
-    with pytest.raises(DataError, match="1 of 1 pictures cannot be read") as caught:
-        check_pictures([tmp_path / "bomb.png"])
-    assert "bomb.png: too large" in str(caught.value)
+    with pytest.raises(DataError, match=r"bomb\.png: too large"):
+        check_picture(tmp_path / "bomb.png")
 
 
 def test_a_bomb_of_text_is_refused_by_name(tmp_path):
@@ -294,9 +302,10 @@ def test_a_thread_of_a_picture_that_no_bucket_holds(tmp_path):
     folder.mkdir()
     Image.new("RGB", (1, 3000)).save(folder / "thread.png")
     (folder / "thread.txt").write_text("x", encoding="utf-8")
-    with pytest.raises(DataError, match="1x3000 fits no bucket") as caught:
+    with pytest.raises(DataError, match="1 picture fits no bucket") as caught:
         open_training_set(DataConfig(train_data_dir=str(tmp_path)), 0)
-    assert "thread.png" in str(caught.value) and "256x768000" in str(caught.value)
+    grown = "to cover 256x1024 its 1x3000 pixels would grow to 256x768000"
+    assert f"thread.png: {grown}" in str(caught.value)
 
 
 @pytest.mark.parametrize(

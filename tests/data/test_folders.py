@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lycoris_ext.data import DataConfig, scan_folders
+from lycoris_ext.data import DataConfig, finding_lines, scan_folders
 from lycoris_ext.errors import ConfigError, DataError
 from tests.tiny_pictures import write_picture, write_pictures
 
@@ -28,7 +28,7 @@ def test_repeats_and_captions_in_a_stable_order(tmp_path):
     ]
     assert {picture.repeats for picture in found.pictures} == {10}
     assert found.pictures[-1].caption == "last"
-    assert found.warnings == ()
+    assert found.findings == ()
 
 
 def test_names_as_in_the_model_card(tmp_path):
@@ -53,14 +53,14 @@ def test_folder_missing(tmp_path):
 
 def test_pointing_at_the_leaf_names_the_parent(tmp_path):
     write_pictures(tmp_path, count=2, repeats=10)
-    with pytest.raises(DataError, match="directly in this folder") as caught:
+    with pytest.raises(DataError, match="2 pictures lie directly in") as caught:
         scan(tmp_path / "10_shapes")
     assert f"train_data_dir is the PARENT folder: set it to {tmp_path}" in str(caught.value)
 
 
 def test_loose_pictures_offer_both_ways(tmp_path):
     write_picture(tmp_path / "a.png")
-    with pytest.raises(DataError, match="1 pictures lie directly") as caught:
+    with pytest.raises(DataError, match="1 picture lies directly") as caught:
         scan(tmp_path)
     assert "image_dir" in str(caught.value)
     assert f"10_{tmp_path.name}" in str(caught.value)
@@ -70,8 +70,9 @@ def test_folder_without_repeats(tmp_path):
     write_pictures(tmp_path, count=1)
     (tmp_path / "mystyle").mkdir()
     write_picture(tmp_path / "mystyle" / "a.png")
-    with pytest.raises(DataError, match="without repeats in their name: mystyle") as caught:
+    with pytest.raises(DataError, match="has no repeats in its name") as caught:
         scan(tmp_path)
+    assert str(tmp_path / "mystyle") in str(caught.value)
     assert 'rename "mystyle" to "10_mystyle"' in str(caught.value)
 
 
@@ -83,7 +84,7 @@ def test_empty_parent(tmp_path):
 def test_no_pictures_in_the_folder(tmp_path):
     (tmp_path / "10_x").mkdir()
     (tmp_path / "10_x" / "a.txt").write_text("a", encoding="utf-8")
-    with pytest.raises(DataError, match="no picture in 10_x"):
+    with pytest.raises(DataError, match="there is no picture in the folders of train_data_dir"):
         scan(tmp_path)
 
 
@@ -123,7 +124,9 @@ def test_missing_captions_allowed_fall_back_to_the_folder(pictures):
     found = scan(pictures, allow_missing_captions=True)
     assert found.pictures[3].caption == "shapes"
     assert found.without_caption == 1
-    assert "1 of 6 pictures have no caption" in found.warnings[0]
+    (finding,) = found.findings
+    assert (finding.code, finding.severity) == ("LX009", "warning")
+    assert finding.what == '1 of 6 pictures have no caption and are trained on "shapes"'
 
 
 @pytest.mark.parametrize(
@@ -146,7 +149,9 @@ def test_first_line_only_with_a_note(pictures):
     (pictures / "2_shapes" / "02.txt").write_text("one\ntwo\n", encoding="utf-8")
     found = scan(pictures)
     assert found.pictures[2].caption == "one"
-    assert "several lines" in found.warnings[0] and "02.txt" in found.warnings[0]
+    (line,) = finding_lines(found.findings)
+    assert line.startswith("warning LX011: 1 caption has several lines, and only the first is used")
+    assert line.endswith("02.txt")
 
 
 def test_what_systems_leave_behind_is_ignored(pictures):
@@ -158,7 +163,7 @@ def test_what_systems_leave_behind_is_ignored(pictures):
     (pictures / ".git").mkdir()
     found = scan(pictures)
     assert len(found.pictures) == 6
-    assert found.warnings == ()
+    assert found.findings == ()
 
 
 def test_left_out_files_are_told_of(pictures):
@@ -166,10 +171,11 @@ def test_left_out_files_are_told_of(pictures):
     (pictures / "2_shapes" / "deep").mkdir()
     write_picture(pictures / "2_shapes" / "deep" / "a.png")
     (pictures / "0_off").mkdir()
-    text = "\n".join(scan(pictures).warnings)
-    assert "format is not supported: a.gif" in text
-    assert "1 pictures in" in text and "sub-folders are not read" in text
-    assert "asks for 0 repeats" in text
+    off, deep, other = (line.split(" -> ")[0] for line in finding_lines(scan(pictures).findings))
+    folder, said = pictures / "2_shapes", "is left out, because"
+    assert off == f"note LX006: 1 folder {said} its name asks for 0 repeats: {pictures / '0_off'}"
+    assert deep == f"warning LX007: 1 picture {said} sub-folders are not read: {folder / 'deep'}"
+    assert other == f"warning LX008: 1 file {said} the format is not supported: {folder / 'a.gif'}"
 
 
 def test_one_folder_of_any_name(tmp_path):

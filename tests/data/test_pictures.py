@@ -8,7 +8,7 @@ from PIL import Image
 
 from lycoris_ext.data import (
     DataConfig,
-    check_pictures,
+    check_picture,
     open_picture,
     open_training_set,
     picture_to_tensor,
@@ -24,7 +24,7 @@ def test_all_damaged_pictures_are_named_at_once(pictures):
     (folder / "01.png").write_bytes(whole[: len(whole) // 2])
     (folder / "03.png").write_bytes(b"")
     (folder / "04.png").write_bytes(b"<html>not found</html>")
-    with pytest.raises(DataError, match="3 of 6 pictures cannot be read") as caught:
+    with pytest.raises(DataError, match="3 of 6 pictures cannot be used") as caught:
         open_training_set(DataConfig(train_data_dir=str(pictures), resolution=32), seed=0)
     text = str(caught.value)
     assert "01.png" in text and "03.png: the file is empty (0 bytes)" in text
@@ -48,7 +48,7 @@ def test_size_is_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     picture.save(tmp_path / "a.jpg", exif=exif)
-    assert check_pictures([tmp_path / "a.jpg"])[0].size == (20, 40)
+    assert check_picture(tmp_path / "a.jpg").size == (20, 40)
     assert open_picture(tmp_path / "a.jpg").size == (20, 40)
 
 

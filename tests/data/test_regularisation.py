@@ -65,8 +65,10 @@ def test_more_than_are_needed_are_left_out_with_a_note(both):
         write_picture(both / "reg" / "1_a shape" / f"{number:02d}.png", number)
     scan = scan_folders(config(both))
     assert sum(picture.is_reg for picture in scan.pictures) == 12
-    assert "8 of 20 regularisation pictures are not used" in scan.warnings[0]
-    assert "12 training pictures" in scan.warnings[0]
+    (finding,) = scan.findings
+    assert (finding.code, finding.severity, len(finding.where)) == ("LX017", "note", 8)
+    assert "8 of 20 regularisation pictures are not used" in finding.what
+    assert "12 training pictures of an epoch at 32x32 pixels" in finding.what
 
 
 def test_batches_say_which_rows_are_regularisation(both):
@@ -104,10 +106,10 @@ def test_faults_name_reg_data_dir(both):
     with pytest.raises(DataError, match="does not exist") as caught:
         scan_folders(config(both, reg_data_dir=str(both / "none")))
     assert "check reg_data_dir" in str(caught.value)
-    with pytest.raises(DataError, match="directly in this folder") as caught:
+    with pytest.raises(DataError, match="3 pictures lie directly in") as caught:
         scan_folders(config(both, reg_data_dir=str(both / "reg" / "1_a shape")))
     assert f"reg_data_dir is the PARENT folder: set it to {both / 'reg'}" in str(caught.value)
     (both / "reg" / "loose.png").write_bytes((both / "reg" / "1_a shape" / "0.png").read_bytes())
-    with pytest.raises(DataError, match="directly in this folder") as caught:
+    with pytest.raises(DataError, match="1 picture lies directly in") as caught:
         scan_folders(config(both))
     assert "10_reg" in str(caught.value) and "image_dir" not in str(caught.value)

@@ -1,0 +1,75 @@
+"""Look at a data set before anything is trained: folders, captions, pictures, and every rule."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from lycoris_ext.data.buckets import place
+from lycoris_ext.data.config import DataConfig
+from lycoris_ext.data.findings import raise_if_errors
+from lycoris_ext.data.pictures import check_picture, quiet_pillow
+from lycoris_ext.data.rules import find_all
+from lycoris_ext.data.scan import CheckedPicture, DamagedPicture, Picture, Scan, read_folders
+from lycoris_ext.errors import DataError
+
+Progress = Callable[[int], object]
+
+
+def examine(
+    config: DataConfig, progress: Progress | None = None, *, open_pictures: bool = True
+) -> Scan:
+    """Find everything that is wrong or notable in a data set, and raise nothing of it.
+
+    Args:
+        config: folders and options.
+        progress: called with the number of pictures checked since the last call.
+        open_pictures: decode every picture; without, only what folders and captions tell is found.
+
+    Returns:
+        The pictures with their findings.
+
+    Raises:
+        ConfigError: no folder of training pictures is given.
+    """
+    scan = read_folders(config)
+    if open_pictures:
+        scan = _check(scan, progress)
+    return replace(scan, findings=find_all(scan))
+
+
+def scan_folders(config: DataConfig) -> Scan:
+    """Find pictures and captions without opening the pictures.
+
+    Raises:
+        ConfigError: no folder of training pictures is given.
+        DataError: folders or captions are not as they should be; the message says all of it.
+    """
+    scan = examine(config, open_pictures=False)
+    raise_if_errors(scan.findings)
+    return scan
+
+
+def _check(scan: Scan, progress: Progress | None) -> Scan:
+    """Decode every picture once, in threads."""
+
+    def check(picture: Picture) -> CheckedPicture | DamagedPicture:
+        try:
+            file = check_picture(picture.path, alpha_mask=picture.subset.alpha_mask)
+        except DataError as error:
+            return DamagedPicture(picture, error.what, error.fix or "")
+        return CheckedPicture(picture, file, place(file.size, picture.subset))
+
+    checked: list[CheckedPicture] = []
+    damaged: list[DamagedPicture] = []
+    with quiet_pillow(), ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        for result in pool.map(check, scan.pictures):
+            if isinstance(result, DamagedPicture):
+                damaged.append(result)
+            else:
+                checked.append(result)
+            if progress is not None:
+                progress(1)
+    return replace(scan, checked=tuple(checked), damaged=tuple(damaged))

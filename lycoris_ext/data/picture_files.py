@@ -1,0 +1,37 @@
+"""Which files of a folder are pictures, going by their names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif"})
+OTHER_PICTURE_SUFFIXES = frozenset({".gif", ".jxl", ".heic", ".tif", ".tiff", ".psd"})
+"""Pictures that are left out, since Pillow reads them badly or not at all."""
+IGNORED_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+
+
+def list_folder(folder: Path) -> tuple[list[Path], str]:
+    """Files and folders by name, without what operating systems leave behind.
+
+    Returns:
+        The paths, and why the folder cannot be read ("does not exist"); empty where it can.
+    """
+    try:
+        paths = sorted(folder.iterdir(), key=lambda path: path.name)
+    except FileNotFoundError:
+        return [], "does not exist"
+    except NotADirectoryError:
+        return [], "is a file, not a folder"
+    except OSError as error:
+        return [], f"cannot be read ({error.strerror})"
+    return [path for path in paths if not _is_leftover(path.name)], ""
+
+
+def _is_leftover(name: str) -> bool:
+    return name.startswith(".") or name.lower() in IGNORED_NAMES
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a path is a file that is named like a picture."""
+    hidden = path.name.startswith(".") or "__MACOSX" in path.parts
+    return path.suffix.lower() in PICTURE_SUFFIXES and not hidden and path.is_file()

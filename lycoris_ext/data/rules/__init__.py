@@ -1,0 +1,29 @@
+"""Data rules: what is wrong or notable in a data set, one function each.
+
+A rule is a function that looks at a ``Scan`` and yields findings of one code. Importing the file it
+stands in makes it known; every training run, check and node then asks it:
+
+    TABS = Code("MY001", "warning", "A caption holds a tab.")
+
+    @rule(TABS)
+    def captions_with_tabs(scan: Scan) -> Iterator[Finding]:
+        paths = [picture.path for picture in scan.pictures if "\\t" in picture.caption]
+        if paths:
+            yield TABS.finding(paths, "captions hold tabs", "replace them by spaces")
+
+Codes that begin with LX belong to this package, docs/data.md lists them.
+"""
+
+from lycoris_ext.data.rules import captions, folders, pictures, regularisation
+from lycoris_ext.data.rules.registry import all_rules, find_all, remove_rule, rule
+
+__all__ = [
+    "all_rules",
+    "captions",
+    "find_all",
+    "folders",
+    "pictures",
+    "regularisation",
+    "remove_rule",
+    "rule",
+]

@@ -1,0 +1,69 @@
+"""Rules about captions: missing, unreadable, or only partly used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lycoris_ext.data.caption_files import fix_for_missing_captions
+from lycoris_ext.data.findings import Code, Finding, and_more, counted
+from lycoris_ext.data.rules.registry import rule
+from lycoris_ext.data.scan import FolderContent, Scan
+
+MISSING = Code(
+    "LX009",
+    "error",
+    "A training picture has no caption; a warning where allow_missing_captions or class_tokens "
+    "says what becomes of it.",
+)
+UNREADABLE = Code("LX010", "error", "A caption file cannot be read, or is not UTF-8.")
+SEVERAL_LINES = Code(
+    "LX011", "warning", "A caption file has several lines, of which only the first is used."
+)
+
+
+@rule(MISSING)
+def missing_captions(scan: Scan) -> Iterator[Finding]:
+    alike: dict[tuple[bool, str], list[FolderContent]] = {}
+    for found in scan.folders:
+        subset = found.subset
+        if not subset.is_reg:
+            kind = subset.allow_missing_captions, subset.caption_extension
+            alike.setdefault(kind, []).append(found)
+    for (allowed, extension), folders in alike.items():
+        missing = [path for found in folders for path in found.uncaptioned]
+        number = f"{len(missing)} of {sum(len(found.pictures) for found in folders)}"
+        if missing and allowed:
+            used = dict.fromkeys(f'"{f.subset.class_tokens}"' for f in folders if f.uncaptioned)
+            yield MISSING.finding(
+                missing,
+                f"{number} pictures have no caption and are trained on {and_more(list(used))}",
+                severity="warning",
+            )
+        elif missing:
+            yield MISSING.finding(
+                missing,
+                f"{number} pictures have no caption (no {extension} file, or an empty one)",
+                fix_for_missing_captions(missing, extension),
+            )
+
+
+@rule(UNREADABLE)
+def unreadable_captions(scan: Scan) -> Iterator[Finding]:
+    places = [place for found in scan.folders for place in found.unreadable]
+    if places:
+        yield UNREADABLE.finding(
+            places,
+            f"{counted(len(places), 'caption', 'captions')} cannot be read",
+            "save these files as UTF-8",
+        )
+
+
+@rule(SEVERAL_LINES)
+def captions_of_several_lines(scan: Scan) -> Iterator[Finding]:
+    paths = [path for found in scan.folders for path in found.several_lines]
+    if paths:
+        yield SEVERAL_LINES.finding(
+            paths,
+            f"{counted(len(paths), 'caption has', 'captions have')} several lines, and only the "
+            "first is used",
+        )

@@ -1,0 +1,96 @@
+"""Rules about picture files, once they were decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+
+from lycoris_ext.data.decode import Note
+from lycoris_ext.data.findings import Code, Finding, Place, counted
+from lycoris_ext.data.rules.registry import rule
+from lycoris_ext.data.scan import CheckedPicture, Scan
+
+DAMAGED = Code("LX012", "error", "A picture file is damaged, or cannot be used as it is.")
+NARROW = Code(
+    "LX013",
+    "error",
+    "A picture is so narrow that scaling it over its bucket would fill the memory.",
+)
+ANIMATED = Code("LX014", "note", "Of an animated picture only the first frame is trained.")
+PROFILE = Code(
+    "LX015",
+    "warning",
+    "The colour profile of a picture cannot be used, and its colours are taken for sRGB.",
+)
+TRANSPARENT = Code("LX016", "note", "The transparent parts of a picture become white.")
+
+
+@rule(DAMAGED)
+def damaged_pictures(scan: Scan) -> Iterator[Finding]:
+    for fix in dict.fromkeys(damaged.fix for damaged in scan.damaged):
+        places = [Place(d.picture.path, d.fault) for d in scan.damaged if d.fix == fix]
+        yield DAMAGED.finding(
+            places, f"{len(places)} of {len(scan.pictures)} pictures cannot be used", fix
+        )
+
+
+@rule(NARROW)
+def pictures_too_narrow_for_their_bucket(scan: Scan) -> Iterator[Finding]:
+    limit = Image.MAX_IMAGE_PIXELS or float("inf")
+    narrow = [
+        Place(checked.picture.path, _growth(checked))
+        for checked in scan.checked
+        if checked.placement.resized[0] * checked.placement.resized[1] > limit
+    ]
+    if narrow:
+        yield NARROW.finding(
+            narrow,
+            f"{counted(len(narrow), 'picture fits', 'pictures fit')} no bucket",
+            "cut or delete these pictures",
+        )
+
+
+def _growth(checked: CheckedPicture) -> str:
+    size, bucket, resized = (
+        f"{width}x{height}"
+        for width, height in (
+            checked.file.size,
+            checked.placement.bucket,
+            checked.placement.resized,
+        )
+    )
+    return f"to cover {bucket} its {size} pixels would grow to {resized}"
+
+
+@rule(ANIMATED)
+def animated_pictures(scan: Scan) -> Iterator[Finding]:
+    if paths := _noted(scan, "animated"):
+        number = counted(len(paths), "animated picture is", "animated pictures are")
+        yield ANIMATED.finding(paths, f"{number} trained on the first frame")
+
+
+@rule(PROFILE)
+def unusable_colour_profiles(scan: Scan) -> Iterator[Finding]:
+    if paths := _noted(scan, "profile"):
+        number = counted(len(paths), "picture has", "pictures have")
+        yield PROFILE.finding(
+            paths,
+            f"{number} a colour profile that cannot be used, and the colours are taken for sRGB",
+        )
+
+
+@rule(TRANSPARENT)
+def transparent_pictures(scan: Scan) -> Iterator[Finding]:
+    if paths := _noted(scan, "transparent"):
+        number = counted(len(paths), "picture has", "pictures have")
+        yield TRANSPARENT.finding(
+            paths,
+            f"{number} transparent parts, which become white",
+            "set alpha_mask = true to leave these parts out of the loss instead",
+        )
+
+
+def _noted(scan: Scan, note: Note) -> list[Path]:
+    return [checked.picture.path for checked in scan.checked if note in checked.file.notes]

@@ -1,0 +1,41 @@
+"""Rules about regularisation pictures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from lycoris_ext.data.buckets import Resolution
+from lycoris_ext.data.findings import Code, Finding
+from lycoris_ext.data.rules.registry import rule
+from lycoris_ext.data.scan import Scan
+
+UNUSED = Code(
+    "LX017",
+    "note",
+    "Regularisation pictures are not used, because those before them suffice for the training "
+    "pictures of their resolution.",
+)
+
+
+@rule(UNUSED)
+def unused_regularisation(scan: Scan) -> Iterator[Finding]:
+    if all(picture.is_reg for picture in scan.pictures):
+        return  # that there is no training picture is an error of its own
+    used = Counter(picture.subset.size for picture in scan.pictures if picture.is_reg)
+    wanted: Counter[Resolution] = Counter()
+    for picture in scan.pictures:
+        wanted[picture.subset.size] += 0 if picture.is_reg else picture.repeats
+    there: dict[Resolution, list[Path]] = {}
+    for found in scan.folders:
+        if found.subset.is_reg:
+            there.setdefault(found.subset.size, []).extend(p.path for p in found.pictures)
+    for size, paths in there.items():
+        if unused := paths[used[size] :]:
+            yield UNUSED.finding(
+                unused,
+                f"{len(unused)} of {len(paths)} regularisation pictures are not used, because "
+                f"those before them match the {wanted[size]} training pictures of an epoch at "
+                f"{size[0]}x{size[1]} pixels",
+            )

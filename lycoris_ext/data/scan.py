@@ -1,0 +1,182 @@
+"""The pictures and captions of every subset, and all that is known of them before training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from lycoris_ext.data.buckets import Placement
+from lycoris_ext.data.caption_files import read_caption
+from lycoris_ext.data.config import DataConfig
+from lycoris_ext.data.findings import Finding, Place
+from lycoris_ext.data.folders import Root, find_roots
+from lycoris_ext.data.picture_files import OTHER_PICTURE_SUFFIXES, is_picture, list_folder
+from lycoris_ext.data.pictures import Checked
+from lycoris_ext.data.regularisation import match_repeats
+from lycoris_ext.data.subset import Subset
+from lycoris_ext.errors import DataError
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture file of a data set.
+
+    Args:
+        path: the file, below `root`.
+        root: train_data_dir, reg_data_dir or image_dir: what file names are kept relative to.
+        caption: of its caption file, or what its folder has for pictures without one.
+        repeats: how often an epoch shows it.
+        subset: the options that hold for it.
+        has_caption_file: whether the caption was read from a file.
+    """
+
+    path: Path
+    root: Path
+    caption: str
+    repeats: int
+    subset: Subset
+    has_caption_file: bool = True
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder it lies in."""
+        return self.path.parent.name
+
+    @property
+    def is_reg(self) -> bool:
+        """Whether it only keeps the model's knowledge of a class (regularisation)."""
+        return self.subset.is_reg
+
+
+@dataclass
+class FolderContent:
+    """What lies in the folder of one subset.
+
+    Args:
+        root: the folder that the config names, which is this one or its parent.
+        subset: the options.
+        fault: why the folder cannot be read ("does not exist"); empty where it can.
+        pictures: with the repeats of their subset.
+        uncaptioned: those of them that have no caption file, or an empty one.
+        unreadable: caption files that cannot be read, each with the reason.
+        several_lines: caption files whose further lines are left out.
+        other_formats: picture files that are left out.
+        deep: sub-folders that hold pictures, each with their number.
+    """
+
+    root: Root
+    subset: Subset
+    fault: str = ""
+    pictures: list[Picture] = field(default_factory=list)
+    uncaptioned: list[Path] = field(default_factory=list)
+    unreadable: list[Place] = field(default_factory=list)
+    several_lines: list[Path] = field(default_factory=list)
+    other_formats: list[Path] = field(default_factory=list)
+    deep: list[tuple[Path, int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class CheckedPicture:
+    """A picture that was decoded, and where it is cut."""
+
+    picture: Picture
+    file: Checked
+    placement: Placement
+
+
+@dataclass(frozen=True)
+class DamagedPicture:
+    """A picture that cannot be used: why, and what to do about it."""
+
+    picture: Picture
+    fault: str
+    fix: str
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A data set as it was found: what data rules look at.
+
+    Args:
+        config: the options.
+        roots: the folders that it names, training before regularisation.
+        folders: the folder of every subset, in the same order.
+        pictures: what an epoch shows, ordered by folder and file name so that a sample id means the
+            same picture every time; regularisation comes last, repeated to match the others.
+        checked: the pictures that could be decoded, in order; empty before they are.
+        damaged: the others.
+        findings: what is wrong or notable; empty before the rules have looked.
+    """
+
+    config: DataConfig
+    roots: tuple[Root, ...]
+    folders: tuple[FolderContent, ...]
+    pictures: tuple[Picture, ...]
+    checked: tuple[CheckedPicture, ...] = ()
+    damaged: tuple[DamagedPicture, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def without_caption(self) -> int:
+        """Number of training pictures without a caption of their own."""
+        return sum(len(found.uncaptioned) for found in self.folders if not found.subset.is_reg)
+
+
+def read_folders(config: DataConfig) -> Scan:
+    """List the pictures and captions of a data set, without opening the pictures.
+
+    Raises:
+        ConfigError: no folder of training pictures is given.
+    """
+    roots = find_roots(config)
+    folders = tuple(_read_folder(root, subset) for root in roots for subset in root.subsets)
+    pictures = [picture for found in folders for picture in found.pictures]
+    training = [picture for picture in pictures if not picture.is_reg]
+    regular = _match([picture for picture in pictures if picture.is_reg], training)
+    return Scan(config, roots, folders, (*training, *regular))
+
+
+def _match(regular: list[Picture], training: list[Picture]) -> list[Picture]:
+    """Repeat regularisation pictures to match the training pictures of the same resolution."""
+    matched: list[Picture] = []
+    for size in dict.fromkeys(picture.subset.size for picture in regular):
+        alike = [picture for picture in regular if picture.subset.size == size]
+        wanted = sum(picture.repeats for picture in training if picture.subset.size == size)
+        counts = match_repeats([picture.repeats for picture in alike], wanted)
+        matched += [
+            replace(picture, repeats=count) for picture, count in zip(alike, counts, strict=False)
+        ]
+    return matched
+
+
+def _read_folder(root: Root, subset: Subset) -> FolderContent:
+    paths, fault = list_folder(Path(subset.image_dir).expanduser())
+    found = FolderContent(root, subset, fault)
+    for path in paths:
+        if path.is_dir():
+            inside = sum(is_picture(below) for below in path.rglob("*"))
+            found.deep += [(path, inside)] if inside else []
+        elif path.suffix.lower() in OTHER_PICTURE_SUFFIXES:
+            found.other_formats.append(path)
+        elif is_picture(path):
+            _add_picture(found, path)
+    return found
+
+
+def _add_picture(found: FolderContent, path: Path) -> None:
+    """Read the caption of a picture and add both."""
+    subset, file = found.subset, path.with_suffix(found.subset.caption_extension)
+    caption, several = "", False
+    try:
+        if file.is_file():
+            caption, several = read_caption(file, all_lines=subset.enable_wildcard)
+        if not caption:
+            found.uncaptioned.append(path)
+    except DataError as error:
+        found.unreadable.append(Place(file, error.what))
+    if several:
+        found.several_lines.append(file)
+    own, caption = bool(caption), caption or subset.class_tokens
+    found.pictures.append(
+        Picture(path, found.root.path, caption, subset.num_repeats, subset, has_caption_file=own)
+    )
