@@ -1,8 +1,8 @@
 """Train an adapter with the whole recipe, from a config in Python.
 
-The same as `lycoris-ext train`: captions, schedule, pictures on the way, metadata, and a run that goes
-on where it was stopped. It learns a drawing style on the small base model that comes along, in less
-than a minute on a CPU:
+The same as `lycoris-ext train`: captions, schedule, pictures on the way, metadata, and a run that
+goes on where it was stopped. It learns a drawing style on the small base model that comes along, in
+less than a minute on a CPU:
 
     python examples/train_from_python.py
 """
