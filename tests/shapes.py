@@ -35,13 +35,13 @@ def check_shapes(*packages: str) -> int:
     """
     checked = 0
     for module in [module for name in packages for module in _modules(name)]:
-        for name, value in list(vars(module).items()):
+        for value in list(vars(module).values()):
             if getattr(value, "__module__", None) != module.__name__:
                 continue  # imported from elsewhere
             if inspect.isclass(value):
                 checked += check_class(value)
             elif inspect.isfunction(value) and (better := _checked(value, _hints(value))):
-                _replace(name, value, better)
+                _replace(value, better)
                 checked += 1
     return checked
 
@@ -72,13 +72,12 @@ def check_class(cls: type) -> int:
     return checked
 
 
-def _replace(name: str, old: object, new: object) -> None:
-    """In every module that has imported it by name."""
+def _replace(old: object, new: object) -> None:
+    """In every module of the package that has imported it, under whatever name."""
     for module in list(sys.modules.values()):
-        if getattr(module, "__name__", "").startswith("lycoris_ext") and (
-            vars(module).get(name) is old
-        ):
-            setattr(module, name, new)
+        if getattr(module, "__name__", "").startswith("lycoris_ext"):
+            for name in [name for name, value in vars(module).items() if value is old]:
+                setattr(module, name, new)
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
