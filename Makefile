@@ -1,11 +1,12 @@
 # Needs make, a POSIX shell and Python 3.10 or newer; everything else goes into .venv.
 #
 #   make demo     train a LoHa on the shipped pictures and show what it learned
-#   make test     the tests
-#   make check    style, types, import layers, the wheel, a clone inside ComfyUI
+#   make test     the tests, measuring which lines they run
+#   make check    style, types, import layers, the wheel, a clone inside ComfyUI, the documents
 #   make slow     the tests that take minutes, and those for a GPU where there is one
 #   make hosts    the tests inside sd-scripts, ComfyUI and AUTOMATIC1111 (says what to set)
 #   make bench    time and memory of a training step, beside the peers
+#   make docs     the documents as a site, in build/docs; a dead link is an error
 #   make clean    remove .venv, builds and caches
 #
 # Another build of torch:  make demo TORCH='torch==2.13.0 --index-url URL-OF-THE-INDEX'
@@ -21,7 +22,7 @@ HOSTS = sd_scripts comfyui webui
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --constraint $(CONSTRAINTS)
 
-.PHONY: help venv demo test check slow hosts bench clean
+.PHONY: help venv demo test check docs slow hosts bench clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -43,16 +44,16 @@ $(VENV)/train.stamp: $(VENV)/torch.stamp pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/test.stamp: $(VENV)/train.stamp
-	$(INSTALL) --no-build-isolation --editable '.[train,test]'
+	$(INSTALL) --no-build-isolation --editable '.[train,test,docs]'
 	@touch $@
 
 demo: $(VENV)/train.stamp
 	$(BIN)/lycoris-ext demo
 
 test: $(VENV)/test.stamp
-	$(BIN)/pytest
+	$(BIN)/coverage run -m pytest
 
-check: $(VENV)/test.stamp
+check: $(VENV)/test.stamp docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tests/packaging/check_syntax.py
@@ -60,6 +61,10 @@ check: $(VENV)/test.stamp
 	$(BIN)/mypy
 	$(BIN)/python tests/packaging/check_install.py
 	$(BIN)/python -m tests.hosts.receipts
+	@$(BIN)/coverage report || echo "coverage: not measured yet, make test does"
+
+docs: $(VENV)/test.stamp
+	$(BIN)/mkdocs build --strict
 
 slow: $(VENV)/test.stamp
 	@if nvidia-smi >/dev/null 2>&1; then which='(slow or gpu) and not hosts'; \
@@ -74,5 +79,5 @@ bench: $(VENV)/test.stamp
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache \
-	    .import_linter_cache .hypothesis
+	    .import_linter_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""What many tests share: one thread, and a tiny base model built once."""
+"""What many tests share: one thread, checked shapes, and a tiny base model built once."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.shapes import check_shapes
 from tests.tiny_pictures import write_pictures
 from tests.tiny_pipeline import write_tiny_folder
 
 # Tensors here are tiny: a second thread costs more than it brings, far more on a busy machine.
 torch.set_num_threads(1)
+
+# What the maths is given, and what it returns, has the shapes that its annotations say.
+check_shapes("lycoris_ext.functional", "lycoris_ext.algorithms")
 
 
 @pytest.fixture(scope="session")

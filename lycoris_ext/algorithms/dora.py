@@ -6,6 +6,7 @@ Source: DoRA, Liu et al. 2024, arXiv:2402.09353; the names and the input axis ar
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
 
 from torch import Tensor
 
@@ -22,7 +23,9 @@ AXES = {
 """The lengths, by whether each output channel has one (else each input channel)."""
 
 
-def lengths(factor: Factor, weight: Tensor) -> Tensor:
+def lengths(
+    factor: Factor, weight: Annotated[Tensor, "out in *kernel"]
+) -> Annotated[Tensor, "channels"]:
     """Those of the frozen weight (out, in, *kernel), flat: a fresh adapter changes nothing."""
     return weight_norms(weight, on_input=factor is AXES[False])
 

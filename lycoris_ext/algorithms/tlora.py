@@ -8,7 +8,7 @@ Source: T-LoRA, Soboleva et al. 2025, arXiv:2507.05964; the layout is LyCORIS's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -79,7 +79,7 @@ class TLoRA(Algorithm):
 _TIMESTEPS, _LEAST = 1000, 1
 
 
-def ranks_at(timesteps: Tensor, rank: int) -> Tensor:
+def ranks_at(timesteps: Annotated[Tensor, "batch"], rank: int) -> Annotated[Tensor, "batch {rank}"]:
     """Which ranks take part: all without noise, one where there is nothing else.
 
     Args:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -29,9 +29,9 @@ class Chain:
         core: (R, R, *kernel), first index towards up.
     """
 
-    down: Tensor
-    up: Tensor
-    core: Tensor | None = None
+    down: Annotated[Tensor, "R ..."]
+    up: Annotated[Tensor, "R out"]
+    core: Annotated[Tensor, "R R ..."] | None = None
 
 
 class Chained(Recomputed):

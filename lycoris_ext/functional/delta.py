@@ -15,7 +15,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -51,14 +51,14 @@ class Delta(ABC):
         return replace(self, scale=self.scale * factor)
 
     @abstractmethod
-    def dense(self) -> Tensor:
+    def dense(self) -> Annotated[Tensor, "out ..."]:
         """The scaled update, ``layer.weight_shape``."""
 
-    def merged(self, weight: Tensor) -> Tensor:
+    def merged(self, weight: Annotated[Tensor, "out *rest"]) -> Annotated[Tensor, "out *rest"]:
         """weight + delta, in the weight's dtype."""
         return weight + self.dense().to(weight.dtype)
 
-    def bias(self) -> Tensor | None:
+    def bias(self) -> Annotated[Tensor, "out"] | None:
         """The scaled update of the layer's bias, (out,); None where it has none."""
         return None
 
@@ -79,7 +79,7 @@ class Delta(ABC):
         """Multiplications per entry of ``dense``."""
         return 0
 
-    def norm(self) -> Tensor:
+    def norm(self) -> Annotated[Tensor, ""]:
         """Frobenius norm of ``dense``, a scalar tensor; not built where that is dearer."""
         return self.dense().square().sum().sqrt()
 
@@ -166,7 +166,7 @@ class Recomputed(Delta):
         """The leaves, in the order that ``matrix`` and ``unmatrix`` take them."""
 
     @abstractmethod
-    def matrix(self, *tensors: Tensor) -> Tensor:
+    def matrix(self, *tensors: Tensor) -> Annotated[Tensor, "out ..."]:
         """The unscaled update, ``layer.weight_shape``, from the leaves."""
 
     @abstractmethod
@@ -176,7 +176,7 @@ class Recomputed(Delta):
     def dense(self) -> Tensor:
         return self.matrix(*self.tensors()) * self._row_scale(1 + len(self.layer.kernel))
 
-    def sum_sq(self) -> Tensor:
+    def sum_sq(self) -> Annotated[Tensor, ""]:
         """Sum of the squares of ``matrix``."""
         return self.matrix(*self.tensors()).square().sum()
 
@@ -233,7 +233,7 @@ class Dense(Recomputed):
     """An update stored as it is, perhaps with one of the bias."""
 
     weight: Tensor
-    of_bias: Tensor | None = None
+    of_bias: Annotated[Tensor, "out"] | None = None
 
     def bias(self) -> Tensor | None:
         return None if self.of_bias is None else self.of_bias * self.scale

@@ -13,7 +13,7 @@ Source: DoRA, Liu et al. 2024, arXiv:2402.09353; on the input axis LyCORIS 2.0.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeGuard
+from typing import Annotated, TypeGuard
 
 import torch
 from torch import Tensor
@@ -45,10 +45,10 @@ class Dora(Delta):
 
     base: FrozenLayer
     inner: Delta
-    magnitude: Tensor
+    magnitude: Annotated[Tensor, "channels"]
     on_input: bool
 
-    def share(self) -> Tensor:
+    def share(self) -> Annotated[Tensor, "channels"]:
         """c, like ``magnitude``, at least float32. Costs as much as reading the weight."""
         weight = self.base.weight
         with torch.autocast(weight.device.type, enabled=False):  # bf16 would blur the lengths
@@ -124,7 +124,9 @@ class Dora(Delta):
 
 
 @torch.no_grad()
-def weight_norms(weight: Tensor, on_input: bool, update: Delta | None = None) -> Tensor:
+def weight_norms(
+    weight: Annotated[Tensor, "out in *kernel"], on_input: bool, update: Delta | None = None
+) -> Annotated[Tensor, "channels"]:
     """||W + d|| of each channel.
 
     Args:

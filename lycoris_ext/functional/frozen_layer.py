@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor, nn
 
@@ -29,11 +30,11 @@ class FrozenLayer:
 
     layer: LayerSpec
     stored: Tensor
-    bias: Tensor | None
+    bias: Annotated[Tensor, "out"] | None
     forward: Callable[[Tensor], Tensor]
     out: Tensor | None = None
     origin: Mapping[str, Tensor] | None = None
-    timesteps: Tensor | None = None
+    timesteps: Annotated[Tensor, "batch"] | None = None
 
     @classmethod
     def of(

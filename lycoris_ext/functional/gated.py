@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -25,9 +26,9 @@ class Gated(Delta):
         gates: (batch, rank).
     """
 
-    up: Tensor
-    down: Tensor
-    gates: Tensor
+    up: Annotated[Tensor, "out rank"]
+    down: Annotated[Tensor, "rank in *kernel"]
+    gates: Annotated[Tensor, "batch rank"]
 
     def dense(self) -> Tensor:
         if len(self.gates) != 1:

@@ -10,6 +10,7 @@ each side's pair of ranks: sums over the r (r + 1) / 2 pairs of one side times t
 from __future__ import annotations
 
 from math import sqrt
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -18,12 +19,18 @@ from torch import Tensor
 _NUMBERS = 1 << 18
 
 
-def product(up: Tensor, down: Tensor) -> Tensor:
+def product(
+    up: Annotated[Tensor, "out r"], down: Annotated[Tensor, "r in"]
+) -> Annotated[Tensor, ""]:
     """|up @ down|^2, a scalar, from up (out, r) and down (r, in)."""
     return ((up.T @ up) * (down @ down.T)).sum()
 
 
-def tucker(up: Tensor, core: Tensor, down: Tensor) -> Tensor:
+def tucker(
+    up: Annotated[Tensor, "out r"],
+    core: Annotated[Tensor, "r s *kernel"],
+    down: Annotated[Tensor, "s in"],
+) -> Annotated[Tensor, ""]:
     """|up x core x down|^2 from up (out, r), core (r, s, *kernel), down (s, in)."""
     core = core.flatten(2)
     left = torch.einsum("ac,cbk->abk", up.T @ up, core)
@@ -31,14 +38,24 @@ def tucker(up: Tensor, core: Tensor, down: Tensor) -> Tensor:
     return (left * right).sum()
 
 
-def hadamard(up1: Tensor, down1: Tensor, up2: Tensor, down2: Tensor) -> Tensor:
+def hadamard(
+    up1: Annotated[Tensor, "out r1"],
+    down1: Annotated[Tensor, "r1 in"],
+    up2: Annotated[Tensor, "out r2"],
+    down2: Annotated[Tensor, "r2 in"],
+) -> Annotated[Tensor, ""]:
     """|(up1 @ down1) o (up2 @ down2)|^2 from ups (out, r) and downs (r, in)."""
     ups = _pairs(up1.T) @ _pairs(up2.T).T
     downs = _pairs(down1) @ _pairs(down2).T
     return (ups * downs).sum()
 
 
-def hadamard_by_rows(up1: Tensor, down1: Tensor, up2: Tensor, down2: Tensor) -> Tensor:
+def hadamard_by_rows(
+    up1: Annotated[Tensor, "out r1"],
+    down1: Annotated[Tensor, "r1 in"],
+    up2: Annotated[Tensor, "out r2"],
+    down2: Annotated[Tensor, "r2 in"],
+) -> Annotated[Tensor, ""]:
     """The same from the matrix itself, some rows at a time: for ranks whose Grams are dearer."""
     rows = max(1, _NUMBERS // down1.shape[1])
     parts = [

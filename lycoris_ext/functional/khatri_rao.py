@@ -9,6 +9,8 @@ ABBA, arXiv:2505.14238.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
@@ -16,7 +18,9 @@ from torch import Tensor
 _LARGE = 2_500_000
 
 
-def rows(first: Tensor, second: Tensor) -> Tensor:
+def rows(
+    first: Annotated[Tensor, "r1 *rest"], second: Annotated[Tensor, "r2 *rest"]
+) -> Annotated[Tensor, "r1*r2 *rest"]:
     """(r1, ...), (r2, ...) -> (r1*r2, ...): every row of one times every row of the other.
 
     A directly; B transposed, from transposed leaves: so the long axis is innermost, where sums and
@@ -25,7 +29,11 @@ def rows(first: Tensor, second: Tensor) -> Tensor:
     return (first.unsqueeze(1) * second).flatten(0, 1)
 
 
-def rows_backward(grad: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+def rows_backward(
+    grad: Annotated[Tensor, "pairs *rest"],
+    first: Annotated[Tensor, "r1 *rest"],
+    second: Annotated[Tensor, "r2 *rest"],
+) -> tuple[Annotated[Tensor, "r1 *rest"], Annotated[Tensor, "r2 *rest"]]:
     """Gradients of ``rows`` to both inputs."""
     grad = grad.view(len(first), *second.shape)
     if grad.numel() < _LARGE or grad.device.type != "cpu" or grad.element_size() < 4:
@@ -37,13 +45,19 @@ def rows_backward(grad: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, 
     return torch.stack(grad_first), grad_second
 
 
-def cores(first: Tensor, second: Tensor) -> Tensor:
+def cores(
+    first: Annotated[Tensor, "a c *k"], second: Annotated[Tensor, "b d *k"]
+) -> Annotated[Tensor, "a*b c*d *k"]:
     """(a, c, *k), (b, d, *k) -> (a*b, c*d, *k)"""
     product = first[:, None, :, None] * second[None, :, None, :]  # (a, b, c, d, *k)
     return product.flatten(2, 3).flatten(0, 1)
 
 
-def cores_backward(grad: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+def cores_backward(
+    grad: Annotated[Tensor, "ab cd *k"],
+    first: Annotated[Tensor, "a c *k"],
+    second: Annotated[Tensor, "b d *k"],
+) -> tuple[Annotated[Tensor, "a c *k"], Annotated[Tensor, "b d *k"]]:
     """Gradients of ``cores`` to both inputs."""
     (a, c), (b, d) = first.shape[:2], second.shape[:2]
     grad = grad.unflatten(1, (c, d)).unflatten(0, (a, b))  # (a, b, c, d, *k)

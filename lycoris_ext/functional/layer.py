@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -149,7 +150,9 @@ class LayerSpec:
         grad_weight = product.mm(grad.flatten(0, -2).T, x.flatten(0, -2))
         return product.linear(grad, weight.T) if need_x else None, grad_weight
 
-    def over_positions(self, channels: Tensor) -> Tensor:
+    def over_positions(
+        self, channels: Annotated[Tensor, "channels"]
+    ) -> Annotated[Tensor, "channels ..."]:
         """(channels,), broadcastable over an activation of this layer."""
         return channels.reshape(-1, *[1] * len(self.kernel))
 
@@ -178,7 +181,7 @@ def _is_foreign_linear(module: nn.Module) -> bool:
     )
 
 
-def mix_channels(x: Tensor, weight: Tensor, conv: bool) -> Tensor:
+def mix_channels(x: Tensor, weight: Annotated[Tensor, "m k"], conv: bool) -> Tensor:
     """Apply one (out, in) matrix to the channels of every position: a Linear, or a 1x1 conv."""
     if not conv:
         return product.linear(x, weight)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -21,9 +22,9 @@ class LowRank(Chained):
         core: (rank, rank, *kernel), first index towards up.
     """
 
-    up: Tensor
-    down: Tensor
-    core: Tensor | None = None
+    up: Annotated[Tensor, "out rank"]
+    down: Annotated[Tensor, "rank in ..."]
+    core: Annotated[Tensor, "rank rank ..."] | None = None
 
     def merged(self, weight: Tensor) -> Tensor:
         if self.has_core() or torch.is_tensor(self.scale) or self.up.dtype != weight.dtype:

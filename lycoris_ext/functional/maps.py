@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -27,15 +27,17 @@ class ChannelMap(ABC):
     """S = M - I over a number of channels."""
 
     @abstractmethod
-    def planes(self, y: Tensor) -> Tensor:
+    def planes(
+        self, y: Annotated[Tensor, "*any channels positions"]
+    ) -> Annotated[Tensor, "*any channels positions"]:
         """S y: (..., channels, positions) -> the same, in y's dtype."""
 
-    def shift(self, y: Tensor) -> Tensor:
+    def shift(self, y: Annotated[Tensor, "*any channels"]) -> Annotated[Tensor, "*any channels"]:
         """The same with the channels last: (..., channels) -> (..., channels)."""
         flat: Tensor = _Transposed.apply(y.reshape(-1, y.shape[-1]))
         return _Transposed.apply(self.planes(flat)).view(y.shape)  # type: ignore[no-any-return]
 
-    def pull(self, rows: Tensor) -> Tensor:
+    def pull(self, rows: Annotated[Tensor, "*any channels"]) -> Annotated[Tensor, "*any channels"]:
         """Each row times S: (..., channels) -> (..., channels), in the rows' dtype."""
         return rows @ self.planes(torch.eye(rows.shape[-1], dtype=rows.dtype, device=rows.device))
 
@@ -52,7 +54,7 @@ class Diagonal(ChannelMap):
         values: (channels,), the factors minus 1.
     """
 
-    values: Tensor
+    values: Annotated[Tensor, "channels"]
 
     def shift(self, y: Tensor) -> Tensor:
         return y * self.values.to(y.dtype)
@@ -76,8 +78,8 @@ class Thin(ChannelMap):
         right: (rank, channels).
     """
 
-    left: Tensor
-    right: Tensor
+    left: Annotated[Tensor, "channels rank"]
+    right: Annotated[Tensor, "rank channels"]
 
     def planes(self, y: Tensor) -> Tensor:
         return self.left.to(y.dtype) @ (self.right.to(y.dtype) @ y)

@@ -4,6 +4,7 @@ normalisation of the same input, added or merged like any other layer's."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -102,8 +103,8 @@ class Affine(Delta):
     Nothing of it is rebuilt in the backward: what there is to keep is as small as its leaves.
     """
 
-    weight: Tensor
-    of_bias: Tensor | None = None
+    weight: Annotated[Tensor, "out"]
+    of_bias: Annotated[Tensor, "out"] | None = None
 
     def dense(self) -> Tensor:
         return self.weight * self.scale

@@ -11,6 +11,7 @@ as exact: nothing is subtracted from a number near 1.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -18,7 +19,9 @@ from torch import Tensor
 from lycoris_ext.functional.maps import PASSES, ChannelMap
 
 
-def cayley(blocks: Tensor, limit: float = 0.0) -> Tensor:
+def cayley(
+    blocks: Annotated[Tensor, "*any block block"], limit: float = 0.0
+) -> Annotated[Tensor, "*any block block"]:
     """R - I of each block.
 
     Args:
@@ -47,7 +50,7 @@ class BlockRotation(ChannelMap):
         shifts: (blocks, block, block), R - I each.
     """
 
-    shifts: Tensor
+    shifts: Annotated[Tensor, "blocks block block"]
 
     def planes(self, y: Tensor) -> Tensor:
         return _turned(self.shifts, y.unflatten(-2, tuple(self.shifts.shape[:2]))).flatten(-3, -2)
@@ -66,7 +69,7 @@ class Butterfly(ChannelMap):
             channels of the two halves take turns.
     """
 
-    shifts: Tensor
+    shifts: Annotated[Tensor, "stages blocks block block"]
 
     def planes(self, y: Tensor) -> Tensor:
         half = self.shifts.shape[-1] // 2
@@ -102,7 +105,7 @@ class Rescaled(ChannelMap):
         lengths: (channels,).
     """
 
-    lengths: Tensor
+    lengths: Annotated[Tensor, "channels"]
     inner: ChannelMap
 
     def planes(self, y: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ torch, and so is everything where that name is missing.
 from __future__ import annotations
 
 import platform
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +27,7 @@ _SHORT = 32
 _FEW = 12
 
 
-def mm(left: Tensor, right: Tensor) -> Tensor:
+def mm(left: Annotated[Tensor, "m k"], right: Annotated[Tensor, "k n"]) -> Annotated[Tensor, "m n"]:
     """(m, k) @ (k, n)"""
     if _by_onednn(left, right):
         product: Tensor = _LINEAR(left, right.T, None, "none", [], "")
@@ -35,14 +35,20 @@ def mm(left: Tensor, right: Tensor) -> Tensor:
     return left @ right
 
 
-def addmm(base: Tensor, left: Tensor, right: Tensor) -> Tensor:
+def addmm(
+    base: Annotated[Tensor, "m n"], left: Annotated[Tensor, "m k"], right: Annotated[Tensor, "k n"]
+) -> Annotated[Tensor, "m n"]:
     """base + left @ right"""
     if left.shape[1] >= _SHORT and base.dtype == left.dtype and _by_onednn(left, right):
         return mm(left, right).add_(base)
     return torch.addmm(base, left, right)
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def linear(
+    x: Annotated[Tensor, "*rows k"],
+    weight: Annotated[Tensor, "m k"],
+    bias: Annotated[Tensor, "m"] | None = None,
+) -> Annotated[Tensor, "*rows m"]:
     """(..., k), (m, k), (m,) -> (..., m)"""
     flat = x.flatten(0, -2)
     learns = weight.requires_grad or (bias is not None and bias.requires_grad)
@@ -76,7 +82,9 @@ def no_view(out: Tensor) -> Tensor:
     return own
 
 
-def mix(matrix: Tensor, planes: Tensor) -> Tensor:
+def mix(
+    matrix: Annotated[Tensor, "m k"], planes: Annotated[Tensor, "batch k n"]
+) -> Annotated[Tensor, "batch m n"]:
     """(m, k), (batch, k, n) -> (batch, m, n), contiguous."""
     if planes.shape[2] < _FEW:
         return torch.matmul(planes.transpose(1, 2), matrix.T).transpose(1, 2).contiguous()
@@ -85,14 +93,20 @@ def mix(matrix: Tensor, planes: Tensor) -> Tensor:
     return torch.matmul(matrix, planes)
 
 
-def add_mixed(base: Tensor, matrix: Tensor, planes: Tensor) -> Tensor:
+def add_mixed(
+    base: Annotated[Tensor, "batch m n"],
+    matrix: Annotated[Tensor, "m k"],
+    planes: Annotated[Tensor, "batch k n"],
+) -> Annotated[Tensor, "batch m n"]:
     """base + mix(matrix, planes)"""
     if len(planes) == 1:
         return addmm(base[0], matrix, planes[0]).unsqueeze(0)
     return torch.baddbmm(base, matrix.expand(len(base), -1, -1), planes)
 
 
-def outer(left: Tensor, right: Tensor) -> Tensor:
+def outer(
+    left: Annotated[Tensor, "batch m n"], right: Annotated[Tensor, "batch k n"]
+) -> Annotated[Tensor, "m k"]:
     """(batch, m, n), (batch, k, n) -> (m, k), summed over batch and n."""
     if len(left) == 1:
         return mm(left[0], right[0].T)

@@ -13,6 +13,8 @@ this halves what a convolution's adapter costs.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -37,19 +39,23 @@ def fits(layer: LayerSpec, device: torch.device) -> bool:
     )
 
 
-def flattened(leaf: Tensor) -> Tensor:
+def flattened(leaf: Annotated[Tensor, "rank in kh kw"]) -> Annotated[Tensor, "rank flat"]:
     """(rank, in, kh, kw) -> (rank, kh * kw * in), the channels innermost: one row of the product
     below after the other. Leaves are reordered, not the factors built from them, which are larger.
     """
     return leaf.permute(0, 2, 3, 1).flatten(1)
 
 
-def unflattened(grad: Tensor, layer: LayerSpec) -> Tensor:
+def unflattened(
+    grad: Annotated[Tensor, "rank flat"], layer: LayerSpec
+) -> Annotated[Tensor, "rank in kh kw"]:
     """The way back, for a leaf's gradient."""
     return grad.view(len(grad), *layer.kernel, layer.in_features).permute(0, 3, 1, 2)
 
 
-def forward(layer: LayerSpec, x: Tensor, down: Tensor) -> Tensor:
+def forward(
+    layer: LayerSpec, x: Annotated[Tensor, "batch in h w"], down: Annotated[Tensor, "rank flat"]
+) -> Annotated[Tensor, "batch rank h2 w2"]:
     """What ``layer.op`` gives for the weight that ``down`` is flattened from.
 
     Args:
@@ -74,8 +80,12 @@ def forward(layer: LayerSpec, x: Tensor, down: Tensor) -> Tensor:
 
 
 def backward(
-    layer: LayerSpec, grad: Tensor, x: Tensor, down: Tensor, need_x: bool
-) -> tuple[Tensor | None, Tensor]:
+    layer: LayerSpec,
+    grad: Annotated[Tensor, "batch rank h2 w2"],
+    x: Annotated[Tensor, "batch in h w"],
+    down: Annotated[Tensor, "rank flat"],
+    need_x: bool,
+) -> tuple[Annotated[Tensor, "batch in h w"] | None, Annotated[Tensor, "rank flat"]]:
     """Gradients of ``forward`` to x (None where not needed) and to down, flattened alike."""
     if _is_pointwise(layer):
         planes = grad.flatten(2)

@@ -7,6 +7,8 @@ costs in * area numbers for each position instead, and the product reads the wei
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -32,7 +34,12 @@ def applies(layer: Geometry, x: Tensor, weight: Tensor) -> bool:
     )
 
 
-def forward(layer: Geometry, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def forward(
+    layer: Geometry,
+    x: Annotated[Tensor, "batch in h w"],
+    weight: Annotated[Tensor, "any in kh kw"],
+    bias: Annotated[Tensor, "any"] | None,
+) -> Annotated[Tensor, "batch any h2 w2"]:
     """``layer.op``: (batch, in, H, W) -> (batch, out, H', W')"""
     rows = product.linear(_unfolded(layer, x), weight.flatten(1), bias)
     out: Tensor = rows.transpose(1, 2).unflatten(2, layer.positions(x))
@@ -41,8 +48,12 @@ def forward(layer: Geometry, x: Tensor, weight: Tensor, bias: Tensor | None) -> 
 
 
 def backward(
-    layer: Geometry, grad: Tensor, x: Tensor, weight: Tensor, need_x: bool
-) -> tuple[Tensor | None, Tensor]:
+    layer: Geometry,
+    grad: Annotated[Tensor, "batch any h2 w2"],
+    x: Annotated[Tensor, "batch in h w"],
+    weight: Annotated[Tensor, "any in kh kw"],
+    need_x: bool,
+) -> tuple[Annotated[Tensor, "batch in h w"] | None, Annotated[Tensor, "any in kh kw"]]:
     """``layer.op_backward``"""
     rows = grad.flatten(2).transpose(1, 2)  # (batch, H' * W', out)
     columns = _unfolded(layer, x)

@@ -13,8 +13,9 @@ import tempfile
 from pathlib import Path
 
 BLOCKED = ("diffusers", "transformers", "accelerate", "bitsandbytes", "tyro", "tqdm")
+FOR_TESTS = ("jaxtyping", "beartype")
 # A name bound to None makes its import raise, wherever the package may be installed.
-sys.modules.update(dict.fromkeys(BLOCKED))
+sys.modules.update(dict.fromkeys(BLOCKED + FOR_TESTS))
 
 import torch  # noqa: E402 - after the block, so that torch cannot bring them in either
 from torch import Tensor  # noqa: E402
