@@ -10,10 +10,10 @@ import torch
 
 from lycoris_ext.errors import FormatError
 from webui_extension import forge
-from webui_extension.painter import Drawing, LoadedNetwork, Order
+from webui_extension.painter import Drawn, LoadedNetwork, Order
 
 
-def draw(order: Order, networks: Any, *, in_forge: bool) -> Drawing | None:
+def draw(order: Order, networks: Any, *, in_forge: bool) -> Drawn | None:
     """Draw a picture; whoever calls holds the host's lock.
 
     Args:
@@ -82,7 +82,7 @@ def draw(order: Order, networks: Any, *, in_forge: bool) -> Drawing | None:
         loaded = tuple(_described(network, in_forge) for network in networks.loaded_networks)
         picture = result.images[result.index_of_first_image].convert("RGB")
         model = shared.sd_model.sd_checkpoint_info.title
-        return Drawing(picture, parameters, model, loaded, comments)
+        return Drawn(picture, parameters, model, loaded, comments)
     finally:
         shared.state.end()
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from lycoris_ext.errors import LycorisExtError
+from lycoris_ext.grids.plan import parse_seeds
 from lycoris_ext.grids.prompt_tests import PROMPT_TESTS
-from webui_extension.asked import plan_of, seeds_of
+from webui_extension.asked import plan_of
 from webui_extension.jobs import Job
 from webui_extension.laboratory import Laboratory
 from webui_extension.parts import number, part
@@ -148,7 +149,7 @@ def _asked(
         "trigger": trigger,
         "style": style,
         "strengths": [each for each in strengths.replace(",", " ").split() if each] or ["1"],
-        "seeds": seeds_of(seeds),
+        "seeds": list(parse_seeds(seeds)),
         "base_models": models or [],
         "negative_prompts": [line.strip() for line in negatives.splitlines() if line.strip()]
         or [""],
