@@ -153,15 +153,7 @@ def _parser() -> argparse.ArgumentParser:
         help="whether the model predicts velocity (default: as it says itself)",
     )
     add("--output-dir", type=Path, default=Path("samples"), help="(default: samples)")
-    add("-n", "--number", type=int, default=1, help="pictures a prompt, with consecutive seeds")
-    add("--seed", type=int, default=0, help="of the first picture of each prompt (default: 0)")
-    add("--steps", type=int, default=20, help="denoising steps (default: 20)")
-    add("--cfg-scale", type=float, default=7.0, help="guidance; 1 is none (default: 7)")
-    names = ", ".join(SAMPLERS)
-    add("--sampler", default="Euler", help=f"{names}, or sd-scripts' name (default: Euler)")
-    add("--width", type=int, help="in pixels (default: the model's)")
-    add("--height", type=int, help="in pixels (default: the model's)")
-    add("--clip-skip", type=int, default=1, help="layer of the text encoder, from the end")
+    _add_settings(parser)
     add("--batch-size", type=int, default=8, help="pictures at once; changes none of them")
     add("--device", default="auto", help='"auto" (a GPU where there is one), "cpu", "cuda:1"')
     add("--precision", choices=sorted(_DTYPES), help="(default: fp16 on a GPU, fp32 otherwise)")
@@ -178,3 +170,17 @@ def _parser() -> argparse.ArgumentParser:
         help="with --grid: strengths of every adapter, in place of those behind the files",
     )
     return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    """What decides the pictures of a prompt that does not say otherwise."""
+    add = parser.add_argument
+    add("-n", "--number", type=int, default=1, help="pictures a prompt, with consecutive seeds")
+    add("--seed", type=int, default=0, help="of the first picture of each prompt (default: 0)")
+    add("--steps", type=int, default=20, help="denoising steps (default: 20)")
+    add("--cfg-scale", type=float, default=7.0, help="guidance; 1 is none (default: 7)")
+    names = ", ".join(SAMPLERS)
+    add("--sampler", default="Euler", help=f"{names}, or sd-scripts' name (default: Euler)")
+    add("--width", type=int, help="in pixels (default: the model's)")
+    add("--height", type=int, help="in pixels (default: the model's)")
+    add("--clip-skip", type=int, default=1, help="layer of the text encoder, from the end")
