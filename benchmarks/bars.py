@@ -1,14 +1,19 @@
-"""A bar chart as SVG: groups of horizontal bars, one colour per name."""
+"""A bar chart: groups of horizontal bars, one colour per name."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
-from math import ceil
+from typing import TYPE_CHECKING
 
-COLOURS = ("#2563a8", "#c77b30", "#7d8590", "#4a8f5b")
-WIDTH, LEFT, RIGHT, TOP = 760, 170, 60, 64
-BAR, GAP, BOTTOM = 14, 12, 40
+from lycoris_ext.plots.charts import COLOURS, INK, PAPER, new_chart
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: In pixels: the chart, one bar with its share of the gaps, and all that is no bar.
+WIDTH, BAR, REST = 820, 19, 130
+#: Free space after a group, in bars.
+GAP = 0.8
 
 
 @dataclass(frozen=True)
@@ -17,57 +22,51 @@ class Bar:
     value: float
 
 
-def bar_chart(title: str, axis: str, groups: dict[str, list[Bar]]) -> str:
-    """Bars from 0, with a line at 1."""
+def bar_chart(title: str, axis: str, mark: str, groups: dict[str, list[Bar]]) -> Figure:
+    """Bars from 0, each with its value, and a line at 1.
+
+    Args:
+        title, axis: above the chart, and under it.
+        mark: what the line at 1 stands for.
+        groups: label -> its bars, from top to bottom; the first name's values are set in bold.
+    """
     bars = [bar for group in groups.values() for bar in group]
     names = list(dict.fromkeys(bar.name for bar in bars))
     colours = dict(zip(names, COLOURS, strict=False))
-    most = max(bar.value for bar in bars)
-    step = next(size for size in (0.5, 1, 2, 5, 10, 20) if most / size <= 10)
-    end = ceil(most / step) * step
-
-    def x(value: float) -> float:
-        return round(LEFT + (WIDTH - LEFT - RIGHT) * value / end, 1)
-
-    height = TOP + sum(BAR * len(group) + GAP for group in groups.values()) + BOTTOM
-    parts = [f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>', _text(16, 24, title, 15)]
-    for number, name in enumerate(names):
-        left = LEFT + 130 * number
-        parts.append(_rect(left, 36, 12, 12, colours[name]))
-        parts.append(_text(left + 18, 46, name))
-    foot = height - BOTTOM
-    for tick in range(round(end / step) + 1):
-        place = x(tick * step)
-        parts.append(_line(place, foot, "#e3e6ea"))
-        parts.append(_text(place, foot + 16, f"{tick * step:g}", anchor="middle"))
-    parts.append(_text(x(0), foot + 32, axis))
-    y, values = float(TOP), []
-    for label, group in groups.items():
-        middle = y + BAR * len(group) / 2 + 4
-        parts.append(_text(LEFT - 10, middle, label, anchor="end"))
-        for bar in group:
-            parts.append(
-                _rect(x(0), y + 1, round(x(bar.value) - x(0), 1), BAR - 2, colours[bar.name])
-            )
-            values.append(_text(x(bar.value) + 5, y + BAR - 3, f"{bar.value:.2f}"))
-            y += BAR
-        y += GAP
-    # The line ends before a value and goes on behind it.
-    halo = '<g stroke="#ffffff" stroke-width="4" paint-order="stroke">'
-    parts += [_line(x(1), foot, "#1b1f24"), halo, *values, "</g>"]
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}"'
-    style = 'font-family="sans-serif" fill="#1b1f24"'
-    return "\n".join([f'{head} viewBox="0 0 {WIDTH} {height}" {style}>', *parts, "</svg>", ""])
-
-
-def _text(x: float, y: float, text: str, size: int = 12, anchor: str = "start") -> str:
-    place = f'x="{x:g}" y="{y:g}" font-size="{size}" text-anchor="{anchor}"'
-    return f"<text {place}>{escape(text)}</text>"
-
-
-def _rect(x: float, y: float, width: float, height: float, colour: str) -> str:
-    return f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" fill="{colour}"/>'
-
-
-def _line(x: float, foot: float, colour: str) -> str:
-    return f'<line x1="{x:g}" x2="{x:g}" y1="{TOP - 6}" y2="{foot:g}" stroke="{colour}"/>'
+    height = round((len(bars) + GAP * len(groups)) * BAR) + REST
+    with new_chart(title, (WIDTH, height)) as (figure, axes):
+        y, middles = 0.0, []
+        for group in groups.values():
+            middles.append(y + (len(group) - 1) / 2)
+            for bar in group:
+                axes.barh(y, bar.value, height=0.86, color=colours[bar.name])
+                axes.annotate(
+                    f"{bar.value:.2f}",
+                    (bar.value, y),
+                    xytext=(4, 0),
+                    textcoords="offset points",
+                    verticalalignment="center_baseline",
+                    fontweight="bold" if bar.name == names[0] else "normal",
+                    # The line at 1 must not run through a number.
+                    bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1.0},
+                )
+                y += 1
+            y += GAP
+        line = axes.axvline(1, color=INK, linewidth=1.2, zorder=1.5, label=mark)
+        axes.set_yticks(middles, list(groups), color=INK)
+        axes.set_ylim(y - GAP - 0.4, -0.6)
+        axes.set_xlim(0, 1.07 * max(bar.value for bar in bars))
+        axes.set_xlabel(axis, loc="left")
+        axes.grid(axis="x")
+        axes.spines["left"].set_visible(False)
+        swatches = [axes.barh(0, 0, color=colour, label=name) for name, colour in colours.items()]
+        axes.legend(
+            handles=[*swatches, line],
+            ncols=len(swatches) + 1,
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            borderaxespad=0.4,
+            borderpad=0,
+            handlelength=1.2,
+        )
+    return figure

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lycoris_ext.errors import FormatError
-from lycoris_ext.network import BlockWeights
-
 from .host import adapter
-from .host.patches import apply_adapter
+from .host.patches import put_on
 from .host.status import show
 from .host.widgets import Widget, inputs, link
 
@@ -70,34 +67,3 @@ class Apply:
         report = applied.report()
         show(report, unique_id)
         return applied.model, applied.clip, report
-
-
-def put_on(
-    model: Any,
-    clip: Any,
-    lora: Any,
-    strength_model: float,
-    strength_clip: float,
-    block_weights: str = "",
-) -> Any:
-    """Apply an adapter, or say that it is for another model.
-
-    Raises:
-        FormatError: no layer of the file has a place, or one of other shapes.
-    """
-    blocks = BlockWeights.parse(block_weights)
-    state, name = adapter.state_of(lora), adapter.name_of(lora)
-    fix = "connect the family of models that the file was trained on"
-    try:
-        applied = apply_adapter(model, clip, state, strength_model, strength_clip, blocks)
-    except FormatError as error:
-        where = f"{name}: {error.where}" if error.where else name
-        raise FormatError(error.what, where=where, fix=fix) from error
-    if not applied.model_layers and not applied.clip_layers:
-        raise FormatError(
-            f"none of the {len(state.tensors)} tensors fits the connected model; the first is "
-            f"{next(iter(state.tensors), 'missing')}",
-            where=name,
-            fix=fix,
-        )
-    return applied

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
-from math import isfinite
-from typing import Any, TypeVar
+from typing import Any
 
-from PIL import Image
 from torch import Tensor
 
 from lycoris_ext.errors import ConfigError, DataError
-from lycoris_ext.plots.grid import comparison_grid
-from lycoris_ext.sampling.compare import BARE
+from lycoris_ext.grids.cells import MemoryStore
+from lycoris_ext.grids.draw import draw_grid
+from lycoris_ext.grids.entrants import Entrant, Strength, told_apart
+from lycoris_ext.grids.output import grid_picture
+from lycoris_ext.grids.plan import GridPlan, parse_seeds
+from lycoris_ext.grids.prompt_tests import PromptTest
+from lycoris_ext.grids.settings import Settings
 
-from .apply import put_on
 from .host import adapter
-from .host.drawing import Drawing, draw, drawing_widgets
+from .host.drawing import drawing_widgets
 from .host.images import to_image
+from .host.painter import SCHEDULER, ComfyPainter
 from .host.places import adapter_file, adapter_files
-from .host.status import Bar
 from .host.widgets import Widget, inputs, lines, link
-
-Number = TypeVar("Number", int, float)
 
 _FILES = Widget(
     "files",
@@ -33,55 +32,71 @@ _FILES = Widget(
         "default": "",
         "multiline": True,
         "tooltip": "Adapter files, one a line, as they are called in the LoRA folders; * and ? "
-        "fit many: my_lora-step-*.",
+        "fit many: my_lora-step-*. Each is a column.",
     },
 )
 _STRENGTHS = Widget(
     "strengths",
     "STRING",
-    {"default": "1.0", "tooltip": "Each adapter is drawn at each of these: 0.5, 0.75, 1"},
+    {
+        "default": "1.0",
+        "tooltip": "Each adapter is drawn at each of these strengths, in a column of its own: 0.5, "
+        "0.75, 1. Two numbers are text encoder and diffusion model: 0.5:1",
+    },
 )
 _PROMPTS = Widget(
     "prompts",
     "STRING",
-    {"default": "", "multiline": True, "tooltip": "One a line."},
+    {
+        "default": "",
+        "multiline": True,
+        "tooltip": "What is to be seen, one prompt a line; each is a row for every seed.",
+    },
 )
-_NEGATIVE = Widget("negative", "STRING", {"default": "", "tooltip": "Negative prompt of all."})
-_SEEDS = Widget("seeds", "STRING", {"default": "1", "tooltip": "Numbers, with commas: 1, 2, 3"})
+_NEGATIVE = Widget(
+    "negative",
+    "STRING",
+    {"default": "", "tooltip": "What is to be kept away from all pictures: their negative prompt."},
+)
+_SEEDS = Widget(
+    "seeds",
+    "STRING",
+    {"default": "1", "tooltip": "Seeds of the noise; each is a row for every prompt: 1, 2, 5-8"},
+)
 _SIZE = tuple(
     Widget(
         name,
         "INT",
-        {"default": 512, "min": 16, "max": 8192, "step": 8, "tooltip": "In pixels."},
+        {
+            "default": 512,
+            "min": 16,
+            "max": 8192,
+            "step": 8,
+            "tooltip": f"The {name} of each picture, in pixels.",
+        },
     )
     for name in ("width", "height")
 )
 _WITHOUT = Widget(
     "without_adapter",
     "BOOLEAN",
-    {"default": True, "tooltip": "Also draw without any adapter, first."},
+    {"default": True, "tooltip": "Whether the first column is drawn without any adapter."},
 )
-_TITLE = Widget("title", "STRING", {"default": "", "tooltip": "Above the grid."})
-
-
-@dataclass(frozen=True)
-class Row:
-    """A label, and the model that draws."""
-
-    label: str
-    lora: Any = None
-    strength: float = 0.0
+_TITLE = Widget("title", "STRING", {"default": "", "tooltip": "A heading above the grid."})
 
 
 class CompareGrid:
     CATEGORY = "LyCORIS"
     DESCRIPTION = (
         "Draws every prompt and seed without an adapter and with each adapter at each strength: "
-        "one row an adapter and strength, one column a prompt and seed, all labelled."
+        "one row a prompt and seed, one column an adapter and strength, all labelled."
     )
     RETURN_TYPES = ("IMAGE", "IMAGE")
     RETURN_NAMES = ("grid", "images")
-    OUTPUT_TOOLTIPS = ("The labelled grid.", "The pictures, row by row.")
+    OUTPUT_TOOLTIPS = (
+        "The labelled grid.",
+        "The pictures alone, row by row: the first prompt with every adapter, then the next.",
+    )
     FUNCTION = "compare"
 
     @classmethod
@@ -98,7 +113,11 @@ class CompareGrid:
             *_SIZE,
         )
         more = tuple(
-            link(name, adapter.TYPE, "From Train or Load, beside the files.")
+            link(
+                name,
+                adapter.TYPE,
+                "An adapter from Train or Load; it is a column before the files.",
+            )
             for name in ("adapter", "adapter_2", "adapter_3")
         )
         return inputs(required, (_NEGATIVE, _WITHOUT, _TITLE, *more))
@@ -129,33 +148,26 @@ class CompareGrid:
         title: str = "",
         **adapters: Any,
     ) -> tuple[Tensor, Tensor]:
-        how = Drawing(negative, steps, cfg, sampler_name, scheduler, width, height)
-        columns = [(prompt, seed) for prompt in _prompts(prompts) for seed in _seeds(seeds)]
-        rows = [Row(BARE)] if without_adapter else []
-        rows += _rows(files, [lora for lora in adapters.values() if lora is not None], strengths)
-        bar, done = Bar(len(rows) * len(columns) * steps), 0
-        cells: list[list[Image.Image]] = []
-        for row in rows:
-            drawer, reader = model, clip
-            if row.lora is not None:
-                applied = put_on(model, clip, row.lora, row.strength, row.strength)
-                drawer, reader = applied.model, applied.clip
-            cells.append([])
-            for prompt, seed in columns:
+        connected = [lora for lora in adapters.values() if lora is not None]
+        loras = {adapter.content_hash(lora): lora for lora in connected}
 
-                def step(now: int, total: int, before: int = done) -> None:
-                    bar.at(before + now)
+        def read(entrant: Entrant) -> Any:
+            # A file is read again when its column is due, so that no two are in memory at once.
+            return loras.get(entrant.hash) or adapter.read_adapter(entrant.file)
 
-                picture = draw(drawer, reader, vae, prompt, seed, how, step)
-                done += steps
-                bar.at(done, picture)
-                cells[-1].append(picture)
-        several = len(_seeds(seeds)) > 1
-        headings = [f"{prompt}, seed {seed}" if several else prompt for prompt, seed in columns]
-        grid = comparison_grid(
-            cells, [row.label for row in rows], headings, title, subtitle=_about(how)
+        plan = GridPlan.crossed(
+            _entrants(files, loras),
+            tuple(PromptTest(line, negative_prompt=negative) for line in lines(prompts) or ("",)),
+            strengths=tuple(map(Strength.parse, strengths.replace(",", " ").split())),
+            seeds=parse_seeds(seeds),
+            settings=Settings(
+                steps, cfg, width, height, sampler_name, extra=((SCHEDULER, scheduler),)
+            ),
+            bare=without_adapter,
         )
-        return to_image([grid]), to_image([picture for row in cells for picture in row])
+        grid = draw_grid(plan, ComfyPainter(model, clip, vae, read), MemoryStore())
+        pictures = [cell.picture for row in grid.table() for cell in row if cell is not None]
+        return to_image([grid_picture(grid, title=title)]), to_image(pictures)
 
 
 def found_files(text: str, must: bool = True) -> list[str]:
@@ -188,58 +200,27 @@ def _fits(name: str, pattern: str) -> bool:
     return any(fnmatchcase(name, text) for text in (pattern, f"{pattern}.safetensors"))
 
 
-def _rows(files: str, connected: list[Any], strengths: str) -> Iterator[Row]:
-    loras = [*connected, *(adapter.read_adapter(adapter_file(name)) for name in found_files(files))]
-    if not loras:
+def _entrants(files: str, loras: Mapping[str, Any]) -> tuple[Entrant, ...]:
+    """The connected adapters, then those of the files; each is read once, so that a damaged one is
+    told before anything is drawn.
+
+    Raises:
+        ConfigError: there are none.
+        DataError, FormatError: a file is not there, or damaged.
+    """
+
+    def found() -> Iterator[Entrant]:
+        for digest, lora in loras.items():
+            yield Entrant(adapter.name_of(lora), digest)
+        for path in map(adapter_file, found_files(files)):
+            lora = adapter.read_adapter(path)
+            yield Entrant(lora.name, adapter.content_hash(lora), path)
+
+    entrants = told_apart(found())
+    if not entrants:
         raise ConfigError(
             "no adapter is given",
             where="files",
             fix="connect one, or write the names of files",
         )
-    for lora in loras:
-        for strength in _strengths(strengths):
-            yield Row(f"{adapter.name_of(lora)} {strength:g}", lora, strength)
-
-
-def _prompts(text: str) -> tuple[str, ...]:
-    return lines(text) or ("",)
-
-
-def _seeds(text: str) -> list[int]:
-    found = _numbers(text, "seeds", int, "write whole numbers: 1, 2, 3")
-    for seed in found:
-        if not 0 <= seed < 2**64:
-            raise ConfigError(f"{seed} is no seed", where="seeds", fix="use 0 to 2^64 - 1")
-    return found
-
-
-def _strengths(text: str) -> list[float]:
-    found = _numbers(text, "strengths", float, "write 0.5, 1")
-    for strength in found:
-        if not isfinite(strength):
-            raise ConfigError(f"{strength} is no strength", where="strengths", fix="write 0.5, 1")
-    return found
-
-
-def _numbers(text: str, where: str, read: Callable[[str], Number], fix: str) -> list[Number]:
-    """Numbers with commas or spaces between.
-
-    Raises:
-        ConfigError: there are none, or something else stands there.
-    """
-    try:
-        found = [read(part) for part in text.replace(",", " ").split()]
-    except ValueError as error:
-        raise ConfigError(
-            f"{text!r} holds no numbers of this kind", where=where, fix=fix
-        ) from error
-    if not found:
-        raise ConfigError("no number is given", where=where, fix="write at least one")
-    return found
-
-
-def _about(how: Drawing) -> str:
-    return (
-        f"{how.sampler_name}, {how.scheduler}, {how.steps} steps, cfg {how.cfg:g}, "
-        f"{how.width}x{how.height}"
-    )
+    return entrants

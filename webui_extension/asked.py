@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.grids.checkpoints import Checkpoint
-from lycoris_ext.grids.plan import GridPlan, Settings, Strength
+from lycoris_ext.grids.entrants import Entrant, Strength, told_apart
+from lycoris_ext.grids.plan import GridPlan
 from lycoris_ext.grids.prompt_tests import PromptTest, fill
+from lycoris_ext.grids.settings import Settings
 from lycoris_ext.sampling.prompts import parse_prompt
 from lycoris_ext.sampling.specs import check_multiple
-from webui_extension.laboratory import Laboratory, entrants
+from webui_extension.laboratory import Laboratory
 
 #: Pixels a latent: of other sizes the host draws the next smaller one without a word.
 _LATENT = 8
+#: The host draws larger seeds as others, without a word.
+_MAX_SEED = 2**32 - 1
 
 
 def plan_of(laboratory: Laboratory, asked: dict[str, Any]) -> GridPlan:
@@ -42,14 +45,14 @@ def plan_of(laboratory: Laboratory, asked: dict[str, Any]) -> GridPlan:
     )
     for name in ("width", "height"):
         check_multiple(name, asked[name], _LATENT, "the host")
-    return GridPlan(
-        entrants(checkpoints),
+    return GridPlan.crossed(
+        told_apart(Entrant(known.name, known.hash, known.path) for known in checkpoints),
         tuple(tests),
-        tuple(map(Strength.parse, asked["strengths"])),
-        tuple(asked["seeds"]),
-        tuple(models),
-        tuple(asked["negative_prompts"]) or ("",),
-        settings,
+        strengths=tuple(map(Strength.parse, asked["strengths"])),
+        seeds=tuple(map(_seed, asked["seeds"])),
+        base_models=tuple(models),
+        negative_prompts=tuple(asked["negative_prompts"]) or ("",),
+        settings=settings,
     )
 
 
@@ -62,22 +65,12 @@ def trigger_of(checkpoints: Sequence[Checkpoint]) -> str:
     )
 
 
-def seeds_of(text: str) -> list[int]:
-    """Read "1, 2, 5-8".
-
-    Raises:
-        ConfigError: it is not that.
-    """
-    seeds: list[int] = []
-    for part in re.split(r"[,\s]+", text.strip()):
-        found = re.fullmatch(r"(\d{1,10})(?:-(\d{1,10}))?", part)
-        first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, -1)
-        if not 0 <= last - first <= 1000:
-            raise ConfigError(
-                f"{part!r} is no seed", where="seeds", fix="write numbers, such as 1, 2, 5-8"
-            )
-        seeds += range(first, last + 1)
-    return seeds
+def _seed(seed: int) -> int:
+    if seed > _MAX_SEED:
+        raise ConfigError(
+            f"the seed is {seed}", where="seeds", fix=f"use numbers from 0 to {_MAX_SEED}"
+        )
+    return seed
 
 
 def _test(line: str) -> PromptTest:
@@ -88,5 +81,9 @@ def _test(line: str) -> PromptTest:
             f"a prompt sets its own {', '.join(more)}",
             where=line[:60],
             fix="set it below for the whole grid; --n is the only option here",
+        )
+    if not fields["prompt"]:
+        raise ConfigError(
+            "a prompt is empty", where=line[:60], fix="write what is to be seen before --n"
         )
     return PromptTest(fields["prompt"], negative_prompt=fields.get("negative_prompt", ""))

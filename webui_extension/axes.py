@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lycoris_ext.errors import LycorisExtError
-from lycoris_ext.grids.plan import Strength
+from lycoris_ext.grids.entrants import Strength
 from webui_extension.laboratory import Laboratory
 
 CHECKPOINT, STRENGTH = "[LyCORIS Ext] checkpoint", "[LyCORIS Ext] strength"

@@ -10,10 +10,10 @@ import torch
 
 from lycoris_ext.errors import FormatError
 from webui_extension import forge
-from webui_extension.painter import Drawing, LoadedNetwork, Order
+from webui_extension.painter import Drawn, LoadedNetwork, Order
 
 
-def draw(order: Order, networks: Any, *, in_forge: bool) -> Drawing | None:
+def draw(order: Order, networks: Any, *, in_forge: bool) -> Drawn | None:
     """Draw a picture; whoever calls holds the host's lock.
 
     Args:
@@ -29,44 +29,14 @@ def draw(order: Order, networks: Any, *, in_forge: bool) -> Drawing | None:
     """
     from modules import processing, shared
 
-    settings = order.settings
     # The host's refresh button and other extensions fill this list behind our back.
     _, asked, rest = order.prompt.rpartition("<lora:")
     wanted = rest.partition(":")[0] if asked else ""
     if wanted and wanted not in networks.available_networks:
         networks.list_available_networks()
-    overrides = {
-        "sd_model_checkpoint": order.model,
-        "CLIP_stop_at_last_layers": settings.clip_skip,
-        # Networks that the host adds to every prompt.
-        "sd_lora": "None",
-        "sd_hypernetwork": "None",
-    }
     shared.state.begin(job="lycoris_ext")
     try:
-        with closing(
-            processing.StableDiffusionProcessingTxt2Img(
-                sd_model=shared.sd_model,
-                prompt=order.prompt,
-                negative_prompt=order.negative_prompt,
-                seed=order.seed,
-                sampler_name=settings.sampler,
-                steps=settings.steps,
-                cfg_scale=settings.cfg_scale,
-                width=settings.width,
-                height=settings.height,
-                restore_faces=False,
-                do_not_save_samples=True,
-                do_not_save_grid=True,
-                override_settings={
-                    name: value
-                    for name, value in overrides.items()
-                    if name in shared.opts.data_labels
-                },
-            )
-        ) as task:
-            # Other extensions' scripts would make the picture theirs.
-            task.scripts = None
+        with closing(_task(order)) as task:
             try:
                 result = processing.process_images(task)
             except RuntimeError as error:
@@ -82,9 +52,43 @@ def draw(order: Order, networks: Any, *, in_forge: bool) -> Drawing | None:
         loaded = tuple(_described(network, in_forge) for network in networks.loaded_networks)
         picture = result.images[result.index_of_first_image].convert("RGB")
         model = shared.sd_model.sd_checkpoint_info.title
-        return Drawing(picture, parameters, model, loaded, comments)
+        return Drawn(picture, parameters, model, loaded, comments)
     finally:
         shared.state.end()
+
+
+def _task(order: Order) -> Any:
+    """An order in the host's own form."""
+    from modules import processing, shared
+
+    settings = order.settings
+    overrides = {
+        "sd_model_checkpoint": order.model,
+        "CLIP_stop_at_last_layers": settings.clip_skip,
+        # Networks that the host adds to every prompt.
+        "sd_lora": "None",
+        "sd_hypernetwork": "None",
+    }
+    task = processing.StableDiffusionProcessingTxt2Img(
+        sd_model=shared.sd_model,
+        prompt=order.prompt,
+        negative_prompt=order.negative_prompt,
+        seed=order.seed,
+        sampler_name=settings.sampler,
+        steps=settings.steps,
+        cfg_scale=settings.cfg_scale,
+        width=settings.width,
+        height=settings.height,
+        restore_faces=False,
+        do_not_save_samples=True,
+        do_not_save_grid=True,
+        override_settings={
+            name: value for name, value in overrides.items() if name in shared.opts.data_labels
+        },
+    )
+    # Other extensions' scripts would make the picture theirs.
+    task.scripts = None
+    return task
 
 
 def _described(network: Any, in_forge: bool) -> LoadedNetwork:

@@ -18,7 +18,7 @@ from lycoris_ext.functional import LayerSpec, spec_of
 from lycoris_ext.grids.fit import HostTraits
 from webui_extension import forge
 from webui_extension.drawing import draw
-from webui_extension.painter import Drawing, Order
+from webui_extension.painter import Drawn, Order
 
 RUN_FOLDERS = "lycoris_ext_run_folders"
 TRAIN_PYTHON = "lycoris_ext_train_python"
@@ -204,11 +204,11 @@ class WebuiHost:
             "device": f"{devices.device} {devices.dtype} {devices.dtype_unet}",
         }
 
-    def draw(self, order: Order) -> Drawing | None:
+    def draw(self, order: Order) -> Drawn | None:
         """See `Draws`."""
         return self._alone(self._draw, order)
 
-    def _draw(self, order: Order) -> Drawing | None:
+    def _draw(self, order: Order) -> Drawn | None:
         self._drawing = True
         try:
             return draw(order, self._networks(), in_forge=self.is_forge)

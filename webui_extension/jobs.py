@@ -10,12 +10,13 @@ from typing import Protocol
 
 from lycoris_ext.errors import ConfigError, LycorisExtError
 from lycoris_ext.functional import LayerSpec
-from lycoris_ext.grids.cells import CellStore
+from lycoris_ext.grids.cells import CellStore, StoredCell
 from lycoris_ext.grids.checkpoints import Checkpoint, read_checkpoint
 from lycoris_ext.grids.draw import Grid, GridProgress, draw_grid
+from lycoris_ext.grids.entrants import Entrant
 from lycoris_ext.grids.fit import Fit, HostTraits
 from lycoris_ext.grids.output import write_grid
-from lycoris_ext.grids.plan import Entrant, GridPlan
+from lycoris_ext.grids.plan import GridPlan
 from webui_extension.painter import Draws, WebuiPainter, refuse_tags
 from webui_extension.staging import Staging
 
@@ -55,7 +56,7 @@ class Job:
     plan: GridPlan
     folder: Path
     progress: GridProgress
-    grid: Grid
+    grid: Grid[StoredCell]
     problem: str = ""
     stop: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
@@ -97,11 +98,9 @@ class Jobs:
         Raises:
             ConfigError: another grid is being drawn, or a prompt has a network's tag.
         """
-        for test in plan.tests:
-            refuse_tags(test.prompt)
-            refuse_tags(test.negative_prompt)
-        for negative in plan.negative_prompts:
-            refuse_tags(negative)
+        for row in plan.rows:
+            refuse_tags(row.test.prompt)
+            refuse_tags(row.test.negative_prompt)
         with self._starting:
             if self.last is not None and self.last.state == "running":
                 raise ConfigError(
@@ -109,8 +108,7 @@ class Jobs:
                     where="grid",
                     fix="wait for it, or interrupt it: what is done is kept",
                 )
-            size = len(plan.rows) * len(plan.columns)
-            self.last = Job(plan, folder, GridProgress(0, size, 0, None), Grid(plan))
+            self.last = Job(plan, folder, GridProgress(0, plan.size, 0, None), Grid(plan))
         threading.Thread(target=self._work, args=(self.last,), daemon=True).start()
         return self.last
 
@@ -133,8 +131,8 @@ class Jobs:
             job.ended.set()
 
     def _draw(self, job: Job) -> None:
-        checkpoints = {e.hash: read_checkpoint(e.path) for e in job.plan.entrants}
-        staged = {e.hash: self._staging.stage(e.path, e.hash) for e in job.plan.entrants}
+        checkpoints = {e.hash: read_checkpoint(e.file) for e in job.plan.entrants}
+        staged = {e.hash: self._staging.stage(e.file, e.hash) for e in job.plan.entrants}
         self._staging.keep_only(staged.values())
 
         def check(entrant: Entrant) -> Fit:
@@ -145,7 +143,7 @@ class Jobs:
             except LycorisExtError as error:
                 return Fit(0, (), (), (error.what,))
 
-        def progress(now: GridProgress, grid: Grid) -> None:
+        def progress(now: GridProgress, grid: Grid[StoredCell]) -> None:
             job.progress, job.grid = now, grid
 
         try:
@@ -163,17 +161,10 @@ class Jobs:
         """Write what is drawn; where nothing is, an earlier page stays."""
         if not job.grid.cells:
             return
-        settings = job.plan.settings
-        names = " / ".join(entrant.name for entrant in job.plan.entrants) or "no adapter"
-        subtitle = (
-            f"{settings.sampler}, {settings.steps} steps, CFG {settings.cfg_scale:g}, "
-            f"{settings.width} x {settings.height}, {self._host.traits().name}"
-        )
         write_grid(
             job.folder,
             job.grid,
-            title=names,
-            subtitle=subtitle,
+            about=self._host.traits().name,
             checkpoints=checkpoints,
             votes_url=_VOTES,
         )

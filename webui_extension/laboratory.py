@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import stat
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 
 from lycoris_ext.errors import DataError, LycorisExtError
@@ -12,7 +11,7 @@ from lycoris_ext.formats import load_adapter
 from lycoris_ext.grids.checkpoints import Checkpoint, RunFiles, list_run, read_checkpoint
 from lycoris_ext.grids.fit import Fit, check_fit
 from lycoris_ext.grids.output import PAGE, PICTURE, PLAN, read_faults, read_plan
-from lycoris_ext.grids.plan import Cell, Entrant, GridPlan
+from lycoris_ext.grids.plan import BARE, Cell, GridPlan
 from lycoris_ext.grids.votes import Vote, cast, read_votes, tally, withdraw
 from webui_extension.jobs import Host, Job, Jobs
 from webui_extension.places import NotAllowed, Places
@@ -111,7 +110,7 @@ class Laboratory:
             DataError: a file is outside the allowed folders.
         """
         for entrant in plan.entrants:
-            self.places.resolve(entrant.path)
+            self.places.resolve(entrant.file)
         return self.jobs.start(plan, self.grid_folder(plan.id))
 
     # Judge
@@ -185,35 +184,35 @@ class Laboratory:
                 where=f"row {row}, column {column}",
                 fix="draw the grid again, or vote for a picture that is as it should be",
             )
-        vote = Vote.of(grid, Cell(rows[row], columns[column], plan.settings))
+        vote = Vote.of(grid, Cell(rows[row], columns[column]))
         with self._voting:  # the file is read and written again
             keep = withdraw if column == -1 else cast
-            return keep(self._voting_folder(plan), vote)
+            return keep(self._voting_folder(grid, plan), vote)
 
     def votes(self, grid: str) -> dict[str, int]:
         """Heading -> votes of a grid, the most first."""
         plan = read_plan(self._file(grid, PLAN))
-        counts = tally(read_votes(self._voting_folder(plan)), grid)
+        counts = tally(read_votes(self._voting_folder(grid, plan)), grid)
         return {
-            f"{name} at {strength}" if name else "without adapter": count
+            f"{name} at {strength}" if name else BARE: count
             for (name, strength), count in counts.items()
         }
 
     def stars(self, grid: str) -> dict[int, int]:
         """Row -> column of each cell that was voted the best of its row."""
         plan = read_plan(self._file(grid, PLAN))
-        kept = read_votes(self._voting_folder(plan))
+        kept = read_votes(self._voting_folder(grid, plan))
         return {
             r: c
             for r, row in enumerate(plan.rows)
             for c, column in enumerate(plan.columns)
-            if Vote.of(grid, Cell(row, column, plan.settings)) in kept
+            if Vote.of(grid, Cell(row, column)) in kept
         }
 
-    def _voting_folder(self, plan: GridPlan) -> Path:
+    def _voting_folder(self, grid: str, plan: GridPlan) -> Path:
         if not plan.entrants:
-            return self.grid_folder(plan.id)
-        return self.places.resolve(plan.entrants[0].path.parent)
+            return self.grid_folder(grid)
+        return self.places.resolve(plan.entrants[0].file.parent)
 
     # Use
 
@@ -256,12 +255,3 @@ def _written(path: Path) -> float:
     except OSError:
         return 0.0
     return state.st_mtime if stat.S_ISREG(state.st_mode) else 0.0
-
-
-def entrants(checkpoints: Sequence[Checkpoint]) -> tuple[Entrant, ...]:
-    """Checkpoints as columns; where two have one name, the hash tells them apart."""
-    names = [checkpoint.name for checkpoint in checkpoints]
-    return tuple(
-        Entrant(c.name if names.count(c.name) == 1 else f"{c.name} ({c.hash[:6]})", c.hash, c.path)
-        for c in checkpoints
-    )

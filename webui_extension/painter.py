@@ -6,7 +6,7 @@ says so in its log at best. Here the cell says it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -15,8 +15,10 @@ from PIL import Image
 
 from lycoris_ext.errors import ConfigError, FormatError
 from lycoris_ext.grids.cells import Painted
+from lycoris_ext.grids.entrants import Entrant
 from lycoris_ext.grids.fit import Fit
-from lycoris_ext.grids.plan import Cell, Entrant, Settings
+from lycoris_ext.grids.plan import Cell
+from lycoris_ext.grids.settings import Settings
 from webui_extension.staging import Staging
 
 _TAGS = ("<lora:", "<lyco:", "<hypernet:")
@@ -50,7 +52,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Drawing:
+class Drawn:
     """What it drew, and with what."""
 
     picture: Image.Image
@@ -68,7 +70,7 @@ class Draws(Protocol):
 
     def decides(self, model: str) -> dict[str, str]: ...
 
-    def draw(self, order: Order) -> Drawing | None:
+    def draw(self, order: Order) -> Drawn | None:
         """Draw one picture; None where it was interrupted.
 
         Raises:
@@ -97,54 +99,64 @@ class WebuiPainter:
         model = self._models.setdefault(base_model, self._host.model_named(base_model))
         return self._host.decides(model)
 
-    def paint(self, cell: Cell) -> Painted | None:
+    def paint(self, cells: Sequence[Cell]) -> Generator[Painted, None, None]:
         """See `Painter`."""
+        for cell in cells:
+            painted = self._paint(cell)
+            if painted is None:
+                return
+            yield painted
+
+    def _paint(self, cell: Cell) -> Painted | None:
+        """Draw a cell and check it; None where it was interrupted on the way."""
         test = cell.row.test
         for text in (test.prompt, test.negative_prompt):
             refuse_tags(text)
         entrant, prompt = cell.column.entrant, test.prompt
         staged = None
         if entrant is not None:
-            staged = self._staging.stage(entrant.path, entrant.hash)
+            staged = self._staging.stage(entrant.file, entrant.hash)
             strength = cell.column.strength
             prompt += f" <lora:{staged.stem}:{strength.text_encoder:g}:{strength.unet:g}>"
         model = self._models.setdefault(
             cell.row.base_model, self._host.model_named(cell.row.base_model)
         )
-        order = Order(prompt, test.negative_prompt, cell.row.seed, model, cell.settings)
+        settings = cell.row.settings
+        settings.refuse_extra()
+        order = Order(prompt, test.negative_prompt, cell.row.seed, model, settings)
         try:
-            drawing = self._host.draw(order)
+            drawn = self._host.draw(order)
         except FormatError as error:
             if entrant is None:
                 raise
             fit = self._fit(entrant, model)
-            blank = Image.new("RGB", (cell.settings.width, cell.settings.height))
+            blank = Image.new("RGB", (settings.width, settings.height))
             return Painted(blank, prompt, error.what if fit.works else str(fit))
-        if drawing is None:
+        if drawn is None:
             return None
-        fault = self._fault(cell, entrant, staged, drawing, model)
-        return Painted(drawing.picture, drawing.parameters, fault)
+        fault = self._fault(cell, entrant, staged, drawn, model)
+        return Painted(drawn.picture, drawn.parameters, fault)
 
     def _fault(
-        self, cell: Cell, entrant: Entrant | None, staged: Path | None, drawing: Drawing, model: str
+        self, cell: Cell, entrant: Entrant | None, staged: Path | None, drawn: Drawn, model: str
     ) -> str:
-        if drawing.model != model:
-            return f"drawn with {drawing.model}, not with {model}"
+        if drawn.model != model:
+            return f"drawn with {drawn.model}, not with {model}"
         if entrant is None or staged is None:
-            names = ", ".join(network.path.stem for network in drawing.networks)
+            names = ", ".join(network.path.stem for network in drawn.networks)
             return f"drawn with {names}, and should be without" if names else ""
-        if not drawing.networks:
+        if not drawn.networks:
             return "the host did not load this adapter"
-        if [network.path for network in drawing.networks] != [staged]:
-            names = ", ".join(network.path.stem for network in drawing.networks)
+        if [network.path for network in drawn.networks] != [staged]:
+            names = ", ".join(network.path.stem for network in drawn.networks)
             return f"the host loaded {names} instead"
-        network, strength = drawing.networks[0], cell.column.strength
+        network, strength = drawn.networks[0], cell.column.strength
         told = (network.text_encoder, network.unet)
         wanted = (float(f"{strength.text_encoder:g}"), float(f"{strength.unet:g}"))
         if None not in told and told != wanted:
             return f"the host used the strengths {told[0]}:{told[1]}, not {strength}"
-        if drawing.comments:
-            return "; ".join(drawing.comments)
+        if drawn.comments:
+            return "; ".join(drawn.comments)
         fit = self._fit(entrant, model)
         if not fit.works:
             return str(fit)
@@ -153,7 +165,7 @@ class WebuiPainter:
         return ""
 
     def _fit(self, entrant: Entrant, model: str) -> Fit:
-        """To be asked after a drawing alone: then this model is the loaded one."""
+        """To be asked after a picture alone: then this model is the loaded one."""
         if (entrant.hash, model) not in self._fits:
             self._fits[entrant.hash, model] = self._check(entrant)
         return self._fits[entrant.hash, model]

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from lycoris_ext.errors import LycorisExtError
+from lycoris_ext.grids.plan import parse_seeds
 from lycoris_ext.grids.prompt_tests import PROMPT_TESTS
-from webui_extension.asked import plan_of, seeds_of
+from webui_extension.asked import plan_of
 from webui_extension.jobs import Job
 from webui_extension.laboratory import Laboratory
 from webui_extension.parts import number, part
@@ -23,52 +24,9 @@ def build_test(laboratory: Laboratory, picked: Picked) -> None:
 
     with gr.Row():
         with gr.Column(scale=3):
-            prompts = part(
-                "Textbox",
-                "prompts",
-                label="Prompts, one a line; a line may end in --n and what is to be kept away",
-                lines=4,
-            )
-            tests = part(
-                "CheckboxGroup",
-                "tests",
-                label="Tests, written with the trigger words of page 1",
-                choices=list(PROMPT_TESTS),
-                value=["trigger only"],
-            )
-            negatives = part(
-                "Textbox", "negatives", label="Negative prompts, one a line; each is a row", lines=2
-            )
-            style = part(
-                "Textbox", "style", label="Tag of its usual style, for the tests", value="aniscreen"
-            )
+            asked_for = _what_is_asked()
         with gr.Column(scale=2):
-            strengths = part(
-                "Textbox", "strengths", label="Strengths (0.5:1 = text encoder:U-Net)", value="1"
-            )
-            seeds = part("Textbox", "seeds", label="Seeds", value="1, 2")
-            models = part(
-                "Dropdown",
-                "base_models",
-                label="Base models; none is the loaded one",
-                choices=laboratory.host.base_models(),
-                multiselect=True,
-            )
-            samplers = laboratory.host.samplers()
-            sampler = part(
-                "Dropdown",
-                "sampler",
-                label="Sampler",
-                choices=samplers,
-                value="Euler a" if "Euler a" in samplers else next(iter(samplers), None),
-            )
-            with gr.Row():
-                steps = part("Number", "steps", label="Steps", value=20, precision=0)
-                scale = part("Number", "cfg_scale", label="CFG scale", value=7)
-                skip = part("Number", "clip_skip", label="Clip skip", value=1, precision=0)
-            with gr.Row():
-                width = part("Number", "width", label="Width", value=512, precision=0)
-                height = part("Number", "height", label="Height", value=512, precision=0)
+            drawn_how = _how_it_is_drawn(laboratory)
     with gr.Row():
         draw = part("Button", "draw", value="Draw the grid", variant="primary")
         interrupt = part("Button", "interrupt", value="Interrupt")
@@ -76,8 +34,7 @@ def build_test(laboratory: Laboratory, picked: Picked) -> None:
     progress = part("HTML", "progress", value="")
     grid = part("Image", "grid", type="filepath", visible=False, show_label=False)
 
-    fields = [picked.folder, picked.chosen, picked.trigger, prompts, tests, negatives, style]
-    fields += [strengths, seeds, models, sampler, steps, scale, skip, width, height]
+    fields = [picked.folder, picked.chosen, picked.trigger, *asked_for, *drawn_how]
 
     def start(*values: Any) -> Iterator[tuple[Any, str]]:
         try:
@@ -104,6 +61,63 @@ def build_test(laboratory: Laboratory, picked: Picked) -> None:
     draw.click(start, inputs=fields, outputs=[grid, progress])
     follow.click(again, inputs=[], outputs=[grid, progress])
     interrupt.click(laboratory.jobs.interrupt, inputs=[], outputs=[], queue=False)
+
+
+def _what_is_asked() -> list[Any]:
+    """Prompts, tests, negative prompts and the style's tag, in the order of `_asked`."""
+    prompts = part(
+        "Textbox",
+        "prompts",
+        label="Prompts, one a line; a line may end in --n and what is to be kept away",
+        lines=4,
+    )
+    tests = part(
+        "CheckboxGroup",
+        "tests",
+        label="Tests, written with the trigger words of page 1",
+        choices=list(PROMPT_TESTS),
+        value=["trigger only"],
+    )
+    negatives = part(
+        "Textbox", "negatives", label="Negative prompts, one a line; each is a row", lines=2
+    )
+    style = part(
+        "Textbox", "style", label="Tag of its usual style, for the tests", value="aniscreen"
+    )
+    return [prompts, tests, negatives, style]
+
+
+def _how_it_is_drawn(laboratory: Laboratory) -> list[Any]:
+    """Strengths, seeds, models and settings, in the order of `_asked`."""
+    import gradio as gr
+
+    strengths = part(
+        "Textbox", "strengths", label="Strengths (0.5:1 = text encoder:U-Net)", value="1"
+    )
+    seeds = part("Textbox", "seeds", label="Seeds", value="1, 2")
+    models = part(
+        "Dropdown",
+        "base_models",
+        label="Base models; none is the loaded one",
+        choices=laboratory.host.base_models(),
+        multiselect=True,
+    )
+    samplers = laboratory.host.samplers()
+    sampler = part(
+        "Dropdown",
+        "sampler",
+        label="Sampler",
+        choices=samplers,
+        value="Euler a" if "Euler a" in samplers else next(iter(samplers), None),
+    )
+    with gr.Row():
+        steps = part("Number", "steps", label="Steps", value=20, precision=0)
+        scale = part("Number", "cfg_scale", label="CFG scale", value=7)
+        skip = part("Number", "clip_skip", label="Clip skip", value=1, precision=0)
+    with gr.Row():
+        width = part("Number", "width", label="Width", value=512, precision=0)
+        height = part("Number", "height", label="Height", value=512, precision=0)
+    return [strengths, seeds, models, sampler, steps, scale, skip, width, height]
 
 
 def verdict(job: Job) -> str:
@@ -148,7 +162,7 @@ def _asked(
         "trigger": trigger,
         "style": style,
         "strengths": [each for each in strengths.replace(",", " ").split() if each] or ["1"],
-        "seeds": seeds_of(seeds),
+        "seeds": list(parse_seeds(seeds)),
         "base_models": models or [],
         "negative_prompts": [line.strip() for line in negatives.splitlines() if line.strip()]
         or [""],

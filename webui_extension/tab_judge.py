@@ -60,8 +60,7 @@ def _choices(laboratory: Laboratory) -> list[str]:
             plan = read_plan(laboratory.grid_folder(grid) / PLAN)
         except DataError:
             continue  # of another version: its page is still on the disk
-        names = ", ".join(entrant.name for entrant in plan.entrants) or "no adapter"
-        labels.append(f"{names}: {len(plan.rows)} x {len(plan.columns)} [{grid}]")
+        labels.append(f"{plan.title}: {len(plan.rows)} x {len(plan.columns)} [{grid}]")
     return labels
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
 
 from lycoris_ext.formats import AdapterState, load_adapter
+from lycoris_ext.formats.container import build_header, serialize
 
 #: ComfyUI's own type: LoraModelLoader and SaveLoRA take it, and our nodes take theirs.
 TYPE = "LORA_MODEL"
@@ -45,3 +47,9 @@ def state_of(lora: Mapping[str, Tensor]) -> AdapterState:
 
 def name_of(lora: Mapping[str, Tensor]) -> str:
     return str(getattr(lora, "name", "adapter"))
+
+
+def content_hash(lora: Mapping[str, Tensor]) -> str:
+    """SHA-256 of the file that the tensors would be, without metadata."""
+    header, data = serialize(dict(lora))
+    return hashlib.sha256(build_header(header, {}) + data).hexdigest()

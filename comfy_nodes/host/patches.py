@@ -24,6 +24,8 @@ from lycoris_ext.modules import AdapterLayer
 from lycoris_ext.network import BlockWeights, load_network
 from lycoris_ext.network.sites import DENOISERS, Site, all_sites, place_layers
 
+from .adapter import name_of, state_of
+
 #: Target -> where its layers lie in ComfyUI's text encoder, the first that is there.
 _ENCODERS = {
     "text_encoder": ("clip_l", "clip_h"),
@@ -134,6 +136,37 @@ def apply_adapter(
             applied.model_layers += in_model
             applied.clip_layers += not in_model
     _let_comfyui(rest, applied, strength_model, strength_clip)
+    return applied
+
+
+def put_on(
+    model: Any,
+    clip: Any,
+    lora: Any,
+    strength_model: float,
+    strength_clip: float,
+    block_weights: str = "",
+) -> Applied:
+    """Apply an adapter, or say that it is for another model.
+
+    Raises:
+        FormatError: no layer of the file has a place, or one of other shapes.
+    """
+    blocks = BlockWeights.parse(block_weights)
+    state, name = state_of(lora), name_of(lora)
+    fix = "connect the family of models that the file was trained on"
+    try:
+        applied = apply_adapter(model, clip, state, strength_model, strength_clip, blocks)
+    except FormatError as error:
+        where = f"{name}: {error.where}" if error.where else name
+        raise FormatError(error.what, where=where, fix=fix) from error
+    if not applied.model_layers and not applied.clip_layers:
+        raise FormatError(
+            f"none of the {len(state.tensors)} tensors fits the connected model; the first is "
+            f"{next(iter(state.tensors), 'missing')}",
+            where=name,
+            fix=fix,
+        )
     return applied
 
 

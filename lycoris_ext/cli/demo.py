@@ -76,10 +76,10 @@ def run_demo(settings: DemoSettings) -> int:
     trained = time.monotonic()
     print("2/3 drawing with and without it", flush=True)
     asked = ask_for(settings.judged)
-    learned, base = draw_all(asked, files.adapter, settings)
+    shown, judged = draw_all(asked, files.adapter, settings)
     print("3/3 judging", flush=True)
-    save_picture(files.grid, demo_grid(asked, learned, settings))
-    report = judge_all(asked, learned, base)
+    save_picture(files.grid, demo_grid(asked, shown, settings))
+    report = judge_all(asked, judged)
     seconds = {"training": trained - started, "all": time.monotonic() - started}
     _write_report(files.report, report, config, settings, seconds)
     print("\n".join(["", *_table(report), "", *_where(files)]))

@@ -9,13 +9,18 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from lycoris_ext.grids.cells import MemoryStore, Painted
+from lycoris_ext.grids.draw import Grid, draw_grid
+from lycoris_ext.grids.output import grid_picture
+from lycoris_ext.grids.pipeline_painter import PipelinePainter, columns_of, row_of
+from lycoris_ext.grids.plan import Cell, GridPlan
 from lycoris_ext.mini import BASE_STYLES, LEARNED_STYLE, Prompt, held_out_prompts, real_picture
 from lycoris_ext.mini.judges import style_judge, subject_judge
 from lycoris_ext.mini.style_report import StyleReport, StyleSamples, score_style
 from lycoris_ext.models import ModelConfig, load_pipeline
-from lycoris_ext.plots.grid import comparison_grid
-from lycoris_ext.sampling import AdapterUse, Column, PromptSpec, draw_columns, progress_bar
-from lycoris_ext.sampling.compare import BARE
+from lycoris_ext.sampling.adapters import AdapterUse
+from lycoris_ext.sampling.progress import progress_bar
+from lycoris_ext.sampling.specs import PromptSpec
 from lycoris_ext.training.precision import choose_device
 
 SHOWN = 24
@@ -91,75 +96,48 @@ def _in_style(prompt: Prompt, style: str) -> Prompt:
     return replace(prompt, caption=caption, style=style)
 
 
-#: Pictures by strength; strength 0 is the bare base.
-Drawings = dict[float, list[Image.Image]]
+def draw_all(
+    asked: Asked, adapter: Path, settings: DemoSettings
+) -> tuple[Grid[Painted], Grid[Painted]]:
+    """Draw all prompts bare and at the last strength, and the shown ones at the others, too.
 
-
-def draw_all(asked: Asked, adapter: Path, settings: DemoSettings) -> tuple[Drawings, Drawings]:
-    """Draw all prompts bare and at the last strength, and the shown ones at the others, too."""
+    Returns:
+        (the grid that is shown, the grid that is judged: two columns, first the rows of the
+        learned style, then those of the base's own styles).
+    """
     device = choose_device(settings.device)
     pipeline = load_pipeline(ModelConfig(), device, torch.float32)
-    specs, count = asked.specs(settings), len(asked.learned)
-    full = settings.strengths[-1]
-    between = settings.strengths[:-1]
-
-    def column(strength: float) -> Column:
-        return Column(f"strength {strength:g}", (AdapterUse(adapter, strength),))
-
-    steps = settings.sampling_steps
-    total = (2 * len(specs) + len(between) * settings.shown) * steps
-    first = 2 * len(specs) * steps
-    with progress_bar("drawing") as progress:
-        ends = draw_columns(
-            pipeline,
-            specs,
-            [Column(BARE), column(full)],
-            batch_size=24,
-            progress=lambda done, _: progress(done, total),
-        )
-        rest = draw_columns(
-            pipeline,
-            specs[: settings.shown],
-            [column(strength) for strength in between],
-            batch_size=24,
-            progress=lambda done, _: progress(first + done, total),
-        )
-    pictures = [[drawn.picture for drawn in row] for row in ends]
-    learned: Drawings = {0.0: [row[0] for row in pictures[:count]]}
-    for index, strength in enumerate(between):
-        learned[strength] = [row[index].picture for row in rest]
-    learned[full] = [row[1] for row in pictures[:count]]
-    base = {0.0: [row[0] for row in pictures[count:]], full: [row[1] for row in pictures[count:]]}
-    return learned, base
+    rows = tuple(row_of(spec, pipeline) for spec in asked.specs(settings))
+    columns = columns_of([AdapterUse(adapter)], settings.strengths)
+    store, plans = MemoryStore(), [GridPlan(rows, (columns[0], columns[-1]))]
+    plans.append(GridPlan(rows[: settings.shown], columns))
+    grids = []
+    for plan, label in zip(plans, ("drawing", "drawing the strengths between"), strict=True):
+        with progress_bar(label) as progress:
+            grids.append(draw_grid(plan, PipelinePainter(pipeline, 24, progress), store))
+    judged, shown = grids
+    return shown, judged
 
 
-def demo_grid(asked: Asked, learned: Drawings, settings: DemoSettings) -> Image.Image:
+def demo_grid(asked: Asked, shown: Grid[Painted], settings: DemoSettings) -> Image.Image:
     """Lay out the first prompts: every strength, and a real drawing beside them."""
-    shown = asked.learned[: settings.shown]
-    columns = [*learned.values(), [real_picture(prompt).image for prompt in shown]]
-    rows = [
-        list(row) for row in zip(*(column[: settings.shown] for column in columns), strict=True)
-    ]
-    headings = [BARE, *(f"strength {strength:g}" for strength in settings.strengths)]
-    return comparison_grid(
-        rows,
-        [prompt.caption for prompt in shown],
-        [*headings, "a real drawing"],
+    real = [real_picture(prompt).image for prompt in asked.learned[: settings.shown]]
+    return grid_picture(
+        shown,
         title=f'"by {LEARNED_STYLE}": subjects that the adapter was never shown in it',
-        subtitle=(
-            f"LoHa dim 8, conv dim 4, alpha 1; seeds 0 to {settings.shown - 1} in order, none left "
-            f"out; {settings.sampler}, {settings.sampling_steps} steps, CFG {settings.cfg_scale:g}"
-        ),
+        about="LoHa dim 8, conv dim 4, alpha 1; seeds in order, none left out",
+        beside={"a real drawing": real},
         blocks=2,
-        groups=(1, len(headings)),
     )
 
 
-def judge_all(asked: Asked, learned: Drawings, base: Drawings) -> StyleReport:
+def judge_all(asked: Asked, grid: Grid[Painted]) -> StyleReport:
     """Ask both judges about all pictures, and score their answers."""
-    full = max(base)
+    plan, count = grid.plan, len(asked.learned)
 
-    def judged(pictures: Sequence[Image.Image], wanted: Sequence[Prompt]) -> StyleSamples:
+    def judged(column: int, first: int, wanted: Sequence[Prompt]) -> StyleSamples:
+        cells = [Cell(row, plan.columns[column]) for row in plan.rows[first : first + count]]
+        pictures = [grid.cells[cell].picture for cell in cells]
         return StyleSamples(
             styles=style_judge(pictures),
             subjects=subject_judge(pictures),
@@ -168,8 +146,8 @@ def judge_all(asked: Asked, learned: Drawings, base: Drawings) -> StyleReport:
         )
 
     return score_style(
-        learned_before=judged(learned[0.0], asked.learned),
-        learned_after=judged(learned[full], asked.learned),
-        base_before=judged(base[0.0], asked.base),
-        base_after=judged(base[full], asked.base),
+        learned_before=judged(0, 0, asked.learned),
+        learned_after=judged(1, 0, asked.learned),
+        base_before=judged(0, count, asked.base),
+        base_after=judged(1, count, asked.base),
     )

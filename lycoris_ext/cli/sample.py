@@ -10,20 +10,19 @@ from pathlib import Path
 import torch
 
 from lycoris_ext.errors import ConfigError
+from lycoris_ext.grids.cells import MemoryStore
+from lycoris_ext.grids.draw import draw_grid
+from lycoris_ext.grids.output import grid_picture
+from lycoris_ext.grids.pipeline_painter import PipelinePainter, columns_of, row_of
+from lycoris_ext.grids.plan import GridPlan
 from lycoris_ext.models import ModelConfig, Pipeline, load_pipeline
-from lycoris_ext.plots.grid import comparison_grid
 from lycoris_ext.plots.png import numbered_path, save_picture
-from lycoris_ext.sampling import (
-    SAMPLERS,
-    AdapterUse,
-    PromptSpec,
-    adapter_columns,
-    draw,
-    draw_columns,
-    parse_prompt,
-    progress_bar,
-    read_prompts,
-)
+from lycoris_ext.sampling.adapters import AdapterUse
+from lycoris_ext.sampling.draw import draw
+from lycoris_ext.sampling.progress import progress_bar
+from lycoris_ext.sampling.prompts import parse_prompt, read_prompts
+from lycoris_ext.sampling.samplers import SAMPLERS
+from lycoris_ext.sampling.specs import PromptSpec
 from lycoris_ext.training.precision import choose_device
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -107,30 +106,14 @@ def _draw_grid(
     uses: Sequence[AdapterUse],
     options: argparse.Namespace,
 ) -> Path:
-    columns = adapter_columns(uses, options.strengths)
+    rows = dict.fromkeys(row_of(spec, pipeline) for spec in specs)
+    plan = GridPlan(tuple(rows), columns_of(uses, options.strengths))
     with progress_bar("sampling") as progress:
-        rows = draw_columns(
-            pipeline, specs, columns, batch_size=options.batch_size, progress=progress
+        grid = draw_grid(
+            plan, PipelinePainter(pipeline, options.batch_size, progress), MemoryStore()
         )
-    several = options.number > 1
-    labels = [f"{spec.prompt} (seed {spec.seed})" if several else spec.prompt for spec in specs]
-    first = specs[0]
-    subtitle = f"{pipeline.name}, {first.sampler}, {first.steps} steps, CFG {first.cfg_scale:g}"
-    if not several:
-        subtitle += f", seed {first.seed}"
-    if first.negative_prompt:
-        subtitle += f", negative prompt: {first.negative_prompt}"
-    names = {use.name for use in uses}
-    grid = comparison_grid(
-        [[each.picture for each in row] for row in rows],
-        labels,
-        [column.label for column in columns],
-        title=", ".join(sorted(names)) or "Without adapter",
-        subtitle=subtitle,
-        groups=(1,),
-    )
-    path = numbered_path(options.output_dir, "-grid.png")
-    return save_picture(path, grid, rows[0][-1].parameters)
+    picture = grid_picture(grid, title=plan.title)
+    return save_picture(numbered_path(options.output_dir, "-grid.png"), picture, grid.parameters)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -170,15 +153,7 @@ def _parser() -> argparse.ArgumentParser:
         help="whether the model predicts velocity (default: as it says itself)",
     )
     add("--output-dir", type=Path, default=Path("samples"), help="(default: samples)")
-    add("-n", "--number", type=int, default=1, help="pictures a prompt, with consecutive seeds")
-    add("--seed", type=int, default=0, help="of the first picture of each prompt (default: 0)")
-    add("--steps", type=int, default=20, help="denoising steps (default: 20)")
-    add("--cfg-scale", type=float, default=7.0, help="guidance; 1 is none (default: 7)")
-    names = ", ".join(SAMPLERS)
-    add("--sampler", default="Euler", help=f"{names}, or sd-scripts' name (default: Euler)")
-    add("--width", type=int, help="in pixels (default: the model's)")
-    add("--height", type=int, help="in pixels (default: the model's)")
-    add("--clip-skip", type=int, default=1, help="layer of the text encoder, from the end")
+    _add_settings(parser)
     add("--batch-size", type=int, default=8, help="pictures at once; changes none of them")
     add("--device", default="auto", help='"auto" (a GPU where there is one), "cpu", "cuda:1"')
     add("--precision", choices=sorted(_DTYPES), help="(default: fp16 on a GPU, fp32 otherwise)")
@@ -195,3 +170,17 @@ def _parser() -> argparse.ArgumentParser:
         help="with --grid: strengths of every adapter, in place of those behind the files",
     )
     return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    """What decides the pictures of a prompt that does not say otherwise."""
+    add = parser.add_argument
+    add("-n", "--number", type=int, default=1, help="pictures a prompt, with consecutive seeds")
+    add("--seed", type=int, default=0, help="of the first picture of each prompt (default: 0)")
+    add("--steps", type=int, default=20, help="denoising steps (default: 20)")
+    add("--cfg-scale", type=float, default=7.0, help="guidance; 1 is none (default: 7)")
+    names = ", ".join(SAMPLERS)
+    add("--sampler", default="Euler", help=f"{names}, or sd-scripts' name (default: Euler)")
+    add("--width", type=int, help="in pixels (default: the model's)")
+    add("--height", type=int, help="in pixels (default: the model's)")
+    add("--clip-skip", type=int, default=1, help="layer of the text encoder, from the end")

@@ -1,12 +1,13 @@
-"""sd-scripts' hashes of adapters and of base models, by which its tools know a file again.
+"""Hashes by which a file is known again: sd-scripts' own of adapters and base models, and SHA-256.
 
-Source: sd-scripts 48d368f, library/train_util.py.
+Source of the first: sd-scripts 48d368f, library/train_util.py.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 
 from lycoris_ext.formats.container import build_header
 
@@ -42,3 +43,16 @@ def legacy_hash(part: bytes) -> str:
         part: 64 kB of the file, from its 0x100000th byte on.
     """
     return hashlib.sha256(part).hexdigest()[:8]
+
+
+def whole_file_hash(path: Path) -> str:
+    """SHA-256 of a file, header included, as hex.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()

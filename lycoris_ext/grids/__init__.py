@@ -1,25 +1,30 @@
-"""Comparing what was trained: the checkpoints of a run on one grid, judged side by side.
+"""Comparing adapters: the same prompts and seeds without and with each of them, on one grid.
 
-    plan = GridPlan(entrants, (PromptTest("a cat"),), strengths=(Strength(0.8, 0.8),))
+    plan = GridPlan.crossed(entrants, (PromptTest("a cat"),), strengths=(Strength(0.8, 0.8),))
     grid = draw_grid(plan, painter, CellStore(folder / "cells"))
-    page = write_grid(folder, grid, title="tilty")
+    page = write_grid(folder, grid)
+    picture = grid_picture(grid, title=plan.title)
 
-Nothing here draws a picture or knows a host: whoever has a model is a `Painter`.
+A plan says what is drawn: adapters across, everything else down. Whoever has a model is a
+`Painter`: `pipeline_painter` for the project's own pipeline, and one for each host beside it.
 """
 
 from __future__ import annotations
 
-from lycoris_ext.grids.cells import CellStore, Painted, StoredCell
+from lycoris_ext.grids.cells import CellStore, MemoryStore, Painted, StoredCell
 from lycoris_ext.grids.checkpoints import Checkpoint, RunFiles, list_run, read_checkpoint
 from lycoris_ext.grids.draw import Grid, GridProgress, Painter, draw_grid
+from lycoris_ext.grids.entrants import Entrant, Strength, told_apart
 from lycoris_ext.grids.fit import Fit, HostTraits, check_fit
 from lycoris_ext.grids.output import grid_picture, read_plan, write_grid
 from lycoris_ext.grids.page import grid_page
-from lycoris_ext.grids.plan import Cell, Column, Entrant, GridPlan, Row, Settings, Strength
+from lycoris_ext.grids.plan import BARE, Cell, Column, GridPlan, Row, parse_seeds
 from lycoris_ext.grids.prompt_tests import PROMPT_TESTS, PromptTest, fill
+from lycoris_ext.grids.settings import Settings
 from lycoris_ext.grids.votes import Vote, cast, read_votes, tally
 
 __all__ = [
+    "BARE",
     "PROMPT_TESTS",
     "Cell",
     "CellStore",
@@ -31,6 +36,7 @@ __all__ = [
     "GridPlan",
     "GridProgress",
     "HostTraits",
+    "MemoryStore",
     "Painted",
     "Painter",
     "PromptTest",
@@ -47,9 +53,11 @@ __all__ = [
     "grid_page",
     "grid_picture",
     "list_run",
+    "parse_seeds",
     "read_checkpoint",
     "read_plan",
     "read_votes",
     "tally",
+    "told_apart",
     "write_grid",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections import Counter
@@ -12,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from lycoris_ext.errors import DataError, FormatError, LycorisExtError
+from lycoris_ext.formats.hashes import whole_file_hash
 from lycoris_ext.formats.metadata import json_object
 from lycoris_ext.formats.summary import AdapterSummary, refuse_other_files, summarize
 
@@ -198,11 +198,7 @@ def _order(checkpoint: Checkpoint) -> tuple[float, str]:
 def _read(path: Path, size: int, modified: int) -> Checkpoint:
     refuse_other_files(path)
     summary = summarize(path)
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while part := file.read(1 << 20):
-            digest.update(part)
-    return Checkpoint(path, digest.hexdigest(), summary)
+    return Checkpoint(path, whole_file_hash(path), summary)
 
 
 def _scores(path: Path) -> dict[str, float]:

@@ -1,27 +1,35 @@
-"""Drawing a grid, cell by cell: what is there is taken, what is missing is painted."""
+"""Drawing a grid: the pictures that are there are taken, those that are missing are painted."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Generic, Protocol
 
-from lycoris_ext.grids.cells import CellStore, Painted, StoredCell
+from lycoris_ext.grids.cells import KeptCell, Painted, Store
 from lycoris_ext.grids.plan import Cell, GridPlan
 
 _CHANGED = "a setting that decides pictures was changed while the grid was drawn"
 
 
 class Painter(Protocol):
-    """A program with a model that can draw one cell."""
+    """A program with a model that can draw the cells of a grid."""
 
     def decides(self, base_model: str) -> dict[str, str]:
         """All that decides a picture besides the cell: program, version, base model's hash."""
 
-    def paint(self, cell: Cell) -> Painted | None:
-        """Draw a cell and check it; None where it was interrupted on the way."""
+    def paint(self, cells: Sequence[Cell]) -> Generator[Painted, None, None]:
+        """Draw cells and check them.
+
+        It is handed all that are missing, those of one adapter together, so that it may draw
+        several at once. It may be closed after any of them.
+
+        Yields:
+            A picture a cell, in their order; fewer where it was interrupted.
+        """
 
 
 @dataclass(frozen=True)
@@ -51,33 +59,38 @@ class GridProgress:
 
 
 @dataclass
-class Grid:
+class Grid(Generic[KeptCell]):
     """A plan and the pictures that are there."""
 
     plan: GridPlan
-    cells: dict[Cell, StoredCell] = field(default_factory=dict)
+    cells: dict[Cell, KeptCell] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
-        return len(self.cells) == len(self.plan.rows) * len(self.plan.columns)
+        return len(self.cells) == self.plan.size
 
     @property
     def faults(self) -> list[str]:
         """What is wrong and with how many cells of which column, in words."""
         counts = Counter(
-            (cell.column.adapter, stored.fault)
-            for cell, stored in self.cells.items()
-            if stored.fault
+            (cell.column.adapter, kept.fault) for cell, kept in self.cells.items() if kept.fault
         )
         return [
             f"{name}, {count} {'picture' if count == 1 else 'pictures'}: {fault}"
             for (name, fault), count in counts.items()
         ]
 
-    def table(self) -> list[list[StoredCell | None]]:
+    @property
+    def parameters(self) -> str:
+        """The text of the first picture with an adapter, else of the first: for a grid's PNG."""
+        drawn = [cell for cell in self.plan.cells() if cell in self.cells]
+        adapted = [cell for cell in drawn if cell.column.entrant is not None]
+        return self.cells[(adapted or drawn)[0]].parameters if drawn else ""
+
+    def table(self) -> list[list[KeptCell | None]]:
         """Rows of cells, None where none is there yet."""
         return [
-            [self.cells.get(Cell(row, column, self.plan.settings)) for column in self.plan.columns]
+            [self.cells.get(Cell(row, column)) for column in self.plan.columns]
             for row in self.plan.rows
         ]
 
@@ -85,11 +98,11 @@ class Grid:
 def draw_grid(
     plan: GridPlan,
     painter: Painter,
-    store: CellStore,
+    store: Store[KeptCell],
     *,
-    progress: Callable[[GridProgress, Grid], None] = lambda *_: None,
+    progress: Callable[[GridProgress, Grid[KeptCell]], None] = lambda *_: None,
     stopped: Callable[[], bool] = lambda: False,
-) -> Grid:
+) -> Grid[KeptCell]:
     """Paint what is missing; what is done stays done, whenever it is stopped.
 
     Args:
@@ -99,35 +112,31 @@ def draw_grid(
         progress: called after every cell.
         stopped: asked before every cell.
     """
-    grid = Grid(plan)
-    cells = list(plan.cells())
-    decides: dict[str, dict[str, str]] = {}
+    grid: Grid[KeptCell] = Grid(plan)
+    decides = {model: painter.decides(model) for model in plan.base_models}
     missing: dict[str, list[Cell]] = {}
-    for cell in cells:
-        model = cell.row.base_model
-        if model not in decides:
-            decides[model] = painter.decides(model)
-        key = cell.key(decides[model])
+    for cell in plan.cells():
+        key = cell.key(decides[cell.row.base_model])
         found = store.find(key)
         if found is None:
             missing.setdefault(key, []).append(cell)  # two rows may differ in their labels alone
         else:
             grid.cells[cell] = found
-    progress(GridProgress(len(grid.cells), len(cells), 0, None), grid)
+    progress(GridProgress(len(grid.cells), plan.size, 0, None), grid)
     started = time.monotonic()
-    for painted, (key, (cell, *same)) in enumerate(missing.items(), start=1):
-        if stopped():
-            break
-        result = painter.paint(cell)
-        if result is None:
-            break
-        if painter.decides(cell.row.base_model) != decides[cell.row.base_model]:
-            # Its key does not say what it was drawn with.
-            result = replace(result, fault=result.fault or _CHANGED)
-        grid.cells |= dict.fromkeys([cell, *same], store.keep(key, result))
-        left = (len(cells) - len(grid.cells)) * (time.monotonic() - started) / painted
-        now = f"{cell.column.adapter}, {cell.row.test.title}"
-        progress(GridProgress(len(grid.cells), len(cells), painted, left, now), grid)
+    with closing(painter.paint([same[0] for same in missing.values()])) as pictures:
+        for painted, (key, same) in enumerate(missing.items(), start=1):
+            result = None if stopped() else next(pictures, None)
+            if result is None:
+                break
+            model = same[0].row.base_model
+            if painter.decides(model) != decides[model]:
+                # The user changed the model or a setting meanwhile: the key does not say so.
+                result = replace(result, fault=result.fault or _CHANGED)
+            grid.cells |= dict.fromkeys(same, store.keep(key, result))
+            left = (plan.size - len(grid.cells)) * (time.monotonic() - started) / painted
+            now = f"{same[0].column.adapter}, {same[0].row.test.title}"
+            progress(GridProgress(len(grid.cells), plan.size, painted, left, now), grid)
     return grid
 
 

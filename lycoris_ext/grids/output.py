@@ -1,41 +1,40 @@
-"""What is left of a grid on disk: a labelled PNG, a page, and the plan itself."""
+"""What is left of a grid: one labelled picture, a page, and the plan itself."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from lycoris_ext.errors import ConfigError, DataError
 from lycoris_ext.formats import atomic_write
-from lycoris_ext.grids.cells import StoredCell
+from lycoris_ext.grids.cells import Kept, KeptCell, StoredCell
 from lycoris_ext.grids.checkpoints import Checkpoint
 from lycoris_ext.grids.draw import Grid
+from lycoris_ext.grids.entrants import Entrant, Strength
 from lycoris_ext.grids.page import grid_page
-from lycoris_ext.grids.plan import Entrant, GridPlan, Settings, Strength
+from lycoris_ext.grids.plan import Column, GridPlan, Row
 from lycoris_ext.grids.prompt_tests import PromptTest
-from lycoris_ext.plots.fonts import font
-from lycoris_ext.plots.grid import comparison_grid
+from lycoris_ext.grids.settings import Settings
+from lycoris_ext.plots.grid import comparison_grid, crossed_out
 from lycoris_ext.plots.png import save_picture
 
 PICTURE, PAGE, PLAN = "grid.png", "grid.html", "grid.json"
 
 #: A sheet of more pixels than this is drawn from smaller pictures.
 _MAX_PIXELS = 120_000_000
-_FAULT = (179, 38, 30)
 
 
 def write_grid(
     folder: Path,
-    grid: Grid,
+    grid: Grid[StoredCell],
     *,
-    title: str,
-    subtitle: str = "",
+    about: str = "",
     checkpoints: Mapping[str, Checkpoint] | None = None,
     votes_url: str = "",
 ) -> Path:
@@ -44,7 +43,8 @@ def write_grid(
     Args:
         folder: of this grid alone; made if it is not there.
         grid: what is drawn so far.
-        title, subtitle, checkpoints, votes_url: see `grid_page`.
+        about: what the plan does not know, such as the program's version; stands under the title.
+        checkpoints, votes_url: see `grid_page`.
 
     Returns:
         The page.
@@ -52,31 +52,47 @@ def write_grid(
     Raises:
         EnvironmentFault: the disk is full or the folder cannot be written.
     """
-    page = grid_page(
-        grid, title=title, subtitle=subtitle, checkpoints=checkpoints, votes_url=votes_url
-    )
-    picture = grid_picture(grid, title=title, subtitle=subtitle)
-    save_picture(folder / PICTURE, picture, _parameters(grid))
+    page = grid_page(grid, about=about, checkpoints=checkpoints, votes_url=votes_url)
+    picture = grid_picture(grid, title=grid.plan.title, about=about)
+    save_picture(folder / PICTURE, picture, grid.parameters)
     atomic_write(folder / PAGE, page.encode("utf-8", "replace"))
     atomic_write(folder / PLAN, _plan_text(grid).encode("utf-8", "replace"))
     return folder / PAGE
 
 
-def grid_picture(grid: Grid, *, title: str, subtitle: str = "") -> Image.Image:
-    """The grid as one labelled picture; cells with a fault are crossed out in red."""
-    table = grid.table()
-    sizes = [_size(stored) for line in table for stored in line if stored is not None]
-    area = max((width * height for width, height in sizes), default=0)
-    total = area * len(table) * len(grid.plan.columns)
+def grid_picture(
+    grid: Grid[KeptCell],
+    *,
+    title: str = "",
+    about: str = "",
+    beside: Mapping[str, Sequence[Image.Image]] | None = None,
+    blocks: int = 1,
+) -> Image.Image:
+    """The grid as one labelled picture; cells with a fault are crossed out in red.
+
+    Args:
+        grid: complete or not.
+        title: above it; empty leaves it out.
+        about: what the plan does not know, such as the program's version; stands under the title.
+        beside: heading -> a picture a row, for columns that nobody drew, such as photographs.
+        blocks: how many stacks of rows stand side by side.
+    """
+    plan, table = grid.plan, grid.table()
+    others = list((beside or {}).values())
+    drawn = [kept.size for line in table for kept in line if kept is not None]
+    area = max((width * height for width, height in drawn), default=0)
+    total = area * len(table) * (len(plan.columns) + len(others))
     share = min(1.0, (_MAX_PIXELS / total) ** 0.5) if total else 1.0
     # Each is shrunk before the next is opened.
+    cells = [[_shrunk(kept, share) for kept in line] for line in table]
     return comparison_grid(
-        [[_shrunk(stored, share) for stored in line] for line in table],
-        grid.plan.row_labels(),
-        grid.plan.column_labels(),
+        [[*line, *(column[row] for column in others)] for row, line in enumerate(cells)],
+        plan.row_labels("\n"),
+        [*plan.column_labels(), *(beside or {})],
         title=title,
-        subtitle=subtitle,
-        groups=(1,),
+        subtitle=plan.subtitle(about),
+        blocks=blocks,
+        groups=((1,) if plan.has_bare else ()) + ((len(plan.columns),) if others else ()),
     )
 
 
@@ -87,15 +103,45 @@ def read_plan(path: Path) -> GridPlan:
         DataError: it is not what `write_grid` writes.
     """
     with _content(path) as content:
+        if "rows" not in content:
+            return _crossed(content)
         return GridPlan(
-            tuple(Entrant(e["name"], e["hash"], Path(e["path"])) for e in content["entrants"]),
-            tuple(PromptTest(**test) for test in content["tests"]),
-            tuple(Strength(**strength) for strength in content["strengths"]),
-            tuple(content["seeds"]),
-            tuple(content["base_models"]),
-            tuple(content["negative_prompts"]),
-            Settings(**content["settings"]),
+            tuple(
+                Row(PromptTest(**row["test"]), row["seed"], row["base_model"], _settings(row))
+                for row in content["rows"]
+            ),
+            tuple(
+                Column(
+                    column["entrant"] and _entrant(column["entrant"]),
+                    Strength(**column["strength"]),
+                )
+                for column in content["columns"]
+            ),
         )
+
+
+def _crossed(content: Any) -> GridPlan:
+    """A plan as version 0.1.0 wrote it."""
+    return GridPlan.crossed(
+        tuple(map(_entrant, content["entrants"])),
+        tuple(PromptTest(**test) for test in content["tests"]),
+        strengths=tuple(Strength(**strength) for strength in content["strengths"]),
+        seeds=tuple(content["seeds"]),
+        base_models=tuple(content["base_models"]),
+        negative_prompts=tuple(content["negative_prompts"]),
+        settings=_settings(content),
+    )
+
+
+def _entrant(content: Any) -> Entrant:
+    path = content["path"]
+    return Entrant(content["name"], content["hash"], None if path is None else Path(path))
+
+
+def _settings(content: Any) -> Settings:
+    known = dict(content["settings"])
+    known["extra"] = tuple((name, value) for name, value in known.get("extra", ()))
+    return Settings(**known)
 
 
 def read_faults(path: Path) -> list[list[str | None]]:
@@ -122,45 +168,18 @@ def _content(path: Path) -> Iterator[Any]:
         ) from error
 
 
-def _size(stored: StoredCell) -> tuple[int, int]:
-    with Image.open(stored.path) as file:
-        return file.size
-
-
-def _shrunk(stored: StoredCell | None, share: float) -> Image.Image | None:
-    if stored is None:
+def _shrunk(kept: Kept | None, share: float) -> Image.Image | None:
+    if kept is None:
         return None
-    picture = _open(stored)
+    picture = crossed_out(kept.picture, "not as asked") if kept.fault else kept.picture
     if share < 1:
         size = (max(1, int(picture.width * share)), max(1, int(picture.height * share)))
-        picture.thumbnail(size, Image.Resampling.LANCZOS)
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
     return picture
 
 
-def _open(stored: StoredCell) -> Image.Image:
-    with Image.open(stored.path) as file:
-        picture = file.convert("RGB")
-    if stored.fault:
-        draw, (width, height) = ImageDraw.Draw(picture), picture.size
-        thick = max(2, width // 64)
-        draw.line((0, 0, width, height), fill=_FAULT, width=thick)
-        draw.line((0, height, width, 0), fill=_FAULT, width=thick)
-        draw.rectangle((0, 0, width - 1, height - 1), outline=_FAULT, width=thick)
-        size = max(9, width // 10)
-        draw.rectangle((0, height - 1.5 * size, width, height), fill=_FAULT)
-        draw.text((size // 2, height - 1.35 * size), "not as asked", font=font(size), fill="white")
-    return picture
-
-
-def _parameters(grid: Grid) -> str:
-    """The text of the first picture with an adapter, which a host can paste back."""
-    stored = [cell for line in grid.table() for cell in line[1:] + line[:1] if cell is not None]
-    return stored[0].parameters if stored else ""
-
-
-def _plan_text(grid: Grid) -> str:
+def _plan_text(grid: Grid[StoredCell]) -> str:
     content = asdict(grid.plan)
-    for entrant in content["entrants"]:
-        entrant["path"] = str(entrant["path"])
-    content["faults"] = [[stored and stored.fault for stored in line] for line in grid.table()]
-    return json.dumps({"id": grid.plan.id, **content}, indent=2, ensure_ascii=False) + "\n"
+    content["faults"] = [[kept and kept.fault for kept in line] for line in grid.table()]
+    text = json.dumps({"id": grid.plan.id, **content}, indent=2, ensure_ascii=False, default=str)
+    return text + "\n"

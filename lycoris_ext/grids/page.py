@@ -30,10 +30,9 @@ _JPEG_QUALITY = 93
 
 
 def grid_page(
-    grid: Grid,
+    grid: Grid[StoredCell],
     *,
-    title: str,
-    subtitle: str = "",
+    about: str = "",
     checkpoints: Mapping[str, Checkpoint] | None = None,
     votes_url: str = "",
 ) -> str:
@@ -41,7 +40,7 @@ def grid_page(
 
     Args:
         grid: complete or not; what is missing is shown as missing.
-        title, subtitle: above it.
+        about: what the plan does not know, such as the program's version; stands under the title.
         checkpoints: by hash, for what stands under a column's heading.
         votes_url: of the host that serves the page and keeps its votes: a star is posted there,
             and votes_url/ID answers with row -> column of those that are there. "" keeps them in
@@ -50,8 +49,9 @@ def grid_page(
     plan = grid.plan
     content = {
         "id": plan.id,
-        "title": title,
-        "subtitle": subtitle,
+        "title": plan.title,
+        "subtitle": plan.subtitle(about),
+        "bare": plan.has_bare,
         "columns": [
             {"label": label, "notes": _notes(column, checkpoints or {})}
             for label, column in zip(plan.column_labels(), plan.columns, strict=True)
@@ -62,13 +62,13 @@ def grid_page(
         ],
         "cells": [[stored and _cell(stored) for stored in line] for line in grid.table()],
         "ballots": [
-            [asdict(Vote.of(plan.id, Cell(row, column, plan.settings))) for column in plan.columns]
+            [asdict(Vote.of(plan.id, Cell(row, column))) for column in plan.columns]
             for row in plan.rows
         ],
         "votes_url": votes_url,
         "votes_file": FILE,
     }
-    return _assemble(short(title), content)
+    return _assemble(short(plan.title), content)
 
 
 def _notes(column: Column, checkpoints: Mapping[str, Checkpoint]) -> list[str]:

@@ -1,99 +1,26 @@
-"""What a grid is to show: checkpoints and strengths across, prompts, seeds and base models down."""
+"""What a grid is to show: adapters across, everything else (prompts, seeds, settings) down."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Any
 
-from lycoris_ext.errors import ConfigError
+from lycoris_ext.errors import ConfigError, together
+from lycoris_ext.grids.entrants import FULL, Entrant, Strength
 from lycoris_ext.grids.prompt_tests import PromptTest
+from lycoris_ext.grids.settings import USUAL, Settings
 
 BARE = "without adapter"
 MAX_CELLS = 4096
-MAX_SEED = 2**32 - 1
-
-
-@dataclass(frozen=True)
-class Entrant:
-    """An adapter that takes part.
-
-    Args:
-        name: its heading.
-        hash: SHA-256 of the file: what is drawn belongs to these bytes, not to a name.
-        path: of the file.
-    """
-
-    name: str
-    hash: str
-    path: Path = field(compare=False)
-
-
-@dataclass(frozen=True)
-class Strength:
-    """How strongly an adapter acts on the text encoder and on the U-Net."""
-
-    text_encoder: float = 1.0
-    unet: float = 1.0
-
-    def __post_init__(self) -> None:
-        for value in (self.text_encoder, self.unet):
-            if not math.isfinite(value) or abs(value) > 100:
-                raise ConfigError(
-                    f"a strength is {value}", where="strengths", fix="use a number like 0.8"
-                )
-
-    @classmethod
-    def parse(cls, text: str) -> Strength:
-        """Read "0.8" (both), or "0.5:1" (text encoder:U-Net).
-
-        Raises:
-            ConfigError: it is no number, or out of range.
-        """
-        first, colon, second = text.strip().partition(":")
-        try:
-            return cls(float(first), float(second if colon else first))
-        except ValueError as error:
-            raise ConfigError(
-                f"{text.strip()!r} is no strength",
-                where="strengths",
-                fix='write numbers such as 0.6, 0.8, 1, or 0.5:1 for "text encoder:U-Net"',
-            ) from error
-
-    def __str__(self) -> str:
-        if self.text_encoder == self.unet:
-            return f"{self.unet:g}"
-        return f"{self.text_encoder:g}:{self.unet:g}"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How every picture of a grid is drawn; the sampler under the painter's name for it."""
-
-    steps: int = 20
-    cfg_scale: float = 7.0
-    width: int = 512
-    height: int = 512
-    sampler: str = "Euler"
-    clip_skip: int = 1
-
-    def __post_init__(self) -> None:
-        for name, low, high in (
-            ("steps", 1, 1000),
-            ("cfg_scale", 0, 100),
-            ("width", 8, 8192),
-            ("height", 8, 8192),
-            ("clip_skip", 1, 12),
-        ):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ConfigError(
-                    f"{name} is {value}", where=name, fix=f"use a number from {low} to {high}"
-                )
+#: Of the seeds of any program; each has its own limit, which may be lower.
+MAX_SEED = 2**64 - 1
+_LONGEST_RANGE = 1000
 
 
 @dataclass(frozen=True)
@@ -101,7 +28,7 @@ class Column:
     """An adapter at a strength, or none."""
 
     entrant: Entrant | None = None
-    strength: Strength = Strength()
+    strength: Strength = FULL
 
     @property
     def adapter(self) -> str:
@@ -115,6 +42,22 @@ class Row:
     test: PromptTest
     seed: int
     base_model: str = ""
+    settings: Settings = USUAL
+
+    def parts(self) -> dict[str, str]:
+        """What decides its pictures besides the prompt, in words; "" is not worth a word."""
+        known, negative = self.settings, self.test.negative_prompt
+        return {
+            "base_model": self.base_model,
+            "sampler": known.sampler,
+            **{name: f"{name} {value}" for name, value in known.extra},
+            "steps": f"{known.steps} step{'' if known.steps == 1 else 's'}",
+            "cfg_scale": f"CFG {known.cfg_scale:g}",
+            "size": f"{known.width}x{known.height}",
+            "clip_skip": f"clip skip {known.clip_skip}" if known.clip_skip != 1 else "",
+            "seed": f"seed {self.seed}",
+            "negative": f"negative: {negative}" if negative else "",
+        }
 
 
 @dataclass(frozen=True)
@@ -123,7 +66,6 @@ class Cell:
 
     row: Row
     column: Column
-    settings: Settings
 
     def key(self, painter: dict[str, str]) -> str:
         """What a picture of this cell is filed under: a hash of all that decides it.
@@ -136,7 +78,7 @@ class Cell:
             "prompt": self.row.test.prompt,
             "negative_prompt": self.row.test.negative_prompt,
             "seed": self.row.seed,
-            "settings": asdict(self.settings),
+            "settings": self.row.settings.as_dict(),
             "adapter": entrant and entrant.hash,
             "strength": None if entrant is None else str(self.column.strength),
             "painter": painter,
@@ -146,112 +88,188 @@ class Cell:
 
 @dataclass(frozen=True)
 class GridPlan:
-    """A grid; the column without adapter is always there.
+    """A grid: every row is drawn with every column.
 
     Args:
-        entrants: the adapters.
-        tests: prompts, each with its own negative prompt.
-        strengths: of every adapter.
-        seeds: of the noise.
-        base_models: under the painter's names.
-        negative_prompts: added to those of the tests, each in a row of its own.
-        settings: of every picture.
+        rows: what is asked for, from top to bottom.
+        columns: the adapters that it is drawn with, from left to right.
 
     Raises:
         ConfigError: nothing is to be drawn, something stands twice, or it is too much.
     """
 
-    entrants: tuple[Entrant, ...]
-    tests: tuple[PromptTest, ...]
-    strengths: tuple[Strength, ...] = (Strength(),)
-    seeds: tuple[int, ...] = (1,)
-    base_models: tuple[str, ...] = ("",)
-    negative_prompts: tuple[str, ...] = ("",)
-    settings: Settings = Settings()
+    rows: tuple[Row, ...]
+    columns: tuple[Column, ...]
 
     def __post_init__(self) -> None:
-        for name in ("tests", "strengths", "seeds", "base_models", "negative_prompts"):
-            values = getattr(self, name)
-            if not values:
-                raise ConfigError("nothing is chosen", where=name, fix="choose at least one")
-            if len(set(values)) < len(values):
-                raise ConfigError("something stands twice", where=name, fix="name each once")
-        if len({entrant.hash for entrant in self.entrants}) < len(self.entrants):
-            raise ConfigError(
-                "two of the files are the same, byte for byte",
-                where="checkpoints",
-                fix="choose one of them",
-            )
-        for seed in self.seeds:
-            if not 0 <= seed <= MAX_SEED:
+        _refuse_empty_and_double({"rows": self.rows, "columns": self.columns})
+        for row in self.rows:
+            if not 0 <= row.seed <= MAX_SEED:
                 raise ConfigError(
-                    f"the seed is {seed}", where="seeds", fix=f"use numbers from 0 to {MAX_SEED}"
+                    f"the seed is {row.seed}",
+                    where="seeds",
+                    fix=f"use numbers from 0 to {MAX_SEED}",
                 )
-        size = len(self.rows) * len(self.columns)
-        if size > MAX_CELLS:
+        if self.size > MAX_CELLS:
             raise ConfigError(
-                f"{len(self.rows)} rows and {len(self.columns)} columns are {size} pictures",
+                f"{len(self.rows)} rows and {len(self.columns)} columns are {self.size} pictures",
                 where="grid",
                 fix=f"ask for at most {MAX_CELLS}",
             )
 
-    @property
-    def columns(self) -> list[Column]:
-        """Without adapter first, then every adapter at every strength."""
-        pairs = [(e, strength) for e in self.entrants for strength in self.strengths]
-        return [Column(), *(Column(entrant, strength) for entrant, strength in pairs)]
+    @classmethod
+    def crossed(
+        cls,
+        entrants: Iterable[Entrant],
+        tests: tuple[PromptTest, ...],
+        *,
+        strengths: tuple[Strength, ...] = (FULL,),
+        seeds: tuple[int, ...] = (1,),
+        base_models: tuple[str, ...] = ("",),
+        negative_prompts: tuple[str, ...] = ("",),
+        settings: Settings = USUAL,
+        bare: bool = True,
+    ) -> GridPlan:
+        """Every adapter at every strength, and everything else with everything else.
+
+        Args:
+            entrants: the adapters.
+            tests: prompts, each with its own negative prompt.
+            strengths: of every adapter.
+            seeds: of the noise.
+            base_models: under the painter's names; outermost, because changing them is dear.
+            negative_prompts: added to those of the tests, each in a row of its own.
+            settings: of every picture.
+            bare: whether the first column is drawn without adapter.
+
+        Raises:
+            ConfigError: nothing is to be drawn, something stands twice, or it is too much.
+        """
+        _refuse_empty_and_double(
+            {
+                "tests": tests,
+                "strengths": strengths,
+                "seeds": seeds,
+                "base_models": base_models,
+                "negative_prompts": negative_prompts,
+            }
+        )
+        rows = [
+            Row(_with_negative(test, more), seed, model, settings)
+            for model, test, more, seed in product(base_models, tests, negative_prompts, seeds)
+        ]
+        columns = [Column(entrant, each) for entrant, each in product(entrants, strengths)]
+        # Of two negative prompts one may be the other's own: what comes out the same stands once.
+        return cls(tuple(dict.fromkeys(rows)), (*([Column()] if bare else []), *columns))
 
     @property
-    def rows(self) -> list[Row]:
-        """Base models outermost: changing them is dear; what comes out the same stands once."""
-        rows = [
-            Row(_with_negative(test, more), seed, model)
-            for model in self.base_models
-            for test in self.tests
-            for more in self.negative_prompts
-            for seed in self.seeds
-        ]
-        return list(dict.fromkeys(rows))
+    def size(self) -> int:
+        """How many pictures it has."""
+        return len(self.rows) * len(self.columns)
+
+    @property
+    def entrants(self) -> tuple[Entrant, ...]:
+        """The adapters, each once."""
+        found = (column.entrant for column in self.columns)
+        return tuple(dict.fromkeys(entrant for entrant in found if entrant is not None))
+
+    @property
+    def base_models(self) -> tuple[str, ...]:
+        """The base models, each once."""
+        return tuple(dict.fromkeys(row.base_model for row in self.rows))
+
+    @property
+    def has_bare(self) -> bool:
+        """Whether the first column is drawn without adapter."""
+        return self.columns[0].entrant is None
 
     def cells(self) -> Iterator[Cell]:
         """In the order in which they are drawn: base model by base model, adapter by adapter."""
-        for model in self.base_models:
-            for column in self.columns:
-                for row in self.rows:
-                    if row.base_model == model:
-                        yield Cell(row, column, self.settings)
+        for model, column in product(self.base_models, self.columns):
+            yield from (Cell(row, column) for row in self.rows if row.base_model == model)
 
     @property
     def id(self) -> str:
         """Short name of this grid: the same for the same plan over the same files."""
         content = asdict(self)
-        for entrant in content["entrants"]:
-            del entrant["path"]
+        for column in content["columns"]:
+            if column["entrant"] is not None:
+                del column["entrant"]["path"]
         return _digest(content)[:16]
 
+    @property
+    def title(self) -> str:
+        """The adapters' names."""
+        return ", ".join(entrant.name for entrant in self.entrants) or BARE
+
+    def subtitle(self, about: str = "") -> str:
+        """What all rows have in common, such as sampler and size.
+
+        Args:
+            about: what the plan does not know, such as the program's version; it comes last.
+        """
+        first, differing = self.rows[0].parts(), self._differing()
+        common = [text for name, text in first.items() if name not in differing]
+        return ", ".join(text for text in (*common, about) if text)
+
     def column_labels(self) -> list[str]:
-        """Headings: what differs."""
-        several = len(self.strengths) > 1 or self.strengths != (Strength(),)
+        """The adapters' names, and their strengths where one is not 1."""
+        plain = all(c.entrant is None or c.strength == FULL for c in self.columns)
         return [
             column.adapter
-            if column.entrant is None or not several
+            if column.entrant is None or plain
             else f"{column.adapter} at {column.strength}"
             for column in self.columns
         ]
 
-    def row_labels(self) -> list[str]:
-        """The prompt's name, and whatever else there is more than one of."""
+    def row_labels(self, separator: str = ", ") -> list[str]:
+        """The prompt or its name, and what is not the same in all rows.
+
+        Args:
+            separator: between the prompt and the rest.
+        """
+        differing = self._differing()
         labels = []
         for row in self.rows:
-            parts = [row.test.title]
-            if len(self.negative_prompts) > 1:
-                parts.append(f"not: {row.test.negative_prompt or 'nothing'}")
-            if len(self.seeds) > 1:
-                parts.append(f"seed {row.seed}")
-            if len(self.base_models) > 1:
-                parts.append(row.base_model)
-            labels.append(", ".join(parts))
+            parts = [text for name, text in row.parts().items() if text and name in differing]
+            labels.append(separator.join([row.test.title, *([", ".join(parts)] if parts else [])]))
         return labels
+
+    def _differing(self) -> set[str]:
+        rows = [row.parts() for row in self.rows]
+        names = {name for row in rows for name in row}
+        return {name for name in names if len({row.get(name) for row in rows}) > 1}
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Read "1, 2, 5-8".
+
+    Raises:
+        ConfigError: it is not that.
+    """
+    seeds: list[int] = []
+    for part in re.split(r"[,\s]+", text.strip()):
+        found = re.fullmatch(r"(\d{1,20})(?:-(\d{1,20}))?", part)
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, -1)
+        if not 0 <= last - first <= _LONGEST_RANGE:
+            raise ConfigError(
+                f"{part!r} is no seed", where="seeds", fix="write numbers, such as 1, 2, 5-8"
+            )
+        seeds += range(first, last + 1)
+    return tuple(seeds)
+
+
+def _refuse_empty_and_double(lists: dict[str, tuple[Any, ...]]) -> None:
+    errors = []
+    for name, values in lists.items():
+        if not values:
+            errors.append(ConfigError("nothing is chosen", where=name, fix="choose at least one"))
+        if len(set(values)) < len(values):
+            twice = Counter(values).most_common(1)[0][0]
+            shown = getattr(twice, "title", twice)
+            errors.append(ConfigError(f"{shown} stands twice", where=name, fix="name each once"))
+    if errors:
+        raise together(errors)
 
 
 def _with_negative(test: PromptTest, more: str) -> PromptTest:

@@ -17,6 +17,7 @@ _INK = (28, 31, 38)
 _SOFT_INK = (94, 101, 114)
 _LINE = (222, 226, 232)
 _EMPTY = (238, 240, 243)
+_FAULT = (179, 38, 30)
 
 #: Small pictures are enlarged until their longer side is about this many pixels.
 _READABLE = 128
@@ -61,7 +62,8 @@ def comparison_grid(
 
     Args:
         cells: rows of pictures; None leaves a place empty. Sizes may differ.
-        row_labels: one a row, wrapped at the left; all empty leaves the label column out.
+        row_labels: one a row, wrapped at the left; all empty leaves the label column out. Where one
+            is too long, what stands before its first line break is shortened.
         column_labels: one a column, wrapped above it.
         title, subtitle: above everything; empty leaves them out.
         blocks: how many stacks of rows stand side by side (a table of 24 rows in 2 blocks is 12
@@ -99,6 +101,20 @@ def comparison_grid(
         for column, picture in enumerate(row):
             sheet.place(canvas, draw, index, column, picture, factor)
     return canvas
+
+
+def crossed_out(picture: Image.Image, words: str) -> Image.Image:
+    """A copy with a red cross over it and words at its foot."""
+    picture = picture.copy()
+    draw, (width, height) = ImageDraw.Draw(picture), picture.size
+    thick = max(2, width // 64)
+    draw.line((0, 0, width, height), fill=_FAULT, width=thick)
+    draw.line((0, height, width, 0), fill=_FAULT, width=thick)
+    draw.rectangle((0, 0, width - 1, height - 1), outline=_FAULT, width=thick)
+    size = max(9, width // 10)
+    draw.rectangle((0, height - 1.5 * size, width, height), fill=_FAULT)
+    draw.text((size // 2, height - 1.35 * size), words, font=font(size), fill="white")
+    return picture
 
 
 @dataclass(frozen=True)
@@ -261,7 +277,17 @@ def _widest(labels: Sequence[str], sizes: _Type) -> int:
 
 
 def _wrap(text: str, size: int, room: int, most: int = _MAX_HEADING_LINES) -> list[str]:
-    """Break a text into lines of at most `room` pixels; what exceeds `most` lines ends in "..."."""
+    """Break a text into lines of at most `room` pixels and `most` lines.
+
+    Where it is too long its first paragraph ends in "...", so that what follows is still read.
+    """
+    first, *rest = (_lines(paragraph, size, room) for paragraph in text.split("\n"))
+    after = [line for lines in rest for line in lines]
+    free = max(1, most - len(after))
+    return [*_shortened(first, size, room, free), *_shortened(after, size, room, most - 1)]
+
+
+def _lines(text: str, size: int, room: int) -> list[str]:
     lines: list[str] = []
     for word in text.split():
         glue = " "
@@ -272,12 +298,17 @@ def _wrap(text: str, size: int, room: int, most: int = _MAX_HEADING_LINES) -> li
             else:
                 lines.append(piece)
             glue = ""
-    if len(lines) > most:
-        last = lines[most - 1]
-        while last and _text_width(f"{last}...", size) > room:
-            last = last[:-1]
-        lines = [*lines[: most - 1], f"{last.rstrip()}..."]
     return lines
+
+
+def _shortened(lines: list[str], size: int, room: int, most: int) -> list[str]:
+    """The first `most` lines; "..." stands for what is left out."""
+    if len(lines) <= most or most < 1:
+        return lines[: max(0, most)]
+    last = lines[most - 1]
+    while last and _text_width(f"{last}...", size) > room:
+        last = last[:-1]
+    return [*lines[: most - 1], f"{last.rstrip()}..."]
 
 
 def _pieces(word: str, size: int, room: int) -> list[str]:

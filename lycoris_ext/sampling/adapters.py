@@ -83,13 +83,7 @@ def adapters_applied(
         DataError: a file is not there.
         FormatError: a file is damaged or for another model.
     """
-    missing = [str(use.path) for use in uses if not use.path.is_file()]
-    if missing:
-        raise DataError(
-            f"there is no such adapter file: {', '.join(missing)}",
-            where="--adapter",
-            fix="name a .safetensors file that exists; a strength follows after a colon",
-        )
+    refuse_missing(uses)
     with ExitStack() as stack:
         loaded = []
         for use in uses:
@@ -99,3 +93,18 @@ def adapters_applied(
             stack.enter_context(network.injected())
             loaded.append(LoadedAdapter(use, network, state.metadata.get("sshs_model_hash", "")))
         yield tuple(loaded)
+
+
+def refuse_missing(uses: Sequence[AdapterUse]) -> None:
+    """Name all files that are not there, before anything is drawn.
+
+    Raises:
+        DataError: there are such.
+    """
+    missing = [str(use.path) for use in uses if not use.path.is_file()]
+    if missing:
+        raise DataError(
+            f"there is no such adapter file: {', '.join(missing)}",
+            where="--adapter",
+            fix="name a .safetensors file that exists; a strength follows after a colon",
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -54,11 +55,7 @@ def sample_pictures(
         key = (spec.steps, spec.sampler, _latent_size(spec, pipeline))
         groups.setdefault(key, []).append(index)
 
-    # Samplers of the second order ask the model nearly twice a step.
-    total = sum(
-        len(indices) * len(build_sampler(name, pipeline.schedule_config, steps).timesteps)
-        for (steps, name, _), indices in groups.items()
-    )
+    total = sampling_calls(pipeline, specs)
     pictures: dict[int, Image.Image] = {}
     done = 0
     for indices in groups.values():
@@ -74,6 +71,18 @@ def sample_pictures(
             latents = _denoise(pipeline, chosen, clip_skip, step_done)
             pictures.update(zip(batch, pipeline.decode_latents(latents), strict=True))
     return [pictures[index] for index in range(len(specs))]
+
+
+def sampling_calls(pipeline: Pipeline, specs: Sequence[PromptSpec]) -> int:
+    """How much work pictures are: calls of the U-Net, one a picture and step.
+
+    Samplers of the second order call it nearly twice a step.
+    """
+    counts = Counter((spec.sampler, spec.steps) for spec in specs)
+    return sum(
+        count * len(build_sampler(name, pipeline.schedule_config, steps).timesteps)
+        for (name, steps), count in counts.items()
+    )
 
 
 @torch.no_grad()  # inference_mode would keep what adapters cache here out of any later training

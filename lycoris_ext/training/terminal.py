@@ -12,7 +12,10 @@ from tqdm import tqdm
 
 from lycoris_ext.data import TrainingSet
 from lycoris_ext.plots.png import save_picture
-from lycoris_ext.sampling import PromptSpec, infotext, read_prompts, sample_pictures
+from lycoris_ext.sampling.infotext import infotext
+from lycoris_ext.sampling.prompts import read_prompts
+from lycoris_ext.sampling.sample import sample_pictures
+from lycoris_ext.sampling.specs import PromptSpec
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.interrupt import listen_for_stop
 from lycoris_ext.training.memory import keep_freed_memory

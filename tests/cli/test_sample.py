@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageChops
 
 from lycoris_ext.cli.sample import main
 from lycoris_ext.errors import ConfigError, DataError
@@ -39,6 +39,11 @@ def run(model, tmp_path, capsys):
     return call
 
 
+def difference(first, second):
+    """Largest difference of two pictures, in levels of 255."""
+    return max(high for _, high in ImageChops.difference(first, second).getextrema())
+
+
 def test_pictures_are_numbered_and_tell_how_they_came_about(run, model):
     adapter = model.parent / "red.safetensors"
     paths = run("--prompt", "a cat", "--prompt", "dog", "-n", "2", "--seed", "5")
@@ -62,23 +67,60 @@ def test_grid_always_has_the_bare_model(run, model, monkeypatch):
         seen.update(cells=cells, rows=row_labels, columns=column_labels, **options)
         return Image.new("RGB", (8, 8))
 
-    monkeypatch.setattr("lycoris_ext.cli.sample.comparison_grid", remember)
+    monkeypatch.setattr("lycoris_ext.grids.output.comparison_grid", remember)
     adapters = [f"{model.parent / name}.safetensors:0.7" for name in ("red", "blue")]
     prompts = ["--prompt", "a cat", "--prompt", "dog"]
     both = ["--adapter", adapters[0], "--adapter", adapters[1]]
     (path,) = run(*prompts, *both, "--grid", "--strengths", "0.5", "1")
     assert path.name.endswith("-grid.png")
-    assert seen["columns"] == ["without adapter", "red 0.5", "red 1", "blue 0.5", "blue 1"]
+    assert seen["columns"] == [
+        "without adapter",
+        "red at 0.5",
+        "red at 1",
+        "blue at 0.5",
+        "blue at 1",
+    ]
     assert seen["rows"] == ["a cat", "dog"]
+    assert (seen["title"], seen["groups"]) == ("red, blue", (1,))
+    assert seen["subtitle"] == "tiny, Euler, 2 steps, CFG 7, 32x32, seed 0"
+    assert read_parameters(path).startswith("a cat <lora:red:0.5>\n")
     assert len({cell.tobytes() for row in seen["cells"] for cell in row}) == 10
 
     run(*prompts, *both, "--grid")
-    assert seen["columns"] == ["without adapter", "red 0.7", "blue 0.7"]
+    assert seen["columns"] == ["without adapter", "red at 0.7", "blue at 0.7"]
     run("--prompt", "a cat", "--grid", "-n", "2")
     assert seen["columns"] == ["without adapter"]
-    assert seen["rows"] == ["a cat (seed 0)", "a cat (seed 1)"]
+    assert seen["rows"] == ["a cat\nseed 0", "a cat\nseed 1"]
     run("--prompt", "a cat", "--adapter", adapters[0], "--grid", "--strengths", "1")
-    assert seen["columns"] == ["without adapter", "strength 1"]
+    assert seen["columns"] == ["without adapter", "red"]
+
+
+def test_a_grid_shows_the_pictures_that_are_drawn_without_it(run, model, monkeypatch):
+    """Prompts keep their own seeds, sizes and steps; what is asked for twice is drawn once."""
+    seen = []
+    monkeypatch.setattr(
+        "lycoris_ext.grids.output.comparison_grid",
+        lambda cells, rows, *_, **__: seen.append((cells, rows)) or Image.new("RGB", (8, 8)),
+    )
+    use = ["--adapter", f"{model.parent / 'red.safetensors'}:0.8"]
+    asked = ["--prompt", "a cat --d 7", "--prompt", "dog --w 40 --s 3 --l 2", "-n", "2"]
+    again = ["--prompt", "a cat --d 8", "--clip-skip", "2", "--batch-size", "3"]
+    run(*asked, *again, *use, "--grid")
+    ((cells, rows),) = seen
+    assert rows == [
+        "a cat\n2 steps, CFG 7, 32x32, seed 7",
+        "a cat\n2 steps, CFG 7, 32x32, seed 8",
+        "dog\n3 steps, CFG 2, 40x32, seed 0",
+        "dog\n3 steps, CFG 2, 40x32, seed 1",
+        "a cat\n2 steps, CFG 7, 32x32, seed 9",
+    ]
+    for column, adapter in enumerate(([], use)):
+        alone = [Image.open(path) for path in run(*asked, *again, *adapter)]
+        assert difference(alone.pop(4), alone[1]) <= 1, "a cat, seed 8, is asked for twice"
+        drawn = [row[column] for row in cells]
+        assert all(difference(*pair) <= 1 for pair in zip(drawn, alone, strict=True))
+        for picture in alone:
+            picture.close()
 
 
 def test_prompts_from_a_file_over_the_flags(run, tmp_path):
@@ -101,6 +143,9 @@ def test_nothing_to_draw(run):
 def test_errors_name_what_is_wrong(run, model):
     with pytest.raises(DataError, match=r"none.safetensors"):
         run("--prompt", "a", "--adapter", "none.safetensors:1")
+    with pytest.raises(DataError, match=r"(?s)none.safetensors.*gone.safetensors"):
+        missing = ["--adapter", "none.safetensors", "--adapter", "gone.safetensors"]
+        run("--prompt", "a", "--grid", *missing)
     with pytest.raises(ConfigError, match="belongs to --grid"):
         run("--prompt", "a", "--strengths", "1")
     with pytest.raises(ConfigError, match="0 pictures"):

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from comfy_nodes.apply import Apply
-from comfy_nodes.compare_grid import CompareGrid, _seeds, found_files
-from comfy_nodes.host.adapter import Adapter
+from comfy_nodes.compare_grid import CompareGrid, found_files
+from comfy_nodes.host.adapter import Adapter, content_hash
 from comfy_nodes.host.patches import targets_of
 from comfy_nodes.host.places import listed_name, output_place, picture_folder
 from comfy_nodes.inspect_file import Inspect
@@ -23,7 +24,7 @@ from lycoris_ext.errors import ConfigError, DataError, FormatError
 from lycoris_ext.formats import AdapterState, load_adapter, save_adapter
 from lycoris_ext.network import Network, NetworkConfig, build_network
 from tests.comfy_nodes.models import Patcher, load_models
-from tests.comfy_nodes.stand_ins import Host
+from tests.comfy_nodes.stand_ins import Host, InterruptProcessingException
 
 HOW: dict[str, Any] = {
     "steps": 1,
@@ -122,7 +123,7 @@ def test_stacked_adapters_have_no_order(host: Host) -> None:
 def test_what_lies_in_the_weights_when_the_node_runs_does_not_matter(
     host: Host, options: Any
 ) -> None:
-    """As in the second row of a grid: the first one's patches are still there."""
+    """As in the second column of a grid: the first one's patches are still there."""
     models = load_models()
     lora = Adapter(perturbed(models, **options).adapter_state(dtype=None).tensors, {}, "a")
     key = "diffusion_model.input_blocks.1.1.to_k.weight"
@@ -258,23 +259,90 @@ def test_save_as_it_is_keeps_the_commonest_dtype(host: Host) -> None:
     assert {t.dtype for key, t in found.items() if key not in alphas} == {torch.float16}
 
 
-def test_a_grid(host: Host) -> None:
+def test_a_grid_has_adapters_across_and_prompts_down(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, Any] = {}
+
+    def remember(cells: Any, rows: Any, columns: Any, **more: Any) -> Image.Image:
+        seen.update(rows=rows, columns=columns, **more)
+        return Image.new("RGB", (8, 8))
+
+    monkeypatch.setattr("lycoris_ext.grids.output.comparison_grid", remember)
     models = load_models()
     written(host, models, "run-step-1")
     written(host, models, "run-step-2", algo="lora")
-    lora, _ = Load().read("run-step-1.safetensors")
-    given = {"prompts": "a cat\na dog", "seeds": "1, 2", "strengths": "0.5, 1", **HOW}
+    lora = Adapter(dict(Load().read("run-step-1.safetensors")[0]), {}, "connected")
+    given = {"prompts": "a cat\na dog", "seeds": "1-2", "strengths": "0.5, 0.5:1", **HOW}
     grid, pictures = CompareGrid().compare(*models, files="run-step-*", **given, adapter=lora)
-    assert pictures.shape == ((1 + 3 * 2) * 4, 32, 32, 3) and grid.shape[0] == 1
-    bare = pictures[:4]
-    assert not torch.equal(bare[0], bare[1]), "another seed"
-    assert not torch.equal(bare[0], pictures[4]), "an adapter"
-    assert torch.equal(pictures[4:12], pictures[12:20]), "the connected one is the first file"
-    assert host.progress[-1][:2] == (28, 28)
+    names = ("connected", "run-step-1", "run-step-2")
+    adapted = [f"{name} at {strength}" for name in names for strength in ("0.5", "0.5:1")]
+    assert seen["columns"] == ["without adapter", *adapted]
+    assert seen["rows"] == [
+        f"{prompt}\nseed {seed}" for prompt in ("a cat", "a dog") for seed in "12"
+    ]
+    assert seen["subtitle"] == "euler, scheduler normal, 1 step, CFG 1, 32x32"
+    assert pictures.shape == (4 * (1 + 3 * 2), 32, 32, 3) and grid.shape[0] == 1
+    (first, second, *_) = rows = pictures.reshape(4, 7, 32, 32, 3)
+    assert not torch.equal(first[0], second[0]), "another seed"
+    assert not torch.equal(first[0], first[1]), "an adapter"
+    assert not torch.equal(first[1], first[2]), "another strength"
+    assert torch.equal(rows[:, 1:3], rows[:, 3:5]), "the connected one is the first file"
+    steps = [done for done, total, _ in host.progress if total == 5 * 4]
+    assert steps == sorted(steps) and steps[-1] == 5 * 4, "what is the same is drawn once"
+    assert sum(shown is not None for _, _, shown in host.progress) == 5 * 4
     without = CompareGrid().compare(
         *models, files="", **given, adapter=lora, without_adapter=False, title="T"
     )
-    assert without[1].shape[0] == 2 * 4
+    assert without[1].shape[0] == 2 * 4 and seen["title"] == "T" and seen["groups"] == ()
+
+
+def test_adapters_of_one_name_are_told_apart_and_the_same_is_one_column(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[str]] = []
+    monkeypatch.setattr(
+        "lycoris_ext.grids.output.comparison_grid",
+        lambda cells, rows, columns, **_: seen.append(columns) or Image.new("RGB", (8, 8)),
+    )
+    models = load_models()
+    written(host, models, "a")
+    lora, _ = Load().read("a.safetensors")
+    other = Adapter(perturbed(models, algo="lora").adapter_state(dtype=None).tensors, {}, "a")
+    given = {"prompts": "a cat", "seeds": "1", "strengths": "1", "files": "a", **HOW}
+    CompareGrid().compare(*models, **given, adapter=lora)
+    CompareGrid().compare(*models, **given, adapter=lora, adapter_2=other)
+    assert seen[0] == ["without adapter", "a"]
+    digests = [content_hash(each)[:6] for each in (lora, other)]
+    assert seen[1] == ["without adapter", *(f"a ({digest})" for digest in digests)]
+
+
+def test_cancel_stops_a_grid(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    sampler, management = sys.modules["comfy.sample"], sys.modules["comfy.model_management"]
+    sample = sampler.sample
+
+    def interrupted(*arguments: Any, **more: Any) -> Tensor:
+        management.throw_exception_if_processing_interrupted()  # as ComfyUI's samplers do
+        return sample(*arguments, **more)
+
+    monkeypatch.setattr(sampler, "sample", interrupted)
+    models = load_models()
+    written(host, models)
+    given = {"prompts": "a cat", "seeds": "1, 2, 3", "strengths": "1", "files": "a", **HOW}
+    host.cancel_at = (4, 6)
+    with pytest.raises(InterruptProcessingException):
+        CompareGrid().compare(*models, **given)
+    assert host.progress[-1][:2] == (4, 6)
+
+
+def test_a_damaged_file_is_told_before_anything_is_drawn(host: Host) -> None:
+    models = load_models()
+    written(host, models)
+    (host.loras / "b.safetensors").write_bytes(b"nothing")
+    given = {"prompts": "a cat", "seeds": "1", "strengths": "1", "files": "a\nb", **HOW}
+    with pytest.raises(FormatError, match=r"b\.safetensors"):
+        CompareGrid().compare(*models, **given)
+    assert host.progress == []
 
 
 def test_a_grid_of_nothing(host: Host) -> None:
@@ -284,17 +352,18 @@ def test_a_grid_of_nothing(host: Host) -> None:
     for changed, reason in (
         ({"files": ""}, "no adapter is given"),
         ({"files": "gone-*"}, "no adapter is called so"),
-        ({"files": "a", "strengths": "much"}, "'much' holds no numbers of this kind"),
-        ({"files": "a", "strengths": "1, nan"}, "nan is no strength"),
-        ({"seeds": "1.5"}, "'1.5' holds no numbers of this kind"),
-        ({"seeds": "nan"}, "'nan' holds no numbers of this kind"),
-        ({"seeds": "-1"}, "-1 is no seed"),
-        ({"seeds": f"{2**64}"}, f"{2**64} is no seed"),
-        ({"seeds": " , "}, "no number is given"),
+        ({"files": "a", "strengths": "much"}, "'much' is no strength"),
+        ({"files": "a", "strengths": "1, nan"}, "a strength is nan"),
+        ({"files": "a", "strengths": " , "}, "strengths: nothing is chosen"),
+        ({"files": "a", "seeds": "1.5"}, "'1.5' is no seed"),
+        ({"files": "a", "seeds": "-1"}, "'-1' is no seed"),
+        ({"files": "a", "seeds": f"{2**64}"}, f"the seed is {2**64}"),
+        ({"files": "a", "seeds": " , "}, "'' is no seed"),
+        ({"files": "a", "prompts": "x\nx"}, "tests: x stands twice"),
     ):
         with pytest.raises((ConfigError, DataError), match=reason):
             CompareGrid().compare(*models, **{**given, **changed})
-    assert _seeds(f"{2**53 + 1}, 2") == [2**53 + 1, 2], "no float holds the first"
+    CompareGrid().compare(*models, **{**given, "files": "a"})  # no prompt draws what comes
 
 
 def test_files_by_name_and_pattern(host: Host) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from torch import nn
 
 from lycoris_ext.formats import save_adapter
 from lycoris_ext.grids.cells import Painted
+from lycoris_ext.grids.entrants import Entrant
 from lycoris_ext.grids.plan import Cell
 from lycoris_ext.network import NetworkConfig, build_network
 
@@ -45,6 +47,29 @@ def run(tmp_path: Path) -> Path:
     return folder
 
 
+def old_plan(entrant: Entrant) -> str:
+    """grid.json as version 0.1.0 wrote it: two seeds, drawn without the adapter and with it."""
+    content = {
+        "id": "0123456789abcdef",
+        "entrants": [{"name": entrant.name, "hash": entrant.hash, "path": str(entrant.path)}],
+        "tests": [{"prompt": "a cat", "label": "", "negative_prompt": ""}],
+        "strengths": [{"text_encoder": 0.5, "unet": 1.0}],
+        "seeds": [1, 2],
+        "base_models": ["m"],
+        "negative_prompts": ["ugly"],
+        "settings": {
+            "steps": 20,
+            "cfg_scale": 7.0,
+            "width": 64,
+            "height": 64,
+            "sampler": "Euler a",
+            "clip_skip": 1,
+        },
+        "faults": [["", "x"], ["", None]],
+    }
+    return json.dumps(content, indent=2)
+
+
 class ColourPainter:
     """Paints every cell in a colour of its own; counts."""
 
@@ -53,14 +78,19 @@ class ColourPainter:
         self.faulty = faulty
         self.stop_after = stop_after
         self.painted: list[Cell] = []
+        self.closed = False
 
     def decides(self, base_model: str) -> dict[str, str]:
         return {"version": self.version, "base": base_model}
 
-    def paint(self, cell: Cell) -> Painted | None:
-        if len(self.painted) == self.stop_after:
-            return None
-        self.painted.append(cell)
-        colour = tuple(cell.key(self.decides(cell.row.base_model)).encode("ascii")[:3])
-        fault = "not loaded" if cell.column.adapter == self.faulty else ""
-        return Painted(Image.new("RGB", (32, 24), colour), cell.row.test.prompt, fault)
+    def paint(self, cells: Sequence[Cell]) -> Generator[Painted, None, None]:
+        try:
+            for cell in cells:
+                if len(self.painted) == self.stop_after:
+                    return
+                self.painted.append(cell)
+                colour = tuple(cell.key(self.decides(cell.row.base_model)).encode("ascii")[:3])
+                fault = "not loaded" if cell.column.adapter == self.faulty else ""
+                yield Painted(Image.new("RGB", (32, 24), colour), cell.row.test.prompt, fault)
+        finally:
+            self.closed = True

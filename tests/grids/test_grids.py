@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,15 @@ from PIL import Image
 
 from lycoris_ext.errors import ConfigError, DataError, EnvironmentFault
 from lycoris_ext.grids import output
-from lycoris_ext.grids.cells import CellStore, StoredCell
+from lycoris_ext.grids.cells import CellStore, MemoryStore, StoredCell
 from lycoris_ext.grids.draw import GridProgress, draw_grid
-from lycoris_ext.grids.output import PLAN, grid_picture, read_plan, write_grid
-from lycoris_ext.grids.plan import Cell, Column, Entrant, GridPlan, Settings, Strength
+from lycoris_ext.grids.entrants import Entrant, Strength, told_apart
+from lycoris_ext.grids.output import PLAN, grid_picture, read_faults, read_plan, write_grid
+from lycoris_ext.grids.plan import Cell, Column, GridPlan, Row, parse_seeds
 from lycoris_ext.grids.prompt_tests import PROMPT_TESTS, PromptTest, fill
+from lycoris_ext.grids.settings import Settings
 from lycoris_ext.plots.png import read_parameters
-from tests.grids.conftest import ColourPainter
+from tests.grids.conftest import ColourPainter, old_plan
 
 A, B = (Entrant(name, name * 64, Path(f"{name}.safetensors")) for name in "ab")
 
@@ -27,10 +30,10 @@ def make_plan(**more: object) -> GridPlan:
         "strengths": (Strength(0.5, 0.5), Strength(0.5, 1.0)),
         "seeds": (1, 2),
     }
-    return GridPlan(**{**values, **more})  # type: ignore[arg-type]
+    return GridPlan.crossed(**{**values, **more})  # type: ignore[arg-type]
 
 
-def test_axes() -> None:
+def test_adapters_stand_across_and_all_else_down() -> None:
     plan = make_plan(base_models=("x", "y"), negative_prompts=("", "ugly"))
     assert plan.column_labels() == [
         "without adapter",
@@ -41,48 +44,102 @@ def test_axes() -> None:
     ]
     assert len(plan.rows) == 2 * 2 * 2 * 2
     assert plan.rows[-1].test.negative_prompt == "rain, ugly"
-    assert plan.row_labels()[0] == "a cat, not: nothing, seed 1, x"
+    assert plan.row_labels()[0] == "a cat, x, seed 1"
+    assert plan.row_labels()[2] == "a cat, x, seed 1, negative: ugly"
     cells = list(plan.cells())
     assert len(cells) == len(set(cells)) == 16 * 5
     models = [cell.row.base_model for cell in cells]
     assert models == sorted(models), "a base model is changed once"
     half = [cell.column for cell in cells[:40]]
-    assert [half[i] for i in range(0, 40, 8)] == plan.columns, "a network is changed once a column"
+    assert tuple(half[::8]) == plan.columns, "a network is changed once a column"
+
+
+def test_labels_tell_what_differs_and_the_subtitle_what_does_not() -> None:
+    """Neither leaves anything out that decides a picture."""
+    karras = Settings(30, sampler="euler", extra=(("scheduler", "karras"),))
+    plan = make_plan(tests=(PromptTest("a cat"),), seeds=(3,), settings=karras)
+    assert plan.row_labels() == ["a cat"]
+    assert plan.subtitle("Host 1") == (
+        "euler, scheduler karras, 30 steps, CFG 7, 512x512, seed 3, Host 1"
+    )
+    simple = Settings(30, 5.0, 64, 96, "euler", 2, (("scheduler", "simple"),))
+    rows = (Row(PromptTest("a cat"), 3, "m", karras), Row(PromptTest("", "", "x"), 3, "m", simple))
+    plan = GridPlan(rows, (Column(), Column(A)))
+    assert plan.row_labels() == [
+        "a cat, scheduler karras, CFG 7, 512x512",
+        "no prompt, scheduler simple, CFG 5, 64x96, clip skip 2, negative: x",
+    ]
+    assert plan.subtitle() == "m, euler, 30 steps, seed 3"
+    assert plan.column_labels() == ["without adapter", "a"] and plan.title == "a"
+    assert make_plan().title == "a, b" and make_plan(entrants=()).title == "without adapter"
 
 
 def test_what_decides_a_picture_decides_its_key() -> None:
-    (row, *_), (_, column, *_) = make_plan().rows, make_plan().columns
-    cell = Cell(row, column, Settings())
+    plan = make_plan()
+    (row, *_), (_, column, *_) = plan.rows, plan.columns
+    cell = Cell(row, column)
     painter = {"version": "1"}
+
+    def with_settings(**settings: object) -> Row:
+        return Row(row.test, row.seed, settings=Settings(**settings))  # type: ignore[arg-type]
+
     others = [
-        Cell(row, Column(), Settings()),
-        Cell(row, Column(B, column.strength), Settings()),
-        Cell(row, Column(A, Strength(0.5, 0.6)), Settings()),
-        Cell(row, column, Settings(steps=21)),
-        Cell(make_plan().rows[1], column, Settings()),
+        Cell(row, Column()),
+        Cell(row, Column(B, column.strength)),
+        Cell(row, Column(A, Strength(0.5, 0.6))),
+        Cell(with_settings(steps=21), column),
+        Cell(with_settings(extra=(("scheduler", "karras"),)), column),
+        Cell(with_settings(extra=(("scheduler", "simple"),)), column),
+        Cell(plan.rows[1], column),
     ]
     keys = {other.key(painter) for other in others} | {cell.key({"version": "2"})}
-    assert len(keys) == 6 and cell.key(painter) not in keys
+    assert len(keys) == 8 and cell.key(painter) not in keys
     moved = Entrant("another name", A.hash, Path("elsewhere"))
-    assert Cell(row, Column(moved, column.strength), Settings()).key(painter) == cell.key(painter)
-    bare = Cell(row, Column(strength=Strength(0.1, 0.1)), Settings())
+    assert Cell(row, Column(moved, column.strength)).key(painter) == cell.key(painter)
+    bare = Cell(row, Column(strength=Strength(0.1, 0.1)))
     assert bare.key(painter) == others[0].key(painter), "no adapter has no strength"
+
+
+def test_pictures_of_version_0_1_0_are_found_again() -> None:
+    """Their files lie in the folders of users, named by this key."""
+    row = Row(PromptTest("a dog", "dog", "rain"), 2, "m", Settings(21, 6.5, 64, 48, "Euler a", 2))
+    key = Cell(row, Column(A, Strength(0.5, 1.0))).key({"version": "1"})
+    assert key == "9ae02d8f18aa8eaee5e50f97cd11cd04f4cd3f367d0a929a7069101703180a81"
 
 
 def test_plans_that_make_no_sense() -> None:
     for more, said in (
         ({"tests": ()}, "tests: nothing is chosen"),
-        ({"seeds": (1, 1)}, "seeds: something stands twice"),
-        ({"entrants": (A, Entrant("c", A.hash, Path("c")))}, "two of the files are the same"),
+        ({"seeds": (1, 1)}, "seeds: 1 stands twice"),
+        ({"tests": (PromptTest("x"), PromptTest("x")), "seeds": ()}, "(?s)x stands twice.*seeds"),
+        ({"entrants": (A, B, A)}, "columns: .* stands twice"),
+        ({"entrants": (), "bare": False}, "columns: nothing is chosen"),
         ({"seeds": (-1,)}, "seeds: the seed is -1"),
+        ({"seeds": (2**64,)}, f"seeds: the seed is {2**64}"),
         ({"seeds": tuple(range(1000))}, "2000 rows and 5 columns are 10000 pictures"),
     ):
         with pytest.raises(ConfigError, match=said):
             make_plan(**more)
     with pytest.raises(ConfigError, match="width is 7"):
         Settings(width=7)
-    with pytest.raises(ConfigError, match="a prompt is empty"):
-        PromptTest("  ")
+    with pytest.raises(ConfigError, match=r"(?s)vae = 'x' is .*tiles = 2 is no setting"):
+        Settings(extra=(("vae", "x"), ("tiles", 2), ("scheduler", "y"))).refuse_extra("scheduler")
+
+
+def test_adapters_of_one_name_are_told_apart() -> None:
+    other = Entrant("a", "c" * 64)
+    assert [e.name for e in told_apart([A, other, B, A])] == ["a (aaaaaa)", "a (cccccc)", "b"]
+    assert told_apart([A, B]) == (A, B)
+    with pytest.raises(DataError, match="a: this adapter is in memory alone"):
+        _ = other.file
+
+
+def test_seeds_and_ranges_of_seeds_are_read() -> None:
+    assert parse_seeds(" 1, 2 5-7") == (1, 2, 5, 6, 7)
+    assert parse_seeds(f"{2**53 + 1}") == (2**53 + 1,), "no float holds it"
+    for text in ("", "x", "1-", "1-99999", "1, 8-5", " , ", "-1", "1.5"):
+        with pytest.raises(ConfigError, match="is no seed"):
+            parse_seeds(text)
 
 
 def test_strengths() -> None:
@@ -143,6 +200,33 @@ def test_a_cell_with_a_fault_is_marked_and_tried_again(tmp_path: Path) -> None:
     assert {cell.column.adapter for cell in repaired.painted} == {"b"}
 
 
+def test_a_grid_in_memory_has_the_pictures_of_one_on_disk(tmp_path: Path) -> None:
+    store, painter = MemoryStore(), ColourPainter(faulty="b")
+    kept = draw_grid(make_plan(), painter, store)
+    disk = draw_grid(make_plan(), ColourPainter(faulty="b"), CellStore(tmp_path))
+    pictures = [grid_picture(grid, title="t", about="x").tobytes() for grid in (kept, disk)]
+    assert pictures[0] == pictures[1] and kept.parameters == disk.parameters == "a cat"
+    again = ColourPainter()
+    assert draw_grid(make_plan(), again, store).faults == []
+    assert {cell.column.adapter for cell in again.painted} == {"b"}, "the rest was there"
+
+
+def test_a_painter_that_is_stopped_is_closed(tmp_path: Path) -> None:
+    """It may hold an adapter in the model until then."""
+    painter, asked = ColourPainter(), iter([False, True])
+    draw_grid(make_plan(), painter, MemoryStore(), stopped=lambda: next(asked))
+    assert len(painter.painted) == 1 and painter.closed
+
+
+def test_a_column_that_nobody_drew_stands_beside_the_grid() -> None:
+    grid = draw_grid(make_plan(seeds=(1,)), ColourPainter(), MemoryStore())
+    real = [Image.new("RGB", (32, 24), (1, 2, 3)) for _ in grid.plan.rows]
+    alone, beside = grid_picture(grid), grid_picture(grid, beside={"a photograph": real})
+    assert beside.width > alone.width + 32
+    colours = {c: n for n, c in beside.getcolors(1 << 20) or []}
+    assert colours[1, 2, 3] == 2 * 128 * 96, "both, enlarged as the others are"
+
+
 def test_a_damaged_picture_is_drawn_again(tmp_path: Path) -> None:
     store, plan = CellStore(tmp_path), make_plan()
     draw_grid(plan, ColourPainter(), store)
@@ -201,26 +285,41 @@ def test_progress_tells_what_is_left(tmp_path: Path) -> None:
     assert str(now) == "3 of 9 pictures, 1 h 01 min left (a, a cat)"
 
 
-def test_a_grid_on_disk(tmp_path: Path) -> None:
-    plan = make_plan()
+def test_a_grid_on_disk_is_read_again(tmp_path: Path) -> None:
+    plan = make_plan(settings=Settings(extra=(("scheduler", "karras"),)))
     painter = ColourPainter(faulty="b", stop_after=18)
     grid = draw_grid(plan, painter, CellStore(tmp_path / "cells"))
-    page = write_grid(tmp_path / "grid", grid, title="a and b")
+    page = write_grid(tmp_path / "grid", grid)
     with Image.open(page.with_name("grid.png")) as picture:
         assert picture.width > 5 * 32 and picture.height > 4 * 24
     assert read_parameters(page.with_name("grid.png")) == "a cat"
     again = read_plan(page.with_name(PLAN))
     assert again == plan and again.id == plan.id
+    assert [entrant.path for entrant in again.entrants] == [A.path, B.path]
+    assert read_faults(page.with_name(PLAN))[3] == ["", "", "", "not loaded", None]
     written = page.with_name(PLAN).read_text(encoding="utf-8")
     for text in (
         '{"tests": 1}',
+        '{"rows": 1}',
         written.replace('"seed', '"sed'),
-        written.replace('"a dog"', "3"),
+        written.replace('"test"', '"tset"'),
         written.replace('"clip_skip": 1', '"clip_skip": 99'),
     ):
         page.with_name(PLAN).write_text(text, encoding="utf-8")
         with pytest.raises(DataError, match="this is no plan of a grid"):
             read_plan(page.with_name(PLAN))
+
+
+def test_a_plan_of_version_0_1_0_is_read(tmp_path: Path) -> None:
+    """Its page still posts votes by row and column."""
+    path = tmp_path / PLAN
+    path.write_text(old_plan(A), encoding="utf-8")
+    plan = read_plan(path)
+    assert plan.columns == (Column(), Column(A, Strength(0.5, 1.0)))
+    assert [row.seed for row in plan.rows] == [1, 2]
+    assert plan.rows[0].test == PromptTest("a cat", "", "ugly")
+    assert plan.rows[0].settings.sampler == "Euler a" and plan.base_models == ("m",)
+    assert read_faults(path) == [["", "x"], ["", None]]
 
 
 def test_a_fault_is_seen_in_the_picture(tmp_path: Path) -> None:
@@ -235,16 +334,18 @@ def test_a_fault_is_seen_in_the_picture(tmp_path: Path) -> None:
 
 
 def test_one_large_picture_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[Image.Image] = []
-    open_one = output._open
+    opened: list[weakref.ref[Image.Image]] = []
+    read = StoredCell.picture.fget
+    assert read is not None
 
     def watched(stored: StoredCell) -> Image.Image:
-        assert all(picture.width < 32 for picture in opened)
-        opened.append(open_one(stored))
-        return opened[-1]
+        assert not any(earlier() for earlier in opened), "one of full size is still in memory"
+        picture = read(stored)
+        opened.append(weakref.ref(picture))
+        return picture
 
     monkeypatch.setattr(output, "_MAX_PIXELS", 5000)
-    monkeypatch.setattr(output, "_open", watched)
     grid = draw_grid(make_plan(), ColourPainter(), CellStore(tmp_path))
+    monkeypatch.setattr(StoredCell, "picture", property(watched))
     grid_picture(grid, title="")
     assert len(opened) == 20

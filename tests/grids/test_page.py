@@ -13,8 +13,9 @@ from typing import Any
 from lycoris_ext.grids.cells import CellStore
 from lycoris_ext.grids.checkpoints import read_checkpoint
 from lycoris_ext.grids.draw import draw_grid
+from lycoris_ext.grids.entrants import Entrant
 from lycoris_ext.grids.page import grid_page
-from lycoris_ext.grids.plan import Entrant, GridPlan
+from lycoris_ext.grids.plan import GridPlan
 from lycoris_ext.grids.prompt_tests import PromptTest
 from tests.grids.conftest import ColourPainter
 
@@ -42,12 +43,12 @@ class Tags(HTMLParser):
             self.texts.append(data)
 
 
-def page_of(run: Path, tmp_path: Path, title: str = "x", **painter: Any) -> str:
+def page_of(run: Path, tmp_path: Path, name: str = "", bare: bool = True, **painter: Any) -> str:
     known = read_checkpoint(run / "tilty-step-200.safetensors")
-    entrant = Entrant(known.name, known.hash, known.path)
-    plan = GridPlan((entrant,), (PromptTest(HOSTILE, HOSTILE),))
+    entrant = Entrant(name or known.name, known.hash, known.path)
+    plan = GridPlan.crossed((entrant,), (PromptTest(HOSTILE, HOSTILE),), bare=bare)
     grid = draw_grid(plan, ColourPainter(**painter), CellStore(tmp_path / "cells"))
-    return grid_page(grid, title=title, subtitle=title, checkpoints={known.hash: known})
+    return grid_page(grid, about=HOSTILE, checkpoints={known.hash: known})
 
 
 def content_of(page: str) -> dict[str, Any]:
@@ -71,7 +72,7 @@ def test_strangers_texts_are_text(run: Path, tmp_path: Path) -> None:
     tags.feed(page)
     assert [tag for tag, _ in tags.seen].count("script") == 2
     content = content_of(page)
-    assert content["title"] == HOSTILE
+    assert content["title"] == HOSTILE and content["subtitle"].endswith(HOSTILE)
     assert content["rows"] == [{"label": HOSTILE, "prompt": HOSTILE}]
     assert content["ballots"][0][1]["prompt"] == HOSTILE
 
@@ -91,6 +92,8 @@ def test_columns_tell_what_they_are(run: Path, tmp_path: Path) -> None:
         {"label": "without adapter", "notes": []},
         {"label": "tilty-step-200", "notes": ["loha, 8/1, step 200"]},
     ]
+    assert content["bare"] is True
+    assert content_of(page_of(run, tmp_path, bare=False))["bare"] is False
 
 
 def test_what_is_missing_or_wrong_is_shown(run: Path, tmp_path: Path) -> None:

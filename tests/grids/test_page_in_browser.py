@@ -16,8 +16,9 @@ from selenium.webdriver.common.by import By
 
 from lycoris_ext.grids.cells import CellStore
 from lycoris_ext.grids.draw import draw_grid
+from lycoris_ext.grids.entrants import Entrant, Strength
 from lycoris_ext.grids.output import write_grid
-from lycoris_ext.grids.plan import Entrant, GridPlan, Strength
+from lycoris_ext.grids.plan import GridPlan
 from lycoris_ext.grids.prompt_tests import PromptTest
 from tests.browser import CHROMEDRIVER, CHROMIUM, browsing, wait_for
 from tests.grids.conftest import ColourPainter
@@ -35,18 +36,20 @@ VISIBLE = "return [...document.querySelectorAll('figure')].filter((f) => f.offse
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     folder = tmp_path_factory.mktemp("page")
-    entrants = tuple(Entrant(name, name * 64, Path(name)) for name in "ab")
+    entrants = tuple(Entrant(name, name * 64, Path(name)) for name in ("<i>a</i>", "b"))
     tests = (PromptTest("a cat <b>"), PromptTest("a dog"))
-    plan = GridPlan(entrants, tests, (Strength(), Strength(0.5, 1)))
+    plan = GridPlan.crossed(entrants, tests, strengths=(Strength(), Strength(0.5, 1)))
     grid = draw_grid(plan, ColourPainter(), CellStore(folder / "cells"))
-    page = write_grid(folder, grid, title="<i>a</i> and b", subtitle="both")
+    page = write_grid(folder, grid, about="both")
     with browsing() as opened:
         opened.get(page.as_uri())
         yield opened
 
 
 def test_it_stands_and_complains_of_nothing(browser: Chrome) -> None:
-    assert browser.find_element(By.ID, "title").text == "<i>a</i> and b"
+    assert browser.find_element(By.ID, "title").text == "<i>a</i>, b"
+    subtitle = browser.find_element(By.ID, "subtitle").text
+    assert subtitle == "Euler, 20 steps, CFG 7, 512x512, seed 1, both"
     assert browser.execute_script(VISIBLE) == 10
     loaded = "return [...document.images].filter((i) => i.src && i.naturalWidth !== 32).length"
     assert browser.execute_script(loaded) == 0
@@ -80,11 +83,11 @@ def test_flipping_in_place_and_beside_the_base(browser: Chrome) -> None:
     assert where.text == "without adapter, a cat <b>"
     before = over.get_property("src")
     viewer.send_keys(Keys.RIGHT)
-    assert where.text == "a at 1, a cat <b>"
+    assert where.text == "<i>a</i> at 1, a cat <b>"
     assert over.get_property("src") != before
     viewer.send_keys(Keys.RIGHT)
     viewer.send_keys(Keys.DOWN)
-    assert where.text == "a at 0.5:1, a dog"
+    assert where.text == "<i>a</i> at 0.5:1, a dog"
     assert browser.find_element(By.ID, "text").text == "a dog"
     assert under.value_of_css_property("display") == "none"
     viewer.send_keys("b")
@@ -103,7 +106,7 @@ def test_flipping_in_place_and_beside_the_base(browser: Chrome) -> None:
 def test_votes_are_counted_kept_and_saved(browser: Chrome) -> None:
     browser.execute_script("document.querySelectorAll('.vote')[2].click()")
     tally = browser.find_element(By.ID, "tally")
-    assert tally.text == "Best so far: a at 0.5:1 (2)"
+    assert tally.text == "Best so far: <i>a</i> at 0.5:1 (2)"
     browser.execute_script(
         "window.blobs = []; const make = URL.createObjectURL;"
         "URL.createObjectURL = (blob) => { window.blobs.push(blob); return make(blob); };"
@@ -116,7 +119,7 @@ def test_votes_are_counted_kept_and_saved(browser: Chrome) -> None:
         ("a dog", "0.5:1"),
     ]
     browser.execute_script("document.querySelectorAll('.vote')[2].click()")
-    assert tally.text == "Best so far: a at 0.5:1 (1)"
+    assert tally.text == "Best so far: <i>a</i> at 0.5:1 (1)"
     assert browser.get_log("browser") == []
 
 
@@ -124,9 +127,9 @@ class Host:
     """Serves a page, answers with the votes that it keeps, and takes down what is posted."""
 
     def __init__(self, folder: Path) -> None:
-        plan = GridPlan((), (PromptTest("a cat"), PromptTest("a dog")))
+        plan = GridPlan.crossed((), (PromptTest("a cat"), PromptTest("a dog")))
         grid = draw_grid(plan, ColourPainter(), CellStore(folder / "cells"))
-        page = write_grid(folder, grid, title="a", votes_url="../../votes").read_bytes()
+        page = write_grid(folder, grid, votes_url="../../votes").read_bytes()
         self.grid, self.kept, self.status = plan.id, {}, 200
         self.posted: list[dict[str, Any]] = []
         host = self

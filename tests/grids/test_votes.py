@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from lycoris_ext.errors import DataError
-from lycoris_ext.grids.plan import Cell, Column, Entrant, Row, Settings
+from lycoris_ext.grids.entrants import Entrant
+from lycoris_ext.grids.plan import Cell, Column, Row
 from lycoris_ext.grids.prompt_tests import PromptTest
 from lycoris_ext.grids.votes import FILE, Vote, cast, read_votes, tally, withdraw
 
@@ -15,7 +16,7 @@ A, B = (Column(Entrant(name, name * 64, Path(name))) for name in "ab")
 
 
 def vote(column: Column, seed: int = 1, grid: str = "g") -> Vote:
-    return Vote.of(grid, Cell(Row(PromptTest("a cat"), seed), column, Settings()))
+    return Vote.of(grid, Cell(Row(PromptTest("a cat"), seed), column))
 
 
 def test_one_vote_a_row(tmp_path: Path) -> None:

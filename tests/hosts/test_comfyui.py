@@ -242,6 +242,6 @@ def test_a_labelled_grid(server: Server, trained: dict[str, Any]) -> None:
     from PIL import Image
 
     with Image.open(server.folder / "output" / "grid_00001_.png") as grid:
-        # Two columns beside the labels, and a row without and two with each of two files.
-        assert grid.width > 2 * 128 and grid.height > 5 * 128
+        # A column without and two with each of two files, and a row for each seed.
+        assert grid.width > 5 * 128 and grid.height > 2 * 128
     assert server.run(workflow).executed == set()

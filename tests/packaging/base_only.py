@@ -12,7 +12,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-BLOCKED = ("diffusers", "transformers", "accelerate", "bitsandbytes", "tyro", "tqdm")
+BLOCKED = (
+    "diffusers",
+    "transformers",
+    "accelerate",
+    "bitsandbytes",
+    "tyro",
+    "tqdm",
+    "matplotlib",
+)
 FOR_TESTS = ("jaxtyping", "beartype")
 # A name bound to None makes its import raise, wherever the package may be installed.
 sys.modules.update(dict.fromkeys(BLOCKED + FOR_TESTS))

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from lycoris_ext.errors import ConfigError
-from lycoris_ext.plots.grid import _text_width, _wrap, comparison_grid
+from lycoris_ext.plots.grid import _text_width, _wrap, comparison_grid, crossed_out
 
 COLOURS = [(200, 10 * row, 20 * column) for row in range(4) for column in range(3)]
 
@@ -101,6 +101,23 @@ def test_text_is_wrapped_into_its_room(text):
 def test_text_that_does_not_fit_ends_in_dots():
     assert _wrap("word " * 40, 15, 100)[-1].endswith("...")
     assert _wrap("", 15, 100) == []
+
+
+def test_what_follows_a_long_prompt_is_still_read():
+    lines = _wrap("word " * 40 + "\nseed 1, negative: rain", 15, 100, most=4)
+    assert len(lines) == 4 and lines[1].endswith("...")
+    assert " ".join(lines[2:]) == "seed 1, negative: rain"
+    assert _wrap("a cat\nseed 1", 15, 100) == ["a cat", "seed 1"]
+    assert _wrap("a cat\nseed 1", 15, 100, most=1) == ["a cat"]
+    after = _wrap("a cat\n" + "word " * 40, 15, 100, most=3)
+    assert len(after) == 3 and after[0] == "a cat" and after[2].endswith("...")
+
+
+def test_a_crossed_out_picture_is_a_copy():
+    whole = picture(0, (64, 64))
+    crossed = crossed_out(whole, "not as asked")
+    assert set(whole.getcolors()) == {(64 * 64, COLOURS[0])}
+    assert {c: n for n, c in crossed.getcolors(4096)}[179, 38, 30] > 64
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from lycoris_ext.plots.png import next_number, numbered_path, read_parameters, save_picture
-from lycoris_ext.sampling import AdapterInfo, PromptSpec, infotext
+from lycoris_ext.sampling.infotext import AdapterInfo, infotext
+from lycoris_ext.sampling.specs import PromptSpec
 
 
 def test_infotext_in_automatic1111s_form():

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from lycoris_ext.errors import ConfigError, DataError
-from lycoris_ext.sampling import parse_prompt, read_prompts
+from lycoris_ext.sampling.prompts import parse_prompt, read_prompts
 
 CAT = {
     "prompt": "a cat, by night",

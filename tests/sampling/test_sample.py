@@ -9,14 +9,10 @@ from PIL import ImageChops
 from lycoris_ext.errors import ConfigError, DataError, EnvironmentFault, FormatError
 from lycoris_ext.formats import save_adapter
 from lycoris_ext.network import NetworkConfig, build_network
-from lycoris_ext.sampling import (
-    SAMPLERS,
-    AdapterUse,
-    PromptSpec,
-    adapters_applied,
-    sample_pictures,
-)
-from lycoris_ext.sampling.samplers import ALIASES, build_sampler
+from lycoris_ext.sampling.adapters import AdapterUse, adapters_applied
+from lycoris_ext.sampling.sample import sample_pictures
+from lycoris_ext.sampling.samplers import ALIASES, SAMPLERS, build_sampler
+from lycoris_ext.sampling.specs import PromptSpec
 from tests.tiny_pipeline import PICTURE_SIZE, tiny_pipeline
 
 

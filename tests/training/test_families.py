@@ -15,7 +15,9 @@ from lycoris_ext.data.latents import cache_latents
 from lycoris_ext.formats import load_adapter
 from lycoris_ext.models import ModelConfig, families, load_pipeline
 from lycoris_ext.network import build_network
-from lycoris_ext.sampling import AdapterUse, PromptSpec, draw
+from lycoris_ext.sampling.adapters import AdapterUse
+from lycoris_ext.sampling.draw import draw
+from lycoris_ext.sampling.specs import PromptSpec
 from lycoris_ext.training.batch_loss import BatchLoss
 from lycoris_ext.training.pipeline_base import PipelineBase
 from lycoris_ext.training.terminal import train_in_terminal

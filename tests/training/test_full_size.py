@@ -12,7 +12,9 @@ import torch
 from lycoris_ext.config import OptionSource, build_config
 from lycoris_ext.formats import load_adapter
 from lycoris_ext.models import ModelConfig, load_pipeline
-from lycoris_ext.sampling import AdapterUse, PromptSpec, draw
+from lycoris_ext.sampling.adapters import AdapterUse
+from lycoris_ext.sampling.draw import draw
+from lycoris_ext.sampling.specs import PromptSpec
 from lycoris_ext.training.terminal import train_in_terminal
 from tests.recorded import loss_curve
 from tests.single_files import write_random_model

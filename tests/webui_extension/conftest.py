@@ -18,7 +18,7 @@ from webui_extension import schemas
 from webui_extension.asked import plan_of
 from webui_extension.jobs import Job
 from webui_extension.laboratory import Laboratory
-from webui_extension.painter import Drawing, LoadedNetwork, Order
+from webui_extension.painter import Drawn, LoadedNetwork, Order
 
 _TAG = re.compile(r"<lora:([^:]+):([^:]+):([^>]+)>")
 
@@ -86,7 +86,7 @@ class FakeHost:
     def decides(self, model: str) -> dict[str, str]:
         return {"base": model}
 
-    def draw(self, order: Order) -> Drawing | None:
+    def draw(self, order: Order) -> Drawn | None:
         self.orders.append(order)
         if len(self.orders) > self.interrupted_at:
             return None
@@ -98,7 +98,7 @@ class FakeHost:
             assert path.is_file()
             loaded.append(LoadedNetwork(path, float(text), float(unet), self.layers))
         picture = Image.new("RGB", (16, 16), (len(self.orders) % 256, order.seed % 256, 0))
-        return Drawing(picture, order.prompt, order.model, tuple(loaded), self.comments)
+        return Drawn(picture, order.prompt, order.model, tuple(loaded), self.comments)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from lycoris_ext.grids.plan import Settings
+from lycoris_ext.grids.settings import Settings
 from webui_extension.host import WebuiHost
 from webui_extension.painter import Order
 

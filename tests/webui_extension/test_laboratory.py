@@ -12,10 +12,10 @@ from lycoris_ext.errors import ConfigError, EnvironmentFault, LycorisExtError
 from tests.webui_extension.conftest import FakeHost, ask
 from webui_extension import laboratory as module
 from webui_extension import schemas
-from webui_extension.asked import plan_of, seeds_of
+from webui_extension.asked import plan_of
 from webui_extension.jobs import Job
 from webui_extension.laboratory import Laboratory
-from webui_extension.painter import Drawing, LoadedNetwork, Order
+from webui_extension.painter import Drawn, LoadedNetwork, Order
 from webui_extension.places import NotAllowed
 
 
@@ -173,7 +173,7 @@ def test_a_file_that_goes_while_it_is_drawn_is_judged_by_its_copy(
 ) -> None:
     path, draw = folder / "tilty-step-200.safetensors", host.draw
 
-    def without_original(order: Order) -> Drawing | None:
+    def without_original(order: Order) -> Drawn | None:
         path.unlink(missing_ok=True)
         return draw(order)
 
@@ -205,6 +205,8 @@ def test_the_loaded_model_is_a_part_of_the_grid(
         ({"files": [], "stepz": 1}, "stepz: is not known"),
         ({"files": []}, "tests: nothing is chosen"),
         ({"files": [], "prompts": ["a --d 3"]}, "a prompt sets its own seed"),
+        ({"files": [], "prompts": ["--n rain"]}, "a prompt is empty"),
+        ({"files": [], "prompts": ["a"], "seeds": [2**32]}, "the seed is 4294967296"),
         ({"files": [], "prompts": ["a"], "strengths": ["x"]}, "'x' is no strength"),
         ({"files": [], "prompts": ["a"], "width": 513}, "width is 513 pixels, .* multiples of 8"),
         ({"files": [], "prompts": ["a"], "height": 4}, "height is 4"),
@@ -222,13 +224,6 @@ def test_prompts_bring_no_networks_of_their_own(laboratory: Laboratory, folder: 
     for more in ({"prompts": ["a <lora:x:1>"]}, {"negative_prompts": ["<LYCO:y:1>"]}):
         with pytest.raises(ConfigError, match=r"the prompt holds <l...:\.\.\.>"):
             ask(laboratory, folder, **more)
-
-
-def test_seeds() -> None:
-    assert seeds_of(" 1, 2 5-7") == [1, 2, 5, 6, 7]
-    for text in ("", "x", "1-", "1-99999", "1, 8-5"):
-        with pytest.raises(ConfigError, match="is no seed"):
-            seeds_of(text)
 
 
 def test_links_that_lead_out_are_refused(

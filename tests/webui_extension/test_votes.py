@@ -11,6 +11,8 @@ import pytest
 
 from lycoris_ext.errors import DataError
 from lycoris_ext.grids import votes
+from lycoris_ext.grids.entrants import Entrant
+from tests.grids.conftest import old_plan
 from tests.webui_extension.conftest import FakeHost, ask
 from webui_extension.laboratory import Laboratory
 from webui_extension.places import NotAllowed
@@ -81,3 +83,15 @@ def test_a_grid_that_does_not_tell_its_faults(laboratory: Laboratory, folder: Pa
     plan.write_text(json.dumps(content), encoding="utf-8")
     laboratory.vote(grid, 0, 1)
     assert laboratory.stars(grid) == {0: 1}
+
+
+def test_a_grid_of_version_0_1_0_is_voted_on(laboratory: Laboratory, folder: Path) -> None:
+    grid = "0123456789abcdef"
+    path = laboratory.grid_folder(grid) / "grid.json"
+    path.parent.mkdir(parents=True)
+    entrant = Entrant("tilty-step-200", "a" * 64, folder / "tilty-step-200.safetensors")
+    path.write_text(old_plan(entrant), encoding="utf-8")
+    laboratory.vote(grid, 0, 0)
+    assert laboratory.stars(grid) == {0: 0} and laboratory.grids() == [grid]
+    with pytest.raises(DataError, match="row 0, column 1: x"):
+        laboratory.vote(grid, 0, 1)

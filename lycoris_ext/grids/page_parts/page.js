@@ -14,6 +14,7 @@ const memory = `lycoris-ext-votes-${data.id}`;
 const hosted = data.votes_url && location.pathname.endsWith("/page");
 let votes = hosted ? {} : load();
 let shown = null; // [row, column] in the viewer
+const bare = (r) => (data.bare ? data.cells[r][0] : null); // the picture without adapter
 
 function load() {
   try {
@@ -36,7 +37,7 @@ function build() {
   const head = make("tr");
   head.append(make("td"));
   data.columns.forEach((column, c) => {
-    const cell = make("th", column.label, c === 1 ? "group" : "");
+    const cell = make("th", column.label, data.bare && c === 1 ? "group" : "");
     for (const line of column.notes) cell.append(make("small", line));
     head.append(cell);
   });
@@ -49,7 +50,7 @@ function build() {
     label.title = row.prompt;
     line.append(label);
     data.cells[r].forEach((cell, c) => {
-      const place = make("td", "", c === 1 ? "group" : "");
+      const place = make("td", "", data.bare && c === 1 ? "group" : "");
       place.append(cell ? figure(cell, r, c) : make("div", "not drawn yet", "empty"));
       line.append(place);
     });
@@ -165,7 +166,7 @@ function open(r, c) {
   const cell = data.cells[r][c];
   at("over").src = cell.src;
   at("over").classList.toggle("small", cell.width < 200);
-  const base = data.cells[r][0];
+  const base = bare(r);
   at("under").src = base ? base.src : "";
   at("under").classList.toggle("small", cell.width < 200);
   at("where").textContent = `${data.columns[c].label}, ${data.rows[r].label}`;
@@ -186,12 +187,12 @@ function flip(down, right) {
 
 function compare(on) {
   at("compare").checked = on;
-  at("stage").classList.toggle("compare", on && Boolean(data.cells[shown[0]][0]));
+  at("stage").classList.toggle("compare", on && Boolean(bare(shown[0])));
   at("under").style.clipPath = `inset(0 ${100 - at("split").value}% 0 0)`;
 }
 
 function peek(on) {
-  const base = data.cells[shown[0]][0];
+  const base = bare(shown[0]);
   if (base) at("over").src = on ? base.src : data.cells[shown[0]][shown[1]].src;
 }
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from PIL import Image
 from torch import Tensor
+
+from lycoris_ext.plots.grid import comparison_grid
+from lycoris_ext.plots.png import save_picture
 
 
 def to_image(picture: Tensor) -> Image.Image:
@@ -18,16 +20,8 @@ def to_image(picture: Tensor) -> Image.Image:
 
 
 def save_grid(pictures: Tensor, path: Path, columns: int, enlarge: int = 1) -> None:
-    """Write uint8 pictures [N, 3, H, W] row by row as one PNG."""
-    count, _, height, width = pictures.shape
-    sheet = Image.new("RGB", (columns * width, -(-count // columns) * height), "white")
-    for index, picture in enumerate(pictures):
-        sheet.paste(to_image(picture), (index % columns * width, index // columns * height))
-    if enlarge > 1:
-        sheet = sheet.resize(
-            (sheet.width * enlarge, sheet.height * enlarge), Image.Resampling.NEAREST
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    sheet.save(part, format="PNG")
-    os.replace(part, path)
+    """Write uint8 pictures [N, 3, H, W] row by row as one PNG, without labels."""
+    cells: list[Image.Image | None] = [to_image(picture) for picture in pictures]
+    cells += [None] * (-len(cells) % columns)
+    rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
+    save_picture(path, comparison_grid(rows, [""] * len(rows), [""] * columns, scale=enlarge))

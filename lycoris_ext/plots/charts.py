@@ -1,0 +1,134 @@
+"""Charts made with matplotlib: one look for all of them, and the same bytes for the same chart.
+
+    with new_chart("What a step costs", size=(820, 480)) as (figure, axes):
+        axes.plot(steps, losses, color=COLOURS[0])
+    save_chart(Path("cost.svg"), figure)
+
+The paper is white in every file, so that a chart can be read on a page that is dark.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lycoris_ext.errors import ConfigError, EnvironmentFault
+from lycoris_ext.formats import atomic_write
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: For series in their order; the first is for what a chart is about.
+COLOURS = ("#1f5fb4", "#e08a2e", "#8a94a3", "#3d8f5f", "#9a5fb5")
+INK, SOFT_INK, LINE, PAPER = "#1c1f26", "#5e6572", "#e3e6ea", "#ffffff"
+
+#: Pixels an inch, as browsers count: sizes in pixels mean the same in SVG and PNG.
+_DPI = 96
+#: Kind -> (how many pixels stand for one, what matplotlib is not to write into the file). PNGs are
+#: for screens that show two pixels for one, too.
+_KINDS = {"svg": (1, ("Date", "Creator")), "png": (2, ("Software",))}
+#: Around everything, in inches.
+_MARGIN = 0.14
+_STYLE: dict[Any, Any] = {
+    "figure.dpi": _DPI,
+    "figure.facecolor": PAPER,
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": _MARGIN,
+    "figure.constrained_layout.h_pad": _MARGIN,
+    "font.family": ["DejaVu Sans"],
+    "font.size": 9.0,  # in points: 12 pixels
+    "figure.titlesize": 11.25,  # 15 pixels
+    "figure.titleweight": "bold",
+    "axes.labelcolor": SOFT_INK,
+    "axes.edgecolor": LINE,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": LINE,
+    "text.color": INK,
+    "xtick.color": SOFT_INK,
+    "ytick.color": SOFT_INK,
+    "xtick.major.size": 0.0,
+    "ytick.major.size": 0.0,
+    "legend.frameon": False,
+    # Letters are outlines: no reader needs the font. Names of parts come from no random number.
+    "svg.fonttype": "path",
+    "svg.hashsalt": "lycoris-ext",
+}
+
+
+@contextmanager
+def new_chart(title: str = "", size: tuple[int, int] = (820, 480)) -> Iterator[tuple[Figure, Axes]]:
+    """An empty chart; what is drawn inside the `with` has the style of all.
+
+    Args:
+        title: above it, at the left.
+        size: (width, height) in pixels; a page on GitHub has room for about 830 across.
+
+    Raises:
+        EnvironmentFault: matplotlib is not installed.
+    """
+    with _styled():
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(size[0] / _DPI, size[1] / _DPI))
+        if title:
+            figure.suptitle(title, x=_MARGIN / (size[0] / _DPI), horizontalalignment="left")
+        yield figure, figure.add_subplot()
+
+
+def chart_bytes(figure: Figure, kind: str) -> bytes:
+    """A chart as a file's bytes, which hold neither date nor version.
+
+    Args:
+        figure: of `new_chart`.
+        kind: "svg" or "png".
+
+    Raises:
+        EnvironmentFault: matplotlib is not installed.
+    """
+    sharpness, unsaid = _KINDS[kind]
+    stream = io.BytesIO()
+    with _styled():
+        metadata = dict.fromkeys(unsaid)
+        figure.savefig(stream, format=kind, dpi=_DPI * sharpness, metadata=metadata)
+    return stream.getvalue()
+
+
+def save_chart(path: Path, figure: Figure) -> Path:
+    """Write a chart whole or not at all, as its file's ending says: .svg or .png.
+
+    Raises:
+        ConfigError: the ending is another one.
+        EnvironmentFault: matplotlib is not installed, or the file cannot be written.
+    """
+    kind = path.suffix[1:].lower()
+    if kind not in _KINDS:
+        raise ConfigError(
+            f"a chart cannot be written as {path.suffix or 'a file without ending'}",
+            where=str(path),
+            fix="name a file that ends in .svg or .png",
+        )
+    atomic_write(path, chart_bytes(figure, kind))
+    return path
+
+
+@contextmanager
+def _styled() -> Iterator[None]:
+    """The style for the time of a `with` block: whoever else uses matplotlib keeps their own."""
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise EnvironmentFault(
+            f"matplotlib cannot be imported ({error})",
+            where="charts",
+            fix='pip install "lycoris-ext[plots]" (or: pip install matplotlib)',
+        ) from error
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        yield
