@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from lycoris_ext.algorithms import detect
 from lycoris_ext.errors import FormatError
 from lycoris_ext.formats import AdapterState
+from lycoris_ext.formats.families import FAMILIES
 from lycoris_ext.formats.keys import DENOISER, split_key
 from lycoris_ext.functional import Delta, FrozenLayer
 from lycoris_ext.functional.merge import add_delta
@@ -24,10 +25,12 @@ from lycoris_ext.modules import AdapterLayer
 from lycoris_ext.network import BlockWeights, load_network
 from lycoris_ext.network.sites import DENOISERS, Site, all_sites, place_layers
 
-#: Target -> where its layers lie in ComfyUI's text encoder, the first that is there.
+#: What ComfyUI's text encoder calls an encoder -> what we call it.
 _ENCODERS = {
-    "text_encoder": ("clip_l", "clip_h"),
-    "text_encoder_2": ("clip_g",),
+    encoder.comfyui: encoder.target
+    for family in FAMILIES.values()
+    if family.comfyui
+    for encoder in family.text_encoders
 }
 
 
@@ -85,8 +88,7 @@ def encoders_of(clip: Any) -> dict[str, str]:
     stage = clip.cond_stage_model
     return {
         target: name
-        for target, names in _ENCODERS.items()
-        for name in names
+        for name, target in _ENCODERS.items()
         if hasattr(getattr(stage, name, None), "transformer")
     }
 

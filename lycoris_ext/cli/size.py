@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from math import prod
 
 from lycoris_ext.models import build_meta
-from lycoris_ext.models.families import FAMILIES
+from lycoris_ext.models.part_configs import LOADED
 from lycoris_ext.network import NetworkConfig, build_network
 
 _FP16_BYTES = 2
@@ -47,7 +47,7 @@ def measure(family: str, config: NetworkConfig) -> dict:
     """Build the network of a config on a family's real shapes, without weights, and count.
 
     Args:
-        family: a key of `models.families.FAMILIES`.
+        family: a key of `models.part_configs.LOADED`.
         config: the network.
 
     Returns:
@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
         "--family",
         default="sd1",
         type=lambda name: "sd1" if name == "sd15" else name,
-        choices=sorted(FAMILIES),
+        choices=sorted(LOADED),
         help="base family; sd15 is sd1 too",
     )
     parser.add_argument("--algo", default="loha", help="lora, locon, loha or lokr (default: loha)")

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lycoris_ext.errors import ConfigError
-from lycoris_ext.models.families import Family
+from lycoris_ext.formats.families import Family
 
 _HASH_CHUNK = 1 << 22
 
@@ -101,11 +101,14 @@ class Pipeline:
         second = {} if self.text_encoder_2 is None else {"text_encoder_2": self.text_encoder_2}
         return {"text_encoder": self.text_encoder, **second}
 
+    def tokenizers(self) -> list[Any]:
+        """The text encoders' tokenizers, in the same order."""
+        return [self.tokenizer] + ([] if self.tokenizer_2 is None else [self.tokenizer_2])
+
     @property
     def kind(self) -> str:
-        """The family, with "_v" where the model predicts velocity: "sd1", "sd2_v", "sdxl"."""
-        velocity = self.noise_schedule.prediction_type == "v_prediction"
-        return self.family.name + ("_v" if velocity else "")
+        """The family's variant, with "_v" where the model predicts velocity: "sd1", "sd2_v"."""
+        return self.family.variant(self.noise_schedule.prediction_type).id
 
     @property
     def device(self) -> torch.device:

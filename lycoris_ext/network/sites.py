@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from lycoris_ext.errors import FormatError
+from lycoris_ext.formats.families import family_of_models
 from lycoris_ext.formats.keys import (
     DENOISER,
     Place,
-    family_of,
     key_prefix,
     place_in_file,
     place_in_model,
@@ -19,7 +19,6 @@ from lycoris_ext.formats.keys import (
 from lycoris_ext.functional import LayerSpec, spec_of
 
 Targets = Mapping[str, nn.Module]
-TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 DENOISERS = ("unet", DENOISER)
 
 
@@ -65,7 +64,8 @@ def all_sites(targets: Targets) -> dict[str, Site]:
     """
     sites: dict[str, Site] = {}
     unet = targets.get("unet")
-    family = family_of(targets, () if unet is None else (name for name, _ in unet.named_children()))
+    children = () if unet is None else (name for name, _ in unet.named_children())
+    family = family_of_models(targets, children)
     for target, model in targets.items():
         for path, module in model.named_modules():
             spec = spec_of(module)

@@ -34,7 +34,7 @@ def training_metadata(
         config: the resolved options.
         training_set: gives counts of folders, tags and buckets.
         base_hash: SHA-256 of the base model.
-        base_kind: as `Pipeline.kind`, a key of ``formats.metadata.FAMILIES``.
+        base_kind: as `Pipeline.kind`, the id of a ``formats.families.Variant``.
         step: finished optimizer steps.
 
     Returns:
