@@ -1,4 +1,4 @@
-"""sd-scripts' hashes of adapters and of base models, by which its tools know a file again.
+"""Hashes of adapters and of base models; sd-scripts' tools know a file again by them.
 
 Source: sd-scripts 48d368f, library/train_util.py.
 """
@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 
 from lycoris_ext.formats.container import build_header
 
 #: What sd-scripts' legacy hashes are computed from: 64 kB, one megabyte into the file.
 _LEGACY_START, _LEGACY_END = 0x100000, 0x110000
+_CHUNK = 1 << 22
 
 
 def file_hashes(
@@ -35,10 +37,18 @@ def file_hashes(
     }
 
 
-def legacy_hash(part: bytes) -> str:
-    """The short hash by which a checkpoint was once known.
+def sha256_of_files(*paths: Path) -> str:
+    """SHA-256 over the content of files, one behind the other, as hex."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as file:
+            while part := file.read(_CHUNK):
+                digest.update(part)
+    return digest.hexdigest()
 
-    Args:
-        part: 64 kB of the file, from its 0x100000th byte on.
-    """
-    return hashlib.sha256(part).hexdigest()[:8]
+
+def legacy_hash(path: Path) -> str:
+    """The short hash by which a checkpoint was once known: of 64 kB, one megabyte into the file."""
+    with open(path, "rb") as file:
+        file.seek(_LEGACY_START)
+        return hashlib.sha256(file.read(_LEGACY_END - _LEGACY_START)).hexdigest()[:8]

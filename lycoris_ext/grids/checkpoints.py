@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections import Counter
@@ -12,8 +11,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from lycoris_ext.errors import DataError, FormatError, LycorisExtError
+from lycoris_ext.formats.adapter_file import read_adapter_file
 from lycoris_ext.formats.metadata import json_object
-from lycoris_ext.formats.summary import AdapterSummary, refuse_other_files, summarize
+from lycoris_ext.formats.summary import AdapterSummary, describe_file, refuse_other_files
 
 #: Other tools' adapters that are pickles: reading one can run what its author wrote into it.
 PICKLES = (".pt", ".pth", ".ckpt", ".bin")
@@ -196,13 +196,8 @@ def _order(checkpoint: Checkpoint) -> tuple[float, str]:
 
 @lru_cache(maxsize=512)
 def _read(path: Path, size: int, modified: int) -> Checkpoint:
-    refuse_other_files(path)
-    summary = summarize(path)
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while part := file.read(1 << 20):
-            digest.update(part)
-    return Checkpoint(path, digest.hexdigest(), summary)
+    file = read_adapter_file(path, refuse_other_files)
+    return Checkpoint(path, file.hash(), describe_file(file))
 
 
 def _scores(path: Path) -> dict[str, float]:

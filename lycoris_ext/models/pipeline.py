@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,8 +14,7 @@ from torch import Tensor, nn
 
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats.families import Family
-
-_HASH_CHUNK = 1 << 22
+from lycoris_ext.formats.hashes import sha256_of_files
 
 
 @dataclass(frozen=True)
@@ -252,12 +250,7 @@ class Pipeline:
 
     @cached_property
     def _hash(self) -> str:
-        digest = hashlib.sha256()
-        for path in self.weight_files:
-            with open(path, "rb") as file:
-                while chunk := file.read(_HASH_CHUNK):
-                    digest.update(chunk)
-        return digest.hexdigest()
+        return sha256_of_files(*self.weight_files)
 
     def base_hash(self) -> str:
         """SHA-256 over the weight files, as hex; read once, then remembered."""

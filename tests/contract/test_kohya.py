@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from lycoris_ext.errors import ConfigError, FormatError
 from lycoris_ext.formats import AdapterState, load_adapter, save_adapter
-from lycoris_ext.formats.adapter_file import data_hash
+from lycoris_ext.formats.adapter_file import read_adapter_file
 from lycoris_ext.network import Network
 from tests.kohya_models import LOHA, METADATA, MODULE, Models, create, disturb, tiny_models
 
@@ -153,7 +153,7 @@ def test_saving_and_continuing(models: Models, tmp_path: Path, ending: str) -> N
     if ending == "safetensors":
         stored = load_file(path)
         found = load_adapter(path).metadata
-        assert found["sshs_model_hash"] == data_hash(path)
+        assert found["sshs_model_hash"] == read_adapter_file(path).data_hash()
         assert found["ss_steps"] == "2"
         arguments = json.loads(found["ss_network_args"])
         assert arguments | {**LOHA, "preset": "full", "dropout": None} == arguments
