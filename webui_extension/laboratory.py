@@ -12,7 +12,7 @@ from lycoris_ext.formats import load_adapter
 from lycoris_ext.grids.checkpoints import Checkpoint, RunFiles, list_run, read_checkpoint
 from lycoris_ext.grids.fit import Fit, check_fit
 from lycoris_ext.grids.output import PAGE, PICTURE, PLAN, read_faults, read_plan
-from lycoris_ext.grids.plan import Cell, Entrant, GridPlan
+from lycoris_ext.grids.plan import BARE, Cell, Entrant, GridPlan
 from lycoris_ext.grids.votes import Vote, cast, read_votes, tally, withdraw
 from webui_extension.jobs import Host, Job, Jobs
 from webui_extension.places import NotAllowed, Places
@@ -195,7 +195,7 @@ class Laboratory:
         plan = read_plan(self._file(grid, PLAN))
         counts = tally(read_votes(self._voting_folder(plan)), grid)
         return {
-            f"{name} at {strength}" if name else "without adapter": count
+            f"{name} at {strength}" if name else BARE: count
             for (name, strength), count in counts.items()
         }
 

@@ -19,9 +19,9 @@ from pathlib import Path
 from lycoris_ext.errors import ConfigError, DataError, EnvironmentFault
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.formats.atomic import make_folder
-from lycoris_ext.grids.checkpoints import short
 from lycoris_ext.runs.events import read_events
 from lycoris_ext.runs.lock import RunLock
+from lycoris_ext.words import short
 from webui_extension.destinations import destinations
 from webui_extension.places import Places
 

@@ -10,8 +10,9 @@ from PIL import Image
 from lycoris_ext.errors import ConfigError, DataError, EnvironmentFault
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.formats.families import OTHER, family_of_version
-from lycoris_ext.grids.checkpoints import Checkpoint, short
+from lycoris_ext.grids.checkpoints import Checkpoint
 from lycoris_ext.plots.png import read_parameters, save_picture
+from lycoris_ext.words import short
 from webui_extension.places import clean_name
 from webui_extension.staging import read_listed
 

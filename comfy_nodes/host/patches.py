@@ -24,6 +24,7 @@ from lycoris_ext.functional.merge import add_delta
 from lycoris_ext.modules import AdapterLayer
 from lycoris_ext.network import BlockWeights, load_network
 from lycoris_ext.network.sites import DENOISERS, Site, all_sites, place_layers
+from lycoris_ext.words import and_more, count
 
 #: What ComfyUI's text encoder calls an encoder -> what we call it.
 _ENCODERS = {
@@ -56,16 +57,16 @@ class Applied:
 
     def report(self) -> str:
         """What happened, in lines for the node."""
-        lines = [f"{self.model_layers} layers of the model, {self.clip_layers} of the text encoder"]
+        layers = count(self.model_layers, "layer")
+        lines = [f"{layers} of the model, {self.clip_layers} of the text encoder"]
         if self.by_comfyui:
             ignored = ", WITHOUT block_weights" if self.has_blocks else ""
-            lines.append(f"{len(self.by_comfyui)} keys read by ComfyUI's own loader{ignored}")
+            lines.append(
+                f"{count(len(self.by_comfyui), 'key')} read by ComfyUI's own loader{ignored}"
+            )
         if self.unmatched:
-            shown = self.unmatched[:20]
-            lines.append(f"{len(self.unmatched)} keys NOT MATCHED:")
-            lines += [f"  {key}" for key in shown]
-            if len(self.unmatched) > len(shown):
-                lines.append(f"  and {len(self.unmatched) - len(shown)} more")
+            lines.append(f"{count(len(self.unmatched), 'key')} NOT MATCHED:")
+            lines += [f"  {line}" for line in and_more(self.unmatched, 20, "\n").split("\n")]
         else:
             lines.append("every key of the file was matched")
         return "\n".join(lines)

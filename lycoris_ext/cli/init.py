@@ -17,6 +17,7 @@ from lycoris_ext.data import DataConfig, check_pictures
 from lycoris_ext.data.folders import NAMED_FOLDER, PICTURE_SUFFIXES, scan_folders
 from lycoris_ext.errors import DataError
 from lycoris_ext.formats import atomic_write
+from lycoris_ext.words import count
 
 SHOWINGS_PER_PICTURE = 100
 """A common rule of thumb for a style or a character, kept between the two bounds below."""
@@ -55,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for warning in found.warnings:
         print(f"note: {warning}")
     print(
-        f"{found.pictures} pictures, suggestion: {found.steps} steps at {found.resolution} pixels"
+        f"{count(found.pictures, 'picture')}, suggestion: {found.steps} steps at "
+        f"{found.resolution} pixels"
     )
     print(f"written: {output}")
     print(f"train:   lycoris-ext train {output}")
@@ -144,8 +146,8 @@ def write_config(found: Findings, base: str, name: str) -> str:
 
 def _heading(found: Findings, name: str) -> list[str]:
     text = (
-        f"{found.pictures} pictures in {found.folders} folder(s), about {found.median_side} pixels "
-        "a side."
+        f"{count(found.pictures, 'picture')} in {count(found.folders, 'folder')}, about "
+        f"{found.median_side} pixels a side."
     )
     if found.without_caption:
         text += (

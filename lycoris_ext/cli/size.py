@@ -10,6 +10,7 @@ from math import prod
 from lycoris_ext.models import build_meta
 from lycoris_ext.models.part_configs import LOADED
 from lycoris_ext.network import NetworkConfig, build_network
+from lycoris_ext.words import file_size
 
 _FP16_BYTES = 2
 _HEADER_ALIGNMENT = 8
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         counts = (f"{_WORDS[target]} {count}" for target, count in size["modules"].items())
         print(f"modules     {', '.join(counts)}")
         print(f"parameters  {size['parameters']:,}")
-        print(f"file        {size['bytes'] / 1e6:.2f} MB (fp16, without metadata)")
+        print(f"file        {file_size(size['bytes'])} (fp16, without metadata)")
     return 0
 
 

@@ -28,6 +28,7 @@ from lycoris_ext.formats.peft import (
     is_peft,
     refuse_unread,
 )
+from lycoris_ext.words import and_more, count
 
 # Map all pages at once instead of one fault after the other; Python has no name for it.
 _POPULATE_READ = 22
@@ -68,7 +69,8 @@ class AdapterState:
                 layers[layer][name] = canonical(key, tensor)
         if strange:
             raise FormatError(
-                f"{len(strange)} keys name no layer and tensor that is known: {_listed(strange)}",
+                f"holds {count(len(strange), 'key')} without a known layer and tensor: "
+                f"{and_more(map(repr, strange), 10)}",
                 fix="the file is no adapter, or of an algorithm that this version does not know",
             )
         apply_config(layers, self.metadata)
@@ -245,12 +247,7 @@ def _unreadable(path: Path, error: OSError) -> DataError:
 def _refuse_non_finite(bad: list[str], where: str) -> None:
     if bad:
         raise FormatError(
-            f"{len(bad)} tensors hold NaN or infinity, the first is {bad[0]!r}",
+            f"holds NaN or infinity in {count(len(bad), 'tensor')}, the first is {bad[0]!r}",
             where=where,
             fix="the training run diverged: use an earlier checkpoint, or a lower learning rate",
         )
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:10])
-    return f"{shown} and {len(names) - 10} more" if len(names) > 10 else shown

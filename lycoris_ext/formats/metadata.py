@@ -66,6 +66,34 @@ RENAMED = {
 }
 
 
+#: What a reader of a file asks first, in this order, and what it is called in words.
+HEADINGS = {
+    "ss_output_name": "name",
+    "ss_sd_model_name": "base model",
+    "ss_base_model_version": "base family",
+    "ss_new_sd_model_hash": "base SHA-256",
+    "ss_vae_name": "autoencoder",
+    "ss_network_module": "network module",
+    "ss_network_args": "network options",
+    "ss_num_train_images": "pictures x repeats",
+    "ss_resolution": "resolution",
+    "ss_steps": "steps",
+    "ss_max_train_steps": "steps planned",
+    "ss_num_epochs": "epochs",
+    "ss_epoch": "epoch",
+    "ss_total_batch_size": "batch size",
+    "ss_batch_size_per_device": "batch size a device",
+    "ss_gradient_accumulation_steps": "accumulation",
+    "ss_optimizer": "optimizer",
+    "ss_lr_scheduler": "scheduler",
+    "ss_learning_rate": "learning rate",
+    "ss_unet_lr": "U-Net rate",
+    "ss_text_encoder_lr": "text encoder rate",
+    "ss_clip_skip": "clip skip",
+    "ss_mixed_precision": "mixed precision",
+    "ss_seed": "seed",
+    "ss_training_comment": "comment",
+}
 #: modelspec.prediction_type, which has no word for flow.
 _PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v"}
 

@@ -14,13 +14,13 @@ from lycoris_ext.errors import DataError, FormatError, LycorisExtError
 from lycoris_ext.formats.adapter_file import read_adapter_file
 from lycoris_ext.formats.metadata import json_object
 from lycoris_ext.formats.summary import AdapterSummary, describe_file, refuse_other_files
+from lycoris_ext.words import short
 
 #: Other tools' adapters that are pickles: reading one can run what its author wrote into it.
 PICKLES = (".pt", ".pth", ".ckpt", ".bin")
 
 _STEP_IN_NAME = re.compile(r"-step0*(\d+)$|-step-(\d+)(?:-ema)?$")
 _EPOCH_IN_NAME = re.compile(r"-(\d{6})$")
-_SHOWN = 160
 
 
 @dataclass(frozen=True)
@@ -159,13 +159,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
         ) from error
     scores = _scores(path)  # not kept: they may come later than the file, and change
     return replace(known, scores=scores) if scores else known
-
-
-def short(text: str, most: int = _SHOWN) -> str:
-    """A stranger's text as one line of printable characters."""
-    line = "".join(letter if letter.isprintable() else " " for letter in text[: 4 * most])
-    line = " ".join(line.split())
-    return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
 def _list(folder: Path, files: Iterable[Path], check: Callable[[Path], object]) -> RunFiles:

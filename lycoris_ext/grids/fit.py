@@ -10,6 +10,7 @@ from lycoris_ext.errors import FormatError
 from lycoris_ext.formats import AdapterState
 from lycoris_ext.formats.families import Family, family_of_version
 from lycoris_ext.functional import LayerSpec
+from lycoris_ext.words import and_more
 
 _LISTED = 6
 
@@ -108,7 +109,6 @@ def _count_problem(
 ) -> list[str]:
     if not layers:
         return []
-    listed = ", ".join(layers[:_LISTED])
-    more = f" and {len(layers) - _LISTED} more" if len(layers) > _LISTED else ""
-    sentence = f"{what} {len(layers)} of its {total} layers, which are {then}: {listed}{more}."
+    listed = and_more(layers, _LISTED)
+    sentence = f"{what} {len(layers)} of its {total} layers, which are {then}: {listed}."
     return [sentence[0].upper() + sentence[1:]]

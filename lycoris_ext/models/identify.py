@@ -12,6 +12,7 @@ from lycoris_ext.errors import ConfigError, DataError
 from lycoris_ext.formats.families import FAMILIES, Family
 from lycoris_ext.formats.weights import Weights
 from lycoris_ext.models.part_configs import LOADED
+from lycoris_ext.words import and_more, count
 
 UNET = "model.diffusion_model."
 _FIRST_LAYER = f"{UNET}input_blocks.0.0.weight"
@@ -128,9 +129,8 @@ def _something_else(tensors: Mapping[str, Tensor]) -> tuple[str, str]:
     for pattern, what, fix in _OTHERS:
         if any(re.search(pattern, key) for key in tensors):
             return what, fix
-    some = ", ".join(sorted(tensors)[:3])
-    what = f"no base model; it holds {len(tensors)} tensors, {some} among them"
-    return what, _NAME_A_MODEL
+    held = f"{count(len(tensors), 'tensor')}: {and_more(sorted(tensors))}"
+    return f"no base model; it holds {held}", _NAME_A_MODEL
 
 
 def _by_text_encoder(tensors: Mapping[str, Tensor], where: Path) -> Family:

@@ -230,7 +230,7 @@ def test_what_a_file_has_and_the_network_has_not(models: Models, tmp_path: Path)
     wide.save_weights(tmp_path / "wide.safetensors", None, {})
     narrow = create(models, preset="attn-mlp", **LOHA)
     narrow.save_weights(tmp_path / "narrow.safetensors", None, {})
-    with pytest.raises(FormatError, match="have no place"):
+    with pytest.raises(FormatError, match="has no place"):
         narrow.load_weights(tmp_path / "wide.safetensors")
     afresh = wide.load_weights(tmp_path / "narrow.safetensors")["start afresh"]
     assert len(afresh) == len(wide.layers) - len(narrow.layers)
@@ -361,7 +361,7 @@ def test_a_file_that_is_not_finite_is_not_written(models: Models, tmp_path: Path
 
 def test_a_file_of_another_family_is_refused(models: Models, sdxl: Models, tmp_path: Path) -> None:
     create(sdxl, **LOHA).save_weights(tmp_path / "xl.safetensors", None, {})
-    with pytest.raises(FormatError, match="have no place"):
+    with pytest.raises(FormatError, match="has no place"):
         MODULE.create_network_from_weights(
             1.0, str(tmp_path / "xl.safetensors"), None, models.passed, models.unet
         )

@@ -212,7 +212,9 @@ def test_non_finite_numbers_are_named_on_both_ways(tmp_path: Path, value: float)
 
 
 def test_a_key_without_a_layer_is_named() -> None:
-    with pytest.raises(FormatError, match=r"2 keys name no layer.*'weight', 'a\.odd'"):
+    with pytest.raises(
+        FormatError, match=r"holds 2 keys without a known layer.*'weight', 'a\.odd'"
+    ):
         AdapterState({"weight": torch.zeros(1), "a.odd": torch.zeros(1)}).layers()
 
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from lycoris_ext.errors import DataError, FormatError
-from lycoris_ext.grids.checkpoints import list_run, read_checkpoint, short
+from lycoris_ext.grids.checkpoints import list_run, read_checkpoint
 from tests.grids.conftest import write_checkpoint
 
 
@@ -122,8 +122,3 @@ def test_a_folder_that_may_not_be_read(run: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Path, "iterdir", refused)
     with pytest.raises(DataError, match=r"the folder cannot be read \(Permission denied"):
         list_run(run)
-
-
-def test_strangers_texts_become_one_line() -> None:
-    assert short("a\x1b[31m\nb\u202e  c") == "a [31m b c"
-    assert short("x" * 300, 10) == "xxxxxxx..."

@@ -304,7 +304,7 @@ def tensors_of(kind, pipeline):
         ("U-Net", "a U-Net alone"),
         ("U-Net folder", "a U-Net alone"),
         ("text encoder", "a text encoder alone"),
-        ("text", "no base model; it holds 1 tensors, a.b among them"),
+        ("text", r"no base model; it holds 1 tensor: a\.b"),
     ],
 )
 def test_what_is_no_base_model(folders, tmp_path, kind, says):
@@ -368,7 +368,7 @@ def test_models_that_are_not_trained_here(files, tmp_path, family, change, says)
 def test_weights_that_are_missing_are_named(files, tmp_path, lost):
     path = rewritten(files / "sd1.safetensors", tmp_path / "it.safetensors", lambda t: t.pop(lost))
     name = lost.rpartition(".")[0].rpartition(".")[2] + "." + lost.rpartition(".")[2]
-    with pytest.raises(DataError, match=rf"1 weights are missing and 0 .*{name} among them"):
+    with pytest.raises(DataError, match=rf"lacks 1 weight: .*{name}"):
         load(path)
 
 
@@ -379,14 +379,14 @@ def test_weights_of_another_shape(files, tmp_path):
         tmp_path / "it.safetensors",
         lambda tensors: tensors.update({key: tensors[key][:100].contiguous()}),
     )
-    with pytest.raises(DataError, match="0 weights are missing and 1 have another shape"):
+    with pytest.raises(DataError, match=r"safetensors: has another shape .* 1 weight: "):
         load(path)
     path = rewritten(
         files / "sd1.safetensors",
         tmp_path / "it.safetensors",
         lambda tensors: tensors.update({"model.diffusion_model.out.2.bias": torch.zeros(9)}),
     )
-    with pytest.raises(DataError, match=r"1 have another shape .* conv_out.bias among them"):
+    with pytest.raises(DataError, match=r"another shape .* for 1 weight: .*conv_out\.bias"):
         load(path)
 
 
