@@ -23,6 +23,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from lycoris_ext.runs.events import read_events
+from lycoris_ext.runs.paths import RunPaths
+
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "killed"
 SLOW_WRITE = "LYCORIS_EXT_SLOW_WRITE_SECONDS"
@@ -115,16 +118,8 @@ def start(
 
 def last_step(output: Path) -> int:
     """The last step that the event file tells of."""
-    events = output / f"{NAME}.events.jsonl"
-    lines = events.read_bytes().split(b"\n") if events.exists() else []
-    step = 0
-    for line in lines:
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        step = max(step, event["step"]) if event["event"] == "step" else step
-    return step
+    events = read_events(RunPaths(output, NAME).events)
+    return max((event["step"] for event in events if event["event"] == "step"), default=0)
 
 
 def being_written(output: Path, process: subprocess.Popen[bytes]) -> str:
@@ -175,7 +170,7 @@ def digests(output: Path) -> dict[str, str]:
 
 def logged_once(output: Path, steps: int) -> bool:
     """Whether the event file tells of every step exactly once, in order, in whole lines."""
-    text = (output / f"{NAME}.events.jsonl").read_text("utf-8")
+    text = RunPaths(output, NAME).events.read_text("utf-8")
     events = [json.loads(line) for line in text.splitlines()]
     told = [event["step"] for event in events if event["event"] == "step"]
     return told == list(range(1, steps + 1))
@@ -199,7 +194,7 @@ def eight_bit_tensors(output: Path) -> int:
 
     from lycoris_ext.runs.state import load_state
 
-    saved = load_state(output / f"{NAME}.state")
+    saved = load_state(RunPaths(output, NAME).state)
     assert saved is not None
     return sum(
         moments[key].dtype == torch.uint8
@@ -250,7 +245,7 @@ def run_kills(
     rng = random.Random(seed)
 
     def some_threads() -> int:
-        continued = (broken / f"{NAME}.state").exists()
+        continued = RunPaths(broken, NAME).state.exists()
         return rng.choice((1, 2)) if continued else threads
 
     plan = [True] * inside + [False] * (kills - inside)
@@ -277,7 +272,7 @@ def run_kills(
     return Report(
         kills=done,
         starts=starts + 1,
-        identical=expected == found and f"{NAME}.safetensors" in expected,
+        identical=expected == found and RunPaths(broken, NAME).adapter.name in expected,
         files={name: found.get(name) == digest for name, digest in expected.items()},
         steps_logged_once=logged_once(broken, steps) and logged_once(whole, steps),
         eight_bit_tensors=eight_bit_tensors(broken),

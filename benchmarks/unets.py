@@ -12,7 +12,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from lycoris_ext.models.families import FAMILIES
+from lycoris_ext.models.part_configs import LOADED, config_folder
 
 Step = Callable[[], None]
 TEXT_TOKENS = 77
@@ -62,7 +62,7 @@ def make_unet(
     family = MODELS[name].family
     config: Any = _TINY
     if family:
-        folder = FAMILIES[family].folder / "unet"
+        folder = config_folder(LOADED[family], "unet")
         config = UNet2DConditionModel.load_config(str(folder), local_files_only=True)
     with torch.device("meta"):
         unet = UNet2DConditionModel.from_config(config)

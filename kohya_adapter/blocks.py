@@ -1,7 +1,7 @@
 """sd-scripts' arguments about the blocks of a U-Net: ranks and learning rates, one for each block.
 
 SD1 and SD2 have 25 blocks (12 down, 1 mid, 12 up), SDXL has 23 (embeddings, 9 down, 3 mid, 9 up,
-out). They become ``overrides`` of the layers that the network adapts.
+out). The arguments become ``overrides`` of the layers that the network adapts.
 
 Source: sd-scripts 48d368f, networks/lora.py, get_block_lr_weight and get_block_index. There the
 layers before and behind the blocks, which its networks leave alone, have no block; here those of
@@ -13,9 +13,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
 from lycoris_ext.errors import ConfigError
+from lycoris_ext.formats.families import FAMILIES, Blocks, Family
+from lycoris_ext.formats.keys import unet_block
 from lycoris_ext.network import LayerOverride
 
 _SIZES = ("block_dims", "block_alphas", "conv_block_dims", "conv_block_alphas")
@@ -32,47 +33,10 @@ _CURVES: dict[str, Callable[[float], float]] = {
     "zeros": lambda share: 0.0,
 }
 
-#: Where a layer's path begins, and the number of its block.
-_Rules = tuple[tuple[str, Callable[..., int]], ...]
-_SD: _Rules = (
-    (r"(?:conv_in|time_embedding)\.?", lambda: 0),
-    (r"down_blocks\.(\d)\.(?:resnets|attentions)\.(\d)\.", lambda i, j: 1 + 3 * int(i) + int(j)),
-    (r"down_blocks\.(\d)\.downsamplers\.", lambda i: 3 + 3 * int(i)),
-    (r"mid_block\.", lambda: 12),
-    (r"up_blocks\.(\d)\.(?:resnets|attentions)\.(\d)\.", lambda i, j: 13 + 3 * int(i) + int(j)),
-    (r"up_blocks\.(\d)\.upsamplers\.", lambda i: 15 + 3 * int(i)),
-    (r"(?:conv_norm_out|conv_out)\.?", lambda: 24),
-)
-_SDXL: _Rules = (
-    (r"(?:time_embed|label_emb)\.", lambda: 0),
-    (r"input_blocks\.(\d)\.", lambda n: 1 + int(n)),
-    (r"middle_block\.(\d)\.", lambda n: 10 + int(n)),
-    (r"output_blocks\.(\d)\.", lambda n: 13 + int(n)),
-    (r"out\.", lambda: 22),
-)
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """How a family's U-Net is cut: its rules, and how many blocks are down (and up), and mid;
-    ``ends``: blocks before and behind these that have no weight of their own."""
-
-    rules: _Rules
-    sides: int
-    mid: int
-    ends: int
-
-    @property
-    def count(self) -> int:
-        return 2 * self.sides + self.mid + 2 * self.ends
-
-
-_BLOCKS = {"sd": Blocks(_SD, 12, 1, 0), "sdxl": Blocks(_SDXL, 9, 3, 1)}
-
 
 def block_overrides(
     arguments: Mapping[str, str],
-    family: str,
+    family: Family,
     paths: Iterable[str],
     ranks: tuple[int, int],
     conv: tuple[int, float] | None,
@@ -91,36 +55,44 @@ def block_overrides(
     """
     if not arguments.keys() - {_THRESHOLD}:
         return ()
-    if family not in _BLOCKS:
+    if family.blocks is None:
+        known = ", ".join(one.title for one in FAMILIES.values() if one.blocks)
         raise ConfigError(
-            f"blocks have numbers in the U-Nets of SD1, SD2 and SDXL, this model is {family}",
+            f"blocks have numbers in the U-Nets of {known}, this model is {family.title}",
             where=f"network_args, {next(iter(arguments))}",
             fix="use a preset file with a name_algo_map (preset=my.toml)",
         )
-    blocks = _BLOCKS[family]
+    blocks = family.blocks
     settings = _settings(arguments, blocks, ranks, conv)
-    starts: dict[tuple[tuple[str, float], ...], set[str]] = {}
+    alike: dict[tuple[tuple[str, float], ...], list[str]] = {}
     for path in paths:
-        number, start = _block_of(path, blocks.rules)
-        if settings[number]:
-            starts.setdefault(tuple(settings[number].items()), set()).add(start)
+        own = settings[_number_of(path, blocks)]
+        if own:
+            alike.setdefault(tuple(own.items()), []).append(re.escape(path))
     return tuple(
-        LayerOverride(rf"^unet\.(?:{'|'.join(map(re.escape, sorted(own)))})", **dict(told))  # type: ignore[arg-type]
-        for told, own in starts.items()
+        LayerOverride(rf"^unet\.(?:{'|'.join(own)})$", **dict(told))  # type: ignore[arg-type]
+        for told, own in alike.items()
     )
 
 
-def _block_of(path: str, rules: _Rules) -> tuple[int, str]:
-    """A layer's block, and how the paths of that block's layers of this kind begin."""
-    for rule, number in rules:
-        found = re.match(rule, path)
-        if found:
-            return number(*found.groups()), found[0]
-    raise ConfigError(
-        "belongs to no block that has a number",
-        where=f"unet.{path}",
-        fix="leave the layer out with exclude",
-    )
+def _number_of(path: str, blocks: Blocks) -> int:
+    """The number that sd-scripts gives to a layer's block."""
+    place = unet_block(path)
+    if place is None:
+        raise ConfigError(
+            "belongs to no block that has a number",
+            where=f"unet.{path}",
+            fix="leave the layer out with exclude",
+        )
+    part, number = place
+    middle = blocks.has_ends + blocks.sides
+    return {
+        "START": 0,
+        "IN": blocks.has_ends + number,
+        "M": middle + min(number, blocks.middles - 1),
+        "OUT": middle + blocks.middles + number,
+        "END": blocks.count - 1,
+    }[part]
 
 
 def _settings(
@@ -160,13 +132,14 @@ def _weights(arguments: Mapping[str, str], blocks: Blocks) -> list[float] | None
     if not any(name in arguments for name in _WEIGHTS):
         return None
     threshold = _numbers(_THRESHOLD, arguments.get(_THRESHOLD, "0"), 1)[0]
-    lengths = dict(zip(_WEIGHTS, (blocks.sides, blocks.mid, blocks.sides), strict=True))
-    weights = [1.0] * blocks.ends
+    lengths = dict(zip(_WEIGHTS, (blocks.sides, blocks.middles, blocks.sides), strict=True))
+    ends = [1.0] * blocks.has_ends
+    weights = [*ends]
     for name, length in lengths.items():
         text = arguments.get(name)
         own = [1.0] * length if text is None else _curve(name, text, length)
         weights += own if text is None else [w if w > threshold else 0.0 for w in own]
-    return weights + [1.0] * blocks.ends
+    return weights + ends
 
 
 def _curve(name: str, text: str, length: int) -> list[float]:

@@ -139,9 +139,10 @@ def _for_this_model(arguments: Arguments, targets: Targets) -> NetworkConfig:
     """
     config, unet = arguments.config, targets.get("unet")
     family = family_of_unet(unet)
-    if config.algorithm_name == "tlora" and family not in ("sd", "sdxl"):
+    if config.algorithm_name == "tlora" and not family.blocks:
         raise ConfigError(
-            f"tlora goes by the timesteps of SD1, SD2 and SDXL, this model is {family}",
+            f"tlora goes by the timesteps of Stable Diffusion 1.x, 2.x and XL, and this model is "
+            f"{family.title}",
             where="network_args, algo",
             fix="choose another algorithm, such as loha",
         )

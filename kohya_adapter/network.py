@@ -16,10 +16,10 @@ from kohya_adapter.arguments import Arguments
 from kohya_adapter.regions import Region, RegionalForward
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats import AdapterState, atomic_write, load_adapter, save_adapter
+from lycoris_ext.formats.families import TEXT_ENCODERS
 from lycoris_ext.formats.weights import load_weights
 from lycoris_ext.network import Network
 from lycoris_ext.network.checks import is_packed
-from lycoris_ext.network.sites import TEXT_ENCODERS
 
 _SAFE = ".safetensors"
 

@@ -18,9 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lycoris_ext.formats.families import TEXT_ENCODERS
 from lycoris_ext.functional import FrozenLayer
 from lycoris_ext.modules import AdapterLayer
-from lycoris_ext.network.sites import TEXT_ENCODERS, Site
+from lycoris_ext.network.sites import Site
 
 _LEVELS = 4  # a U-Net of SD halves a picture three times
 _LATENT = 8  # pixels of a latent

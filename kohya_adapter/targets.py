@@ -6,15 +6,14 @@ from collections.abc import Iterable, Sequence
 
 from torch import nn
 
-from lycoris_ext.formats.keys import family_of, target_of
+from lycoris_ext.formats.families import TEXT_ENCODERS, Family, family_of_models
+from lycoris_ext.formats.keys import target_of
 
 TextEncoders = nn.Module | Sequence[nn.Module | None] | None
 """One model (SD1, SD2), a list of them, a list of one (gen_img.py), or None."""
 
+#: The third text encoder is T5 wherever there is one: FLUX has no second.
 _T5 = "text_encoder_3"
-_NAMES = ("text_encoder", "text_encoder_2", _T5)
-#: Where the names are others: FLUX has CLIP-L and T5, HunyuanImage's encoders are never trained.
-_NAMES_IN = {"flux": ("text_encoder", _T5), "hunyuan_image": ()}
 
 
 def name_targets(
@@ -42,12 +41,15 @@ def name_models(text_encoder: TextEncoders, unet: nn.Module | None) -> tuple[str
 
 def _encoders(text_encoder: TextEncoders, unet: nn.Module | None) -> dict[str, nn.Module | None]:
     handed = [text_encoder] if isinstance(text_encoder, nn.Module) else list(text_encoder or ())
-    return dict(zip(_NAMES_IN.get(family_of_unet(unet), _NAMES), handed, strict=False))
+    family = family_of_unet(unet)
+    # Without a U-Net nothing tells whether this is SD1, which has one text encoder, or SDXL.
+    names = TEXT_ENCODERS if unet is None else family.text_targets
+    return dict(zip(names, handed, strict=False))
 
 
-def family_of_unet(unet: nn.Module | None) -> str:
-    """The family of a U-Net or transformer: a name of ``formats.keys.family_of``."""
-    return family_of((), () if unet is None else (name for name, _ in unet.named_children()))
+def family_of_unet(unet: nn.Module | None) -> Family:
+    """The family of a U-Net or transformer; that of SD1 where there is none."""
+    return family_of_models((), () if unet is None else (name for name, _ in unet.named_children()))
 
 
 def has_t5(layers: Iterable[str]) -> bool:

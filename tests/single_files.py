@@ -11,7 +11,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from lycoris_ext.models.families import FAMILIES, Family, build_meta
+from lycoris_ext.formats.families import Family
+from lycoris_ext.models.part_configs import LOADED, build_meta, config_folder
 
 _RESNET = {
     "norm1": "in_layers.0",
@@ -60,11 +61,11 @@ def single_file(family: Family, unet: Any, vae: Any, text_encoders: list[Any]) -
     """All weights of a model as its original repository stores them."""
     stored = {f"model.diffusion_model.{key}": value for key, value in ldm_unet(unet).items()}
     stored |= {f"first_stage_model.{key}": value for key, value in ldm_vae(vae).items()}
-    for prefix, encoder in zip(family.text_prefixes, text_encoders, strict=True):
+    for row, encoder in zip(family.text_encoders, text_encoders, strict=True):
         state = encoder.state_dict()
-        named = open_clip(state) if prefix.endswith("model.") else clip(state)
-        stored |= {prefix + key: value for key, value in named.items()}
-    if family.name == "sd2":
+        named = open_clip(state) if row.open_clip else clip(state)
+        stored |= {row.in_checkpoint + key: value for key, value in named.items()}
+    if family.id == "sd2":
         # The file has one layer more than is ever read.
         last = _last_layer(stored)
         stored |= {
@@ -157,19 +158,19 @@ def write_random_model(path: Path, name: str, seed: int = 0) -> Path:
 
     Args:
         path: the file.
-        name: a key of `FAMILIES`; sd1 is 2.1 GB, sdxl 6.9 GB.
+        name: a key of `LOADED`; sd1 is 2.1 GB, sdxl 6.9 GB.
         seed: of the numbers, which repeat themselves after some millions.
     """
     from diffusers import AutoencoderKL
 
-    family = FAMILIES[name]
+    family = LOADED[name]
     targets = build_meta(name)
     with torch.device("meta"):
-        vae = AutoencoderKL.from_config(AutoencoderKL.load_config(family.folder / "vae"))
+        vae = AutoencoderKL.from_config(AutoencoderKL.load_config(config_folder(family, "vae")))
     numbers = torch.randn(1 << 23, generator=torch.Generator().manual_seed(seed))
     for module in (vae, *targets.values()):
         fill_randomly(module, numbers)
-    encoders = [targets[encoder] for encoder in family.text_encoders]
+    encoders = [targets[encoder] for encoder in family.text_targets]
     safetensors.torch.save_file(
         {k: v.contiguous() for k, v in single_file(family, targets["unet"], vae, encoders).items()},
         path,

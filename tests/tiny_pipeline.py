@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from lycoris_ext.models import ModelConfig, Pipeline, load_pipeline
-from lycoris_ext.models.families import FAMILIES
+from lycoris_ext.models.part_configs import LOADED, config_folder
 from lycoris_ext.models.quiet import quiet_loading
 from lycoris_ext.models.tokenizer import clip_tokenizer
 
@@ -63,14 +63,14 @@ def write_tiny_folder(
     Args:
         folder: need not exist.
         seed: of the weights.
-        family: a key of `FAMILIES`.
+        family: a key of `LOADED`.
         clip_words: with CLIP's own vocabulary of 49,408 tokens, as single files are read with, in
             place of some characters and words.
     """
     with quiet_loading():
         for name, module in tiny_modules(folder, seed, family, clip_words).items():
             module.save_pretrained(folder / name, safe_serialization=True)
-    shutil.copy(FAMILIES[family].folder / "model_index.json", folder)
+    shutil.copy(config_folder(LOADED[family], "model_index.json"), folder)
     _write_json(
         folder / "scheduler" / "scheduler_config.json",
         {
@@ -97,7 +97,7 @@ def tiny_modules(folder: Path, seed: int, family: str, clip_words: bool) -> dict
     modules: dict[str, Any] = {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for name, options in zip(FAMILIES[family].text_encoders, _TEXTS[family], strict=True):
+        for name, options in zip(LOADED[family].text_targets, _TEXTS[family], strict=True):
             padding = 49407 if options["hidden_act"] == "quick_gelu" else 0
             place = folder / name.replace("text_encoder", "tokenizer")
             if clip_words:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lycoris_ext.errors import ConfigError, EnvironmentFault, FormatError
+from lycoris_ext.formats.families import FAMILIES
 from lycoris_ext.functional import LayerSpec, spec_of
 from lycoris_ext.grids.fit import HostTraits
 from webui_extension import forge
@@ -148,11 +149,11 @@ class WebuiHost:
         from modules import shared
 
         model = shared.sd_model
-        kinds = (("is_sdxl", "sdxl"), ("is_sd2", "sd_v2"), ("is_sd1", "sd_v1"))
-        family = next((name for flag, name in kinds if getattr(model, flag, False)), "")
+        # The host's models have a flag for each family that it knows: is_sd1, is_sdxl, ...
+        known = (f for f in FAMILIES.values() if getattr(model, f"is_{f.id}", False))
         module = sys.modules.get("network")
         decomposes = hasattr(getattr(module, "NetworkModule", None), "apply_weight_decompose")
-        return HostTraits(self.version, family, self.is_forge or decomposes)
+        return HostTraits(self.version, next(known, None), self.is_forge or decomposes)
 
     def applied_layers(self, path: Path, name: str) -> dict[str, LayerSpec | None]:
         """The layers of a file that this host applies, found by its own loader.

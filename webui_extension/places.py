@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lycoris_ext.errors import ConfigError, DataError
 from lycoris_ext.runs.paths import FORBIDDEN_IN_NAMES
+from lycoris_ext.words import short
 
 #: Names that Windows keeps for itself, whatever their ending.
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10))}
@@ -79,9 +80,9 @@ def clean_name(text: str) -> str:
         or name[-1] in ". "
         or name.split(".")[0].lower() in _RESERVED
     ):
-        shown = "".join(letter if letter.isprintable() else "?" for letter in name[:40])
         raise ConfigError(
-            f"{shown!r} cannot be a file's name" + (f": it holds {' '.join(bad)}" if bad else ""),
+            f"{short(name, 40)!r} cannot be a file's name"
+            + (f": it holds {' '.join(bad)}" if bad else ""),
             where="name",
             fix="use letters, digits, spaces, - and _",
         )

@@ -12,7 +12,8 @@ from typing import Any
 
 from lycoris_ext.errors import EnvironmentFault, LycorisExtError
 from lycoris_ext.grids.cells import StoredCell
-from lycoris_ext.grids.checkpoints import Checkpoint, short
+from lycoris_ext.grids.checkpoints import Checkpoint
+from lycoris_ext.words import short
 from webui_extension import schemas
 from webui_extension.asked import plan_of
 from webui_extension.jobs import Job

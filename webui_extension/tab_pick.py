@@ -113,7 +113,5 @@ def _verdict(laboratory: Laboratory, checkpoint: Checkpoint) -> tuple[Checkpoint
 
 
 def _curve(laboratory: Laboratory, folder: str) -> Image.Image | None:
-    events = laboratory.pick(folder).events
-    if not events:
-        return None
-    return loss_curve(read_losses(events[0]), events[0].name.removesuffix(".events.jsonl"))
+    runs = laboratory.pick(folder).runs
+    return loss_curve(read_losses(runs[0].events), runs[0].name) if runs else None

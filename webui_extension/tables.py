@@ -5,27 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from lycoris_ext.grids.checkpoints import Checkpoint, RunFiles, short
+from lycoris_ext.formats.metadata import HEADINGS
+from lycoris_ext.grids.checkpoints import Checkpoint, RunFiles
+from lycoris_ext.words import file_size, short
 
 _HASH = 12
-#: Metadata that a reader asks first.
-_FIRST = (
-    "ss_output_name",
-    "ss_sd_model_name",
-    "ss_base_model_version",
-    "ss_network_module",
-    "ss_network_args",
-    "ss_steps",
-    "ss_epoch",
-    "ss_learning_rate",
-    "ss_unet_lr",
-    "ss_text_encoder_lr",
-    "ss_optimizer",
-    "ss_lr_scheduler",
-    "ss_resolution",
-    "ss_clip_skip",
-    "ss_seed",
-)
 #: Metadata that are shown as something else, or as nothing.
 _ELSEWHERE = ("ss_tag_frequency", "ss_bucket_info", "ssmd_cover_images", "modelspec.thumbnail")
 
@@ -52,7 +36,7 @@ def run_table(run: RunFiles) -> str:
             "" if c.step is None else str(c.step),
             c.algorithm,
             c.dims,
-            f"{c.summary.bytes / 1e6:.1f} MB",
+            file_size(c.summary.bytes),
             c.summary.hash.computed[:_HASH],
             c.base,
         )
@@ -75,8 +59,8 @@ def verdict_table(verdicts: Sequence[tuple[Checkpoint, bool, str]]) -> str:
 def metadata_table(checkpoint: Checkpoint) -> str:
     """Trigger words, tags, and the metadata with those first that are asked first."""
     known = {k: v for k, v in checkpoint.metadata.items() if v not in ("", "None")}
-    keys = [key for key in _FIRST if key in known]
-    keys += [key for key in sorted(known) if key not in _FIRST and key not in _ELSEWHERE]
+    keys = [key for key in HEADINGS if key in known]
+    keys += [key for key in sorted(known) if key not in HEADINGS and key not in _ELSEWHERE]
     triggers = ", ".join(checkpoint.summary.triggers) or "not told by this file"
     text = table(("trigger words",), [(short(triggers, 400),)])
     tags = checkpoint.tags()

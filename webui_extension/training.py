@@ -15,20 +15,23 @@ import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lycoris_ext.errors import ConfigError, DataError, EnvironmentFault
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.formats.atomic import make_folder
-from lycoris_ext.grids.checkpoints import short
 from lycoris_ext.runs.events import read_events
-from lycoris_ext.runs.lock import RunLock
-from webui_extension.destinations import destinations
+from lycoris_ext.runs.lock import lock_holder
+from lycoris_ext.runs.paths import RunPaths
+from lycoris_ext.training.run_config import RunConfig
+from lycoris_ext.words import short
+from webui_extension.child import ISOLATED, launch, read_toml
 from webui_extension.places import Places
 
 CURRENT = "current.json"
 _SHOWN_OF_LOG = 4000
-#: What would let the host's own environment into the child's.
-_HOSTS_VARIABLES = ("PYTHON", "COMMANDLINE_ARGS", "VIRTUAL_ENV", "GRADIO_", "SD_WEBUI")
+#: What decides where a run writes -> its default; "" is nowhere.
+_DESTINATIONS = {"output_dir": "output", "output_name": "last", "logging_dir": "", "cache_dir": ""}
 
 
 @dataclass(frozen=True)
@@ -115,27 +118,50 @@ class Training:
                 fix='name the python of an environment with "lycoris-ext[train]"; '
                 "the host's own is never used",
             )
-        written = destinations(path, self._places.resolve)
-        folder, name = Path(written["output_dir"]), written["output_name"]
+        written = self._destinations(path, python)
         make_folder(self._folder, "see that the host may write there")
-        log = self._folder / f"{name}.log"
+        log = self._folder / f"{written['output_name']}.log"
         command = [
             python,
-            # Isolated: what lies beside the config is not imported.
-            *("-I", "-X", "utf8", "-u", "-m", "lycoris_ext", "train", str(path)),
+            *(*ISOLATED, "-u", "-m", "lycoris_ext", "train", str(path)),
             # What was checked is what is used, whatever else the file says.
             *(f"--{option}={value}" for option, value in written.items()),
         ]
-        self._child = _launched(command, path.parent, log)
-        note = {
-            "config": str(path),
-            "log": str(log),
-            "events": str(folder / f"{name}.events.jsonl"),
-            "lock": str(folder / f".{name}.lock"),
-        }
+        self._child = launch(command, path.parent, log)
+        note = {"config": str(path), "log": str(log)}
+        note |= {option: written[option] for option in ("output_dir", "output_name")}
         text = json.dumps(note, indent=2, ensure_ascii=False)
         atomic_write(self._folder / CURRENT, text.encode("utf-8"))
         return self.state()
+
+    def _destinations(self, config: Path, python: str) -> dict[str, str]:
+        """Option -> value of all that decides where a run of this config writes.
+
+        Returns:
+            output_dir and output_name; logging_dir and cache_dir where they are set.
+
+        Raises:
+            ConfigError: the config cannot be read, or holds no folder and no file's name there.
+            NotAllowed: a folder is outside the allowed ones.
+            EnvironmentFault: the interpreter, which reads it, cannot be started.
+        """
+        tables = read_toml(config, python)
+        values: dict[str, Any] = dict(_DESTINATIONS)
+        for table in (tables, *(table for table in tables.values() if isinstance(table, dict))):
+            values.update((option, table[option]) for option in values if option in table)
+        for option, value in values.items():
+            if not isinstance(value, str) or not value.isprintable():
+                raise ConfigError(
+                    f"{option} is {value!r}", where=str(config), fix="write a text in quotes"
+                )
+        RunConfig(output_name=values["output_name"])  # refuses what is no file's name
+        return {
+            option: str(self._places.resolve(config.parent / os.path.expanduser(value)))
+            if option.endswith("_dir")
+            else value
+            for option, value in values.items()
+            if value or _DESTINATIONS[option]
+        }
 
     def state(self) -> TrainingState:
         """How far it is; after a restart of the host by the files alone."""
@@ -144,7 +170,8 @@ class Training:
             return TrainingState("", False)
         running = self._alive(note)  # first: what it wrote at its very end is read below
         step, loss, finished = 0, None, False
-        for event in read_events(Path(note["events"])):
+        events = _run(note).events
+        for event in read_events(events):
             finished = event.get("event") == "finished"
             if event.get("event") == "step":
                 step, loss = int(event["step"]), float(event["loss"])
@@ -153,7 +180,7 @@ class Training:
             running,
             step,
             loss,
-            note["events"],
+            str(events),
             finished,
             self._last_line(Path(note["log"])),
         )
@@ -166,7 +193,7 @@ class Training:
         """
         note = self._note()
         if note and self._alive(note):
-            pid = self._child.pid if self._child is not None else _owner(Path(note["lock"]))
+            pid = self._child.pid if self._child is not None else lock_holder(_run(note).lock)
             if pid is not None:
                 # On Windows the process group of its own makes this reach the child alone.
                 windows = sys.platform == "win32"
@@ -186,14 +213,14 @@ class Training:
             content = json.loads((self._folder / CURRENT).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        known = isinstance(content, dict) and content.keys() >= {"config", "log", "events", "lock"}
-        return content if known else {}
+        names = {"config", "log", "output_dir", "output_name"}
+        return content if isinstance(content, dict) and content.keys() >= names else {}
 
     def _alive(self, note: dict[str, str]) -> bool:
         if self._child is not None:
             return self._child.poll() is None
         # The host was restarted: the child is nobody's now, and its lock says whether it lives.
-        return _owner(Path(note["lock"])) is not None
+        return lock_holder(_run(note).lock) is not None
 
     @staticmethod
     def _last_line(log: Path) -> str:
@@ -207,41 +234,5 @@ class Training:
         return short(lines[-1], 300) if lines else ""
 
 
-def _launched(command: list[str], folder: Path, log: Path) -> subprocess.Popen[bytes]:
-    """Start a program that outlives this one, in a folder; what it says goes into a log."""
-    try:
-        with log.open("wb") as file:
-            return subprocess.Popen(
-                command,
-                cwd=folder,
-                env=_own_environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                # Apart: the host's end, or Ctrl-C in its window, is not the child's.
-                start_new_session=sys.platform != "win32",
-                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-            )
-    except OSError as error:
-        raise EnvironmentFault(
-            f"the training cannot be started ({error.strerror})",
-            where=str(error.filename or command[0]),
-            fix="see that the host may write the log and run the interpreter",
-        ) from error
-
-
-def _owner(lock: Path) -> int | None:
-    """The process that holds a run's lock; None where nobody does."""
-    if not lock.is_file():
-        return None
-    try:
-        with RunLock(lock):
-            return None
-    except EnvironmentFault as fault:
-        found = re.search(r"process (\d+)", fault.what)
-        return int(found[1]) if found else None
-
-
-def _own_environment() -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(_HOSTS_VARIABLES)}
-    return {**kept, "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
+def _run(note: dict[str, str]) -> RunPaths:
+    return RunPaths(Path(note["output_dir"]), note["output_name"])

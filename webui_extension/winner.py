@@ -9,13 +9,12 @@ from PIL import Image
 
 from lycoris_ext.errors import ConfigError, DataError, EnvironmentFault
 from lycoris_ext.formats import atomic_write
-from lycoris_ext.grids.checkpoints import Checkpoint, short
+from lycoris_ext.formats.families import OTHER, family_of_version
+from lycoris_ext.grids.checkpoints import Checkpoint
 from lycoris_ext.plots.png import read_parameters, save_picture
+from lycoris_ext.words import short
 from webui_extension.places import clean_name
 from webui_extension.staging import read_listed
-
-#: What the host's cards call the families.
-_VERSIONS = (("sdxl", "SDXL"), ("sd_v2", "SD2"), ("sd_v1", "SD1"))
 
 
 def install_winner(
@@ -64,10 +63,10 @@ def install_winner(
             raise DataError(
                 f"this is no picture ({error})", where=str(preview), fix="choose another preview"
             ) from error
-    family = checkpoint.metadata.get("ss_base_model_version", "")
+    family = family_of_version(checkpoint.metadata.get("ss_base_model_version", "")) or OTHER
     content = {
         "description": description or short(_described(checkpoint), 400),
-        "sd version": next((v for start, v in _VERSIONS if family.startswith(start)), "Unknown"),
+        "sd version": family.webui,
         "activation text": short(", ".join(checkpoint.summary.triggers), 400),
         "preferred weight": strength,
         "notes": "",

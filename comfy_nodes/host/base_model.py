@@ -15,6 +15,7 @@ from lycoris_ext.data.store import Tensors
 from lycoris_ext.diffusion import NoiseSchedule
 from lycoris_ext.errors import ConfigError, FormatError
 from lycoris_ext.formats import AdapterState
+from lycoris_ext.formats.families import FAMILIES, OTHER, Family
 
 from .gradients import checkpointed, own_tensors, plain_attention, unshared_norms
 from .patches import apply_adapter, targets_of
@@ -24,8 +25,7 @@ _NUMBERS = 4096
 """Numbers of each weight that go into a fingerprint."""
 _STATES, _OTHERS = "hidden states", "as JSON"
 """Names in a cache of what has no name, or is no tensor, in ComfyUI's conditioning."""
-_FAMILIES = {"SD15": "sd1", "SD20": "sd2", "SDXL": "sdxl"}
-"""ComfyUI's classes of models -> the families whose files are written with kohya's keys."""
+_TRAINED = [family.title for family in FAMILIES.values() if family.comfyui]
 
 
 class ConnectedModel:
@@ -67,10 +67,10 @@ class ConnectedModel:
         self.latent_factor = int(vae.spacial_compression_encode())
         self._sampling = self._base.model_sampling
         self.family = family_of_model(model)
-        self.kind = self.family + ("_v" if self._predicts() == "v_prediction" else "")
-        if self.family == "other" and trains_text:
+        self.kind = self.family.variant(self._predicts()).id
+        if self.family is OTHER and trains_text:
             raise ConfigError(
-                "only the text encoders of SD1, SD2 and SDXL are trained here",
+                f"only the text encoders of {', '.join(_TRAINED)} are trained here",
                 where="network_train_unet_only",
                 fix="set network_train_unet_only = true on the Network node",
             )
@@ -338,9 +338,10 @@ def best_precision() -> str:
     return "bf16" if should_use_bf16(device) else "fp16"
 
 
-def family_of_model(model: Any) -> str:
-    """sd1, sd2 or sdxl, whose files have kohya's keys; "other" for all else."""
-    return _FAMILIES.get(type(model.model.model_config).__name__, "other")
+def family_of_model(model: Any) -> Family:
+    """The family of a MODEL whose files get kohya's keys; OTHER for all else."""
+    name = type(model.model.model_config).__name__
+    return next((family for family in FAMILIES.values() if name in family.comfyui), OTHER)
 
 
 def _cloned(conditioning: Any) -> Any:

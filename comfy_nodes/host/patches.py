@@ -17,19 +17,23 @@ from torch import Tensor, nn
 from lycoris_ext.algorithms import detect
 from lycoris_ext.errors import FormatError
 from lycoris_ext.formats import AdapterState
+from lycoris_ext.formats.families import FAMILIES
 from lycoris_ext.formats.keys import DENOISER, split_key
 from lycoris_ext.functional import Delta, FrozenLayer
 from lycoris_ext.functional.merge import add_delta
 from lycoris_ext.modules import AdapterLayer
 from lycoris_ext.network import BlockWeights, load_network
 from lycoris_ext.network.sites import DENOISERS, Site, all_sites, place_layers
+from lycoris_ext.words import and_more, count
 
 from .adapter import name_of, state_of
 
-#: Target -> where its layers lie in ComfyUI's text encoder, the first that is there.
+#: What ComfyUI's text encoder calls an encoder -> what we call it.
 _ENCODERS = {
-    "text_encoder": ("clip_l", "clip_h"),
-    "text_encoder_2": ("clip_g",),
+    encoder.comfyui: encoder.target
+    for family in FAMILIES.values()
+    if family.comfyui
+    for encoder in family.text_encoders
 }
 
 
@@ -55,16 +59,16 @@ class Applied:
 
     def report(self) -> str:
         """What happened, in lines for the node."""
-        lines = [f"{self.model_layers} layers of the model, {self.clip_layers} of the text encoder"]
+        layers = count(self.model_layers, "layer")
+        lines = [f"{layers} of the model, {self.clip_layers} of the text encoder"]
         if self.by_comfyui:
             ignored = ", WITHOUT block_weights" if self.has_blocks else ""
-            lines.append(f"{len(self.by_comfyui)} keys read by ComfyUI's own loader{ignored}")
+            lines.append(
+                f"{count(len(self.by_comfyui), 'key')} read by ComfyUI's own loader{ignored}"
+            )
         if self.unmatched:
-            shown = self.unmatched[:20]
-            lines.append(f"{len(self.unmatched)} keys NOT MATCHED:")
-            lines += [f"  {key}" for key in shown]
-            if len(self.unmatched) > len(shown):
-                lines.append(f"  and {len(self.unmatched) - len(shown)} more")
+            lines.append(f"{count(len(self.unmatched), 'key')} NOT MATCHED:")
+            lines += [f"  {line}" for line in and_more(self.unmatched, 20, "\n").split("\n")]
         else:
             lines.append("every key of the file was matched")
         return "\n".join(lines)
@@ -87,8 +91,7 @@ def encoders_of(clip: Any) -> dict[str, str]:
     stage = clip.cond_stage_model
     return {
         target: name
-        for target, names in _ENCODERS.items()
-        for name in names
+        for name, target in _ENCODERS.items()
         if hasattr(getattr(stage, name, None), "transformer")
     }
 

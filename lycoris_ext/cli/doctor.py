@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from lycoris_ext.cli.exit_codes import DONE, EXIT_CODES
 from lycoris_ext.errors import ConfigError, EnvironmentFault, LycorisExtError
 from lycoris_ext.hosts.find import find_hosts, host_of
+from lycoris_ext.words import file_size
 
 if TYPE_CHECKING:
     from lycoris_ext.training.config import TrainConfig
@@ -177,7 +178,8 @@ def _device(name: str) -> Check:
         return Check("device", MISSING, error.what, error.fix or "")
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
-        found = f"{torch.cuda.get_device_name(device)}, {_gb(free)} of {_gb(total)} memory free"
+        memory = f"{file_size(free)} of {file_size(total)} memory free"
+        found = f"{torch.cuda.get_device_name(device)}, {memory}"
         return Check("device", OK, found)
     found = f"{device.type}, {torch.get_num_threads()} threads{_memory()}"
     if device.type == "cpu" and name == "auto" and shutil.which("nvidia-smi"):
@@ -192,7 +194,7 @@ def _memory() -> str:
     except ModuleNotFoundError:  # it comes with accelerate
         return ""
     memory = psutil.virtual_memory()
-    return f", {_gb(memory.available)} of {_gb(memory.total)} memory free"
+    return f", {file_size(memory.available)} of {file_size(memory.total)} memory free"
 
 
 def _eight_bit(device_name: str, *, needed: bool) -> Check:
@@ -236,8 +238,8 @@ def _disk(folder: Path) -> Check:
     free = shutil.disk_usage(place).free
     if free < ENOUGH_DISK:
         fix = "free some space, or choose another output_dir"
-        return Check("output_dir", MISSING, f"{_gb(free)} free at {place}", fix)
-    return Check("output_dir", OK, f"{_gb(free)} free at {place}")
+        return Check("output_dir", MISSING, f"{file_size(free)} free at {place}", fix)
+    return Check("output_dir", OK, f"{file_size(free)} free at {place}")
 
 
 def _hosts(given: Sequence[Path]) -> Iterator[Check]:
@@ -251,7 +253,3 @@ def _hosts(given: Sequence[Path]) -> Iterator[Check]:
         yield Check(host, OK, str(folder))
     if not found:
         yield Check("hosts", NOTE, "none near this folder", "name one with --host FOLDER")
-
-
-def _gb(size: float) -> str:
-    return f"{size / 1e9:.1f} GB"

@@ -9,39 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from lycoris_ext.algorithms import algorithm, algorithm_names
-from lycoris_ext.formats.metadata import json_object
+from lycoris_ext.formats.metadata import HEADINGS, json_object
 from lycoris_ext.formats.summary import HASH_KEY, AdapterSummary, LayerGroup, summarize
+from lycoris_ext.words import file_size, one_line, short
 
 _VALUE_WIDTH = 88
-
-#: What a reader asks first, in this order; other metadata follow under their own keys.
-_HEADINGS = {
-    "ss_output_name": "name",
-    "ss_sd_model_name": "base model",
-    "ss_base_model_version": "base family",
-    "ss_new_sd_model_hash": "base SHA-256",
-    "ss_vae_name": "autoencoder",
-    "ss_network_module": "network module",
-    "ss_network_args": "network options",
-    "ss_num_train_images": "pictures x repeats",
-    "ss_resolution": "resolution",
-    "ss_steps": "steps",
-    "ss_max_train_steps": "steps planned",
-    "ss_num_epochs": "epochs",
-    "ss_epoch": "epoch",
-    "ss_total_batch_size": "batch size",
-    "ss_batch_size_per_device": "batch size a device",
-    "ss_gradient_accumulation_steps": "accumulation",
-    "ss_optimizer": "optimizer",
-    "ss_lr_scheduler": "scheduler",
-    "ss_learning_rate": "learning rate",
-    "ss_unet_lr": "U-Net rate",
-    "ss_text_encoder_lr": "text encoder rate",
-    "ss_clip_skip": "clip skip",
-    "ss_mixed_precision": "mixed precision",
-    "ss_seed": "seed",
-    "ss_training_comment": "comment",
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,7 +46,7 @@ def describe(summary: AdapterSummary) -> list[str]:
             "after saving"
         )
     rows = [
-        ("file", f"{summary.path}, {_megabytes(summary.bytes)}"),
+        ("file", f"{summary.path}, {file_size(summary.bytes)}"),
         ("algorithm", ", ".join(summary.algorithms)),
         *(("trained as", words) for words in _trained_as(summary.metadata)),
         ("keys", " and ".join(summary.keys)),
@@ -98,10 +70,12 @@ def describe(summary: AdapterSummary) -> list[str]:
         if key != HASH_KEY and value not in ("None", "")
     }
     rows.append(("metadata", "" if rest else "none"))
-    rows += [(f"  {heading}", rest.pop(key)) for key, heading in _HEADINGS.items() if key in rest]
+    rows += [(f"  {heading}", rest.pop(key)) for key, heading in HEADINGS.items() if key in rest]
     rows += [(f"  {key}", value) for key, value in rest.items()]
-    width = max(len(_printable(name)) for name, _ in rows)
-    return [f"{_printable(name):<{width}}  {_shorten(value)}".rstrip() for name, value in rows]
+    # One line each: escape sequences of a stranger's file stay away from the terminal.
+    lines = [(one_line(name), short(value, _VALUE_WIDTH)) for name, value in rows]
+    width = max(len(name) for name, _ in lines)
+    return [f"{name:<{width}}  {value}".rstrip() for name, value in lines]
 
 
 def _describe_group(group: LayerGroup) -> str:
@@ -118,17 +92,3 @@ def _trained_as(metadata: Mapping[str, str]) -> Iterator[str]:
     if name in algorithm_names() and algorithm(name).trains:
         options = sorted(algorithm(name).reads & told.keys())
         yield ", ".join([name, *(f"{option} {told[option]}" for option in options)])
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.2f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
-
-
-def _printable(text: str) -> str:
-    """Keep escape sequences of a stranger's file away from the terminal."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
-
-
-def _shorten(value: str) -> str:
-    text = _printable(value)
-    return text if len(text) <= _VALUE_WIDTH else f"{text[: _VALUE_WIDTH - 3]}..."

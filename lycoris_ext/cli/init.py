@@ -18,6 +18,7 @@ from lycoris_ext.data.folders import NAMED_FOLDER
 from lycoris_ext.data.picture_files import PICTURE_SUFFIXES
 from lycoris_ext.errors import DataError
 from lycoris_ext.formats import atomic_write
+from lycoris_ext.words import count
 
 SHOWINGS_PER_PICTURE = 100
 """A common rule of thumb for a style or a character, kept between the two bounds below."""
@@ -56,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for line in finding_lines(found.findings):
         print(line)
     print(
-        f"{found.pictures} pictures, suggestion: {found.steps} steps at {found.resolution} pixels"
+        f"{count(found.pictures, 'picture')}, suggestion: {found.steps} steps at "
+        f"{found.resolution} pixels"
     )
     print(f"written: {output}")
     print(f"train:   lycoris-ext train {output}")
@@ -146,8 +148,8 @@ def write_config(found: Suggestion, base: str, name: str) -> str:
 
 def _heading(found: Suggestion, name: str) -> list[str]:
     text = (
-        f"{found.pictures} pictures in {found.folders} folder(s), about {found.median_side} pixels "
-        "a side."
+        f"{count(found.pictures, 'picture')} in {count(found.folders, 'folder')}, about "
+        f"{found.median_side} pixels a side."
     )
     if found.without_caption:
         text += (

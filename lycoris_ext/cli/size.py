@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from math import prod
 
 from lycoris_ext.models import build_meta
-from lycoris_ext.models.families import FAMILIES
+from lycoris_ext.models.part_configs import LOADED
 from lycoris_ext.network import NetworkConfig, build_network
+from lycoris_ext.words import file_size
 
 _FP16_BYTES = 2
 _HEADER_ALIGNMENT = 8
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         counts = (f"{_WORDS[target]} {count}" for target, count in size["modules"].items())
         print(f"modules     {', '.join(counts)}")
         print(f"parameters  {size['parameters']:,}")
-        print(f"file        {size['bytes'] / 1e6:.2f} MB (fp16, without metadata)")
+        print(f"file        {file_size(size['bytes'])} (fp16, without metadata)")
     return 0
 
 
@@ -47,7 +48,7 @@ def measure(family: str, config: NetworkConfig) -> dict:
     """Build the network of a config on a family's real shapes, without weights, and count.
 
     Args:
-        family: a key of `models.families.FAMILIES`.
+        family: a key of `models.part_configs.LOADED`.
         config: the network.
 
     Returns:
@@ -90,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         "--family",
         default="sd1",
         type=lambda name: "sd1" if name == "sd15" else name,
-        choices=sorted(FAMILIES),
+        choices=sorted(LOADED),
         help="base family; sd15 is sd1 too",
     )
     parser.add_argument("--algo", default="loha", help="lora, locon, loha or lokr (default: loha)")

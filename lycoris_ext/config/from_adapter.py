@@ -25,6 +25,7 @@ from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats.keys import place_in_file
 from lycoris_ext.formats.metadata import RENAMED, json_object
 from lycoris_ext.training.config import PATH_OPTIONS, toml_value
+from lycoris_ext.words import one_line
 
 STORED = "lycoris_ext_config"
 #: ss_* fields that tell what happened rather than what was asked for.
@@ -56,7 +57,7 @@ class Setting:
 
     def line(self) -> str:
         text = f"{self.option} = {toml_value(self.value)}"
-        return f"# {_one_line(f'{text}  # {self.reason}')}" if self.reason else text
+        return f"# {one_line(f'{text}  # {self.reason}')}" if self.reason else text
 
 
 def write_config(
@@ -72,7 +73,7 @@ def write_config(
     stored = _stored(metadata)
     settings = _try(stored or {**_measured(plans, targets), **dict(_from_fields(metadata))})
     missing = [
-        _one_line(f"# {option} = {text}")
+        one_line(f"# {option} = {text}")
         for option, text in _missing(metadata).items()
         if not any(setting.option == option for setting in settings)
     ]
@@ -232,7 +233,7 @@ def _form(plans: Sequence[Plan]) -> dict[str, object]:
     found: dict[str, object] = {}
     for plan in plans:
         for option, value in plan.told().items():
-            found.setdefault(option, _short(value) if isinstance(value, float) else value)
+            found.setdefault(option, _shortest(value) if isinstance(value, float) else value)
     chosen = plans[0].algorithm
     if chosen.split_by:
         splits = {(plan.layer.out_features, plan.own, plan.spaces): plan for plan in plans}
@@ -247,7 +248,7 @@ def _form(plans: Sequence[Plan]) -> dict[str, object]:
     return found
 
 
-def _short(value: float) -> float:
+def _shortest(value: float) -> float:
     """The shortest number that a file would hold as this one, in half or in single precision."""
     for dtype in (torch.float16, torch.bfloat16, torch.float32):
         for digits in range(1, 9):
@@ -265,8 +266,3 @@ def _missing(metadata: Mapping[str, str]) -> dict[str, str]:
         "pretrained_model_name_or_path": '"..."  # the base model; the file does not name it',
         "train_data_dir": '"..."  # ' + (f"it held {held}" if held else "the pictures"),
     }
-
-
-def _one_line(text: str) -> str:
-    """A stranger's text inside a comment: what would end the line or is no text is a space."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)

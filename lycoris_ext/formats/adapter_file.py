@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import mmap
+import os
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import Tensor
 from lycoris_ext.errors import DataError, FormatError
 from lycoris_ext.formats import container
 from lycoris_ext.formats.atomic import atomic_write
-from lycoris_ext.formats.container import Buffer
+from lycoris_ext.formats.container import MEND, Buffer, Container
 from lycoris_ext.formats.hashes import file_hashes
 from lycoris_ext.formats.keys import place_in_model, split_key, target_of
 from lycoris_ext.formats.peft import (
@@ -27,6 +28,7 @@ from lycoris_ext.formats.peft import (
     is_peft,
     refuse_unread,
 )
+from lycoris_ext.words import and_more, count
 
 # Map all pages at once instead of one fault after the other; Python has no name for it.
 _POPULATE_READ = 22
@@ -67,7 +69,8 @@ class AdapterState:
                 layers[layer][name] = canonical(key, tensor)
         if strange:
             raise FormatError(
-                f"{len(strange)} keys name no layer and tensor that is known: {_listed(strange)}",
+                f"holds {count(len(strange), 'key')} without a known layer and tensor: "
+                f"{and_more(map(repr, strange), 10)}",
                 fix="the file is no adapter, or of an algorithm that this version does not know",
             )
         apply_config(layers, self.metadata)
@@ -105,6 +108,71 @@ def save_adapter(path: Path | str, state: AdapterState) -> None:
     atomic_write(path, container.build_header(tensor_header, metadata) + data)
 
 
+@dataclass(frozen=True)
+class AdapterFile:
+    """The bytes of an adapter file, read once for all that is to be known of it.
+
+    Args:
+        path: where it was read.
+        content: all of it.
+        header: what it says of itself, checked; its tensors are not looked at yet.
+    """
+
+    path: Path
+    content: bytearray
+    header: Container
+
+    def state(self) -> AdapterState:
+        """Its tensors, which are views of ``content``, and its metadata.
+
+        Raises:
+            FormatError: a tensor holds NaN or infinity.
+        """
+        return _state(self.content, self.header, str(self.path))
+
+    def hash(self) -> str:
+        """SHA-256 of the whole file, header included: other metadata make another hash."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    def data_hash(self) -> str:
+        """SHA-256 of the data section: what ``sshs_model_hash`` should say."""
+        return hashlib.sha256(memoryview(self.content)[self.header.data_start :]).hexdigest()
+
+
+def read_adapter_file(
+    path: Path | str, check: Callable[[Container, str], object] = lambda *_: None
+) -> AdapterFile:
+    """Read a file whole, opening it once; no handle or memory map on it is kept.
+
+    Args:
+        path: the file.
+        check: called with the header and the file's name before the data are read; what it raises
+            spares them.
+
+    Raises:
+        DataError: there is no such file.
+        FormatError: truncated, not safetensors, or a hostile header.
+    """
+    path, where = Path(path), str(path)
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            start = file.read(8)
+            start += file.read(container.header_end(start, size, where) - 8)
+            header = container.read_header(start, where, size)
+            check(header, where)
+            content = bytearray(size)
+            content[: len(start)] = start
+            found = len(start) + file.readinto(memoryview(content)[len(start) :])
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if found < size:
+        raise FormatError(
+            f"was cut to {found} of its {size} bytes while it was read", where=where, fix=MEND
+        )
+    return AdapterFile(path, content, header)
+
+
 def load_adapter(path: Path | str) -> AdapterState:
     """Read and check an adapter file whole; no handle or memory map on it is kept.
 
@@ -112,14 +180,7 @@ def load_adapter(path: Path | str) -> AdapterState:
         DataError: there is no such file.
         FormatError: truncated, not safetensors, a hostile header, NaN or infinity.
     """
-    path = Path(path)
-    try:
-        content = bytearray(path.stat().st_size)
-        with open(path, "rb") as file:
-            del content[file.readinto(content) :]
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    return parse_adapter(content, str(path))
+    return read_adapter_file(path).state()
 
 
 def open_adapter(path: Path | str) -> AdapterState:
@@ -156,24 +217,16 @@ def parse_adapter(content: Buffer, where: str) -> AdapterState:
     Raises:
         FormatError: as ``load_adapter``.
     """
-    checked = container.read_header(content, where)
-    _refuse_non_finite(container.non_finite(content, checked), where)
-    metadata = dict(checked.metadata)
-    tensors = container.read_tensors(content, checked)
+    return _state(content, container.read_header(content, where), where)
+
+
+def _state(content: Buffer, header: Container, where: str) -> AdapterState:
+    _refuse_non_finite(container.non_finite(content, header), where)
+    metadata = dict(header.metadata)
+    tensors = container.read_tensors(content, header)
     if any(map(is_peft, tensors)):
         metadata.update(_peft_config(Path(where).with_name(CONFIG_FILE)))
     return AdapterState(tensors, metadata)
-
-
-def data_hash(path: Path | str) -> str:
-    """sha256 over the data section: what ``sshs_model_hash`` should say."""
-    path = Path(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    start = container.read_header(content, str(path)).data_start
-    return hashlib.sha256(memoryview(content)[start:]).hexdigest()
 
 
 def _peft_config(path: Path) -> dict[str, str]:
@@ -194,12 +247,7 @@ def _unreadable(path: Path, error: OSError) -> DataError:
 def _refuse_non_finite(bad: list[str], where: str) -> None:
     if bad:
         raise FormatError(
-            f"{len(bad)} tensors hold NaN or infinity, the first is {bad[0]!r}",
+            f"holds NaN or infinity in {count(len(bad), 'tensor')}, the first is {bad[0]!r}",
             where=where,
             fix="the training run diverged: use an earlier checkpoint, or a lower learning rate",
         )
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:10])
-    return f"{shown} and {len(names) - 10} more" if len(names) > 10 else shown

@@ -75,16 +75,20 @@ class Container:
     data_start: int
 
 
-def read_header(content: Buffer, where: str) -> Container:
-    """Parse and check the header; no tensor is made.
+def header_end(start: Buffer, size: int, where: str) -> int:
+    """Where the header ends and the data begins.
+
+    Args:
+        start: the file's first eight bytes, or more of it.
+        size: bytes of the whole file.
+        where: its name.
 
     Raises:
-        FormatError: truncated, not safetensors, or a header that contradicts itself or the file.
+        FormatError: the file is shorter, or no header is as long.
     """
-    size = len(content)
     if size < 8:
         raise FormatError(f"{size} bytes long, a header needs 8", where=where, fix=MEND)
-    (length,) = struct.unpack("<Q", content[:8])
+    (length,) = struct.unpack("<Q", start[:8])
     if length > size - 8:
         raise FormatError(
             f"the header claims {length} bytes, the file has {size - 8}", where=where, fix=MEND
@@ -93,7 +97,23 @@ def read_header(content: Buffer, where: str) -> Container:
         raise FormatError(
             f"the header has {length} bytes, at most {MAX_HEADER} are read", where=where, fix=MEND
         )
-    header = _parse(bytes(content[8 : 8 + length]), where)
+    return int(8 + length)
+
+
+def read_header(content: Buffer, where: str, size: int | None = None) -> Container:
+    """Parse and check the header; no tensor is made.
+
+    Args:
+        content: the file, or as much of its beginning as has the header in it.
+        where: its name.
+        size: bytes of the whole file, where ``content`` is its beginning alone.
+
+    Raises:
+        FormatError: truncated, not safetensors, or a header that contradicts itself or the file.
+    """
+    size = len(content) if size is None else size
+    data_start = header_end(content, size, where)
+    header = _parse(bytes(content[8:data_start]), where)
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise FormatError("the metadata are not all strings", where=where, fix=MEND)
@@ -109,13 +129,13 @@ def read_header(content: Buffer, where: str) -> Container:
                 fix=MEND,
             )
         position = entry.end
-    if position != size - 8 - length:
+    if position != size - data_start:
         raise FormatError(
-            f"the tensors take {position} bytes, the file has {size - 8 - length} of data",
+            f"the tensors take {position} bytes, the file has {size - data_start} of data",
             where=where,
             fix=MEND,
         )
-    return Container(tuple(entries), metadata, 8 + length)
+    return Container(tuple(entries), metadata, data_start)
 
 
 def read_tensors(content: Buffer, container: Container) -> dict[str, Tensor]:

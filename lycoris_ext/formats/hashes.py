@@ -1,6 +1,6 @@
-"""Hashes by which a file is known again: sd-scripts' own of adapters and base models, and SHA-256.
+"""Hashes of adapters and of base models; sd-scripts' tools know a file again by them.
 
-Source of the first: sd-scripts 48d368f, library/train_util.py.
+Source of sd-scripts' own: sd-scripts 48d368f, library/train_util.py.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from lycoris_ext.formats.container import build_header
 
 #: What sd-scripts' legacy hashes are computed from: 64 kB, one megabyte into the file.
 _LEGACY_START, _LEGACY_END = 0x100000, 0x110000
+_CHUNK = 1 << 22
 
 
 def file_hashes(
@@ -36,23 +37,18 @@ def file_hashes(
     }
 
 
-def legacy_hash(part: bytes) -> str:
-    """The short hash by which a checkpoint was once known.
-
-    Args:
-        part: 64 kB of the file, from its 0x100000th byte on.
-    """
-    return hashlib.sha256(part).hexdigest()[:8]
-
-
-def whole_file_hash(path: Path) -> str:
-    """SHA-256 of a file, header included, as hex.
-
-    Raises:
-        OSError: it cannot be read.
-    """
+def sha256_of_files(*paths: Path) -> str:
+    """SHA-256 over the content of files, one behind the other, as hex."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while part := file.read(1 << 20):
-            digest.update(part)
+    for path in paths:
+        with open(path, "rb") as file:
+            while part := file.read(_CHUNK):
+                digest.update(part)
     return digest.hexdigest()
+
+
+def legacy_hash(path: Path) -> str:
+    """The short hash by which a checkpoint was once known: of 64 kB, one megabyte into the file."""
+    with open(path, "rb") as file:
+        file.seek(_LEGACY_START)
+        return hashlib.sha256(file.read(_LEGACY_END - _LEGACY_START)).hexdigest()[:8]

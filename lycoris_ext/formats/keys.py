@@ -16,69 +16,32 @@ Facts about each: docs/formats.md.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from functools import cache
 from typing import NamedTuple
 
 from lycoris_ext.algorithms import algorithm, algorithm_names, dora
+from lycoris_ext.formats.families import FAMILIES, TARGETS, TEXT_LEVEL, Family
 
-#: transformers 5 dropped this level of CLIPTextModel; every file has it.
-_TEXT_LEVEL = "text_model_"
+#: The only layers of CLIP that lie beside the level ``TEXT_LEVEL``.
 _WITHOUT_TEXT_LEVEL = ("text_projection",)
 
-#: Start of a written key, by family and target; any other target is a plain module. CLIP's have the
-#: level, T5, Gemma and Qwen have none. The third encoder is T5 wherever there is one: FLUX has no
-#: second.
-_CLIPS = {
-    "text_encoder": f"lora_te1_{_TEXT_LEVEL}",
-    "text_encoder_2": f"lora_te2_{_TEXT_LEVEL}",
-    "text_encoder_3": "lora_te3_",
-}
-_WRITTEN = {
-    "sd": {"text_encoder": f"lora_te_{_TEXT_LEVEL}"},
-    "sdxl": _CLIPS,
-    "sd3": _CLIPS,
-    "flux": _CLIPS,
-    "lumina": {"text_encoder": "lora_te_"},
-    "anima": {"text_encoder": "lora_te_"},
-    "hunyuan_image": {},
-}
 _UNET = "lora_unet_"
 _PLAIN = "lycoris_"
-#: The models whose layers have places in everybody's naming.
-TARGETS = ("unet", *_CLIPS)
-
-#: A family's denoiser by some of its direct submodules; the first that fits counts.
-_FAMILIES = {
-    "hunyuan_image": {"double_blocks", "byt5_in"},
-    "flux": {"double_blocks", "single_blocks"},
-    "sd3": {"joint_blocks"},
-    "lumina": {"noise_refiner", "context_refiner"},
-    "anima": {"x_embedder", "blocks", "t_embedding_norm"},
-}
 #: The denoiser of a family that we know no names of; its layers are called as ComfyUI calls them.
 DENOISER = "diffusion_model"
 
-#: Start of a layer's name in a file, and the target that it tells; the first that fits counts.
-_READ = (
-    ("lora_unet_", "unet"),
-    ("lora_te1_", "text_encoder"),
-    ("lora_te2_", "text_encoder_2"),
-    ("lora_te3_", "text_encoder_3"),
-    ("lora_te_", "text_encoder"),
-    ("oft_unet_", "unet"),  # sd-scripts' networks/oft.py
-    ("lycoris_", ""),
-    ("model.diffusion_model.", "unet"),
-    ("diffusion_model.", "unet"),
-    ("text_encoders.clip_l.transformer.", "text_encoder"),
-    ("text_encoders.clip_h.transformer.", "text_encoder"),
-    ("text_encoders.clip_g.transformer.", "text_encoder_2"),
-    ("text_encoders.t5xxl.transformer.", "text_encoder_3"),
-    ("unet.", "unet"),
-    ("text_encoder_3.", "text_encoder_3"),
-    ("text_encoder_2.", "text_encoder_2"),
-    ("text_encoder.", "text_encoder"),
-)
+_TEXTS = [encoder for family in FAMILIES.values() for encoder in family.text_encoders]
+#: Start of a layer's name in a file -> the target that it tells.
+_READ = {
+    _UNET: "unet",
+    "oft_unet_": "unet",  # sd-scripts' networks/oft.py
+    "model.diffusion_model.": "unet",
+    f"{DENOISER}.": "unet",
+    _PLAIN: "",
+    **{encoder.key.removesuffix(TEXT_LEVEL): encoder.target for encoder in _TEXTS},
+    **{f"text_encoders.{one.comfyui}.transformer.": one.target for one in _TEXTS if one.comfyui},
+    **{f"{target}.": target for target in TARGETS},  # diffusers
+}
 _PEFT = "base_model.model."
 #: Names that start so have no dots in them: only the tensor's own name follows the first one.
 _UNDERSCORED = ("lora_", "lycoris_", "oft_")
@@ -125,6 +88,17 @@ _LDM_RESNET = {
 _TO_LDM_LAYERS = {diffusers: ldm for ldm, diffusers in _LDM_LAYERS.items()}
 _TO_LDM_BLOCKS = {diffusers: ldm for ldm, diffusers in _LDM_BLOCKS.items()}
 _TO_LDM_RESNET = {diffusers: ldm for ldm, diffusers in _LDM_RESNET.items()}
+_UNET_PART = re.compile(
+    r"(time_embed|label_emb|input_blocks|middle_block|output_blocks|out)_(\d+)(?:_|$)"
+)
+_UNET_PARTS = {
+    "time_embed": "START",
+    "label_emb": "START",
+    "input_blocks": "IN",
+    "middle_block": "M",
+    "output_blocks": "OUT",
+    "out": "END",
+}
 _LDM_BLOCK = re.compile(r"((?:input|output)_blocks_\d+_\d|middle_block_\d)_(.+)")
 _DIFFUSERS_BLOCK = re.compile(r"((?:(?:down|up)_blocks_\d|mid_block)_[a-z]+_\d)_(.+)")
 
@@ -186,7 +160,7 @@ def place_in_model(target: str, module_path: str) -> Place:
 def place_in_file(layer: str) -> Place:
     """The place that a file means by a layer's name (see ``split_key``)."""
     rest = layer.removeprefix(_PEFT)
-    start, target = next((pair for pair in _READ if rest.startswith(pair[0])), ("", ""))
+    start, target = next((pair for pair in _READ.items() if rest.startswith(pair[0])), ("", ""))
     path = rest[len(start) :].removeprefix(_PEFT).replace(".processor.", ".")
     parent, _, last = path.rpartition(".")
     table = _PROCESSOR_TEXT if parent.endswith("self_attn") else _PROCESSOR
@@ -214,40 +188,34 @@ def split_key(key: str) -> tuple[str, str]:
     return key, ""
 
 
-def key_prefix(target: str, module_path: str, family: str = "sd") -> str:
+def key_prefix(target: str, module_path: str, family: Family = FAMILIES["sd1"]) -> str:
     """The name of one layer in the files we write: sd-scripts', ComfyUI's with its dots for a
     denoiser that is no U-Net, or LyCORIS's for a plain module.
 
     Args:
         target, module_path: as for ``place_in_model``.
-        family: of the models, see ``family_of``. SD1 and SD2 ("sd") have diffusers' names in the
-            U-Net, SDXL has ldm's, the others their own.
+        family: of the models, see ``families.family_of_models``.
     """
     if target == DENOISER:
         return f"{DENOISER}.{module_path}"
     name = place_in_model(target, module_path).name
     if target == "unet":
-        return _UNET + (_to_ldm(name) if family == "sdxl" else name)
-    start = _WRITTEN[family].get(target, _PLAIN)
+        return _UNET + (_to_ldm(name) if family.ldm_names else name)
+    start = next((one.key for one in family.text_encoders if one.target == target), _PLAIN)
     if name.startswith(_WITHOUT_TEXT_LEVEL):
-        start = start.removesuffix(_TEXT_LEVEL)
+        start = start.removesuffix(TEXT_LEVEL)
     return start + name
 
 
-def family_of(targets: Iterable[str], unet_children: Iterable[str]) -> str:
-    """The family whose keys are written.
+def unet_block(module_path: str) -> tuple[str, int] | None:
+    """The block of Stable Diffusion's U-Net that a layer lies in, whatever its model calls it.
 
-    Args:
-        targets: names of all models that are adapted together.
-        unet_children: names of the U-Net's direct submodules, none where there is no U-Net.
+    Returns:
+        ("IN", 4), ("OUT", 0), or ("M", 1) for a part of the middle; "START" and "END" are before
+        and behind all blocks, where the number means nothing. None: this is no such U-Net's layer.
     """
-    children = set(unet_children)
-    for family, theirs in _FAMILIES.items():
-        if theirs <= children:
-            return family
-    # SDXL's size conditioning, in diffusers' and in ldm's naming.
-    conditioned = {"add_embedding", "label_emb"} & children
-    return "sdxl" if "text_encoder_2" in targets or conditioned else "sd"
+    found = _UNET_PART.match(_to_ldm(place_in_model("unet", module_path).name))
+    return (_UNET_PARTS[found[1]], int(found[2])) if found else None
 
 
 def target_of(layer: str) -> str:
@@ -281,7 +249,7 @@ def _to_diffusers(name: str) -> str:
     if match and match[1] in _LDM_BLOCKS:
         block = _LDM_BLOCKS[match[1]]
         return f"{block}_{_LDM_RESNET.get(match[2], match[2])}"
-    return name.removeprefix(_TEXT_LEVEL)
+    return name.removeprefix(TEXT_LEVEL)
 
 
 def _to_ldm(name: str) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from lycoris_ext.errors import ConfigError
+from lycoris_ext.formats.families import variant_of
 
 #: A tag that stands under nearly every picture of a folder is what calls the folder's subject.
 _TRIGGER_SHARE = 0.9
@@ -66,28 +66,36 @@ RENAMED = {
 }
 
 
-@dataclass(frozen=True)
-class BaseFamily:
-    """What the fields call a family of base models."""
-
-    version: str
-    architecture: str
-    implementation: str = "diffusers"
-    v2: bool = False
-    v_prediction: bool = False
-
-
-_SGM = "https://github.com/Stability-AI/generative-models"
-FAMILIES: dict[str, BaseFamily] = {
-    "sd1": BaseFamily("sd_v1", "stable-diffusion-v1"),
-    "sd1_v": BaseFamily("sd_v1_v", "stable-diffusion-v1", v_prediction=True),
-    "sd2": BaseFamily("sd_v2", "stable-diffusion-v2-512", v2=True),
-    "sd2_v": BaseFamily("sd_v2_v", "stable-diffusion-v2-768-v", v2=True, v_prediction=True),
-    "sdxl": BaseFamily("sdxl_base_v1-0", "stable-diffusion-xl-v1-base", _SGM),
-    "sdxl_v": BaseFamily("sdxl_base_v1-0", "stable-diffusion-xl-v1-base", _SGM, v_prediction=True),
-    # What a host has loaded and we know no more of.
-    "other": BaseFamily("other", "other"),
+#: What a reader of a file asks first, in this order, and what it is called in words.
+HEADINGS = {
+    "ss_output_name": "name",
+    "ss_sd_model_name": "base model",
+    "ss_base_model_version": "base family",
+    "ss_new_sd_model_hash": "base SHA-256",
+    "ss_vae_name": "autoencoder",
+    "ss_network_module": "network module",
+    "ss_network_args": "network options",
+    "ss_num_train_images": "pictures x repeats",
+    "ss_resolution": "resolution",
+    "ss_steps": "steps",
+    "ss_max_train_steps": "steps planned",
+    "ss_num_epochs": "epochs",
+    "ss_epoch": "epoch",
+    "ss_total_batch_size": "batch size",
+    "ss_batch_size_per_device": "batch size a device",
+    "ss_gradient_accumulation_steps": "accumulation",
+    "ss_optimizer": "optimizer",
+    "ss_lr_scheduler": "scheduler",
+    "ss_learning_rate": "learning rate",
+    "ss_unet_lr": "U-Net rate",
+    "ss_text_encoder_lr": "text encoder rate",
+    "ss_clip_skip": "clip skip",
+    "ss_mixed_precision": "mixed precision",
+    "ss_seed": "seed",
+    "ss_training_comment": "comment",
 }
+#: modelspec.prediction_type, which has no word for flow.
+_PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v"}
 
 
 @dataclass(frozen=True)
@@ -110,7 +118,7 @@ class RunFacts:
     """What a run knows and no option tells.
 
     Attributes:
-        family: key of ``FAMILIES``.
+        family: id of a ``families.Variant``, such as "sd1" or "sd2_v".
         network_module: as a trainer would name it.
         network_args: its arguments, texts.
         optimizer: class and arguments, as sd-scripts writes them.
@@ -165,10 +173,6 @@ def build_metadata(options: Mapping[str, object], facts: RunFacts) -> dict[str, 
     Raises:
         ConfigError: the family is not known.
     """
-    if facts.family not in FAMILIES:
-        raise ConfigError(
-            f"unknown family {facts.family!r}", where="family", fix=f"use one of {[*FAMILIES]}"
-        )
     values = {
         **{name: _option(name, options) for name in OPTIONS},
         **_run_fields(options, facts),
@@ -186,7 +190,7 @@ def _option(name: str, options: Mapping[str, object]) -> object:
 
 
 def _run_fields(options: Mapping[str, object], facts: RunFacts) -> dict[str, object]:
-    family = FAMILIES[facts.family]
+    family, variant = variant_of(facts.family)
     batch = int(str(options.get("train_batch_size", 1)))
     accumulation = int(str(options.get("gradient_accumulation_steps", 1)))
     times = {
@@ -201,7 +205,7 @@ def _run_fields(options: Mapping[str, object], facts: RunFacts) -> dict[str, obj
         "network_args": _json(facts.network_args),
         "optimizer": facts.optimizer,
         "v2": family.v2,
-        "base_model_version": family.version,
+        "base_model_version": variant.version,
         "sd_scripts_commit_hash": "(unknown)",  # as sd-scripts writes it outside a checkout
         "steps": facts.steps,
         "epoch": facts.epoch,
@@ -235,15 +239,15 @@ def _modelspec(
     options: Mapping[str, object], facts: RunFacts, triggers: tuple[str, ...]
 ) -> dict[str, str]:
     """``modelspec.*``; an option ``metadata_<name>`` sets or replaces a field."""
-    family = FAMILIES[facts.family]
+    family, variant = variant_of(facts.family)
     values: dict[str, object] = {
         "sai_model_spec": "1.0.1",
-        "architecture": f"{family.architecture}/lora",
+        "architecture": f"{variant.architecture}/lora",
         "implementation": family.implementation,
         "implementation_version": facts.software,
         "title": options.get("output_name"),
         "resolution": "{}x{}".format(*facts.resolution),
-        "prediction_type": "v" if family.v_prediction else "epsilon",
+        "prediction_type": _PREDICTIONS.get(variant.predicts),
         "encoder_layer": options.get("clip_skip"),
         "trigger_phrase": ", ".join(triggers) or None,
     }

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from lycoris_ext.algorithms import Plan
+from lycoris_ext.formats.families import FAMILIES, family_of_version
 from lycoris_ext.formats.keys import target_of
 
 SD_SCRIPTS, WEBUI, COMFYUI, DIFFUSERS = (
@@ -106,7 +107,8 @@ def misread_by(plans: Mapping[str, Plan], metadata: Mapping[str, str]) -> tuple[
     for plan in plans.values():
         features |= _features(plan)
     sdxl = any(target_of(layer) == "text_encoder_2" or "input_blocks" in layer for layer in plans)
-    if sdxl and not metadata.get("ss_base_model_version", "").startswith("sdxl"):
+    told = family_of_version(metadata.get("ss_base_model_version", ""))
+    if sdxl and told is not FAMILIES["sdxl"]:
         features.add("unnamed sdxl")
     return tuple(
         f"{host} {happens}" for (feature, host), happens in _MISREAD.items() if feature in features

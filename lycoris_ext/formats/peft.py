@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from lycoris_ext.errors import FormatError
+from lycoris_ext.formats.families import TARGETS
 
 CONFIG_FILE = "adapter_config.json"
 #: Metadata key under which the content of ``CONFIG_FILE`` is handed on.
@@ -25,7 +26,6 @@ _DIFFUSERS_KEY = "lora_adapter_metadata"
 _START = "base_model.model."
 # A pattern may be a regular expression; a stranger's one could keep us busy for ever.
 _PLAIN = re.compile(r"[\w.-]+")
-_MODELS = ("unet", "text_encoder", "text_encoder_2")
 #: The field of the alpha, for LoRA and for LoHa and its kin.
 _ALPHAS = ("lora_alpha", "alpha")
 #: DoRA's lengths of the outputs: (out,), of convolutions (1, out, 1, 1).
@@ -88,7 +88,7 @@ def apply_config(layers: dict[str, dict[str, Tensor]], metadata: Mapping[str, st
     """
     configs = {"": _object(metadata, CONFIG_KEY)}
     packed = _object(metadata, _DIFFUSERS_KEY)
-    for model in _MODELS:
+    for model in TARGETS:
         start = f"{model}."
         configs[model] = {
             name.removeprefix(start): value
@@ -98,7 +98,7 @@ def apply_config(layers: dict[str, dict[str, Tensor]], metadata: Mapping[str, st
     for layer, tensors in layers.items():
         path = layer.removeprefix(_START)
         model, _, below = path.partition(".")
-        config, path = (configs[model], below) if model in _MODELS else (configs[""], path)
+        config, path = (configs[model], below) if model in TARGETS else (configs[""], path)
         alpha = _number(config, path, "alpha_pattern", _ALPHAS)
         if alpha is None:
             continue

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import mmap
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from lycoris_ext.algorithms import Plan, detect
-from lycoris_ext.errors import DataError, FormatError
-from lycoris_ext.formats.adapter_file import data_hash, load_adapter
-from lycoris_ext.formats.container import MEND, read_header
+from lycoris_ext.errors import FormatError
+from lycoris_ext.formats.adapter_file import AdapterFile, read_adapter_file
+from lycoris_ext.formats.container import Container
 from lycoris_ext.formats.keys import split_key, target_of
 from lycoris_ext.formats.metadata import trigger_words
 from lycoris_ext.formats.misread import misread_by, naming_of
@@ -81,51 +80,48 @@ def summarize(path: Path) -> AdapterSummary:
 
     Raises:
         DataError: there is no such file.
-        FormatError: it is damaged, or holds keys of no known algorithm.
+        FormatError: it is damaged, no adapter, or holds keys of no known algorithm.
     """
-    state = load_adapter(path)
+    return describe_file(read_adapter_file(path, refuse_other_files))
+
+
+def describe_file(file: AdapterFile) -> AdapterSummary:
+    """Describe an adapter file that was read.
+
+    Raises:
+        FormatError: it holds NaN or infinity, or keys of no known algorithm.
+    """
+    state = file.state()
     stored = state.layers()
     plans = {prefix: detect(tensors, prefix) for prefix, tensors in stored.items()}
-    computed = data_hash(path)
-    claimed = state.metadata.get(HASH_KEY, "")
     factors = {key: t for key, t in state.tensors.items() if not key.endswith(".alpha")}
     return AdapterSummary(
-        path=str(path),
+        path=str(file.path),
         algorithms=_algorithm_names(plans.values()),
         layers=_group(plans.values()),
         modules=dict(sorted(Counter(map(target_of, plans)).items(), reverse=True)),
         parameters=sum(tensor.numel() for tensor in factors.values()),
-        bytes=path.stat().st_size,
+        bytes=len(file.content),
         dtypes=tuple(sorted({str(t.dtype).removeprefix("torch.") for t in factors.values()})),
         keys=naming_of(plans),
-        hash=_compare(claimed, computed),
+        hash=_compare(state.metadata.get(HASH_KEY, ""), file.data_hash()),
         triggers=trigger_words(state.metadata),
         misread_by=misread_by(plans, state.metadata),
         metadata=dict(sorted(state.metadata.items())),
     )
 
 
-def refuse_other_files(path: Path) -> None:
-    """Look at a file's header alone, so that what is no adapter costs no reading.
+def refuse_other_files(header: Container, where: str) -> None:
+    """Refuse what is no adapter by its header alone, so that a whole model is not read.
 
     Raises:
-        DataError: there is no such file.
-        FormatError: it is no safetensors file, contradicts itself, or has no adapter's key.
+        FormatError: no key is an adapter's.
     """
-    try:
-        with open(path, "rb") as file:
-            # An empty file has no map.
-            if not path.stat().st_size:
-                raise FormatError("is empty", where=str(path), fix=MEND)
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                entries = read_header(content, str(path)).entries
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})", where=str(path)) from error
-    names = {split_key(entry.key)[1] for entry in entries}
+    names = {split_key(entry.key)[1] for entry in header.entries}
     if not names - {"", *_ANYBODYS}:
         raise FormatError(
-            f"none of its {len(entries)} tensors belongs to an adapter",
-            where=str(path),
+            f"none of its {len(header.entries)} tensors belongs to an adapter",
+            where=where,
             fix="choose a LoRA, LoCon, LoHa or LoKr; this is a model or something else",
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -11,16 +10,14 @@ from functools import lru_cache
 from pathlib import Path
 
 from lycoris_ext.errors import DataError, FormatError, LycorisExtError
-from lycoris_ext.formats.hashes import whole_file_hash
+from lycoris_ext.formats.adapter_file import read_adapter_file
 from lycoris_ext.formats.metadata import json_object
-from lycoris_ext.formats.summary import AdapterSummary, refuse_other_files, summarize
+from lycoris_ext.formats.summary import AdapterSummary, describe_file, refuse_other_files
+from lycoris_ext.runs.paths import RunPaths, epoch_in_name, step_in_name
+from lycoris_ext.words import short
 
 #: Other tools' adapters that are pickles: reading one can run what its author wrote into it.
 PICKLES = (".pt", ".pth", ".ckpt", ".bin")
-
-_STEP_IN_NAME = re.compile(r"-step0*(\d+)$|-step-(\d+)(?:-ema)?$")
-_EPOCH_IN_NAME = re.compile(r"-(\d{6})$")
-_SHOWN = 160
 
 
 @dataclass(frozen=True)
@@ -53,8 +50,7 @@ class Checkpoint:
         told = self.metadata.get("ss_steps", "")
         if told.isascii() and told.isdigit() and len(told) < 16:
             return int(told)
-        found = _STEP_IN_NAME.search(self.name)
-        return int(found[1] or found[2]) if found else None
+        return step_in_name(self.path)
 
     @property
     def algorithm(self) -> str:
@@ -98,13 +94,13 @@ class RunFiles:
         folder: where.
         checkpoints: by step, then by name.
         refused: (file name, why) of what looks like an adapter and is not used.
-        events: the runs' event files.
+        runs: those that wrote events there.
     """
 
     folder: Path
     checkpoints: tuple[Checkpoint, ...]
     refused: tuple[tuple[str, str], ...] = ()
-    events: tuple[Path, ...] = ()
+    runs: tuple[RunPaths, ...] = ()
 
 
 def list_run(place: Path, check: Callable[[Path], object] = Path) -> RunFiles:
@@ -161,50 +157,39 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return replace(known, scores=scores) if scores else known
 
 
-def short(text: str, most: int = _SHOWN) -> str:
-    """A stranger's text as one line of printable characters."""
-    line = "".join(letter if letter.isprintable() else " " for letter in text[: 4 * most])
-    line = " ".join(line.split())
-    return line if len(line) <= most else f"{line[: most - 3]}..."
-
-
 def _list(folder: Path, files: Iterable[Path], check: Callable[[Path], object]) -> RunFiles:
-    checkpoints, refused, events = [], [], []
+    checkpoints, refused, runs = [], [], []
     for path in files:
         if path.name.startswith("."):
             continue  # a writer's unfinished file, or a lock
         try:
-            if path.name.endswith(".events.jsonl"):
+            if run := RunPaths.of_events(path):
                 check(path)
-                events.append(path)
+                runs.append(run)
             elif path.suffix.lower() in (".safetensors", *PICKLES):
                 check(path)
                 checkpoints.append(read_checkpoint(path))
         except LycorisExtError as error:
             refused.append((path.name, short(error.what)))
     checkpoints.sort(key=_order)
-    return RunFiles(folder, tuple(checkpoints), tuple(refused), tuple(events))
+    return RunFiles(folder, tuple(checkpoints), tuple(refused), tuple(runs))
 
 
 def _order(checkpoint: Checkpoint) -> tuple[float, str]:
-    epoch = _EPOCH_IN_NAME.search(checkpoint.name)
-    step = checkpoint.step
-    if step is None:
-        step = int(epoch[1]) if epoch else None
+    step = epoch_in_name(checkpoint.path) if checkpoint.step is None else checkpoint.step
     return (math.inf if step is None else step), checkpoint.name
 
 
 @lru_cache(maxsize=512)
 def _read(path: Path, size: int, modified: int) -> Checkpoint:
-    refuse_other_files(path)
-    summary = summarize(path)
-    return Checkpoint(path, whole_file_hash(path), summary)
+    file = read_adapter_file(path, refuse_other_files)
+    return Checkpoint(path, file.hash(), describe_file(file))
 
 
 def _scores(path: Path) -> dict[str, float]:
-    """NAME.scores.json beside NAME.safetensors: {"scores": {name: number}}."""
+    """The scores beside an adapter; none where nobody has judged it."""
     try:
-        text = path.with_suffix(".scores.json").read_text(encoding="utf-8")
+        text = RunPaths.scores(path).read_text(encoding="utf-8")
         told = json_object(text).get("scores", {})
         scores = {short(name, 40): float(value) for name, value in told.items()}
         return {name: value for name, value in scores.items() if math.isfinite(value)}

@@ -8,14 +8,11 @@ from dataclasses import dataclass
 from lycoris_ext.algorithms import detect
 from lycoris_ext.errors import FormatError
 from lycoris_ext.formats import AdapterState
+from lycoris_ext.formats.families import Family, family_of_version
 from lycoris_ext.functional import LayerSpec
+from lycoris_ext.words import and_more
 
 _LISTED = 6
-_FAMILIES = (
-    ("sdxl", "Stable Diffusion XL"),
-    ("sd_v2", "Stable Diffusion 2.x"),
-    ("sd_v1", "Stable Diffusion 1.x"),
-)
 
 
 @dataclass(frozen=True)
@@ -24,12 +21,12 @@ class HostTraits:
 
     Args:
         name: with its version, for messages.
-        family: of the loaded model, a start of `_FAMILIES`; "" where it is not known.
+        family: of the loaded model; None where it is not known.
         reads_dora: whether it knows DoRA's lengths.
     """
 
     name: str
-    family: str = ""
+    family: Family | None = None
     reads_dora: bool = True
 
 
@@ -101,11 +98,9 @@ def check_fit(
 
 
 def _family_problem(metadata: Mapping[str, str], host: HostTraits) -> list[str]:
-    told = metadata.get("ss_base_model_version", "")
-    trained = next((title for start, title in _FAMILIES if told.startswith(start)), "")
-    loaded = next((title for start, title in _FAMILIES if host.family.startswith(start)), "")
-    if trained and loaded and trained != loaded:
-        return [f"It was trained on {trained}, and the loaded model is {loaded}."]
+    trained = family_of_version(metadata.get("ss_base_model_version", ""))
+    if trained and host.family and trained is not host.family:
+        return [f"It was trained on {trained.title}, and the loaded model is {host.family.title}."]
     return []
 
 
@@ -114,7 +109,6 @@ def _count_problem(
 ) -> list[str]:
     if not layers:
         return []
-    listed = ", ".join(layers[:_LISTED])
-    more = f" and {len(layers) - _LISTED} more" if len(layers) > _LISTED else ""
-    sentence = f"{what} {len(layers)} of its {total} layers, which are {then}: {listed}{more}."
+    listed = and_more(layers, _LISTED)
+    sentence = f"{what} {len(layers)} of its {total} layers, which are {then}: {listed}."
     return [sentence[0].upper() + sentence[1:]]

@@ -9,7 +9,7 @@ import torch
 
 from lycoris_ext import __version__
 from lycoris_ext.errors import ConfigError
-from lycoris_ext.formats.hashes import whole_file_hash
+from lycoris_ext.formats.hashes import sha256_of_files
 from lycoris_ext.grids.cells import Painted
 from lycoris_ext.grids.entrants import Entrant, Strength, told_apart
 from lycoris_ext.grids.plan import Cell, Column, Row
@@ -123,7 +123,7 @@ def columns_of(uses: Sequence[AdapterUse], strengths: Sequence[float] = ()) -> t
         DataError: a file is not there; all that are not are named.
     """
     refuse_missing(uses)
-    known = [Entrant(use.name, whole_file_hash(use.path), use.path) for use in uses]
+    known = [Entrant(use.name, sha256_of_files(use.path), use.path) for use in uses]
     named = dict(zip(dict.fromkeys(known), told_apart(known), strict=True))
     columns = [
         Column(named[entrant], Strength(strength, strength))

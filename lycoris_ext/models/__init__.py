@@ -7,8 +7,8 @@ build or read a model.
 from __future__ import annotations
 
 from lycoris_ext.models.config import ModelConfig
-from lycoris_ext.models.families import build_meta
 from lycoris_ext.models.load import load_pipeline
+from lycoris_ext.models.part_configs import build_meta
 from lycoris_ext.models.pipeline import BaseSchedule, Conditioning, Pipeline
 
 __all__ = ["BaseSchedule", "Conditioning", "ModelConfig", "Pipeline", "build_meta", "load_pipeline"]

@@ -6,14 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lycoris_ext.errors import DataError
+from lycoris_ext.words import and_more, count
 
 
 def does_not_fill(weights: Path, missing: Sequence[str], mismatched: Sequence[object]) -> DataError:
     """Some weights of a model would have stayed random."""
-    names = ", ".join(map(str, [*missing, *mismatched][:3]))
+    faults = [
+        f"{what} {count(len(names), 'weight')}: {and_more(names)}"
+        for what, names in (
+            ("lacks", missing),
+            ("has another shape than the model's config says for", mismatched),
+        )
+        if names
+    ]
     return DataError(
-        f"{len(missing)} weights are missing and {len(mismatched)} have another shape than the "
-        f"model's config says, {names} among them",
+        "; ".join(faults),
         where=str(weights),
         fix="config and weights are of different models, or a part was left out; download the "
         "model again",

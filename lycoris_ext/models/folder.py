@@ -12,9 +12,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from lycoris_ext.errors import DataError
-from lycoris_ext.models.families import FAMILIES, Family
+from lycoris_ext.formats.families import FAMILIES, Family
 from lycoris_ext.models.faults import does_not_fill, unreadable
 from lycoris_ext.models.fill import align
+from lycoris_ext.models.part_configs import LOADED
 from lycoris_ext.models.parts import Dtypes, Parts
 from lycoris_ext.models.text_encoder import read_text_encoder
 from lycoris_ext.models.tokenizer import read_tokenizer
@@ -28,7 +29,7 @@ _OTHER_FAMILIES = {
     "prior": "a prior (Stable Cascade or Kandinsky)",
 }
 _REFINER_WIDTH = 1280  # of the one text encoder that the SDXL refiner has
-_KNOWN = ", ".join(family.title for family in FAMILIES.values())
+_KNOWN = ", ".join(family.title for family in LOADED.values())
 
 
 def read_folder(folder: Path, dtypes: Dtypes, *, with_vae: bool) -> Parts:
@@ -47,7 +48,7 @@ def read_folder(folder: Path, dtypes: Dtypes, *, with_vae: bool) -> Parts:
     _check_files(folder, family, with_vae)
     from diffusers import UNet2DConditionModel
 
-    names = family.text_encoders
+    names = family.text_targets
     unet, unet_file = _read_part(UNet2DConditionModel, folder / "unet", dtypes.model)
     encoders = [_read_text_encoder(folder / name, dtypes.model) for name in names]
     parts = Parts(
@@ -137,7 +138,7 @@ def _family(folder: Path) -> Family:
 
 
 def _check_files(folder: Path, family: Family, with_vae: bool) -> None:
-    texts = family.text_encoders
+    texts = family.text_targets
     stems = {"unet": _MODEL_STEM, **dict.fromkeys(texts, _TEXT_STEM)}
     if with_vae:
         stems["vae"] = _MODEL_STEM

@@ -9,25 +9,23 @@ from pathlib import Path
 from torch import Tensor
 
 from lycoris_ext.errors import ConfigError, DataError
+from lycoris_ext.formats.families import FAMILIES, Family
 from lycoris_ext.formats.weights import Weights
-from lycoris_ext.models.families import FAMILIES, Family
+from lycoris_ext.models.part_configs import LOADED
+from lycoris_ext.words import and_more, count
 
 UNET = "model.diffusion_model."
 _FIRST_LAYER = f"{UNET}input_blocks.0.0.weight"
 _SIZES = f"{UNET}label_emb.0.0.weight"  # SDXL's way in for sizes, and unCLIP's for pictures
-_KNOWN = ", ".join(family.title for family in FAMILIES.values())
+_KNOWN = ", ".join(family.title for family in LOADED.values())
 _NAME_A_MODEL = f"name a base model: {_KNOWN}"
 
+_ADAPTER = re.compile(
+    r"^(lora_unet|lora_te\d?|lycoris)_|\.(lora_(up|down|A|B)|hada_w1_a|lokr_w1(_a)?)\b"
+)
 #: What else there is: a pattern that some key fits, what it then is, what to do.
 _OTHERS = (
-    (
-        r"^(lora_unet|lora_te\d?|lycoris)_|\.(lora_(up|down|A|B)|hada_w1_a|lokr_w1(_a)?)\b",
-        "an adapter (LoRA and its kin), not a model",
-        "name the model it was trained on, and this file with --adapter",
-    ),
     (r"^(emb_params|string_to_param.*|clip_[lg])$", "a textual inversion", _NAME_A_MODEL),
-    (r"(^|\.)double_blocks\.\d+\.img_attn\b", "a Flux model", _NAME_A_MODEL),
-    (r"(^|\.)joint_blocks\.\d+\.", "a Stable Diffusion 3 model", _NAME_A_MODEL),
     (r"^(control_model\.)?input_hint_block\.|^controlnet_", "a ControlNet", _NAME_A_MODEL),
     (r"^(effnet|clip_txt_mapper)\b", "a Stable Cascade model", _NAME_A_MODEL),
     (
@@ -61,23 +59,16 @@ def identify(tensors: Mapping[str, Tensor], where: Path) -> Family:
             says what it is.
     """
     if _FIRST_LAYER not in tensors:
-        for pattern, what, fix in _OTHERS:
-            if any(re.search(pattern, key) for key in tensors):
-                raise DataError(f"this is {what}", where=str(where), fix=fix)
-        some = ", ".join(sorted(tensors)[:3])
-        raise DataError(
-            f"this is no base model; it holds {len(tensors)} tensors, {some} among them",
-            where=str(where),
-            fix=_NAME_A_MODEL,
-        )
+        what, fix = _something_else(tensors)
+        raise DataError(f"this is {what}", where=str(where), fix=fix)
     family = _by_text_encoder(tensors, where)
     channels = tensors[_FIRST_LAYER].shape[1]
     variant = {8: "an edit model (InstructPix2Pix)", 9: "an inpainting model"}.get(channels)
-    if family.name == "sd2" and _SIZES in tensors:
+    if family.id == "sd2" and _SIZES in tensors:
         variant = "Stable Diffusion 2.1 unCLIP"
     if "edm_mean" in tensors:
         variant = "Playground 2.5, whose noise is scaled in its own way"
-    if variant or channels != 4:
+    if variant or channels != family.latent_channels:
         raise DataError(
             f"this is {variant or 'a model for other pictures'} ({channels} input channels), and "
             "adapters are trained on plain text-to-image models here",
@@ -93,7 +84,7 @@ def check_v2(v2: bool | None, family: Family, where: Path) -> None:
     Raises:
         ConfigError: it does.
     """
-    if v2 is not None and v2 != (family.name == "sd2"):
+    if v2 is not None and v2 != family.v2:
         raise ConfigError(
             f"v2 is {str(v2).lower()}, and {where.name} is {family.title}",
             where="v2",
@@ -114,16 +105,38 @@ def stated_prediction(weights: Weights) -> str | None:
         return "v_prediction"
     if kind == "epsilon":
         return "epsilon"
-    return {
-        "stable-diffusion-v2-768-v": "v_prediction",
-        "stable-diffusion-v2-512": "epsilon",
-    }.get(weights.metadata.get("modelspec.architecture", ""))
+    architecture = weights.metadata.get("modelspec.architecture", "")
+    told = [
+        variant.predicts
+        for family in LOADED.values()
+        for variant in family.variants
+        if variant.architecture == architecture
+    ]
+    return told[0] if len(told) == 1 else None  # some names stand for both kinds
+
+
+def _something_else(tensors: Mapping[str, Tensor]) -> tuple[str, str]:
+    """What a file is that holds no base model, and what to do."""
+    if any(map(_ADAPTER.search, tensors)):
+        return (
+            "an adapter (LoRA and its kin), not a model",
+            "name the model it was trained on, and this file with --adapter",
+        )
+    modules = {name for key in tensors for name in key.split(".")}
+    for family in FAMILIES.values():
+        if family.submodules and family.submodules <= modules:
+            return f"a model of the {family.title} family", _NAME_A_MODEL
+    for pattern, what, fix in _OTHERS:
+        if any(re.search(pattern, key) for key in tensors):
+            return what, fix
+    held = f"{count(len(tensors), 'tensor')}: {and_more(sorted(tensors))}"
+    return f"no base model; it holds {held}", _NAME_A_MODEL
 
 
 def _by_text_encoder(tensors: Mapping[str, Tensor], where: Path) -> Family:
     """Text encoders have other names in each family; U-Nets of other sizes have the same."""
-    for family in reversed(FAMILIES.values()):
-        if any(key.startswith(family.text_prefixes[-1]) for key in tensors):
+    for family in reversed(LOADED.values()):
+        if any(key.startswith(family.text_encoders[-1].in_checkpoint) for key in tensors):
             return family
     if any(key.startswith("conditioner.embedders.0.model.") for key in tensors):
         raise DataError(

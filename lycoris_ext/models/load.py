@@ -58,7 +58,7 @@ def _load(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> Pipe
         parts = _with_vae(parts, Path(config.vae).expanduser(), dtypes.vae)
     _check_fit(parts, place)
     parts = _with_prediction(parts, config.v_parameterization, place)
-    second = parts.family.has_sizes
+    second = len(parts.text_encoders) > 1
     return Pipeline(
         family=parts.family,
         unet=_freeze(parts.unet, device, dtypes.model),
@@ -141,7 +141,7 @@ def _with_prediction(parts: Parts, v_parameterization: bool | None, place: Path)
     if v_parameterization is not None:
         config["prediction_type"] = "v_prediction" if v_parameterization else "epsilon"
     elif "prediction_type" not in config:
-        if parts.family.name == "sd2" and place.is_file():
+        if parts.family.v2 and place.is_file():
             raise ConfigError(
                 f"{place.name} is {parts.family.title} and does not say what it predicts, which "
                 "cannot be seen in its weights",
@@ -150,7 +150,7 @@ def _with_prediction(parts: Parts, v_parameterization: bool | None, place: Path)
                 "(base) model",
             )
         config["prediction_type"] = "epsilon"
-    if parts.family.name == "sd2" and place.is_file() and config["prediction_type"] == "epsilon":
+    if parts.family.v2 and place.is_file() and config["prediction_type"] == "epsilon":
         parts.unet.register_to_config(sample_size=_SMALL_SD2)
     return replace(parts, schedule_config=config)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from lycoris_ext.models.families import Family
+from lycoris_ext.formats.families import Family
 
 
 @dataclass(frozen=True)

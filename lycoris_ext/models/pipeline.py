@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,9 +13,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lycoris_ext.errors import ConfigError
-from lycoris_ext.models.families import Family
-
-_HASH_CHUNK = 1 << 22
+from lycoris_ext.formats.families import Family
+from lycoris_ext.formats.hashes import sha256_of_files
 
 
 @dataclass(frozen=True)
@@ -101,11 +99,14 @@ class Pipeline:
         second = {} if self.text_encoder_2 is None else {"text_encoder_2": self.text_encoder_2}
         return {"text_encoder": self.text_encoder, **second}
 
+    def tokenizers(self) -> list[Any]:
+        """The text encoders' tokenizers, in the same order."""
+        return [self.tokenizer] + ([] if self.tokenizer_2 is None else [self.tokenizer_2])
+
     @property
     def kind(self) -> str:
-        """The family, with "_v" where the model predicts velocity: "sd1", "sd2_v", "sdxl"."""
-        velocity = self.noise_schedule.prediction_type == "v_prediction"
-        return self.family.name + ("_v" if velocity else "")
+        """The family's variant, with "_v" where the model predicts velocity: "sd1", "sd2_v"."""
+        return self.family.variant(self.noise_schedule.prediction_type).id
 
     @property
     def device(self) -> torch.device:
@@ -249,12 +250,7 @@ class Pipeline:
 
     @cached_property
     def _hash(self) -> str:
-        digest = hashlib.sha256()
-        for path in self.weight_files:
-            with open(path, "rb") as file:
-                while chunk := file.read(_HASH_CHUNK):
-                    digest.update(chunk)
-        return digest.hexdigest()
+        return sha256_of_files(*self.weight_files)
 
     def base_hash(self) -> str:
         """SHA-256 over the weight files, as hex; read once, then remembered."""

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from lycoris_ext.errors import DataError
+from lycoris_ext.formats.families import Family, TextEncoder
 from lycoris_ext.formats.weights import Weights, load_weights
-from lycoris_ext.models.families import Family
 from lycoris_ext.models.faults import unreadable
 from lycoris_ext.models.fill import fill
 from lycoris_ext.models.folder import read_json
 from lycoris_ext.models.identify import UNET, check_v2, identify, stated_prediction
+from lycoris_ext.models.part_configs import config_folder
 from lycoris_ext.models.parts import Dtypes, Parts
 from lycoris_ext.models.text_encoder import below, from_open_clip, read_text_encoder
 from lycoris_ext.models.tokenizer import clip_tokenizer
@@ -49,13 +50,13 @@ def read_single_file(path: Path, dtypes: Dtypes, *, with_vae: bool, v2: bool | N
         UNet2DConditionModel,
         convert_ldm_unet_checkpoint,
         stored,
-        family.folder / "unet",
+        config_folder(family, "unet"),
         path,
         dtypes.model,
     )
     encoders = tuple(
-        _read_text_encoder(family, number, tensors, path, dtypes.model)
-        for number in range(len(family.text_encoders))
+        _read_text_encoder(family, encoder, tensors, path, dtypes.model)
+        for encoder in family.text_encoders
     )
     return Parts(
         family=family,
@@ -96,7 +97,7 @@ def _read_vae(tensors: Mapping[str, Tensor], family: Family, path: Path, dtype: 
             if key.startswith(_VAE_PARTS)
         }
         if own:
-            config = family.folder / "vae"
+            config = config_folder(family, "vae")
             return _build(AutoencoderKL, convert_ldm_vae_checkpoint, own, config, path, dtype)
     raise DataError(
         "this file holds no autoencoder (VAE)",
@@ -106,13 +107,16 @@ def _read_vae(tensors: Mapping[str, Tensor], family: Family, path: Path, dtype: 
 
 
 def _read_text_encoder(
-    family: Family, number: int, tensors: Mapping[str, Tensor], path: Path, dtype: torch.dtype
+    family: Family,
+    encoder: TextEncoder,
+    tensors: Mapping[str, Tensor],
+    path: Path,
+    dtype: torch.dtype,
 ) -> Any:
-    prefix = family.text_prefixes[number]
-    stored = below(prefix, tensors)
-    if not prefix.endswith("transformer."):
+    stored = below(encoder.in_checkpoint, tensors)
+    if encoder.open_clip:
         stored = from_open_clip(stored)
-    return read_text_encoder(family.folder / family.text_encoders[number], stored, path, dtype)
+    return read_text_encoder(config_folder(family, encoder.target), stored, path, dtype)
 
 
 def _build(
@@ -140,7 +144,7 @@ def _build(
 
 def _schedule(family: Family, weights: Weights) -> Mapping[str, Any]:
     """The family's schedule; what is predicted, the file itself has to say."""
-    schedule = dict(read_json(family.folder / "scheduler" / "scheduler_config.json"))
+    schedule = dict(read_json(config_folder(family, "scheduler") / "scheduler_config.json"))
     del schedule["prediction_type"]
     stated = stated_prediction(weights)
     return schedule if stated is None else {**schedule, "prediction_type": stated}

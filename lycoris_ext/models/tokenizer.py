@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lycoris_ext.models.families import CONFIGS
 from lycoris_ext.models.faults import unreadable
+from lycoris_ext.models.part_configs import CONFIGS
 
 MAX_TOKENS = 77
 START, END = "<|startoftext|>", "<|endoftext|>"

@@ -6,20 +6,18 @@ OUT08); BASE is all that lies in none of them: the text encoders and a U-Net's e
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from lycoris_ext.errors import ConfigError
-from lycoris_ext.formats.keys import key_prefix
+from lycoris_ext.formats.families import FAMILIES
+from lycoris_ext.formats.keys import unet_block
 from lycoris_ext.network.sites import Site
 
 BASE = "BASE"
-_BLOCK = re.compile(r"lora_unet_(input_blocks|middle_block|output_blocks)_(\d+)_.*")
-_SHORT = {"input_blocks": "IN", "output_blocks": "OUT"}
 
 
-def _names(inputs: tuple[int, ...], outputs: tuple[int, ...]) -> tuple[str, ...]:
+def _names(inputs: Iterable[int], outputs: Iterable[int]) -> tuple[str, ...]:
     return (
         BASE,
         *(f"IN{number:02d}" for number in inputs),
@@ -32,12 +30,9 @@ def _names(inputs: tuple[int, ...], outputs: tuple[int, ...]) -> tuple[str, ...]
 #: out the blocks without attention, as LoRA Block Weight does; those keep strength 1.
 LISTS = {
     len(names): names
-    for names in (
-        _names((4, 5, 7, 8), (0, 1, 2, 3, 4, 5)),  # SDXL, blocks with attention
-        _names((1, 2, 4, 5, 7, 8), (3, 4, 5, 6, 7, 8, 9, 10, 11)),  # SD1 and SD2, likewise
-        _names(tuple(range(9)), tuple(range(9))),  # SDXL
-        _names(tuple(range(12)), tuple(range(12))),  # SD1 and SD2
-    )
+    for family in FAMILIES.values()
+    if (cut := family.blocks)
+    for names in (_names(*cut.attentive), _names(range(cut.sides), range(cut.sides)))
 }
 
 
@@ -85,11 +80,10 @@ def block_of(site: Site) -> str:
     """The block that a layer lies in, whatever its model calls it."""
     if site.target != "unet":
         return BASE
-    match = _BLOCK.fullmatch(key_prefix(site.target, site.path, "sdxl"))
-    if match is None:
-        return BASE
-    short = _SHORT.get(match[1])
-    return "M00" if short is None else f"{short}{int(match[2]):02d}"
+    part, number = unet_block(site.path) or ("END", 0)
+    if part == "M":
+        return "M00"
+    return f"{part}{number:02d}" if part in ("IN", "OUT") else BASE
 
 
 def _by_position(parts: list[str]) -> dict[str, float]:

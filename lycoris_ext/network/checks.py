@@ -13,6 +13,7 @@ from lycoris_ext.functional import FrozenLayer
 from lycoris_ext.modules import AdapterLayer
 from lycoris_ext.network.selection import LayerChoice
 from lycoris_ext.network.sites import Site
+from lycoris_ext.words import count
 
 Planned = Sequence[tuple[LayerChoice, Plan]]
 
@@ -67,7 +68,8 @@ def check_mergeable(sites: Sequence[Site]) -> None:
     """
     packed = [site for site in sites if is_packed(site)]
     if packed:
-        more = f" (and {len(packed) - 1} more layers)" if len(packed) > 1 else ""
+        others = len(packed) - 1
+        more = f" (and {count(others, 'more layer')})" if others else ""
         raise ConfigError(
             f"{described(packed[0])}, which no update can be added to{more}",
             where=packed[0].name,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lycoris_ext.algorithms import detect
 from lycoris_ext.errors import ConfigError, FormatError
 from lycoris_ext.formats import AdapterState
+from lycoris_ext.formats.families import TEXT_ENCODERS
 from lycoris_ext.functional import Delta, FrozenLayer
 from lycoris_ext.functional.merge import add_delta
 from lycoris_ext.modules import AdapterLayer, Attachment, attach, detach
@@ -21,7 +22,6 @@ from lycoris_ext.network.param_groups import Groups, param_groups
 from lycoris_ext.network.selection import LayerRate
 from lycoris_ext.network.sites import (
     DENOISERS,
-    TEXT_ENCODERS,
     Site,
     place_layers,
     stored_by_key,

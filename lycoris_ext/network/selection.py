@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from torch import nn
 
 from lycoris_ext.errors import ConfigError
+from lycoris_ext.formats.families import TEXT_ENCODERS
 from lycoris_ext.formats.keys import place_in_model
 from lycoris_ext.network.config import NetworkConfig
 from lycoris_ext.network.overrides import Settings, merged
 from lycoris_ext.network.preset_file import read_preset
 from lycoris_ext.network.presets import Preset
-from lycoris_ext.network.sites import DENOISERS, TEXT_ENCODERS, Site, Targets, all_sites
+from lycoris_ext.network.sites import DENOISERS, Site, Targets, all_sites
 
 
 @dataclass(frozen=True)

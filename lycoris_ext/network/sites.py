@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from lycoris_ext.errors import FormatError
+from lycoris_ext.formats.families import family_of_models
 from lycoris_ext.formats.keys import (
     DENOISER,
     Place,
-    family_of,
     key_prefix,
     place_in_file,
     place_in_model,
 )
 from lycoris_ext.functional import LayerSpec, spec_of
+from lycoris_ext.words import and_more, count
 
 Targets = Mapping[str, nn.Module]
-TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 DENOISERS = ("unet", DENOISER)
 
 
@@ -65,7 +65,8 @@ def all_sites(targets: Targets) -> dict[str, Site]:
     """
     sites: dict[str, Site] = {}
     unet = targets.get("unet")
-    family = family_of(targets, () if unet is None else (name for name, _ in unet.named_children()))
+    children = () if unet is None else (name for name, _ in unet.named_children())
+    family = family_of_models(targets, children)
     for target, model in targets.items():
         for path, module in model.named_modules():
             spec = spec_of(module)
@@ -138,19 +139,20 @@ def stored_by_key(
     found = {placed[layer].key: tensors for layer, tensors in layers.items() if layer in placed}
     left_over = [layer for layer in layers if layer not in placed]
     missing = [key for key in sites if key not in found] if all_of_them else []
-    if left_over or missing:
+    faults = [
+        f"{what} {count(len(names), 'layer')} of the {whole}: {and_more(sorted(names), 10)}"
+        for what, names, whole in (
+            ("the model has no place for", left_over, "file"),
+            ("the file lacks", missing, "model"),
+        )
+        if names
+    ]
+    if faults:
         raise FormatError(
-            f"{len(left_over)} layers of the file have no place in the model: "
-            f"{_listed(left_over)}; {len(missing)} layers are missing: {_listed(missing)}",
+            "; ".join(faults),
             fix="the adapter belongs to another model family, or the file is damaged",
         )
     return {key: found[key] for key in sites if key in found}
-
-
-def _listed(names: list[str]) -> str:
-    names = sorted(names)
-    shown = ", ".join(names[:10])
-    return f"{shown} and {len(names) - 10} more" if len(names) > 10 else shown or "none"
 
 
 def _bypasses_forward(model: nn.Module, path: str) -> bool:

@@ -62,11 +62,11 @@ class RunLock:
                     fix="choose another output_dir",
                 ) from error
             if not _lock(handle):
-                owner = os.read(handle, 20).decode("ascii", "replace").strip()
+                holder = _written_in(handle)
                 os.close(handle)
                 raise EnvironmentFault(
                     "another process is training under this name"
-                    + (f" (process {owner})" if owner else ""),
+                    + (f" (process {holder})" if holder else ""),
                     where=str(self.path),
                     fix="wait until it is done or stop it, or choose another output_name",
                 )
@@ -95,6 +95,27 @@ class RunLock:
             return os.path.samestat(os.fstat(handle), os.stat(self.path))
         except FileNotFoundError:
             return False
+
+
+def lock_holder(path: Path) -> int | None:
+    """The number of the process that holds a lock file; None where none does.
+
+    What a killed process left behind is held by nobody.
+    """
+    try:
+        handle = os.open(path, os.O_RDWR)
+    except OSError:  # it is not there, or not ours to open
+        return None
+    try:
+        return None if _lock(handle) else _written_in(handle)
+    finally:
+        os.close(handle)  # which lets go of the lock
+
+
+def _written_in(handle: int) -> int | None:
+    """The number that a lock's holder has written into it; None until it has."""
+    text = os.read(handle, 20).strip()
+    return int(text) if text.isdigit() else None
 
 
 if sys.platform == "win32":

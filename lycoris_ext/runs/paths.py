@@ -1,7 +1,12 @@
-"""The names of a run's files, and where they lie."""
+"""The names of a run's files, and where they lie.
+
+Nobody else spells these names: who has a run's folder and name asks ``RunPaths``, who has found a
+file asks ``RunPaths.of_events``, ``step_in_name`` or ``epoch_in_name``.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +19,26 @@ def is_file_name(text: str) -> bool:
     """Whether it names one file or folder, with nothing that Windows forbids or drops."""
     forbidden = set(FORBIDDEN_IN_NAMES) & set(text)
     return bool(text.strip()) and not forbidden and text == text.strip(" .")
+
+
+_EVENTS = ".events.jsonl"
+_STEP = re.compile(r"-step(?:-(\d+)(?:-ema)?|0*(\d+))$")
+_EPOCH = re.compile(r"-(\d{6})$")
+
+
+def step_in_name(adapter: Path) -> int | None:
+    """The step after which an adapter was saved, by its name; None where it tells none.
+
+    NAME-step-12 and NAME-step-12-ema are ours, NAME-step00000012 is sd-scripts'.
+    """
+    found = _STEP.search(adapter.stem)
+    return int(found[1] or found[2]) if found else None
+
+
+def epoch_in_name(adapter: Path) -> int | None:
+    """The epoch in sd-scripts' names, as NAME-000003; None where there is none."""
+    found = _EPOCH.search(adapter.stem)
+    return int(found[1]) if found else None
 
 
 class Output(Protocol):
@@ -38,6 +63,12 @@ class RunPaths:
         """The files of the run that these options describe."""
         return RunPaths(Path(config.output_dir).expanduser(), config.output_name)
 
+    @staticmethod
+    def of_events(path: Path) -> RunPaths | None:
+        """The files of the run that wrote these events; None where no run names a file so."""
+        name = path.name.removesuffix(_EVENTS)
+        return None if name == path.name else RunPaths(path.parent, name)
+
     @property
     def adapter(self) -> Path:
         """The finished adapter."""
@@ -56,7 +87,7 @@ class RunPaths:
     @property
     def events(self) -> Path:
         """One JSON line per step."""
-        return self.folder / f"{self.name}.events.jsonl"
+        return self.folder / f"{self.name}{_EVENTS}"
 
     @property
     def state(self) -> Path:
@@ -78,6 +109,11 @@ class RunPaths:
     def averaged(self, adapter: Path) -> Path:
         """The file of the averaged weights beside an adapter."""
         return adapter.with_name(f"{adapter.stem}-ema{adapter.suffix}")
+
+    @staticmethod
+    def scores(adapter: Path) -> Path:
+        """The scores of an adapter, beside it: {"scores": {name: number}}."""
+        return adapter.with_suffix(".scores.json")
 
     def checkpoint(self, step: int) -> Path:
         """The adapter as it was after a step."""

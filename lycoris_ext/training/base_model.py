@@ -24,7 +24,7 @@ class BaseModel(Protocol[Text]):
 
     @property
     def kind(self) -> str:
-        """Its family, a key of ``formats.metadata.FAMILIES``."""
+        """Its family, the id of a ``formats.families.Variant``."""
 
     @property
     def device(self) -> torch.device:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from lycoris_ext.data import BatchPlan, LatentCache
 from lycoris_ext.diffusion import draw_noise
+from lycoris_ext.formats.families import TEXT_ENCODERS
 from lycoris_ext.network import Network
-from lycoris_ext.network.sites import TEXT_ENCODERS
 from lycoris_ext.training.base_model import BaseModel
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.precision import autocast

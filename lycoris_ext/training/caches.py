@@ -8,6 +8,7 @@ from pathlib import Path
 from lycoris_ext.data import DiskStore
 from lycoris_ext.runs.paths import RunPaths
 from lycoris_ext.training.config import TrainConfig
+from lycoris_ext.words import count, file_size
 
 
 def cache_folder(config: TrainConfig) -> Path:
@@ -36,5 +37,5 @@ def describe_store(what: str, store: DiskStore | None, computed: int, total: int
     files, size = store.size()
     yield (
         f"{what}: {total - computed} found, {computed} new in {store.folder} "
-        f"({files} files, {size / 1e6:.1f} MB)"
+        f"({count(files, 'file')}, {file_size(size)})"
     )

@@ -6,7 +6,6 @@ nobody's folders travel with the file.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import zlib
@@ -16,13 +15,11 @@ from pathlib import Path
 
 from lycoris_ext import __version__
 from lycoris_ext.data import TrainingSet
-from lycoris_ext.formats.hashes import legacy_hash
+from lycoris_ext.formats.hashes import legacy_hash, sha256_of_files
 from lycoris_ext.formats.metadata import BaseModel, RunFacts, build_metadata
 from lycoris_ext.network import NetworkConfig
 from lycoris_ext.network.sd_scripts_names import LISTS
 from lycoris_ext.training.config import FREE_ON_RESUME, LENGTH_OPTIONS, TrainConfig, dump_toml
-
-_LEGACY_OFFSET, _LEGACY_LENGTH = 0x100000, 0x10000
 
 
 def training_metadata(
@@ -34,7 +31,7 @@ def training_metadata(
         config: the resolved options.
         training_set: gives counts of folders, tags and buckets.
         base_hash: SHA-256 of the base model.
-        base_kind: as `Pipeline.kind`, a key of ``formats.metadata.FAMILIES``.
+        base_kind: as `Pipeline.kind`, the id of a ``formats.families.Variant``.
         step: finished optimizer steps.
 
     Returns:
@@ -89,19 +86,14 @@ def _model(place: str, sha256: str = "") -> BaseModel:
     if not path.is_file():
         return BaseModel(path.name, sha256)
     state = path.stat()
-    full, short = _file_hashes(path, state.st_size, state.st_mtime_ns)
-    return BaseModel(path.name, sha256 or full, short)
+    sha256 = sha256 or _sha256(path, state.st_size, state.st_mtime_ns)
+    return BaseModel(path.name, sha256, legacy_hash(path))
 
 
 @cache
-def _file_hashes(path: Path, size: int, modified: int) -> tuple[str, str]:
-    """SHA-256 and short hash of a file, computed again only when the file has changed."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while part := file.read(1 << 20):
-            digest.update(part)
-        file.seek(_LEGACY_OFFSET)
-        return digest.hexdigest(), legacy_hash(file.read(_LEGACY_LENGTH))
+def _sha256(path: Path, size: int, modified: int) -> str:
+    """SHA-256 of a file, computed again only when the file has changed."""
+    return sha256_of_files(path)
 
 
 def _network_args(config: TrainConfig) -> dict[str, str]:

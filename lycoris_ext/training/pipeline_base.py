@@ -82,8 +82,7 @@ class PipelineBase:
         words = json.dumps(
             [
                 [sorted(part.get_vocab().items()), sorted(part.special_tokens_map.items())]
-                for part in (pipeline.tokenizer, pipeline.tokenizer_2)
-                if part is not None
+                for part in pipeline.tokenizers()
             ]
         )
         return cache_key(

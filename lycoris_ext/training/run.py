@@ -25,6 +25,7 @@ from lycoris_ext.training.precision import DTYPES, build_scaler, describe_device
 from lycoris_ext.training.report import StepReport
 from lycoris_ext.training.start import StartWeights
 from lycoris_ext.training.step import NotFiniteError
+from lycoris_ext.words import file_size
 
 
 class Run:
@@ -92,11 +93,11 @@ class Run:
     def summary(self) -> str:
         """Say what is about to be trained: how much of it, for how long, on what."""
         config, network = self.config, self.network
-        count = network.parameter_count()
-        size = count * DTYPES[config.run.save_precision].itemsize
+        numbers = network.parameter_count()
+        size = numbers * DTYPES[config.run.save_precision].itemsize
         return (
             f"{config.network.algo} {config.network.network_dim}: {len(network.sites)} layers, "
-            f"{count:,} parameters, {size / 1e6:.2f} MB; {self.total_steps} steps on "
+            f"{numbers:,} parameters, {file_size(size)}; {self.total_steps} steps on "
             f"{self.device.type} ({torch.get_num_threads()} threads), "
             f"{config.optimizer.optimizer_type}"
         )

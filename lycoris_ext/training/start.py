@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ from torch import nn
 
 from lycoris_ext.algorithms import detect
 from lycoris_ext.errors import FormatError
-from lycoris_ext.formats import AdapterState, load_adapter
-from lycoris_ext.formats.adapter_file import data_hash
+from lycoris_ext.formats import AdapterState
+from lycoris_ext.formats.adapter_file import AdapterFile, read_adapter_file
 from lycoris_ext.network import Network, NetworkConfig, build_network, load_network
 from lycoris_ext.network.selection import layer_rates
 from lycoris_ext.training.base_model import BaseModel
@@ -109,11 +109,12 @@ def read_start_weights(config: StartConfig) -> StartWeights:
         DataError: a file is not there.
         FormatError: a file is damaged.
     """
+    network, base = _read(config)
     return StartWeights(
         config,
-        load_adapter(config.network_weights) if config.network_weights else None,
-        tuple(load_adapter(path) for path in config.base_weights),
-        start_fingerprint(config),
+        None if network is None else network.state(),
+        tuple(file.state() for file in base),
+        _fingerprint(config, network, base),
     )
 
 
@@ -123,11 +124,21 @@ def start_fingerprint(config: StartConfig) -> str:
     Raises:
         As ``read_start_weights``.
     """
-    parts = []
-    if config.network_weights:
-        parts.append(f"network {data_hash(config.network_weights)}")
-    for path, strength in zip(config.base_weights, config.strengths, strict=True):
-        parts.append(f"base {data_hash(path)} {strength!r}")
+    return _fingerprint(config, *_read(config))
+
+
+def _read(config: StartConfig) -> tuple[AdapterFile | None, list[AdapterFile]]:
+    """network_weights, and each of base_weights."""
+    network = read_adapter_file(config.network_weights) if config.network_weights else None
+    return network, [read_adapter_file(path) for path in config.base_weights]
+
+
+def _fingerprint(
+    config: StartConfig, network: AdapterFile | None, base: Sequence[AdapterFile]
+) -> str:
+    parts = [] if network is None else [f"network {network.data_hash()}"]
+    for file, strength in zip(base, config.strengths, strict=True):
+        parts.append(f"base {file.data_hash()} {strength!r}")
     text = "\n".join(parts).encode("utf-8")
     return hashlib.blake2b(text, digest_size=16).hexdigest() if parts else ""
 

@@ -141,7 +141,7 @@ def test_a_full_disk_and_a_file_in_the_way(report, monkeypatch, tmp_path):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10**8))
     code, checks = report()
     assert code == 4
-    assert checks["output_dir"]["found"].startswith("0.1 GB free")
+    assert checks["output_dir"]["found"].startswith("100.00 MB free")
     (tmp_path / "file").write_text("x", encoding="utf-8")
     code, checks = report(config(tmp_path, output_dir=str(tmp_path / "file" / "out")))
     assert "cannot be written" in checks["output_dir"]["found"]

@@ -170,7 +170,7 @@ def test_init_writes_a_config_that_can_be_read(pictures, tmp_path, monkeypatch, 
     assert config.network.conv_dim == 4
     assert config.data.resolution == 64
     assert config.run.max_train_steps == 600
-    assert "# 6 pictures in 1 folder(s), about 36 pixels" in text
+    assert "# 6 pictures in 1 folder, about 36 pixels" in text
     assert "All captions begin with: by tester" in text
     assert "# caption_dropout_rate = 0.0" in text
     assert "lycoris-ext train pictures.toml" in capsys.readouterr().out

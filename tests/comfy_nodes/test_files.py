@@ -161,9 +161,9 @@ def test_block_weights_that_comfyuis_loader_does_not_know_are_told(
     monkeypatch.setattr(sys.modules["comfy.lora"], "load_lora", load_lora)
     model, lora = load_models()[0], Adapter({"what.is.this": torch.ones(1)}, {}, "a")
     _, _, report = Apply().apply(model, lora, 1.0, block_weights="OUT=0")
-    assert "1 keys read by ComfyUI's own loader, WITHOUT block_weights" in report
+    assert "1 key read by ComfyUI's own loader, WITHOUT block_weights" in report
     _, _, report = Apply().apply(model, lora, 1.0)
-    assert "1 keys read by ComfyUI's own loader\n" in report
+    assert "1 key read by ComfyUI's own loader\n" in report
 
 
 def test_blocks_and_zero_strength(host: Host) -> None:

@@ -228,12 +228,20 @@ def test_another_family_is_written_under_comfyuis_names(host: Host) -> None:
         "diffusion_model.final",
     }
     assert adapter.metadata["ss_base_model_version"] == "other"
+    assert "modelspec.prediction_type" not in adapter.metadata  # it has no word for flow
     network = load_network(
         host.loras / "mine.safetensors", {"unet": models[0].model.diffusion_model}
     )
     assert len(network.layers) == 3
-    with pytest.raises(ConfigError, match="only the text encoders of SD1, SD2 and SDXL"):
+    with pytest.raises(ConfigError, match=r"only the text encoders of Stable Diffusion 1\.x, "):
         train(models, dataset(), output_name="text")
+
+
+def test_a_velocity_model_of_an_unknown_family_is_saved(host: Host) -> None:
+    only = {**NETWORK, "network_train_unet_only": True}
+    adapter = train(load_models(Dit, Flux, "V_PREDICTION"), dataset(), only)["result"][0]
+    assert adapter.metadata["ss_base_model_version"] == "other"
+    assert adapter.metadata["modelspec.prediction_type"] == "v"
 
 
 @pytest.mark.parametrize("kind", ["EDM", "X0"])

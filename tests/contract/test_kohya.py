@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from lycoris_ext.errors import ConfigError, FormatError
 from lycoris_ext.formats import AdapterState, load_adapter, save_adapter
-from lycoris_ext.formats.adapter_file import data_hash
+from lycoris_ext.formats.adapter_file import read_adapter_file
 from lycoris_ext.network import Network
 from tests.kohya_models import LOHA, METADATA, MODULE, Models, create, disturb, tiny_models
 
@@ -153,7 +153,7 @@ def test_saving_and_continuing(models: Models, tmp_path: Path, ending: str) -> N
     if ending == "safetensors":
         stored = load_file(path)
         found = load_adapter(path).metadata
-        assert found["sshs_model_hash"] == data_hash(path)
+        assert found["sshs_model_hash"] == read_adapter_file(path).data_hash()
         assert found["ss_steps"] == "2"
         arguments = json.loads(found["ss_network_args"])
         assert arguments | {**LOHA, "preset": "full", "dropout": None} == arguments
@@ -230,7 +230,7 @@ def test_what_a_file_has_and_the_network_has_not(models: Models, tmp_path: Path)
     wide.save_weights(tmp_path / "wide.safetensors", None, {})
     narrow = create(models, preset="attn-mlp", **LOHA)
     narrow.save_weights(tmp_path / "narrow.safetensors", None, {})
-    with pytest.raises(FormatError, match="have no place"):
+    with pytest.raises(FormatError, match="has no place"):
         narrow.load_weights(tmp_path / "wide.safetensors")
     afresh = wide.load_weights(tmp_path / "narrow.safetensors")["start afresh"]
     assert len(afresh) == len(wide.layers) - len(narrow.layers)
@@ -361,7 +361,7 @@ def test_a_file_that_is_not_finite_is_not_written(models: Models, tmp_path: Path
 
 def test_a_file_of_another_family_is_refused(models: Models, sdxl: Models, tmp_path: Path) -> None:
     create(sdxl, **LOHA).save_weights(tmp_path / "xl.safetensors", None, {})
-    with pytest.raises(FormatError, match="have no place"):
+    with pytest.raises(FormatError, match="has no place"):
         MODULE.create_network_from_weights(
             1.0, str(tmp_path / "xl.safetensors"), None, models.passed, models.unet
         )

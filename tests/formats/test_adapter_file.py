@@ -28,7 +28,7 @@ from lycoris_ext.formats import (
     open_adapter,
     save_adapter,
 )
-from lycoris_ext.formats.adapter_file import data_hash
+from lycoris_ext.formats.adapter_file import read_adapter_file
 from lycoris_ext.formats.atomic import remove_leftovers
 
 
@@ -75,7 +75,7 @@ def test_equal_states_are_equal_bytes_and_the_hash_is_the_data_sections(tmp_path
     (length,) = struct.unpack("<Q", content[:8])
     expected = hashlib.sha256(content[8 + length :]).hexdigest()
     assert load_adapter(tmp_path / "a").metadata["sshs_model_hash"] == expected
-    assert data_hash(tmp_path / "a") == expected
+    assert read_adapter_file(tmp_path / "a").data_hash() == expected
     assert (8 + length) % 8 == 0  # readers map the data as aligned numbers
 
 
@@ -212,7 +212,9 @@ def test_non_finite_numbers_are_named_on_both_ways(tmp_path: Path, value: float)
 
 
 def test_a_key_without_a_layer_is_named() -> None:
-    with pytest.raises(FormatError, match=r"2 keys name no layer.*'weight', 'a\.odd'"):
+    with pytest.raises(
+        FormatError, match=r"holds 2 keys without a known layer.*'weight', 'a\.odd'"
+    ):
         AdapterState({"weight": torch.zeros(1), "a.odd": torch.zeros(1)}).layers()
 
 

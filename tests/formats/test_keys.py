@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from lycoris_ext.formats.families import FAMILIES, family_of_models
 from lycoris_ext.formats.keys import (
     Place,
-    family_of,
     key_prefix,
     place_in_file,
     place_in_model,
@@ -73,17 +73,18 @@ SDXL = {
 @pytest.mark.parametrize(("diffusers", "ldm"), SDXL.items())
 def test_sdxl_is_written_under_ldm_names(diffusers: str, ldm: str) -> None:
     key = f"lora_unet_{ldm.replace('.', '_')}"
-    assert key_prefix("unet", diffusers, "sdxl") == key
-    assert key_prefix("unet", ldm, "sdxl") == key  # sd-scripts' own SDXL U-Net
+    assert key_prefix("unet", diffusers, FAMILIES["sdxl"]) == key
+    assert key_prefix("unet", ldm, FAMILIES["sdxl"]) == key  # sd-scripts' own SDXL U-Net
     assert place_in_file(key) == place_in_model("unet", diffusers) == place_in_model("unet", ldm)
 
 
 def test_text_encoders_of_sdxl() -> None:
     path = "text_model.encoder.layers.0.mlp.fc1"
     under = path.replace(".", "_")
-    assert key_prefix("text_encoder", path, "sdxl") == f"lora_te1_{under}"
-    assert key_prefix("text_encoder_2", path, "sdxl") == f"lora_te2_{under}"
-    assert key_prefix("text_encoder_2", "text_projection", "sdxl") == "lora_te2_text_projection"
+    sdxl = FAMILIES["sdxl"]
+    assert key_prefix("text_encoder", path, sdxl) == f"lora_te1_{under}"
+    assert key_prefix("text_encoder_2", path, sdxl) == f"lora_te2_{under}"
+    assert key_prefix("text_encoder_2", "text_projection", sdxl) == "lora_te2_text_projection"
     assert target_of(f"lora_te2_{under}") == "text_encoder_2"
 
 
@@ -105,19 +106,19 @@ def test_text_encoders_of_sdxl() -> None:
     ],
 )
 def test_other_families(family: str, target: str, path: str, key: str) -> None:
-    assert key_prefix(target, path, family) == key
+    assert key_prefix(target, path, FAMILIES[family]) == key
     assert place_in_file(key) == place_in_model(target, path)
 
 
 @pytest.mark.parametrize(
     ("targets", "children", "family"),
     [
-        (["unet", "text_encoder"], ["conv_in", "time_embedding"], "sd"),
+        (["unet", "text_encoder"], ["conv_in", "time_embedding"], "sd1"),
         (["unet", "text_encoder", "text_encoder_2"], [], "sdxl"),
         (["unet"], ["conv_in", "add_embedding"], "sdxl"),
         (["unet"], ["time_embed", "label_emb"], "sdxl"),
-        (["model"], [], "sd"),
-        (["unet"], ["input_blocks", "middle_block"], "sd"),
+        (["model"], [], "sd1"),
+        (["unet"], ["input_blocks", "middle_block"], "sd1"),
         (["unet"], ["img_in", "double_blocks", "single_blocks"], "flux"),
         (["unet"], ["byt5_in", "double_blocks", "single_blocks"], "hunyuan_image"),
         (["unet", "text_encoder_2"], ["x_embedder", "joint_blocks"], "sd3"),
@@ -126,7 +127,7 @@ def test_other_families(family: str, target: str, path: str, key: str) -> None:
     ],
 )
 def test_family(targets: list[str], children: list[str], family: str) -> None:
-    assert family_of(targets, children) == family
+    assert family_of_models(targets, children) is FAMILIES[family]
 
 
 Q = "down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
@@ -162,8 +164,12 @@ def test_what_is_not_known_is_left_out() -> None:
     assert "modelspec.trigger_phrase" not in metadata
 
 
-def test_legacy_hash_of_a_checkpoint() -> None:
-    assert legacy_hash(b"") == "e3b0c442"  # sha256 of nothing, as for a file below one megabyte
+def test_legacy_hash_of_a_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "model.ckpt"
+    path.write_bytes(b"x" * 0x100000)
+    assert legacy_hash(path) == "e3b0c442"  # sha256 of nothing, as for a file below one megabyte
+    path.write_bytes(b"x" * 0x100000 + b"y" * 0x20000)
+    assert legacy_hash(path) == hashlib.sha256(b"y" * 0x10000).hexdigest()[:8]
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from lycoris_ext.errors import DataError, FormatError
-from lycoris_ext.formats.summary import AdapterSummary, summarize
-from lycoris_ext.grids import checkpoints
-from lycoris_ext.grids.checkpoints import list_run, read_checkpoint, short
+from lycoris_ext.grids.checkpoints import list_run, read_checkpoint
 from tests.grids.conftest import write_checkpoint
 
 
@@ -73,7 +71,7 @@ def hostile_files(folder: Path) -> dict[str, str]:
     save_file({"model.weight": torch.zeros(2)}, folder / "model.safetensors")
     return {
         "claims.safetensors": "the header claims 10737418240 bytes, the file has 2",
-        "empty.safetensors": "is empty",
+        "empty.safetensors": "0 bytes long, a header needs 8",
         "model.safetensors": "none of its 1 tensors belongs to an adapter",
         "offsets.safetensors": "does not fill its offsets",
         "old.ckpt": "a pickle can run code when it is opened, and is not opened",
@@ -110,19 +108,9 @@ def test_what_is_not_there(tmp_path: Path) -> None:
         read_checkpoint(tmp_path / "gone.safetensors")
 
 
-def test_a_file_that_goes_while_it_is_read_is_refused_alone(
-    run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_goes_while_its_folder_is_listed_is_refused_alone(run: Path) -> None:
     first, second = run / "tilty-step-200.safetensors", run / "tilty-step-1000.safetensors"
-
-    def slowly(path: Path) -> AdapterSummary:
-        found = summarize(path)
-        if path == first:
-            path.unlink()
-        return found
-
-    monkeypatch.setattr(checkpoints, "summarize", slowly)
-    listed = list_run(run)
+    listed = list_run(run, lambda path: first.unlink() if path == first else None)
     assert [known.path for known in listed.checkpoints] == [second]
     assert listed.refused == ((first.name, "there is no such file"),)
 
@@ -134,8 +122,3 @@ def test_a_folder_that_may_not_be_read(run: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Path, "iterdir", refused)
     with pytest.raises(DataError, match=r"the folder cannot be read \(Permission denied"):
         list_run(run)
-
-
-def test_strangers_texts_become_one_line() -> None:
-    assert short("a\x1b[31m\nb\u202e  c") == "a [31m b c"
-    assert short("x" * 300, 10) == "xxxxxxx..."

@@ -8,10 +8,11 @@ import pytest
 from torch import nn
 
 from lycoris_ext.formats import load_adapter
+from lycoris_ext.formats.families import FAMILIES
 from lycoris_ext.functional import LayerSpec, spec_of
 from lycoris_ext.grids.fit import HostTraits, check_fit
 
-HOST = HostTraits("Host 1.0", "sd_v1")
+HOST = HostTraits("Host 1.0", FAMILIES["sd1"])
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def test_what_does_not(run: Path, layers: dict[str, LayerSpec | None]) -> None:
     state = load_adapter(run / "tilty-step-1000.safetensors")
     layers["lycoris_1"] = spec_of(nn.Conv2d(8, 6, 3))
     del layers["lycoris_0"]
-    fit = check_fit(state, layers, HostTraits("Host 1.0", "sdxl", reads_dora=False))
+    fit = check_fit(state, layers, HostTraits("Host 1.0", FAMILIES["sdxl"], reads_dora=False))
     assert not fit.works
     assert fit.problems == (
         "It was trained on Stable Diffusion 1.x, and the loaded model is Stable Diffusion XL.",

@@ -35,7 +35,7 @@ def base_model(family: str) -> Path:
     """One .safetensors file under the names of the original repository, made if it is not there.
 
     Args:
-        family: a key of `lycoris_ext.models.families.FAMILIES`.
+        family: a key of `lycoris_ext.models.part_configs.LOADED`.
     """
     source = (ROOT / "tests" / "single_files.py").read_bytes()
     digest = hashlib.sha256(source.replace(b"\r\n", b"\n")).hexdigest()[:8]

@@ -11,7 +11,7 @@ import torch
 
 from comfy_nodes import NODE_CLASS_MAPPINGS
 from lycoris_ext.formats import AdapterState, load_adapter, save_adapter
-from lycoris_ext.formats.adapter_file import data_hash
+from lycoris_ext.formats.adapter_file import read_adapter_file
 from lycoris_ext.models import build_meta
 from lycoris_ext.network import load_network
 from lycoris_ext.runs.events import read_events
@@ -72,7 +72,7 @@ def test_it_trains_on_the_connected_model(
     server: Server, trained: dict[str, Any], record_property: Any
 ) -> None:
     path = server.loras / "trained.safetensors"
-    record_property("data_sha256", data_hash(path))
+    record_property("data_sha256", read_adapter_file(path).data_hash())
     record_property("seconds_of_the_prompt", round(trained["done"].seconds, 1))
     state = load_adapter(path)
     assert all(key.startswith("lora_unet_") for key in state.tensors)

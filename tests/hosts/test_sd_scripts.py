@@ -16,7 +16,7 @@ from PIL import Image, ImageChops
 
 from lycoris_ext.cli.sample import main as sample
 from lycoris_ext.formats import AdapterState, load_adapter, save_adapter
-from lycoris_ext.formats.adapter_file import data_hash
+from lycoris_ext.formats.adapter_file import read_adapter_file
 from lycoris_ext.formats.metadata import json_object
 from lycoris_ext.formats.summary import summarize
 from tests.hosts.base_model import base_model
@@ -78,7 +78,7 @@ def test_two_steps_and_the_file(trained: Trained, file: Path, record_property: A
     algo, run, _ = trained
     record_property("step_seconds", [round(seconds, 2) for seconds in step_seconds(run)])
     record_property("peak_gb", run.peak and round(run.peak / 1e9, 2))
-    record_property("data_sha256", data_hash(file))
+    record_property("data_sha256", read_adapter_file(file).data_hash())
     state = load_adapter(file)  # refuses a number that is not finite
     assert len(state.tensors) == TENSORS[algo]
     assert (
@@ -100,7 +100,7 @@ def test_metadata(trained: Trained, file: Path) -> None:
     assert arguments["algo"] == algo and arguments["preset"] == "full"
     assert arguments["conv_dim"] == ("8" if algo == "locon" else "4")
     assert arguments["conv_alpha"] == "1"
-    assert metadata["sshs_model_hash"] == data_hash(file)
+    assert metadata["sshs_model_hash"] == read_adapter_file(file).data_hash()
 
 
 def test_resume(trained: Trained, pictures: Path, sd_scripts: Checkout, tmp_path: Path) -> None:

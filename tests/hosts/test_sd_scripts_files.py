@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ import pytest
 from lycoris_ext.cli.config import main as write_config
 from lycoris_ext.config import build_config, read_toml
 from lycoris_ext.formats import AdapterState, load_adapter, save_adapter
-from lycoris_ext.formats.adapter_file import data_hash
-from lycoris_ext.formats.hashes import legacy_hash
+from lycoris_ext.formats.adapter_file import read_adapter_file
+from lycoris_ext.formats.hashes import legacy_hash, sha256_of_files
 from lycoris_ext.formats.summary import summarize
 from lycoris_ext.models import build_meta
 from lycoris_ext.network import load_network
@@ -52,7 +51,7 @@ def test_it_trains_here(training: tuple[Run, Path], record_property: Any) -> Non
 
 def test_every_layer_is_placed(trained: Path, record_property: Any) -> None:
     summary = summarize(trained)
-    record_property("data_sha256", data_hash(trained))
+    record_property("data_sha256", read_adapter_file(trained).data_hash())
     assert summary.modules == LAYERS
     assert summary.keys == ("kohya",)
     assert summary.algorithms == ("locon",)
@@ -69,13 +68,8 @@ def test_our_hashes_are_sd_scripts(trained: Path, tmp_path: Path) -> None:
         assert ours[name] == theirs.metadata[name]
     assert summarize(trained).hash.agrees
     base = base_model("sd1")
-    with open(base, "rb") as file:
-        digest = hashlib.sha256()
-        while part := file.read(1 << 20):
-            digest.update(part)
-        file.seek(0x100000)
-        assert theirs.metadata["ss_sd_model_hash"] == legacy_hash(file.read(0x10000))
-    assert theirs.metadata["ss_new_sd_model_hash"] == digest.hexdigest()
+    assert theirs.metadata["ss_sd_model_hash"] == legacy_hash(base)
+    assert theirs.metadata["ss_new_sd_model_hash"] == sha256_of_files(base)
     assert theirs.metadata["ss_sd_model_name"] == base.name
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from lycoris_ext.models.families import FAMILIES
+from lycoris_ext.formats.families import FAMILIES
 from lycoris_ext.models.tokenizer import write_clip_tokenizer
 from tests.hosts.base_model import cache_folder
 from tests.single_files import single_file

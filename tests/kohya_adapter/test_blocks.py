@@ -9,6 +9,7 @@ import pytest
 
 from kohya_adapter.blocks import block_overrides
 from lycoris_ext.errors import ConfigError
+from lycoris_ext.formats.families import FAMILIES
 from lycoris_ext.network.overrides import merged
 
 #: Path -> block, read off sd-scripts 48d368f, networks/lora.py, get_block_index.
@@ -40,24 +41,24 @@ SDXL = {
 
 def settings(family: str, path: str, **arguments: str) -> dict[str, object]:
     """What the arguments say of one layer among all."""
-    paths = SD if family == "sd" else SDXL
-    overrides = block_overrides(arguments, family, paths, (8, 8), None)
+    paths = SD if family == "sd1" else SDXL
+    overrides = block_overrides(arguments, FAMILIES[family], paths, (8, 8), None)
     return merged(overrides, f"unet.{path}", False, {}, rank=8)[0]
 
 
 @pytest.mark.parametrize(("family", "path", "block"), [
-    *(("sd", path, block) for path, block in SD.items()),
+    *(("sd1", path, block) for path, block in SD.items()),
     *(("sdxl", path, block) for path, block in SDXL.items()),
 ])  # fmt: skip
 def test_numbers_of_blocks(family: str, path: str, block: int) -> None:
-    count = 25 if family == "sd" else 23
+    count = 25 if family == "sd1" else 23
     dims = ",".join(str(number + 1) for number in range(count))
     assert settings(family, path, block_dims=dims)["rank"] == block + 1
 
 
 def test_alike_blocks_share_an_override() -> None:
     dims = ",".join(["4"] * 12 + ["8"] + ["4"] * 12)
-    overrides = block_overrides({"block_dims": dims}, "sd", SD, (8, 8), None)
+    overrides = block_overrides({"block_dims": dims}, FAMILIES["sd1"], SD, (8, 8), None)
     assert sorted(override.network_dim or 0 for override in overrides) == [4, 8]
     for path in SD:
         fitting = [o for o in overrides if re.search(o.match, f"unet.{path}")]
@@ -66,12 +67,12 @@ def test_alike_blocks_share_an_override() -> None:
 
 def test_sizes_of_convolutions() -> None:
     dims = ",".join(["4"] * 25)
-    (override,) = block_overrides({"block_dims": dims}, "sd", SD, (8, 8), (2, 1.0))
+    (override,) = block_overrides({"block_dims": dims}, FAMILIES["sd1"], SD, (8, 8), (2, 1.0))
     assert (override.network_dim, override.conv_dim, override.conv_alpha) == (4, 2, 1.0)
     arguments = {"block_dims": dims, "block_alphas": ",".join(["0"] * 25),
                  "conv_block_dims": ",".join(["3"] * 25),
                  "conv_block_alphas": ",".join(["1.5"] * 25)}  # fmt: skip
-    (override,) = block_overrides(arguments, "sd", SD, (8, 8), (2, 1.0))
+    (override,) = block_overrides(arguments, FAMILIES["sd1"], SD, (8, 8), (2, 1.0))
     assert (override.network_alpha, override.conv_dim, override.conv_alpha) == (4.0, 3, 1.5)
 
 
@@ -90,7 +91,7 @@ def test_an_alpha_of_0_is_as_large_as_the_rank(
     """Whose: the block's own, or else the network's."""
     told = {"block_alphas": 0, "conv_block_alphas": 0, **dims}
     arguments = {name: ",".join([str(value)] * 25) for name, value in told.items()}
-    (override,) = block_overrides(arguments, "sd", SD, (8, 6), conv)
+    (override,) = block_overrides(arguments, FAMILIES["sd1"], SD, (8, 6), conv)
     assert {name: getattr(override, name) for name in expected} == expected
 
 
@@ -107,7 +108,7 @@ def test_an_alpha_of_0_is_as_large_as_the_rank(
 )
 def test_curves(curve: str, first: float, fourth: float, last: float) -> None:
     weights = [
-        settings("sd", path, down_lr_weight=curve).get("lr_weight", 1.0)
+        settings("sd1", path, down_lr_weight=curve).get("lr_weight", 1.0)
         for path in ("conv_in", "down_blocks.0.downsamplers.0.conv",
                      "down_blocks.3.resnets.1.conv2", "mid_block.attentions.0.proj_out")
     ]  # fmt: skip
@@ -117,9 +118,9 @@ def test_curves(curve: str, first: float, fourth: float, last: float) -> None:
 def test_lists_and_the_threshold() -> None:
     up = ",".join(["0.1", "", *["1"] * 10])
     told = {"up_lr_weight": up, "mid_lr_weight": "0.3", "block_lr_zero_threshold": "0.2"}
-    assert settings("sd", "up_blocks.0.resnets.0.conv1", **told) == {"lr_weight": 0.0}
-    assert settings("sd", "mid_block.attentions.0.proj_out", **told) == {"lr_weight": 0.3}
-    assert settings("sd", "conv_in", **told) == {}
+    assert settings("sd1", "up_blocks.0.resnets.0.conv1", **told) == {"lr_weight": 0.0}
+    assert settings("sd1", "mid_block.attentions.0.proj_out", **told) == {"lr_weight": 0.3}
+    assert settings("sd1", "conv_in", **told) == {}
     ends = {"down_lr_weight": "zeros", "up_lr_weight": "zeros", "mid_lr_weight": "0,0,0"}
     assert settings("sdxl", "out.2", **ends) == {} == settings("sdxl", "time_embed.0", **ends)
     assert settings("sdxl", "input_blocks.0.0", **ends) == {"lr_weight": 0.0}
@@ -128,18 +129,18 @@ def test_lists_and_the_threshold() -> None:
 @pytest.mark.parametrize(
     ("family", "arguments", "message"),
     [
-        ("sd", {"block_dims": "4,4"}, "block_dims has 2 numbers, the model has 25 such blocks"),
+        ("sd1", {"block_dims": "4,4"}, "block_dims has 2 numbers, the model has 25 such blocks"),
         ("sdxl", {"mid_lr_weight": "1"}, "mid_lr_weight has 1 numbers, the model has 3"),
-        ("sd", {"down_lr_weight": "wave"}, "expected numbers between commas, or one of sine"),
-        ("sd", {"block_dims": "a"}, "block_dims is 'a', expected numbers between commas\n"),
-        ("flux", {"block_dims": "4"}, "this model is flux"),
+        ("sd1", {"down_lr_weight": "wave"}, "expected numbers between commas, or one of sine"),
+        ("sd1", {"block_dims": "a"}, "block_dims is 'a', expected numbers between commas\n"),
+        ("flux", {"block_dims": "4"}, r"this model is FLUX\.1"),
     ],
 )
 def test_refusals(family: str, arguments: dict[str, str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        block_overrides(arguments, family, SD, (8, 8), None)
+        block_overrides(arguments, FAMILIES[family], SD, (8, 8), None)
 
 
 def test_nothing_is_said() -> None:
-    assert block_overrides({}, "flux", SD, (8, 8), None) == ()
-    assert block_overrides({"block_lr_zero_threshold": "0.1"}, "flux", SD, (8, 8), None) == ()
+    for arguments in ({}, {"block_lr_zero_threshold": "0.1"}):
+        assert block_overrides(arguments, FAMILIES["flux"], SD, (8, 8), None) == ()

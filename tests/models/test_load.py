@@ -12,7 +12,7 @@ import torch
 
 from lycoris_ext.errors import ConfigError, DataError
 from lycoris_ext.models import ModelConfig, build_meta, load_pipeline
-from lycoris_ext.models.families import FAMILIES
+from lycoris_ext.models.part_configs import LOADED, config_folder
 from tests.tiny_pipeline import write_tiny_folder
 
 
@@ -84,7 +84,7 @@ def test_weights_that_do_not_fill_the_model(folder):
     tensors = safetensors.torch.load_file(path)
     del tensors["conv_in.weight"]
     safetensors.torch.save_file(tensors, path)
-    with pytest.raises(DataError, match=r"missing.* conv_in.weight"):
+    with pytest.raises(DataError, match=r"lacks 1 weight: conv_in\.weight"):
         load(folder)
 
 
@@ -104,7 +104,7 @@ def test_text_encoder_that_lacks_weights(folder):
     lost = next(key for key in tensors if key.endswith("final_layer_norm.bias"))
     del tensors[lost]
     safetensors.torch.save_file(tensors, path)
-    with pytest.raises(DataError, match=r"1 weights are missing .* [\w.]*final_layer_norm.bias"):
+    with pytest.raises(DataError, match=r"lacks 1 weight: [\w.]*final_layer_norm\.bias"):
         load(folder)
 
 
@@ -153,7 +153,7 @@ def test_families(tmp_path, family):
     folder = write_tiny_folder(tmp_path / "model", family=family)
     pipeline = load(folder)
     assert pipeline.kind == family
-    assert set(pipeline.targets()) == {"unet", *pipeline.family.text_encoders}
+    assert set(pipeline.targets()) == {"unet", *pipeline.family.text_targets}
     for part in (pipeline.vae, *pipeline.targets().values()):
         assert not part.training
         assert not any(parameter.requires_grad for parameter in part.parameters())
@@ -253,7 +253,7 @@ def test_meta_families_have_the_real_counts(family, counts):
 def test_configs_of_real_autoencoders(family, scale):
     from diffusers import AutoencoderKL
 
-    config = AutoencoderKL.load_config(FAMILIES[family].folder / "vae", local_files_only=True)
+    config = AutoencoderKL.load_config(config_folder(LOADED[family], "vae"), local_files_only=True)
     with torch.device("meta"):
         vae = AutoencoderKL.from_config(config)
     assert sum(parameter.numel() for parameter in vae.parameters()) == 83_653_863

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lycoris_ext.errors import FormatError
 from lycoris_ext.formats import load_adapter
+from lycoris_ext.formats.families import FAMILIES
 from lycoris_ext.formats.keys import key_prefix, place_in_file, place_in_model
 from lycoris_ext.functional import spec_of
 from lycoris_ext.models import build_meta
@@ -70,7 +71,7 @@ def test_ldm_names_are_those_of_diffusers_conversion(family: str) -> None:
 
 def ldm_name(path: str, family: str) -> str:
     """ldm's dotted path: numbers and known words between the underscores of the key's name."""
-    name = key_prefix("unet", path, "sdxl").removeprefix("lora_unet_")
+    name = key_prefix("unet", path, FAMILIES["sdxl"]).removeprefix("lora_unet_")
     if family == "sd" and name == "output_blocks_2_2_conv":
         name = "output_blocks_2_1_conv"  # no attention in that block of SD1
     for word in WORDS:

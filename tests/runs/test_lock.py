@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lycoris_ext.errors import EnvironmentFault
-from lycoris_ext.runs.lock import RunLock
+from lycoris_ext.runs.lock import RunLock, lock_holder
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLDER = """
@@ -63,6 +63,16 @@ def test_a_killed_process_leaves_no_obstacle(holder, tmp_path):
     with RunLock(path):
         assert path.read_text("ascii").strip() == str(os.getpid())
     assert not path.exists()
+
+
+def test_who_holds_a_lock_is_known_while_it_is_held(holder, tmp_path):
+    path = tmp_path / ".a.lock"
+    assert lock_holder(tmp_path / ".b.lock") is None
+    assert not (tmp_path / ".b.lock").exists()
+    assert lock_holder(path) == holder.pid
+    holder.kill()
+    holder.wait()
+    assert path.exists() and lock_holder(path) is None
 
 
 def test_no_folder_is_made_for_a_lock(tmp_path):

@@ -67,7 +67,7 @@ def test_the_network_is_built_as_the_file_is(run, adapter):
         ({"network_dim": 8}, "has rank 4, the config asks for 8"),
         ({"network_alpha": 4.0}, "has alpha 1.0, the config asks for 4.0"),
         ({"algo": "lora"}, "has algorithm loha, the config asks for lora"),
-        ({"preset": "full"}, "layers are missing"),
+        ({"preset": "full"}, "the file lacks 57 layers of the model"),
     ],
 )
 def test_weights_of_other_sizes(run, adapter, changes, said):

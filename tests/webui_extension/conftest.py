@@ -11,6 +11,7 @@ from PIL import Image
 
 from lycoris_ext.errors import ConfigError, FormatError
 from lycoris_ext.formats import load_adapter
+from lycoris_ext.formats.families import FAMILIES
 from lycoris_ext.functional import LayerSpec
 from lycoris_ext.grids.fit import HostTraits
 from tests.grids.conftest import run  # noqa: F401 - a fixture
@@ -52,7 +53,7 @@ class FakeHost:
         return [self.root / "runs", self.lora_folder(), self.root / "not there"]
 
     def traits(self) -> HostTraits:
-        return HostTraits("Fake 1.0", "sd_v1", reads_dora=False)
+        return HostTraits("Fake 1.0", FAMILIES["sd1"], reads_dora=False)
 
     def applied_layers(self, path: Path, name: str) -> dict[str, LayerSpec | None]:
         return dict.fromkeys(load_adapter(path).layers())

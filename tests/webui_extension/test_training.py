@@ -12,13 +12,18 @@ from pathlib import Path
 import pytest
 
 from lycoris_ext.errors import ConfigError, DataError, EnvironmentFault
-from webui_extension import destinations
+from webui_extension import child
 from webui_extension import training as module
 from webui_extension.places import NotAllowed, Places
 from webui_extension.training import Training
 
-CHILD = """\
-#!{python}
+#: What reads the config is a real interpreter.
+READER = """
+import os, sys
+if "-c" in sys.argv:
+    os.execv({python!r}, [{python!r}, *sys.argv[1:]])
+"""
+CHILD = """
 import json, os, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, {root!r})
@@ -41,11 +46,16 @@ with RunLock(folder / ".my.lock"), (folder / "my.events.jsonl").open("a") as eve
 """
 
 
+def interpreter(path: Path, trains: str) -> str:
+    """Something that reads configs as Python does, and trains as the text says."""
+    return script(path, READER.format(python=sys.executable) + trains)
+
+
 def script(path: Path, text: str) -> str:
     """Write a script that stands for Python, where scripts can."""
     if sys.platform == "win32":
         pytest.skip("a script stands for Python")
-    path.write_text(text, encoding="utf-8")
+    path.write_text(f"#!{sys.executable} -S\n{text}", encoding="utf-8")
     path.chmod(0o755)
     return str(path)
 
@@ -61,14 +71,14 @@ def config(tmp_path: Path) -> Path:
 @pytest.fixture
 def python(tmp_path: Path) -> str:
     root = str(Path(__file__).resolve().parents[2])
-    return script(tmp_path / "python", CHILD.format(python=sys.executable, root=root))
+    return interpreter(tmp_path / "python", CHILD.format(root=root))
 
 
 @pytest.fixture
 def idle(tmp_path: Path) -> str:
     """An interpreter that waits, and says so."""
     waiting = 'import time\nprint("waiting", flush=True)\ntime.sleep(60)\n'
-    return script(tmp_path / "idle", f"#!{sys.executable} -S\n{waiting}")
+    return interpreter(tmp_path / "idle", waiting)
 
 
 @pytest.fixture
@@ -157,11 +167,21 @@ def test_an_interpreter_that_cannot_be_run(
         training.start(str(config), python)
     assert caught.value.where == python
     assert str(training.state()) == "No training was started."
-    (tmp_path / "outputs" / "my.log").unlink()
-    (tmp_path / "outputs").rmdir()
+    assert not (tmp_path / "outputs").exists()
     (tmp_path / "outputs").touch()
     with pytest.raises(EnvironmentFault, match="the folder cannot be made"):
+        training.start(str(config), sys.executable)
+
+
+@pytest.mark.parametrize("does", ["print('hello')", "import time; time.sleep(60)"])
+def test_a_program_that_is_no_interpreter_is_named(
+    training: Training, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str
+) -> None:
+    monkeypatch.setattr(child, "_PATIENCE", 0.5)
+    python = script(tmp_path / "other", does)
+    with pytest.raises(EnvironmentFault, match="does not answer as Python does") as caught:
         training.start(str(config), python)
+    assert caught.value.where == python
 
 
 def test_a_note_of_another_version(training: Training, tmp_path: Path) -> None:
@@ -221,7 +241,7 @@ def test_what_was_checked_is_what_is_used(
     training: Training, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commands: list[list[str]] = []
-    monkeypatch.setattr(module, "_launched", lambda command, *_: commands.append(command))
+    monkeypatch.setattr(module, "launch", lambda command, *_: commands.append(command))
     more = "log_with = 'tensorboard'\nlogging_dir = 'logs'\ncache_dir = ''\n"
     config.write_text(config.read_text("utf-8") + more, encoding="utf-8")
     training.start(str(config), sys.executable)
@@ -234,20 +254,11 @@ def test_what_was_checked_is_what_is_used(
     ]
 
 
-def test_without_a_reader_of_toml(
+def test_a_host_that_reads_no_toml_starts_all_the_same(
     training: Training, config: Path, idle: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def missing(text: str) -> None:
-        raise EnvironmentFault("Python 3.10 reads TOML with the package tomli")
-
-    monkeypatch.setattr(destinations, "read_tables", missing)
-    plain = config.read_text("utf-8")
-    hidden = "run = { sampler = '#', logging_dir = '../..' }"
-    for text in (*WAYS_OUT, hidden, plain + plain, 'output_dir = "a\\\\b"'):
-        config.write_text(text, encoding="utf-8")
-        with pytest.raises(ConfigError, match="without the package tomli, this line: "):
-            training.start(str(config), idle)
-    config.write_text(plain + "# short\n# output_dir is above\n", encoding="utf-8")
+    for name in ("tomllib", "tomli", "toml"):
+        monkeypatch.setitem(sys.modules, name, None)
     assert training.start(str(config), idle).running
     stop(training)
 

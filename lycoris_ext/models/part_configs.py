@@ -1,0 +1,59 @@
+"""The configs of each family's parts, and models that are built of them without weights.
+
+`configs/ID/` holds what a single file lacks: the full configs of a model's parts, as diffusers and
+transformers write them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lycoris_ext.errors import ConfigError
+from lycoris_ext.formats.families import FAMILIES, Family
+from lycoris_ext.models.quiet import quiet_loading
+
+CONFIGS = Path(__file__).resolve().parent / "configs"
+#: The families that are loaded here: those with configs.
+LOADED = {id: family for id, family in FAMILIES.items() if (CONFIGS / id).is_dir()}
+
+
+def config_folder(family: Family, part: str) -> Path:
+    """Where the config of a part lies; parts are named as diffusers names their folders."""
+    return CONFIGS / family.id / part
+
+
+def build_meta(family: str) -> dict[str, nn.Module]:
+    """Build a family's U-Net and text encoders on the meta device: shapes and no weights.
+
+    Args:
+        family: a key of `LOADED`.
+
+    Returns:
+        {"unet": UNet2DConditionModel, "text_encoder": CLIPTextModel} and, for SDXL,
+        "text_encoder_2": CLIPTextModelWithProjection; frozen, in eval mode.
+
+    Raises:
+        ConfigError: the family is not known.
+    """
+    if family not in LOADED:
+        raise ConfigError(
+            f"no base family is called {family!r}",
+            where="family",
+            fix=f"use one of: {', '.join(LOADED)}",
+        )
+    known = LOADED[family]
+    with quiet_loading():
+        from diffusers import UNet2DConditionModel
+
+        from lycoris_ext.models.text_encoder import build_text_encoder
+
+        folder = str(config_folder(known, "unet"))
+        config = UNet2DConditionModel.load_config(folder, local_files_only=True)
+        with torch.device("meta"):
+            parts: dict[str, nn.Module] = {"unet": UNet2DConditionModel.from_config(config)}
+            for name in known.text_targets:
+                parts[name] = build_text_encoder(config_folder(known, name))
+    return {name: part.requires_grad_(False).eval() for name, part in parts.items()}
