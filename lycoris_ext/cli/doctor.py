@@ -36,11 +36,8 @@ TRAIN_PACKAGES = (
     "tyro",
     "tqdm",
 )
-OPTIONAL_PACKAGES = {
-    "bitsandbytes": "AdamW8bit",
-    "tensorboard": "log_with",
-    "scipy": "the sampler LMS",
-}
+OPTIONAL_PACKAGES = {"tensorboard": "log_with", "scipy": "the sampler LMS"}
+"""Package -> what needs it; optimizers name their packages themselves."""
 INSTALL_TRAIN = 'pip install "lycoris-ext[train]"'
 ENOUGH_DISK = 2**30
 """Bytes; a run's files of the usual sizes."""
@@ -105,26 +102,25 @@ def examine(file: Path | None = None, hosts: Sequence[Path] = ()) -> Iterator[Ch
         ConfigError: the config cannot be read.
     """
     yield Check("Python", OK, f"{platform.python_version()} on {platform.platform(terse=True)}")
-    packages = [_package(name, required=True) for name in TRAIN_PACKAGES]
+    packages = [_package(name) for name in TRAIN_PACKAGES]
     yield from packages
-    yield from (_package(name, required=False) for name in OPTIONAL_PACKAGES)
+    yield from (_package(name, use) for name, use in OPTIONAL_PACKAGES.items())
     if packages[0].state == OK:
         yield from _computing(file)
     yield from _hosts(hosts)
 
 
-def _package(name: str, *, required: bool) -> Check:
+def _package(name: str, only_for: str = "") -> Check:
     try:
         return Check(name, OK, version(name))
     except PackageNotFoundError:
-        if required:
+        if not only_for:
             return Check(name, MISSING, "not installed", INSTALL_TRAIN)
-        use = OPTIONAL_PACKAGES[name]
-        return Check(name, NOTE, f"not installed; only {use} needs it", f"pip install {name}")
+        return Check(name, NOTE, f"not installed; only {only_for} needs it", f"pip install {name}")
 
 
 def _computing(file: Path | None) -> Iterator[Check]:
-    """Device, 8-bit optimizer and disk, as the config wants them."""
+    """Device, optimizers and disk, as the config wants them."""
     try:
         import torch
     except (ImportError, OSError) as error:
@@ -138,7 +134,7 @@ def _computing(file: Path | None) -> Iterator[Check]:
     build = f"ROCm {torch.version.hip}" if getattr(torch.version, "hip", None) else build
     yield Check("torch's build", OK, build)
     yield _device(config.run.device)
-    yield _eight_bit(config.run.device, needed=config.optimizer.optimizer_type == "AdamW8bit")
+    yield from _optimizers(config.run.device, config.optimizer.optimizer_type)
     yield _disk(Path(config.run.output_dir).expanduser())
     if file is not None:
         yield from _files(config)
@@ -197,36 +193,51 @@ def _memory() -> str:
     return f", {file_size(memory.available)} of {file_size(memory.total)} memory free"
 
 
-def _eight_bit(device_name: str, *, needed: bool) -> Check:
-    """Do one real step: that bitsandbytes can be imported says little."""
+def _optimizers(device_name: str, chosen: str) -> Iterator[Check]:
+    """The chosen optimizer, and each that needs a package of its own."""
+    from lycoris_ext.training.optimizer_kinds import optimizer_kinds
+
+    kinds = optimizer_kinds()
+    for package in dict.fromkeys(kind.package for kind in kinds if kind.package):
+        users = " and ".join(kind.name for kind in kinds if kind.package == package)
+        yield _package(package, f"optimizer_type {users}")
+    for kind in kinds:
+        if kind.package or kind.name == chosen:
+            yield _optimizer_step(device_name, kind.name, needed=kind.name == chosen)
+
+
+def _optimizer_step(device_name: str, name: str, *, needed: bool) -> Check:
+    """Do one real step: that an optimizer's package can be imported says little."""
     import torch
 
-    from lycoris_ext.training.optimizers import OptimizerConfig, build_optimizer
+    from lycoris_ext.training.optimizer_kinds import fallback_advice, optimizer_kind
+    from lycoris_ext.training.optimizers import OptimizerConfig, build_optimizer, state_bytes
     from lycoris_ext.training.precision import choose_device
     from lycoris_ext.training.step import optimizer_step
 
-    name, bad = "8-bit optimizer", MISSING if needed else NOTE
-    other = 'or set optimizer_type = "AdamW"'
+    check, bad = f"optimizer {name}", MISSING if needed else NOTE
+    kind = optimizer_kind(name)
+    update = f"pip install -U {kind.package}, or {fallback_advice()}"
+    if not kind.package:
+        update = "install torch anew"
     try:
-        parameter = torch.nn.Parameter(torch.ones(64, 64, device=choose_device(device_name)))
+        parameter = torch.nn.Parameter(torch.zeros(256, 256, device=choose_device(device_name)))
         group = {"params": [parameter], "lr": 1e-3, "name": "probe"}
-        optimizer = build_optimizer([group], OptimizerConfig("AdamW8bit"))
+        optimizer = build_optimizer([group], OptimizerConfig(optimizer_type=name))
         parameter.grad = torch.ones_like(parameter)
         optimizer_step(optimizer, 1.0, 0.0)
     except LycorisExtError as error:
-        return Check(name, bad, error.what, error.fix or "")
+        return Check(check, bad, error.what, error.fix or "")
     except (RuntimeError, OSError, AttributeError) as error:
         reason = str(error).partition("\n")[0]
-        return Check(name, bad, f"a step fails ({reason})", f"pip install -U bitsandbytes, {other}")
-    moment = optimizer.state.get(parameter, {}).get("state1", parameter)
-    if moment.dtype == torch.uint8 and bool((parameter < 1).all()):
-        return Check(name, OK, "a step works")
-    return Check(
-        name,
-        bad,
-        "a step changes nothing, or not in 8 bits",
-        f"pip install -U bitsandbytes, {other}",
-    )
+        return Check(check, bad, f"a step fails ({reason})", update)
+    if bool((parameter == 0).all()):
+        return Check(check, bad, "a step changes nothing", update)
+    kept = state_bytes(optimizer) / parameter.numel()
+    if kept > 1.5 * kind.state_bytes:
+        found = f"it keeps {kept:.1f} bytes for each number, expected {kind.state_bytes:g}"
+        return Check(check, bad, found, update)
+    return Check(check, OK, "a step works")
 
 
 def _disk(folder: Path) -> Check:

@@ -12,6 +12,7 @@ from pathlib import Path
 from lycoris_ext.config.options import all_options, section_types
 from lycoris_ext.config.values import describe_type
 from lycoris_ext.formats import atomic_write
+from lycoris_ext.training.optimizer_kinds import optimizer_kinds
 
 BEGIN = "<!-- options: written by lycoris_ext.config.document -->"
 END = "<!-- end of options -->"
@@ -31,7 +32,22 @@ def options_as_markdown() -> str:
                 kinds = describe_type(option.hint)
                 lines.append(f"| `{option.name}` | {kinds} | {default} | {text} |")
         blocks.append("\n".join(lines))
+        if section == "optimizer":
+            blocks.append(optimizers_as_markdown())
     return "\n\n".join(blocks)
+
+
+def optimizers_as_markdown() -> str:
+    """A table of the optimizers: name, package, memory, options, what it is."""
+    lines = ["| `optimizer_type` | needs | bytes of state a parameter | reads | |"]
+    lines.append("|---|---|---|---|---|")
+    for kind in optimizer_kinds():
+        needs = f"`{kind.package}`" if kind.package else "no other package"
+        reads = ", ".join(f"`{known.name}`" for known in kind.options)
+        lines.append(
+            f"| `{kind.name}` | {needs} | {kind.state_bytes:g} | {reads} | {kind.summary} |"
+        )
+    return "\n".join(lines)
 
 
 def _toml(value: object) -> str:

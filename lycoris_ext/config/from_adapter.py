@@ -25,6 +25,7 @@ from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats.keys import place_in_file
 from lycoris_ext.formats.metadata import RENAMED, json_object
 from lycoris_ext.training.config import PATH_OPTIONS, toml_value
+from lycoris_ext.training.optimizer_kinds import optimizer_kinds
 from lycoris_ext.words import one_line
 
 STORED = "lycoris_ext_config"
@@ -160,7 +161,9 @@ def _optimizer(text: str) -> Iterator[tuple[str, object]]:
     match = re.fullmatch(r"([\w.]+)(?:\((.*)\))?", text, re.DOTALL)
     if match is None or text == "None":
         return
-    yield "optimizer_type", match[1].rpartition(".")[2]
+    last = match[1].rpartition(".")[2]
+    classes = {kind.class_path.rpartition(".")[2]: kind.name for kind in optimizer_kinds()}
+    yield "optimizer_type", classes.get(last, last)
     arguments = re.findall(r"(\w+)=(\([^)]*\)|[^,]+)", match[2] or "")
     if arguments:
         yield "optimizer_args", [f"{name}={value.strip('() ')}" for name, value in arguments]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from typing import Any, get_type_hints
@@ -31,25 +32,40 @@ class Option:
     help: str
 
 
-@cache
 def all_options() -> dict[str, Option]:
     """Name -> option, in the order of the sections."""
     options: dict[str, Option] = {}
-    for section, section_type in get_type_hints(TrainConfig).items():
-        if issubclass(section_type, Section):
-            for name, known in section_type.options().items():
-                options[name] = Option(name, section, known.hint, known.default, known.help)
-            continue
-        hints = get_type_hints(section_type)
-        described = _described_arguments(section_type)
-        for field in fields(section_type):
-            if field.name in options:
-                raise TypeError(f"two sections have an option {field.name}")
-            default = field.default if field.default is not MISSING else None
-            options[field.name] = Option(
-                field.name, section, hints[field.name], default, described.get(field.name, "")
-            )
+    for section, section_type in section_types().items():
+        for known in _options_of(section, section_type):
+            if known.name in options:
+                raise TypeError(f"two sections have an option {known.name}")
+            options[known.name] = known
     return options
+
+
+def _options_of(section: str, section_type: Any) -> Iterable[Option]:
+    if not issubclass(section_type, Section):
+        return _options_of_fields(section, section_type)
+    return [
+        Option(known.name, section, known.hint, known.default, known.help)
+        for known in section_type.options().values()  # not cached: kinds may be registered later
+    ]
+
+
+@cache
+def _options_of_fields(section: str, section_type: Any) -> Sequence[Option]:
+    hints = get_type_hints(section_type)
+    described = _described_arguments(section_type)
+    return [
+        Option(
+            field.name,
+            section,
+            hints[field.name],
+            field.default if field.default is not MISSING else None,
+            described.get(field.name, ""),
+        )
+        for field in fields(section_type)
+    ]
 
 
 @cache

@@ -42,7 +42,8 @@ def build_config(layers: Sequence[OptionSource]) -> TrainConfig:
     checked: dict[str, object] = {}
     recipe: dict[str, object] = {}
     for layer in layers:
-        values = translate(dict(layer.values), layer.where)
+        optimizer = checked.get("optimizer_type", recipe.get("optimizer_type"))
+        values = translate(dict(layer.values), layer.where, optimizer)
         chosen = values.pop("preset", ())
         for name in [chosen] if isinstance(chosen, str) else _list(chosen, layer.where):
             if name in RECIPES:

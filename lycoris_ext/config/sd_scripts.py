@@ -5,7 +5,6 @@ name.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
 
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.network.sd_scripts_names import (
@@ -15,6 +14,8 @@ from lycoris_ext.network.sd_scripts_names import (
     OLD_OPPOSITES,
     split_list,
 )
+from lycoris_ext.training.optimizer_kinds import optimizer_kind, optimizer_kinds
+from lycoris_ext.training.optimizers import OptimizerConfig
 
 Values = dict[str, object]
 
@@ -78,12 +79,14 @@ HINTS = {
 }
 
 
-def translate(values: Values, where: str) -> Values:
+def translate(values: Values, where: str, optimizer_type: object = None) -> Values:
     """Turn sd-scripts' spellings into ours: network_args, optimizer_args, network_module and kin.
 
     Args:
         values: option -> value as read; options of ours pass through.
         where: the file, for messages.
+        optimizer_type: the optimizer whose arguments optimizer_args are, where the values choose
+            none themselves; unset: the default optimizer.
 
     Raises:
         ConfigError: an argument inside network_args or optimizer_args is unknown, or an option has
@@ -91,6 +94,8 @@ def translate(values: Values, where: str) -> Values:
     """
     result: Values = {}
     module = values.get("network_module")
+    values = _with_chosen_optimizer(values, where)
+    optimizer_type = values.get("optimizer_type", optimizer_type)
     for name, value in values.items():
         if name in ALWAYS_SO:
             if value not in ALWAYS_SO[name]:
@@ -101,14 +106,14 @@ def translate(values: Values, where: str) -> Values:
                 )
         elif name in WITHOUT_EFFECT or name == "network_module":
             continue
-        elif name in SPLIT:
+        elif name == "network_args":
             for argument, text in _arguments(name, value, where):
-                result |= SPLIT[name](argument, text, where)
+                result |= _network_argument(argument, text, where)
+        elif name == "optimizer_args":
+            for argument, text in _arguments(name, value, where):
+                result |= _optimizer_argument(argument, text, where, optimizer_type)
         elif name == "network_dropout":
             result["dropout"] = value
-        elif name == "use_8bit_adam":
-            if value is True:
-                result["optimizer_type"] = "AdamW8bit"
         else:
             result[name] = value
     if result.get("conv_alpha") == 0 and "conv_alpha" not in values:  # there: as large as the rank
@@ -171,25 +176,37 @@ def _network_argument(name: str, text: str, where: str) -> Values:
     return {name: text if name == "preset" else _literal(text)}
 
 
-def _optimizer_argument(name: str, text: str, where: str) -> Values:
-    value = _literal(text)
-    if name == "weight_decay":
-        return {"weight_decay": value}
-    if name == "eps":
-        return {"adam_epsilon": value}
-    if name == "betas" and isinstance(value, tuple) and len(value) == 2:
-        return {"adam_beta1": value[0], "adam_beta2": value[1]}
-    raise ConfigError(
-        f"optimizer_args has {name}={text}, which is not supported",
-        where=where,
-        fix="use weight_decay=0.01, betas=0.9,0.999 or eps=1e-8",
-    )
+def _with_chosen_optimizer(values: Values, where: str) -> Values:
+    """The values with optimizer_type in place of a switch for an optimizer, as use_8bit_adam is."""
+    switches = {kind.switch: kind.name for kind in optimizer_kinds() if kind.switch}
+    rest = {name: value for name, value in values.items() if name not in switches}
+    for switch, chosen in switches.items():
+        if values.get(switch) is not True:
+            continue
+        if rest.setdefault("optimizer_type", chosen) != chosen:
+            raise ConfigError(
+                f"{switch} chooses {chosen}, and optimizer_type is {rest['optimizer_type']!r}",
+                where=where,
+                fix=f"remove {switch} or optimizer_type",
+            )
+    return rest
 
 
-SPLIT: dict[str, Callable[[str, str, str], Values]] = {
-    "network_args": _network_argument,
-    "optimizer_args": _optimizer_argument,
-}
+def _optimizer_argument(name: str, text: str, where: str, optimizer_type: object) -> Values:
+    known = OptimizerConfig.options()["optimizer_type"]
+    kind = optimizer_kind(known.convert(optimizer_type or known.default, where))
+    options = kind.read_argument(name, _literal(text))
+    if options is None:
+        usual = (
+            f"{argument}={','.join(str(each.default) for each in options)}"
+            for argument, options in kind.arguments.items()
+        )
+        raise ConfigError(
+            f"optimizer_args has {name}={text}, which {kind.name} does not take",
+            where=where,
+            fix=f"use {', '.join(usual) or 'none'}",
+        )
+    return options
 
 
 def _literal(text: str) -> object:

@@ -19,8 +19,10 @@ from torch import Tensor, nn
 
 from lycoris_ext.errors import FormatError
 from lycoris_ext.formats import atomic_write
+from lycoris_ext.runs.optimizer_state import pack, unpack
 
-FORMAT = "lycoris_ext run state 1"
+FORMAT = "lycoris_ext run state 2"
+"""Format 1 lacked what optimizers keep in their parameter groups."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,19 @@ class Progress:
 
 @dataclass(frozen=True)
 class SavedState:
-    """A state as read from its file."""
+    """A state as read from its file; all tensors are on the CPU.
+
+    Args:
+        progress: where the run stands.
+        network: parameters and buffers by name.
+        optimizer, optimizer_tensors: as ``runs.optimizer_state.pack`` gives them.
+        average: of the parameters by name, where the run keeps one.
+    """
 
     progress: Progress
     network: dict[str, Tensor]
-    optimizer_tensors: dict[str, dict[str, Tensor]]
-    optimizer_values: dict[str, dict[str, Any]]
+    optimizer: dict[str, Any]
+    optimizer_tensors: list[Tensor]
     average: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -77,20 +86,16 @@ def save_state(
         path: the file; an older state in it stays until the new one is complete.
         progress: where the run stands.
         network: its state_dict is stored in the precision of training.
-        optimizer: moments are stored as they are, 8-bit ones as 8-bit.
+        optimizer: all that it keeps is stored as it is, 8-bit tensors as 8-bit. If it has modes, it
+            must be in its ``train()`` mode.
         average: of the parameters, where the run keeps one.
     """
     tensors = {f"network/{name}": _stored(value) for name, value in network.state_dict().items()}
     for name, value in (average or {}).items():
         tensors[f"average/{name}"] = _stored(value)
-    values: dict[str, dict[str, Any]] = {}
-    for name, parameter in network.named_parameters():
-        for key, value in optimizer.state.get(parameter, {}).items():
-            if isinstance(value, Tensor):
-                tensors[f"optimizer/{name}/{key}"] = _stored(value)
-            else:
-                values.setdefault(name, {})[key] = value
-    header = {"format": FORMAT, "progress": asdict(progress), "optimizer": values}
+    packed, kept = pack(optimizer, network)
+    tensors |= {f"optimizer/{number}": _stored(value) for number, value in enumerate(kept)}
+    header = {"format": FORMAT, "progress": asdict(progress), "optimizer": packed}
     text = json.dumps(header, ensure_ascii=False).encode("utf-8")
     tensors["header"] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
     atomic_write(path, save(tensors))
@@ -100,46 +105,35 @@ def load_state(path: Path) -> SavedState | None:
     """Read a state; None where there is none.
 
     Raises:
-        FormatError: the file is no state, or damaged.
+        FormatError: the file is no state, damaged, or written by another version.
     """
     if not path.is_file():
         return None
     try:
         tensors = load(path.read_bytes())
         header = json.loads(bytes(tensors.pop("header").tolist()))
-        if header["format"] != FORMAT:
-            raise ValueError(f"it says {header['format']!r}, expected {FORMAT!r}")
+        _check_version(header["format"], path)
         progress = Progress(**header["progress"])
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise FormatError(
-            f"the state of the run is damaged or of another version ({error})",
+            f"the state of the run is damaged ({error})",
             where=str(path),
             fix="delete this file to start the run over",
         ) from error
-    network, average = {}, {}
-    moments: dict[str, dict[str, Tensor]] = {}
+    parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimizer": {}}
     for key, tensor in tensors.items():
         part, _, name = key.partition("/")
-        if part == "network":
-            network[name] = tensor
-        elif part == "average":
-            average[name] = tensor
-        else:
-            parameter, _, entry = name.rpartition("/")
-            moments.setdefault(parameter, {})[entry] = tensor
-    return SavedState(progress, network, moments, header["optimizer"], average)
+        parts[part][name] = tensor
+    kept = [parts["optimizer"][str(number)] for number in range(len(parts["optimizer"]))]
+    return SavedState(progress, parts["network"], header["optimizer"], kept, parts["average"])
 
 
 def restore(saved: SavedState, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Put network and optimizer back to what they were.
 
-    The optimizer's own load_state_dict is not used: it casts, and an 8-bit state must come back
-    byte for byte.
-
     Raises:
         FormatError: the state belongs to another network.
     """
-    named = dict(network.named_parameters())
     own = network.state_dict()
     _same_names(set(saved.network), set(own), "tensors of the network")
     for name, value in own.items():
@@ -150,26 +144,21 @@ def restore(saved: SavedState, network: nn.Module, optimizer: torch.optim.Optimi
                 fix="delete the state to start over",
             )
     network.load_state_dict(saved.network, strict=True)
-    stored = set(saved.optimizer_tensors) | set(saved.optimizer_values)
-    _same_names(stored & set(named), stored, "parameters of the optimizer")
-    for name in stored:
-        parameter = named[name]
-        entries: Mapping[str, Tensor] = saved.optimizer_tensors.get(name, {})
-        # clone(): memory that torch allocated itself, aligned as in the first run; how a kernel
-        # splits its work, and so its rounding, may depend on alignment.
-        optimizer.state[parameter] = {
-            **{key: _on_device(key, value, parameter).clone() for key, value in entries.items()},
-            **saved.optimizer_values.get(name, {}),
-        }
+    unpack(saved.optimizer, saved.optimizer_tensors, optimizer, network)
+
+
+def _check_version(written_as: str, path: Path) -> None:
+    if written_as != FORMAT:
+        raise FormatError(
+            f"another version of lycoris_ext wrote this state, as {written_as!r}; this version "
+            f"reads {FORMAT!r}",
+            where=str(path),
+            fix="finish the run with the version that began it, or delete this file to start over",
+        )
 
 
 def _stored(value: Tensor) -> Tensor:
     return value.detach().to("cpu").contiguous().clone()
-
-
-def _on_device(key: str, value: Tensor, parameter: Tensor) -> Tensor:
-    # torch's AdamW keeps its step counter on the CPU.
-    return value if key == "step" else value.to(parameter.device)
 
 
 def _same_names(saved: set[str], own: set[str], what: str) -> None:

@@ -112,12 +112,10 @@ class TrainConfig:
 
     def sections(self) -> dict[str, dict[str, Any]]:
         """Section name -> option -> value as TOML holds it, in the order of the fields."""
+        parts = {section.name: getattr(self, section.name) for section in fields(self)}
         return {
-            section.name: {
-                name: _plain(getattr(getattr(self, section.name), name))
-                for name in _option_names(getattr(self, section.name))
-            }
-            for section in fields(self)
+            name: {option: _plain(value) for option, value in _values(part).items()}
+            for name, part in parts.items()
         }
 
     def flat(self) -> dict[str, Any]:
@@ -180,10 +178,10 @@ def dump_toml(config: TrainConfig, *, for_sharing: bool = False) -> str:
     return "\n".join(blocks)
 
 
-def _option_names(section: Any) -> list[str]:
+def _values(section: Any) -> dict[str, Any]:
     if isinstance(section, Section):
-        return list(section.options())
-    return [option.name for option in fields(section)]
+        return section.values()
+    return {option.name: getattr(section, option.name) for option in fields(section)}
 
 
 def _plain(value: Any) -> Any:

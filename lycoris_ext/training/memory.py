@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 from lycoris_ext.errors import MemoryFault
 from lycoris_ext.training.config import TrainConfig
+from lycoris_ext.training.optimizer_kinds import optimizer_kinds
 
 # Numbers of mallopt(3).
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
@@ -76,7 +77,10 @@ def memory_faults(config: TrainConfig) -> Iterator[None]:
 
 def _advice(config: TrainConfig) -> str:
     """What of a run's options would need less memory, with the values they have now."""
-    data, run = config.data, config.run
+    data, run, optimizer = config.data, config.run, config.optimizer.kind
+    smaller = [
+        f'"{kind.name}"' for kind in optimizer_kinds() if kind.state_bytes < optimizer.state_bytes
+    ]
     advice = [
         (not run.gradient_checkpointing, "gradient_checkpointing = true"),
         (data.train_batch_size > 1, f"train_batch_size below {data.train_batch_size}"),
@@ -84,7 +88,7 @@ def _advice(config: TrainConfig) -> str:
             run.mixed_precision == "no" and run.device != "cpu",
             'mixed_precision = "bf16" on a GPU',
         ),
-        (config.optimizer.optimizer_type == "AdamW", 'optimizer_type = "AdamW8bit"'),
+        (bool(smaller), "optimizer_type = " + " or ".join(smaller)),
         (True, f"resolution below {data.resolution}"),
         (True, f"network_dim below {config.network.network_dim}"),
     ]

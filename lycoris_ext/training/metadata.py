@@ -62,7 +62,7 @@ def run_facts(
         base=_model(config.model.pretrained_model_name_or_path, base_hash),
         vae=_model(config.model.vae) if config.model.vae else None,
         network_args=_network_args(config),
-        optimizer=_optimizer_text(config),
+        optimizer=config.optimizer.kind.metadata_text(config.optimizer.values()),
         resolution=config.data.size,
         steps=step,
         epoch=step * accumulation // batches,
@@ -109,16 +109,6 @@ def _network_args(config: TrainConfig) -> dict[str, str]:
             or option.name in ("algo", "preset")
         )
     } | {"conv_dim": str(rank)}  # left alone, it is another one there
-
-
-def _optimizer_text(config: TrainConfig) -> str:
-    """As sd-scripts writes it: the class, then its arguments."""
-    options = config.optimizer
-    name = {"AdamW8bit": "bitsandbytes.optim.adamw.AdamW8bit", "AdamW": "torch.optim.adamw.AdamW"}
-    return (
-        f"{name[options.optimizer_type]}(weight_decay={options.weight_decay},"
-        f"betas=({options.adam_beta1}, {options.adam_beta2}),eps={options.adam_epsilon})"
-    )
 
 
 def _bucket_info(training_set: TrainingSet) -> dict[str, object]:

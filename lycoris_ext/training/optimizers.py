@@ -1,92 +1,124 @@
-"""Optimizers of the adapter's parameters."""
+"""How the adapter's parameters are updated: the options, the optimizer made of them, its modes."""
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
-from lycoris_ext.errors import ConfigError, EnvironmentFault
+from lycoris_ext.errors import ConfigError, LycorisExtError
 from lycoris_ext.network.sd_scripts_names import RATIOS
+from lycoris_ext.options import Option, Section, option
+from lycoris_ext.training.optimizer_kinds import (
+    OptimizerKind,
+    optimizer_kind,
+    optimizer_names,
+    optimizer_options,
+    readers_of,
+)
 
-OPTIMIZERS = ("AdamW8bit", "AdamW")
+_RATE = {"low": 0.0, "high": 10.0, "fix": "2e-4 is the usual rate for LoHa, 1e-4 for LoRA"}
+_RATIO = {
+    "above": 0.0,
+    "below": math.inf,
+    "fix": "16 is usual; remove it for the same rate everywhere",
+}
 
 
-@dataclass(frozen=True)
-class OptimizerConfig:
-    """How the adapter's parameters are updated.
+@dataclass(frozen=True, init=False)
+class OptimizerConfig(Section):
+    """How the adapter's parameters are updated."""
 
-    Args:
-        optimizer_type: "AdamW8bit" (bitsandbytes; its state takes a quarter) or "AdamW".
-        learning_rate: for everything that has no rate of its own.
-        unet_lr: for the U-Net's adapter (unset: learning_rate; 0: not trained).
-        text_encoder_lr: for the text encoder's adapter (unset: learning_rate; 0: not trained).
-        loraplus_lr_ratio: LoRA+: the factors on the output side of the adapter (lora_up, LoHa's
-            hada_w1_a and hada_w2_a, LoKr's lokr_w2_a) learn so many times as fast; 16 is usual.
-            Unset: as fast as the others.
-        loraplus_unet_lr_ratio: the same for the U-Net's adapter (unset: loraplus_lr_ratio).
-        loraplus_text_encoder_lr_ratio: the same for the text encoder's (unset: loraplus_lr_ratio).
-        weight_decay: share of each parameter taken off per step, times the learning rate.
-        adam_beta1, adam_beta2: how long Adam remembers gradients and their squares.
-        adam_epsilon: Adam's floor under the root of the squares.
-        max_grad_norm: longer gradients are scaled down to this norm; 0: never.
-    """
+    optimizer_type: str = option(
+        "AdamW8bit",
+        "The optimizer, by sd-scripts' name: the rule that turns gradients into changes of the "
+        "adapter's weights.",
+        choices=optimizer_names,
+    )
+    learning_rate: float = option(
+        2e-4,
+        "How far each step moves the adapter's weights. Models that have a rate of their own "
+        "(unet_lr, text_encoder_lr) do not use it.",
+        **_RATE,
+    )
+    unet_lr: float | None = option(
+        None,
+        "Learning rate of the U-Net's adapter. Unset: learning_rate. 0: the U-Net is not trained.",
+        **_RATE,
+    )
+    text_encoder_lr: float | None = option(
+        None,
+        "Learning rate of the text encoder's adapter. Unset: learning_rate. 0: the text encoder "
+        "is not trained.",
+        **_RATE,
+    )
+    loraplus_lr_ratio: float | None = option(
+        None,
+        "LoRA+: the factors on the output side of the adapter (lora_up, LoHa's hada_w1_a and "
+        "hada_w2_a, LoKr's lokr_w2_a) get this many times the learning rate of the other factors; "
+        "16 is usual. Unset: all factors have the same rate.",
+        **_RATIO,
+    )
+    loraplus_unet_lr_ratio: float | None = option(
+        None,
+        "LoRA+ for the U-Net alone: its adapter's factors on the output side get this many times "
+        "the learning rate of the other factors. Unset: loraplus_lr_ratio.",
+        **_RATIO,
+    )
+    loraplus_text_encoder_lr_ratio: float | None = option(
+        None,
+        "LoRA+ for the text encoder alone: its adapter's factors on the output side get this many "
+        "times the learning rate of the other factors. Unset: loraplus_lr_ratio.",
+        **_RATIO,
+    )
+    max_grad_norm: float = option(
+        1.0,
+        "Gradient clipping: where the gradient of a step, over all parameters together, is longer "
+        "than this, it is scaled down to this length. 0: gradients are never scaled down.",
+        low=0.0,
+        below=math.inf,
+    )
 
-    optimizer_type: str = "AdamW8bit"
-    learning_rate: float = 2e-4
-    unet_lr: float | None = None
-    text_encoder_lr: float | None = None
-    loraplus_lr_ratio: float | None = None
-    loraplus_unet_lr_ratio: float | None = None
-    loraplus_text_encoder_lr_ratio: float | None = None
-    weight_decay: float = 0.01
-    adam_beta1: float = 0.9
-    adam_beta2: float = 0.999
-    adam_epsilon: float = 1e-8
-    max_grad_norm: float = 1.0
+    @classmethod
+    def kind_options(cls) -> Iterable[Option]:
+        return optimizer_options()
 
-    def __post_init__(self) -> None:
-        _choice("optimizer_type", self.optimizer_type, OPTIMIZERS)
-        for name in ("learning_rate", "unet_lr", "text_encoder_lr"):
-            rate = getattr(self, name)
-            if rate is not None and not 0.0 <= rate <= 10.0:
-                raise ConfigError(
-                    f"{name} is {rate}, expected a number from 0 to 10",
-                    where=name,
-                    fix="2e-4 is the usual rate for LoHa, 1e-4 for LoRA",
-                )
-        for name in RATIOS:
-            ratio = getattr(self, name)
-            if ratio is not None and not 0.0 < ratio < math.inf:
-                raise ConfigError(
-                    f"{name} is {ratio}, expected a number above 0",
-                    where=name,
-                    fix="16 is usual; remove it for the same rate everywhere",
-                )
+    def contradictions(self) -> Iterator[LycorisExtError]:
         if self.effective_unet_lr == 0.0 and self.effective_text_encoder_lr == 0.0:
-            raise ConfigError(
+            yield ConfigError(
                 "unet_lr and text_encoder_lr are both 0: nothing would be trained",
                 where="unet_lr",
                 fix="set at least one of them above 0",
             )
-        for name in ("weight_decay", "max_grad_norm"):
-            if not 0.0 <= getattr(self, name) < math.inf:
-                raise ConfigError(
-                    f"{name} is {getattr(self, name)}, expected 0 or more",
+        for name, value in self.more:
+            readers = readers_of(name)
+            if self.optimizer_type not in readers:
+                yield ConfigError(
+                    f"{name} is {value!r}, but {self.optimizer_type} does not read it",
                     where=name,
-                    fix=f"change {name}",
+                    fix=f"remove {name}, or set optimizer_type = "
+                    + " or ".join(f'"{reader}"' for reader in readers),
                 )
-        for name in ("adam_beta1", "adam_beta2"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise ConfigError(
-                    f"{name} is {getattr(self, name)}, expected a number from 0 to below 1",
-                    where=name,
-                    fix="use 0.9 and 0.999",
-                )
+
+    def values(self) -> dict[str, Any]:
+        """Name -> value of the general options and of those that the chosen optimizer reads.
+
+        The options of other optimizers are left out, so that a new optimizer changes nothing in
+        what the runs of the others write.
+        """
+        unread = {known.name for known in self.kind_options()}
+        unread -= {known.name for known in self.kind.options}
+        return {name: value for name, value in super().values().items() if name not in unread}
+
+    @property
+    def kind(self) -> OptimizerKind:
+        """What is known about the chosen optimizer."""
+        return optimizer_kind(self.optimizer_type)
 
     @property
     def rates(self) -> dict[str, Any]:
@@ -96,10 +128,12 @@ class OptimizerConfig:
 
     @property
     def effective_unet_lr(self) -> float:
+        """The U-Net's learning rate, its own or the general one."""
         return self.learning_rate if self.unet_lr is None else self.unet_lr
 
     @property
     def effective_text_encoder_lr(self) -> float:
+        """The text encoder's learning rate, its own or the general one."""
         return self.learning_rate if self.text_encoder_lr is None else self.text_encoder_lr
 
 
@@ -113,9 +147,9 @@ def build_optimizer(
         config: type and settings.
 
     Raises:
-        ConfigError: there is no parameter to train.
-        EnvironmentFault: AdamW8bit is asked for and bitsandbytes is not installed. Never replaced
-            silently: another optimizer gives another result.
+        ConfigError: there is no parameter to train, or the groups have several learning rates and
+            the optimizer takes one.
+        EnvironmentFault: the optimizer's package cannot be imported.
     """
     groups = [{**group, "params": list(group["params"])} for group in param_groups]
     groups = [{**group, "base_lr": float(group["lr"])} for group in groups if group["params"]]
@@ -125,42 +159,59 @@ def build_optimizer(
             where="network",
             fix="check preset, include, exclude and the learning rates",
         )
-    settings: dict[str, Any] = {
-        "lr": config.learning_rate,
-        "betas": (config.adam_beta1, config.adam_beta2),
-        "eps": config.adam_epsilon,
-        "weight_decay": config.weight_decay,
-    }
-    if config.optimizer_type == "AdamW":
-        return torch.optim.AdamW(groups, **settings)
-    return _bitsandbytes_class("AdamW8bit")(groups, **settings)
+    if config.kind.one_rate and len({group["base_lr"] for group in groups}) > 1:
+        rates = ", ".join(f"{group['name']} {group['base_lr']:g}" for group in groups)
+        raise ConfigError(
+            f"{config.optimizer_type} takes one learning rate for all that is trained, and there "
+            f"are several: {rates}",
+            where="optimizer_type",
+            fix="set learning_rate alone: remove unet_lr, text_encoder_lr, the loraplus ratios and "
+            "the rates of network.overrides; or choose another optimizer",
+        )
+    return config.kind.build(groups, config.learning_rate, config.values())
 
 
-def _bitsandbytes_class(name: str) -> Any:
-    # On a CPU its import complains about optional kernels that training does not use.
-    logger = logging.getLogger("bitsandbytes")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+@contextmanager
+def training_paused(
+    network: nn.Module, optimizer: torch.optim.Optimizer, kind: OptimizerKind
+) -> Iterator[None]:
+    """Inside the ``with`` the network is in eval mode and holds the weights to draw with and to
+    save; afterwards training goes on exactly as if nothing had happened.
+
+    An optimizer with modes is switched by its ``eval()``. Its ``train()`` computes the weights that
+    are trained anew, rounded differently, so they are kept and put back: how often a run draws and
+    saves must not change what it learns. The state of a run is saved outside of the ``with``.
+
+    Args:
+        network: what is trained.
+        optimizer: of its parameters.
+        kind: the optimizer's.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    kept = [p.detach().clone() for p in parameters] if kind.has_modes else []
+    trains = network.training
+    network.eval()
     try:
-        import bitsandbytes
-    except ImportError as error:
-        raise EnvironmentFault(
-            f"bitsandbytes cannot be imported ({error})",
-            where=f'optimizer_type = "{name}"',
-            fix='pip install "lycoris-ext[train]" (or: pip install bitsandbytes), or set '
-            'optimizer_type = "AdamW", which needs nothing but more memory',
-        ) from error
+        if kind.has_modes:
+            optimizer.eval()  # type: ignore[attr-defined]
+        yield
     finally:
-        logger.setLevel(level)
-    return getattr(bitsandbytes.optim, name)
+        if kind.has_modes:
+            optimizer.train()  # type: ignore[attr-defined]
+            with torch.no_grad():
+                for parameter, value in zip(parameters, kept, strict=True):
+                    parameter.copy_(value)
+        network.train(trains)
 
 
-def _choice(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value in known:
-        return
-    same = [option for option in known if option.lower() == value.lower()]
-    raise ConfigError(
-        f"{name} {value!r} is not supported",
-        where=name,
-        fix=f'use "{same[0]}"' if same else "use one of " + ", ".join(known),
-    )
+def state_bytes(optimizer: torch.optim.Optimizer) -> int:
+    """How many bytes an optimizer keeps for its parameters at present."""
+    return sum(_bytes(entries) for entries in optimizer.state.values())
+
+
+def _bytes(value: object) -> int:
+    if isinstance(value, Tensor):
+        return value.numel() * value.element_size()
+    if isinstance(value, Mapping):
+        return sum(_bytes(item) for item in value.values())
+    return sum(_bytes(item) for item in value) if isinstance(value, (list, tuple)) else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from lycoris_ext.training.base_model import BaseModel
 from lycoris_ext.training.claim import Claim
 from lycoris_ext.training.config import TrainConfig, dump_toml
 from lycoris_ext.training.metadata import training_metadata
+from lycoris_ext.training.optimizers import training_paused
 from lycoris_ext.training.precision import DTYPES, build_scaler, describe_device
 from lycoris_ext.training.report import StepReport
 from lycoris_ext.training.start import StartWeights
@@ -231,7 +232,13 @@ class Run:
             with self.average.in_place():
                 averaged = self.network.adapter_state(metadata, dtype)
             save_adapter(self.paths.averaged(path), averaged)
-        save_adapter(path, self.network.adapter_state(metadata, dtype))
+        with self.paused():
+            state = self.network.adapter_state(metadata, dtype)
+        save_adapter(path, state)
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Inside the ``with`` the network is ready to be drawn with and saved."""
+        return training_paused(self.network, self.optimizer, self.config.optimizer.kind)
 
     def _check_finite(self) -> None:
         """Never replace good weights by broken ones."""

@@ -213,12 +213,8 @@ def steps(run: Run, batch_loss: BatchLoss[Text]) -> Iterator[StepReport]:
 
 def draw(run: Run, watcher: Watcher) -> None:
     """Let the watcher draw the run's pictures at this step."""
-    run.network.eval()
-    try:
-        with saved_if_it_ends(run):
-            names = watcher.draw(run)
-    finally:
-        run.network.train()
+    with saved_if_it_ends(run), run.paused():  # what is saved at the end is the run in training
+        names = watcher.draw(run)
     if names:
         run.events.write("pictures", run.step, files=list(names))
 

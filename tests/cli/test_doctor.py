@@ -40,7 +40,7 @@ def test_all_is_well(report):
     code, checks = report()
     assert code == 0
     assert checks["torch"]["found"] == torch.__version__
-    assert checks["8-bit optimizer"]["found"] == "a step works"
+    assert checks["optimizer AdamW8bit"]["found"] == "a step works"
     assert "GB free at" in checks["output_dir"]["found"]
     assert checks["device"]["state"] == "ok"
 
@@ -86,10 +86,11 @@ def test_8_bit_counts_only_where_it_is_used(report, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     code, checks = report()
     assert code == 4
-    assert "bitsandbytes cannot be imported" in checks["8-bit optimizer"]["found"]
-    assert 'optimizer_type = "AdamW"' in checks["8-bit optimizer"]["fix"]
+    assert "bitsandbytes cannot be imported" in checks["optimizer AdamW8bit"]["found"]
+    assert 'optimizer_type = "AdamW"' in checks["optimizer AdamW8bit"]["fix"]
     code, checks = report(config(tmp_path, optimizer_type="AdamW"))
-    assert (code, checks["8-bit optimizer"]["state"]) == (0, "note")
+    assert (code, checks["optimizer AdamW8bit"]["state"]) == (0, "note")
+    assert checks["optimizer AdamW"]["found"] == "a step works"
 
 
 def test_an_8_bit_step_that_fails(report, monkeypatch):
@@ -101,10 +102,10 @@ def test_an_8_bit_step_that_fails(report, monkeypatch):
     monkeypatch.setattr(step, "optimizer_step", fail)
     code, checks = report()
     assert code == 4
-    assert checks["8-bit optimizer"]["found"] == "a step fails (no kernel image)"
+    assert checks["optimizer AdamW8bit"]["found"] == "a step fails (no kernel image)"
     monkeypatch.setattr(step, "optimizer_step", lambda *_: None)
     code, checks = report()
-    assert code == 4 and "a step changes nothing" in checks["8-bit optimizer"]["found"]
+    assert code == 4 and "a step changes nothing" in checks["optimizer AdamW8bit"]["found"]
 
 
 def test_what_a_config_asks_for(report, tmp_path, monkeypatch):

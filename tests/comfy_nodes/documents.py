@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from lycoris_ext.config.document import optimizers_as_markdown
 from lycoris_ext.formats import atomic_write
 from tests.comfy_nodes.stand_ins import inside_comfyui
 from tests.comfy_nodes.workflows import WORKFLOWS, as_graph
@@ -71,6 +72,8 @@ def _tables(node: Any) -> str:
         shown = f"`{default}`" if default not in ("", None) else ""
         tooltip = settings["tooltip"].replace("|", "\\|").replace("``", "`")
         lines.append(f"| `{name}` | {kinds} | {shown} | {tooltip} |")
+    if "optimizer_type" in _inputs(node):
+        lines += ["", "## Optimizers", "", optimizers_as_markdown()]
     lines += ["", "## Outputs", "", "| output | type | |", "|---|---|---|"]
     for name, kind, tooltip in zip(
         node.RETURN_NAMES, node.RETURN_TYPES, node.OUTPUT_TOOLTIPS, strict=True

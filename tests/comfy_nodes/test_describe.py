@@ -32,8 +32,7 @@ def test_untouched_widgets_are_the_cores_defaults(host: Host) -> None:
     changed = {"conv_dim": 4, "conv_alpha": 1.0}  # the seed's settings
     assert NetworkConfig(**network) == NetworkConfig(**changed)
     (rates,) = Optimizer().describe(**defaults(Optimizer))
-    names = OptimizerConfig.__dataclass_fields__
-    own = {name: value for name, value in rates.items() if name in names}
+    own = {name: value for name, value in rates.items() if name in OptimizerConfig.options()}
     assert OptimizerConfig(**own) == OptimizerConfig(optimizer_type="AdamW")
     own = {name: v for name, v in rates.items() if name in ScheduleConfig.__dataclass_fields__}
     assert ScheduleConfig(**own) == ScheduleConfig()
@@ -63,7 +62,7 @@ def test_contradictions_stand_on_their_node(
 def test_tooltips_are_the_options_own_words() -> None:
     widget = option("unet_lr", unset=-1.0, says="-1: unset.")
     assert widget.settings["default"] == -1.0
-    assert widget.settings["tooltip"].startswith("For the U-Net's adapter")
+    assert widget.settings["tooltip"].startswith("Learning rate of the U-Net's adapter")
     assert widget.settings["tooltip"].endswith("-1: unset.")
 
 

@@ -20,6 +20,7 @@ from lycoris_ext.config import (
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.network import PRESETS, LayerOverride, NetworkConfig
 from lycoris_ext.network.sd_scripts_names import NETWORK_ARGS, OLD_NAMES, OLD_OPPOSITES
+from lycoris_ext.training.optimizers import OptimizerConfig
 
 
 def build(**values):
@@ -207,7 +208,16 @@ def test_network_module_decides_what_lora_means(module, args, algo):
 
 def test_arguments_that_are_not_understood():
     assert "network_args has train_t5xxl=1" in refused(network_args=["train_t5xxl=1"])
-    assert "optimizer_args has decouple=True" in refused(optimizer_args=["decouple=True"])
+    said = refused(optimizer_args=["decouple=True"])
+    assert "optimizer_args has decouple=True, which AdamW8bit does not take" in said
+    assert "use weight_decay=0.01, betas=0.9,0.999, eps=1e-08" in said
+    assert "which AdamW does" in refused(optimizer_type="AdamW", optimizer_args=["betas=0.9"])
+    said = refused(optimizer_type="Adan", optimizer_args=["betas=0.9,0.99"])
+    assert "optimizer_type 'Adan' is not supported" in said and "AdamW8bit, AdamW" in said
+    assert "use_8bit_adam chooses AdamW8bit, and optimizer_type is 'AdamW'" in refused(
+        use_8bit_adam=True, optimizer_type="AdamW"
+    )
+    assert build(use_8bit_adam=False, optimizer_type="AdamW").optimizer.optimizer_type == "AdamW"
     assert "expected name=value" in refused(network_args=["loha"])
     assert "network_module 'networks.dylora'" in refused(network_module="networks.dylora")
 
@@ -325,7 +335,8 @@ def test_what_is_shared_names_no_folder():
 
 def test_every_option_is_documented():
     assert [name for name, option in all_options().items() if not option.help] == []
-    assert set(TrainConfig().flat()) == set(all_options())
+    of_other_optimizers = {known.name for known in OptimizerConfig.kind_options()}
+    assert set(TrainConfig().flat()) | of_other_optimizers == set(all_options())
 
 
 def test_changes_that_matter_when_a_run_is_continued():

@@ -43,7 +43,7 @@ BASE_PACKAGES = (
     "hosts",
     "grids",
 )
-BASE_MODULES = ("errors", "training.step", "training.optimizers")
+BASE_MODULES = ("errors", "training.step", "training.optimizer_kinds", "training.optimizers")
 #: What our nodes use besides in a plain ComfyUI.
 FOR_COMFYUI = ("cli.info", "config", "training.train", "training.preview_prompts")
 

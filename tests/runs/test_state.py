@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from lycoris_ext.errors import FormatError
+from lycoris_ext.runs import state
+from lycoris_ext.runs.optimizer_state import pack, unpack
 from lycoris_ext.runs.state import Progress, load_state, restore, save_state
 from lycoris_ext.training.optimizers import OptimizerConfig, build_optimizer
 from lycoris_ext.training.step import optimizer_step
@@ -59,12 +61,68 @@ def test_a_restored_run_goes_on_bit_for_bit(tmp_path, kind):
         step(other, its_optimizer, number)
     for mine, theirs in zip(network.parameters(), other.parameters(), strict=True):
         assert torch.equal(mine, theirs)
-        for key, value in optimizer.state[mine].items():
-            restored = its_optimizer.state[theirs][key]
-            if isinstance(value, torch.Tensor):
-                assert torch.equal(value, restored) and value.dtype == restored.dtype
-            else:
-                assert value == restored
+        assert_same(optimizer.state[mine], its_optimizer.state[theirs])
+    for mine, theirs in zip(optimizer.param_groups, its_optimizer.param_groups, strict=True):
+        assert_same({**mine, "params": ()}, {**theirs, "params": ()})
+
+
+def assert_same(mine, theirs):
+    """The same values, of the same types and dtypes, in the same containers."""
+    assert type(mine) is type(theirs)
+    if isinstance(mine, torch.Tensor):
+        assert mine.dtype == theirs.dtype and mine.shape == theirs.shape
+        assert torch.equal(*(t.reshape(-1).view(torch.uint8) for t in (mine, theirs)))
+    elif isinstance(mine, dict):
+        assert list(mine) == list(theirs)
+        for key, value in mine.items():
+            assert_same(value, theirs[key])
+    elif isinstance(mine, (list, tuple)):
+        assert len(mine) == len(theirs)
+        for value, other in zip(mine, theirs, strict=True):
+            assert_same(value, other)
+    else:
+        assert repr(mine) == repr(theirs)
+
+
+def test_whatever_an_optimizer_keeps_comes_back_as_it_was(tmp_path):
+    network, optimizer = build("AdamW")
+    step(network, optimizer, 0)
+    shared = torch.arange(3, dtype=torch.bfloat16)
+    odd = {
+        "none": None,
+        "numbers": (1, 1.5, float("inf"), float("nan"), -0.0, 0.1 + 0.2, True),
+        "nested": [{"tuple": (), "tensor": torch.tensor([1 + 2**40])}, [shared], "ü"],
+        3: torch.zeros(0, 2, dtype=torch.float16),
+    }
+    optimizer.param_groups[0] |= {"d": 0.25, "odd": odd, "shared": shared}
+    first = next(network.parameters())
+    optimizer.state[first] |= {"codes": torch.arange(6, dtype=torch.uint8).view(2, 3).t(), "o": odd}
+    optimizer.state["of no parameter"] = {"count": 7}
+    save_state(tmp_path / "s", PROGRESS, network, optimizer)
+
+    other, its_optimizer = build("AdamW")
+    restore(load_state(tmp_path / "s"), other, its_optimizer)
+    (mine,), (theirs,) = optimizer.param_groups, its_optimizer.param_groups
+    assert_same({**mine, "params": ()}, {**theirs, "params": ()})
+    assert theirs["odd"]["nested"][1][0] is theirs["shared"]  # one tensor in two places
+    assert_same(optimizer.state[first], its_optimizer.state[next(other.parameters())])
+    assert its_optimizer.state["of no parameter"] == {"count": 7}
+
+
+def test_a_counter_on_the_cpu_stays_there_and_the_rest_follows_its_parameter():
+    """torch's Adam keeps its count of steps on the CPU; "meta" stands for a GPU."""
+    network, optimizer = build("AdamW")
+    step(network, optimizer, 0)
+    packed, tensors = pack(optimizer, network)
+    there = nn.Sequential(nn.Linear(70, 70, device="meta"), nn.Linear(3, 2, device="meta"))
+    elsewhere = torch.optim.AdamW(there.parameters())
+    unpack(packed, tensors, elsewhere, there)
+    for entries in elsewhere.state.values():
+        assert {key: value.device.type for key, value in entries.items()} == {
+            "step": "cpu",
+            "exp_avg": "meta",
+            "exp_avg_sq": "meta",
+        }
 
 
 def test_no_file_is_no_state(tmp_path):
@@ -77,9 +135,31 @@ def test_a_damaged_state_says_what_to_do(tmp_path, damage):
     path = tmp_path / "run.state"
     save_state(path, PROGRESS, network, optimizer)
     path.write_bytes(path.read_bytes()[:-20] if damage is None else damage)
-    with pytest.raises(FormatError, match="damaged or of another version") as caught:
+    with pytest.raises(FormatError, match="the state of the run is damaged") as caught:
         load_state(path)
     assert "run.state" in str(caught.value) and "delete this file" in str(caught.value)
+
+
+def test_a_state_of_an_older_version_is_refused_in_a_clear_sentence(tmp_path, monkeypatch):
+    network, optimizer = build("AdamW")
+    with monkeypatch.context() as patched:
+        patched.setattr(state, "FORMAT", "lycoris_ext run state 1")
+        save_state(tmp_path / "run.state", PROGRESS, network, optimizer)
+    with pytest.raises(FormatError) as caught:
+        load_state(tmp_path / "run.state")
+    text = str(caught.value)
+    assert "another version of lycoris_ext wrote this state, as 'lycoris_ext run state 1'" in text
+    assert "reads 'lycoris_ext run state 2'" in text and "run.state" in text
+    assert "finish the run with the version that began it, or delete this file" in text
+
+
+def test_other_groups_of_parameters_are_refused(tmp_path):
+    network, optimizer = build("AdamW")
+    save_state(tmp_path / "s", PROGRESS, network, optimizer)
+    weights, biases = ([p for p in network.parameters() if p.ndim == n] for n in (2, 1))
+    apart = torch.optim.AdamW([{"params": weights}, {"params": biases}])
+    with pytest.raises(FormatError, match=r"4 parameters of the optimizer, this run has 2 \+ 2"):
+        restore(load_state(tmp_path / "s"), network, apart)
 
 
 def test_a_state_of_another_network_is_refused(tmp_path):
