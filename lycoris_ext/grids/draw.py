@@ -11,6 +11,7 @@ from typing import Generic, Protocol
 
 from lycoris_ext.grids.cells import KeptCell, Painted, Store
 from lycoris_ext.grids.plan import Cell, GridPlan
+from lycoris_ext.words import count, duration
 
 _CHANGED = "a setting that decides pictures was changed while the grid was drawn"
 
@@ -54,7 +55,7 @@ class GridProgress:
         if self.done > self.painted:
             text += f", {self.done - self.painted} of them there already"
         if self.seconds_left is not None and self.done < self.total:
-            text += f", {_duration(self.seconds_left)} left"
+            text += f", {duration(self.seconds_left)} left"
         return f"{text} ({self.now})" if self.now else text
 
 
@@ -76,8 +77,8 @@ class Grid(Generic[KeptCell]):
             (cell.column.adapter, kept.fault) for cell, kept in self.cells.items() if kept.fault
         )
         return [
-            f"{name}, {count} {'picture' if count == 1 else 'pictures'}: {fault}"
-            for (name, fault), count in counts.items()
+            f"{name}, {count(number, 'picture')}: {fault}"
+            for (name, fault), number in counts.items()
         ]
 
     @property
@@ -138,12 +139,3 @@ def draw_grid(
             now = f"{same[0].column.adapter}, {same[0].row.test.title}"
             progress(GridProgress(len(grid.cells), plan.size, painted, left, now), grid)
     return grid
-
-
-def _duration(seconds: float) -> str:
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds} s"
-    if seconds < 3600:
-        return f"{seconds // 60} min {seconds % 60:02d} s"
-    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"

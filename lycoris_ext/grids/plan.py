@@ -15,6 +15,7 @@ from lycoris_ext.errors import ConfigError, together
 from lycoris_ext.grids.entrants import FULL, Entrant, Strength
 from lycoris_ext.grids.prompt_tests import PromptTest
 from lycoris_ext.grids.settings import USUAL, Settings
+from lycoris_ext.words import count
 
 BARE = "without adapter"
 MAX_CELLS = 4096
@@ -51,7 +52,7 @@ class Row:
             "base_model": self.base_model,
             "sampler": known.sampler,
             **{name: f"{name} {value}" for name, value in known.extra},
-            "steps": f"{known.steps} step{'' if known.steps == 1 else 's'}",
+            "steps": count(known.steps, "step"),
             "cfg_scale": f"CFG {known.cfg_scale:g}",
             "size": f"{known.width}x{known.height}",
             "clip_skip": f"clip skip {known.clip_skip}" if known.clip_skip != 1 else "",
