@@ -54,8 +54,12 @@ def _selections(candidate: type[Algorithm]) -> list[tuple[int, ...]]:
 
 
 def _alike(factors: list[Factor], tensors: Mapping[str, Tensor]) -> bool:
-    """Whether what tells apart alternatives with the same keys is there: the number that a tensor
-    always holds, or how many axes of the algorithm's own it has."""
+    """Whether the tensors are these factors', where two algorithms or forms store the same keys.
+
+    diag-OFT and BOFT both store ``oft_blocks``, BOFT's with one axis more (its stages): where axes
+    are an algorithm's own, their number tells. (IA)^3 on inputs and (IA)^3 on outputs both store
+    ``weight`` and ``on_input``: the number in ``on_input`` tells.
+    """
     return all(
         (factor.constant is None or bool((tensors[factor.key] == factor.constant).all()))
         and (not factor.has_own_axes or tensors[factor.key].ndim == len(factor.axes.split()))

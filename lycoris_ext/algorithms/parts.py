@@ -71,7 +71,8 @@ class Factor:
 
     @property
     def has_own_axes(self) -> bool:
-        """Whether some are the algorithm's own: then the tensor has just so many."""
+        """Whether some axes are the algorithm's own, as diag-OFT's and BOFT's blocks: then the
+        tensor has just so many axes, which tells one from the other."""
         return not set(self.axes.split()) <= set(KNOWN_AXES)
 
     def shape(

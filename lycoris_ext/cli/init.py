@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import textwrap
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from lycoris_ext.data.folders import NAMED_FOLDER
 from lycoris_ext.data.picture_files import PICTURE_SUFFIXES
 from lycoris_ext.errors import DataError
 from lycoris_ext.formats import atomic_write
+from lycoris_ext.formats.toml_text import toml_value
 from lycoris_ext.words import count
 
 SHOWINGS_PER_PICTURE = 100
@@ -135,13 +135,13 @@ def write_config(found: Suggestion, base: str, name: str) -> str:
         settings["num_repeats"] = data.num_repeats
     lines = _heading(found, name)
     for option, value in settings.items():
-        lines += ["", *_comment(_help(option, found)), f"{option} = {json.dumps(value)}"]
+        lines += ["", *_comment(_help(option, found)), f"{option} = {toml_value(value)}"]
     lines += ["", "", "# Everything else, as it is when nothing is set here.", ""]
     recipe = RECIPES["seed-default"]
     for option, described in all_options().items():
         if option not in settings and option != "overwrite":
             value = recipe.get(option, described.default)
-            text = "" if value in (None, "") else json.dumps(value)
+            text = "" if value in (None, "") else toml_value(value)
             lines += [*_comment(described.help), f"# {option} = {text}".rstrip(), ""]
     return "\n".join(lines)
 

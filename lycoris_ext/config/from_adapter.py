@@ -24,7 +24,8 @@ from lycoris_ext.config.toml_file import parse_toml
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats.keys import place_in_file
 from lycoris_ext.formats.metadata import RENAMED, json_object
-from lycoris_ext.training.config import PATH_OPTIONS, toml_value
+from lycoris_ext.formats.toml_text import toml_value
+from lycoris_ext.training.config import PATH_OPTIONS
 from lycoris_ext.training.optimizer_kinds import optimizer_kinds
 from lycoris_ext.words import one_line
 

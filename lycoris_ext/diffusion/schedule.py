@@ -37,12 +37,6 @@ class NoiseSchedule:
                 fix="use a model that predicts noise, velocity or flow",
             )
 
-    @staticmethod
-    def stable_diffusion() -> NoiseSchedule:
-        """SD 1.x: 1000 timesteps, betas from 0.00085 to 0.012 evenly spaced in their roots."""
-        betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float32) ** 2
-        return NoiseSchedule(torch.cumprod(1.0 - betas, dim=0))
-
     @property
     def steps(self) -> int:
         """Number of timesteps T."""

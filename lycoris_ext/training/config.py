@@ -11,6 +11,7 @@ from typing import Any
 from lycoris_ext.data import DataConfig, SubsetEntry
 from lycoris_ext.diffusion import LossConfig
 from lycoris_ext.errors import ConfigError
+from lycoris_ext.formats.toml_text import toml_value
 from lycoris_ext.models import ModelConfig
 from lycoris_ext.network import LayerOverride, NetworkConfig
 from lycoris_ext.options import Section
@@ -198,17 +199,3 @@ def _last_parts(value: object) -> object:
     if isinstance(value, Mapping):
         return {name: _last_parts(v) if name in PATH_OPTIONS else v for name, v in value.items()}
     return Path(str(value).replace("\\", "/")).name
-
-
-def toml_value(value: object) -> str:
-    """A value as TOML writes it."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return repr(value)
-    if isinstance(value, (tuple, list)):
-        return "[" + ", ".join(toml_value(item) for item in value) + "]"
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{name} = {toml_value(v)}" for name, v in value.items()) + "}"
-    # JSON's strings are TOML's basic strings, but for DEL, which TOML wants escaped.
-    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -24,8 +24,9 @@ from lycoris_ext.diffusion.draws import multires_noise
 from lycoris_ext.diffusion.loss import HIGHEST_SNR, pixel_errors, timestep_weights
 from lycoris_ext.diffusion.schedule import zero_terminal_snr
 from lycoris_ext.errors import ConfigError
+from tests.schedules import stable_diffusion
 
-SCHEDULE = NoiseSchedule.stable_diffusion()
+SCHEDULE = stable_diffusion()
 VELOCITY = NoiseSchedule(SCHEDULE.alphas_cumprod, "v_prediction")
 FLOW = NoiseSchedule(SCHEDULE.alphas_cumprod, "flow")
 SHAPE = (4, 8, 8)

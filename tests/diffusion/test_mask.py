@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from lycoris_ext.diffusion import LossConfig, NoiseSchedule, draw_noise, weighted_loss
+from lycoris_ext.diffusion import LossConfig, draw_noise, weighted_loss
 from lycoris_ext.training.step import denoising_loss
+from tests.schedules import stable_diffusion
 
-SCHEDULE = NoiseSchedule.stable_diffusion()
+SCHEDULE = stable_diffusion()
 TIMESTEPS = torch.tensor([10, 500])
 
 

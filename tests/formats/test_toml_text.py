@@ -1,13 +1,31 @@
-"""TOML on a Python that does not read it itself: with what is installed there."""
+"""TOML: what is written is read again, on every Python, with what is installed there."""
 
 from __future__ import annotations
 
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lycoris_ext.errors import EnvironmentFault
 from lycoris_ext.formats import toml_text
+
+PLAIN = (
+    st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False)
+    | st.text(st.characters(exclude_categories=["Cs"]))
+)
+NAMES = st.from_regex(r"[a-z_]+", fullmatch=True)
+VALUES = st.recursive(
+    PLAIN, lambda inner: st.lists(inner) | st.dictionaries(NAMES, inner), max_leaves=8
+)
+
+
+@given(VALUES)
+def test_what_is_written_is_read_again(value: object) -> None:
+    assert toml_text.read_tables(f"x = {toml_text.toml_value(value)}") == {"x": value}
 
 
 @pytest.mark.parametrize("package", ["tomli", "toml"])

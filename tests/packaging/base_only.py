@@ -43,7 +43,14 @@ BASE_PACKAGES = (
     "hosts",
     "grids",
 )
-BASE_MODULES = ("errors", "training.step", "training.optimizer_kinds", "training.optimizers")
+BASE_MODULES = (
+    "errors",
+    "options",
+    "words",
+    "training.step",
+    "training.optimizer_kinds",
+    "training.optimizers",
+)
 #: What our nodes use besides in a plain ComfyUI.
 FOR_COMFYUI = ("cli.info", "config", "training.train", "training.preview_prompts")
 
@@ -70,7 +77,7 @@ def train_two_steps(folder: Path) -> None:
         torch.nn.Conv2d(4, 16, 3, padding=1), torch.nn.SiLU(), torch.nn.Conv2d(16, 4, 1)
     ).requires_grad_(False)
     latents, text_states = torch.randn(2, 4, 8, 8), torch.zeros(2, 1, 1)
-    schedule, loss_config = NoiseSchedule.stable_diffusion(), LossConfig()
+    schedule, loss_config = NoiseSchedule(torch.linspace(0.999, 0.005, 1000)), LossConfig()
     draws = draw_noise(latents, [0, 1], schedule, loss_config, seed=0, batch_number=0)
 
     def denoise(noisy: Tensor, timesteps: Tensor, states: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ from lycoris_ext.training.report import StepReport
 from lycoris_ext.training.run import Run
 from lycoris_ext.training.run_name import MODES
 from lycoris_ext.training.watcher import Watcher
+from tests.schedules import stable_diffusion
 
 
 def train(config: TrainConfig, base: Base, told: Watcher, mode: str = MODES[0]) -> Path:
@@ -60,7 +61,7 @@ class Base:
         self.is_prepared = False
 
     def schedule(self) -> NoiseSchedule:
-        return NoiseSchedule.stable_diffusion()
+        return stable_diffusion()
 
     def encode_pixels(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         assert not self.is_prepared
