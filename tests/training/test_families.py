@@ -13,7 +13,7 @@ from lycoris_ext.config import OptionSource, build_config
 from lycoris_ext.data import open_training_set
 from lycoris_ext.data.latents import cache_latents
 from lycoris_ext.formats import load_adapter
-from lycoris_ext.models import ModelConfig, families, load_pipeline
+from lycoris_ext.models import ModelConfig, load_pipeline, part_configs
 from lycoris_ext.network import build_network
 from lycoris_ext.sampling.adapters import AdapterUse
 from lycoris_ext.sampling.draw import draw
@@ -57,7 +57,7 @@ def options(tmp_path):
 def test_a_run_on_one_file(options, tmp_path, monkeypatch):
     """A .ckpt with CLIP's real vocabulary; what it lacks comes from the family's configs."""
     folder = write_tiny_folder(tmp_path / "configs" / "sd1", clip_words=True)
-    monkeypatch.setattr(families, "CONFIGS", folder.parent)
+    monkeypatch.setattr(part_configs, "CONFIGS", folder.parent)
     whole = load_pipeline(ModelConfig(str(folder)), "cpu")
     encoders = list(whole.text_encoders().values())
     stored = single_file(whole.family, whole.unet, whole.vae, encoders)
