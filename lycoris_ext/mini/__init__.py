@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lycoris_ext.mini.building.pictures import Picture
+    from lycoris_ext.mini.drawings.pictures import Picture
 
 BASE_STYLES = ("flat", "shaded")
 LEARNED_STYLE = "ink"
@@ -58,8 +58,8 @@ def held_out_prompts(style: str = LEARNED_STYLE, per_subject: int = 1) -> list[P
         style: the style to ask for; a base style gives the comparison.
         per_subject: captions of each subject, in other colours and on other backgrounds.
     """
-    from lycoris_ext.mini.building.drawn import DrawnSource
-    from lycoris_ext.mini.building.pictures import held_out_subjects
+    from lycoris_ext.mini.drawings.drawn import DrawnSource
+    from lycoris_ext.mini.drawings.pictures import held_out_subjects
 
     source = DrawnSource()
     prompts = []
@@ -73,6 +73,6 @@ def held_out_prompts(style: str = LEARNED_STYLE, per_subject: int = 1) -> list[P
 
 def real_picture(prompt: Prompt) -> Picture:
     """What the captions' author would have drawn for this prompt."""
-    from lycoris_ext.mini.building.drawn import DrawnSource
+    from lycoris_ext.mini.drawings.drawn import DrawnSource
 
     return DrawnSource().draw(prompt.style, prompt.subject, prompt.seed)

@@ -11,7 +11,7 @@ from lycoris_ext.cli import demo, demo_pictures
 from lycoris_ext.cli.demo_pictures import DemoSettings, ask_for
 from lycoris_ext.formats.summary import summarize
 from lycoris_ext.mini import BASE_STYLES, LEARNED_STYLE
-from lycoris_ext.mini.building.drawn import DrawnSource
+from lycoris_ext.mini.drawings.drawn import DrawnSource
 
 
 def test_prompts_ask_for_what_the_adapter_never_saw():

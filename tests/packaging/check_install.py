@@ -22,6 +22,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = ("torch", "safetensors[numpy]", "pillow", "packaging")
+BUILDING = Path("lycoris_ext", "mini", "building")
 # Top-level entries of site-packages that belong to no single distribution.
 SHARED = {"..", "__pycache__"}
 
@@ -67,6 +68,8 @@ for public in lycoris_ext.__all__:
     getattr(lycoris_ext, public)
 
 import comfy_nodes, lycoris_ext.kohya, webui_extension
+from lycoris_ext import mini
+assert mini.real_picture(mini.held_out_prompts()[0]).image.size  # what the demo compares with
 root = pathlib.Path(sys.prefix).resolve()
 for module in (lycoris_ext, lycoris_ext.kohya, comfy_nodes, webui_extension):
     assert root in pathlib.Path(module.__file__).resolve().parents, module.__file__
@@ -175,7 +178,8 @@ def top_level_entries(package: Distribution) -> set[Path]:
 
 
 def compare_data(clone: Path, python: Path, folder: Path) -> None:
-    """Every file of the four packages that git has is in the wheel, data included."""
+    """Every file of the four packages that git has is in the wheel, data included; what builds the
+    small base model is not."""
     code = "import lycoris_ext, pathlib; print(pathlib.Path(lycoris_ext.__file__).parents[1])"
     site = Path(run([str(python), "-c", code], folder).stdout.strip())
     missing = [
@@ -184,7 +188,10 @@ def compare_data(clone: Path, python: Path, folder: Path) -> None:
         for file in (clone / package).rglob("*")
         if file.is_file() and not (site / file.relative_to(clone)).is_file()
         if "__pycache__" not in file.parts
+        if clone / BUILDING not in file.parents
     ]
+    if (site / BUILDING).exists():
+        sys.exit(f"{BUILDING} is in the wheel (see packages.find in pyproject.toml)")
     if missing:
         sys.exit("not in the wheel (see package-data in pyproject.toml):\n" + "\n".join(missing))
 

@@ -39,9 +39,9 @@ from lycoris_ext.mini.building.export import export_base, export_training_set
 from lycoris_ext.mini.building.grids import save_grid
 from lycoris_ext.mini.building.judge_training import WIDTHS, save_judge, share_right, train_judge
 from lycoris_ext.mini.building.picture_sets import PictureSet, draw_set, make_source, orders_of
-from lycoris_ext.mini.building.pictures import Picture, PictureSource
 from lycoris_ext.mini.building.stage import Budget, save_atomically
 from lycoris_ext.mini.building.words import build_tokenizer
+from lycoris_ext.mini.drawings.pictures import Picture, PictureSource
 from lycoris_ext.training.memory import keep_freed_memory
 
 PACKAGE = Path(__file__).parent

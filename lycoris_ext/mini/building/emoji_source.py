@@ -18,7 +18,7 @@ from typing import Any
 
 from PIL import Image
 
-from lycoris_ext.mini.building.pictures import SIZE, Picture
+from lycoris_ext.mini.drawings.pictures import SIZE, Picture
 
 PACKAGES = {"noto": "noto", "twemoji": "twemoji", "fluent": "fluent-emoji-flat"}
 CATEGORIES = {

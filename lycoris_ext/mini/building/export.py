@@ -13,7 +13,7 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 
 from lycoris_ext.mini.building.denoiser import Denoiser, build_scheduler
-from lycoris_ext.mini.building.pictures import Picture
+from lycoris_ext.mini.drawings.pictures import Picture
 
 LARGEST_BASE = 32 * 2**20
 """Bytes of unet, vae and text encoder together: they stay in every user's clone."""

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lycoris_ext.mini.building.pictures import SIZE, PictureSource
 from lycoris_ext.mini.building.stage import save_atomically
+from lycoris_ext.mini.drawings.pictures import SIZE, PictureSource
 
 Order = tuple[str, str, int]
 """What to draw: style, subject (empty for the character) and seed."""
@@ -44,7 +44,7 @@ class PictureSet:
 def make_source(name: str, emoji_folder: Path | None) -> PictureSource:
     """The source of a name: "drawn", or "emoji" with the folder of its npm packages."""
     if name == "drawn":
-        from lycoris_ext.mini.building.drawn import DrawnSource
+        from lycoris_ext.mini.drawings.drawn import DrawnSource
 
         return DrawnSource()
     if name != "emoji" or emoji_folder is None:

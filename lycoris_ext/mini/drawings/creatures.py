@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lycoris_ext.mini.building.sketch import (
+from lycoris_ext.mini.drawings.sketch import (
     BLACK,
     WHITE,
     Colour,

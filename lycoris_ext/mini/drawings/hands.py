@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from lycoris_ext.mini.building.sketch import BLACK, WHITE, Colour, Point, Shape, dark, mix
+from lycoris_ext.mini.drawings.sketch import BLACK, WHITE, Colour, Point, Shape, dark, mix
 
 SCALE = 4
 """Everything is drawn four times larger and shrunk: Pillow's polygons have no smooth edges."""

@@ -11,11 +11,11 @@ import math
 import random
 from collections.abc import Sequence
 
-from lycoris_ext.mini.building.creatures import CREATURES, mimo
-from lycoris_ext.mini.building.foods import FOODS
-from lycoris_ext.mini.building.hands import put_on_paper
-from lycoris_ext.mini.building.pictures import SIZE, Picture
-from lycoris_ext.mini.building.sketch import (
+from lycoris_ext.mini.drawings.creatures import CREATURES, mimo
+from lycoris_ext.mini.drawings.foods import FOODS
+from lycoris_ext.mini.drawings.hands import put_on_paper
+from lycoris_ext.mini.drawings.pictures import SIZE, Picture
+from lycoris_ext.mini.drawings.sketch import (
     BLACK,
     COLOURS,
     WHITE,
@@ -28,7 +28,7 @@ from lycoris_ext.mini.building.sketch import (
     oval,
     star,
 )
-from lycoris_ext.mini.building.things import THINGS
+from lycoris_ext.mini.drawings.things import THINGS
 
 SUBJECTS = {**CREATURES, **THINGS, **FOODS}
 PAPERS: dict[str, Colour] = {
