@@ -7,6 +7,7 @@
 #   make hosts    the tests inside sd-scripts, ComfyUI and AUTOMATIC1111 (says what to set)
 #   make bench    time and memory of a training step, beside the peers
 #   make docs     the documents as a site, in build/docs; a dead link is an error
+#   make docs-tables   the tables of options and inputs in the documents, written anew
 #   make clean    remove .venv, builds and caches
 #
 # Another build of torch:  make demo TORCH='torch==2.13.0 --index-url URL-OF-THE-INDEX'
@@ -22,7 +23,7 @@ HOSTS = sd_scripts comfyui webui
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --constraint $(CONSTRAINTS)
 
-.PHONY: help venv demo test check docs slow hosts bench clean
+.PHONY: help venv demo test check docs docs-tables slow hosts bench clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -65,6 +66,10 @@ check: $(VENV)/test.stamp docs
 
 docs: $(VENV)/test.stamp
 	$(BIN)/mkdocs build --strict
+
+docs-tables: $(VENV)/test.stamp
+	$(BIN)/python -m tests.config.documents
+	$(BIN)/python -m tests.comfy_nodes.documents
 
 slow: $(VENV)/test.stamp
 	@if nvidia-smi >/dev/null 2>&1; then which='(slow or gpu) and not hosts'; \

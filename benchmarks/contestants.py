@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
@@ -58,7 +58,7 @@ def unavailable(by: str, case: str) -> str:
     """Why this contestant has no such adapter; empty where it has."""
     options = CASES[case].options
     if by.startswith("ours"):
-        unknown = set(options) - {known.name for known in fields(NetworkConfig)}
+        unknown = set(options) - NetworkConfig.options().keys()
         return f"NetworkConfig has no {', '.join(sorted(unknown))}" if unknown else ""
     if find_spec("lycoris" if by == "lycoris-lora" else by) is None:
         return f"{by} is not installed"

@@ -16,6 +16,8 @@ from typing import Any
 from bars import Bar, bar_chart
 from contestants import CASES
 from measuring import RESULTS
+from pages import table
+from pages import write as write_files
 
 from lycoris_ext.plots.charts import chart_bytes
 
@@ -77,8 +79,7 @@ def _provenance(result: dict[str, Any]) -> str:
 
 
 def _table(head: list[str], body: Iterable[list[str]]) -> list[str]:
-    rows = [head, ["---"] * len(head), *body]
-    return ["| " + " | ".join(cells) + " |" for cells in rows] + [""]
+    return [*table(head, body), ""]
 
 
 def _ratio(row: Row | None) -> str:
@@ -292,11 +293,5 @@ def _picture(rows: list[Row]) -> str:
     return chart_bytes(bar_chart(title, axis, "frozen model", groups), "svg").decode("utf-8")
 
 
-def main() -> None:
-    for path, text in pages().items():
-        path.write_text(text, encoding="utf-8", newline="\n")
-        print(path)
-
-
 if __name__ == "__main__":
-    main()
+    write_files(pages())

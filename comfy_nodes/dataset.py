@@ -26,16 +26,16 @@ from .host.widgets import Options, Widget, advanced, check, inputs, option, read
 TYPE = "LYCORIS_DATASET"
 
 _CUT = (
-    option("resolution", low=16, high=8192, step=8),
-    option("train_batch_size", low=1, high=1024),
-    option("num_repeats", low=1, high=100_000),
+    option("resolution"),
+    option("train_batch_size"),
+    option("num_repeats"),
     option("enable_bucket"),
 )
 _CAPTIONS = (
     option("shuffle_caption"),
-    option("keep_tokens", high=1000),
-    option("caption_dropout_rate", high=1.0),
-    option("caption_tag_dropout_rate", high=1.0),
+    option("keep_tokens"),
+    option("caption_dropout_rate"),
+    option("caption_tag_dropout_rate"),
     option("caption_prefix"),
     option("caption_suffix"),
 )

@@ -4,43 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from lycoris_ext.algorithms import algorithm_names
-from lycoris_ext.network import PRESETS
+from lycoris_ext.network import NetworkConfig
+from lycoris_ext.options import holds_tables
 
-from .host.widgets import Options, advanced, check, inputs, lines, option, read_options
+from .host.widgets import Options, Widget, advanced, check, inputs, option, read_options
 
 TYPE = "LYCORIS_NETWORK"
 
-ALGORITHMS = sorted({"locon", *algorithm_names()}, key=lambda name: (name != "loha", name))
 _MAIN = (
-    option("algo", choices=ALGORITHMS),
-    option("network_dim", low=1, high=1024),
-    option("network_alpha", low=0.001, high=1024),
-    option("conv_dim", default=4, high=1024, says="0: convolutions are left alone."),
-    option("conv_alpha", default=1.0, low=0.001, high=1024),
-    option("preset", choices=sorted(PRESETS)),
-    option("network_train_unet_only", says="The CLIP that is connected then only reads captions."),
-)
-_MORE = advanced(
-    option("use_tucker"),
-    option("dora_wd"),
-    option("wd_on_output"),
-    option("dropout", high=0.99),
-    option("rank_dropout", high=0.99),
-    option("module_dropout", high=0.99),
-    option("factor", low=-1, high=1024),
-    option("full_matrix"),
-    option("decompose_both"),
-    option("use_scalar"),
-    option("rs_lora"),
-    option("train_norm"),
-    option("train_on_input"),
-    option("constraint", high=1000.0),
-    option("rescaled"),
-    option("block_size", low=1, high=1024),
-    option("include", default="", multiline=True, says="One on each line."),
-    option("exclude", default="", multiline=True, says="One on each line."),
-)
+    "algo", "network_dim", "network_alpha", "conv_dim", "conv_alpha", "preset",
+    "network_train_unet_only",
+)  # fmt: skip
+_DEFAULTS = {"conv_dim": 4, "conv_alpha": 1.0}
+
+
+def _widgets() -> tuple[list[Widget], tuple[Widget, ...]]:
+    """The inputs that are always shown, and those that are shown when asked for: the options of
+    networks, then those of every registered algorithm."""
+    more = [
+        name
+        for name, known in NetworkConfig.options().items()
+        if name not in _MAIN and not holds_tables(known.hint)
+    ]
+    main = [option(name, default=_DEFAULTS.get(name)) for name in _MAIN]
+    return main, advanced(*map(option, more))
 
 
 class Network:
@@ -53,10 +40,8 @@ class Network:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        return inputs(_MAIN, _MORE)
+        return inputs(*_widgets())
 
     def describe(self, **values: Any) -> tuple[Options]:
-        options = read_options((*_MAIN, *_MORE), values)
-        for name in ("include", "exclude"):
-            options[name] = lines(options.get(name, ""))
-        return (check(options),)
+        main, more = _widgets()
+        return (check(read_options([*main, *more], values)),)

@@ -13,7 +13,6 @@ from lycoris_ext.errors import ConfigError, RunInterrupted
 from lycoris_ext.plots.curve import loss_curve
 from lycoris_ext.runs.losses import read_losses
 from lycoris_ext.runs.paths import RunPaths
-from lycoris_ext.training.run_config import SAVE_PRECISIONS
 from lycoris_ext.training.run_name import MODES
 from lycoris_ext.training.train import train
 
@@ -56,16 +55,16 @@ _MODE = Widget(
     },
 )
 _RUN = (
-    option("max_train_steps", low=1, high=10_000_000),
-    option("seed", high=2**53),
-    option("gradient_accumulation_steps", low=1, high=1024),
+    option("max_train_steps"),
+    option("seed"),
+    option("gradient_accumulation_steps"),
     option("gradient_checkpointing"),
 )
 _SAVING = (
-    option("save_precision", choices=SAVE_PRECISIONS),
-    option("save_every_n_steps", unset=0, says="0: never."),
-    option("save_every_n_epochs", unset=0, says="0: never."),
-    option("sample_every_n_steps", unset=0, says="0: never."),
+    option("save_precision"),
+    option("save_every_n_steps"),
+    option("save_every_n_epochs"),
+    option("sample_every_n_steps"),
     option("sample_at_first"),
 )
 _PROMPTS = Widget(

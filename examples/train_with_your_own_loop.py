@@ -29,7 +29,9 @@ def main() -> None:
     options = read_options()
     torch.manual_seed(0)
     # Yours: diffusers' StableDiffusionPipeline.from_pretrained(...) has the same parts.
-    base = load_pipeline(ModelConfig("mini"), torch.device("cpu"), torch.float32)
+    base = load_pipeline(
+        ModelConfig(pretrained_model_name_or_path="mini"), torch.device("cpu"), torch.float32
+    )
     unet, vae = base.unet, base.vae
     schedule = DDPMScheduler.from_config(base.schedule_config)
 

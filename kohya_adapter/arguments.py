@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 from kohya_adapter.blocks import BLOCK_ARGUMENTS
-from lycoris_ext.errors import ConfigError
+from lycoris_ext.errors import ConfigError, Faults
 from lycoris_ext.network import NetworkConfig
 from lycoris_ext.network.sd_scripts_names import (
-    NETWORK_ARGS,
     OF_SCRIPTS,
-    OLD_NAMES,
     OLD_OPPOSITES,
     RATIOS,
+    as_network_args,
+    network_options,
     split_list,
 )
+from lycoris_ext.options import TYPE_NAMES, Option, alternatives
 
 _WHERE = "network_args"
 _DEFAULT_RANK = 4  # LyCORIS's and sd-scripts', where --network_dim is not given
 
-_KINDS: dict[str, Any] = {
-    name: hint for name, hint in get_type_hints(NetworkConfig).items() if name in NETWORK_ARGS
-} | {
+#: What network_args has beside the options of a network: name -> type.
+_BESIDE: dict[str, type] = {
     **dict.fromkeys(RATIOS, float),
     **dict.fromkeys(BLOCK_ARGUMENTS, str),
+    **dict.fromkeys(OLD_OPPOSITES, bool),
     "train_t5xxl": bool,
     "train_llm_adapter": bool,
     "warn_on_unmatched": bool,  # lycoris-lora 4's; here a pattern without a layer is an error
@@ -36,7 +37,6 @@ _BOOLS = {
     **dict.fromkeys(("true", "1", "yes", "on"), True),
     **dict.fromkeys(("false", "0", "no", "off"), False),
 }
-_WORDS = {bool: "true or false", int: "a whole number", float: "a number"}
 
 
 @dataclass(frozen=True)
@@ -59,17 +59,7 @@ class Arguments:
     def as_texts(self) -> dict[str, str]:
         """The network's options as ``--network_args`` would have them, defaults of LyCORIS's that
         differ from the core's included."""
-        always = ("algo", "preset", "conv_dim", "conv_alpha")
-        values = {
-            option.name: getattr(self.config, option.name)
-            for option in fields(NetworkConfig)
-            if option.name in always
-            or (option.name in _KINDS and getattr(self.config, option.name) != option.default)
-        }
-        return {
-            name: ",".join(value) if isinstance(value, tuple) else str(value)
-            for name, value in values.items()
-        }
+        return as_network_args(self.config)
 
 
 def read_arguments(
@@ -99,7 +89,8 @@ def read_arguments(
     values["algo"] = values["algo"].lower()
     if neuron_dropout is not None:
         values.setdefault("dropout", float(neuron_dropout))
-    config = {name: value for name, value in values.items() if hasattr(NetworkConfig, name)}
+    options = NetworkConfig.options()
+    config = {name: value for name, value in values.items() if name in options}
     if conv_alpha:
         config["conv_alpha"] = float(conv_alpha)
     return Arguments(
@@ -112,57 +103,64 @@ def read_arguments(
 
 
 def _read(given: Mapping[str, object]) -> dict[str, Any]:
-    """Argument -> value of its kind; those that say nothing are left out."""
+    """Argument -> value of its type; those that say nothing are left out.
+
+    Raises:
+        ConfigError: all at once: there is no such argument, or its value is of another type.
+    """
+    options, faults = network_options(), Faults()
     values: dict[str, Any] = {}
     for name, text in given.items():
-        if text is None or text in ("", "None"):
-            _kind(name)
-            continue
-        if name in OLD_OPPOSITES:
-            values[OLD_OPPOSITES[name]] = not _value(name, text, bool)
-        else:
-            values[OLD_NAMES.get(name, name)] = _value(name, text, _kind(name))
+        with faults:
+            known = _find(name, options)
+            if text is None or text in ("", "None"):
+                continue
+            value = _value(name, text, known)
+            if name in OLD_OPPOSITES:
+                values[OLD_OPPOSITES[name]] = not value
+            else:
+                values[known.name if isinstance(known, Option) else name] = value
+    faults.raise_all()
     return values
 
 
-def _kind(name: str) -> Any:
-    """The type of an argument.
+def _find(name: str, options: Mapping[str, Option]) -> Option | type:
+    """The option that an argument sets; for those that set none, its type.
 
     Raises:
-        ConfigError: there is none of this name.
+        ConfigError: there is no such argument.
     """
-    if name in OLD_OPPOSITES:
-        return bool
+    if name in options:
+        return options[name]
+    if name in _BESIDE:
+        return _BESIDE[name]
     if name in OF_SCRIPTS:
         raise ConfigError(f"{name} is an option of the script", where=_WHERE, fix=f"use --{name}")
-    kind = _KINDS.get(OLD_NAMES.get(name, name))
-    if kind is None:
-        known = [*_KINDS, *OLD_NAMES, *OLD_OPPOSITES]
-        near = get_close_matches(name, known, n=1)
-        raise ConfigError(
-            f"unknown argument {name}",
-            where=_WHERE,
-            fix=f"did you mean {near[0]}?" if near else f"use one of {', '.join(sorted(known))}",
-        )
-    return kind
+    known = [*options, *_BESIDE]
+    near = get_close_matches(name, known, n=1)
+    raise ConfigError(
+        f"unknown argument {name}",
+        where=_WHERE,
+        fix=f"did you mean {near[0]}?" if near else f"use one of {', '.join(sorted(known))}",
+    )
 
 
-def _value(name: str, given: object, hint: Any) -> Any:
-    """A text as the option's type; a value that is of that type already is itself.
+def _value(name: str, given: object, known: Option | type) -> Any:
+    """A text as the argument's type.
 
     Raises:
         ConfigError: it is another thing.
     """
-    kind = next((kind for kind in get_args(hint) if kind not in (NoneType, Ellipsis)), hint)
-    listed = kind is not hint and NoneType not in get_args(hint)
     text = str(given).strip()
-    if listed:
+    if isinstance(known, Option) and known.is_list:
         return split_list(text)
+    hint = known.hint if isinstance(known, Option) else known
+    kind = next(kind for kind in alternatives(hint) if kind is not NoneType)
     if kind is str:
         return text
     try:
         return _BOOLS[text.lower()] if kind is bool else kind(text)
     except (KeyError, ValueError) as error:
         raise ConfigError(
-            f"{name} is {text!r}, expected {_WORDS[kind]}", where=_WHERE, fix=f"change {name}"
+            f"{name} is {text!r}, expected {TYPE_NAMES[kind]}", where=_WHERE, fix=f"change {name}"
         ) from error

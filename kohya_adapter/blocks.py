@@ -70,7 +70,7 @@ def block_overrides(
         if own:
             alike.setdefault(tuple(own.items()), []).append(re.escape(path))
     return tuple(
-        LayerOverride(rf"^unet\.(?:{'|'.join(own)})$", **dict(told))  # type: ignore[arg-type]
+        LayerOverride(match=rf"^unet\.(?:{'|'.join(own)})$", **dict(told))
         for told, own in alike.items()
     )
 

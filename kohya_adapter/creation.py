@@ -139,10 +139,10 @@ def _for_this_model(arguments: Arguments, targets: Targets) -> NetworkConfig:
     """
     config, unet = arguments.config, targets.get("unet")
     family = family_of_unet(unet)
-    if config.algorithm_name == "tlora" and not family.blocks:
+    if config.algorithm.takes_timesteps and not family.blocks:
         raise ConfigError(
-            f"tlora goes by the timesteps of Stable Diffusion 1.x, 2.x and XL, and this model is "
-            f"{family.title}",
+            f"{config.algo} goes by the timesteps of Stable Diffusion 1.x, 2.x and XL, and this "
+            f"model is {family.title}",
             where="network_args, algo",
             fix="choose another algorithm, such as loha",
         )

@@ -6,7 +6,8 @@ command line (cli/exit_codes.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from types import TracebackType
 
 
 class LycorisExtError(Exception):
@@ -31,6 +32,19 @@ class LycorisExtError(Exception):
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
         return f"{text}\n  -> {self.fix}" if self.fix else text
+
+    def within(self, place: str) -> LycorisExtError:
+        """The same error, each part of it told to be inside of this place."""
+        return together(
+            [
+                type(part)(
+                    part.what,
+                    where=f"{place}, {part.where}" if part.where else place,
+                    fix=part.fix,
+                )
+                for part in self.parts
+            ]
+        )
 
 
 class ConfigError(LycorisExtError):
@@ -82,3 +96,37 @@ def together(errors: Sequence[LycorisExtError]) -> LycorisExtError:
     error = type(parts[0])(f"{len(parts)} things are wrong:\n{lines}")
     error.parts = tuple(parts)
     return error
+
+
+class Faults:
+    """Errors that are collected, so that all of them are told at once.
+
+    faults = Faults()
+    for name, value in values.items():
+        with faults:
+            check(name, value)
+    faults.raise_all()
+    """
+
+    def __init__(self, found: Iterable[LycorisExtError] = ()) -> None:
+        self.found = list(found)
+
+    def __enter__(self) -> Faults:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        """Keep an error that is the user's to mend; any other goes on."""
+        if not isinstance(error, LycorisExtError):
+            return False
+        self.found.append(error)
+        return True
+
+    def raise_all(self) -> None:
+        """Raise what was found as one error; nothing where nothing was."""
+        if self.found:
+            raise together(self.found)

@@ -1,20 +1,23 @@
 """Node inputs made of the core's options: their names, defaults and descriptions are written once.
 
 ComfyUI's widgets have no empty value, so an option that may be unset gets a value that stands for
-it, and its tooltip says which.
+it, just outside of what is allowed, and its tooltip says what that value means.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lycoris_ext.config import OptionSource, all_options, build_config
+from lycoris_ext.options import Option, alternatives
 
 #: Options by name, as a node hands them on.
 Options = dict[str, Any]
 _NOTHING = object()
+#: The largest number of a widget where the option has no limit; JavaScript is exact up to 2**53.
+_HIGHEST, _EXACT = 10_000_000, 2**53
 
 
 @dataclass(frozen=True)
@@ -26,59 +29,88 @@ class Widget:
         kind: ComfyUI's type, or a list of choices.
         settings: ComfyUI's: default, min, max, tooltip and the like.
         unset: the value that leaves the option out.
+        read: turns what ComfyUI gives into the option's value.
     """
 
     name: str
     kind: Any
     settings: Mapping[str, Any] = field(default_factory=dict)
     unset: object = _NOTHING
+    read: Callable[[Any], Any] | None = None
 
     def as_input(self) -> tuple[Any, dict[str, Any]]:
         return self.kind, dict(self.settings)
 
 
-def option(
-    name: str,
-    *,
-    default: Any = None,
-    choices: Sequence[str] = (),
-    low: float = 0,
-    high: float = 1_000_000,
-    step: float | None = None,
-    unset: Any = _NOTHING,
-    says: str = "",
-    multiline: bool = False,
-) -> Widget:
+def option(name: str, *, default: Any = None) -> Widget:
     """An option of the core as a node's input.
 
     Args:
         name: of the option.
         default: where a node's differs from the core's.
-        choices: what there is to choose from.
-        low, high, step: of numbers.
-        unset: the value that stands for "unset".
-        says: what the tooltip says of it, after the option's own description.
-        multiline: a text of several lines.
     """
     known = all_options()[name]
-    value = known.default if default is None else default
-    value = unset if value is None and unset is not _NOTHING else value
-    tooltip = known.help[:1].upper() + known.help[1:] + (f" {says}" if says else "")
-    settings: dict[str, Any] = {"default": value, "tooltip": tooltip}
-    if choices:
-        return Widget(name, list(choices), settings, unset)
+    tooltip = known.help
+    value, unset = known.default if default is None else default, _NOTHING
+    if known.default is None:
+        unset = _just_outside(known)
+        value = unset if value is None else value
+        tooltip += f" {'Empty' if unset == '' else f'{unset:g}'}: {known.unset}."
+    tooltip += known.readers
+    if known.is_list:
+        texts = {"default": "\n".join(value), "multiline": True}
+        return Widget(
+            name, "STRING", texts | {"tooltip": f"{tooltip} One on each line."}, read=lines
+        )
+    kind, settings = _form(known, value, unset)
+    return Widget(name, kind, {"default": value, "tooltip": tooltip, **settings}, unset)
+
+
+def _form(known: Option, value: Any, unset: Any) -> tuple[Any, dict[str, Any]]:
+    """ComfyUI's type for an option with one value, and the settings that go with it."""
+    if known.allowed():
+        return list(known.allowed()), {}
     if isinstance(value, bool):
-        return Widget(name, "BOOLEAN", settings, unset)
+        return "BOOLEAN", {}
     if isinstance(value, str):
-        return Widget(name, "STRING", settings | {"multiline": multiline}, unset)
-    settings |= {"min": low, "max": high}
-    if isinstance(value, int):
-        # ComfyUI would change a number called "seed" after every run, and train again.
-        settings |= {"step": int(step or 1), "control_after_generate": False}
-        return Widget(name, "INT", settings, unset)
-    step = 0.01 if step is None else step
-    # ComfyUI rounds to the step unless it is told not to.
-    return Widget(name, "FLOAT", settings | {"step": step, "round": False}, unset)
+        return "STRING", {"multiline": False}
+    low, high = _limits(known)
+    limits = {"min": low if unset is _NOTHING else min(low, unset), "max": high}
+    if _takes_fractions(known):
+        # ComfyUI rounds to the step unless it is told not to.
+        return "FLOAT", {**limits, "default": float(value), "step": _step(known), "round": False}
+    # ComfyUI would change a number called "seed" after every run, and train again.
+    return "INT", {**limits, "step": _step(known), "control_after_generate": False}
+
+
+def _takes_fractions(known: Option) -> bool:
+    return float in alternatives(known.hint)
+
+
+def _step(known: Option) -> float:
+    if known.step or not _takes_fractions(known):
+        return known.step or 1
+    return known.default / 10 if known.default and 0 < known.default < 0.1 else 0.01
+
+
+def _limits(known: Option) -> tuple[float, float]:
+    """The smallest and the largest number of a widget."""
+    inside = _step(known) / 100 if _takes_fractions(known) else 1
+    low, high = known.low, known.high
+    if low is None:
+        low = -_HIGHEST if known.above is None else known.above + inside
+    if high is None:
+        high = _HIGHEST if known.below is None else known.below - inside
+    return min((low, *known.also)), min(high, _EXACT)
+
+
+def _just_outside(known: Option) -> Any:
+    """A value that the option cannot have, to stand for unset."""
+    if str in alternatives(known.hint):
+        return ""
+    if known.above is not None:
+        return known.above
+    return known.low - 1 if known.low else -1
 
 
 def inputs(
@@ -105,7 +137,7 @@ def link(name: str, kind: str, tooltip: str) -> Widget:
 def read_options(widgets: Sequence[Widget], values: Mapping[str, Any]) -> Options:
     """The options that a node's inputs say, without what is unset."""
     return {
-        widget.name: values[widget.name]
+        widget.name: widget.read(values[widget.name]) if widget.read else values[widget.name]
         for widget in widgets
         if widget.name in values and values[widget.name] != widget.unset
     }

@@ -12,7 +12,24 @@ from lycoris_ext.algorithms import (  # noqa: F401 - importing registers them
     oft,
     tlora,
 )
-from lycoris_ext.algorithms.base import Algorithm, Options, Plan, algorithm, algorithm_names
+from lycoris_ext.algorithms.base import (
+    Algorithm,
+    Plan,
+    algorithm,
+    algorithm_names,
+    algorithm_options,
+    register,
+    unregister,
+)
 from lycoris_ext.algorithms.detection import detect
 
-__all__ = ["Algorithm", "Options", "Plan", "algorithm", "algorithm_names", "detect"]
+__all__ = [
+    "Algorithm",
+    "Plan",
+    "algorithm",
+    "algorithm_names",
+    "algorithm_options",
+    "detect",
+    "register",
+    "unregister",
+]

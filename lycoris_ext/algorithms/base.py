@@ -12,41 +12,10 @@ import torch
 from torch import Tensor
 
 from lycoris_ext.algorithms import dora
-from lycoris_ext.algorithms.parts import Alternative, Core, Factor, Part
+from lycoris_ext.algorithms.parts import Alternative, Core, Factor, Part, TuckerOptions
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.functional import Delta, Dora, FrozenLayer, LayerSpec
-
-
-@dataclass(frozen=True)
-class Options:
-    """What decides how an algorithm stores its parts; each reads what concerns it.
-
-    Attributes:
-        use_tucker: kernels larger than 1x1 get a core of their own.
-        factor: how LoKr splits widths, see ``factorization``.
-        unbalanced_factorization: LoKr gives the larger part of the outputs to its first factor.
-        decompose_both: LoKr stores its first factor as a product too, where that is smaller.
-        full_matrix: LoKr stores both factors as they are.
-        dora_wd: the length of each channel is learned apart (DoRA).
-        wd_on_output: of each output channel, instead of each input channel.
-        train_on_input: IA3 scales input channels, instead of output channels.
-        constraint: how far OFT and BOFT may turn a weight; 0: as far as they like.
-        rescaled: OFT and BOFT train a length for each output channel, too.
-        block_size: DyLoRA trains so many ranks at a time.
-    """
-
-    use_tucker: bool = False
-    factor: int = -1
-    unbalanced_factorization: bool = False
-    decompose_both: bool = False
-    full_matrix: bool = False
-    dora_wd: bool = False
-    wd_on_output: bool = False
-    train_on_input: bool = False
-    constraint: float = 0.0
-    rescaled: bool = False
-    block_size: int = 4
-
+from lycoris_ext.options import Option, Section, options_of
 
 Sizes = dict[str, int]
 """Symbolic axes, solved: {"out": 320, "in": 640, "rank": 8}."""
@@ -57,61 +26,66 @@ class Algorithm:
 
     Attributes:
         name: id in configs.
+        Options: the options that it reads; any other is refused. DoRA's among them: DoRA may be put
+            around it.
         parts: for each part of the formula, the alternatives in which it may be stored.
         splits: each part has an "out" and an "in" of its own, smaller than the layer's.
         needs_base: the formula reads the frozen layer.
         needs_base_weight: it reads the layer's weight itself, which a quantised layer has packed.
         takes_timesteps: in training the update depends on the samples' timesteps.
-        takes_dora: DoRA may be put around it.
         stores_alpha: a file holds an alpha for each layer.
         adds: the update is the sum of its stored tensors (of weight and bias), not a product.
         of_norms: it is for normalisations, and only for them.
         split_by: the option that says how the outputs are split; empty where they are not.
         trains: the name of the algorithm whose files it trains; empty where it has its own.
-        reads: the options that it obeys beside DoRA's; any other is refused.
+        fixed: LyCORIS's options of it that have one value here, and that value.
     """
 
     name: ClassVar[str]
+    Options: ClassVar[type[Section]] = Section
     parts: ClassVar[dict[str, tuple[Alternative, ...]]]
     splits: ClassVar[bool] = False
     needs_base: ClassVar[bool] = False
     needs_base_weight: ClassVar[bool] = False
     takes_timesteps: ClassVar[bool] = False
-    takes_dora: ClassVar[bool] = False
     stores_alpha: ClassVar[bool] = True
     adds: ClassVar[bool] = False
     of_norms: ClassVar[bool] = False
     split_by: ClassVar[str] = ""
     trains: ClassVar[str] = ""
-    reads: ClassVar[frozenset[str]] = frozenset()
+    fixed: ClassVar[Mapping[str, Any]] = {}
 
     @classmethod
-    def obeys(cls, option: str) -> bool:
+    def reads(cls, option: str) -> bool:
         """Whether an option of this name makes a difference."""
-        return option in cls.reads or (cls.takes_dora and option in ("dora_wd", "wd_on_output"))
+        return option in cls.Options.options()
 
     @classmethod
-    def plan(cls, layer: LayerSpec, rank: int, alpha: float, options: Options) -> Plan:
+    def plan(
+        cls, layer: LayerSpec, rank: int, alpha: float, options: Section | None = None
+    ) -> Plan:
         """How a new adapter of this layer is stored.
 
+        Args:
+            options: of the class ``Options``; None: its defaults.
+
         Raises:
-            ConfigError: the options contradict the algorithm, or each other on this layer.
+            ConfigError: the layer cannot be adapted so.
         """
+        options = cls.Options() if options is None else options
         plan = cls.choose(layer, rank, alpha, options)
-        if not options.dora_wd:
-            return plan
-        if not cls.takes_dora:
-            able = [name for name, known in _REGISTRY.items() if known.takes_dora]
-            raise ConfigError(
-                f"{cls.name} cannot be decomposed", where="dora_wd", fix=f"use one of {able}"
-            )
-        return replace(plan, dora=dora.AXES[options.wd_on_output])
+        if isinstance(options, dora.DoraOptions) and options.dora_wd:
+            return replace(plan, dora=dora.AXES[options.wd_on_output])
+        return plan
 
     @classmethod
-    def choose(cls, layer: LayerSpec, rank: int, alpha: float, options: Options) -> Plan:
-        """Which alternative of each part: the core where it is asked for and the kernel has
-        something to factor."""
-        core = int(options.use_tucker and layer.is_spatial)
+    def choose(cls, layer: LayerSpec, rank: int, alpha: float, options: Any) -> Plan:
+        """Which alternative of each part is stored; ``options`` are of the class ``Options``.
+
+        Unless an algorithm says otherwise it is the first one, or the second, with a core, where
+        ``use_tucker`` asks for it.
+        """
+        core = int(isinstance(options, TuckerOptions) and options.wants_core(layer))
         return Plan(cls, layer, (core,) * len(cls.parts), rank, alpha, (layer,) * len(cls.parts))
 
     @classmethod
@@ -177,13 +151,34 @@ AlgorithmClass = TypeVar("AlgorithmClass", bound=type[Algorithm])
 
 
 def register(cls: AlgorithmClass) -> AlgorithmClass:
-    """Class decorator: make the algorithm known by its name."""
+    """Class decorator: make the algorithm known by its name.
+
+    Raises:
+        TypeError: another one has this name, or declares an option of one name differently.
+    """
+    if cls.name in _REGISTRY:
+        raise TypeError(f"there is an algorithm {cls.name} already: unregister it first")
+    _options_of({**_REGISTRY, cls.name: cls})
     _REGISTRY[cls.name] = cls
     return cls
 
 
+def unregister(name: str) -> None:
+    """Forget an algorithm; networks that were built with it go on working."""
+    del _REGISTRY[name]
+
+
 def algorithm_names() -> list[str]:
     return sorted(_REGISTRY)
+
+
+def algorithm_options() -> list[Option]:
+    """The options of all algorithms, each once, in the order in which they were registered."""
+    return _options_of(_REGISTRY)
+
+
+def _options_of(algorithms: Mapping[str, type[Algorithm]]) -> list[Option]:
+    return options_of({name: cls.Options.options().values() for name, cls in algorithms.items()})
 
 
 def algorithm(name: str) -> type[Algorithm]:

@@ -36,7 +36,7 @@ def detect(tensors: Mapping[str, Tensor], where: str, layer: LayerSpec | None = 
         for chosen in _selections(candidate):
             stored = [part[i] for part, i in zip(candidate.parts.values(), chosen, strict=True)]
             factors = [factor for part in stored for factor in part.factors]
-            expected = inner if candidate.takes_dora else keys
+            expected = inner if issubclass(candidate.Options, dora.DoraOptions) else keys
             if {factor.key for factor in factors} == expected and _alike(factors, tensors):
                 return _unify(candidate, chosen, stored, tensors, where, layer)
     raise FormatError(

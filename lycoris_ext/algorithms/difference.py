@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from lycoris_ext.algorithms.base import Algorithm, Options, Plan
+from lycoris_ext.algorithms.base import Algorithm, Plan
 from lycoris_ext.algorithms.parts import Absent, Alternative, Factor, Raw, normal
 from lycoris_ext.functional import LayerSpec
+from lycoris_ext.options import Section
 
 
 class Difference(Algorithm):
@@ -15,7 +16,7 @@ class Difference(Algorithm):
     adds = True
 
     @classmethod
-    def choose(cls, layer: LayerSpec, rank: int, alpha: float, options: Options) -> Plan:
+    def choose(cls, layer: LayerSpec, rank: int, alpha: float, options: Section) -> Plan:
         return Plan(cls, layer, (0, int(not layer.has_bias)), rank, alpha, (layer, layer))
 
 

@@ -5,14 +5,16 @@ Source: DoRA, Liu et al. 2024, arXiv:2402.09353; the names and the input axis ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated
 
 from torch import Tensor
 
 from lycoris_ext.algorithms.parts import Factor
-from lycoris_ext.errors import FormatError
+from lycoris_ext.errors import ConfigError, FormatError, LycorisExtError
 from lycoris_ext.functional import LayerSpec, weight_norms
+from lycoris_ext.options import Section, option
 
 KEY = "dora_scale"
 
@@ -21,6 +23,31 @@ AXES = {
     True: Factor(KEY, "out 1 1k"),
 }
 """The lengths, by whether each output channel has one (else each input channel)."""
+
+
+@dataclass(frozen=True, init=False)
+class DoraOptions(Section):
+    """Whether DoRA is put around an algorithm; for those that allow it."""
+
+    dora_wd: bool = option(
+        False,
+        "Train the length of the weights of each channel apart from their direction (DoRA).",
+        aliases=("weight_decompose",),
+    )
+    wd_on_output: bool = option(
+        False,
+        "With dora_wd: train one length for each output channel, instead of one for each input "
+        "channel. ComfyUI computes files with lengths of output channels wrongly.",
+        aliases=("wd_on_out",),
+    )
+
+    def contradictions(self) -> Iterator[LycorisExtError]:
+        if self.wd_on_output and not self.dora_wd:
+            yield ConfigError(
+                "wd_on_output says where DoRA's magnitudes are, and dora_wd is false",
+                where="wd_on_output",
+                fix="set dora_wd = true, or remove wd_on_output",
+            )
 
 
 def lengths(

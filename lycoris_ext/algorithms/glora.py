@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from lycoris_ext.algorithms.base import Algorithm, Options, Plan, Sizes, register
-from lycoris_ext.algorithms.parts import Core, Factor, Part, Product, kaiming
+from lycoris_ext.algorithms.base import Algorithm, Plan, Sizes, register
+from lycoris_ext.algorithms.parts import Core, Factor, Part, Product, TuckerOptions, kaiming
 from lycoris_ext.functional import Delta, FrozenLayer, InputMap, LayerSpec, LowRank, Sum, Thin
 
 
@@ -20,7 +20,7 @@ class GLoRA(Algorithm):
 
     name = "glora"
     needs_base = True
-    reads = frozenset({"use_tucker"})
+    Options = TuckerOptions
     parts: ClassVar = {
         "a": (
             Product(
@@ -42,8 +42,8 @@ class GLoRA(Algorithm):
     }
 
     @classmethod
-    def choose(cls, layer: LayerSpec, rank: int, alpha: float, options: Options) -> Plan:
-        core = int(options.use_tucker and layer.is_spatial)
+    def choose(cls, layer: LayerSpec, rank: int, alpha: float, options: TuckerOptions) -> Plan:
+        core = int(options.wants_core(layer))
         return Plan(cls, layer, (0, core), rank, alpha, cls.spaces(layer, ()))
 
     @classmethod

@@ -6,15 +6,26 @@ Source: (IA)^3, Liu et al. 2022, arXiv:2205.05638; the layout is LyCORIS's.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor
 
-from lycoris_ext.algorithms.base import Algorithm, Options, Plan, register
+from lycoris_ext.algorithms.base import Algorithm, Plan, register
 from lycoris_ext.algorithms.parts import Factor, Part, Raw, normal
 from lycoris_ext.functional import Delta, Diagonal, FrozenLayer, InputMap, LayerSpec, OutputMap
+from lycoris_ext.options import Section, option
 
 _OUTPUT, _INPUT = range(2)
+
+
+@dataclass(frozen=True, init=False)
+class IA3Options(Section):
+    """Options of (IA)^3."""
+
+    train_on_input: bool = option(
+        False, "Scale the input channels of each layer, instead of its output channels."
+    )
 
 
 @register
@@ -23,7 +34,7 @@ class IA3(Algorithm):
 
     name = "ia3"
     needs_base = True
-    reads = frozenset({"train_on_input"})
+    Options = IA3Options
     stores_alpha = False
     parts: ClassVar = {
         "w": (
@@ -37,7 +48,7 @@ class IA3(Algorithm):
     }
 
     @classmethod
-    def choose(cls, layer: LayerSpec, rank: int, alpha: float, options: Options) -> Plan:
+    def choose(cls, layer: LayerSpec, rank: int, alpha: float, options: IA3Options) -> Plan:
         side = _INPUT if options.train_on_input else _OUTPUT
         return Plan(cls, layer, (side, side), rank, alpha, (layer, layer))
 

@@ -6,10 +6,12 @@ Source: FedPara, Hyeon-Woo et al. 2021, arXiv:2108.06098, Prop. 1; LyCORIS, arXi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar
 
 from lycoris_ext.algorithms.base import Algorithm, Plan, register
-from lycoris_ext.algorithms.parts import Core, Factor, Part, Product, normal
+from lycoris_ext.algorithms.dora import DoraOptions
+from lycoris_ext.algorithms.parts import Core, Factor, Part, Product, TuckerOptions, normal
 from lycoris_ext.functional import Delta, FrozenLayer, Hadamard, LowRank
 
 
@@ -30,11 +32,15 @@ def _side(number: int, zero: bool) -> tuple[Product, Core]:
     )
 
 
+@dataclass(frozen=True, init=False)
+class LoHaOptions(DoraOptions, TuckerOptions):
+    """Options of LoHa."""
+
+
 @register
 class LoHa(Algorithm):
     name = "loha"
-    takes_dora = True
-    reads = frozenset({"use_tucker"})
+    Options = LoHaOptions
     parts: ClassVar = {"w1": _side(1, zero=False), "w2": _side(2, zero=True)}
 
     @classmethod

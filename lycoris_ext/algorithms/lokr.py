@@ -6,15 +6,54 @@ Source: LyCORIS, Yeh et al. 2023, arXiv:2309.14859; KronA, Edalati et al. 2022, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from lycoris_ext.algorithms.base import Algorithm, Options, Plan, Sizes, register
-from lycoris_ext.algorithms.parts import Core, Factor, Part, Product, Whole, kaiming
+from lycoris_ext.algorithms.base import Algorithm, Plan, Sizes, register
+from lycoris_ext.algorithms.dora import DoraOptions
+from lycoris_ext.algorithms.parts import (
+    Core,
+    Factor,
+    Part,
+    Product,
+    TuckerOptions,
+    Whole,
+    kaiming,
+)
 from lycoris_ext.functional import Delta, FrozenLayer, Kron, LayerSpec, Recomputed, factorization
+from lycoris_ext.options import option
 
 _WHOLE, _PRODUCT, _CORE = range(3)
 _RIGHT = "lokr_w2_b"
+
+
+@dataclass(frozen=True, init=False)
+class LoKrOptions(DoraOptions, TuckerOptions):
+    """Options of LoKr: how the weight is split into two factors, and how each is stored."""
+
+    factor: int = option(
+        -1,
+        "How a weight's widths are split between the two factors of the Kronecker product: one of "
+        "them has this width, or the largest below it that divides the layer's; -1: both are as "
+        "equal as possible.",
+        low=1,
+        also=(-1,),
+    )
+    unbalanced_factorization: bool = option(
+        False,
+        "Give the larger part of the outputs to the first factor of the Kronecker product, instead "
+        "of the smaller part.",
+    )
+    decompose_both: bool = option(
+        False,
+        "Store the first factor of the Kronecker product as a product of two thin matrices, too, "
+        "where that takes fewer numbers.",
+    )
+    full_matrix: bool = option(
+        False,
+        "Store both factors of the Kronecker product as whole matrices, whatever decompose_both "
+        "and the rank say.",
+    )
 
 
 @register
@@ -22,12 +61,9 @@ class LoKr(Algorithm):
     """The first factor, (l, m), is small; the second, (k, n) with the kernel, carries the rank."""
 
     name = "lokr"
-    takes_dora = True
+    Options = LoKrOptions
     splits = True
     split_by = "factor"
-    reads = frozenset(
-        {"use_tucker", "factor", "unbalanced_factorization", "decompose_both", "full_matrix"}
-    )
     parts: ClassVar = {
         "w1": (
             Whole(Factor("lokr_w1", "out in", kaiming)),
@@ -50,7 +86,7 @@ class LoKr(Algorithm):
     }
 
     @classmethod
-    def choose(cls, layer: LayerSpec, rank: int, alpha: float, options: Options) -> Plan:
+    def choose(cls, layer: LayerSpec, rank: int, alpha: float, options: LoKrOptions) -> Plan:
         left, right = factorization(layer.out_features, options.factor)
         if options.unbalanced_factorization:
             left, right = right, left
@@ -59,7 +95,7 @@ class LoKr(Algorithm):
         if options.decompose_both and rank < max(left, width) / 2 and not options.full_matrix:
             first = _PRODUCT
         if rank < max(right, depth) / 2 and not options.full_matrix:
-            second = _CORE if options.use_tucker and layer.is_spatial else _PRODUCT
+            second = _CORE if options.wants_core(layer) else _PRODUCT
         if first == second == _WHOLE:
             alpha = rank  # what every reader takes for a scale of 1
         spaces = cls.spaces(layer, ({"out": left, "in": width}, {"out": right, "in": depth}))

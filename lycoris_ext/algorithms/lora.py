@@ -7,19 +7,26 @@ LyCORIS, Yeh et al. 2023, arXiv:2309.14859; DyLoRA, Valipour et al. 2022, arXiv:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from lycoris_ext.algorithms.base import Algorithm, Options, Plan, register
-from lycoris_ext.algorithms.parts import Core, Factor, Part, Product, kaiming
+from lycoris_ext.algorithms.base import Algorithm, Plan, register
+from lycoris_ext.algorithms.dora import DoraOptions
+from lycoris_ext.algorithms.parts import Core, Factor, Part, Product, TuckerOptions, kaiming
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.functional import Delta, FrozenLayer, LayerSpec, LowRank
+from lycoris_ext.options import Section, option
 
 _UP = Factor("lora_up.weight", "out rank 1k", kaiming, zero=True)
 _DOWN = Factor("lora_down.weight", "rank in k", kaiming)
+
+
+@dataclass(frozen=True, init=False)
+class LoRAOptions(DoraOptions, TuckerOptions):
+    """Options of LoRA."""
 
 
 @register
@@ -27,8 +34,7 @@ class LoRA(Algorithm):
     """On convolutions this is LoCon; the two differ only in which layers are given a rank."""
 
     name = "lora"
-    takes_dora = True
-    reads = frozenset({"use_tucker"})
+    Options: ClassVar[type[Section]] = LoRAOptions
     parts: ClassVar = {
         "w": (
             Product(_UP, _DOWN),
@@ -47,6 +53,18 @@ class LoRA(Algorithm):
         return weight.scaled(plan.scale)
 
 
+@dataclass(frozen=True, init=False)
+class DyLoRAOptions(DoraOptions):
+    """Options of DyLoRA. A Tucker core has no ranks that could be cut off one after the other."""
+
+    block_size: int = option(
+        4,
+        "How many ranks make a block: a training step draws a block, trains it, and leaves the "
+        "ranks behind it out. It must divide the rank.",
+        low=1,
+    )
+
+
 @register
 class DyLoRA(LoRA):
     """A LoRA that works with its first ranks alone, in steps of ``block_size``.
@@ -57,16 +75,10 @@ class DyLoRA(LoRA):
 
     name = "dylora"
     trains = "lora"
-    reads = frozenset({"block_size"})
+    Options = DyLoRAOptions
 
     @classmethod
-    def choose(cls, layer: LayerSpec, rank: int, alpha: float, options: Options) -> Plan:
-        if options.use_tucker:
-            raise ConfigError(
-                "a Tucker core has no ranks that could be cut off one after the other",
-                where="use_tucker",
-                fix="leave it out, or use lora",
-            )
+    def choose(cls, layer: LayerSpec, rank: int, alpha: float, options: DyLoRAOptions) -> Plan:
         size = options.block_size
         if rank % size:
             divisors = [number for number in range(1, rank + 1) if rank % number == 0]

@@ -7,14 +7,30 @@ A file's alpha is the constraint: Q, of which R is made, may be as long as alpha
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor
 
-from lycoris_ext.algorithms.base import Algorithm, Options, Plan, Sizes
+from lycoris_ext.algorithms.base import Algorithm, Plan, Sizes
 from lycoris_ext.algorithms.parts import Absent, Factor, Part, Raw, ones
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.functional import ChannelMap, Delta, FrozenLayer, LayerSpec, OutputMap, Rescaled
+from lycoris_ext.options import Section, option
+
+
+@dataclass(frozen=True, init=False)
+class OrthogonalOptions(Section):
+    """Options of diag-OFT and BOFT."""
+
+    constraint: float = option(
+        0.0,
+        "How far a weight may be turned: the matrix that the rotation is made of is kept shorter "
+        "than this times the number of outputs. 0: as far as it likes.",
+        low=0,
+        aliases=("constrain",),
+    )
+    rescaled: bool = option(False, "Train a length for each output channel, too.")
 
 
 class Orthogonal(Algorithm):
@@ -28,7 +44,7 @@ class Orthogonal(Algorithm):
 
     needs_base = True
     split_by = "network_dim"
-    reads = frozenset({"constraint", "rescaled"})
+    Options = OrthogonalOptions
     rule: ClassVar[str]
     rescale: ClassVar = (Absent(), Raw(Factor("rescale", "out 1 1k", ones)))
 
@@ -49,7 +65,7 @@ class Orthogonal(Algorithm):
         raise TypeError(f"{cls.__name__} has no rotation")
 
     @classmethod
-    def choose(cls, layer: LayerSpec, rank: int, alpha: float, options: Options) -> Plan:
+    def choose(cls, layer: LayerSpec, rank: int, alpha: float, options: OrthogonalOptions) -> Plan:
         sizes = cls.sizes(layer, rank)
         if sizes is None:
             smallest = cls.smallest(layer)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from lycoris_ext.functional import Delta, Dense, LayerSpec, LowRank
+from lycoris_ext.options import Section, option
 
 # Axes of a stored tensor: "out" "in" "rank" are one dimension each, "in*k" the input and the kernel
 # in one, "k" the kernel's dimensions, "1k" as many ones, "1" a one, "1conv" a one that only
@@ -175,7 +176,7 @@ class Product(Alternative):
 
 @dataclass(frozen=True)
 class Core(Alternative):
-    """left x core x right: a kernel between two channel mixes (Tucker)."""
+    """left x core x right: a kernel between two channel mixes (Tucker); see TuckerOptions."""
 
     left: Factor
     core: Factor
@@ -194,6 +195,22 @@ class Core(Alternative):
         right = tensors[self.right.key]
         right = _shaped(right, (len(right), layer.in_features))
         return LowRank(layer, 1.0, left, right, tensors[self.core.key])
+
+
+@dataclass(frozen=True, init=False)
+class TuckerOptions(Section):
+    """Whether kernels are stored with a core; for the algorithms that can."""
+
+    use_tucker: bool = option(
+        False,
+        "Store the adapter of a convolution larger than 1x1 as a small kernel between two mixes of "
+        "channels (Tucker decomposition), which takes fewer numbers.",
+        aliases=("use_cp", "use_conv_cp"),
+    )
+
+    def wants_core(self, layer: LayerSpec) -> bool:
+        """Whether a layer gets one: it is asked for, and the kernel has something to factor."""
+        return self.use_tucker and layer.is_spatial
 
 
 def _left(tensor: Tensor, factor: Factor) -> Tensor:

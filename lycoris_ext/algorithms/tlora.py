@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lycoris_ext.algorithms.base import Algorithm, Options, Plan, register
+from lycoris_ext.algorithms.base import Algorithm, Plan, register
 from lycoris_ext.algorithms.parts import Factor, Part, Raw
-from lycoris_ext.functional import Delta, FrozenLayer, Gated, LayerSpec, LowRank
+from lycoris_ext.functional import Delta, FrozenLayer, Gated, LowRank
 
 _Q, _P, _LAMBDA = "q_layer.weight", "p_layer.weight", "lambda_layer"
 
@@ -29,15 +29,13 @@ class TLoRA(Algorithm):
     needs_base = True
     needs_base_weight = True
     takes_timesteps = True
+    # It starts from the weight's largest directions and goes by one table of timesteps.
+    fixed: ClassVar = {"sig_type": "principal", "use_data_init": True, "mask_group_id": 0}
     parts: ClassVar = {
         "q": (Raw(Factor(_Q, "rank in k")),),
         "p": (Raw(Factor(_P, "out rank 1k")),),
         "lambda": (Raw(Factor(_LAMBDA, "1 rank")),),
     }
-
-    @classmethod
-    def choose(cls, layer: LayerSpec, rank: int, alpha: float, options: Options) -> Plan:
-        return Plan(cls, layer, (0, 0, 0), rank, alpha, (layer,) * 3)
 
     @classmethod
     def useful_rank(cls, plan: Plan) -> int:

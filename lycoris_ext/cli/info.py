@@ -90,5 +90,5 @@ def _trained_as(metadata: Mapping[str, str]) -> Iterator[str]:
     told = json_object(metadata.get("ss_network_args", ""))
     name = str(told.get("algo"))
     if name in algorithm_names() and algorithm(name).trains:
-        options = sorted(algorithm(name).reads & told.keys())
+        options = [option for option in sorted(told) if algorithm(name).reads(option)]
         yield ", ".join([name, *(f"{option} {told[option]}" for option in options)])

@@ -42,9 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     device = choose_device(options.device)
     precision = options.precision or ("fp16" if device.type == "cuda" else "fp32")
     model = ModelConfig(
-        options.model,
-        options.vae,
-        options.clip_skip,
+        pretrained_model_name_or_path=options.model,
+        vae=options.vae,
+        clip_skip=options.clip_skip,
         v_parameterization=options.v_parameterization,
     )
     pipeline = load_pipeline(model, device, _DTYPES[precision])

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypedDict
 import tyro
 
 from lycoris_ext.config import OptionSource, TrainConfig, all_options, build_config, read_toml
-from lycoris_ext.config.values import holds_tables
+from lycoris_ext.options import describe_type, holds_tables
 
 DESCRIPTION = """Train an adapter; the same command goes on with a run that was stopped.
 
@@ -53,7 +53,9 @@ def _flags_type() -> Any:
         if holds_tables(option.hint):
             continue
         hint = tuple[str, ...] if name == "preset" else option.hint
-        text = option.help.replace("``", "")
+        text = option.text.replace("``", "")
+        if option.values != describe_type(option.hint):
+            text += f" {option.values[:1].upper()}{option.values[1:]}."
         if name == "preset":
             text = "a recipe (seed-default), or which layers are adapted, or both; " + text
         note = "" if option.default in (None, "", ()) else f"(default: {option.default})"

@@ -1,10 +1,10 @@
 """Options of a run: from files, recipes and flags to one checked config, and back to TOML."""
 
-from lycoris_ext.config.options import Option, all_options
 from lycoris_ext.config.recipes import RECIPES
 from lycoris_ext.config.resolve import OptionSource, build_config
 from lycoris_ext.config.toml_file import read_toml
-from lycoris_ext.training.config import TrainConfig, dump_toml
+from lycoris_ext.options import Option
+from lycoris_ext.training.config import TrainConfig, all_options, dump_toml
 
 __all__ = [
     "RECIPES",

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 
 import torch
 
-from lycoris_ext.algorithms import Options, Plan, algorithm, algorithm_names
-from lycoris_ext.config.options import all_options
+from lycoris_ext.algorithms import Plan, algorithm, algorithm_names
 from lycoris_ext.config.resolve import OptionSource, build_config
 from lycoris_ext.config.sd_scripts import translate
 from lycoris_ext.config.toml_file import parse_toml
@@ -25,7 +24,7 @@ from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats.keys import place_in_file
 from lycoris_ext.formats.metadata import RENAMED, json_object
 from lycoris_ext.formats.toml_text import toml_value
-from lycoris_ext.training.config import PATH_OPTIONS
+from lycoris_ext.training.config import all_options
 from lycoris_ext.training.optimizer_kinds import optimizer_kinds
 from lycoris_ext.words import one_line
 
@@ -83,9 +82,14 @@ def write_config(
         "the config that the file holds" if stored else "the file's ss_* fields and its tensors"
     )
     heading = [f"# From {source}. Lines that begin with # could not be taken over."]
-    if any(setting.option in PATH_OPTIONS for setting in settings):
+    if any(_is_path(setting) for setting in settings):
         heading.append("# Files keep the names of folders alone: write the paths in front of them.")
     return "\n".join([*heading, "", *(setting.line() for setting in settings), *missing, ""])
+
+
+def _is_path(setting: Setting) -> bool:
+    known = all_options().get(setting.option)
+    return known is not None and known.is_path and setting.value not in known.allowed()
 
 
 def _try(found: Mapping[str, object]) -> list[Setting]:
@@ -242,12 +246,12 @@ def _form(plans: Sequence[Plan]) -> dict[str, object]:
     if chosen.split_by:
         splits = {(plan.layer.out_features, plan.own, plan.spaces): plan for plan in plans}
         widest = max(plan.layer.out_features for plan in plans)
-        usual = vars(Options()).get(chosen.split_by, 1)
+        usual = chosen.Options().values().get(chosen.split_by, 1)
         for size in (usual, *range(1, widest + 1)):
             if all(chosen.splits_so(plan, size) for plan in splits.values()):
                 found[chosen.split_by] = size
                 break
-    if chosen.obeys("full_matrix") and not any(plan.has_rank for plan in plans):
+    if chosen.reads("full_matrix") and not any(plan.has_rank for plan in plans):
         found["full_matrix"] = True
     return found
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
-from lycoris_ext.config.options import all_options, section_types
 from lycoris_ext.config.recipes import RECIPES
 from lycoris_ext.config.sd_scripts import ALWAYS_SO, HINTS, NOT_YET, WITHOUT_EFFECT, translate
-from lycoris_ext.config.values import convert
-from lycoris_ext.errors import ConfigError
+from lycoris_ext.errors import ConfigError, Faults
 from lycoris_ext.network import PRESETS, is_preset_file
-from lycoris_ext.options import Section
-from lycoris_ext.training.config import TrainConfig
+from lycoris_ext.network.preset_file import read_preset
+from lycoris_ext.options import Option
+from lycoris_ext.training.config import TrainConfig, all_options, section_types
 
 
 @dataclass(frozen=True)
@@ -33,54 +33,64 @@ def build_config(layers: Sequence[OptionSource]) -> TrainConfig:
     """Put layers of options together, the later over the earlier, all over the defaults.
 
     The option `preset` takes a recipe's name (seed-default), whose options lie below all layers, or
-    the name of a choice of layers (full, attn-mlp, ..., or a file), or a list of both.
+    the name of a choice of layers (full, attn-mlp, ..., or a file), or a list of both. A preset
+    file is read here, so that a mistake in it is told before a model is loaded.
 
     Raises:
-        ConfigError: an option is unknown (the nearest is named), known to sd-scripts alone, of a
-            wrong type, or out of range.
+        ConfigError: all that is wrong, at once: options are unknown (the nearest is named), known
+            to sd-scripts alone, of a wrong type, out of range, or contradict each other.
     """
-    checked: dict[str, object] = {}
+    known, faults = all_options(), Faults()
+    given: dict[str, object] = {}
     recipe: dict[str, object] = {}
+    wrong: set[str] = set()
     for layer in layers:
-        optimizer = checked.get("optimizer_type", recipe.get("optimizer_type"))
-        values = translate(dict(layer.values), layer.where, optimizer)
-        chosen = values.pop("preset", ())
-        for name in [chosen] if isinstance(chosen, str) else _list(chosen, layer.where):
-            if name in RECIPES:
-                recipe = dict(RECIPES[name])
-            else:
-                values["preset"] = _layer_choice(name, layer.where)
+        values = {name: value for name, value in layer.values.items() if name in known}
+        optimizer = given.get("optimizer_type", recipe.get("optimizer_type"))
+        with faults:
+            values = translate(dict(layer.values), layer.where, optimizer)
+        with faults:
+            for name in _presets(values.pop("preset", ()), layer.where):
+                if name in RECIPES:
+                    recipe = dict(RECIPES[name])
+                else:
+                    values["preset"] = name
         for name, value in values.items():
-            checked[name] = _checked(name, value, layer.where)
-    merged = recipe | checked
-    sections = {
-        section: kind(
-            **{
-                name: merged[name]
-                for name, option in all_options().items()
-                if option.section == section and name in merged
-            }
-        )
-        for section, kind in section_types().items()
-    }
+            wrong.add(name)
+            with faults:
+                given[name] = _find(name, known, layer.where).convert(value, layer.where)
+                wrong.discard(name)
+    return _put_together(recipe | given, wrong, faults)
+
+
+def _put_together(
+    values: Mapping[str, object], wrong: Collection[str], faults: Faults
+) -> TrainConfig:
+    """The config of these options; sections in which some are wrong wait until they are mended."""
+    sections: dict[str, Any] = {}
+    for section, kind in section_types().items():
+        options = kind.options()
+        if not options.keys() & wrong:
+            with faults:
+                sections[section] = kind(**{n: values[n] for n in options if n in values})
+    if "network" in sections:
+        with faults:
+            read_preset(sections["network"])
+    faults.raise_all()
     return TrainConfig(**sections)
 
 
-def _checked(name: str, value: object, where: str) -> object:
-    options = all_options()
-    if name in options:
-        section = section_types()[options[name].section]
-        if issubclass(section, Section):
-            return section.options()[name].convert(value, where)
-        return convert(name, value, options[name].hint, where)
+def _find(name: str, known: Mapping[str, Option], where: str) -> Option:
+    if name in known:
+        return known[name]
     if name in NOT_YET:
         raise ConfigError(
             f"{name} is an option of sd-scripts that lycoris_ext does not support yet",
             where=where,
             fix=HINTS.get(name, f"remove {name}"),
         )
-    known = [*options, *ALWAYS_SO, *WITHOUT_EFFECT, "network_args", "optimizer_args"]
-    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    names = [*known, *ALWAYS_SO, *WITHOUT_EFFECT, "network_args", "optimizer_args"]
+    near = get_close_matches(name, names, n=1, cutoff=0.5)
     raise ConfigError(
         f"unknown option {name}",
         where=where,
@@ -88,20 +98,18 @@ def _checked(name: str, value: object, where: str) -> object:
     )
 
 
-def _list(value: object, where: str) -> list[str]:
-    if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
-        return list(value)
-    raise ConfigError(f"preset is {value!r}, expected a text", where=where, fix="change preset")
-
-
-def _layer_choice(name: str, where: str) -> str:
-    if name in PRESETS or is_preset_file(name):
-        return name
-    known = [*RECIPES, *PRESETS]
-    near = get_close_matches(name, known, n=1)
-    raise ConfigError(
-        f"unknown preset {name!r}",
-        where=where,
-        fix=(f"did you mean {near[0]}? " if near else "")
-        + f"recipes: {', '.join(RECIPES)}; layers: {', '.join(PRESETS)}, or a .toml file",
-    )
+def _presets(value: object, where: str) -> list[str]:
+    """The names of recipes and choices of layers that the option `preset` gives."""
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"preset is {value!r}, expected a text", where=where, fix="change preset")
+    for name in names:
+        if not (name in RECIPES or name in PRESETS or is_preset_file(name)):
+            near = get_close_matches(name, [*RECIPES, *PRESETS], n=1)
+            raise ConfigError(
+                f"unknown preset {name!r}",
+                where=where,
+                fix=(f"did you mean {near[0]}? " if near else "")
+                + f"recipes: {', '.join(RECIPES)}; layers: {', '.join(PRESETS)}, or a .toml file",
+            )
+    return list(names)

@@ -6,12 +6,11 @@ from __future__ import annotations
 
 import ast
 
-from lycoris_ext.errors import ConfigError
+from lycoris_ext.errors import ConfigError, Faults
 from lycoris_ext.network.sd_scripts_names import (
-    LISTS,
-    NETWORK_ARGS,
-    OLD_NAMES,
     OLD_OPPOSITES,
+    RATIOS,
+    network_options,
     split_list,
 )
 from lycoris_ext.training.optimizer_kinds import optimizer_kind, optimizer_kinds
@@ -89,29 +88,34 @@ def translate(values: Values, where: str, optimizer_type: object = None) -> Valu
             none themselves; unset: the default optimizer.
 
     Raises:
-        ConfigError: an argument inside network_args or optimizer_args is unknown, or an option has
-            a value other than the one in force here.
+        ConfigError: all at once: arguments inside network_args or optimizer_args are unknown, or
+            options have values other than those in force here.
     """
     result: Values = {}
+    faults = Faults()
     module = values.get("network_module")
     values = _with_chosen_optimizer(values, where)
     optimizer_type = values.get("optimizer_type", optimizer_type)
     for name, value in values.items():
         if name in ALWAYS_SO:
             if value not in ALWAYS_SO[name]:
-                raise ConfigError(
-                    f"{name} is {value!r}, here it is always {ALWAYS_SO[name][0]!r}",
-                    where=where,
-                    fix=f"remove {name}",
+                faults.found.append(
+                    ConfigError(
+                        f"{name} is {value!r}, here it is always {ALWAYS_SO[name][0]!r}",
+                        where=where,
+                        fix=f"remove {name}",
+                    )
                 )
         elif name in WITHOUT_EFFECT or name == "network_module":
             continue
         elif name == "network_args":
             for argument, text in _arguments(name, value, where):
-                result |= _network_argument(argument, text, where)
+                with faults:
+                    result |= _network_argument(argument, text, where)
         elif name == "optimizer_args":
             for argument, text in _arguments(name, value, where):
-                result |= _optimizer_argument(argument, text, where, optimizer_type)
+                with faults:
+                    result |= _optimizer_argument(argument, text, where, optimizer_type)
         elif name == "network_dropout":
             result["dropout"] = value
         else:
@@ -119,7 +123,9 @@ def translate(values: Values, where: str, optimizer_type: object = None) -> Valu
     if result.get("conv_alpha") == 0 and "conv_alpha" not in values:  # there: as large as the rank
         result["conv_alpha"] = result.get("conv_dim") or result.get("network_dim", 0)
     if module is not None:
-        result |= _algorithm_of(module, result, where)
+        with faults:
+            result |= _algorithm_of(module, result, where)
+    faults.raise_all()
     return result
 
 
@@ -162,18 +168,21 @@ def _network_argument(name: str, text: str, where: str) -> Values:
                 fix=f"change {name}",
             )
         return {OLD_OPPOSITES[name]: not value}
-    name = OLD_NAMES.get(name, name)
-    if name not in NETWORK_ARGS:
+    if name in RATIOS:
+        return {name: _literal(text)}
+    options = network_options()
+    if name not in options:
         raise ConfigError(
             f"network_args has {name}={text}, which is not supported",
             where=where,
-            fix="use " + ", ".join(sorted(NETWORK_ARGS)),
+            fix="use " + ", ".join(sorted([*options, *RATIOS])),
         )
-    if name == "algo":
-        return {name: text.lower()}
-    if name in LISTS:
-        return {name: split_list(text)}
-    return {name: text if name == "preset" else _literal(text)}
+    known = options[name]
+    if known.name == "algo":
+        return {known.name: text.lower()}
+    if known.is_list:
+        return {known.name: split_list(text)}
+    return {known.name: text if known.hint is str else _literal(text)}
 
 
 def _with_chosen_optimizer(values: Values, where: str) -> Values:

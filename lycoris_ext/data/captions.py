@@ -27,6 +27,7 @@ class CaptionOptions(Section):
         False,
         "Train pictures that have no caption on the name of their folder; off: such pictures are "
         "an error.",
+        may_change="always",
     )
     shuffle_caption: bool = option(False, "Shuffle the tags of each caption anew in every epoch.")
     keep_tokens: int = option(

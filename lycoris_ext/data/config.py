@@ -24,46 +24,61 @@ class DataConfig(SubsetOptions):
         "",
         "The PARENT of folders named ``<repeats>_<name>``, such as 10_mystyle, that hold pictures "
         "and captions.",
+        is_path=True,
+        may_change="always",
     )
     image_dir: str = option(
-        "", "One folder of pictures and captions with any name, instead of train_data_dir."
+        "",
+        "One folder of pictures and captions with any name, instead of train_data_dir.",
+        is_path=True,
+        may_change="always",
     )
     reg_data_dir: str = option(
         "",
         "Regularisation pictures: the PARENT of folders named ``<repeats>_<class>``. An epoch "
         "shows as many of them as training pictures, and those without a caption file have the "
         "class as their caption.",
+        is_path=True,
+        may_change="always",
     )
     subsets: tuple[SubsetEntry, ...] | None = option(
         None,
         "Further folders, each a table ``[[data.subsets]]`` with its image_dir, is_reg and "
         "class_tokens, and any option about repeats, resolution, captions, mirroring or batch size "
         "that is to differ from the rest of the data set.",
+        may_change="always",
     )
     cache_latents_to_disk: bool = option(
         False,
         "Keep the pictures' latents in files instead of in memory; later runs find them there.",
+        may_change="always",
     )
     cache_text_encoder_outputs: bool = option(
         False,
         "Encode every caption once, before the first step; only for captions that never change and "
         "a text encoder that is not trained.",
+        may_change="always",
     )
     cache_text_encoder_outputs_to_disk: bool = option(
         False,
         "Encode every caption once, before the first step, and keep the result in files for later "
         "runs; only for captions that never change and a text encoder that is not trained.",
+        may_change="always",
     )
     cache_dir: str = option(
         "",
         "Folder for latents and captions that are kept in files, which runs may share; unset: a "
         'folder "cache" in output_dir.',
+        is_path=True,
+        may_change="always",
+        recorded="in the run's own files",
     )
     max_data_loader_n_workers: int = option(
         0,
         "Number of processes that prepare captions and the order of pictures; 0: the main process "
         "does it.",
         low=0,
+        may_change="always",
     )
 
     @classmethod
@@ -114,7 +129,7 @@ class DataConfig(SubsetOptions):
         name = Path(entry.image_dir).expanduser().name
         # Whoever writes a caption for pictures that have none means it.
         allowed = {"allow_missing_captions": True} if entry.class_tokens else {}
-        return Subset.of(self, **{"class_tokens": name} | allowed | entry.as_table())
+        return Subset.of(self, **{"class_tokens": name} | allowed | entry.changed())
 
     def _used(self) -> list[SubsetOptions]:
         """The options of all subsets; those of folders that are not read yet are the data set's."""

@@ -43,7 +43,9 @@ class SubsetOptions(CaptionOptions, BucketOptions):
 class SubsetFolder(Section):
     """Which folder a subset is."""
 
-    image_dir: str = option("", "Folder with the pictures and captions of this subset.")
+    image_dir: str = option(
+        "", "Folder with the pictures and captions of this subset.", is_path=True
+    )
     is_reg: bool = option(
         False,
         "Whether these are regularisation pictures: an epoch shows as many of them as there are "
@@ -77,11 +79,6 @@ class SubsetEntry(SubsetFolder):
     def where(self) -> str:
         """How messages name it."""
         return f'subsets, image_dir = "{self.image_dir}"'
-
-    def as_table(self) -> dict[str, Any]:
-        """What is set, as TOML holds it."""
-        own = {name: getattr(self, name) for name in SubsetFolder.options()}
-        return {name: value for name, value in own.items() if value} | dict(self.more)
 
 
 @cache

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -37,48 +35,13 @@ def weighted_loss(
     Returns:
         A float32 scalar.
     """
-    error = pixel_errors(prediction.float(), target.float(), timesteps, schedule, loss)
+    error = loss.pixel_loss.errors(prediction.float() - target.float(), timesteps, schedule)
     if mask is not None:
         error = error * mask
     per_sample = error.mean(dim=(1, 2, 3)) * timestep_weights(timesteps, schedule, loss)
     if is_reg is not None:
         per_sample = torch.where(is_reg, loss.prior_loss_weight * per_sample, per_sample)
     return per_sample.mean()
-
-
-def pixel_errors(
-    prediction: Tensor,
-    target: Tensor,
-    timesteps: Tensor,
-    schedule: NoiseSchedule,
-    loss: LossConfig,
-) -> Tensor:
-    """Error of every element, shaped as the prediction.
-
-    "huber" and "smooth_l1" are both 2 k (sqrt(e^2 + c^2) - c), the pseudo-Huber loss of Barron
-    2017, arXiv:1701.03077; k is c for "huber" (small errors count e^2, whatever c is) and 1 for
-    "smooth_l1" (large errors count 2 |e|). Thresholds c by timestep: Khrapov et al. 2024,
-    arXiv:2403.16728.
-    """
-    difference = prediction - target
-    if loss.loss_type == "l2":
-        return difference.square()
-    if loss.loss_type == "l1":
-        return difference.abs()
-    c = huber_threshold(timesteps, schedule, loss).view(-1, 1, 1, 1)
-    error = 2.0 * ((difference.square() + c.square()).sqrt() - c)
-    return error * c if loss.loss_type == "huber" else error
-
-
-def huber_threshold(timesteps: Tensor, schedule: NoiseSchedule, loss: LossConfig) -> Tensor:
-    """Where the Huber losses turn from squared to absolute; float32 [B]."""
-    if loss.huber_schedule == "constant":
-        return torch.full_like(timesteps, loss.huber_c * loss.huber_scale, dtype=torch.float32)
-    if loss.huber_schedule == "exponential":
-        return torch.exp(math.log(loss.huber_c) / schedule.steps * timesteps) * loss.huber_scale
-    signal, noise = schedule.mix(timesteps)
-    sigma = (noise / signal).view(-1)
-    return (1.0 - loss.huber_c) / (1.0 + sigma).square() + loss.huber_c
 
 
 def timestep_weights(timesteps: Tensor, schedule: NoiseSchedule, loss: LossConfig) -> Tensor:

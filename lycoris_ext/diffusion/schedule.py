@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lycoris_ext.diffusion.config import LossConfig
 from lycoris_ext.errors import ConfigError
+from lycoris_ext.options import Section
 
 PREDICTION_TYPES = ("epsilon", "v_prediction", "flow")
 
@@ -54,13 +54,17 @@ class NoiseSchedule:
             return kept.sqrt(), 1.0 - kept.sqrt()
         return kept.sqrt(), (1.0 - kept).sqrt()
 
-    def as_asked(self, loss: LossConfig) -> NoiseSchedule:
+    def as_asked(self, loss: Section) -> NoiseSchedule:
         """The schedule that a run trains on: the base's, with what its options say of the base.
+
+        Args:
+            loss: the options of the loss, LossConfig.
 
         Raises:
             ConfigError: an option is for the other kind of prediction.
         """
         kind = self.prediction_type
+        asked = loss.values()
         velocity, noise = kind == "v_prediction", kind == "epsilon"
         flow_free = kind != "flow"
         for name, fits, needs in (
@@ -70,7 +74,7 @@ class NoiseSchedule:
             ("min_snr_gamma", flow_free, "noise or velocity"),
             ("debiased_estimation_loss", flow_free, "noise or velocity"),
         ):
-            if getattr(loss, name) and not fits:
+            if asked[name] and not fits:
                 raise ConfigError(
                     f"{name} is for models that predict {needs}; the base predicts {kind}",
                     where=name,
@@ -78,7 +82,9 @@ class NoiseSchedule:
                     + (", or set v_parameterization = true for such a base" if noise else ""),
                 )
         alphas = self.alphas_cumprod
-        return NoiseSchedule(zero_terminal_snr(alphas) if loss.zero_terminal_snr else alphas, kind)
+        return NoiseSchedule(
+            zero_terminal_snr(alphas) if asked["zero_terminal_snr"] else alphas, kind
+        )
 
 
 def zero_terminal_snr(alphas_cumprod: Tensor) -> Tensor:

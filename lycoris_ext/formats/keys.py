@@ -19,7 +19,7 @@ import re
 from functools import cache
 from typing import NamedTuple
 
-from lycoris_ext.algorithms import algorithm, algorithm_names, dora
+from lycoris_ext.algorithms import Algorithm, algorithm, algorithm_names, dora
 from lycoris_ext.formats.families import FAMILIES, TARGETS, TEXT_LEVEL, Family
 
 #: The only layers of CLIP that lie beside the level ``TEXT_LEVEL``.
@@ -180,9 +180,10 @@ def split_key(key: str) -> tuple[str, str]:
         layer, _, name = key.partition(".")
         return layer, _TENSORS.get(name, name)
     parts = re.sub(r"_lora\.(down|up)\.weight$", r".lora.\1.weight", key).split(".")
+    names = _tensor_names(tuple(map(algorithm, algorithm_names())))
     for length in (4, 3, 2, 1):
         layer, name = ".".join(parts[:-length]), ".".join(parts[-length:])
-        known = _tensor_names().get(name)
+        known = names.get(name)
         if known and layer:
             return layer, known
     return key, ""
@@ -229,12 +230,12 @@ def target_of(layer: str) -> str:
 
 
 @cache
-def _tensor_names() -> dict[str, str]:
-    """Every tensor's name that some algorithm stores, and its other spellings -> that name."""
+def _tensor_names(algorithms: tuple[type[Algorithm], ...]) -> dict[str, str]:
+    """Every tensor's name that one of these stores, and its other spellings -> that name."""
     names = {
         factor.key
-        for known in algorithm_names()
-        for alternatives in algorithm(known).parts.values()
+        for known in algorithms
+        for alternatives in known.parts.values()
         for alternative in alternatives
         for factor in alternative.factors
     } | {"alpha", dora.KEY}

@@ -2,48 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lycoris_ext.errors import ConfigError
+from lycoris_ext.errors import ConfigError, LycorisExtError
+from lycoris_ext.options import Section, option
 
 MINI = "mini"
 
 
-@dataclass(frozen=True)
-class ModelConfig:
-    """The base model and how its text is read.
+@dataclass(frozen=True, init=False)
+class ModelConfig(Section):
+    """The base model and how its text is read."""
 
-    Args:
-        pretrained_model_name_or_path: a Stable Diffusion 1.x, 2.x or XL model: one .safetensors or
-            .ckpt file, or a folder in the diffusers layout; "mini" is the small base that ships
-            with this package.
-        vae: another autoencoder in place of the model's own: a folder, or one file.
-        clip_skip: which layer of the text encoder is read, counted from the end; 1 is the last.
-            SDXL's encoders are always read at the layer before the last.
-        v2: whether the model is Stable Diffusion 2.x; unset: found in the model.
-        v_parameterization: whether the model predicts velocity, as the 768-pixel models of Stable
-            Diffusion 2 do; unset: as the model says.
-    """
+    pretrained_model_name_or_path: str = option(
+        MINI,
+        "A Stable Diffusion 1.x, 2.x or XL model: one .safetensors or .ckpt file, or a folder in "
+        'the diffusers layout; "mini" is the small base model that ships with this package.',
+        is_path=True,
+        may_change="always",
+    )
+    vae: str | None = option(
+        None,
+        "An autoencoder to use in place of the base model's own: a folder in the diffusers layout, "
+        "or one file.",
+        unset="the base model's own",
+        is_path=True,
+        may_change="always",
+    )
+    clip_skip: int = option(
+        1,
+        "Which layer of the text encoder is read, counted from the end; 1 is the last. SDXL's "
+        "encoders are always read at the layer before the last.",
+        low=1,
+        fix="use 1, or 2 for the layer before the last",
+    )
+    v2: bool | None = option(
+        None,
+        "Whether the base model is Stable Diffusion 2.x.",
+        unset="it is found out from the model",
+    )
+    v_parameterization: bool | None = option(
+        None,
+        "Whether the base model predicts velocity, as the 768-pixel models of Stable Diffusion 2 "
+        "do.",
+        unset="as the model itself says",
+    )
 
-    pretrained_model_name_or_path: str = MINI
-    vae: str | None = None
-    clip_skip: int = 1
-    v2: bool | None = None
-    v_parameterization: bool | None = None
-
-    def __post_init__(self) -> None:
+    def contradictions(self) -> Iterator[LycorisExtError]:
         if not self.pretrained_model_name_or_path:
-            raise ConfigError(
+            yield ConfigError(
                 "no base model is named",
                 where="pretrained_model_name_or_path",
                 fix='give a model: a .safetensors file, a diffusers folder, or "mini"',
-            )
-        if self.clip_skip < 1:
-            raise ConfigError(
-                f"clip_skip is {self.clip_skip}, and 1 (the last layer) is the smallest there is",
-                where="clip_skip",
-                fix="use 1, or 2 for the layer before the last",
             )
 
 

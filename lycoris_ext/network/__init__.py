@@ -6,8 +6,7 @@ from lycoris_ext.network.build import build_network, load_network
 from lycoris_ext.network.config import NetworkConfig
 from lycoris_ext.network.network import Network
 from lycoris_ext.network.overrides import LayerOverride
-from lycoris_ext.network.preset_file import is_preset_file
-from lycoris_ext.network.presets import PRESETS, Preset
+from lycoris_ext.network.presets import PRESETS, Preset, is_preset_file
 
 __all__ = [
     "PRESETS",

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lycoris_ext.algorithms import Options, Plan, algorithm, detect
+from lycoris_ext.algorithms import Plan, algorithm, detect
 from lycoris_ext.errors import ConfigError, FormatError
 from lycoris_ext.formats import AdapterState, open_adapter
 from lycoris_ext.functional import FrozenLayer
@@ -40,7 +40,7 @@ def build_network(targets: Targets, config: NetworkConfig, seed: int = 0) -> Net
     check_plans(planned)
     layers, sites, rates = {}, {}, {}
     for choice, plan in planned:
-        site, own = choice.site, choice.config
+        site, own = choice.site, choice.options
         generator = torch.Generator().manual_seed(seed ^ zlib.crc32(site.key.encode()))
         weight = site.weight
         device = weight.device if weight.is_meta else torch.device("cpu")
@@ -56,20 +56,19 @@ def build_network(targets: Targets, config: NetworkConfig, seed: int = 0) -> Net
 
 
 def _plan(choice: LayerChoice) -> Plan:
-    site, config, alpha = choice.site, choice.config, choice.alpha
-    if config.rs_lora:
+    spec, own, alpha = choice.site.spec, choice.options, choice.alpha
+    if own.rs_lora:
         alpha *= choice.rank**0.5  # so that every reader's alpha / rank is alpha / sqrt(rank)
-    name, options = config.algorithm_name, config.options
-    if site.spec.is_norm and name != "norm":
-        name, options = "norm", Options()  # beside another algorithm, whose options they are
     with _named(choice):
-        if algorithm(name).of_norms and not site.spec.is_norm:
+        if spec.is_norm and not own.algorithm.of_norms:  # train_norm, beside another algorithm
+            return algorithm("norm").plan(spec, choice.rank, alpha)
+        if own.algorithm.of_norms and not spec.is_norm:
             raise ConfigError(
-                f'algo = "{name}" is for normalisations, and the layer is none',
+                f'algo = "{own.algo}" is for normalisations, and the layer is none',
                 where="algo",
                 fix="choose another algorithm for this layer",
             )
-        return algorithm(name).plan(site.spec, choice.rank, alpha, options)
+        return own.algorithm.plan(spec, choice.rank, alpha, own.algorithm_options)
 
 
 @contextmanager

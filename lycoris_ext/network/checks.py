@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
-from lycoris_ext.algorithms import Options, Plan, algorithm, algorithm_names
-from lycoris_ext.errors import ConfigError
+from lycoris_ext.algorithms import Plan, algorithm_options
+from lycoris_ext.errors import ConfigError, Faults
 from lycoris_ext.functional import FrozenLayer
 from lycoris_ext.modules import AdapterLayer
 from lycoris_ext.network.selection import LayerChoice
@@ -24,12 +23,12 @@ def check_plans(planned: Planned) -> None:
     """Refuse what the layers that it is for cannot do.
 
     Raises:
-        ConfigError: an option that no algorithm among them reads, a rank above all of them, or a
+        ConfigError: options that no algorithm among them reads, ranks above all of them, or a
             formula that reads a packed weight.
     """
-    _check_options(planned)
-    _check_ranks(planned)
-    _check_weights(planned)
+    Faults(
+        [*_unread_options(planned), *_ranks_too_large(planned), *_packed_weights(planned)]
+    ).raise_all()
 
 
 def check_path(choice: LayerChoice, layer: AdapterLayer) -> None:
@@ -38,7 +37,7 @@ def check_path(choice: LayerChoice, layer: AdapterLayer) -> None:
     Raises:
         ConfigError: ``bypass_mode``, or a packed weight, and no way through thin activations.
     """
-    site, name = choice.site, choice.config.algo
+    site, name = choice.site, choice.options.algo
     if not (layer.bypass_mode or is_packed(site)):
         return
     has_way = layer.delta(FrozenLayer.of(site.module, site.spec)).thin_cost() is not None
@@ -91,34 +90,30 @@ def described(site: Site) -> str:
     return f"{type(site.module).__name__} holds a packed weight{form}"
 
 
-def _check_options(planned: Planned) -> None:
-    """An option is refused where none of the layers that it was set for reads it."""
-    defaults = Options()
+def _unread_options(planned: Planned) -> Iterator[ConfigError]:
+    """Options of an algorithm that none of the layers that they were set for reads."""
+    readers = {known.name: known.kinds for known in algorithm_options()}
     unread: dict[str, tuple[str, LayerChoice]] = {}
     read: set[str] = set()
     for choice, plan in planned:
-        for name in (field.name for field in fields(Options)):
-            if getattr(choice.config, name) == getattr(defaults, name):
-                continue
+        for name, _ in choice.options.more:
             option = choice.option(name)
-            if plan.algorithm.obeys(name):
+            if plan.algorithm.name in readers[name]:
                 read.add(option)
             else:
                 unread.setdefault(option, (name, choice))
     for option, (name, choice) in unread.items():
         if option in read:
             continue
-        readers = [known for known in algorithm_names() if algorithm(known).obeys(name)]
-        raise ConfigError(
-            f'algo = "{choice.config.algo}" has no {name} (first layer: {choice.site.name})',
+        yield ConfigError(
+            f'algo = "{choice.options.algo}" has no {name} (first layer: {choice.site.name})',
             where=option,
-            fix=f"remove {name}"
-            + (f", or choose an algorithm that has it: {', '.join(readers)}" if readers else ""),
+            fix=f"remove {name}, or choose an algorithm that has it: {', '.join(readers[name])}",
         )
 
 
-def _check_ranks(planned: Planned) -> None:
-    """A rank is refused where it is larger than every layer that it was set for.
+def _ranks_too_large(planned: Planned) -> Iterator[ConfigError]:
+    """Ranks that are larger than every layer that they were set for.
 
     Only then: with usual settings the first and the last convolution of a U-Net are narrower than
     the rank, and files must have the sizes that everybody's have (docs/decisions/009).
@@ -132,7 +127,7 @@ def _check_ranks(planned: Planned) -> None:
     for option, (useful, choice, plan) in widest.items():
         if plan.rank > useful:
             spec = plan.layer
-            raise ConfigError(
+            yield ConfigError(
                 f"rank {plan.rank} is larger than every layer it is for; the largest, "
                 f"{choice.site.name}, has a weight of {spec.out_features} x {spec.fan_in}",
                 where=option,
@@ -140,16 +135,18 @@ def _check_ranks(planned: Planned) -> None:
             )
 
 
-def _check_weights(planned: Planned) -> None:
+def _packed_weights(planned: Planned) -> Iterator[ConfigError]:
+    """The first layer whose weight is packed, although a formula reads it."""
     for choice, plan in planned:
         site = choice.site
         if not (plan.needs_base_weight and is_packed(site)):
             continue
-        option, reader = "algo", f'algo = "{choice.config.algo}"'
+        option, reader = "algo", f'algo = "{choice.options.algo}"'
         if plan.dora is not None:
             option, reader = "dora_wd", "dora_wd"
-        raise ConfigError(
+        yield ConfigError(
             f"{described(site)}, and {reader} reads the weight's numbers",
             where=f"{site.name}, {choice.option(option)}",
             fix=_OTHERWISE,
         )
+        return  # all layers alike would be a page

@@ -3,97 +3,82 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from math import inf
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from lycoris_ext.errors import ConfigError
+from lycoris_ext.errors import ConfigError, LycorisExtError
+from lycoris_ext.network.layer_options import LayerOptions
+from lycoris_ext.options import Option, Section, option
 
 Settings = dict[str, Any]
-"""What one layer has of its own: NetworkConfig's names, except that ``rank`` and ``alpha`` stand
-for its four, and ``learning_rate`` and ``lr_weight``."""
+"""What one layer has of its own: names of LayerOptions, except that ``rank`` and ``alpha`` stand
+for its four sizes, and ``learning_rate`` and ``lr_weight``."""
 
 _SIZES = ("network_dim", "network_alpha", "conv_dim", "conv_alpha")
+_NOT_OPTIONS = ("rank", "alpha", "learning_rate", "lr_weight")
 
 
-@dataclass(frozen=True)
-class LayerOverride:
+@dataclass(frozen=True, init=False)
+class LayerOverride(Section):
     """Settings for the layers that a pattern fits; what is unset stays as it is for all.
 
     Where several fit a layer, the first one that sets a thing decides on it.
-
-    Args:
-        match: a name or a regular expression over paths like
-            ``unet.down_blocks.0.resnets.0.conv1``, searched for as in include.
-        network_dim: rank of these layers; 0: none, they are not adapted.
-        network_alpha: their alpha.
-        conv_dim: rank of those among them with kernels larger than 1x1, adapted before or not;
-            unset: network_dim for those that are adapted anyway.
-        conv_alpha: their alpha; unset: network_alpha.
-        learning_rate: instead of the rate of the model they belong to; 0: they are not adapted.
-        lr_weight: times the rate that they have otherwise; 0: they are not adapted.
-
-    The others are NetworkConfig's.
     """
 
-    match: str
-    algo: str | None = None
-    network_dim: int | None = None
-    network_alpha: float | None = None
-    conv_dim: int | None = None
-    conv_alpha: float | None = None
-    learning_rate: float | None = None
-    lr_weight: float | None = None
-    dropout: float | None = None
-    rank_dropout: float | None = None
-    rank_dropout_scale: bool | None = None
-    module_dropout: float | None = None
-    use_tucker: bool | None = None
-    use_scalar: bool | None = None
-    rs_lora: bool | None = None
-    factor: int | None = None
-    decompose_both: bool | None = None
-    full_matrix: bool | None = None
-    unbalanced_factorization: bool | None = None
-    block_size: int | None = None
-    constraint: float | None = None
-    rescaled: bool | None = None
-    train_on_input: bool | None = None
-    dora_wd: bool | None = None
-    wd_on_output: bool | None = None
-    bypass_mode: bool | None = None
+    match: str = option(
+        "",
+        "A name or a regular expression that is searched for in the paths of layers, such as "
+        "``unet.down_blocks.0.resnets.0.conv1``.",
+    )
+    network_dim: int | None = option(
+        None, "Rank of the adapter in these layers; 0: they are not adapted.", low=0
+    )
+    conv_dim: int | None = option(
+        None,
+        "Rank of the adapter in those of these layers that are convolutions larger than 1x1, "
+        "whether the preset adapts them or not; 0: they are not adapted.",
+        unset="network_dim for those that are adapted anyway",
+        low=0,
+    )
+    learning_rate: float | None = option(
+        None,
+        "Learning rate of these layers, instead of that of the model that they belong to; 0: they "
+        "are not adapted.",
+        low=0,
+        high=10,
+    )
+    lr_weight: float | None = option(
+        None, "Times the learning rate that these layers have; 0: they are not adapted.", low=0
+    )
 
-    def __post_init__(self) -> None:
-        check_pattern(self.match, self.where)
-        for name, least in (("network_dim", 0), ("conv_dim", 0), ("lr_weight", 0.0)):
-            value = getattr(self, name)
-            if value is not None and not value >= least:
-                raise ConfigError(f"{name} is {value}", where=self.where, fix="use 0 or more")
-        for name in ("network_alpha", "conv_alpha"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < inf:
-                raise ConfigError(
-                    f"{name} is {value}", where=self.where, fix="use a number above 0"
-                )
-        if self.learning_rate is not None and not 0.0 <= self.learning_rate <= 10.0:
-            raise ConfigError(
-                f"learning_rate is {self.learning_rate}",
-                where=self.where,
-                fix="use a number from 0 to 10",
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except LycorisExtError as error:
+            raise error.within(f'match = "{values.get("match", "")}"') from error
+
+    @classmethod
+    def kind_options(cls) -> Iterable[Option]:
+        """All options of a layer, unset."""
+        own = cls.__dataclass_fields__
+        for known in LayerOptions.options().values():
+            if known.name not in own:
+                yield replace(known, hint=known.hint | None, default=None, unset="")
+
+    def contradictions(self) -> Iterator[LycorisExtError]:
+        if not self.match:
+            yield ConfigError(
+                "a table of overrides has no match", fix='write match = "..." into it'
             )
-        if len(self.as_table()) == 1:
-            raise ConfigError("sets nothing", where=self.where, fix="add what is to be different")
+        yield from pattern_faults(self.match)
+        if len(self.changed()) == 1:
+            yield ConfigError("it sets nothing", fix="add what is to be different")
 
     @property
     def where(self) -> str:
         """How messages name it."""
         return f'overrides, match = "{self.match}"'
-
-    def as_table(self) -> Settings:
-        """What is set, as TOML holds it."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in values.items() if value is not None}
 
     def fits(self, name: str) -> bool:
         return re.search(self.match, name) is not None
@@ -105,7 +90,7 @@ class LayerOverride:
             spatial: the layer's kernel is larger than 1x1.
             adapted: it has a rank without this override.
         """
-        table = self.as_table()
+        table = self.changed()
         del table["match"]
         sizes = {name: table.pop(name, None) for name in _SIZES}
         rank, alpha = sizes["network_dim"], sizes["network_alpha"]
@@ -143,13 +128,22 @@ def merged(
     return preset | settings, said
 
 
-def check_pattern(pattern: str, where: str) -> None:
-    """Raises ConfigError where it is no regular expression."""
+def own_options(options: LayerOptions, settings: Settings) -> LayerOptions:
+    """The options of a layer that has settings of its own.
+
+    Raises:
+        ConfigError: they contradict each other.
+    """
+    own = {name: value for name, value in settings.items() if name not in _NOT_OPTIONS}
+    return replace(options, **own)
+
+
+def pattern_faults(pattern: str) -> Iterator[ConfigError]:
+    """What is wrong with a regular expression, if something is."""
     try:
         re.compile(pattern)
     except re.error as error:
-        raise ConfigError(
+        yield ConfigError(
             f"{pattern!r} is no regular expression ({error})",
-            where=where,
             fix="put a backslash before brackets and other signs that are meant as they are",
-        ) from error
+        )

@@ -12,74 +12,52 @@ What a file leaves out is as in the preset "full", as there. Source of the keys:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
-from lycoris_ext.errors import ConfigError
+from lycoris_ext.algorithms import algorithm, algorithm_names
+from lycoris_ext.errors import ConfigError, Faults, LycorisExtError
 from lycoris_ext.formats.toml_text import read_tables
-from lycoris_ext.network.overrides import LayerOverride, Settings, check_pattern
-from lycoris_ext.network.presets import PRESETS, Preset
+from lycoris_ext.network.config import NetworkConfig
+from lycoris_ext.network.layer_options import LayerOptions
+from lycoris_ext.network.overrides import Settings, own_options, pattern_faults
+from lycoris_ext.network.presets import PRESETS, Preset, is_preset_file
+from lycoris_ext.options import Option, convert
 
-_LISTS = {
-    "unet_target_module": "unet_classes",
-    "unet_target_name": "unet_names",
-    "text_encoder_target_module": "text_classes",
-    "text_encoder_target_name": "text_names",
-    "target_module": "classes",
-    "target_name": "names",
-    "exclude_name": "exclude",
+# Key of a file -> its name in Preset, and its type.
+_KEYS: dict[str, tuple[str, Any]] = {
+    "enable_conv": ("spatial", bool),
+    "use_fnmatch": ("use_fnmatch", bool),
+    "lora_prefix": ("prefix", str),
+    "unet_target_module": ("unet_classes", tuple[str, ...]),
+    "unet_target_name": ("unet_names", tuple[str, ...]),
+    "text_encoder_target_module": ("text_classes", tuple[str, ...]),
+    "text_encoder_target_name": ("text_names", tuple[str, ...]),
+    "target_module": ("classes", tuple[str, ...]),
+    "target_name": ("names", tuple[str, ...]),
+    "exclude_name": ("exclude", tuple[str, ...]),
 }
-_FLAGS = {"enable_conv": "spatial", "use_fnmatch": "use_fnmatch"}
 _MAPS = {"module_algo_map": "class_settings", "name_algo_map": "name_settings"}
-_PREFIX = "lora_prefix"
 _PATTERNS = ("unet_names", "text_names", "names", "exclude")
-# Their names in a map, and ours. One dim is for all of a layer's kernels.
-_RENAMED: dict[str, str] = {
-    "dim": "rank",
-    "alpha": "alpha",
-    "weight_decompose": "dora_wd",
-    "wd_on_out": "wd_on_output",
-    "constrain": "constraint",
-    "use_cp": "use_tucker",
-    "use_conv_cp": "use_tucker",
+# One size in a map is for all of a layer's kernels; 0 stands for the size that all layers have.
+_SIZES = {
+    "dim": ("rank", Option("dim", int, 0, "Rank of these layers.", low=0)),
+    "alpha": ("alpha", Option("alpha", float, 0.0, "Alpha of these layers.", low=0)),
 }
-# Of T-LoRA, in the only form that ours has, which is their default.
-_TLORA: Settings = {"sig_type": "principal", "use_data_init": True, "mask_group_id": 0}
-_NOT_THEIRS = {
-    "match", "network_dim", "network_alpha", "conv_dim", "conv_alpha", "learning_rate", "lr_weight",
-}  # fmt: skip
-_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
-_KINDS: dict[str, tuple[type, ...]] = {
-    "rank": (int,),
-    "alpha": (float,),
-    **{
-        name: get_args(hint)
-        for name, hint in get_type_hints(LayerOverride).items()
-        if name not in _NOT_THEIRS
-    },
-}
+_NOT_THEIRS = ("network_dim", "network_alpha", "conv_dim", "conv_alpha")
 
 
-def is_preset_file(name: str) -> bool:
-    """Whether a preset's name is a path."""
-    return name.lower().endswith(".toml")
-
-
-def read_preset(name: str) -> Preset:
-    """The preset of this name, or in this file.
+def read_preset(config: NetworkConfig) -> Preset:
+    """The preset that a config names, from its file where it is one.
 
     Raises:
-        ConfigError: there is none, the file cannot be read, or it holds what no preset holds.
+        ConfigError: the file cannot be read, holds what no preset holds, or gives some layers
+            options that contradict the config's.
     """
+    name = config.preset
     if not is_preset_file(name):
-        if name not in PRESETS:
-            raise ConfigError(
-                f"unknown preset {name!r}",
-                where="preset",
-                fix=f"use one of {sorted(PRESETS)}, or the path of a .toml file",
-            )
         return PRESETS[name]
     try:
         text = Path(name).expanduser().read_text(encoding="utf-8-sig")
@@ -93,102 +71,106 @@ def read_preset(name: str) -> Preset:
         tables = read_tables(text)
     except ValueError as error:
         raise ConfigError(f"no valid TOML: {error}", where=name, fix="correct this line") from error
-    return parse_preset(tables, name)
+    preset = parse_preset(tables, name)
+    Faults(_contradictions(preset, config)).raise_all()
+    return preset
+
+
+def _contradictions(preset: Preset, config: NetworkConfig) -> Iterator[LycorisExtError]:
+    """Settings of some layers that do not go together with the config's."""
+    for told in (preset.class_settings, preset.name_settings):
+        for pattern, settings in told.items():
+            try:
+                own_options(config.of_layers, settings)
+            except LycorisExtError as error:
+                yield error.within(f"{config.preset}, {pattern}")
 
 
 def parse_preset(tables: Mapping[str, Any], where: str) -> Preset:
     """A preset from the tables of its file.
 
     Raises:
-        ConfigError: a key is none of LyCORIS's, or its value is of another type.
+        ConfigError: keys are none of LyCORIS's, or their values are of another type.
     """
     found: dict[str, Any] = {}
+    faults = Faults()
     for key, value in tables.items():
-        if key in _LISTS:
-            found[_LISTS[key]] = _texts(key, value, where)
-        elif key in _FLAGS:
-            _expect(isinstance(value, bool), key, value, "true or false", where)
-            found[_FLAGS[key]] = value
-        elif key in _MAPS:
-            _expect(isinstance(value, dict), key, value, "a table", where)
-            found[_MAPS[key]] = {
-                pattern: _settings(f"{key}.{pattern}", settings, where)
-                for pattern, settings in value.items()
-            }
-        elif key == _PREFIX:
-            _expect(isinstance(value, str), key, value, "a text", where)
-            found["prefix"] = value
-        else:
-            raise _unknown(f"unknown key {key}", key, [*_LISTS, *_FLAGS, *_MAPS], where)
+        with faults:
+            if key in _KEYS:
+                name, hint = _KEYS[key]
+                found[name] = convert(key, value, hint, where)
+            elif key in _MAPS:
+                found[_MAPS[key]] = _map(key, value, where)
+            else:
+                raise _unknown(key, [*_KEYS, *_MAPS], where)
+    faults.raise_all()
     full = PRESETS["full"]
-    preset = Preset(
-        **{
-            "unet_classes": full.unet_classes,
-            "unet_names": full.unet_names,
-            "text_classes": full.text_classes,
-            **found,
-        }
-    )
+    as_in_full = ("unet_classes", "unet_names", "text_classes")
+    preset = Preset(**({name: getattr(full, name) for name in as_in_full} | found))
     if not preset.use_fnmatch:
         patterns = [pattern for name in _PATTERNS for pattern in getattr(preset, name)]
-        for pattern in (*patterns, *preset.name_settings):
-            check_pattern(pattern, where)
+        patterns += preset.name_settings
+        wrong = (error for pattern in patterns for error in pattern_faults(pattern))
+        Faults(error.within(where) for error in wrong).raise_all()
     return preset
 
 
-def _settings(key: str, value: object, where: str) -> Settings:
-    """One entry of a map, under our names."""
+def _map(key: str, value: object, where: str) -> dict[str, Settings]:
+    """The tables of one map, under our names."""
+    found: dict[str, Settings] = {}
+    faults = Faults()
+    for pattern, table in _table(key, value, where).items():
+        name = f"{key}.{pattern}"
+        found[pattern] = {}
+        for setting, given in _table(name, table, where).items():
+            with faults:
+                found[pattern] |= _setting(setting, given, f"{where}, {name}")
+    faults.raise_all()
+    return found
+
+
+def _table(name: str, value: object, where: str) -> Settings:
     if not isinstance(value, dict):
-        raise ConfigError(f"{key} is {value!r}, expected a table", where=where, fix=f"change {key}")
-    table: Settings = value
-    for name, only in _TLORA.items():
-        if table.get(name, only) != only:
-            raise ConfigError(
-                f"{key} sets {name} to {table[name]!r}; T-LoRA starts from the weight's largest "
-                f"directions and goes by one table of timesteps, which is {only!r}",
-                where=where,
-                fix=f"remove {name}",
-            )
-    settings = {
-        _RENAMED.get(name, name): setting for name, setting in table.items() if name not in _TLORA
-    }
-    for name, setting in settings.items():
-        if name not in _KINDS:
-            raise _unknown(f"{key} sets {name}, which is unknown", name, ["dim", *_KINDS], where)
-        kinds = _KINDS[name]
-        expected = " or ".join(_WORDS[kind] for kind in kinds if kind in _WORDS)
-        _expect(_is_of(setting, kinds), f"{name} of {key}", setting, expected, where)
-    # As there, 0 stands for the size that all layers have.
-    return {
-        name: setting
-        for name, setting in settings.items()
-        if setting or name not in ("rank", "alpha")
-    }
-
-
-def _is_of(value: object, kinds: tuple[type, ...]) -> bool:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return int in kinds or float in kinds
-    return type(value) in kinds
-
-
-def _texts(key: str, value: object, where: str) -> tuple[str, ...]:
-    texts = isinstance(value, list) and all(isinstance(item, str) for item in value)
-    _expect(texts, key, value, "a list of texts", where)
-    return tuple(value)  # type: ignore[arg-type]  # a list: just checked
-
-
-def _expect(right: bool, key: str, value: object, expected: str, where: str) -> None:
-    if not right:
         raise ConfigError(
-            f"{key} is {value!r}, expected {expected}", where=where, fix=f"change {key}"
+            f"{name} is {value!r}, expected a table", where=where, fix=f"change {name}"
         )
+    return value
 
 
-def _unknown(what: str, name: str, known: list[str], where: str) -> ConfigError:
+def _setting(name: str, value: object, where: str) -> Settings:
+    """One setting of a map; empty where it says what is always so."""
+    fixed = {
+        setting: only
+        for known in algorithm_names()
+        for setting, only in algorithm(known).fixed.items()
+    }
+    if name in fixed:
+        if value == fixed[name]:
+            return {}
+        raise ConfigError(
+            f"{name} is {value!r}, and here it is always {fixed[name]!r}",
+            where=where,
+            fix=f"remove {name}",
+        )
+    if name in _SIZES:
+        own, declared = _SIZES[name]
+        size = declared.convert(value, where)
+        return {own: size} if size else {}
+    known = {
+        spelling: known
+        for option, known in LayerOptions.options().items()
+        if option not in _NOT_THEIRS
+        for spelling in (option, *known.aliases)
+    }
+    if name not in known:
+        raise _unknown(name, [*_SIZES, *known], where)
+    return {known[name].name: known[name].convert(value, where)}
+
+
+def _unknown(name: str, known: list[str], where: str) -> ConfigError:
     near = get_close_matches(name, known, n=1)
     return ConfigError(
-        what,
+        f"unknown key {name}",
         where=where,
         fix=f"did you mean {near[0]}?" if near else f"use {', '.join(sorted(known))}",
     )

@@ -75,6 +75,11 @@ class Preset:
         return path == pattern or match(pattern, path) is not None
 
 
+def is_preset_file(name: str) -> bool:
+    """Whether a preset's name is the path of a file."""
+    return name.lower().endswith(".toml")
+
+
 _INPUT: Settings = {"train_on_input": True}
 
 _FULL = (*_TRANSFORMER, *_RESNET, *_SAMPLERS, *_DIT, *_DIT_ENDS)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 from lycoris_ext.network.config import NetworkConfig
+from lycoris_ext.options import Option, holds_tables
 
 #: Options of NetworkConfig that are options of the scripts themselves.
 OF_SCRIPTS = (
@@ -13,20 +12,39 @@ OF_SCRIPTS = (
     "network_train_unet_only",
     "network_train_text_encoder_only",
 )
-#: Those without a text form; a preset file (preset=my.toml) says the same.
-NO_TEXT = ("overrides",)
 #: LoRA+'s, which are the optimizer's here.
 RATIOS = ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
-NETWORK_ARGS = (
-    *(f.name for f in fields(NetworkConfig) if f.name not in (*OF_SCRIPTS, *NO_TEXT)),
-    *RATIOS,
-)
-#: LyCORIS's older names.
-OLD_NAMES = {"use_cp": "use_tucker", "use_conv_cp": "use_tucker", "constrain": "constraint"}
-#: And one that says the opposite.
+#: LyCORIS's older name that says the opposite.
 OLD_OPPOSITES = {"disable_conv_cp": "use_tucker"}
-#: Lists of texts, between commas.
-LISTS = ("include", "exclude")
+
+
+def network_options() -> dict[str, Option]:
+    """The options of a network that are arguments there, by each of their names.
+
+    Tables have no text form: a preset file (preset=my.toml) says the same as overrides.
+    """
+    return {
+        spelling: known
+        for name, known in NetworkConfig.options().items()
+        if name not in OF_SCRIPTS and not holds_tables(known.hint)
+        for spelling in (name, *known.aliases)
+    }
+
+
+def as_network_args(config: NetworkConfig) -> dict[str, str]:
+    """The options that are not as they are by default, as texts of ``--network_args``.
+
+    The algorithm, the preset and the rank of convolutions are always among them: there they have
+    other defaults.
+    """
+    rank, _ = config.dims(spatial=True)
+    named = {"algo": config.algo, "preset": config.preset, "conv_dim": rank}
+    values = {**named, **config.changed(), "conv_dim": rank}
+    return {
+        name: ",".join(values[name]) if isinstance(values[name], tuple) else str(values[name])
+        for name in network_options()
+        if name in values
+    }
 
 
 def split_list(text: str) -> tuple[str, ...]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
-from lycoris_ext.errors import ConfigError
+from lycoris_ext.errors import ConfigError, LycorisExtError
 from lycoris_ext.formats.families import TEXT_ENCODERS
 from lycoris_ext.formats.keys import place_in_model
 from lycoris_ext.network.config import NetworkConfig
-from lycoris_ext.network.overrides import Settings, merged
+from lycoris_ext.network.layer_options import LayerOptions
+from lycoris_ext.network.overrides import Settings, merged, own_options
 from lycoris_ext.network.preset_file import read_preset
 from lycoris_ext.network.presets import Preset
 from lycoris_ext.network.sites import DENOISERS, Site, Targets, all_sites
@@ -36,13 +37,13 @@ class LayerChoice:
     """How one layer is adapted.
 
     Attributes:
-        config: with what overrides and preset say of this layer.
-        rank, alpha: of the layer; the config's sizes do not count.
+        options: with what overrides and preset say of this layer.
+        rank, alpha: of the layer; the sizes among the options do not count.
         said: setting -> who said it; what is missing is said by the config itself.
     """
 
     site: Site
-    config: NetworkConfig
+    options: LayerOptions
     rank: int
     alpha: float
     rate: LayerRate
@@ -54,7 +55,7 @@ class LayerChoice:
             return f"{self.said[name]}: {name}"
         if name != "rank":
             return name
-        own = self.site.spec.is_spatial and self.config.conv_dim is not None
+        own = self.site.spec.is_spatial and self.options.conv_dim is not None
         return "conv_dim" if own else "network_dim"
 
 
@@ -64,7 +65,7 @@ def choose_layers(targets: Targets, config: NetworkConfig) -> list[LayerChoice]:
     Raises:
         ConfigError: a pattern fits no layer, or nothing is left to train.
     """
-    preset = read_preset(config.preset)
+    preset = read_preset(config)
     plain = [target for target in targets if target not in (*DENOISERS, *TEXT_ENCODERS)]
     if plain and preset.prefix != Preset.prefix:
         raise ConfigError(
@@ -82,7 +83,7 @@ def choose_layers(targets: Targets, config: NetworkConfig) -> list[LayerChoice]:
         for path, settings in _covered(target, model, preset).items()
     }
     wanted = [site for site in sites if _wanted(site, covered, config)]
-    choices = [_choice(site, covered.get(site.name, {}), preset, config) for site in wanted]
+    choices = list(_choices(wanted, covered, preset, config))
     chosen = [
         choice
         for choice in choices
@@ -141,29 +142,34 @@ def _included(site: Site, config: NetworkConfig) -> bool:
     return any(re.search(pattern, site.name) for pattern in config.include)
 
 
-def _choice(site: Site, told: Settings, preset: Preset, config: NetworkConfig) -> LayerChoice:
-    """``told``: what the preset says of the layer."""
-    spatial, included = site.spec.is_spatial, _included(site, config)
-    rank, alpha = config.dims(spatial)
-    if spatial and not preset.spatial and not included:
-        rank = 0
-    settings, said = merged(config.overrides, site.name, spatial, told, rank)
-    rank, alpha = settings.pop("rank", rank), settings.pop("alpha", alpha)
-    own, weight = settings.pop("learning_rate", None), settings.pop("lr_weight", 1.0)
-    if rank == 0 and included and "rank" not in said:
-        raise ConfigError(
-            "is included by name, but convolutions have no rank",
-            where=site.name,
-            fix="set conv_dim",
+def _choices(
+    sites: Iterable[Site], covered: Mapping[str, Settings], preset: Preset, config: NetworkConfig
+) -> Iterator[LayerChoice]:
+    """``covered``: layer's name -> what the preset says of it."""
+    checked: dict[Hashable, LayerOptions] = {}  # most layers share their settings with others
+    for site in sites:
+        spatial, included = site.spec.is_spatial, _included(site, config)
+        rank, alpha = config.dims(spatial)
+        if spatial and not preset.spatial and not included:
+            rank = 0
+        settings, said = merged(
+            config.overrides, site.name, spatial, covered.get(site.name, {}), rank
         )
-    return LayerChoice(
-        site,
-        config.with_settings(settings) if settings else config,
-        rank,
-        alpha,
-        LayerRate(own, weight),
-        said,
-    )
+        rank, alpha = settings.pop("rank", rank), settings.pop("alpha", alpha)
+        rate = LayerRate(settings.pop("learning_rate", None), settings.pop("lr_weight", 1.0))
+        if rank == 0 and included and "rank" not in said:
+            raise ConfigError(
+                "is included by name, but convolutions have no rank",
+                where=site.name,
+                fix="set conv_dim",
+            )
+        same = tuple(settings.items())
+        if same not in checked:
+            try:
+                checked[same] = own_options(config.of_layers, settings)
+            except LycorisExtError as error:
+                raise error.within(site.name) from error
+        yield LayerChoice(site, checked[same], rank, alpha, rate, said)
 
 
 def _covered(target: str, model: nn.Module, preset: Preset) -> dict[str, Settings]:

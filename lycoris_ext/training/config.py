@@ -3,81 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
-from lycoris_ext.data import DataConfig, SubsetEntry
+from lycoris_ext.data import DataConfig
 from lycoris_ext.diffusion import LossConfig
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats.toml_text import toml_value
 from lycoris_ext.models import ModelConfig
-from lycoris_ext.network import LayerOverride, NetworkConfig
-from lycoris_ext.options import Section
+from lycoris_ext.network import NetworkConfig
+from lycoris_ext.options import MayChange, Option, Section
 from lycoris_ext.training.optimizers import OptimizerConfig
 from lycoris_ext.training.run_config import RunConfig
 from lycoris_ext.training.sample_config import SampleConfig
 from lycoris_ext.training.schedules import ScheduleConfig
 from lycoris_ext.training.start_config import StartConfig
 
-PATH_OPTIONS = frozenset(
-    {
-        "pretrained_model_name_or_path",
-        "vae",
-        "train_data_dir",
-        "image_dir",
-        "subsets",
-        "network_weights",
-        "base_weights",
-        "reg_data_dir",
-        "cache_dir",
-        "output_dir",
-        "logging_dir",
-    }
-)
-"""Options that hold a place on the user's disk: never written into a file that is passed on."""
-
-WHERE_IT_WENT = frozenset({"output_dir", "logging_dir", "cache_dir"})
-"""Options that say nothing about a result at all."""
-
-FREE_ON_RESUME = frozenset(
-    {
-        *PATH_OPTIONS,  # what lies there is compared instead
-        "allow_missing_captions",
-        "max_data_loader_n_workers",
-        "cache_latents_to_disk",
-        "cache_text_encoder_outputs",
-        "cache_text_encoder_outputs_to_disk",
-        "sample_every_n_steps",
-        "sample_every_n_epochs",
-        "sample_at_first",
-        "sample_prompts",
-        "sample_sampler",
-        "log_with",
-        "output_name",
-        "save_precision",
-        "save_every_n_steps",
-        "save_every_n_epochs",
-        "save_state_every_n_steps",
-        "save_state_every_n_seconds",
-        "device",
-        "overwrite",
-    }
-)
-"""Options that may change when a run is continued: they do not touch what is learned."""
-
-LENGTH_OPTIONS = frozenset({"max_train_steps", "max_train_epochs"})
-
-TAKEN_FROM_WEIGHTS = frozenset(
-    {"algo", "network_dim", "network_alpha", "conv_dim", "conv_alpha", "use_tucker", "rs_lora"}
-)
-"""Options that dim_from_weights reads from network_weights, whose content is compared instead."""
-
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A whole run. Field names are unique over the sections, so a file may be flat.
+    """A whole run. Names of options are unique over the sections, so a file may be flat.
 
     Args:
         model: the frozen base.
@@ -112,10 +58,13 @@ class TrainConfig:
             )
 
     def sections(self) -> dict[str, dict[str, Any]]:
-        """Section name -> option -> value as TOML holds it, in the order of the fields."""
+        """Section name -> option -> value as TOML holds it, in the order in which they are shown.
+
+        Tables of an option are dicts of what they set.
+        """
         parts = {section.name: getattr(self, section.name) for section in fields(self)}
         return {
-            name: {option: _plain(value) for option, value in _values(part).items()}
+            name: {option: _plain(value) for option, value in part.values().items()}
             for name, part in parts.items()
         }
 
@@ -142,20 +91,39 @@ class TrainConfig:
             saved: flat() of the run that is to be continued, as read from JSON.
 
         Returns:
-            Empty when the run may go on. A different length is allowed where no learning rate
-            depends on it.
+            Empty when the run may go on.
         """
-        free = FREE_ON_RESUME
-        if not self.schedule.depends_on_length:
-            free = free | LENGTH_OPTIONS
-        if self.start.dim_from_weights:
-            free = free | TAKEN_FROM_WEIGHTS
-        now = json.loads(json.dumps(self.flat()))
+        allowed: dict[MayChange, bool] = {
+            "never": False,
+            "always": True,
+            "if no rate follows the length": not self.schedule.depends_on_length,
+            "if dim_from_weights": self.start.dim_from_weights,  # the file's content is compared
+        }
+        now, options = json.loads(json.dumps(self.flat())), all_options()
         return {
             name: (saved.get(name), value)
             for name, value in now.items()
-            if name not in free and name in saved and saved[name] != value
+            if name in saved and saved[name] != value and not allowed[options[name].may_change]
         }
+
+
+def section_types() -> dict[str, type[Section]]:
+    """Section name -> its class."""
+    return get_type_hints(TrainConfig)
+
+
+def all_options() -> dict[str, Option]:
+    """Name -> option, in the order of the sections, as it is now: kinds may join at any time.
+
+    Raises:
+        TypeError: two sections have an option of one name.
+    """
+    found: dict[str, Option] = {}
+    for section in section_types().values():
+        for name, known in section.options().items():
+            if found.setdefault(name, known) is not known:
+                raise TypeError(f"two sections have an option {name}")
+    return found
 
 
 def dump_toml(config: TrainConfig, *, for_sharing: bool = False) -> str:
@@ -166,36 +134,31 @@ def dump_toml(config: TrainConfig, *, for_sharing: bool = False) -> str:
         for_sharing: keep only the last part of paths and leave out where the output went, as for
             the metadata of a file that others will see.
     """
+    left_out = ("nowhere", "in the run's own files") if for_sharing else ("nowhere",)
     blocks = []
-    for section, options in config.sections().items():
-        lines = [f"[{section}]"]
-        for name, value in options.items():
-            if value is None or name == "overwrite" or (for_sharing and name in WHERE_IT_WENT):
+    for section, kind in section_types().items():
+        lines, known = [f"[{section}]"], kind.options()
+        for name, value in getattr(config, section).values().items():
+            if value is None or known[name].recorded in left_out:
                 continue
-            if for_sharing and (name in PATH_OPTIONS or name == "preset"):
-                value = _last_parts(value)
-            lines.append(f"{name} = {toml_value(value)}")
+            shown = _without_folders(value, known[name]) if for_sharing else value
+            lines.append(f"{name} = {toml_value(_plain(shown))}")
         blocks.append("\n".join(lines) + "\n")
     return "\n".join(blocks)
 
 
-def _values(section: Any) -> dict[str, Any]:
-    if isinstance(section, Section):
-        return section.values()
-    return {option.name: getattr(section, option.name) for option in fields(section)}
-
-
 def _plain(value: Any) -> Any:
-    if isinstance(value, tuple) and any(
-        isinstance(item, (LayerOverride, SubsetEntry)) for item in value
-    ):
-        return tuple(table.as_table() for table in value)
-    return value
-
-
-def _last_parts(value: object) -> object:
+    """A value with its tables as dicts of what they set."""
     if isinstance(value, tuple):
-        return tuple(_last_parts(path) for path in value)
-    if isinstance(value, Mapping):
-        return {name: _last_parts(v) if name in PATH_OPTIONS else v for name, v in value.items()}
-    return Path(str(value).replace("\\", "/")).name
+        return tuple(_plain(item) for item in value)
+    return value.changed() if isinstance(value, Section) else value
+
+
+def _without_folders(value: Any, known: Option) -> Any:
+    """A value with the last parts of its paths alone."""
+    if isinstance(value, tuple):
+        return tuple(_without_folders(item, known) for item in value)
+    if isinstance(value, Section):
+        options = value.options()
+        return {n: _without_folders(v, options[n]) for n, v in value.changed().items()}
+    return Path(str(value).replace("\\", "/")).name if known.is_path else value

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from dataclasses import fields
 from functools import cache
 from pathlib import Path
 
@@ -17,9 +16,10 @@ from lycoris_ext import __version__
 from lycoris_ext.data import TrainingSet
 from lycoris_ext.formats.hashes import legacy_hash, sha256_of_files
 from lycoris_ext.formats.metadata import BaseModel, RunFacts, build_metadata
-from lycoris_ext.network import NetworkConfig
-from lycoris_ext.network.sd_scripts_names import LISTS
-from lycoris_ext.training.config import FREE_ON_RESUME, LENGTH_OPTIONS, TrainConfig, dump_toml
+from lycoris_ext.network.sd_scripts_names import as_network_args
+from lycoris_ext.training.config import TrainConfig, all_options, dump_toml
+
+_FIXED = ("never", "if dim_from_weights")
 
 
 def training_metadata(
@@ -39,6 +39,7 @@ def training_metadata(
     """
     network = config.effective_network
     options = {
+        **{name: known.default for name, known in all_options().items()},
         **config.flat(),
         "network_dim": network.network_dim,
         "network_alpha": network.network_alpha,
@@ -54,14 +55,15 @@ def run_facts(
     run, batches = config.run, training_set.batches_per_epoch
     accumulation = run.gradient_accumulation_steps
     planned = run.total_steps(batches)
-    free = FREE_ON_RESUME | LENGTH_OPTIONS  # a run may be continued with other ones of these
-    fixed = {name: value for name, value in config.flat().items() if name not in free}
+    known = all_options()
+    # A run may be continued with other values of the rest.
+    fixed = {n: v for n, v in config.flat().items() if known[n].may_change in _FIXED}
     identity = json.dumps([fixed, training_set.fingerprint, base_hash])
     return RunFacts(
         family=base_kind,
         base=_model(config.model.pretrained_model_name_or_path, base_hash),
         vae=_model(config.model.vae) if config.model.vae else None,
-        network_args=_network_args(config),
+        network_args=as_network_args(config.network),
         optimizer=config.optimizer.kind.metadata_text(config.optimizer.values()),
         resolution=config.data.size,
         steps=step,
@@ -94,21 +96,6 @@ def _model(place: str, sha256: str = "") -> BaseModel:
 def _sha256(path: Path, size: int, modified: int) -> str:
     """SHA-256 of a file, computed again only when the file has changed."""
     return sha256_of_files(path)
-
-
-def _network_args(config: TrainConfig) -> dict[str, str]:
-    """As they would be given to a trainer: what has a field of its own, and what is left alone,
-    is not among them."""
-    rank, _ = config.network.dims(spatial=True)
-    return {
-        option.name: ",".join(value) if option.name in LISTS else str(value)
-        for option in fields(NetworkConfig)
-        if option.name not in ("network_dim", "network_alpha")
-        and (
-            (value := getattr(config.network, option.name)) != option.default
-            or option.name in ("algo", "preset")
-        )
-    } | {"conv_dim": str(rank)}  # left alone, it is another one there
 
 
 def _bucket_info(training_set: TrainingSet) -> dict[str, object]:

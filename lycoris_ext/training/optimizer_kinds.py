@@ -25,7 +25,6 @@ resumes it.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,7 +32,7 @@ from typing import Any
 import torch
 
 from lycoris_ext.errors import EnvironmentFault
-from lycoris_ext.options import Option
+from lycoris_ext.options import Option, options_of
 
 Groups = list[dict[str, Any]]
 """Parameter groups as torch's optimizers take them: "params", "lr" and whatever else belongs."""
@@ -146,18 +145,12 @@ def register_optimizer(kind: OptimizerKind) -> None:
     """Let users choose an optimizer by its name.
 
     Raises:
-        ValueError: there is an optimizer of this name, or one that declares an option of the same
+        TypeError: there is an optimizer of this name, or one that declares an option of the same
             name in another way.
     """
     if kind.name in _KINDS:
-        raise ValueError(f"there is an optimizer {kind.name} already")
-    known = {option.name: option for option in optimizer_options()}
-    for option in kind.options:
-        if known.get(option.name, option) != option:
-            raise ValueError(
-                f"{kind.name} declares {option.name} as {option}, and another optimizer as "
-                f"{known[option.name]}: use one declaration, or another name"
-            )
+        raise TypeError(f"there is an optimizer {kind.name} already")
+    options_of({name: known.options for name, known in {**_KINDS, kind.name: kind}.items()})
     _KINDS[kind.name] = kind
 
 
@@ -177,14 +170,8 @@ def optimizer_kind(name: str) -> OptimizerKind:
 
 
 def optimizer_options() -> Sequence[Option]:
-    """The options of all optimizers; one that several read is there once."""
-    return tuple({known.name: known for kind in _KINDS.values() for known in kind.options}.values())
-
-
-def readers_of(option: str) -> Sequence[str]:
-    """The names of the optimizers that read an option."""
-    kinds = optimizer_kinds()
-    return tuple(k.name for k in kinds if option in {known.name for known in k.options})
+    """The options of all optimizers, each once and with the names of its readers."""
+    return options_of({name: kind.options for name, kind in _KINDS.items()})
 
 
 def fallback_optimizer() -> str:
@@ -220,7 +207,6 @@ _ADAMW = {
             "Pulls the trained numbers toward 0: each step takes away this share of them, times "
             "the learning rate. 0 turns it off.",
             low=0.0,
-            below=math.inf,
         ),
     ),
     "betas": (
@@ -232,6 +218,7 @@ _ADAMW = {
             "value follows the newest pictures more slowly.",
             low=0.0,
             below=1.0,
+            step=0.001,
             fix=_BETA_FIX,
         ),
         Option(
@@ -242,6 +229,7 @@ _ADAMW = {
             "divides its steps by the root of this average.",
             low=0.0,
             below=1.0,
+            step=0.001,
             fix=_BETA_FIX,
         ),
     ),
@@ -253,7 +241,6 @@ _ADAMW = {
             "Adam adds this number to what it divides its steps by, so that a gradient close to 0 "
             "causes no huge step.",
             low=0.0,
-            below=math.inf,
         ),
     ),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,15 +18,15 @@ from lycoris_ext.training.optimizer_kinds import (
     optimizer_kind,
     optimizer_names,
     optimizer_options,
-    readers_of,
 )
 
-_RATE = {"low": 0.0, "high": 10.0, "fix": "2e-4 is the usual rate for LoHa, 1e-4 for LoRA"}
-_RATIO = {
-    "above": 0.0,
-    "below": math.inf,
-    "fix": "16 is usual; remove it for the same rate everywhere",
+_RATE = {
+    "low": 0.0,
+    "high": 10.0,
+    "step": 1e-5,
+    "fix": "2e-4 is the usual rate for LoHa, 1e-4 for LoRA",
 }
+_RATIO = {"above": 0.0, "fix": "16 is usual; remove it for the same rate everywhere"}
 
 
 @dataclass(frozen=True, init=False)
@@ -48,32 +47,36 @@ class OptimizerConfig(Section):
     )
     unet_lr: float | None = option(
         None,
-        "Learning rate of the U-Net's adapter. Unset: learning_rate. 0: the U-Net is not trained.",
+        "Learning rate of the U-Net's adapter; 0: the U-Net is not trained.",
+        unset="as learning_rate",
         **_RATE,
     )
     text_encoder_lr: float | None = option(
         None,
-        "Learning rate of the text encoder's adapter. Unset: learning_rate. 0: the text encoder "
-        "is not trained.",
+        "Learning rate of the text encoder's adapter; 0: the text encoder is not trained.",
+        unset="as learning_rate",
         **_RATE,
     )
     loraplus_lr_ratio: float | None = option(
         None,
         "LoRA+: the factors on the output side of the adapter (lora_up, LoHa's hada_w1_a and "
         "hada_w2_a, LoKr's lokr_w2_a) get this many times the learning rate of the other factors; "
-        "16 is usual. Unset: all factors have the same rate.",
+        "16 is usual.",
+        unset="all factors have the same rate",
         **_RATIO,
     )
     loraplus_unet_lr_ratio: float | None = option(
         None,
         "LoRA+ for the U-Net alone: its adapter's factors on the output side get this many times "
-        "the learning rate of the other factors. Unset: loraplus_lr_ratio.",
+        "the learning rate of the other factors.",
+        unset="as loraplus_lr_ratio",
         **_RATIO,
     )
     loraplus_text_encoder_lr_ratio: float | None = option(
         None,
         "LoRA+ for the text encoder alone: its adapter's factors on the output side get this many "
-        "times the learning rate of the other factors. Unset: loraplus_lr_ratio.",
+        "times the learning rate of the other factors.",
+        unset="as loraplus_lr_ratio",
         **_RATIO,
     )
     max_grad_norm: float = option(
@@ -81,7 +84,6 @@ class OptimizerConfig(Section):
         "Gradient clipping: where the gradient of a step, over all parameters together, is longer "
         "than this, it is scaled down to this length. 0: gradients are never scaled down.",
         low=0.0,
-        below=math.inf,
     )
 
     @classmethod
@@ -95,25 +97,11 @@ class OptimizerConfig(Section):
                 where="unet_lr",
                 fix="set at least one of them above 0",
             )
-        for name, value in self.more:
-            readers = readers_of(name)
-            if self.optimizer_type not in readers:
-                yield ConfigError(
-                    f"{name} is {value!r}, but {self.optimizer_type} does not read it",
-                    where=name,
-                    fix=f"remove {name}, or set optimizer_type = "
-                    + " or ".join(f'"{reader}"' for reader in readers),
-                )
+        yield from self.unread("optimizer_type")
 
-    def values(self) -> dict[str, Any]:
-        """Name -> value of the general options and of those that the chosen optimizer reads.
-
-        The options of other optimizers are left out, so that a new optimizer changes nothing in
-        what the runs of the others write.
-        """
-        unread = {known.name for known in self.kind_options()}
-        unread -= {known.name for known in self.kind.options}
-        return {name: value for name, value in super().values().items() if name not in unread}
+    @property
+    def chosen_kind(self) -> str:
+        return self.optimizer_type
 
     @property
     def kind(self) -> OptimizerKind:

@@ -4,39 +4,46 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lycoris_ext.errors import ConfigError
+from lycoris_ext.options import Section, option
 
 
-@dataclass(frozen=True)
-class SampleConfig:
-    """Pictures that show how training goes.
+@dataclass(frozen=True, init=False)
+class SampleConfig(Section):
+    """Pictures that show how training goes."""
 
-    Args:
-        sample_every_n_steps: draw the prompts after every so many steps; unset: never.
-        sample_every_n_epochs: the same, counted in passes over the data.
-        sample_at_first: draw them before the first step, too.
-        sample_prompts: prompts, or one .txt file with a prompt a line; a prompt may end in
-            sd-scripts' options, "a cat --n blurry --w 512 --h 768 --d 1 --s 28 --l 7 --ss euler_a".
-            sd-scripts' prompt files in TOML and JSON are read, too. Unset: the captions of a few
-            training pictures.
-        sample_sampler: "Euler", "Euler a", "DPM++ 2M Karras", "DDIM", ..., or sd-scripts' name.
-    """
-
-    sample_every_n_steps: int | None = None
-    sample_every_n_epochs: int | None = None
-    sample_at_first: bool = False
-    sample_prompts: tuple[str, ...] = ()
-    sample_sampler: str = "Euler"
-
-    def __post_init__(self) -> None:
-        for name in ("sample_every_n_steps", "sample_every_n_epochs"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(
-                    f"{name} is {value}, expected 1 or more",
-                    where=name,
-                    fix="leave it out to draw nothing",
-                )
+    sample_every_n_steps: int | None = option(
+        None,
+        "Draw the prompts after every so many steps.",
+        unset="never",
+        low=1,
+        fix="leave it out to draw nothing",
+        may_change="always",
+    )
+    sample_every_n_epochs: int | None = option(
+        None,
+        "Draw the prompts after every so many passes over the data.",
+        unset="never",
+        low=1,
+        fix="leave it out to draw nothing",
+        may_change="always",
+    )
+    sample_at_first: bool = option(
+        False, "Draw the prompts before the first step, too.", may_change="always"
+    )
+    sample_prompts: tuple[str, ...] = option(
+        (),
+        "Prompts to draw, or one .txt file with a prompt a line; a prompt may end in sd-scripts' "
+        'options, "a cat --n blurry --w 512 --h 768 --d 1 --s 28 --l 7 --ss euler_a". Prompt files '
+        "of sd-scripts in TOML and JSON are read, too.",
+        unset="the captions of a few training pictures",
+        may_change="always",
+    )
+    sample_sampler: str = option(
+        "Euler",
+        'Sampler to draw with: "Euler", "Euler a", "DPM++ 2M Karras", "DDIM", ..., or one of '
+        "sd-scripts' names.",
+        may_change="always",
+    )
 
     @property
     def wanted(self) -> bool:

@@ -2,15 +2,20 @@
 
 The learning rate is a function of the step alone: nothing of a schedule needs to be saved, and a
 run that continues has the rates of one that never stopped.
+
+Each schedule is one class: the options that it reads, and its formula.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
 
-from lycoris_ext.errors import ConfigError
+from lycoris_ext.errors import ConfigError, LycorisExtError
+from lycoris_ext.options import Option, Section, option, options_of
 
 POLYNOMIAL_END = 1e-7
 """The learning rate that transformers' polynomial schedule ends at."""
@@ -19,96 +24,266 @@ INVERSE_SQRT_TIMESCALE = 10_000
 
 
 @dataclass(frozen=True)
-class ScheduleConfig:
-    """How the learning rate changes over the run.
+class Span:
+    """Where a step lies behind the warm-up.
 
     Args:
-        lr_scheduler: "constant", "constant_with_warmup", "linear", "cosine",
-            "cosine_with_restarts", "cosine_with_min_lr", "polynomial", "rex", "inverse_sqrt" or
-            "warmup_stable_decay".
-        lr_warmup_steps: steps of rising rate; below 1: that share of all steps.
-        lr_decay_steps: steps of falling rate at the end of warmup_stable_decay; below 1: that share
-            of all steps.
-        lr_scheduler_num_cycles: how often cosine_with_restarts starts again; half waves of
-            cosine_with_min_lr and warmup_stable_decay.
-        lr_scheduler_power: exponent of polynomial; 1 is linear.
-        lr_scheduler_timescale: steps after which inverse_sqrt has fallen to 0.7 (unset: the
-            warm-up, or 10000).
-        lr_scheduler_min_lr_ratio: share of the rate that cosine_with_min_lr and
-            warmup_stable_decay end at.
+        done: steps since the warm-up.
+        length: steps from the warm-up to the end of the run.
+        warmup, total: in steps.
+        learning_rate: the run's.
     """
 
-    lr_scheduler: str = "constant"
-    lr_warmup_steps: float = 0
-    lr_decay_steps: float = 0
-    lr_scheduler_num_cycles: int = 1
-    lr_scheduler_power: float = 1.0
-    lr_scheduler_timescale: int | None = None
-    lr_scheduler_min_lr_ratio: float | None = None
+    done: int
+    length: int
+    warmup: int
+    total: int
+    learning_rate: float
 
-    def __post_init__(self) -> None:
-        if self.lr_scheduler not in SHAPES:
-            raise ConfigError(
-                f"lr_scheduler {self.lr_scheduler!r} is not supported",
-                where="lr_scheduler",
-                fix="use one of " + ", ".join(SHAPES),
-            )
-        for name, good, expected in (
-            ("lr_warmup_steps", 0 <= self.lr_warmup_steps < math.inf, "0 or more"),
-            ("lr_decay_steps", 0 <= self.lr_decay_steps < math.inf, "0 or more"),
-            ("lr_scheduler_num_cycles", self.lr_scheduler_num_cycles >= 1, "1 or more"),
-            ("lr_scheduler_power", 0 < self.lr_scheduler_power < math.inf, "above 0"),
-            ("lr_scheduler_timescale", (self.lr_scheduler_timescale or 1) >= 1, "1 or more"),
-            (
-                "lr_scheduler_min_lr_ratio",
-                0 <= (self.lr_scheduler_min_lr_ratio or 0) <= 1,
-                "a share from 0 to 1",
-            ),
-        ):
-            if not good:
-                raise ConfigError(
-                    f"{name} is {getattr(self, name)}, expected {expected}",
-                    where=name,
-                    fix=f"change {name}",
-                )
-        self._check_combination()
+    @property
+    def progress(self) -> float:
+        """From 0 at the end of the warm-up to 1 at the end of the run."""
+        return min(1.0, self.done / max(1, self.length))
 
-    def _check_combination(self) -> None:
-        for field in fields(self):
-            users = USED_BY.get(field.name)
-            if users and self.lr_scheduler not in users:
-                value = getattr(self, field.name)
-                if value != field.default:
-                    raise ConfigError(
-                        f'{field.name} is {value}, but lr_scheduler "{self.lr_scheduler}" has no '
-                        f"{MEANING[field.name]}",
-                        where="lr_scheduler",
-                        fix=f"remove {field.name}, or use lr_scheduler = "
-                        + " or ".join(f'"{name}"' for name in users),
-                    )
-        for name, scheduler in REQUIRED:
-            if self.lr_scheduler == scheduler and not getattr(self, name):
-                raise ConfigError(
-                    f'lr_scheduler "{scheduler}" needs {name}',
-                    where=name,
-                    fix=f"set {name} = 0.1, or choose another lr_scheduler",
-                )
+
+@dataclass(frozen=True, init=False)
+class Schedule(Section):
+    """Base of all schedules.
+
+    Attributes:
+        follows_length: its formula has other values in a longer run.
+    """
+
+    follows_length: ClassVar[bool] = True
 
     @property
     def depends_on_length(self) -> bool:
         """Whether a longer run has other learning rates from the start."""
-        return (
-            self.lr_scheduler not in ("constant", "constant_with_warmup", "inverse_sqrt")
-            or 0 < self.lr_warmup_steps < 1
-        )
+        return self.follows_length
 
-    def warmup_steps(self, total_steps: int) -> int:
-        """Warm-up in steps; a share is taken of the total."""
-        return _in_steps(self.lr_warmup_steps, total_steps)
+    def warmup(self, total: int) -> int:
+        """Steps of rising rate at the start of a run of so many steps."""
+        return 0
 
-    def decay_steps(self, total_steps: int) -> int:
-        """Length of the final decay in steps; a share is taken of the total."""
-        return _in_steps(self.lr_decay_steps, total_steps)
+    def rising(self, share: float) -> float:
+        """What the learning rate is multiplied by in the warm-up, ``share`` of which is over."""
+        return share
+
+    def factor(self, at: Span) -> float:
+        """What the learning rate is multiplied by behind the warm-up, from 1 downwards."""
+        raise TypeError(f"{type(self).__name__} has no formula")
+
+
+@dataclass(frozen=True, init=False)
+class Constant(Schedule):
+    follows_length: ClassVar[bool] = False
+
+    def factor(self, at: Span) -> float:
+        return 1.0
+
+
+@dataclass(frozen=True, init=False)
+class WarmedUp(Schedule):
+    """Base of those that may begin with a warm-up."""
+
+    lr_warmup_steps: float = option(
+        0,
+        "Steps in which the learning rate rises from 0 to its full value; a number below 1 is a "
+        "share of all steps. 0: no warm-up.",
+        low=0,
+    )
+
+    @property
+    def depends_on_length(self) -> bool:
+        return self.follows_length or 0 < self.lr_warmup_steps < 1
+
+    def warmup(self, total: int) -> int:
+        return _in_steps(self.lr_warmup_steps, total)
+
+
+@dataclass(frozen=True, init=False)
+class ConstantWithWarmup(WarmedUp):
+    follows_length: ClassVar[bool] = False
+
+    def factor(self, at: Span) -> float:
+        return 1.0
+
+
+@dataclass(frozen=True, init=False)
+class Linear(WarmedUp):
+    def factor(self, at: Span) -> float:
+        return 1.0 - at.progress
+
+
+@dataclass(frozen=True, init=False)
+class Cosine(WarmedUp):
+    def factor(self, at: Span) -> float:
+        return _half_wave(at.progress)
+
+
+@dataclass(frozen=True, init=False)
+class InCycles(WarmedUp):
+    """Base of those that fall more than once."""
+
+    lr_scheduler_num_cycles: int = option(
+        1,
+        "How often cosine_with_restarts starts again from the full learning rate; for "
+        "cosine_with_min_lr and warmup_stable_decay the number of half waves: 2 falls and rises.",
+        low=1,
+    )
+
+
+@dataclass(frozen=True, init=False)
+class CosineWithRestarts(InCycles):
+    """Loshchilov & Hutter 2017, arXiv:1608.03983."""
+
+    def factor(self, at: Span) -> float:
+        if at.progress >= 1.0:
+            return 0.0
+        return _half_wave(self.lr_scheduler_num_cycles * at.progress % 1.0)
+
+
+@dataclass(frozen=True, init=False)
+class WithLowestRate(InCycles):
+    """Base of those that do not fall to 0."""
+
+    lr_scheduler_min_lr_ratio: float | None = option(
+        None,
+        "The lowest learning rate that cosine_with_min_lr and warmup_stable_decay fall to, as a "
+        "share of the full one.",
+        unset="0 for warmup_stable_decay; cosine_with_min_lr needs a value",
+        low=0,
+        high=1,
+    )
+
+    def above_lowest(self, factor: float) -> float:
+        """From 0..1 to lowest..1."""
+        low = self.lr_scheduler_min_lr_ratio or 0.0
+        return low + (1.0 - low) * factor
+
+
+@dataclass(frozen=True, init=False)
+class CosineWithMinLr(WithLowestRate):
+    def contradictions(self) -> Iterator[LycorisExtError]:
+        if not self.lr_scheduler_min_lr_ratio:
+            yield _missing("cosine_with_min_lr", "lr_scheduler_min_lr_ratio")
+
+    def factor(self, at: Span) -> float:
+        return self.above_lowest(_half_wave(self.lr_scheduler_num_cycles * at.progress))
+
+
+@dataclass(frozen=True, init=False)
+class Polynomial(WarmedUp):
+    lr_scheduler_power: float = option(
+        1.0, "Exponent of the polynomial that the learning rate falls along; 1: a line.", above=0
+    )
+
+    def factor(self, at: Span) -> float:
+        end = min(1.0, POLYNOMIAL_END / at.learning_rate) if at.learning_rate else 0.0
+        return (1.0 - end) * (1.0 - at.progress) ** self.lr_scheduler_power + end
+
+
+@dataclass(frozen=True, init=False)
+class Rex(WarmedUp):
+    """Reflected exponential: Chen, Wolfe & Kyrillidis 2021, arXiv:2107.04197, eq. 1."""
+
+    def factor(self, at: Span) -> float:
+        left = 1.0 - at.progress
+        return left / (0.5 + 0.5 * left)
+
+
+@dataclass(frozen=True, init=False)
+class InverseSqrt(WarmedUp):
+    follows_length: ClassVar[bool] = False
+    lr_scheduler_timescale: int | None = option(
+        None,
+        "Steps behind the warm-up after which the learning rate of inverse_sqrt has fallen to 0.7.",
+        unset="as many as the warm-up has, or 10000 without one",
+        low=1,
+    )
+
+    def factor(self, at: Span) -> float:
+        scale = self.lr_scheduler_timescale or at.warmup or INVERSE_SQRT_TIMESCALE
+        return math.sqrt(scale / (at.done + scale))
+
+
+@dataclass(frozen=True, init=False)
+class WarmupStableDecay(WithLowestRate):
+    """Hu et al. 2024, arXiv:2404.06395, section 4.2; with transformers' cosine decay."""
+
+    lr_decay_steps: float = option(
+        0,
+        "Steps at the end of the run in which the learning rate of warmup_stable_decay falls; a "
+        "number below 1 is a share of all steps.",
+        low=0,
+    )
+
+    def contradictions(self) -> Iterator[LycorisExtError]:
+        if not self.lr_decay_steps:
+            yield _missing("warmup_stable_decay", "lr_decay_steps")
+
+    def rising(self, share: float) -> float:
+        return self.above_lowest(share)
+
+    def factor(self, at: Span) -> float:
+        decay = _in_steps(self.lr_decay_steps, at.total)
+        falling = at.done - (at.length - decay)
+        if falling < 0:
+            return 1.0
+        return self.above_lowest(_half_wave(self.lr_scheduler_num_cycles * falling / max(1, decay)))
+
+
+SCHEDULES: dict[str, type[Schedule]] = {
+    "constant": Constant,
+    "constant_with_warmup": ConstantWithWarmup,
+    "linear": Linear,
+    "cosine": Cosine,
+    "cosine_with_restarts": CosineWithRestarts,
+    "cosine_with_min_lr": CosineWithMinLr,
+    "polynomial": Polynomial,
+    "rex": Rex,
+    "inverse_sqrt": InverseSqrt,
+    "warmup_stable_decay": WarmupStableDecay,
+}
+
+
+@dataclass(frozen=True, init=False)
+class ScheduleConfig(Section):
+    """How the learning rate changes over the run."""
+
+    lr_scheduler: str = option(
+        "constant",
+        "How the learning rate changes over the run: constant keeps it; linear, cosine, polynomial "
+        "and rex fall to 0 at the end of the run; cosine_with_restarts does so again and again; "
+        "cosine_with_min_lr falls to a lowest rate; inverse_sqrt falls ever more slowly; "
+        "warmup_stable_decay stays and falls at the end. All but constant may have a warm-up.",
+        choices=tuple(SCHEDULES),
+    )
+
+    @classmethod
+    def kind_options(cls) -> Iterable[Option]:
+        return options_of({name: kind.options().values() for name, kind in SCHEDULES.items()})
+
+    def contradictions(self) -> Iterator[LycorisExtError]:
+        yield from self.unread("lr_scheduler")
+        try:
+            _ = self.schedule
+        except LycorisExtError as error:
+            yield error
+
+    @property
+    def chosen_kind(self) -> str:
+        return self.lr_scheduler
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """The schedule that lr_scheduler names, with its options."""
+        return SCHEDULES[self.lr_scheduler].taken_from(self)
+
+    @property
+    def depends_on_length(self) -> bool:
+        """Whether a longer run has other learning rates from the start."""
+        return self.schedule.depends_on_length
 
 
 def learning_rate_factor(
@@ -125,135 +300,20 @@ def learning_rate_factor(
     Returns:
         A number from 0 to 1.
     """
-    if config.lr_scheduler == "constant":
-        return 1.0
-    warmup = config.warmup_steps(total_steps)
+    schedule = config.schedule
+    warmup = schedule.warmup(total_steps)
     if step < warmup:
-        rising = step / max(1, warmup)
-        return _floored(config, rising) if config.lr_scheduler in _FLOORED_WARMUP else rising
-    span = Span(config, step - warmup, total_steps - warmup, warmup, total_steps, learning_rate)
-    return max(0.0, SHAPES[config.lr_scheduler](span))
+        return schedule.rising(step / max(1, warmup))
+    span = Span(step - warmup, total_steps - warmup, warmup, total_steps, learning_rate)
+    return max(0.0, schedule.factor(span))
 
 
-@dataclass(frozen=True)
-class Span:
-    """Where a step lies behind the warm-up.
-
-    Args:
-        config: the schedule's settings.
-        done: steps since the warm-up.
-        length: steps from the warm-up to the end of the run.
-        warmup, total: in steps.
-        learning_rate: the run's.
-    """
-
-    config: ScheduleConfig
-    done: int
-    length: int
-    warmup: int
-    total: int
-    learning_rate: float
-
-    @property
-    def progress(self) -> float:
-        """From 0 at the end of the warm-up to 1 at the end of the run."""
-        return min(1.0, self.done / max(1, self.length))
-
-
-def _flat(at: Span) -> float:
-    return 1.0
-
-
-def _linear(at: Span) -> float:
-    return 1.0 - at.progress
-
-
-def _cosine(at: Span) -> float:
-    return _half_wave(at.progress)
-
-
-def _cosine_with_restarts(at: Span) -> float:
-    """Loshchilov & Hutter 2017, arXiv:1608.03983."""
-    if at.progress >= 1.0:
-        return 0.0
-    return _half_wave(at.config.lr_scheduler_num_cycles * at.progress % 1.0)
-
-
-def _cosine_with_min_lr(at: Span) -> float:
-    return _floored(at.config, _half_wave(at.config.lr_scheduler_num_cycles * at.progress))
-
-
-def _polynomial(at: Span) -> float:
-    end = min(1.0, POLYNOMIAL_END / at.learning_rate) if at.learning_rate else 0.0
-    return (1.0 - end) * (1.0 - at.progress) ** at.config.lr_scheduler_power + end
-
-
-def _rex(at: Span) -> float:
-    """Reflected exponential: Chen, Wolfe & Kyrillidis 2021, arXiv:2107.04197, eq. 1."""
-    left = 1.0 - at.progress
-    return left / (0.5 + 0.5 * left)
-
-
-def _inverse_sqrt(at: Span) -> float:
-    scale = at.config.lr_scheduler_timescale or at.warmup or INVERSE_SQRT_TIMESCALE
-    return math.sqrt(scale / (at.done + scale))
-
-
-def _warmup_stable_decay(at: Span) -> float:
-    """Hu et al. 2024, arXiv:2404.06395, section 4.2; with transformers' cosine decay."""
-    decay = at.config.decay_steps(at.total)
-    falling = at.done - (at.length - decay)
-    if falling < 0:
-        return 1.0
-    return _floored(
-        at.config, _half_wave(at.config.lr_scheduler_num_cycles * falling / max(1, decay))
+def _missing(scheduler: str, name: str) -> ConfigError:
+    return ConfigError(
+        f'lr_scheduler "{scheduler}" needs {name}',
+        where=name,
+        fix=f"set {name} = 0.1, or choose another lr_scheduler",
     )
-
-
-SHAPES: dict[str, Callable[[Span], float]] = {
-    "constant": _flat,
-    "constant_with_warmup": _flat,
-    "linear": _linear,
-    "cosine": _cosine,
-    "cosine_with_restarts": _cosine_with_restarts,
-    "cosine_with_min_lr": _cosine_with_min_lr,
-    "polynomial": _polynomial,
-    "rex": _rex,
-    "inverse_sqrt": _inverse_sqrt,
-    "warmup_stable_decay": _warmup_stable_decay,
-}
-"""lr_scheduler -> its course behind the warm-up, from 1 downwards."""
-
-_FLOORED_WARMUP = ("warmup_stable_decay",)
-"""Whose warm-up rises from the lowest rate instead of 0."""
-
-USED_BY: dict[str, tuple[str, ...]] = {
-    "lr_warmup_steps": tuple(name for name in SHAPES if name != "constant"),
-    "lr_decay_steps": ("warmup_stable_decay",),
-    "lr_scheduler_num_cycles": (
-        "cosine_with_restarts",
-        "cosine_with_min_lr",
-        "warmup_stable_decay",
-    ),
-    "lr_scheduler_power": ("polynomial",),
-    "lr_scheduler_timescale": ("inverse_sqrt",),
-    "lr_scheduler_min_lr_ratio": ("cosine_with_min_lr", "warmup_stable_decay"),
-}
-"""Option -> the schedulers that look at it."""
-
-MEANING = {
-    "lr_warmup_steps": "warm-up",
-    "lr_decay_steps": "final decay",
-    "lr_scheduler_num_cycles": "cycles",
-    "lr_scheduler_power": "exponent",
-    "lr_scheduler_timescale": "timescale",
-    "lr_scheduler_min_lr_ratio": "lowest rate",
-}
-
-REQUIRED = (
-    ("lr_scheduler_min_lr_ratio", "cosine_with_min_lr"),
-    ("lr_decay_steps", "warmup_stable_decay"),
-)
 
 
 def _in_steps(value: float, total_steps: int) -> int:
@@ -263,8 +323,3 @@ def _in_steps(value: float, total_steps: int) -> int:
 def _half_wave(progress: float) -> float:
     """From 1 at 0 to 0 at 1, and back up at 2."""
     return 0.5 * (1.0 + math.cos(math.pi * progress))
-
-
-def _floored(config: ScheduleConfig, factor: float) -> float:
-    low = config.lr_scheduler_min_lr_ratio or 0.0
-    return low + (1.0 - low) * factor

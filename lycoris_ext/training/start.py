@@ -152,16 +152,16 @@ def config_of(network: Network, config: NetworkConfig) -> NetworkConfig:
     (rank, alpha), _ = (linear or spatial)[0]
     plan = next(iter(network.layers.values())).plan
     name = plan.algorithm.name
-    return replace(
-        config,
-        algo="locon" if name == "lora" and spatial else name,
-        network_dim=rank,
-        network_alpha=alpha,
-        conv_dim=spatial[0][0][0] if spatial else 0,
-        conv_alpha=spatial[0][0][1] if spatial else None,
-        use_tucker=any(layer.plan.uses_core for layer in network.layers.values()),
-        rs_lora=False,
-    )
+    found: dict[str, Any] = {
+        "algo": "locon" if name == "lora" and spatial else name,
+        "network_dim": rank,
+        "network_alpha": alpha,
+        "conv_dim": spatial[0][0][0] if spatial else 0,
+        "conv_alpha": spatial[0][0][1] if spatial else None,
+        "use_tucker": any(layer.plan.uses_core for layer in network.layers.values()),
+        "rs_lora": False,
+    }
+    return replace(config, **found)
 
 
 def _check_sizes(network: Network, state: AdapterState) -> None:

@@ -10,7 +10,7 @@ from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats import AdapterState
 from lycoris_ext.network import Network, NetworkConfig, build_network, load_network
 
-FULL = NetworkConfig("full")
+FULL = NetworkConfig(algo="full")
 
 
 def file_of(**tensors: Tensor) -> AdapterState:
@@ -98,7 +98,7 @@ def test_a_norm_is_limited_by_its_whole_share() -> None:
 
 def test_a_row_that_is_dropped_loses_its_bias_too() -> None:
     module = nn.Sequential(nn.Linear(5, 64)).requires_grad_(False)
-    network = build_network({"model": module}, NetworkConfig("full", rank_dropout=0.5)).train()
+    network = build_network({"model": module}, NetworkConfig(algo="full", rank_dropout=0.5)).train()
     for parameter in network.parameters():
         nn.init.constant_(parameter, 1.0)
     x = torch.rand(3, 5)

@@ -72,7 +72,7 @@ def test_alpha_is_the_constraint_whatever_network_alpha_says() -> None:
 
 @pytest.mark.parametrize("value", [-0.1, float("nan")])
 def test_a_constraint_is_a_length(value: float) -> None:
-    with pytest.raises(ConfigError, match="constraint: is "):
+    with pytest.raises(ConfigError, match="constraint is "):
         NetworkConfig(algo="boft", constraint=value)
 
 

@@ -12,7 +12,7 @@ from lycoris_ext.functional import FrozenLayer
 from lycoris_ext.modules import AdapterLayer
 from lycoris_ext.network import Network, NetworkConfig, build_network, load_network
 
-CONFIG = NetworkConfig("tlora", network_dim=4, network_alpha=4.0)
+CONFIG = NetworkConfig(algo="tlora", network_dim=4, network_alpha=4.0)
 LAYERS = [
     (nn.Linear(9, 7), (3, 5, 9)),
     (nn.Linear(9, 7), (3, 9)),
@@ -31,7 +31,7 @@ def tlora(module: nn.Module, perturbed: bool = True) -> tuple[Network, AdapterLa
     return network, layer
 
 
-BY_NAME = NetworkConfig("tlora", network_dim=4, network_alpha=4.0, conv_dim=4, include=("0",))
+BY_NAME = NetworkConfig(algo="tlora", network_dim=4, network_alpha=4.0, conv_dim=4, include=("0",))
 
 
 @pytest.mark.parametrize(("module", "shape"), LAYERS)
@@ -112,7 +112,7 @@ def test_a_sample_is_a_lora_of_its_ranks(module: nn.Module, shape: tuple[int, ..
 
 def test_text_encoders_see_no_noise() -> None:
     models = {name: nn.Sequential(nn.Linear(4, 4)) for name in ("unet", "text_encoder")}
-    network = build_network(models, NetworkConfig("tlora", network_dim=2, include=("0",)))
+    network = build_network(models, NetworkConfig(algo="tlora", network_dim=2, include=("0",)))
     network.set_timesteps(torch.tensor([3]))
     told = {network.sites[key].target: layer.timesteps for key, layer in network.layers.items()}
     assert told["text_encoder"] is None
@@ -178,7 +178,7 @@ def test_a_norm_cannot_be_limited() -> None:
 def test_a_scalar_is_refused() -> None:
     with pytest.raises(ConfigError, match="not proportional to any of its tensors"):
         model = nn.Sequential(nn.Linear(9, 7))
-        build_network({"model": model}, NetworkConfig("tlora", network_dim=4, use_scalar=True))
+        build_network({"model": model}, NetworkConfig(algo="tlora", network_dim=4, use_scalar=True))
 
 
 def test_a_packed_weight_is_refused() -> None:

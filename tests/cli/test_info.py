@@ -99,7 +99,7 @@ def test_the_form_is_told(tmp_path, capsys, options, line):
 
 
 def test_what_only_the_metadata_tell_of_the_algorithm(tmp_path, capsys):
-    network = build_network({"model": nn.Sequential(nn.Linear(12, 8))}, NetworkConfig("lora"))
+    network = build_network({"model": nn.Sequential(nn.Linear(12, 8))}, NetworkConfig(algo="lora"))
     arguments = {"algo": "dylora", "block_size": 2, "conv_dim": None}
     for told in (json.dumps(arguments), json.dumps({"algo": "lora", "block_size": 2}), "[]"):
         metadata = {"ss_network_args": told}

@@ -10,10 +10,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from lycoris_ext.config.document import optimizers_as_markdown
-from lycoris_ext.formats import atomic_write
+from benchmarks.pages import cell, filled, table, write
 from tests.comfy_nodes.stand_ins import inside_comfyui
 from tests.comfy_nodes.workflows import WORKFLOWS, as_graph
+from tests.config.documents import optimizers_as_table
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ROOT / "comfy_nodes" / "web" / "docs"
@@ -31,9 +31,7 @@ def documents() -> dict[Path, str]:
         files = {LOCALE: _json(_locale(NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS))}
         for name, node in NODE_CLASS_MAPPINGS.items():
             page = PAGES / f"{name}.md"
-            before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-            after = rest.partition(END)[2]
-            files[page] = f"{before}{BEGIN}\n\n{_tables(node)}\n\n{END}{after}"
+            files[page] = filled(page.read_text("utf-8"), BEGIN, END, _tables(node))
         for name, nodes in WORKFLOWS.items():
             files[EXAMPLES / f"{name}.json"] = _json(as_graph(nodes, NODE_CLASS_MAPPINGS))
     return files
@@ -65,21 +63,26 @@ def _locale(nodes: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
 
 
 def _tables(node: Any) -> str:
-    lines = ["## Inputs", "", "| input | type | default | |", "|---|---|---|---|"]
-    for name, (kind, settings) in _inputs(node).items():
-        kinds = "choice" if isinstance(kind, list) else str(kind)
-        default = settings.get("default", "")
-        shown = f"`{default}`" if default not in ("", None) else ""
-        tooltip = settings["tooltip"].replace("|", "\\|").replace("``", "`")
-        lines.append(f"| `{name}` | {kinds} | {shown} | {tooltip} |")
+    inputs = [
+        (f"`{name}`", "choice" if isinstance(kind, list) else str(kind), _default(settings),
+         cell(settings["tooltip"]))
+        for name, (kind, settings) in _inputs(node).items()
+    ]  # fmt: skip
+    outputs = [
+        (f"`{name}`", kind, tooltip)
+        for name, kind, tooltip in zip(
+            node.RETURN_NAMES, node.RETURN_TYPES, node.OUTPUT_TOOLTIPS, strict=True
+        )
+    ]
+    lines = ["## Inputs", "", *table(("input", "type", "default", ""), inputs), ""]
     if "optimizer_type" in _inputs(node):
-        lines += ["", "## Optimizers", "", optimizers_as_markdown()]
-    lines += ["", "## Outputs", "", "| output | type | |", "|---|---|---|"]
-    for name, kind, tooltip in zip(
-        node.RETURN_NAMES, node.RETURN_TYPES, node.OUTPUT_TOOLTIPS, strict=True
-    ):
-        lines.append(f"| `{name}` | {kind} | {tooltip} |")
-    return "\n".join(lines)
+        lines += ["## Optimizers", "", *optimizers_as_table(), ""]
+    return "\n".join([*lines, "## Outputs", "", *table(("output", "type", ""), outputs)])
+
+
+def _default(settings: dict[str, Any]) -> str:
+    default = settings.get("default", "")
+    return f"`{default}`" if default not in ("", None) else ""
 
 
 def _json(content: Any) -> str:
@@ -87,5 +90,4 @@ def _json(content: Any) -> str:
 
 
 if __name__ == "__main__":
-    for path, text in documents().items():
-        atomic_write(path, text.encode("utf-8"))
+    write(documents())

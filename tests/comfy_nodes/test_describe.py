@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from comfy_nodes.dataset import DatasetFolder
-from comfy_nodes.host.widgets import option
+from comfy_nodes.host.widgets import option, read_options
 from comfy_nodes.network import Network
 from comfy_nodes.optimizer import Optimizer
+from lycoris_ext.config import all_options
 from lycoris_ext.errors import ConfigError, DataError
 from lycoris_ext.network import NetworkConfig
 from lycoris_ext.training.optimizers import OptimizerConfig
@@ -48,7 +49,11 @@ def test_layers_by_name(host: Host) -> None:
     [
         (Network, {"include": "("}, "is no regular expression"),
         (Network, {"wd_on_output": True}, "dora_wd"),
-        (Optimizer, {"lr_scheduler": "constant", "lr_warmup_steps": 10.0}, "has no warm-up"),
+        (
+            Optimizer,
+            {"lr_scheduler": "constant", "lr_warmup_steps": 10.0},
+            "lr_warmup_steps is 10.0",
+        ),
         (Optimizer, {"unet_lr": 0.0, "text_encoder_lr": 0.0}, "nothing would be trained"),
     ],
 )
@@ -60,10 +65,38 @@ def test_contradictions_stand_on_their_node(
 
 
 def test_tooltips_are_the_options_own_words() -> None:
-    widget = option("unet_lr", unset=-1.0, says="-1: unset.")
-    assert widget.settings["default"] == -1.0
-    assert widget.settings["tooltip"].startswith("Learning rate of the U-Net's adapter")
-    assert widget.settings["tooltip"].endswith("-1: unset.")
+    known = all_options()["factor"]
+    assert option("factor").settings["tooltip"] == f"{known.help} Only for lokr."
+
+
+@pytest.mark.parametrize(
+    ("name", "stands_for_unset"),
+    [
+        ("conv_alpha", 0),
+        ("max_train_epochs", 0),
+        ("min_timestep", -1),
+        ("lr_scheduler_min_lr_ratio", -1),
+    ],
+)
+def test_a_widget_says_what_its_special_value_means(name: str, stands_for_unset: float) -> None:
+    """A widget is never empty: a value that the option cannot have leaves it out."""
+    widget, known = option(name), all_options()[name]
+    settings = widget.settings
+    assert settings["default"] == settings["min"] == stands_for_unset
+    assert f" {stands_for_unset}: {known.unset}." in settings["tooltip"]
+    assert read_options([widget], {name: stands_for_unset}) == {}
+    with pytest.raises(ConfigError, match=name):
+        known.convert(stands_for_unset)
+
+
+def test_limits_of_widgets_are_the_options_limits() -> None:
+    """Just inside where a limit itself is not allowed."""
+    assert option("network_dim").settings["min"] == 1
+    assert option("factor").settings["min"] == -1
+    alpha, dropout = option("network_alpha").settings, option("dropout").settings
+    assert 0 < alpha["min"] < 0.01 and (dropout["min"], dropout["max"]) == (0, 0.9999)
+    assert option("seed").settings["max"] == 2**53  # what JavaScript can count to
+    assert option("save_precision").kind == ["fp16", "bf16", "float"]
 
 
 def test_a_folder(host: Host) -> None:

@@ -199,7 +199,7 @@ def test_tensors_alone_tell_the_form(tmp_path: Path, form: str, dtype: torch.dty
 
 def test_dylora_is_told_by_its_name_alone(tmp_path: Path) -> None:
     metadata = {"ss_network_args": json.dumps({"algo": "dylora", "block_size": "3"})}
-    network = build_network(small(), NetworkConfig("dylora", 3, block_size=3))
+    network = build_network(small(), NetworkConfig(algo="dylora", network_dim=3, block_size=3))
     save_adapter(tmp_path / "a.safetensors", network.adapter_state(metadata))
     again = told(tmp_path / "a.safetensors", tmp_path)[0].network
     assert (again.algo, again.network_dim, again.block_size) == ("dylora", 3, 3)

@@ -6,13 +6,13 @@ Every factor is perturbed first: a fresh adapter is zero and hides every mistake
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from lycoris_ext.algorithms import Options, algorithm, algorithm_names
+from lycoris_ext.algorithms import algorithm, algorithm_names, algorithm_options
 from lycoris_ext.functional import Delta, FrozenLayer
 from lycoris_ext.modules import AdapterLayer
 from lycoris_ext.network import Network, NetworkConfig, build_network
@@ -87,10 +87,10 @@ def takes(name: str, told: dict[str, object]) -> bool:
     ways = [way for part in chosen.parts.values() for way in part]
     if "use_scalar" in told and not any(factor.zero for way in ways for factor in way.factors):
         return False  # the update is proportional to nothing, so there can be no scalar
-    return all(chosen.obeys(option) for option in told if option in OPTIONS)
+    return all(chosen.reads(option) for option in told if option in OPTIONS)
 
 
-OPTIONS = {field.name for field in fields(Options)}
+OPTIONS = {option.name for option in algorithm_options()}
 FORMS = {
     name: {
         form: told

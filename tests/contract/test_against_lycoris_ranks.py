@@ -31,8 +31,8 @@ from tests.contract.peer import (
     stored,
 )
 
-DYLORA = NetworkConfig("dylora", 6, 3.0, block_size=2)
-TLORA = NetworkConfig("tlora", 4, 3.0)
+DYLORA = NetworkConfig(algo="dylora", network_dim=6, network_alpha=3.0, block_size=2)
+TLORA = NetworkConfig(algo="tlora", network_dim=4, network_alpha=3.0)
 LAYERS = {
     "linear": (lambda: nn.Linear(12, 20), (1, 5, 12)),
     "conv 1x1": (lambda: nn.Conv2d(6, 8, 1), (1, 6, 5, 5)),

@@ -33,7 +33,7 @@ def test_full_and_norm_in_both_directions(case: str, seed: int, tmp_path: Path) 
     nn.init.normal_(module.weight)
     nn.init.normal_(module.bias)
     model = Model(module)
-    network = perturbed(build_network({"model": model}, NetworkConfig(algo)).double())
+    network = perturbed(build_network({"model": model}, NetworkConfig(algo=algo)).double())
     before, wanted = model(x), change(model, x, network)
     tensors = stored(network, tmp_path)
     assert not any(key.endswith("alpha") for key in tensors)
@@ -55,7 +55,7 @@ def test_full_and_norm_in_both_directions(case: str, seed: int, tmp_path: Path) 
 def test_train_norm_takes_the_peers_normalisations() -> None:
     """Those inside the blocks that a preset names; none of CLIP's, which lie beside them."""
     unet, text = (build_meta("sd1")[name] for name in ("unet", "text_encoder"))
-    config = NetworkConfig("lora", network_dim=1, conv_dim=1, train_norm=True)
+    config = NetworkConfig(algo="lora", network_dim=1, conv_dim=1, train_norm=True)
     network = build_network({"unet": unet, "text_encoder": text}, config)
     found = {k for k, layer in network.layers.items() if layer.plan.algorithm.name == "norm"}
     preset = dict(PRESET["full"])

@@ -182,7 +182,7 @@ def test_a_fresh_adapter_changes_nothing_and_can_learn(algo: str, variant: str, 
 @every_case
 def test_two_adapters_stack_in_any_order(algo: str, variant: str, site: str) -> None:
     module, first, x = make(algo, variant, site)
-    other = NetworkConfig(algo if algorithm(algo).of_norms else "loha", network_dim=2)
+    other = NetworkConfig(algo=algo if algorithm(algo).of_norms else "loha", network_dim=2)
     second = perturbed(build_network({"model": module}, other), 0.5).double()
     before = module(x)
     results = []

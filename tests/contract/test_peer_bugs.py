@@ -294,7 +294,9 @@ def test_9_a_layer_that_is_not_square_keeps_its_sides() -> None:
 
 def test_10_attn_only_is_the_attention_of_the_unet() -> None:
     unet = build_meta("sd1")["unet"]
-    network = build_network({"unet": unet}, NetworkConfig("lora", 1, preset="attn-only"))
+    network = build_network(
+        {"unet": unet}, NetworkConfig(algo="lora", network_dim=1, preset="attn-only")
+    )
     paths = [site.path for site in network.sites.values()]
     assert len(paths) == 128  # 16 transformers, two attentions each, q, k, v and out
     assert all(".attn1." in path or ".attn2." in path for path in paths)

@@ -21,7 +21,8 @@ from lycoris_ext.diffusion import (
     weighted_loss,
 )
 from lycoris_ext.diffusion.draws import multires_noise
-from lycoris_ext.diffusion.loss import HIGHEST_SNR, pixel_errors, timestep_weights
+from lycoris_ext.diffusion.loss import HIGHEST_SNR, timestep_weights
+from lycoris_ext.diffusion.pixel_loss import PIXEL_LOSSES
 from lycoris_ext.diffusion.schedule import zero_terminal_snr
 from lycoris_ext.errors import ConfigError
 from tests.schedules import stable_diffusion
@@ -176,7 +177,8 @@ def test_at_zero_snr_every_weight_is_finite():
         assert float(timestep_weights(last, schedule, LossConfig(**options))) == weight
     for kind in ("huber", "smooth_l1"):
         assert (
-            pixel_errors(noise, latents, last, schedule, LossConfig(loss_type=kind))
+            LossConfig(loss_type=kind)
+            .pixel_loss.errors(noise - latents, last, schedule)
             .isfinite()
             .all()
         )
@@ -257,12 +259,14 @@ def test_weights_in_float64(schedule, option):
 @pytest.mark.parametrize("name", ORACLE["errors"])
 def test_errors_are_sd_scripts(name):
     kind, threshold = name.split()
-    loss = LossConfig(loss_type=kind, huber_schedule=threshold, huber_c=0.15, huber_scale=1.5)
+    options = {"huber_schedule": threshold, "huber_c": 0.15, "huber_scale": 1.5}
+    has_threshold = PIXEL_LOSSES[kind].options().keys() == options.keys()
+    loss = LossConfig(loss_type=kind, **(options if has_threshold else {}))
     prediction, target = (
         torch.tensor(ORACLE[part]).view(-1, 1, 1, 1) for part in ("prediction", "target")
     )
     timesteps = torch.tensor(ORACLE["timesteps"])
-    found = pixel_errors(prediction, target, timesteps, SCHEDULE, loss).view(-1)
+    found = loss.pixel_loss.errors(prediction - target, timesteps, SCHEDULE).view(-1)
     torch.testing.assert_close(found, torch.tensor(ORACLE["errors"][name]), rtol=1e-4, atol=1e-7)
 
 
@@ -299,6 +303,7 @@ def test_half_precision_predictions_are_compared_in_float32():
         ({"multires_noise_discount": 0.0}, "multires_noise_discount is 0.0"),
         ({"huber_c": 0.0}, "huber_c is 0.0, expected a number above 0"),
         ({"loss_type": "mse"}, "use one of l2, l1, huber, smooth_l1"),
+        ({"huber_c": 0.2}, "set loss_type to one of huber, smooth_l1"),
         ({"huber_schedule": "cosine"}, "use one of snr, exponential, constant"),
         ({"adaptive_noise_scale": 0.1}, "adaptive_noise_scale is 0.1, but noise_offset is 0"),
         ({"noise_offset_random_strength": True}, "set noise_offset above 0"),

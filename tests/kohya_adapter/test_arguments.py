@@ -87,9 +87,9 @@ def test_what_the_kohya_ss_gui_writes(algo: str) -> None:
         ({"conv_dim": "4.5"}, r"conv_dim is '4.5', expected a whole number"),
         ({"use_tucker": "maybe"}, r"use_tucker is 'maybe', expected true or false"),
         ({"conv_alpha": "one"}, r"conv_alpha is 'one', expected a number"),
-        ({"algo": "lohra"}, "unknown algorithm 'lohra'"),
+        ({"algo": "lohra"}, "algo 'lohra' is not supported"),
         ({"preset": "all"}, "unknown preset 'all'"),
-        ({"dropout": "2"}, "dropout: is 2.0"),
+        ({"dropout": "2"}, "dropout is 2.0"),
     ],
 )
 def test_refusals(given: dict[str, str], message: str) -> None:

@@ -53,7 +53,9 @@ def files(folders, tmp_path_factory):
 
 
 def load(place, dtype=torch.float32, **options):
-    return load_pipeline(ModelConfig(str(place), **options), "cpu", dtype)
+    return load_pipeline(
+        ModelConfig(pretrained_model_name_or_path=str(place), **options), "cpu", dtype
+    )
 
 
 def options_for(family):

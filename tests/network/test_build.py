@@ -86,11 +86,11 @@ def test_one_side_only(targets: dict[str, nn.Module]) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"algo": "lohaa"}, "unknown algorithm 'lohaa'.*loha"),
+        ({"algo": "lohaa"}, "algo 'lohaa' is not supported.*loha"),
         ({"preset": "ful"}, "unknown preset 'ful'.*full-lin"),
-        ({"network_dim": 0}, "network_dim: is 0"),
-        ({"conv_dim": -1}, "conv_dim: is -1"),
-        ({"network_alpha": 0.0}, "network_alpha: is 0.0"),
+        ({"network_dim": 0}, "network_dim is 0, expected 1 or more"),
+        ({"conv_dim": -1}, "conv_dim is -1, expected 0 or more"),
+        ({"network_alpha": 0.0}, "network_alpha is 0.0, expected a number above 0"),
         ({"include": ("(",)}, "no regular expression"),
         (
             {"network_train_unet_only": True, "network_train_text_encoder_only": True},

@@ -6,11 +6,12 @@ Write it anew:  python -m tests.network.test_compatibility
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from lycoris_ext.algorithms import Algorithm, Options, Plan, algorithm
+from lycoris_ext.algorithms import Algorithm, Plan, algorithm
 from lycoris_ext.errors import FormatError
 from lycoris_ext.formats import AdapterState
 from lycoris_ext.formats.misread import COMFYUI, DIFFUSERS, SD_SCRIPTS, WEBUI, misread_by
@@ -31,28 +32,28 @@ CASES = {
     "LoKr": ("lokr", True, False),
     "LoKr, Tucker": ("lokr", True, True),
 }
-WRITTEN: dict[str, tuple[str, Options]] = {
-    "LoRA": ("lora", Options()),
-    "LoCon": ("lora", Options()),
-    "LoCon, Tucker": ("lora", Options(use_tucker=True)),
-    "LoHa": ("loha", Options()),
-    "LoHa, Tucker": ("loha", Options(use_tucker=True)),
-    "LoKr": ("lokr", Options(factor=2)),
-    "LoKr, Tucker": ("lokr", Options(factor=2, use_tucker=True)),
-    "DoRA around LoCon": ("lora", Options(dora_wd=True)),
-    "the same, `wd_on_output`": ("lora", Options(dora_wd=True, wd_on_output=True)),
-    "(IA)^3": ("ia3", Options()),
-    "(IA)^3, `train_on_input`": ("ia3", Options(train_on_input=True)),
-    "diag-OFT": ("diag-oft", Options()),
-    "diag-OFT, `rescaled`": ("diag-oft", Options(rescaled=True)),
-    "diag-OFT, `constraint`": ("diag-oft", Options(constraint=0.1)),
-    "BOFT": ("boft", Options()),
-    "BOFT, `constraint`": ("boft", Options(constraint=0.1)),
-    "GLoRA": ("glora", Options()),
-    "GLoRA, Tucker": ("glora", Options(use_tucker=True)),
-    "full": ("full", Options()),
-    "norm": ("norm", Options()),
-    "T-LoRA": ("tlora", Options()),
+WRITTEN: dict[str, tuple[str, dict[str, Any]]] = {
+    "LoRA": ("lora", {}),
+    "LoCon": ("lora", {}),
+    "LoCon, Tucker": ("lora", {"use_tucker": True}),
+    "LoHa": ("loha", {}),
+    "LoHa, Tucker": ("loha", {"use_tucker": True}),
+    "LoKr": ("lokr", {"factor": 2}),
+    "LoKr, Tucker": ("lokr", {"factor": 2, "use_tucker": True}),
+    "DoRA around LoCon": ("lora", {"dora_wd": True}),
+    "the same, `wd_on_output`": ("lora", {"dora_wd": True, "wd_on_output": True}),
+    "(IA)^3": ("ia3", {}),
+    "(IA)^3, `train_on_input`": ("ia3", {"train_on_input": True}),
+    "diag-OFT": ("diag-oft", {}),
+    "diag-OFT, `rescaled`": ("diag-oft", {"rescaled": True}),
+    "diag-OFT, `constraint`": ("diag-oft", {"constraint": 0.1}),
+    "BOFT": ("boft", {}),
+    "BOFT, `constraint`": ("boft", {"constraint": 0.1}),
+    "GLoRA": ("glora", {}),
+    "GLoRA, Tucker": ("glora", {"use_tucker": True}),
+    "full": ("full", {}),
+    "norm": ("norm", {}),
+    "T-LoRA": ("tlora", {}),
 }
 FAMILIES = {"SD1 and SD2": "sd", "SDXL": "sdxl"}
 
@@ -60,7 +61,9 @@ FAMILIES = {"SD1 and SD2": "sd", "SDXL": "sdxl"}
 def planned(chosen: type[Algorithm], spec: LayerSpec, tucker: bool) -> Plan:
     """A rank at which even the stand-in's small LoKr factors are stored as products."""
     rank = 1 if chosen.name == "lokr" else 2
-    return chosen.plan(spec, rank, rank, Options(use_tucker=tucker, factor=2))
+    asked = {"use_tucker": tucker, "factor": 2}
+    options = {name: value for name, value in asked.items() if chosen.reads(name)}
+    return chosen.plan(spec, rank, rank, chosen.Options(**options))
 
 
 def layers_of(family: str, name: str, spatial: bool, tucker: bool) -> dict:
@@ -117,7 +120,7 @@ def writing_table() -> list[str]:
         if not chosen.of_norms and case != "LoRA":
             modules.append(nn.Conv2d(24, 16, 3))
         plans = {
-            f"lora_unet_{number}": chosen.plan(spec_of(module), 2, 2, options)
+            f"lora_unet_{number}": chosen.plan(spec_of(module), 2, 2, chosen.Options(**options))
             for number, module in enumerate(modules)
         }
         told = misread_by(plans, {"ss_base_model_version": "sd_v1"})

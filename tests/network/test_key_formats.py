@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from lycoris_ext.algorithms import Options, Plan, algorithm, algorithm_names, detect
+from lycoris_ext.algorithms import Plan, algorithm, algorithm_names, detect
 from lycoris_ext.errors import ConfigError, DataError, FormatError
 from lycoris_ext.formats import AdapterState, load_adapter, parse_adapter, save_adapter
 from lycoris_ext.network import NetworkConfig, build_network, load_network
@@ -46,9 +46,10 @@ def random_adapter(dice: random.Random, family: str) -> Layers:
         if len(layers) == count:
             break
         rank = dice.randint(1, 3)
-        options = Options(use_tucker=dice.random() < 0.5, factor=dice.choice([-1, 2]))
+        asked = {"use_tucker": dice.random() < 0.5, "factor": dice.choice([-1, 2])}
+        options = {name: value for name, value in asked.items() if chosen.reads(name)}
         try:
-            plan = chosen.plan(site.spec, rank, rank, options)
+            plan = chosen.plan(site.spec, rank, rank, chosen.Options(**options))
         except ConfigError:
             continue  # OFT: outputs that have no such blocks
         dtype = dice.choice([torch.float16, torch.bfloat16, torch.float32])

@@ -34,7 +34,9 @@ def test_limited_norms_keep_the_direction(targets, algo, use_tucker):
 def test_limited_norms_of_a_lora_are_sd_scripts():
     """Numbers from its apply_max_norm_regularization(1.5) on these factors, alpha 1."""
     module = nn.Linear(4, 3)
-    network = build_network({"model": nn.Sequential(module)}, NetworkConfig("lora", network_dim=2))
+    network = build_network(
+        {"model": nn.Sequential(module)}, NetworkConfig(algo="lora", network_dim=2)
+    )
     (layer,) = network.layers.values()
     up = torch.tensor([[1.0, -2.0], [0.5, 1.5], [2.0, 0.0]])
     down = torch.tensor([[1.0, 2.0, -1.0, 0.5], [0.0, -1.0, 1.0, 2.0]])

@@ -42,7 +42,7 @@ def test_the_role_decides_not_the_name(options: dict[str, object], plus: set[str
 
 def test_ratios_of_each_model_and_of_layers_with_a_rate() -> None:
     targets = {"unet": UNet(), "text_encoder": TextEncoder()}
-    overrides = (LayerOverride("attn1", learning_rate=1e-4),)
+    overrides = (LayerOverride(match="attn1", learning_rate=1e-4),)
     network = build_network(targets, NetworkConfig(overrides=overrides))
     groups = network.param_groups(1e-3, loraplus_lr_ratio=4.0, loraplus_text_encoder_lr_ratio=2.0)
     rates = {group["name"]: group["lr"] for group in groups}

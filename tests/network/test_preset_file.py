@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from lycoris import kohya
 from lycoris_ext.config import OptionSource, build_config, dump_toml
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.network import LayerOverride, NetworkConfig, build_network
+from lycoris_ext.network.preset_file import read_preset
 from lycoris_ext.network.selection import choose_layers
 from tests.network.models import TextEncoder, UNet
 
@@ -93,7 +95,7 @@ def test_the_same_network_as_lycoris_gives(
         lora.lora_name: (type(lora).__name__, lora.lora_dim, float(lora.alpha))
         for lora in peer.unet_loras
     }
-    network = build_network({"unet": unet}, NetworkConfig("locon", network_dim=4, preset=path))
+    network = build_network({"unet": unet}, NetworkConfig(algo="locon", network_dim=4, preset=path))
     classes = {"lora": "LoConModule", "loha": "LohaModule", "lokr": "LokrModule"}
     found = {
         key: (classes[layer.plan.algorithm.name], layer.plan.rank, float(layer.plan.alpha))
@@ -127,7 +129,7 @@ def test_ia3_selects_keys_values_and_second_linears(unet: UNet2DConditionModel) 
     by_end = {}
     for choice in choices:
         end = choice.site.path.rpartition("transformer_blocks.0.")[2]
-        by_end[end] = choice.config.train_on_input
+        by_end[end] = choice.options.train_on_input
     assert by_end == {
         "attn1.to_k": False, "attn1.to_v": False, "attn2.to_k": False, "attn2.to_v": False,
         "ff.net.2": True,
@@ -168,10 +170,10 @@ def test_plain_modules_are_selected_as_by_lycoris_wrapper(tmp_path: Path) -> Non
 def test_overrides_come_before_the_file(tmp_path: Path) -> None:
     text = '[module_algo_map.Attention]\nalgo = "lokr"\ndim = 2\n'
     config = NetworkConfig(
-        preset=written(tmp_path, text), overrides=(LayerOverride("to_q", network_dim=3),)
+        preset=written(tmp_path, text), overrides=(LayerOverride(match="to_q", network_dim=3),)
     )
     (found,) = (
-        (choice.config.algo, choice.rank)
+        (choice.options.algo, choice.rank)
         for choice in choose_layers({"unet": UNet()}, config)
         if choice.site.path.endswith("to_q")
     )
@@ -183,29 +185,72 @@ def test_overrides_come_before_the_file(tmp_path: Path) -> None:
     [
         ("enable_cnv = true", "unknown key enable_cnv.*did you mean enable_conv"),
         ("enable_conv = 1", "enable_conv is 1, expected true or false"),
-        ('unet_target_module = "x"', "unet_target_module is 'x', expected a list of texts"),
+        ("unet_target_module = 3", "unet_target_module is 3, expected a list of texts"),
         ("module_algo_map = 3", "module_algo_map is 3, expected a table"),
         ("[module_algo_map]\nA = 3", "module_algo_map.A is 3, expected a table"),
-        ("[name_algo_map.a]\ndin = 3", "name_algo_map.a sets din.*did you mean dim"),
-        ('[name_algo_map.a]\ndim = "3"', "rank of name_algo_map.a is '3', expected a whole number"),
-        ("[name_algo_map.a]\nalgo = 3", "algo of name_algo_map.a is 3, expected a text"),
-        ('[name_algo_map.a]\nalgo = "x"', "a: algo: unknown algorithm 'x'"),
+        ("[name_algo_map.a]\ndin = 3", "name_algo_map.a: unknown key din.*did you mean dim"),
+        ('[name_algo_map.a]\ndim = "3"', "name_algo_map.a: dim is '3', expected a whole number"),
+        ("[name_algo_map.a]\nalgo = 3", "name_algo_map.a: algo is 3, expected a text"),
+        ('[name_algo_map.a]\nalgo = "x"', "name_algo_map.a: algo 'x' is not supported"),
         ('unet_target_name = ["("]', r"'\(' is no regular expression"),
         ("lora_prefix = 3", "lora_prefix is 3, expected a text"),
-        ('[name_algo_map.a]\nsig_type = "last"', "a sets sig_type to 'last'; T-LoRA .*'principal'"),
+        (
+            '[name_algo_map.a]\nsig_type = "last"',
+            "a: sig_type is 'last', and here it is always 'principal'",
+        ),
         ("enable_conv", "no valid TOML"),
     ],
 )
 def test_mistakes_name_the_file_and_the_key(tmp_path: Path, text: str, message: str) -> None:
     path = written(tmp_path, text)
     with pytest.raises(ConfigError, match=f"(?s){message}") as caught:
-        NetworkConfig(preset=path)
+        choose_layers({"unet": UNet()}, NetworkConfig(preset=path))
     assert path in str(caught.value)
 
 
-def test_a_file_that_is_not_there() -> None:
-    with pytest.raises(ConfigError, match=r"(?s)nowhere\.toml: the preset cannot be read.*folder"):
-        NetworkConfig(preset="nowhere.toml")
+def test_all_mistakes_of_a_file_are_told_at_once(tmp_path: Path) -> None:
+    text = 'enable_conv = 1\n[name_algo_map.a]\ndim = "3"\n[name_algo_map.b]\nfactor = 0.5\n'
+    with pytest.raises(ConfigError) as caught:
+        read_preset(NetworkConfig(preset=written(tmp_path, text)))
+    assert [error.what.partition(" is ")[0] for error in caught.value.parts] == [
+        "enable_conv", "dim", "factor",
+    ]  # fmt: skip
+
+
+def test_settings_of_a_file_that_contradict_the_config_name_the_pattern(tmp_path: Path) -> None:
+    path = written(tmp_path, "[name_algo_map.conv_in]\nwd_on_output = true\n")
+    with pytest.raises(
+        ConfigError, match=r"preset\.toml, conv_in, wd_on_output: .*dora_wd is false"
+    ):
+        read_preset(NetworkConfig(preset=path))
+    assert read_preset(NetworkConfig(preset=path, dora_wd=True))
+
+
+NOWHERE = r"(?s)nowhere\.toml: the preset cannot be read.*folder"
+
+
+def test_a_file_that_is_not_there_is_told_where_layers_are_chosen() -> None:
+    config = NetworkConfig(preset="nowhere.toml")
+    with pytest.raises(ConfigError, match=NOWHERE):
+        choose_layers({"unet": UNet()}, config)
+
+
+def test_a_file_that_is_not_there_is_told_before_a_run_loads_anything() -> None:
+    with pytest.raises(ConfigError, match=NOWHERE):
+        build_config([OptionSource("my.toml", {"preset": "nowhere.toml"})])
+
+
+def test_a_config_reads_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path, "use_fnmatch = false")
+    reads: list[Path] = []
+    real = Path.read_text
+    monkeypatch.setattr(
+        Path, "read_text", lambda self, *a, **k: reads.append(self) or real(self, *a, **k)
+    )
+    config = NetworkConfig(preset=path)
+    assert replace(config, network_train_unet_only=True).preset == path and not reads
+    choose_layers({"unet": UNet()}, config)
+    assert reads == [Path(path)]
 
 
 def test_a_file_as_an_option_of_a_run(tmp_path: Path) -> None:
@@ -228,6 +273,6 @@ def test_t_lora_as_lycoris_writes_it(tmp_path: Path) -> None:
     (choice,) = (
         choice
         for choice in choose_layers({"unet": UNet()}, config)
-        if choice.config.algorithm_name == "tlora"
+        if choice.options.algo == "tlora"
     )
     assert choice.site.name == "unet.conv_in"

@@ -177,23 +177,23 @@ def whatever(monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_an_algorithm_of_whole_matrices_is_refused(whatever: str) -> None:
     model = nn.Sequential(nn.Linear(8, 8), *quantised("int8"))
-    build_network({"model": model[:1]}, NetworkConfig(whatever))
+    build_network({"model": model[:1]}, NetworkConfig(algo=whatever))
     with pytest.raises(ConfigError) as caught:
-        build_network({"model": model}, NetworkConfig(whatever))
+        build_network({"model": model}, NetworkConfig(algo=whatever))
     text = str(caught.value)
     assert "model.1, algo: Int8Linear holds a packed weight of int8 (40, 192)" in text
     assert 'algo = "whatever" has no such way' in text and "plain loha or lora" in text
-    override = LayerOverride(r"model\.1", algo=whatever)
+    override = LayerOverride(match=r"model\.1", algo=whatever)
     with pytest.raises(ConfigError, match=r"model\.1, overrides, match = .*: algo: Int8Linear"):
         build_network({"model": model}, NetworkConfig(network_dim=4, overrides=(override,)))
-    mended = LayerOverride(r"model\.1", algo="loha", network_dim=4)
-    build_network({"model": model}, NetworkConfig(whatever, overrides=(mended,)))
+    mended = LayerOverride(match=r"model\.1", algo="loha", network_dim=4)
+    build_network({"model": model}, NetworkConfig(algo=whatever, overrides=(mended,)))
 
 
 def test_bypass_mode_with_an_algorithm_that_has_none(whatever: str) -> None:
     model = nn.Sequential(nn.Linear(8, 8))
     with pytest.raises(ConfigError) as caught:
-        build_network({"model": model}, NetworkConfig(whatever, bypass_mode=True))
+        build_network({"model": model}, NetworkConfig(algo=whatever, bypass_mode=True))
     text = str(caught.value)
     assert (
         'model.0, bypass_mode: bypass_mode goes through thin activations, and algo = "what' in text
@@ -267,7 +267,7 @@ def test_what_depends_on_the_base_reads_its_outputs_alone(kind: str, form: str) 
 
 @pytest.mark.parametrize("algo", ["loha", "lora", "lokr"])
 def test_dora_needs_the_numbers_of_the_weight(algo: str) -> None:
-    config = NetworkConfig(algo, 4, dora_wd=True)
+    config = NetworkConfig(algo=algo, network_dim=4, dora_wd=True)
     with pytest.raises(ConfigError) as caught:
         build_network({"model": quantised("int8")}, config)
     text = str(caught.value)

@@ -58,7 +58,7 @@ def test_a_run_on_one_file(options, tmp_path, monkeypatch):
     """A .ckpt with CLIP's real vocabulary; what it lacks comes from the family's configs."""
     folder = write_tiny_folder(tmp_path / "configs" / "sd1", clip_words=True)
     monkeypatch.setattr(part_configs, "CONFIGS", folder.parent)
-    whole = load_pipeline(ModelConfig(str(folder)), "cpu")
+    whole = load_pipeline(ModelConfig(pretrained_model_name_or_path=str(folder)), "cpu")
     encoders = list(whole.text_encoders().values())
     stored = single_file(whole.family, whole.unet, whole.vae, encoders)
     torch.save({"state_dict": stored}, tmp_path / "base.ckpt")
@@ -97,7 +97,9 @@ def test_a_run(bases, options, tmp_path, family, changes, version):
     assert metadata["ss_base_model_version"] == version
     assert metadata["ss_v2"] == str(family == "sd2")
     assert (tmp_path / "out" / "sample" / "test-step-3-00.png").is_file()
-    model = ModelConfig(base, v_parameterization=changes.get("v_parameterization"))
+    model = ModelConfig(
+        pretrained_model_name_or_path=base, v_parameterization=changes.get("v_parameterization")
+    )
     pipeline = load_pipeline(model, "cpu")
     spec = PromptSpec("cat", steps=2)
     drawn = draw(pipeline, [spec], [AdapterUse(path)])[0].picture

@@ -66,7 +66,7 @@ def test_train_save_reload_sample(family, precision, tmp_path, capsys, request):
     if count is not None:
         assert sum(t.numel() for k, t in state.tensors.items() if not k.endswith("alpha")) == count
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    pipeline = load_pipeline(ModelConfig(str(model)), "cpu", dtype)
+    pipeline = load_pipeline(ModelConfig(pretrained_model_name_or_path=str(model)), "cpu", dtype)
     spec = PromptSpec("a cat", steps=2, width=64, height=64)
     with_adapter = draw(pipeline, [spec], [AdapterUse(path)])[0].picture
     without = draw(pipeline, [spec])[0].picture

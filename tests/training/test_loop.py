@@ -68,7 +68,7 @@ def test_the_adapter_learned_and_loads(options, tiny_base):
     from lycoris_ext.models import ModelConfig, load_pipeline
 
     path = run(options)
-    pipeline = load_pipeline(ModelConfig(str(tiny_base)), "cpu")
+    pipeline = load_pipeline(ModelConfig(pretrained_model_name_or_path=str(tiny_base)), "cpu")
     network = load_network(path, pipeline.targets())
     assert {site.target for site in network.sites.values()} == {"unet", "text_encoder"}
     latents, timestep = torch.randn(1, 4, 8, 8), torch.tensor([500])
@@ -360,7 +360,7 @@ def test_sides_that_do_not_fit_the_base(options):
         ({"seed": -1}, "seed is -1"),
         ({"device": "gpu"}, "device 'gpu' is unknown"),
         ({"scale_weight_norms": 0.0}, "scale_weight_norms is 0.0, expected a number above 0"),
-        ({"ema_decay": 1.0}, "ema_decay is 1.0, expected a share from 0 to below 1"),
+        ({"ema_decay": 1.0}, "ema_decay is 1.0, expected a number from 0 to below 1"),
     ],
 )
 def test_bad_options_of_a_run(options, changes, said):

@@ -225,17 +225,17 @@ def test_an_option_that_the_optimizer_does_not_read_is_refused_with_those_that_d
     with pytest.raises(ConfigError) as caught:
         OptimizerConfig(optimizer_type="SignDescent", adam_beta1=0.8, first_d=1e-4)
     text = str(caught.value)
-    assert "adam_beta1 is 0.8, but SignDescent does not read it" in text
-    assert 'optimizer_type = "AdamW8bit" or "AdamW"' in text
-    assert "first_d is 0.0001, but SignDescent does not read it" in text
+    assert 'adam_beta1 is 0.8, and optimizer_type = "SignDescent" does not read it' in text
+    assert "set optimizer_type to one of AdamW8bit, AdamW" in text
+    assert 'first_d is 0.0001, and optimizer_type = "SignDescent" does not read it' in text
     assert OptimizerConfig(optimizer_type="SignDescent", adam_beta1=0.9).adam_beta1 == 0.9
 
 
 def test_one_name_for_two_optimizers_or_two_options_is_refused():
-    with pytest.raises(ValueError, match="there is an optimizer AdamW already"):
+    with pytest.raises(TypeError, match="there is an optimizer AdamW already"):
         register_optimizer(dataclasses.replace(SIGN, name="AdamW"))
     other = Option("weight_decay", float, 0.5, "Another one.")
-    with pytest.raises(ValueError, match="use one declaration, or another name"):
+    with pytest.raises(TypeError, match="share one declaration, or use another name"):
         register_optimizer(
             dataclasses.replace(SIGN, name="New", arguments={"weight_decay": (other,)})
         )
@@ -324,7 +324,7 @@ def test_a_drawing_that_fails_saves_the_state_of_the_network_in_training(picture
 
 def test_an_option_of_a_new_optimizer_is_a_flag_an_option_of_files_and_a_row_of_the_docs(tmp_path):
     from lycoris_ext.cli.train import config_from_arguments
-    from lycoris_ext.config.document import options_as_markdown
+    from tests.config.documents import options_as_markdown
 
     file = tmp_path / "my.toml"
     file.write_text('optimizer_type = "SignDescent"\nsign_momentum = 0.5\n', encoding="utf-8")
@@ -340,7 +340,8 @@ def test_an_option_of_a_new_optimizer_is_a_flag_an_option_of_files_and_a_row_of_
     with pytest.raises(ConfigError, match="expected a number from 0 to below 1"):
         build_config([OptionSource("test", {**kohya, "sign_momentum": 1.0})])
     page = options_as_markdown()
-    assert "| `sign_momentum` | a number | `0.9` | Share of the old average. |" in page
+    row = "| `sign_momentum` | a number from 0 to below 1 | `0.9` | Share of the old average."
+    assert row in page
     assert "| `SignDescent` |" in page
 
 
@@ -352,7 +353,7 @@ def test_a_new_optimizer_is_chosen_and_set_on_comfyuis_node():
     assert choices == [*optimizer_names()] and set(choices) > {"SignDescent", "Averaging"}
     kind, settings = given["optional"]["sign_momentum"]
     assert (kind, settings["default"], settings["min"]) == ("FLOAT", 0.9, 0.0)
-    assert 0.999 < settings["max"] < 1.0 and settings["tooltip"] == "Share of the old average."
+    assert 0.999 < settings["max"] < 1.0 and "old average. Only for" in settings["tooltip"]
     assert given["optional"]["sign_nesterov"][0] == "BOOLEAN"
     early = [*given["optional"]].index("prior_loss_weight")
     assert [*given["optional"]].index("sign_momentum") > early  # saved workflows stay as they were

@@ -106,7 +106,9 @@ def test_max_norm_holds_every_layer_down(run, tiny_base):
     from lycoris_ext.models import ModelConfig, load_pipeline
 
     path = run(scale_weight_norms=0.002, save_precision="float", learning_rate=1e-2)
-    targets = load_pipeline(ModelConfig(str(tiny_base)), "cpu").targets()
+    targets = load_pipeline(
+        ModelConfig(pretrained_model_name_or_path=str(tiny_base)), "cpu"
+    ).targets()
     layers = load_network(path, targets).layers.values()
     norms = [float(layer.delta().dense().norm()) for layer in layers]
     assert max(norms) == pytest.approx(0.002, rel=1e-4)

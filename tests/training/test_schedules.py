@@ -11,7 +11,7 @@ from torch import nn
 from transformers.optimization import TYPE_TO_SCHEDULER_FUNCTION
 
 from lycoris_ext.errors import ConfigError
-from lycoris_ext.training.schedules import SHAPES, ScheduleConfig, learning_rate_factor
+from lycoris_ext.training.schedules import SCHEDULES, ScheduleConfig, learning_rate_factor
 
 RATE = 2e-4
 
@@ -81,7 +81,7 @@ def test_schedules_are_those_of_transformers(name):
 
 
 def test_every_schedule_is_compared():
-    assert set(SHAPES) - set(SETTINGS) == {"rex"}
+    assert set(SCHEDULES) - set(SETTINGS) == {"rex"}
 
 
 @pytest.mark.parametrize("name", ["linear", "cosine", "cosine_with_restarts", "polynomial"])
@@ -131,7 +131,7 @@ def test_shares_and_defaults(options, values):
     assert {step: found[step] for step in values} == pytest.approx(values)
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", SCHEDULES)
 def test_factors_stay_between_0_and_1_whatever_the_length(name):
     options = SETTINGS.get(name, {})
     for total in (1, 2, 7, 8, 30):
@@ -139,9 +139,15 @@ def test_factors_stay_between_0_and_1_whatever_the_length(name):
 
 
 def test_which_schedules_depend_on_the_length():
-    free = {name for name in SHAPES if not ScheduleConfig(name, **_needed(name)).depends_on_length}
+    free = {
+        name
+        for name in SCHEDULES
+        if not ScheduleConfig(lr_scheduler=name, **_needed(name)).depends_on_length
+    }
     assert free == {"constant", "constant_with_warmup", "inverse_sqrt"}
-    assert ScheduleConfig("constant_with_warmup", lr_warmup_steps=0.1).depends_on_length
+    assert ScheduleConfig(
+        lr_scheduler="constant_with_warmup", lr_warmup_steps=0.1
+    ).depends_on_length
 
 
 def _needed(name):
@@ -155,16 +161,28 @@ def _needed(name):
     ("options", "said"),
     [
         ({"lr_scheduler": "adafactor"}, "use one of constant, constant_with_warmup"),
-        ({"lr_warmup_steps": 100}, '"constant" has no warm-up'),
+        ({"lr_warmup_steps": 100}, 'lr_scheduler = "constant" does not read it'),
         ({"lr_warmup_steps": -1}, "lr_warmup_steps is -1, expected 0 or more"),
-        ({"lr_scheduler": "cosine", "lr_scheduler_num_cycles": 3}, '"cosine" has no cycles'),
-        ({"lr_scheduler": "linear", "lr_scheduler_power": 2.0}, 'use lr_scheduler = "polynomial"'),
-        ({"lr_scheduler": "rex", "lr_scheduler_min_lr_ratio": 0.1}, "has no lowest rate"),
-        ({"lr_scheduler": "cosine", "lr_decay_steps": 10}, "has no final decay"),
-        ({"lr_scheduler": "cosine", "lr_scheduler_timescale": 10}, "has no timescale"),
+        (
+            {"lr_scheduler": "cosine", "lr_scheduler_num_cycles": 3},
+            'lr_scheduler_num_cycles is 3, and lr_scheduler = "cosine" does not',
+        ),
+        (
+            {"lr_scheduler": "linear", "lr_scheduler_power": 2.0},
+            "set lr_scheduler to one of polynomial",
+        ),
+        (
+            {"lr_scheduler": "rex", "lr_scheduler_min_lr_ratio": 0.1},
+            "set lr_scheduler to one of cosine_with_min_lr, warmup_stable_decay",
+        ),
+        ({"lr_scheduler": "cosine", "lr_decay_steps": 10}, "lr_decay_steps is 10, and"),
+        (
+            {"lr_scheduler": "cosine", "lr_scheduler_timescale": 10},
+            "lr_scheduler_timescale is 10, and",
+        ),
         ({"lr_scheduler": "cosine_with_min_lr"}, "needs lr_scheduler_min_lr_ratio"),
         ({"lr_scheduler": "warmup_stable_decay"}, "needs lr_decay_steps"),
-        ({"lr_scheduler": "polynomial", "lr_scheduler_power": 0.0}, "expected above 0"),
+        ({"lr_scheduler": "polynomial", "lr_scheduler_power": 0.0}, "expected a number above 0"),
         ({"lr_scheduler_num_cycles": 0}, "lr_scheduler_num_cycles is 0, expected 1 or more"),
     ],
 )

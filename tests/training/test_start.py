@@ -23,7 +23,9 @@ def adapter(tiny_base, tmp_path):
     """Write an adapter with no zero in it; returns its path."""
 
     def write(name="first", seed=0, dtype=torch.float32, **options):
-        targets = load_pipeline(ModelConfig(str(tiny_base)), "cpu").targets()
+        targets = load_pipeline(
+            ModelConfig(pretrained_model_name_or_path=str(tiny_base)), "cpu"
+        ).targets()
         config = NetworkConfig(**{"network_dim": 4, "preset": "attn-only", **options})
         network = build_network(targets, config)
         generator = torch.Generator().manual_seed(seed)
@@ -131,7 +133,7 @@ def test_weights_that_are_not_there(run, tmp_path):
         ({"base_weights_multiplier": (1.0,)}, "1 strengths are given for 0 files"),
         (
             {"base_weights": ("a",), "base_weights_multiplier": (float("nan"),)},
-            "use finite numbers",
+            "expected a finite number",
         ),
     ],
 )

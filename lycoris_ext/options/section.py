@@ -1,0 +1,153 @@
+"""A group of options, checked when it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+
+from lycoris_ext.errors import ConfigError, Faults, LycorisExtError
+from lycoris_ext.options.declaration import Option
+
+AnySection = TypeVar("AnySection", bound="Section")
+
+
+@dataclass(frozen=True, init=False)
+class Section:
+    """A frozen group of options; every value is checked when it is made.
+
+    Subclasses are dataclasses with ``init=False``, whose fields are made by ``option``. The options
+    that its kinds (algorithms, optimizers, ...) declare stand beside them, and are read in the same
+    way: ``config.factor``.
+
+    Attributes:
+        more: (name, value) of the kinds' options that differ from their defaults, by name.
+    """
+
+    more: tuple[tuple[str, Any], ...] = ()
+
+    def __init__(self, **values: Any) -> None:
+        """Check and keep values; what is not given has its default.
+
+        Raises:
+            ConfigError: all that is wrong, at once: unknown names (with the nearest), wrong types,
+                numbers out of range, options that contradict each other.
+        """
+        declared = self.options()
+        kept = {name: known.default for name, known in declared.items()}
+        faults = Faults()
+        for name, value in (dict(values.pop("more", ())) | values).items():
+            with faults:
+                kept[name] = _find(name, declared).convert(value)
+        faults.raise_all()
+        own = self._fields()
+        more = sorted((n, v) for n, v in kept.items() if n not in own and v != declared[n].default)
+        for name, value in (*kept.items(), ("more", tuple(more))):
+            object.__setattr__(self, name, value)
+        Faults(self.contradictions()).raise_all()
+
+    @classmethod
+    def kind_options(cls) -> Iterable[Option]:
+        """The options that the kinds of this section declare, in the order to show them.
+
+        They are asked for anew whenever they are needed, since a kind may be registered at any
+        time.
+        """
+        return ()
+
+    def contradictions(self) -> Iterator[LycorisExtError]:
+        """What is wrong with options that are right one by one."""
+        yield from ()
+
+    @property
+    def chosen_kind(self) -> str:
+        """The name of the kind that is chosen, for sections that have kinds."""
+        return ""
+
+    def unread(self, selector: str) -> Iterator[ConfigError]:
+        """The options that are set although the chosen kind does not read them.
+
+        Args:
+            selector: the option that chooses the kind.
+        """
+        declared = self.options()
+        for name, value in self.more:
+            readers = declared[name].kinds
+            if self.chosen_kind not in readers:
+                yield ConfigError(
+                    f'{name} is {value}, and {selector} = "{self.chosen_kind}" does not read it',
+                    where=name,
+                    fix=f"remove {name}, or set {selector} to one of {', '.join(readers)}",
+                )
+
+    @classmethod
+    def options(cls) -> dict[str, Option]:
+        """Every option of the section by name: its own, then those of its kinds.
+
+        Raises:
+            TypeError: a kind declares a name that the section has itself.
+        """
+        declared = dict(cls._fields())
+        for known in cls.kind_options():
+            if known.name in declared:
+                raise TypeError(f"{cls.__name__} has two options that are called {known.name}")
+            declared[known.name] = known
+        return declared
+
+    @classmethod
+    @cache
+    def _fields(cls) -> dict[str, Option]:
+        hints = get_type_hints(cls)
+        return {
+            f.name: Option(f.name, hints[f.name], f.default, **f.metadata)
+            for f in fields(cls)
+            if f.name != "more"
+        }
+
+    @classmethod
+    def taken_from(cls: type[AnySection], other: Section) -> AnySection:
+        """This section with the values that another one has for its options."""
+        return cls(**{name: getattr(other, name) for name in cls.options()})
+
+    def values(self) -> dict[str, Any]:
+        """Name -> value of the options that count.
+
+        What other kinds read is left out unless it is set, so that a new kind changes nothing in
+        what the runs of the others write.
+        """
+        chosen, is_set = self.chosen_kind, dict(self.more)
+        return {
+            name: getattr(self, name)
+            for name, known in self.options().items()
+            if not known.kinds or chosen in known.kinds or name in is_set
+        }
+
+    def changed(self) -> dict[str, Any]:
+        """Name -> value of the options that differ from their defaults."""
+        own = {
+            name: value
+            for name, known in self._fields().items()
+            if (value := getattr(self, name)) != known.default
+        }
+        return own | dict(self.more)
+
+    if not TYPE_CHECKING:  # so that a type checker still finds misspelt options
+
+        def __getattr__(self, name: str) -> Any:
+            """An option of a kind that was registered after this section was made."""
+            for known in () if name.startswith("_") else type(self).kind_options():
+                if known.name == name:
+                    return known.default
+            raise AttributeError(f"{type(self).__name__} has no option {name}")
+
+
+def _find(name: str, declared: Mapping[str, Option]) -> Option:
+    if name in declared:
+        return declared[name]
+    near = get_close_matches(name, declared, n=1)
+    raise ConfigError(
+        f"unknown option {name}",
+        fix=f"did you mean {near[0]}?" if near else "use one of " + ", ".join(declared),
+    )

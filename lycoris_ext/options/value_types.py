@@ -1,0 +1,97 @@
+"""The types that options may have: checked in values, and told in words."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from typing import Any, Union, get_args, get_origin
+
+from lycoris_ext.errors import ConfigError, LycorisExtError
+
+TYPE_NAMES = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text in quotes",
+}
+LIST_NAMES = {str: "a list of texts", int: "a list of whole numbers", float: "a list of numbers"}
+
+
+def convert(name: str, value: Any, hint: Any, where: str | None) -> Any:
+    """Check a value against a type; see ``Option.convert``.
+
+    Raises:
+        ConfigError: the value is of another type.
+    """
+    for kind in alternatives(hint):
+        if kind is types.NoneType and value is None:
+            return None
+        if get_origin(kind) is tuple:
+            inner = get_args(kind)[0]
+            items = value if isinstance(value, (list, tuple)) else [value]
+            if _is_section(inner) and all(isinstance(item, (Mapping, inner)) for item in items):
+                return tuple(_from_table(name, item, inner, where) for item in items)
+            if all(_is_of(item, inner) for item in items):
+                return tuple(items)
+        elif _is_of(value, kind):
+            return value
+    raise ConfigError(
+        f"{name} is {value!r}, expected {describe_type(hint)}",
+        where=where,
+        fix=_fix(name, value, hint),
+    )
+
+
+def is_list(hint: Any) -> bool:
+    """Whether an option holds several values."""
+    return any(get_origin(kind) is tuple for kind in alternatives(hint))
+
+
+def holds_tables(hint: Any) -> bool:
+    """Whether an option is a list of tables, which no flag can spell."""
+    return any(
+        get_origin(kind) is tuple and _is_section(get_args(kind)[0]) for kind in alternatives(hint)
+    )
+
+
+def describe_type(hint: Any) -> str:
+    """A type in words."""
+    if holds_tables(hint):
+        return "a list of tables"
+    words = [
+        LIST_NAMES[get_args(kind)[0]] if get_origin(kind) is tuple else TYPE_NAMES[kind]
+        for kind in alternatives(hint)
+        if kind is not types.NoneType
+    ]
+    return " or ".join(words)
+
+
+def alternatives(hint: Any) -> tuple[Any, ...]:
+    """The types of a union; any other type alone."""
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def _is_section(kind: Any) -> bool:
+    return hasattr(kind, "kind_options")
+
+
+def _from_table(name: str, table: Any, kind: Any, where: str | None) -> Any:
+    """A section from one table of an option."""
+    if isinstance(table, kind):
+        return table
+    try:
+        return kind(**table)
+    except LycorisExtError as error:
+        raise error.within(f"{where}, {name}" if where else name) from error
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _fix(name: str, value: Any, hint: Any) -> str:
+    if isinstance(value, str) and str not in alternatives(hint):
+        return f"write it without quotes: {name} = {value.strip().lower() or '...'}"
+    return f"change {name}"
