@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from lycoris_ext.errors import DataError, together
+from lycoris_ext.words import and_more
 
 Severity = Literal["error", "warning", "note"]
 """error: training cannot start; warning: it starts, probably not as it was meant; note: good to
@@ -57,7 +58,7 @@ class Finding:
         """What was found, with the path of one file or the names of the first few."""
         if len(self.where) == 1:
             return f"{self.what}: {self.where[0].path}"
-        names = and_more([place.path.name for place in self.where])
+        names = and_more((place.path.name for place in self.where), NAMED)
         return f"{self.what}: {names}" if names else self.what
 
     def line(self) -> str:
@@ -114,14 +115,3 @@ def raise_if_errors(findings: Iterable[Finding]) -> None:
     errors = [finding.as_error() for finding in findings if finding.severity == "error"]
     if errors:
         raise together(errors)
-
-
-def and_more(names: list[str], limit: int = NAMED) -> str:
-    """The first few names, and how many more there are."""
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
-
-
-def counted(number: int, one: str, many: str) -> str:
-    """A number and what there is so many times of: "1 picture lies", "2 pictures lie"."""
-    return f"{number} {one if number == 1 else many}"

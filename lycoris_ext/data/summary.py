@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lycoris_ext.data.dataset import TrainingSet
 from lycoris_ext.data.scan import Picture
+from lycoris_ext.words import count, short
 
 FOLDERS_SHOWN = 40
 CAPTION_SHOWN = 60
@@ -23,6 +24,7 @@ def summarize(training_set: TrainingSet) -> list[str]:
         folders.setdefault((picture.is_reg, picture.folder), []).append(picture)
     rows = [("folder", "pictures", "an epoch", "captions", "the first caption")]
     for (is_reg, name), pictures in list(folders.items())[:FOLDERS_SHOWN]:
+        first = short(pictures[0].caption.partition("\n")[0], CAPTION_SHOWN)
         in_files = sum(picture.has_caption_file for picture in pictures)
         rows.append(
             (
@@ -30,7 +32,7 @@ def summarize(training_set: TrainingSet) -> list[str]:
                 str(len(pictures)),
                 str(sum(picture.repeats for picture in pictures)),
                 str(in_files),
-                _short(pictures[0].caption),
+                f'"{first}"',
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
@@ -44,14 +46,9 @@ def summarize(training_set: TrainingSet) -> list[str]:
         lines.append(f"and {len(folders) - FOLDERS_SHOWN} more folders")
     buckets = ", ".join(f"{w}x{h}: {n}" for (w, h), n in training_set.bucket_counts().items())
     lines.append(f"buckets: {buckets}")
+    pictures_in_all = count(len(training_set.pictures), "picture")
     lines.append(
-        f"{len(training_set.pictures)} pictures, {training_set.samples_per_epoch} per epoch, "
-        f"{training_set.batches_per_epoch} batches per epoch"
+        f"{pictures_in_all}, {training_set.samples_per_epoch} per epoch, "
+        f"{count(training_set.batches_per_epoch, 'batch', 'batches')} per epoch"
     )
     return lines
-
-
-def _short(caption: str) -> str:
-    line = caption.split("\n")[0]
-    cut = line if len(line) <= CAPTION_SHOWN else line[: CAPTION_SHOWN - 3] + "..."
-    return f'"{cut}"'

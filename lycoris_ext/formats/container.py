@@ -86,7 +86,7 @@ def header_end(start: Buffer, size: int, where: str) -> int:
     Raises:
         FormatError: the file is shorter, or no header is as long.
     """
-    if size < 8:
+    if min(len(start), size) < 8:
         raise FormatError(f"{size} bytes long, a header needs 8", where=where, fix=MEND)
     (length,) = struct.unpack("<Q", start[:8])
     if length > size - 8:

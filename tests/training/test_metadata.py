@@ -11,6 +11,7 @@ from typing import Any
 from lycoris_ext.config import build_config
 from lycoris_ext.config.resolve import OptionSource
 from lycoris_ext.training.metadata import training_metadata
+from tests.reading import reading
 
 PICTURES: Any = SimpleNamespace(
     fingerprint="f",
@@ -59,6 +60,16 @@ def test_base_and_autoencoder_in_one_file_have_both_hashes(tmp_path: Path) -> No
     told = metadata(pretrained_model_name_or_path=str(base), vae=str(vae))
     assert told["ss_new_vae_hash"] == hashlib.sha256(b"another").hexdigest()
     assert str(tmp_path) not in str(told)
+
+
+def test_a_base_whose_hash_is_known_is_not_read_again(tmp_path: Path) -> None:
+    bases = [tmp_path / name for name in ("first.safetensors", "second.safetensors")]
+    for base in bases:
+        base.write_bytes(b"x" * 5_000_000)
+    metadata(pretrained_model_name_or_path=str(bases[0]))
+    with reading() as found:
+        metadata(pretrained_model_name_or_path=str(bases[1]))
+    assert found.bytes_read is None or found.bytes_read < 1_000_000
 
 
 def test_lists_are_told_as_network_args_take_them() -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lycoris_ext.data.caption_files import fix_for_missing_captions
-from lycoris_ext.data.findings import Code, Finding, and_more, counted
+from lycoris_ext.data.findings import Code, Finding
 from lycoris_ext.data.rules.registry import rule
 from lycoris_ext.data.scan import FolderContent, Scan
+from lycoris_ext.words import and_more, count
 
 MISSING = Code(
     "LX009",
@@ -36,7 +37,7 @@ def missing_captions(scan: Scan) -> Iterator[Finding]:
             used = dict.fromkeys(f'"{f.subset.class_tokens}"' for f in folders if f.uncaptioned)
             yield MISSING.finding(
                 missing,
-                f"{number} pictures have no caption and are trained on {and_more(list(used))}",
+                f"{number} pictures have no caption and are trained on {and_more(used)}",
                 severity="warning",
             )
         elif missing:
@@ -53,7 +54,7 @@ def unreadable_captions(scan: Scan) -> Iterator[Finding]:
     if places:
         yield UNREADABLE.finding(
             places,
-            f"{counted(len(places), 'caption', 'captions')} cannot be read",
+            f"{count(len(places), 'caption', 'captions')} cannot be read",
             "save these files as UTF-8",
         )
 
@@ -64,6 +65,6 @@ def captions_of_several_lines(scan: Scan) -> Iterator[Finding]:
     if paths:
         yield SEVERAL_LINES.finding(
             paths,
-            f"{counted(len(paths), 'caption has', 'captions have')} several lines, and only the "
+            f"{count(len(paths), 'caption has', 'captions have')} several lines, and only the "
             "first is used",
         )

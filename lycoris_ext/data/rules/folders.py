@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from lycoris_ext.data.findings import Code, Finding, Place, counted
+from lycoris_ext.data.findings import Code, Finding, Place
 from lycoris_ext.data.folders import NAMED_FOLDER, Root
 from lycoris_ext.data.picture_files import PICTURE_SUFFIXES
 from lycoris_ext.data.rules.registry import rule
 from lycoris_ext.data.scan import Scan
+from lycoris_ext.words import count
 
 UNREADABLE = Code("LX001", "error", "A folder does not exist, is a file, or cannot be read.")
 LOOSE = Code(
@@ -46,7 +47,7 @@ def unreadable_folders(scan: Scan) -> Iterator[Finding]:
 def loose_pictures(scan: Scan) -> Iterator[Finding]:
     for root in scan.roots:
         if root.loose:
-            number = counted(len(root.loose), "picture lies", "pictures lie")
+            number = count(len(root.loose), "picture lies", "pictures lie")
             yield LOOSE.finding(
                 root.loose, f"{number} directly in {root.path}", _fix_for_loose_pictures(root)
             )
@@ -73,7 +74,7 @@ def folders_without_repeats(scan: Scan) -> Iterator[Finding]:
             many = f"folders with pictures in {root.path} have no repeats in their names"
             yield UNNAMED.finding(
                 root.unnamed,
-                counted(len(root.unnamed), one, many),
+                count(len(root.unnamed), one, many),
                 f'rename "{name}" to "10_{name}", which shows each picture 10 times in an epoch '
                 f'("0_{name}" leaves it out)',
             )
@@ -110,16 +111,16 @@ def folders_with_0_repeats(scan: Scan) -> Iterator[Finding]:
     if paths:
         one = "folder is left out, because its name asks for 0 repeats"
         many = "folders are left out, because their names ask for 0 repeats"
-        yield SWITCHED_OFF.finding(paths, counted(len(paths), one, many))
+        yield SWITCHED_OFF.finding(paths, count(len(paths), one, many))
 
 
 @rule(DEEP)
 def pictures_in_sub_folders(scan: Scan) -> Iterator[Finding]:
     deep = [place for found in scan.folders for place in found.deep]
     if deep:
-        number = counted(sum(pictures for _, pictures in deep), "picture is", "pictures are")
+        number = count(sum(pictures for _, pictures in deep), "picture is", "pictures are")
         yield DEEP.finding(
-            [Place(path, counted(pictures, "picture", "pictures")) for path, pictures in deep],
+            [Place(path, count(pictures, "picture", "pictures")) for path, pictures in deep],
             f"{number} left out, because sub-folders are not read",
             "move them up, or name the sub-folders as subsets",
         )
@@ -131,7 +132,7 @@ def files_of_other_formats(scan: Scan) -> Iterator[Finding]:
     if paths:
         yield OTHER_FORMAT.finding(
             paths,
-            f"{counted(len(paths), 'file is', 'files are')} left out, because the format "
+            f"{count(len(paths), 'file is', 'files are')} left out, because the format "
             "is not supported",
             "save them as PNG",
         )

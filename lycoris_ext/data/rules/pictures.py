@@ -8,9 +8,10 @@ from pathlib import Path
 from PIL import Image
 
 from lycoris_ext.data.decode import Note
-from lycoris_ext.data.findings import Code, Finding, Place, counted
+from lycoris_ext.data.findings import Code, Finding, Place
 from lycoris_ext.data.rules.registry import rule
 from lycoris_ext.data.scan import CheckedPicture, Scan
+from lycoris_ext.words import count
 
 DAMAGED = Code("LX012", "error", "A picture file is damaged, or cannot be used as it is.")
 NARROW = Code(
@@ -47,7 +48,7 @@ def pictures_too_narrow_for_their_bucket(scan: Scan) -> Iterator[Finding]:
     if narrow:
         yield NARROW.finding(
             narrow,
-            f"{counted(len(narrow), 'picture fits', 'pictures fit')} no bucket",
+            f"{count(len(narrow), 'picture fits', 'pictures fit')} no bucket",
             "cut or delete these pictures",
         )
 
@@ -67,14 +68,14 @@ def _growth(checked: CheckedPicture) -> str:
 @rule(ANIMATED)
 def animated_pictures(scan: Scan) -> Iterator[Finding]:
     if paths := _noted(scan, "animated"):
-        number = counted(len(paths), "animated picture is", "animated pictures are")
+        number = count(len(paths), "animated picture is", "animated pictures are")
         yield ANIMATED.finding(paths, f"{number} trained on the first frame")
 
 
 @rule(PROFILE)
 def unusable_colour_profiles(scan: Scan) -> Iterator[Finding]:
     if paths := _noted(scan, "profile"):
-        number = counted(len(paths), "picture has", "pictures have")
+        number = count(len(paths), "picture has", "pictures have")
         yield PROFILE.finding(
             paths,
             f"{number} a colour profile that cannot be used, and the colours are taken for sRGB",
@@ -84,7 +85,7 @@ def unusable_colour_profiles(scan: Scan) -> Iterator[Finding]:
 @rule(TRANSPARENT)
 def transparent_pictures(scan: Scan) -> Iterator[Finding]:
     if paths := _noted(scan, "transparent"):
-        number = counted(len(paths), "picture has", "pictures have")
+        number = count(len(paths), "picture has", "pictures have")
         yield TRANSPARENT.finding(
             paths,
             f"{number} transparent parts, which become white",
