@@ -19,10 +19,11 @@ from typing import Any
 from PIL import Image
 
 from lycoris_ext.grids.cells import StoredCell
-from lycoris_ext.grids.checkpoints import Checkpoint, short
+from lycoris_ext.grids.checkpoints import Checkpoint
 from lycoris_ext.grids.draw import Grid
 from lycoris_ext.grids.plan import Cell, Column
 from lycoris_ext.grids.votes import FILE, Vote
+from lycoris_ext.words import short
 
 #: Larger PNGs go into the page as JPEG; the originals stay where they are.
 _PNG_BYTES = 96_000

@@ -133,6 +133,7 @@ def test_a_file_of_another_family_is_not_taken_for_one_that_fits(family: Family)
 
 @ALL
 def test_comfyui_classes_are_known_by_their_names(family: Family) -> None:
+    assert family.variants or not family.comfyui  # what is trained there is named in its files
     for name in family.comfyui:
         config = type(name, (), {})()
         model = SimpleNamespace(model=SimpleNamespace(model_config=config))
