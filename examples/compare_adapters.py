@@ -33,7 +33,9 @@ def main() -> None:
     options = parser.parse_args()
     adapters = options.adapters or [train_style(options.output_dir, options.steps)]
 
-    base = load_pipeline(ModelConfig("mini"), torch.device("cpu"), torch.float32)
+    base = load_pipeline(
+        ModelConfig(pretrained_model_name_or_path="mini"), torch.device("cpu"), torch.float32
+    )
     specs = [PromptSpec(prompt, seed=2, steps=12, cfg_scale=4.0) for prompt in PROMPTS]
     plan = GridPlan(
         rows=tuple(row_of(spec, base) for spec in specs),
