@@ -24,7 +24,7 @@ from lycoris_ext.options import TYPE_NAMES, Option, alternatives
 _WHERE = "network_args"
 _DEFAULT_RANK = 4  # without --network_dim, as in LyCORIS and sd-scripts
 
-#: What network_args has beside the options of a network: name -> type.
+#: Arguments that are no options of ``NetworkConfig``: name -> type.
 _BESIDE: dict[str, type] = {
     **dict.fromkeys(RATIOS, float),
     **dict.fromkeys(BLOCK_ARGUMENTS, str),
@@ -59,8 +59,8 @@ class Arguments:
     def as_texts(self) -> dict[str, str]:
         """Write the network's options as ``--network_args`` has them, for the metadata.
 
-        Options with their default values are left out, but not those whose default here, which is
-        LyCORIS's, differs from that of `lycoris-ext train`.
+        Options with their default values are left out, except the algorithm, the preset and the
+        rank of convolutions: their defaults in sd-scripts are others than ours.
         """
         return as_network_args(self.config)
 

@@ -100,7 +100,7 @@ def together(errors: Sequence[LycorisExtError]) -> LycorisExtError:
 
 
 class Faults:
-    """Errors that are collected, so that all of them are told at once.
+    """Collects errors in `with` blocks, so that all of them are raised at once.
 
     faults = Faults()
     for name, value in values.items():
@@ -121,13 +121,13 @@ class Faults:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
-        """Keep an error that is the user's to mend; any other goes on."""
+        """Collect a LycorisExtError; let any other exception pass."""
         if not isinstance(error, LycorisExtError):
             return False
         self.found.append(error)
         return True
 
     def raise_all(self) -> None:
-        """Raise what was found as one error; nothing where nothing was."""
+        """Raise the collected errors as one; do nothing if there are none."""
         if self.found:
             raise together(self.found)
