@@ -141,7 +141,7 @@ def _for_this_model(arguments: Arguments, targets: Targets) -> NetworkConfig:
     family = family_of_unet(unet)
     if config.algorithm.takes_timesteps and not family.blocks:
         raise ConfigError(
-            f"{config.algo} goes by the timesteps of Stable Diffusion 1.x, 2.x and XL, and this "
+            f"{config.algo} needs the timesteps of Stable Diffusion 1.x, 2.x or XL, and this "
             f"model is {family.title}",
             where="network_args, algo",
             fix="choose another algorithm, such as loha",

@@ -34,7 +34,11 @@ class LycorisExtError(Exception):
         return f"{text}\n  -> {self.fix}" if self.fix else text
 
     def within(self, place: str) -> LycorisExtError:
-        """The same error, each part of it told to be inside of this place."""
+        """Return this error with a place put in front of ``where``, in each of its parts.
+
+        Args:
+            place: the file or section in which the error was found.
+        """
         return together(
             [
                 type(part)(

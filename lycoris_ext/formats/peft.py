@@ -33,10 +33,10 @@ _ALPHAS = ("lora_alpha", "alpha")
 _MAGNITUDE = "lora_magnitude_vector"
 #: Endings of keys that we cannot read -> what they belong to.
 _UNREAD = {
-    "ia3_l": "(IA)^3, which multiplies where LyCORIS's adds to 1",
-    "oft_R.weight": "OFT, which turns inputs where LyCORIS's turns outputs",
-    "boft_R": "BOFT, whose blocks are laid out otherwise than LyCORIS's",
-    "boft_s": "BOFT, whose blocks are laid out otherwise than LyCORIS's",
+    "ia3_l": "(IA)^3, whose numbers are the factors; LyCORIS stores the factors minus 1",
+    "oft_R.weight": "OFT, which rotates the inputs; LyCORIS' rotates the outputs",
+    "boft_R": "BOFT, whose blocks have another layout than LyCORIS'",
+    "boft_s": "BOFT, whose blocks have another layout than LyCORIS'",
     "lora_A.bias": "LoRA with biases of its own (lora_bias)",
     "lora_B.bias": "LoRA with biases of its own (lora_bias)",
     "lora_embedding_A": "LoRA of an embedding",

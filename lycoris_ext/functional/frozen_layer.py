@@ -70,8 +70,8 @@ class FrozenLayer:
         """
         if not self.has_weight:
             raise ShapeError(
-                f"the weight is packed ({self.stored.dtype}, {tuple(self.stored.shape)}), "
-                f"and this needs its numbers {self.layer.weight_shape}",
+                f"the weight is quantised ({self.stored.dtype}, {tuple(self.stored.shape)}), "
+                f"and this algorithm reads its numbers {self.layer.weight_shape}",
                 fix="use a base model that is not quantised, or another algorithm",
             )
         return self.stored

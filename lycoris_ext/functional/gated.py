@@ -32,7 +32,7 @@ class Gated(Delta):
 
     def dense(self) -> Tensor:
         if len(self.gates) != 1:
-            raise ShapeError(f"{len(self.gates)} samples have an update each, not one together")
+            raise ShapeError(f"each of the {len(self.gates)} samples has an update of its own")
         matrix = (self.up * self.gates) @ self.down.flatten(1)
         update = matrix.reshape(self.layer.weight_shape)
         return update * self._row_scale(update.ndim - 1)

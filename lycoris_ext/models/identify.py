@@ -74,7 +74,7 @@ def identify(tensors: Mapping[str, Tensor], where: Path) -> Family:
         variant = "Playground 2.5, whose noise is scaled in its own way"
     if variant or channels != family.latent_channels:
         raise DataError(
-            f"this is {variant or 'a model for other pictures'} ({channels} input channels), and "
+            f"this is {variant or 'a model with other inputs'} ({channels} input channels), and "
             "adapters are trained on plain text-to-image models here",
             where=str(where),
             fix="name the model it was made from",
