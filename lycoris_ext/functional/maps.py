@@ -56,7 +56,7 @@ class ChannelMap(ABC):
 
 @dataclass(frozen=True)
 class Diagonal(ChannelMap):
-    """A map that multiplies each channel by a factor of its own.
+    """A channel map that multiplies each channel by a factor of its own (M is diagonal).
 
     Attributes:
         values: (channels,), the factors minus 1: the diagonal of S.
@@ -79,7 +79,7 @@ class Diagonal(ChannelMap):
 
 @dataclass(frozen=True)
 class Thin(ChannelMap):
-    """A map of low rank: S = left @ right.
+    """A channel map whose S = M - I is a product of low rank: left @ right.
 
     Attributes:
         left: (channels, rank).
@@ -141,7 +141,7 @@ class Mapped(Delta):
         return self.map.cost(channels) * 3 // (8 * channels)
 
     def _shifted(self, x: Tensor) -> Tensor:
-        """Apply the map to the channels of an activation of the layer."""
+        """Return S x for an activation x of the layer, over its channels."""
         if not self.layer.is_conv:
             return self.map.shift(x)
         return self.map.planes(x.flatten(2)).view(x.shape)

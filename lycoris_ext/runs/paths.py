@@ -80,32 +80,32 @@ class RunPaths:
 
     @property
     def adapter(self) -> Path:
-        """The finished adapter."""
+        """Path of the finished adapter."""
         return self.folder / f"{self.name}.safetensors"
 
     @property
     def lock(self) -> Path:
-        """The lock file that the writing process holds, see ``RunLock``."""
+        """Path of the lock file that the writing process holds, see ``RunLock``."""
         return self.folder / f".{self.name}.lock"
 
     @property
     def config(self) -> Path:
-        """The run's options with all defaults, as TOML."""
+        """Path of the run's options with all defaults, as TOML."""
         return self.folder / f"{self.name}.toml"
 
     @property
     def events(self) -> Path:
-        """The event log, see ``EventLog``."""
+        """Path of the event log, see ``EventLog``."""
         return self.folder / f"{self.name}{_EVENTS}"
 
     @property
     def state(self) -> Path:
-        """The saved state from which a run resumes, see ``save_state``; it is no adapter."""
+        """Path of the state from which the run resumes, see ``save_state``; it is no adapter."""
         return self.folder / f"{self.name}.state"
 
     @property
     def samples(self) -> Path:
-        """The folder of the pictures drawn during training."""
+        """Path of the folder for the pictures that are drawn during training."""
         return self.folder / "sample"
 
     @property
