@@ -98,7 +98,7 @@ _PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v"}
 
 
 @dataclass(frozen=True)
-class BaseModel:
+class ModelReference:
     """A base model or autoencoder, as metadata name it.
 
     Attributes:
@@ -137,10 +137,10 @@ class RunFacts:
     """
 
     family: str
-    base: BaseModel
+    base: ModelReference
     steps: int
     max_train_steps: int
-    vae: BaseModel | None = None
+    vae: ModelReference | None = None
     network_module: str = "lycoris_ext.kohya"
     network_args: Mapping[str, str] = field(default_factory=dict)
     optimizer: str = "None"
@@ -231,7 +231,7 @@ def _picture_fields(facts: RunFacts) -> dict[str, object]:
     }
 
 
-def _model_fields(kind: str, model: BaseModel) -> dict[str, object]:
+def _model_fields(kind: str, model: ModelReference) -> dict[str, object]:
     hashes = {f"{kind}_hash": model.legacy_hash, f"new_{kind}_hash": model.sha256}
     return {f"{kind}_name": model.name, **{name: value for name, value in hashes.items() if value}}
 
