@@ -1,9 +1,10 @@
-"""kohya sd-scripts' calling convention: ``--network_module lycoris_ext.kohya``.
+"""Our networks in kohya's sd-scripts: ``--network_module lycoris_ext.kohya``.
 
-What a script calls is in ``creation`` (the functions of the module) and in ``network`` (the members
-of what they return); everything else translates: ``arguments`` the texts of ``--network_args``,
-``blocks`` those of them that speak of a U-Net's blocks, ``targets`` the models that a script hands
-over, ``regions`` the masks of gen_img.py.
+sd-scripts calls the functions in ``creation`` and the methods of the network that they return,
+which is in ``network``. The other modules translate what a script passes: ``arguments`` reads
+``--network_args``, ``blocks`` those of them that set ranks and learning rates of U-Net blocks,
+``targets`` names the models, ``regions`` applies the masks of gen_img.py, and ``backup`` copies the
+weights that gen_img.py restores.
 
 Source: sd-scripts 48d368f; docs/hosts/kohya.md.
 """

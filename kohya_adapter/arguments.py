@@ -1,4 +1,4 @@
-"""``--network_args``: texts to options."""
+"""Turning the texts of ``--network_args`` into options."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from lycoris_ext.network.sd_scripts_names import (
 from lycoris_ext.options import TYPE_NAMES, Option, alternatives
 
 _WHERE = "network_args"
-_DEFAULT_RANK = 4  # LyCORIS's and sd-scripts', where --network_dim is not given
+_DEFAULT_RANK = 4  # without --network_dim, as in LyCORIS and sd-scripts
 
-#: What network_args has beside the options of a network: name -> type.
+#: Arguments that are no options of ``NetworkConfig``: name -> type.
 _BESIDE: dict[str, type] = {
     **dict.fromkeys(RATIOS, float),
     **dict.fromkeys(BLOCK_ARGUMENTS, str),
@@ -41,13 +41,13 @@ _BOOLS = {
 
 @dataclass(frozen=True)
 class Arguments:
-    """What the user asked for.
+    """The options that a user gave to a script for the network.
 
     Attributes:
-        config: of the network; blocks apart.
-        blocks: sd-scripts' arguments about blocks, texts.
-        ratios: of LoRA+, by the names that ``Network.param_groups`` has for them.
-        train_t5xxl, train_llm_adapter: whether these parts are trained.
+        config: the options of the network, without those of single blocks.
+        blocks: sd-scripts' arguments about blocks: name -> text.
+        ratios: LoRA+'s ratios of learning rates, under ``Network.param_groups``' names for them.
+        train_t5xxl, train_llm_adapter: whether these parts of a model are adapted.
     """
 
     config: NetworkConfig
@@ -57,8 +57,11 @@ class Arguments:
     train_llm_adapter: bool = False
 
     def as_texts(self) -> dict[str, str]:
-        """The network's options as ``--network_args`` would have them, defaults of LyCORIS's that
-        differ from the core's included."""
+        """Write the network's options as ``--network_args`` has them, for the metadata.
+
+        Options with their default values are left out, except the algorithm, the preset and the
+        rank of convolutions: their defaults in sd-scripts are others than ours.
+        """
         return as_network_args(self.config)
 
 
@@ -68,21 +71,21 @@ def read_arguments(
     neuron_dropout: float | None,
     given: Mapping[str, object],
 ) -> Arguments:
-    """The options of a new network, with LyCORIS's defaults.
+    """Read the options of a new network; what is not given has LyCORIS's default.
 
     Args:
         network_dim: ``--network_dim``.
-        network_alpha: ``--network_alpha``; 0: as large as the rank.
+        network_alpha: ``--network_alpha``; 0 makes it as large as the rank.
         neuron_dropout: ``--network_dropout``.
-        given: ``--network_args``, values as they were written.
+        given: ``--network_args``: name -> value, usually as text.
 
     Raises:
-        ConfigError: an argument is unknown, or its value is of another kind or out of range.
+        ConfigError: an argument is unknown, or its value has the wrong type or is out of range.
     """
     values = _read(given)
     rank = _DEFAULT_RANK if network_dim is None else network_dim
     alpha = 1.0 if network_alpha is None else float(network_alpha)
-    # Here "lora" adapts wide convolutions as well, as LyCORIS's does.
+    # In sd-scripts "lora" adapts convolutions larger than 1x1 as well, as LyCORIS' lora does.
     conv_dim = values.setdefault("conv_dim", rank)
     conv_alpha = values.pop("conv_alpha", alpha) or conv_dim
     values.setdefault("algo", "lora")
@@ -103,10 +106,10 @@ def read_arguments(
 
 
 def _read(given: Mapping[str, object]) -> dict[str, Any]:
-    """Argument -> value of its type; those that say nothing are left out.
+    """Convert the texts to values of their types; empty texts and "None" are left out.
 
     Raises:
-        ConfigError: all at once: there is no such argument, or its value is of another type.
+        ConfigError: arguments are unknown, or values have the wrong type; all of them are listed.
     """
     options, faults = network_options(), Faults()
     values: dict[str, Any] = {}
@@ -125,10 +128,10 @@ def _read(given: Mapping[str, object]) -> dict[str, Any]:
 
 
 def _find(name: str, options: Mapping[str, Option]) -> Option | type:
-    """The option that an argument sets; for those that set none, its type.
+    """Find the option that an argument sets; for an argument that sets none, return its type.
 
     Raises:
-        ConfigError: there is no such argument.
+        ConfigError: no argument has this name.
     """
     if name in options:
         return options[name]
@@ -146,10 +149,15 @@ def _find(name: str, options: Mapping[str, Option]) -> Option | type:
 
 
 def _value(name: str, given: object, known: Option | type) -> Any:
-    """A text as the argument's type.
+    """Convert a text, or a value of the right type, to an argument's type.
+
+    Args:
+        name: of the argument, for messages.
+        given: the text or value.
+        known: what ``_find`` returned for the argument.
 
     Raises:
-        ConfigError: it is another thing.
+        ConfigError: the text is no such value.
     """
     text = str(given).strip()
     if isinstance(known, Option) and known.is_list:

@@ -1,6 +1,7 @@
-"""gen_img.py's copies of the base weights, for --network_pre_calc.
+"""Copying and restoring base weights, for gen_img.py's --network_pre_calc.
 
-They lie on the layers under sd-scripts' own names, so that its networks and ours share one copy.
+The copies are attributes of the layers under sd-scripts' own names, so that its networks and ours
+share them.
 Source: sd-scripts 48d368f, networks/lora.py, backup_weights and restore_weights.
 """
 
@@ -17,7 +18,7 @@ _COPY, _RESTORED = "_lora_org_{}", "_lora_restored"
 
 
 def keep(sites: Iterable[Site]) -> None:
-    """Copy what has no copy yet."""
+    """Copy weight and bias of these base layers, unless another network has copied them."""
     for module, name, tensor in _tensors(sites):
         if not hasattr(module, _COPY.format(name)):
             setattr(module, _COPY.format(name), tensor.detach().clone())
@@ -26,7 +27,7 @@ def keep(sites: Iterable[Site]) -> None:
 
 @torch.no_grad()
 def restore(sites: Iterable[Site]) -> None:
-    """Give back what ``mark_changed`` was said of."""
+    """Set weight and bias of those layers that ``mark_changed`` has marked back to their copies."""
     sites = list(sites)
     for module, name, tensor in _tensors(sites):
         if not getattr(module, _RESTORED):
@@ -36,7 +37,7 @@ def restore(sites: Iterable[Site]) -> None:
 
 
 def mark_changed(sites: Iterable[Site]) -> None:
-    """These layers no longer have the weights that were copied."""
+    """Note that the weights of these layers differ from their copies."""
     for site in sites:
         setattr(site.module, _RESTORED, False)
 

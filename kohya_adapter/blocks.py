@@ -1,11 +1,11 @@
-"""sd-scripts' arguments about the blocks of a U-Net: ranks and learning rates, one for each block.
+"""sd-scripts' arguments that set ranks and learning rates for each block of a U-Net.
 
 SD1 and SD2 have 25 blocks (12 down, 1 mid, 12 up), SDXL has 23 (embeddings, 9 down, 3 mid, 9 up,
-out). The arguments become ``overrides`` of the layers that the network adapts.
+out). The arguments are turned into ``overrides`` for the layers in these blocks.
 
-Source: sd-scripts 48d368f, networks/lora.py, get_block_lr_weight and get_block_index. There the
-layers before and behind the blocks, which its networks leave alone, have no block; here those of
-SD1 belong to the first and to the last one.
+Source: sd-scripts 48d368f, networks/lora.py, get_block_lr_weight and get_block_index. sd-scripts'
+networks do not adapt the layers before the first and after the last block, so these have no block
+there; here those of SD1 belong to the first and to the last block.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ def block_overrides(
     ranks: tuple[int, int],
     conv: tuple[int, float] | None,
 ) -> tuple[LayerOverride, ...]:
-    """The overrides that the arguments ask for, one for all blocks that are treated alike.
+    """Turn the arguments about blocks into overrides, one for all layers with equal settings.
 
     Args:
-        arguments: those of ``BLOCK_ARGUMENTS`` that are given, texts.
-        family: of the U-Net.
-        paths: of its layers that are adapted.
-        ranks: of the network, wide convolutions' last.
-        conv: rank and alpha of wide convolutions, where the user has said so.
+        arguments: those of ``BLOCK_ARGUMENTS`` that the user gave: name -> text.
+        family: the family of the U-Net.
+        paths: module paths of the U-Net's adapted layers.
+        ranks: the network's rank, and its rank for convolutions larger than 1x1.
+        conv: rank and alpha for convolutions larger than 1x1, or None if the user gave no conv_dim.
 
     Raises:
-        ConfigError: the family has no such blocks, or a list has another length.
+        ConfigError: models of this family have no numbered blocks, or a list has the wrong length.
     """
     if not arguments.keys() - {_THRESHOLD}:
         return ()
@@ -70,21 +70,21 @@ def block_overrides(
         if own:
             alike.setdefault(tuple(own.items()), []).append(re.escape(path))
     return tuple(
-        LayerOverride(match=rf"^unet\.(?:{'|'.join(own)})$", **dict(told))
-        for told, own in alike.items()
+        LayerOverride(match=rf"^unet\.(?:{'|'.join(own)})$", **dict(values))
+        for values, own in alike.items()
     )
 
 
 def _number_of(path: str, blocks: Blocks) -> int:
-    """The number that sd-scripts gives to a layer's block."""
-    place = unet_block(path)
-    if place is None:
+    """Return sd-scripts' number of the block to which a layer belongs, counted from 0."""
+    block = unet_block(path)
+    if block is None:
         raise ConfigError(
             "belongs to no block that has a number",
             where=f"unet.{path}",
             fix="leave the layer out with exclude",
         )
-    part, number = place
+    part, number = block
     middle = blocks.has_ends + blocks.sides
     return {
         "START": 0,
@@ -101,7 +101,11 @@ def _settings(
     ranks: tuple[int, int],
     conv: tuple[int, float] | None,
 ) -> list[dict[str, float]]:
-    """What each block has of its own, under the names of ``LayerOverride``."""
+    """Return for each block the options that differ from the network's, named as in
+    ``LayerOverride``.
+
+    The arguments are those of ``block_overrides``.
+    """
     numbers = {
         name: _numbers(name, arguments[name], blocks.count) for name in _SIZES if name in arguments
     }
@@ -114,21 +118,21 @@ def _settings(
         own = {name: values[block] for name, values in numbers.items()}
         rank = own.get("block_dims", ranks[0])
         conv_rank = own.get("conv_block_dims", own.get("block_dims", ranks[1]))
-        told: dict[str, float] = {}
+        options: dict[str, float] = {}
         for name, value in own.items():
             if name.endswith("dims"):
-                told[_NAMES[name]] = int(value)
-            else:  # 0: as large as the rank, and any where nothing is adapted
+                options[_NAMES[name]] = int(value)
+            else:  # 0: as large as the rank; with rank 0 nothing is adapted, and any number will do
                 same = conv_rank if name.startswith("conv") else rank
-                told[_NAMES[name]] = value or float(same) or 1.0
+                options[_NAMES[name]] = value or float(same) or 1.0
         if weights is not None and weights[block] != 1.0:
-            told["lr_weight"] = weights[block]
-        settings.append(told)
+            options["lr_weight"] = weights[block]
+        settings.append(options)
     return settings
 
 
 def _weights(arguments: Mapping[str, str], blocks: Blocks) -> list[float] | None:
-    """The weight of each block's learning rate; None where nothing is said."""
+    """Return the factor of each block's learning rate; None if no argument sets any."""
     if not any(name in arguments for name in _WEIGHTS):
         return None
     threshold = _numbers(_THRESHOLD, arguments.get(_THRESHOLD, "0"), 1)[0]
@@ -143,7 +147,13 @@ def _weights(arguments: Mapping[str, str], blocks: Blocks) -> list[float] | None
 
 
 def _curve(name: str, text: str, length: int) -> list[float]:
-    """A list of numbers, or a curve over the blocks, as ``cosine+0.25``."""
+    """Read a factor for each block from a list of numbers or the name of a curve.
+
+    Args:
+        name: of the argument, for messages.
+        text: numbers between commas, or a curve such as ``cosine+0.25``.
+        length: number of blocks.
+    """
     word, _, base = text.partition("+")
     if word not in _CURVES:
         return _numbers(name, text, length)
@@ -153,10 +163,15 @@ def _curve(name: str, text: str, length: int) -> list[float]:
 
 
 def _numbers(name: str, text: str, length: int) -> list[float]:
-    """Numbers between commas; an empty one is 0.
+    """Read numbers between commas; an empty text between commas is 0.
+
+    Args:
+        name: of the argument, for messages.
+        text: the numbers.
+        length: how many there must be.
 
     Raises:
-        ConfigError: they are no numbers, or not as many as there are blocks.
+        ConfigError: the text has something else, or another count of numbers.
     """
     try:
         numbers = [float(part) if part.strip() else 0.0 for part in text.split(",")]

@@ -1,4 +1,4 @@
-"""The functions that sd-scripts calls on a network module."""
+"""The two functions that sd-scripts calls to make a network."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ from lycoris_ext.network.selection import choose_layers, layer_rates
 from lycoris_ext.network.sites import Site, Targets, all_sites
 from lycoris_ext.training.notes import network_notes
 
-#: Layers that LyCORIS's presets name as diffusers does, and so leave alone in sd-scripts' own SDXL
-#: U-Net.
+#: SDXL's first and last layers. LyCORIS' presets call them by diffusers' names and so do not adapt
+#: them in sd-scripts, whose SDXL U-Net has ldm's names.
 _SDXL_ENDS = r"^unet\.(time_embed|input_blocks\.0\.0|out)(\.|$)"
 _LLM_ADAPTER = r"^unet\.llm_adapter\."
 
@@ -53,20 +53,20 @@ def create_network(
     neuron_dropout: float | None = None,
     **kwargs: object,
 ) -> KohyaNetwork:
-    """A fresh network; its update is zero, and it takes part in nothing before ``apply_to``.
+    """Make a new network for training; it changes nothing before ``apply_to`` injects it.
 
-    It starts from torch's seed, which sd-scripts has set to ``--seed``.
+    Its random numbers come from torch's seed, which sd-scripts has set to ``--seed``.
 
     Args:
-        multiplier: strength.
-        network_dim, network_alpha: of Linear layers and 1x1 convolutions.
+        multiplier: the network's strength.
+        network_dim, network_alpha: rank and alpha of Linear layers and 1x1 convolutions.
         vae: not used.
-        text_encoder, unet: the models of the run.
+        text_encoder, unet: the models to be adapted.
         neuron_dropout: ``--network_dropout``.
-        kwargs: ``--network_args``, texts; docs/hosts/kohya.md lists them.
+        kwargs: ``--network_args``, as texts; docs/hosts/kohya.md lists them.
 
     Raises:
-        ConfigError: an argument is unknown or cannot be obeyed.
+        ConfigError: an argument is unknown, out of range or does not suit the model.
     """
     arguments = read_arguments(network_dim, network_alpha, neuron_dropout, kwargs)
     targets = name_targets(text_encoder, unet, arguments.train_t5xxl)
@@ -79,7 +79,7 @@ def create_network(
     )
     network.multiplier = multiplier
     models = name_models(text_encoder, unet)
-    return _told(KohyaNetwork(network, models, arguments, arguments.as_texts()))
+    return _logged(KohyaNetwork(network, models, arguments, arguments.as_texts()))
 
 
 def create_network_from_weights(
@@ -92,24 +92,24 @@ def create_network_from_weights(
     for_inference: bool = False,
     **kwargs: object,
 ) -> tuple[KohyaNetwork, Mapping[str, Tensor]]:
-    """The network that a file describes, with its weights already in it.
+    """Make a network from an adapter file, with the file's weights in it.
 
     Args:
-        multiplier: strength.
-        file: path; not read where ``weights_sd`` is given.
+        multiplier: the network's strength.
+        file: path of the adapter; not read if ``weights_sd`` is given.
         vae: not used.
-        text_encoder, unet: the models; layers of a text encoder that is None are left out.
-        weights_sd: the file's tensors.
-        for_inference: False where it will be trained on.
-        kwargs: ``--network_args``; what the file decides itself (ranks, algorithm) is not read from
-            them.
+        text_encoder, unet: the models to be adapted; the file's layers for a text encoder that is
+            None are left out.
+        weights_sd: the file's tensors by key.
+        for_inference: False if the network will be trained further.
+        kwargs: ``--network_args``; algorithm and ranks are those of the file, whatever these say.
 
     Returns:
-        The network, and tensors that its ``load_state_dict`` and ``merge_to`` take.
+        The network, and tensors for its ``load_state_dict`` and ``merge_to``.
 
     Raises:
         ConfigError: neither ``file`` nor ``weights_sd`` is given, or an argument is unknown.
-        FormatError: the file is damaged, or of another family.
+        FormatError: the file is damaged, or does not fit the models.
     """
     if weights_sd is None:
         if file is None:
@@ -127,21 +127,21 @@ def create_network_from_weights(
         network.rates = layer_rates(network.sites, replace(arguments.config, overrides=overrides))
         for layer in network.layers.values():
             layer.dropouts = arguments.config.dropouts
-    created = _told(KohyaNetwork(network, name_models(text_encoder, unet), arguments, {}))
+    created = _logged(KohyaNetwork(network, name_models(text_encoder, unet), arguments, {}))
     return created, (created.state_dict() if weights_sd is None else weights_sd)
 
 
 def _for_this_model(arguments: Arguments, targets: Targets) -> NetworkConfig:
-    """The config, with what the model's family adds to it.
+    """Return the network's options with the layers excluded that are not adapted in this family.
 
     Raises:
-        ConfigError: the algorithm needs what the family does not tell.
+        ConfigError: the algorithm does not work with models of this family.
     """
     config, unet = arguments.config, targets.get("unet")
     family = family_of_unet(unet)
     if config.algorithm.takes_timesteps and not family.blocks:
         raise ConfigError(
-            f"{config.algo} goes by the timesteps of Stable Diffusion 1.x, 2.x and XL, and this "
+            f"{config.algo} needs the timesteps of Stable Diffusion 1.x, 2.x or XL, and this "
             f"model is {family.title}",
             where="network_args, algo",
             fix="choose another algorithm, such as loha",
@@ -155,7 +155,10 @@ def _for_this_model(arguments: Arguments, targets: Targets) -> NetworkConfig:
 
 
 def _ends(targets: Targets, config: NetworkConfig) -> list[str]:
-    """A pattern of SDXL's first and last layers, without those that are included by name."""
+    """Return a pattern for SDXL's first and last layers, except those that ``include`` names.
+
+    The list is empty if there are none.
+    """
     names = [
         site.name
         for site in all_sites(targets).values()
@@ -178,7 +181,8 @@ def _block_overrides(
     return block_overrides(arguments.blocks, family, paths, ranks, conv)
 
 
-def _told(network: KohyaNetwork) -> KohyaNetwork:
+def _logged(network: KohyaNetwork) -> KohyaNetwork:
+    """Log what the network adapts, and return it."""
     counts = Counter(site.target for site in network.sites.values())
     kinds = Counter(layer.plan.algorithm.name for layer in network.layers.values())
     logger.info(f"lycoris_ext: layers {dict(counts)}, algorithms {dict(kinds)}")

@@ -1,4 +1,4 @@
-"""What ``create_network`` returns: the core's network under the names that sd-scripts calls."""
+"""The network that sd-scripts works with: our ``Network`` with the methods that it calls."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def read_adapter(path: str | Path) -> AdapterState:
-    """An adapter file, whatever its ending.
+    """Read an adapter from a .safetensors file or one of torch.save (.pt, .ckpt).
 
     Raises:
         DataError: there is no such file.
-        FormatError: it is damaged, or no adapter.
+        FormatError: the file is damaged, or has another format.
     """
     path = Path(path)
     if path.suffix == _SAFE:
@@ -40,8 +40,11 @@ def read_adapter(path: str | Path) -> AdapterState:
 
 
 def _no_type_error(method: Method) -> Method:
-    """The trainer takes any TypeError for "has another signature" and tries again without a
-    learning rate: one of ours has to look different."""
+    """Wrap a method so that a TypeError inside it becomes a RuntimeError.
+
+    The trainer takes a TypeError for a method without the parameter ``learning_rate`` and calls it
+    again without, which would hide a real fault.
+    """
 
     @wraps(method)
     def called(*args: Any, **kwargs: Any) -> Any:
@@ -54,10 +57,10 @@ def _no_type_error(method: Method) -> Method:
 
 
 class KohyaNetwork(Network):
-    """A network as sd-scripts' trainers and generation scripts use it.
+    """A network with the methods that sd-scripts' trainers and generation scripts call.
 
     Attributes:
-        train_t5xxl: FLUX's and SD3's trainers read it.
+        train_t5xxl: whether T5 is adapted; the trainers of FLUX and SD3 read it.
     """
 
     def __init__(
@@ -78,7 +81,11 @@ class KohyaNetwork(Network):
     # before training
 
     def prepare_network(self, args: Any) -> None:
-        """Norms are computed where somebody reads them: in a run that is logged."""
+        """Note whether the run is logged: only then are norms computed for the log.
+
+        Args:
+            args: the trainer's options.
+        """
         self._logs_norms = bool(
             getattr(args, "logging_dir", None) or getattr(args, "log_with", None)
         )
@@ -93,7 +100,11 @@ class KohyaNetwork(Network):
         apply_text_encoder: bool = True,
         apply_unet: bool = True,
     ) -> None:
-        """Take part in the models' forward; layers of a model that is not trained are dropped.
+        """Inject the adapters into the models; layers of a model that is not trained are dropped.
+
+        Args:
+            text_encoder, unet: the models that ``create_network`` got.
+            apply_text_encoder, apply_unet: whether the model is trained.
 
         Raises:
             ConfigError: no layer is left.
@@ -105,20 +116,21 @@ class KohyaNetwork(Network):
             unet.register_forward_pre_hook(self._see_timesteps)
 
     def load_weights(self, file: str | Path) -> dict[str, list[str]]:
-        """Continue from a file; what the trainer prints is returned.
+        """Load the weights of an adapter file, to continue its training (``--network_weights``).
 
         Returns:
-            Layers that start afresh, and those of the file whose model is not trained.
+            What the trainer prints: the network's layers that are not in the file ("start afresh"),
+            and the file's layers whose model is not trained ("not trained").
 
         Raises:
-            FormatError: the file has layers that the network leaves alone, or of other sizes.
+            FormatError: the file has layers that the network does not adapt, or of other sizes.
         """
         state = read_adapter(file)
         missing, left_over = self.load_adapter_state(state, partly=True)
         return {"start afresh": missing, "not trained": left_over}
 
     def enable_gradient_checkpointing(self) -> None:
-        """Nothing to do: the models recompute, and the adapters inside them with them."""
+        """Do nothing: when the models recompute their layers, they recompute the adapters, too."""
 
     # the optimizer
 
@@ -129,12 +141,13 @@ class KohyaNetwork(Network):
         unet_lr: float | None,
         learning_rate: float | None = None,
     ) -> tuple[list[dict[str, Any]], list[str]]:
-        """(groups, their names in the log).
+        """Return the optimizer's parameter groups, and their names for the log.
 
         Args:
-            text_encoder_lr: of all text encoders, or of each; the last one is for those after it.
-            unet_lr: of the U-Net.
-            learning_rate: where these are None.
+            text_encoder_lr: learning rate of all text encoders, or a list with one for each; the
+                last one also counts for further encoders.
+            unet_lr: learning rate of the U-Net.
+            learning_rate: used for those that are None.
         """
         groups = self.param_groups(
             learning_rate=0.0 if learning_rate is None else learning_rate,
@@ -151,12 +164,13 @@ class KohyaNetwork(Network):
         unet_lr: float | None = None,
         learning_rate: float | None = None,
     ) -> tuple[list[dict[str, Any]], list[str]]:
+        """Return the optimizer's parameter groups, with one rate for all text encoders."""
         return self.prepare_optimizer_params_with_multiple_te_lrs(
             text_encoder_lr, unet_lr, learning_rate
         )
 
     def _description(self, name: str) -> str:
-        """sd-scripts' names of groups: "unet", "textencoder 2 plus"."""
+        """Turn our name of a parameter group into sd-scripts': "unet", "textencoder 2 plus"."""
         target, _, rest = name.partition(" ")
         encoders = [kind for kind in TEXT_ENCODERS if kind in self.targets]
         words = ["textencoder" if target in TEXT_ENCODERS else target]
@@ -165,7 +179,7 @@ class KohyaNetwork(Network):
         return " ".join([*words, rest] if rest else words)
 
     def prepare_grad_etc(self, text_encoder: object, unet: object) -> None:
-        """What trains was decided with the optimizer's groups: a rate of 0 is frozen."""
+        """Do nothing: making the optimizer's groups has already frozen models with a rate of 0."""
 
     def get_trainable_params(self) -> Iterator[nn.Parameter]:
         return (parameter for parameter in self.parameters() if parameter.requires_grad)
@@ -176,21 +190,25 @@ class KohyaNetwork(Network):
         self.train()
 
     def on_step_start(self, text_encoder: object, unet: object) -> None:
-        """Nothing to do."""
+        """Do nothing; the trainer calls this before each step."""
 
     def apply_max_norm_regularization(
         self, max_norm_value: float, device: object
     ) -> tuple[int, float, float]:
-        """``--scale_weight_norms``: (layers that were longer, mean and largest norm after it)."""
+        """Scale updates down whose norm exceeds ``--scale_weight_norms``.
+
+        Returns:
+            The number of layers that were scaled, and the mean and largest norm afterwards.
+        """
         longer, norms = self.limit_norms(max_norm_value)
         return longer, norms.mean().item(), norms.max().item()
 
     def update_norms(self) -> None:
-        """Nothing to do: ``weight_norms`` are taken when they are asked for."""
+        """Do nothing: ``weight_norms`` computes the norms when it is called."""
 
     @torch.no_grad()
     def update_grad_norms(self) -> None:
-        """Keep the gradients' norms; the trainer asks after it has dropped the gradients."""
+        """Compute the norms of the gradients now; the trainer reads them after it dropped these."""
         if not self._logs_norms:
             return
         own = [
@@ -205,7 +223,10 @@ class KohyaNetwork(Network):
         self._grad_norms = torch.stack(norms) if norms else None
 
     def weight_norms(self) -> Tensor | None:
-        """Norm of each layer's update, for the log; None where an update reads a packed weight."""
+        """Return the norm of each layer's update, (layers,), for the log.
+
+        None if the run is not logged, or if an update depends on a quantised weight.
+        """
         unread = any(
             layer.plan.needs_base and is_packed(self.sites[key])
             for key, layer in self.layers.items()
@@ -213,14 +234,18 @@ class KohyaNetwork(Network):
         return self.norms() if self._logs_norms and not unread else None
 
     def grad_norms(self) -> Tensor | None:
-        """Norm of each layer's gradients in the last step, for the log."""
+        """Return the norm of each layer's gradients in the last step, (layers,), for the log.
+
+        None if the run is not logged, or if there were no gradients.
+        """
         return self._grad_norms
 
     def combined_weight_norms(self) -> Tensor | None:
-        """Not measured: norms of weight and update together."""
+        """Return None: norms of the weights with their updates are not computed."""
         return None
 
     def _see_timesteps(self, unet: nn.Module, args: tuple[Any, ...]) -> None:
+        """Take the timesteps from the U-Net's positional arguments, as a forward hook."""
         self.set_timesteps(args[1] if self.training else None)
 
     # files
@@ -228,7 +253,10 @@ class KohyaNetwork(Network):
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
-        """A state of its own, or a file's tensors in anybody's naming."""
+        """Load a state that ``state_dict`` returned, or the tensors of an adapter file.
+
+        The keys of a file may have any tool's naming.
+        """
         own = self.state_dict()
         shapes = {key: tensor.shape for key, tensor in own.items()}
         if any(shapes.get(key) != tensor.shape for key, tensor in state_dict.items()):
@@ -238,7 +266,12 @@ class KohyaNetwork(Network):
     def save_weights(
         self, file: str | Path, dtype: torch.dtype | None, metadata: Mapping[str, str] | None
     ) -> None:
-        """Write a file as the trainer names it; the trainer's metadata stay as they are.
+        """Write an adapter file.
+
+        Args:
+            file: its path; an ending other than .safetensors makes it a file of torch.save.
+            dtype: of the tensors in the file.
+            metadata: the trainer's; only the network's own options are added.
 
         Raises:
             FormatError: a tensor holds NaN or infinity; nothing is written.
@@ -250,7 +283,7 @@ class KohyaNetwork(Network):
             atomic_write(Path(file), lambda stream: torch.save(state.tensors, stream))
 
     def _completed(self, metadata: Mapping[str, str]) -> dict[str, str]:
-        """With all options of the network, which the trainer knows only where they were given."""
+        """Add all options of the network to the metadata; the trainer knows only the given ones."""
         if "ss_network_module" not in metadata:
             return dict(metadata)
         given = json.loads(metadata.get("ss_network_args", "{}"))
@@ -270,40 +303,53 @@ class KohyaNetwork(Network):
         dtype: torch.dtype | None = None,
         device: object = None,
     ) -> None:
-        """Add the update to the base weights, for good.
+        """Add the network's updates to the base weights for good: no copy is kept to undo it.
 
         Args:
-            weights_sd: the file's tensors.
-            dtype, device: not used: weights stay where and what they are, sums are in float32.
+            text_encoder, unet: not used: the network knows its layers.
+            weights_sd: tensors of an adapter file to load first.
+            dtype, device: not used: weights keep their dtype and device, sums are in float32.
 
         Raises:
-            ConfigError: the network is applied already, or a weight is quantised.
+            ConfigError: the network is injected already, or a weight is quantised.
         """
         if weights_sd is not None:
             self.load_state_dict(weights_sd, strict=False)
         self.merge(self.multiplier, keep=False)
 
     def backup_weights(self) -> None:
-        """Keep a copy of every weight, one for all networks of a run."""
+        """Copy the base weight and bias of every layer that this network adapts.
+
+        Layers that another network of this run has copied are skipped.
+        """
         backup.keep(self.sites.values())
 
     def restore_weights(self) -> None:
-        """Give the weights back as they were backed up, without any network's update."""
+        """Restore the copied weights of this network's layers, without any network's update."""
         backup.restore(self.sites.values())
         self.forget_merge()
 
     def pre_calculation(self) -> None:
-        """Merge for the pictures to come, at the strength of now, instead of taking part."""
+        """Merge the network into the base weights at its present strength, and stop injecting it.
+
+        This makes the next pictures faster; ``restore_weights`` undoes it.
+        """
         self.remove()
         self.merge(self.multiplier, keep=False)
         backup.mark_changed(self.sites.values())
 
     def set_region(self, sub_prompt_index: int, is_last_network: bool, mask: Tensor) -> None:
-        """Confine this network to a part of the picture and to one of its prompts."""
+        """Apply this network only to a region of the picture and to one of its sub-prompts.
+
+        Args:
+            sub_prompt_index: which sub-prompt, counted from 0.
+            is_last_network: whether no other network is set after this one.
+            mask: (height, width), 0 to 1; all zeros stand for the whole picture.
+        """
         self._region = Region(sub_prompt_index, is_last_network, mask)
         layers = self.layers
         for key, attachment in self._attachments.items():
-            # Where it stands now: the last network has to stay outermost.
+            # It wraps what is called now, so that the network that is set last is the outermost.
             attachment.adapters = [a for a in attachment.adapters if a is not layers[key]]
             attachment.original = RegionalForward(
                 self._region, layers[key], self.sites[key], attachment.original
@@ -318,7 +364,15 @@ class KohyaNetwork(Network):
         shared: dict[str, Any],
         ds_ratio: float | None = None,
     ) -> None:
-        """The pictures to come, for ``set_region``."""
+        """Tell the region of this network about the next batch of pictures.
+
+        Args:
+            batch_size: number of pictures.
+            num_sub_prompts: number of sub-prompts of each picture.
+            width, height: of the pictures, in pixels.
+            shared: a dict that all networks of the run read and write.
+            ds_ratio: gen_img.py's factor for the size of inner levels ("deep shrink"), or None.
+        """
         if self._region is None:
             raise ConfigError(
                 "set_region was not called before set_current_generation", fix="call it first"

@@ -1,12 +1,13 @@
-"""gen_img.py's regions: each network works in a part of the picture and for one of the prompts.
+"""gen_img.py's regions: each network changes one part of the picture, for one sub-prompt.
 
-The prompts of a picture are drawn side by side: behind the batch of the negative prompt come, for
-each picture, its sub-prompts. A network sees the text of its own sub-prompt alone, its updates in
-the U-Net are multiplied with its mask, and behind each cross-attention the sub-prompts are mixed
-into one picture again. The last network stands outermost and does what is to be done once.
+In the batch of a cross-attention the rows of the negative prompt come first; then come, for each
+picture, the rows of its sub-prompts. A network changes only the text of its own sub-prompt, and its
+updates in the U-Net are multiplied by its mask. After each cross-attention the sub-prompts are
+mixed into one picture again. What has to be done once for all networks is done by the last one,
+whose forward is the outermost.
 
-Source: sd-scripts 48d368f, networks/lora.py, LoRAInfModule; names in ``shared`` are as there, so
-that its networks and ours may stand side by side.
+Source: sd-scripts 48d368f, networks/lora.py, LoRAInfModule. The keys of ``shared`` are the same, so
+that sd-scripts' networks and ours can be used together.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ from lycoris_ext.modules import AdapterLayer
 from lycoris_ext.network.sites import Site
 
 _LEVELS = 4  # a U-Net of SD halves a picture three times
-_LATENT = 8  # pixels of a latent
+_LATENT = 8  # pixels for each latent, along one side
 
 
 class Region:
-    """Where one network works.
+    """The part of the picture and the sub-prompt to which one network is restricted.
 
     Args:
-        index: of its sub-prompt.
-        is_last: whether no other network comes after it.
-        mask: (height, width), 0 to 1; nothing but zeros: all of the picture.
+        index: of the sub-prompt, from 0.
+        is_last: whether no other network of this run comes after this one.
+        mask: (height, width), 0 to 1; all zeros stand for the whole picture.
     """
 
     def __init__(self, index: int, is_last: bool, mask: Tensor) -> None:
@@ -52,14 +53,14 @@ class Region:
         shared: dict[str, Any],
         ds_ratio: float | None,
     ) -> None:
-        """Before a batch of pictures: its masks at every size that a U-Net has inside.
+        """Prepare for a batch of pictures: scale the mask to every size that the U-Net has inside.
 
         Args:
-            batch: pictures.
-            prompts: sub-prompts of each.
-            size: (height, width) in pixels.
-            shared: what all networks of the run write to.
-            ds_ratio: gen_img.py's "deep shrink" of the inner levels.
+            batch: number of pictures.
+            prompts: number of sub-prompts of each picture.
+            size: (height, width) of the pictures in pixels.
+            shared: a dict that all networks of the run read and write.
+            ds_ratio: gen_img.py's factor for the size of inner levels ("deep shrink"), or None.
         """
         self.batch, self.prompts, self.shared = batch, prompts, shared
         self._masks = {}
@@ -74,8 +75,13 @@ class Region:
             height, width = (height + 1) // 2, (width + 1) // 2
 
     def mask_for(self, x: Tensor) -> Tensor:
-        """The mask, broadcastable over (batch, channels, h, w) or (batch, tokens, channels); where
-        there are no positions, or of another number, an equal share for each sub-prompt."""
+        """Return the mask, shaped to broadcast over an activation.
+
+        If the activation's positions fit no size of the mask, each sub-prompt gets an equal share.
+
+        Args:
+            x: (batch, channels, h, w), (batch, tokens, channels), or without positions.
+        """
         tokens = x.shape[2] * x.shape[3] if x.ndim == 4 else x.shape[1] if x.ndim == 3 else 0
         mask = self._masks.get(tokens)
         if mask is None:
@@ -86,13 +92,13 @@ class Region:
 
 
 class RegionalForward:
-    """Stands in for the original forward of a layer, with the update of one network.
+    """Replaces the forward of a layer; adds one network's update inside the network's region.
 
     Args:
-        region: of the network.
-        adapter: of the layer, which no longer takes part itself.
-        site: of the layer.
-        original: what was called before: the layer, or another network's.
+        region: the network's region.
+        adapter: the network's adapter of this layer, which is no longer injected itself.
+        site: the layer.
+        original: the forward before: the layer's own, or another network's RegionalForward.
     """
 
     def __init__(
@@ -123,6 +129,7 @@ class RegionalForward:
         return self.way(x)
 
     def update(self, x: Tensor) -> Tensor:
+        """Return the adapter's update alone for the layer's input x."""
         layer = self.adapter.plan.layer
         delta = self.adapter.delta(FrozenLayer.of(self.module, layer, self.original))
         padded = layer.pad(x)
@@ -138,7 +145,7 @@ class RegionalForward:
         return self._repeated(out) if self.splits and self.region.is_last else out
 
     def _repeated(self, x: Tensor) -> Tensor:
-        """The queries of a picture, once for each of its sub-prompts."""
+        """Repeat the queries of each picture for each of its sub-prompts."""
         batch = self.region.batch
         negative, positive, rest = x[:batch], x[batch : 2 * batch], x[2 * batch :]
         return torch.cat([negative, positive.repeat_interleave(self.region.prompts, 0), rest])
@@ -176,6 +183,6 @@ class RegionalForward:
         return torch.cat([out[: region.batch], mixed, out[behind:]])
 
     def _rows(self, behind_negative: bool) -> slice:
-        """Those of its sub-prompt, one for each picture."""
+        """Return the rows of a batch that belong to this network's sub-prompt."""
         start = self.region.index + (self.region.batch if behind_negative else 0)
         return slice(start, None, self.region.prompts)

@@ -1,4 +1,4 @@
-"""The models that a script hands over, under the core's names."""
+"""Naming the models that sd-scripts passes as this package names them."""
 
 from __future__ import annotations
 
@@ -10,21 +10,24 @@ from lycoris_ext.formats.families import TEXT_ENCODERS, Family, family_of_models
 from lycoris_ext.formats.keys import target_of
 
 TextEncoders = nn.Module | Sequence[nn.Module | None] | None
-"""One model (SD1, SD2), a list of them, a list of one (gen_img.py), or None."""
+"""What sd-scripts passes as text encoders: one model (SD1, SD2), a list of models, or None."""
 
-#: The third text encoder is T5 wherever there is one: FLUX has no second.
+#: T5's name in all families that have it; FLUX has no second text encoder.
 _T5 = "text_encoder_3"
 
 
 def name_targets(
     text_encoder: TextEncoders, unet: nn.Module | None, train_t5xxl: bool = True
 ) -> dict[str, nn.Module]:
-    """Model by the core's name, the text encoders first, as sd-scripts has them.
+    """Name the models that can be adapted; the text encoders come first, as in sd-scripts.
 
     Args:
-        text_encoder: as a script passes it.
+        text_encoder: the text encoders, as a script passes them.
         unet: the U-Net or transformer.
-        train_t5xxl: whether T5 is among them.
+        train_t5xxl: whether T5 is included.
+
+    Returns:
+        Name ("text_encoder", "unet", ...) -> model, without those that are None.
     """
     targets = _encoders(text_encoder, unet)
     if not train_t5xxl:
@@ -34,24 +37,30 @@ def name_targets(
 
 
 def name_models(text_encoder: TextEncoders, unet: nn.Module | None) -> tuple[str, ...]:
-    """The core's names of all that a script hands over, those that are None or not trained among
-    them: a list of rates goes by these places."""
+    """Return the names of all models that a script passes, even of those that are None.
+
+    sd-scripts' lists of learning rates have one entry for each of them, in this order.
+    """
     return (*_encoders(text_encoder, unet), "unet")
 
 
 def _encoders(text_encoder: TextEncoders, unet: nn.Module | None) -> dict[str, nn.Module | None]:
     handed = [text_encoder] if isinstance(text_encoder, nn.Module) else list(text_encoder or ())
     family = family_of_unet(unet)
-    # Without a U-Net nothing tells whether this is SD1, which has one text encoder, or SDXL.
+    # Without a U-Net the family is not known: any number of text encoders is accepted.
     names = TEXT_ENCODERS if unet is None else family.text_targets
     return dict(zip(names, handed, strict=False))
 
 
 def family_of_unet(unet: nn.Module | None) -> Family:
-    """The family of a U-Net or transformer; that of SD1 where there is none."""
+    """Return the family of a U-Net or transformer; SD1 if it is None or of no known family."""
     return family_of_models((), () if unet is None else (name for name, _ in unet.named_children()))
 
 
 def has_t5(layers: Iterable[str]) -> bool:
-    """Whether a file adapts T5, by the names of its layers."""
+    """Return True if some layer of a file belongs to T5.
+
+    Args:
+        layers: the layers' names in the file.
+    """
     return any(target_of(layer) == _T5 for layer in layers)

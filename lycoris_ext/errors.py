@@ -1,7 +1,7 @@
-"""What can go wrong, said so that the reader can mend it.
+"""The errors that this package raises for what a user can mend.
 
-Every error names what was wrong, where, and how to mend it; its class decides the exit code of the
-command line (cli/exit_codes.py).
+Each says what is wrong, where, and how to mend it. Its class decides the exit code of the command
+line (cli/exit_codes.py).
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from types import TracebackType
 
 
 class LycorisExtError(Exception):
-    """Base of every error that is the user's to mend (as opposed to a bug of ours).
+    """Base class of all errors that the user can mend, as opposed to bugs in this package.
 
     Args:
-        what: what was found, with both values where two things disagree.
-        where: file, key, layer or option concerned.
-        fix: what to do about it, as an imperative sentence.
+        what: what is wrong; if two things disagree, with both values.
+        where: the file, key, layer or option that it concerns.
+        fix: what the user should do, as an imperative sentence.
 
     Attributes:
-        parts: the errors that this one is made of (``together``); itself where it is one.
+        parts: the single errors that ``together`` made this one of; otherwise only this error.
     """
 
     def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:
@@ -34,7 +34,11 @@ class LycorisExtError(Exception):
         return f"{text}\n  -> {self.fix}" if self.fix else text
 
     def within(self, place: str) -> LycorisExtError:
-        """The same error, each part of it told to be inside of this place."""
+        """Return this error with a place put in front of ``where``, in each of its parts.
+
+        Args:
+            place: the file or section in which the error was found.
+        """
         return together(
             [
                 type(part)(
@@ -60,7 +64,7 @@ class DataError(LycorisExtError):
 
 
 class FormatError(DataError):
-    """A file is not what it claims to be: damaged, hostile, or with keys that cannot be placed."""
+    """A file is damaged, malicious, of another format, or holds keys of unknown layers."""
 
 
 class EnvironmentFault(LycorisExtError):
@@ -80,13 +84,14 @@ class RunInterrupted(LycorisExtError):
 
 
 def together(errors: Sequence[LycorisExtError]) -> LycorisExtError:
-    """One error that says all of these, so that nobody mends them one by one.
+    """Make one error of several, so that the user sees all that is wrong at once.
 
     Args:
-        errors: at least one; the first decides on the class.
+        errors: at least one.
 
     Returns:
-        The error itself where there is one alone; otherwise its text numbers them.
+        An error of the first one's class whose text lists them all with numbers; if there is only
+        one error, that error itself.
     """
     parts = [part for error in errors for part in error.parts]
     if len(parts) == 1:
@@ -99,7 +104,7 @@ def together(errors: Sequence[LycorisExtError]) -> LycorisExtError:
 
 
 class Faults:
-    """Errors that are collected, so that all of them are told at once.
+    """Collects errors in `with` blocks, so that all of them are raised at once.
 
     faults = Faults()
     for name, value in values.items():
@@ -120,13 +125,13 @@ class Faults:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
-        """Keep an error that is the user's to mend; any other goes on."""
+        """Collect a LycorisExtError; let any other exception pass."""
         if not isinstance(error, LycorisExtError):
             return False
         self.found.append(error)
         return True
 
     def raise_all(self) -> None:
-        """Raise what was found as one error; nothing where nothing was."""
+        """Raise the collected errors as one; do nothing if there are none."""
         if self.found:
             raise together(self.found)

@@ -1,4 +1,4 @@
-"""Numbers, lists and strangers' texts, as messages and tables show them."""
+"""Writing numbers, lists and texts from files in messages and tables."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from collections.abc import Iterable
 
 
 def count(number: int, noun: str, plural: str = "") -> str:
-    """A number of things: "1 picture", "2 pictures", "0 entries".
+    """Write a number of things: "1 picture", "2 pictures", "0 entries".
 
     Args:
-        number: how many.
-        noun: for one of them.
-        plural: for several; unset: the noun with an s.
+        number: of things.
+        noun: the singular.
+        plural: the plural, if it is not the singular with an s.
     """
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def and_more(items: Iterable[object], limit: int = 3, apart: str = ", ") -> str:
-    """The first few of a list, and how many more there are: "a, b, c and 4 more".
+    """List the first few items and the number of the others: "a, b, c and 4 more".
 
     Args:
-        items: what is listed, as ``str`` writes it.
-        limit: how many are shown.
-        apart: what stands between them; a line break makes one line of each.
+        items: the whole list; ``str`` writes each item.
+        limit: the most items that are shown.
+        apart: the separator; a line break puts each item on its own line.
     """
     texts = [str(item) for item in items]
     shown = apart.join(texts[:limit])
@@ -32,19 +32,21 @@ def and_more(items: Iterable[object], limit: int = 3, apart: str = ", ") -> str:
 
 
 def one_line(text: str) -> str:
-    """A stranger's text without line breaks, escape sequences and other unprintable characters,
-    each of which becomes a space."""
+    """Replace line breaks, escape characters and other unprintable characters by spaces.
+
+    For texts from files of unknown origin, such as metadata, before they are printed.
+    """
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def short(text: str, most: int = 160) -> str:
-    """A stranger's text as one line of at most so many printable characters."""
+    """Shorten a text from a file to one line of at most ``most`` printable characters."""
     line = " ".join(one_line(text[: 4 * most]).split())
     return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
 def file_size(size: float) -> str:
-    """A number of bytes: "98.3 kB", "4.44 MB", "6.94 GB"."""
+    """Write a number of bytes: "98.3 kB", "4.44 MB", "6.94 GB"."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6)):
         if size >= scale:
             return f"{size / scale:.2f} {unit}"
@@ -52,7 +54,7 @@ def file_size(size: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time to wait: "42 s", "3 min 07 s", "2 h 05 min"."""
+    """Write a number of seconds as a time: "42 s", "3 min 07 s", "2 h 05 min"."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -1,4 +1,4 @@
-"""Names and bytes: layers' keys, safetensors files, metadata. Never nn.Module."""
+"""Adapter files and base model files: names of layers, bytes, metadata; no models of torch."""
 
 from lycoris_ext.formats.adapter_file import (
     AdapterState,

@@ -1,4 +1,4 @@
-"""Adapter files: safetensors with named layers and string metadata."""
+"""Reading and writing adapter files: safetensors with named layers and string metadata."""
 
 from __future__ import annotations
 
@@ -36,25 +36,29 @@ _POPULATE_READ = 22
 
 @dataclass(frozen=True)
 class AdapterState:
-    """Everything an adapter file holds, under the file's own names.
+    """The content of an adapter file, under the file's own names.
 
     Attributes:
-        tensors: by full key, ``alpha`` included.
-        metadata: strings, ``ss_*`` and others.
+        tensors: full key -> tensor, ``alpha`` included.
+        metadata: the strings of the header: sd-scripts' ``ss_*`` and others.
     """
 
     tensors: dict[str, Tensor]
     metadata: dict[str, str] = field(default_factory=dict)
 
     def layers(self) -> dict[str, dict[str, Tensor]]:
-        """The tensors of each layer: the layer's name in the file -> our name -> tensor.
+        """Group the tensors by layer.
 
-        A file of diffusers or PEFT has no alphas; where its config sets another one than the rank,
-        it is put in.
+        Files of diffusers and PEFT store alphas in a config instead of tensors; they are added here
+        as tensors if that config has them.
+
+        Returns:
+            Name of the layer in the file -> name of the tensor as our algorithms have it (such as
+            ``lora_up.weight``, ``alpha``) -> tensor.
 
         Raises:
-            FormatError: keys that cannot be taken apart; all of them are listed. Or keys of what
-                PEFT alone has.
+            FormatError: some keys name no layer and tensor (all of them are listed), or are of a
+                form that only PEFT has.
         """
         layers: dict[str, dict[str, Tensor]] = {}
         strange = []
@@ -77,10 +81,12 @@ class AdapterState:
         return layers
 
     def only(self, targets: Collection[str]) -> AdapterState:
-        """Without the layers that tell another model than these.
+        """Return this state without the layers of other models than these.
+
+        Layers whose model cannot be told from their names are kept.
 
         Args:
-            targets: as for ``keys.place_in_model``.
+            targets: names of models, such as "unet"; see ``keys.place_in_model``.
         """
         wanted = {place_in_model(target, "").target for target in targets} | {"model"}
         kept = {
@@ -92,14 +98,14 @@ class AdapterState:
 
 
 def save_adapter(path: Path | str, state: AdapterState) -> None:
-    """Write a safetensors file atomically; equal states give equal bytes.
+    """Write an adapter as a safetensors file, in one step; equal states give equal bytes.
 
     ``sshs_model_hash`` and ``sshs_legacy_hash`` are added to the metadata, computed as sd-scripts
     computes them.
 
     Raises:
         FormatError: a tensor holds NaN or infinity; nothing is written.
-        EnvironmentFault: the disk is full or not writable; the old file stays.
+        EnvironmentFault: the disk is full or not writable; an older file of this name is unharmed.
     """
     bad = [key for key, tensor in state.tensors.items() if not container.is_finite(tensor)]
     _refuse_non_finite(bad, str(path))
@@ -110,12 +116,12 @@ def save_adapter(path: Path | str, state: AdapterState) -> None:
 
 @dataclass(frozen=True)
 class AdapterFile:
-    """The bytes of an adapter file, read once for all that is to be known of it.
+    """An adapter file in memory, so that tensors, metadata and hashes need one read of the disk.
 
     Args:
-        path: where it was read.
-        content: all of it.
-        header: what it says of itself, checked; its tensors are not looked at yet.
+        path: the file that was read.
+        content: all of its bytes.
+        header: its checked header; the numbers in the tensors are not checked yet.
     """
 
     path: Path
@@ -123,7 +129,7 @@ class AdapterFile:
     header: Container
 
     def state(self) -> AdapterState:
-        """Its tensors, which are views of ``content``, and its metadata.
+        """Return the file's tensors, which are views of ``content``, and its metadata.
 
         Raises:
             FormatError: a tensor holds NaN or infinity.
@@ -131,27 +137,27 @@ class AdapterFile:
         return _state(self.content, self.header, str(self.path))
 
     def hash(self) -> str:
-        """SHA-256 of the whole file, header included: other metadata make another hash."""
+        """Return the SHA-256 of the whole file; it changes with the metadata, too."""
         return hashlib.sha256(self.content).hexdigest()
 
     def data_hash(self) -> str:
-        """SHA-256 of the data section: what ``sshs_model_hash`` should say."""
+        """Return the SHA-256 of the tensors' bytes, which ``sshs_model_hash`` should equal."""
         return hashlib.sha256(memoryview(self.content)[self.header.data_start :]).hexdigest()
 
 
 def read_adapter_file(
     path: Path | str, check: Callable[[Container, str], object] = lambda *_: None
 ) -> AdapterFile:
-    """Read a file whole, opening it once; no handle or memory map on it is kept.
+    """Read a whole adapter file into memory, opening it once and closing it again.
 
     Args:
         path: the file.
-        check: called with the header and the file's name before the data are read; what it raises
-            spares them.
+        check: called with the header and the file's name before the tensors are read; it may raise
+            an error, so that a large file of another kind is not read.
 
     Raises:
         DataError: there is no such file.
-        FormatError: truncated, not safetensors, or a hostile header.
+        FormatError: the file is truncated, not safetensors, or its header contradicts the file.
     """
     path, where = Path(path), str(path)
     try:
@@ -174,33 +180,35 @@ def read_adapter_file(
 
 
 def load_adapter(path: Path | str) -> AdapterState:
-    """Read and check an adapter file whole; no handle or memory map on it is kept.
+    """Read and check a whole adapter file; it is closed again and can be replaced at once.
 
     Raises:
         DataError: there is no such file.
-        FormatError: truncated, not safetensors, a hostile header, NaN or infinity.
+        FormatError: the file is truncated, not safetensors, its header contradicts it, or a tensor
+            holds NaN or infinity.
     """
     return read_adapter_file(path).state()
 
 
 def open_adapter(path: Path | str) -> AdapterState:
-    """Map and check an adapter file: as ``load_adapter``, without the copy.
+    """Read and check an adapter file as ``load_adapter`` does, but by a memory map.
 
-    The tensors lie in the file until the last of them is gone. They are for a reader who copies
-    them at once (``load_network`` does): on Windows the file cannot be replaced until then, and
-    anywhere else nobody may cut it short.
+    Faster, because nothing is copied; use it if you copy the tensors at once, as ``load_network``
+    does. As long as one of the tensors exists the file stays mapped: on Windows it cannot be
+    replaced, and on other systems it must not be truncated.
 
     Raises:
-        As ``load_adapter``.
+        DataError, FormatError: as for ``load_adapter``.
     """
     path = Path(path)
     try:
         with open(path, "rb") as file:
-            # Writing to the tensors changes this process's pages alone. An empty file has no map.
+            # ACCESS_COPY: writing to the tensors does not change the file. An empty file cannot be
+            # mapped.
             size = path.stat().st_size
             content: Any = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) if size else b""
         if size and sys.platform == "linux":
-            with suppress(OSError):  # a hint, and news to kernels before 5.14
+            with suppress(OSError):  # only a hint, which kernels before 5.14 do not know
                 content.madvise(_POPULATE_READ)
     except OSError as error:
         raise _unreadable(path, error) from error
@@ -208,14 +216,16 @@ def open_adapter(path: Path | str) -> AdapterState:
 
 
 def parse_adapter(content: Buffer, where: str) -> AdapterState:
-    """An adapter from a file's bytes, of which its tensors are views.
+    """Read an adapter from the bytes of its file; the tensors are views of these bytes.
 
     Args:
-        content: writable, because torch has no read-only tensors.
-        where: the file's name; PEFT's config is looked for beside it.
+        content: the whole file, in a writable buffer, because torch has no read-only tensors.
+        where: path of the file, for messages; for a PEFT file ``adapter_config.json`` is read from
+            the same folder.
 
     Raises:
-        FormatError: as ``load_adapter``.
+        FormatError: as for ``load_adapter``.
+        DataError: PEFT's config cannot be read.
     """
     return _state(content, container.read_header(content, where), where)
 

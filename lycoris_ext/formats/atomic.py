@@ -1,4 +1,4 @@
-"""The one way this package writes a file: the old content or the new, never half of either."""
+"""Writing files in one step, so that a reader finds the old content or the new, never a half."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from typing import BinaryIO
 
 from lycoris_ext.errors import EnvironmentFault
 
-# Tests set this to stretch a write, so that a kill can be aimed at its middle.
+# Tests set this variable to slow a write down, so that they can kill the process in its middle.
 SLOW_WRITE_VARIABLE = "LYCORIS_EXT_SLOW_WRITE_SECONDS"
 _CHUNK = 1 << 16
 
 
 def atomic_write(path: Path | str, content: bytes | Callable[[BinaryIO], None]) -> None:
-    """Write a file so that a reader, a crash or a full disk never meets half of it.
+    """Write a file in one step: a crash or a full disk leaves the old file, never half of the new.
 
-    The bytes go into a temporary file in the same folder, are flushed to the disk, and take the
-    name in one step.
+    The bytes go into a temporary file in the same folder, are flushed to the disk, and then the
+    temporary file is renamed.
 
     Args:
+        path: the file; its folder is made if it does not exist.
         content: the bytes, or a function that writes them to an open binary file.
 
     Raises:
-        EnvironmentFault: the disk is full or the folder cannot be written; the old file stays.
+        EnvironmentFault: the disk is full or the folder cannot be written.
     """
     path = Path(path)
     make_folder(path.parent, "choose another folder")
@@ -52,10 +53,14 @@ def atomic_write(path: Path | str, content: bytes | Callable[[BinaryIO], None]) 
 
 
 def make_folder(folder: Path, fix: str) -> None:
-    """Make a folder and those above it; nothing happens where it is there.
+    """Make a folder and those above it, unless it exists.
+
+    Args:
+        folder: the folder.
+        fix: the advice that ends the error message if it cannot be made.
 
     Raises:
-        EnvironmentFault: it cannot be made; the message ends in ``fix``.
+        EnvironmentFault: it cannot be made.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -66,7 +71,7 @@ def make_folder(folder: Path, fix: str) -> None:
 
 
 def remove_leftovers(folder: Path, name: str) -> None:
-    """Delete the temporary files that killed writers of ``name`` left behind."""
+    """Delete the temporary files of writers of the file ``name`` that were killed."""
     for leftover in folder.glob(f".{name}.*.tmp"):
         leftover.unlink(missing_ok=True)
 

@@ -1,9 +1,9 @@
-"""The safetensors container: bytes to tensors and back, everything checked before it is used.
+"""The safetensors format: turning bytes into tensors and back, with all checks before any use.
 
-Eight bytes of length, a JSON header, the data. The header is believed in nothing: each tensor's
-dtype, shape and offsets must agree with each other and with the length of the data before the
-first tensor is made, and tensors are views of the bytes that were read, so that no file can make
-us reserve memory that it does not have itself.
+A file is eight bytes of length, a JSON header and the data. The header is not trusted: each
+tensor's dtype, shape and offsets must agree with each other and with the length of the data before
+the first tensor is made. Tensors are views of the bytes that were read, so that no file can make us
+reserve more memory than it is long.
 
 Source: https://github.com/huggingface/safetensors#format
 """
@@ -26,8 +26,8 @@ from torch import Tensor
 
 from lycoris_ext.errors import FormatError
 
-# Bytes. Parsed JSON takes several times its length; the longest headers of real adapters, with the
-# tags of ten thousand pictures in them, have two millions.
+# In bytes. Parsed JSON takes several times its length; the longest headers of real adapters, which
+# hold the tags of ten thousand pictures, have two million bytes.
 MAX_HEADER = 32_000_000
 MEND = "the file is damaged or incomplete: get or save it again"
 
@@ -51,7 +51,11 @@ DTYPES: dict[str, torch.dtype] = {key: getattr(torch, name) for key, name in _NA
 
 
 class Entry(NamedTuple):
-    """One tensor as the header describes it; ``start`` and ``end`` in bytes of the data."""
+    """One tensor as the header describes it.
+
+    Attributes:
+        start, end: where its bytes are, counted from the beginning of the data.
+    """
 
     key: str
     dtype: torch.dtype
@@ -62,12 +66,12 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Container:
-    """A checked file.
+    """The checked header of a safetensors file.
 
     Attributes:
-        entries: in the order of the data, which they cover without gap or overlap.
-        metadata: strings.
-        data_start: offset of the data in the file.
+        entries: the tensors, in the order of the data, which they cover without gap or overlap.
+        metadata: the header's strings.
+        data_start: offset in bytes of the data in the file.
     """
 
     entries: tuple[Entry, ...]
@@ -76,15 +80,15 @@ class Container:
 
 
 def header_end(start: Buffer, size: int, where: str) -> int:
-    """Where the header ends and the data begins.
+    """Return the offset in bytes at which the header ends and the data begin.
 
     Args:
-        start: the file's first eight bytes, or more of it.
+        start: the first eight bytes of the file, or more.
         size: bytes of the whole file.
-        where: its name.
+        where: the file's name, for messages.
 
     Raises:
-        FormatError: the file is shorter, or no header is as long.
+        FormatError: the file is shorter than its header, or the header is too long to be real.
     """
     if min(len(start), size) < 8:
         raise FormatError(f"{size} bytes long, a header needs 8", where=where, fix=MEND)
@@ -101,15 +105,16 @@ def header_end(start: Buffer, size: int, where: str) -> int:
 
 
 def read_header(content: Buffer, where: str, size: int | None = None) -> Container:
-    """Parse and check the header; no tensor is made.
+    """Parse and check the header, without making any tensor.
 
     Args:
-        content: the file, or as much of its beginning as has the header in it.
-        where: its name.
-        size: bytes of the whole file, where ``content`` is its beginning alone.
+        content: the file, or its beginning if that holds the whole header.
+        where: the file's name, for messages.
+        size: bytes of the whole file, needed if ``content`` is only its beginning.
 
     Raises:
-        FormatError: truncated, not safetensors, or a header that contradicts itself or the file.
+        FormatError: the file is truncated, not safetensors, or its header contradicts itself or
+            the file.
     """
     size = len(content) if size is None else size
     data_start = header_end(content, size, where)
@@ -139,7 +144,7 @@ def read_header(content: Buffer, where: str, size: int | None = None) -> Contain
 
 
 def read_tensors(content: Buffer, container: Container) -> dict[str, Tensor]:
-    """The tensors, as views of ``content``, which they keep alive."""
+    """Return key -> tensor; the tensors are views of ``content`` and keep it alive."""
     tensors = {}
     for run in _runs(container):
         counts = [(entry.end - entry.start) // entry.dtype.itemsize for entry in run]
@@ -150,7 +155,7 @@ def read_tensors(content: Buffer, container: Container) -> dict[str, Tensor]:
 
 
 def non_finite(content: Buffer, container: Container) -> list[str]:
-    """Keys of the tensors that hold NaN or infinity."""
+    """Return the keys of the tensors that hold NaN or infinity."""
     return [
         entry.key
         for run in _runs(container)
@@ -161,25 +166,27 @@ def non_finite(content: Buffer, container: Container) -> list[str]:
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """True where no number is NaN or infinite.
+    """Return True if no number of the tensor is NaN or infinite.
 
-    One thread of a CPU: 24 to 54 times as fast as torch.isfinite(...).all() over a million numbers
-    and more, 4 times over some thousand.
+    On one thread of a CPU this is 24 to 54 times as fast as torch.isfinite(...).all() for a million
+    numbers and more, 4 times for some thousand.
     """
     if not tensor.is_floating_point() or not tensor.numel():
         return True
     tensor = tensor.detach()
     if tensor.dtype.itemsize == 1:  # float8 has no reductions
         return all(is_finite(part.float()) for part in tensor.flatten().split(1 << 20))
-    # Nothing added to NaN or infinity is finite again. Finite numbers can add up to infinity: then
-    # the smallest and the largest decide, among which NaN wins, at 1.5 times the cost.
+    # A sum with NaN or infinity in it is never finite. Finite numbers can also add up to infinity:
+    # then the smallest and the largest number decide (NaN if there is one), at 1.5 times the cost.
     return isfinite(tensor.sum()) or all(map(isfinite, torch.aminmax(tensor)))
 
 
 def build_header(tensor_header: Mapping[str, object], metadata: Mapping[str, str]) -> bytes:
-    """Length and header, padded to a multiple of 8 so that readers can map the data as numbers.
+    """Return the bytes of a file before its data: the length and the JSON header.
 
-    The library writes metadata in random order; sorted here, equal files are equal bytes.
+    They are padded to a multiple of 8, so that readers can map the data as numbers. The metadata
+    are sorted, so that equal content gives equal bytes; the safetensors library writes them in
+    random order.
     """
     header = {"__metadata__": dict(sorted(metadata.items())), **tensor_header}
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
@@ -188,7 +195,10 @@ def build_header(tensor_header: Mapping[str, object], metadata: Mapping[str, str
 
 
 def serialize(tensors: Mapping[str, Tensor]) -> tuple[dict[str, object], memoryview]:
-    """The tensors' part of the header, and the data."""
+    """Return the header's entries for these tensors, without metadata, and the bytes of the data.
+
+    Both come from the safetensors library; ``build_header`` makes a header of the entries.
+    """
     plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
     content = safetensors.torch.save(plain)
     (length,) = struct.unpack("<Q", content[:8])
@@ -196,12 +206,12 @@ def serialize(tensors: Mapping[str, Tensor]) -> tuple[dict[str, object], memoryv
 
 
 def _runs(container: Container) -> list[list[Entry]]:
-    """Neighbours of one dtype (the second field), which are looked at in one go."""
+    """Group neighbouring tensors of one dtype (the second field), to be read as one tensor."""
     return [list(run) for _, run in groupby(container.entries, key=itemgetter(1))]
 
 
 def _view(content: Buffer, container: Container, run: list[Entry]) -> Tensor:
-    """All numbers of some neighbours, (numbers,)."""
+    """Return all numbers of some neighbouring tensors of one dtype as one tensor (numbers,)."""
     dtype, start, end = run[0].dtype, run[0].start, run[-1].end
     if start == end:
         return torch.empty(0, dtype=dtype)
@@ -224,8 +234,8 @@ def _parse(text: bytes, where: str) -> dict[str, object]:
 
 
 def _entry(key: str, described: object, where: str) -> Entry:
-    """One tensor's description, if it is one and agrees with itself."""
-    # Files have a thousand of these: what is right is let through before words are found.
+    """Read the header's description of one tensor, and check its dtype, shape and offsets."""
+    # Files have a thousand of these, so the common, correct case comes first and is fast.
     try:
         dtype = DTYPES[described["dtype"]]  # type: ignore[index]
         shape = described["shape"]  # type: ignore[index]
@@ -236,7 +246,7 @@ def _entry(key: str, described: object, where: str) -> Entry:
                 raise ValueError
             size *= side
         if not size and prod(max(side, 1) for side in shape) >= 1 << 62:
-            raise ValueError  # empty, and yet too large for torch's strides
+            raise ValueError  # an empty tensor whose other sides overflow torch's strides
         if type(start) is type(end) is int and start >= 0 and end - start == size:
             return Entry(key, dtype, tuple(shape), start, end)
     except (KeyError, TypeError, ValueError):

@@ -1,9 +1,9 @@
-"""The families of base models: one table, one row a family.
+"""The families of base models (SD1, SD2, SDXL, FLUX, ...), as a table with one row for each.
 
-Whatever differs between families as a fact stands here: names in metadata and in files, text
-encoders, the blocks of the U-Net, what hosts call them. What has to be programmed (loading a model,
+The table holds the facts in which families differ: names in metadata and in files, text encoders,
+blocks of the U-Net, names that hosts use. Code that depends on the family (loading a model,
 encoding its text) is in ``models``. To add a family, add its row; docs/contributing/family.md says
-what else a family needs that is to be trained here and not in a host.
+what else is needed so that `lycoris-ext train` can load it.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 
 from lycoris_ext.errors import ConfigError
 
-#: transformers 5 dropped this level of CLIPTextModel; every file has it.
+#: The beginning of CLIP's layer names in adapter files. transformers 5 dropped this level of the
+#: module path.
 TEXT_LEVEL = "text_model_"
-#: The text encoders' names, as diffusers calls their folders and as we call what adapters are
-#: injected into.
+#: Names of text encoders: diffusers' folders have them, and we use them for the models that
+#: adapters are injected into.
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
-#: The models whose layers have the same names in every family; "unet" is any family's denoiser.
+#: Names of the models that an adapter may belong to; "unet" is the denoiser of any family.
 TARGETS = ("unet", *TEXT_ENCODERS)
 
 
@@ -27,12 +28,12 @@ class TextEncoder:
     """One text encoder of a family.
 
     Args:
-        target: one of ``TEXT_ENCODERS``.
-        key: how the names of its layers begin in the adapters that we write (kohya's names).
-        comfyui: what ComfyUI's CLIP calls it; empty where nothing of ours lies in it there.
-        in_checkpoint: how its keys begin in a base model that is one file; empty where such files
-            are not read here.
-        open_clip: whether that file has OpenCLIP's names of weights, not those of transformers.
+        target: its name, one of ``TEXT_ENCODERS``.
+        key: prefix of its layers in the adapters that we write (kohya's names).
+        comfyui: its name in ComfyUI's CLIP object; empty if adapters for it are not used there.
+        in_checkpoint: prefix of its weights in a base model that is a single file; empty if we do
+            not read such files of this family.
+        open_clip: whether its weights have OpenCLIP's names in that file, not transformers'.
     """
 
     target: str
@@ -44,13 +45,14 @@ class TextEncoder:
 
 @dataclass(frozen=True)
 class Variant:
-    """Those models of a family that predict the same, and what metadata call them.
+    """The models of a family that predict the same thing, with their names in metadata.
 
     Args:
-        id: what a run calls it (``Pipeline.kind``).
+        id: its name in this package, such as "sd2_v" (``Pipeline.kind``).
         predicts: "epsilon", "v_prediction" or "flow".
-        version: ss_base_model_version, as sd-scripts writes it.
-        architecture: modelspec.architecture of the model; "/lora" is added for an adapter.
+        version: the value of ss_base_model_version, as sd-scripts writes it.
+        architecture: the value of modelspec.architecture for a base model; for an adapter "/lora"
+            is added.
     """
 
     id: str
@@ -61,14 +63,16 @@ class Variant:
 
 @dataclass(frozen=True)
 class Blocks:
-    """How Stable Diffusion's U-Net is cut into blocks that have numbers.
+    """The numbered blocks of a Stable Diffusion U-Net.
 
     Args:
-        sides: how many blocks lead in (IN00, IN01, ...), and how many lead out (OUT00, ...).
-        attentive: the numbers of those with attention, leading in and leading out.
-        middles: into how many blocks sd-scripts divides the middle, which is M00 elsewhere.
-        has_ends: whether sd-scripts counts the layers before and behind the blocks as a block each;
-            without, they belong to the first and to the last block.
+        sides: number of input blocks (IN00, IN01, ...), which is also that of output blocks
+            (OUT00, ...).
+        attentive: numbers of the input blocks with attention, and of the output blocks with it.
+        middles: number of blocks that sd-scripts makes of the middle block; other tools count one,
+            M00.
+        has_ends: whether sd-scripts counts the layers before the first block and those after the
+            last one as a block each. If not, they belong to the first and to the last block.
     """
 
     sides: int
@@ -78,31 +82,31 @@ class Blocks:
 
     @property
     def count(self) -> int:
-        """How many blocks sd-scripts counts."""
+        """Number of blocks that sd-scripts counts."""
         return 2 * self.sides + self.middles + 2 * self.has_ends
 
 
 @dataclass(frozen=True)
 class Family:
-    """What differs between families, as far as code must know it.
+    """One family of base models: a row of the table ``FAMILIES``.
 
     Args:
-        id: its name in this package, also that of `--family`.
-        title: in words.
-        versions: how ss_base_model_version begins in the adapters of this family, whoever wrote it.
-        text_encoders: in the order in which sd-scripts hands them over.
-        variants: by what they predict, the usual one first; empty where we write no metadata that
-            name the family.
-        implementation: modelspec.implementation.
-        v2: sd-scripts' option of this name.
-        blocks: of its U-Net; None for denoisers of another kind (transformers).
-        ldm_names: whether kohya's keys call the U-Net's layers as the original repository (ldm)
-            does; otherwise diffusers' names, or the denoiser's own.
-        submodules: direct submodules of the denoiser by which the family is known; Stable
-            Diffusion's U-Nets are told apart by other things.
-        latent_channels: of the denoiser's input.
+        id: its name in this package, which `--family` takes, too.
+        title: its name in messages.
+        versions: beginnings of ss_base_model_version in adapters of this family, of any trainer.
+        text_encoders: its text encoders, in the order in which sd-scripts passes them.
+        variants: one for each kind of prediction, the usual one first; empty if we write no
+            metadata for this family.
+        implementation: the value of modelspec.implementation.
+        v2: the value of sd-scripts' option v2.
+        blocks: the blocks of its U-Net; None if its denoiser is a transformer.
+        ldm_names: whether kohya's keys use the original repository's (ldm) names of the U-Net's
+            layers; if not, they use diffusers' names or the denoiser's own.
+        submodules: names of direct submodules by which the denoiser is recognised; empty for the
+            Stable Diffusion families, which are recognised in another way.
+        latent_channels: channels of the latents that the denoiser takes.
         comfyui: the classes in ComfyUI's supported_models that are trained as this family.
-        webui: what AUTOMATIC1111's cards of networks call it.
+        webui: the name on the cards of AUTOMATIC1111's extra networks.
     """
 
     id: str
@@ -121,11 +125,15 @@ class Family:
 
     @property
     def text_targets(self) -> tuple[str, ...]:
-        """The targets of its text encoders."""
+        """The names of its text encoders."""
         return tuple(encoder.target for encoder in self.text_encoders)
 
     def variant(self, predicts: str) -> Variant:
-        """The models that predict this; the usual ones where the table has none."""
+        """Return the variant that predicts this, or the usual variant if none does.
+
+        Args:
+            predicts: "epsilon", "v_prediction" or "flow".
+        """
         fitting = (variant for variant in self.variants if variant.predicts == predicts)
         return next(fitting, self.variants[0])
 
@@ -192,7 +200,7 @@ FAMILIES = {
             "hunyuan_image",
             "HunyuanImage",
             ("hunyuan-image",),
-            (),  # sd-scripts trains none of them
+            (),  # sd-scripts trains none of its text encoders
             submodules=frozenset({"double_blocks", "byt5_in"}),
             latent_channels=64,
         ),
@@ -230,7 +238,7 @@ FAMILIES = {
         ),
     )
 }
-#: What a host has loaded and we know no more of.
+#: Stands for any model that a host has loaded and that is of no family in the table.
 OTHER = Family(
     "other",
     "a model of another family",
@@ -245,27 +253,27 @@ OTHER = Family(
 
 
 def family_of_models(targets: Iterable[str], denoiser: Iterable[str]) -> Family:
-    """The family of models that are adapted together.
+    """Recognise the family of some loaded models by their names and submodules.
 
-    SD1 and SD2 have the same layers under the same names: sd1 stands for both, and for whatever is
-    no model of a family that is known here.
+    SD1 and SD2 have the same layers under the same names: for both the result is sd1, and so it is
+    for models of an unknown family.
 
     Args:
-        targets: their names, such as "unet" and "text_encoder".
-        denoiser: names of the direct submodules of the U-Net or transformer; none where there is
-            none.
+        targets: names of the models, such as "unet" and "text_encoder".
+        denoiser: names of the direct submodules of the U-Net or transformer; empty if there is no
+            such model.
     """
     children = set(denoiser)
     for family in FAMILIES.values():
         if family.submodules and family.submodules <= children:
             return family
-    # SDXL's way in for the sizes of pictures, in diffusers' and in ldm's naming.
+    # The layers by which SDXL reads picture sizes, in diffusers' and in ldm's naming.
     takes_sizes = {"add_embedding", "label_emb"} & children
     return FAMILIES["sdxl" if "text_encoder_2" in targets or takes_sizes else "sd1"]
 
 
 def family_of_version(version: str) -> Family | None:
-    """The family that a file's ss_base_model_version tells; None where it tells none."""
+    """Return the family that a file's ss_base_model_version names; None if it names none."""
     for family in FAMILIES.values():
         if version.startswith(family.versions):
             return family
@@ -273,10 +281,10 @@ def family_of_version(version: str) -> Family | None:
 
 
 def variant_of(id: str) -> tuple[Family, Variant]:
-    """A variant by its id, and its family.
+    """Find a variant by its id, such as "sd2_v"; return its family and the variant.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: no variant has this id.
     """
     known = {
         variant.id: (family, variant)

@@ -1,6 +1,6 @@
-"""Hashes of adapters and of base models; sd-scripts' tools know a file again by them.
+"""Hashes of adapters and base models, by which sd-scripts' tools and AUTOMATIC1111 know a file.
 
-Source of sd-scripts' own: sd-scripts 48d368f, library/train_util.py.
+Source of sd-scripts' hashes: sd-scripts 48d368f, library/train_util.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lycoris_ext.formats.container import build_header
 
-#: What sd-scripts' legacy hashes are computed from: 64 kB, one megabyte into the file.
+#: The bytes of a file that the legacy hashes are computed from: 64 kB after the first megabyte.
 _LEGACY_START, _LEGACY_END = 0x100000, 0x110000
 _CHUNK = 1 << 22
 
@@ -19,10 +19,18 @@ _CHUNK = 1 << 22
 def file_hashes(
     tensor_header: Mapping[str, object], data: memoryview, metadata: Mapping[str, str]
 ) -> dict[str, str]:
-    """sd-scripts' two hashes of an adapter file.
+    """Compute the two hashes that sd-scripts stores in the metadata of an adapter file.
 
-    ``sshs_model_hash`` is sha256 over the data. ``sshs_legacy_hash`` is taken from the file as it
-    would be with ``ss_*`` as its only metadata, so that later edits of other fields keep it.
+    ``sshs_model_hash`` is the SHA-256 of the data. ``sshs_legacy_hash`` is computed as if the file
+    had no metadata but ``ss_*``, so that later edits of other fields do not change it.
+
+    Args:
+        tensor_header: the header's entries for the tensors, as ``container.serialize`` gives them.
+        data: the bytes of the tensors.
+        metadata: of the file, without these two hashes.
+
+    Returns:
+        Both hashes by their metadata keys, as hex.
     """
     header = build_header(
         tensor_header, {key: text for key, text in metadata.items() if key.startswith("ss_")}
@@ -38,7 +46,7 @@ def file_hashes(
 
 
 def sha256_of_files(*paths: Path) -> str:
-    """SHA-256 over the content of files, one behind the other, as hex."""
+    """Return the SHA-256 of the concatenated content of some files, as hex."""
     digest = hashlib.sha256()
     for path in paths:
         with open(path, "rb") as file:
@@ -48,7 +56,10 @@ def sha256_of_files(*paths: Path) -> str:
 
 
 def legacy_hash(path: Path) -> str:
-    """The short hash by which a checkpoint was once known: of 64 kB, one megabyte into the file."""
+    """Return the first 8 hex digits of the SHA-256 of 64 kB after a file's first megabyte.
+
+    Old versions of AUTOMATIC1111 and sd-scripts name a checkpoint by it.
+    """
     with open(path, "rb") as file:
         file.seek(_LEGACY_START)
         return hashlib.sha256(file.read(_LEGACY_END - _LEGACY_START)).hexdigest()[:8]

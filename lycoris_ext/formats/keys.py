@@ -1,7 +1,7 @@
-"""Layer names in files and back: kohya's are written, everybody's are read.
+"""Names of layers in adapter files: we write kohya's names and read those of all tools.
 
-Each naming is a table. All of them lead to one ``Place``, which is also what a model's own layer
-has, so that a file and a model meet there whatever either of them calls the layer:
+Each tool's naming is a table. Every name in a file and every layer of a model is turned into one
+common name, a ``Place``; a file's layer belongs to the model's layer with an equal ``Place``:
 
     lora_unet_down_blocks_0_attentions_0_proj_in        kohya, SD1 and SD2
     lora_unet_input_blocks_1_1_proj_in                  kohya, SDXL
@@ -10,7 +10,7 @@ has, so that a file and a model meet there whatever either of them calls the lay
     unet.down_blocks.0.attentions.0.proj_in             diffusers
     base_model.model.down_blocks.0.attentions.0.proj_in PEFT
 
-Facts about each: docs/formats.md.
+docs/formats.md describes each of them.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from typing import NamedTuple
 from lycoris_ext.algorithms import Algorithm, algorithm, algorithm_names, dora
 from lycoris_ext.formats.families import FAMILIES, TARGETS, TEXT_LEVEL, Family
 
-#: The only layers of CLIP that lie beside the level ``TEXT_LEVEL``.
+#: The only layers of CLIP whose names do not begin with ``TEXT_LEVEL``.
 _WITHOUT_TEXT_LEVEL = ("text_projection",)
 
 _UNET = "lora_unet_"
 _PLAIN = "lycoris_"
-#: The denoiser of a family that we know no names of; its layers are called as ComfyUI calls them.
+#: The name of a denoiser that is no Stable Diffusion U-Net; its layers have ComfyUI's names.
 DENOISER = "diffusion_model"
 
 _TEXTS = [encoder for family in FAMILIES.values() for encoder in family.text_encoders]
-#: Start of a layer's name in a file -> the target that it tells.
+#: Prefix of a layer's name in a file -> the model (target) that it belongs to; "": not said.
 _READ = {
     _UNET: "unet",
     "oft_unet_": "unet",  # sd-scripts' networks/oft.py
@@ -43,10 +43,10 @@ _READ = {
     **{f"{target}.": target for target in TARGETS},  # diffusers
 }
 _PEFT = "base_model.model."
-#: Names that start so have no dots in them: only the tensor's own name follows the first one.
+#: Layers' names with these prefixes contain no dots: the tensor's name begins after the first dot.
 _UNDERSCORED = ("lora_", "lycoris_", "oft_")
 
-#: ldm's names of single layers (``_`` for ``.``) and diffusers'.
+#: Name of a single layer in ldm -> its name in diffusers, both with ``_`` for ``.``.
 _LDM_LAYERS = {
     "input_blocks_0_0": "conv_in",
     "time_embed_0": "time_embedding_linear_1",
@@ -56,7 +56,8 @@ _LDM_LAYERS = {
     "out_0": "conv_norm_out",
     "out_2": "conv_out",
     **{f"input_blocks_{3 * n + 3}_0_op": f"down_blocks_{n}_downsamplers_0_conv" for n in range(3)},
-    # Behind the attention where the block has one; SDXL's all have, and it alone is written so.
+    # The upsampler comes after the attention if the block has one. All of SDXL's have, and only
+    # SDXL's files are written with ldm's names.
     **{f"output_blocks_{3 * n + 2}_1_conv": f"up_blocks_{n}_upsamplers_0_conv" for n in range(3)},
     **{f"output_blocks_{3 * n + 2}_2_conv": f"up_blocks_{n}_upsamplers_0_conv" for n in range(3)},
 }
@@ -102,12 +103,13 @@ _UNET_PARTS = {
 _LDM_BLOCK = re.compile(r"((?:input|output)_blocks_\d+_\d|middle_block_\d)_(.+)")
 _DIFFUSERS_BLOCK = re.compile(r"((?:(?:down|up)_blocks_\d|mid_block)_[a-z]+_\d)_(.+)")
 
-#: diffusers once kept adapters in attention processors, under the U-Net's names everywhere: what
-#: the last part of such a path is called by the attention itself, in the U-Net and in CLIP.
+#: Old versions of diffusers stored adapters of attention layers under ``....processor.to_q_lora``,
+#: with the U-Net's names even for CLIP. Last part of such a path -> last part of the layer's path,
+#: in the U-Net and in CLIP.
 _PROCESSOR = {"to_out": "to_out.0"}
 _PROCESSOR_TEXT = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"}
 
-#: Other tools' names of tensors, and ours. PEFT's A comes first in the product: down.
+#: Other tools' names of tensors -> ours. PEFT's A is applied first, so it is down.
 _TENSORS = {
     f"{theirs}{adapter}.weight": ours
     for theirs, ours in (
@@ -118,13 +120,13 @@ _TENSORS = {
         ("lora_linear_layer.down", "lora_down.weight"),
         ("lora_linear_layer.up", "lora_up.weight"),
     )
-    for adapter in ("", ".default")  # the adapter's name, which PEFT has in memory
+    for adapter in ("", ".default")  # PEFT's name of the adapter, which some files contain
 } | {
     f"lora_magnitude_vector{adapter}": dora.KEY
     for adapter in ("", ".default", ".weight", ".default.weight")
 }
 
-#: How names begin in each target, for files that do not tell it.
+#: Model -> prefixes of its layers' names, for files that do not say which model they adapt.
 _GUESSES = {
     "unet": ("down_blocks_", "mid_block_", "up_blocks_", "conv_in", "conv_out", "time_embedding_"),
     "text_encoder": ("encoder_layers_", "text_projection"),
@@ -132,11 +134,12 @@ _GUESSES = {
 
 
 class Place(NamedTuple):
-    """Where an update belongs, whoever named it.
+    """The common name of a layer, the same for every tool's naming.
 
     Attributes:
-        target: one of ``TARGETS``, the name of a plain module, or "" where a file does not say.
-        name: path of the layer with ``_`` for ``.``; in ``TARGETS`` diffusers'.
+        target: the model: one of ``TARGETS``, the user's name of another module, or "" if the file
+            does not say.
+        name: module path of the layer with ``_`` for ``.``; for ``TARGETS`` as diffusers has it.
     """
 
     target: str
@@ -144,12 +147,13 @@ class Place(NamedTuple):
 
 
 def place_in_model(target: str, module_path: str) -> Place:
-    """The place of a model's own layer, in diffusers' or ldm's naming.
+    """Return the common name of a layer of a loaded model.
 
     Args:
-        target: one of ``TARGETS``, "diffusion_model" for a denoiser under ComfyUI's names, or any
-            other name for a plain module.
-        module_path: path of the layer inside the target, with dots or underscores.
+        target: name of the model: one of ``TARGETS``, "diffusion_model" for a denoiser under
+            ComfyUI's names, or any other name for a module that is no part of a base model.
+        module_path: path of the layer inside the model, with dots or underscores, in diffusers' or
+            ldm's naming.
     """
     name = module_path.replace(".", "_")
     if target == DENOISER:
@@ -158,7 +162,7 @@ def place_in_model(target: str, module_path: str) -> Place:
 
 
 def place_in_file(layer: str) -> Place:
-    """The place that a file means by a layer's name (see ``split_key``)."""
+    """Return the common name of a layer, from its name in a file as ``split_key`` returns it."""
     rest = layer.removeprefix(_PEFT)
     start, target = next((pair for pair in _READ.items() if rest.startswith(pair[0])), ("", ""))
     path = rest[len(start) :].removeprefix(_PEFT).replace(".processor.", ".")
@@ -168,13 +172,13 @@ def place_in_file(layer: str) -> Place:
 
 
 def split_key(key: str) -> tuple[str, str]:
-    """A layer's name as the file has it, and the tensor's name as our algorithms have it.
+    """Split a key of a file into the layer's name, as it is, and the tensor's name, as we have it.
 
     ``lora_unet_x.lora_up.weight``      -> (``lora_unet_x``, ``lora_up.weight``)
     ``unet.x.to_q.lora_A.weight``       -> (``unet.x.to_q``, ``lora_down.weight``)
     ``x.processor.to_q_lora.up.weight`` -> (``x.processor.to_q``, ``lora_up.weight``)
 
-    The second is empty where the key cannot be taken apart.
+    If no known tensor's name is found in the key, the result is (key, "").
     """
     if key.startswith(_UNDERSCORED):
         layer, _, name = key.partition(".")
@@ -190,12 +194,14 @@ def split_key(key: str) -> tuple[str, str]:
 
 
 def key_prefix(target: str, module_path: str, family: Family = FAMILIES["sd1"]) -> str:
-    """The name of one layer in the files we write: sd-scripts', ComfyUI's with its dots for a
-    denoiser that is no U-Net, or LyCORIS's for a plain module.
+    """Return the name of a layer in the files that we write.
+
+    It is sd-scripts' name; for a denoiser that is no Stable Diffusion U-Net it is ComfyUI's, with
+    dots, and for a module that is no part of a base model LyCORIS's.
 
     Args:
         target, module_path: as for ``place_in_model``.
-        family: of the models, see ``families.family_of_models``.
+        family: the family of the models, see ``families.family_of_models``.
     """
     if target == DENOISER:
         return f"{DENOISER}.{module_path}"
@@ -209,19 +215,30 @@ def key_prefix(target: str, module_path: str, family: Family = FAMILIES["sd1"]) 
 
 
 def unet_block(module_path: str) -> tuple[str, int] | None:
-    """The block of Stable Diffusion's U-Net that a layer lies in, whatever its model calls it.
+    """Return the block of a Stable Diffusion U-Net to which a layer belongs.
+
+    Args:
+        module_path: path of the layer in the U-Net, in diffusers' or ldm's naming.
 
     Returns:
-        ("IN", 4), ("OUT", 0), or ("M", 1) for a part of the middle; "START" and "END" are before
-        and behind all blocks, where the number means nothing. None: this is no such U-Net's layer.
+        ("IN", 4) for an input block, ("OUT", 0) for an output block, ("M", 1) for a part of the
+        middle block. ("START", n) and ("END", n) are the layers before the first and after the last
+        block; their n means nothing. None if the layer is not in such a U-Net.
     """
     found = _UNET_PART.match(_to_ldm(place_in_model("unet", module_path).name))
     return (_UNET_PARTS[found[1]], int(found[2])) if found else None
 
 
 def target_of(layer: str) -> str:
-    """The target that a layer's name tells, or that its place tells where the name does not:
-    one of ``TARGETS``, or "model" for anything else."""
+    """Find out which model a layer of a file belongs to.
+
+    Args:
+        layer: the layer's name in the file, as ``split_key`` returns it.
+
+    Returns:
+        One of ``TARGETS``, guessed from the layer's path if the name has no known prefix; "model"
+        if that fails.
+    """
     place = place_in_file(layer)
     if place.target:
         return place.target
@@ -231,7 +248,7 @@ def target_of(layer: str) -> str:
 
 @cache
 def _tensor_names(algorithms: tuple[type[Algorithm], ...]) -> dict[str, str]:
-    """Every tensor's name that one of these stores, and its other spellings -> that name."""
+    """Map every name that a tensor of these algorithms may have in a file to our name of it."""
     names = {
         factor.key
         for known in algorithms
@@ -243,7 +260,7 @@ def _tensor_names(algorithms: tuple[type[Algorithm], ...]) -> dict[str, str]:
 
 
 def _to_diffusers(name: str) -> str:
-    """ldm's names to diffusers'; a text encoder's without the level that comes and goes."""
+    """Turn ldm's name of a layer into diffusers', and drop ``TEXT_LEVEL`` of a text encoder's."""
     if name in _LDM_LAYERS:
         return _LDM_LAYERS[name]
     match = _LDM_BLOCK.fullmatch(name)
@@ -254,6 +271,7 @@ def _to_diffusers(name: str) -> str:
 
 
 def _to_ldm(name: str) -> str:
+    """Turn diffusers' name of a U-Net's layer into ldm's."""
     if name in _TO_LDM_LAYERS:
         return _TO_LDM_LAYERS[name]
     match = _DIFFUSERS_BLOCK.fullmatch(name)

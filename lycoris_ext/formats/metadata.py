@@ -1,7 +1,6 @@
-"""What travels in a file's header: sd-scripts' ``ss_*`` and ``modelspec.*``.
+"""The metadata of an adapter file: sd-scripts' ``ss_*`` and ``modelspec.*``.
 
-Pure: options and facts in, texts out. Whoever trains gathers the facts; whoever reads asks
-``trigger_words``.
+``build_metadata`` writes them from a run's options and facts; ``trigger_words`` reads them.
 
 Source: sd-scripts 48d368f, train_network.py and library/sai_model_spec.py (ModelSpec 1.0.1);
 docs/formats.md lists every field.
@@ -18,7 +17,7 @@ from typing import Any
 
 from lycoris_ext.formats.families import variant_of
 
-#: A tag that stands under nearly every picture of a folder is what calls the folder's subject.
+#: A tag is a trigger word if at least this share of a folder's pictures has it in its caption.
 _TRIGGER_SHARE = 0.9
 
 _FALSE = (
@@ -34,7 +33,7 @@ _NONE = (
     "ip_noise_gamma validation_seed max_validation_steps validate_every_n_epochs "
     "validate_every_n_steps resize_interpolation min_bucket_reso max_bucket_reso keep_tokens"
 )
-#: ss_<name> for each option, and what it is where a config knows no such option: unused.
+#: The options that are written as ss_<name>, and the value of an option that we do not have.
 OPTIONS: dict[str, object] = {
     **dict.fromkeys(_FALSE.split(), False),
     **dict.fromkeys(_NONE.split()),
@@ -50,7 +49,7 @@ OPTIONS: dict[str, object] = {
     "huber_scale": 1.0,
     "huber_c": 0.1,
 }
-#: Where sd-scripts has None for what is off and a config of ours may have 0.
+#: Options that we switch off with 0 and sd-scripts with None, which is what metadata then say.
 _NONE_WHEN_OFF = (
     "noise_offset",
     "adaptive_noise_scale",
@@ -58,7 +57,7 @@ _NONE_WHEN_OFF = (
     "ip_noise_gamma",
     "network_dropout",
 )
-#: Where sd-scripts' field is not called as its option is: field -> option.
+#: Fields whose name differs from that of the option: field -> option.
 RENAMED = {
     "batch_size_per_device": "train_batch_size",
     "debiased_estimation": "debiased_estimation_loss",
@@ -66,7 +65,7 @@ RENAMED = {
 }
 
 
-#: What a reader of a file asks first, in this order, and what it is called in words.
+#: The fields that are shown first when a file is described, in this order, with their titles.
 HEADINGS = {
     "ss_output_name": "name",
     "ss_sd_model_name": "base model",
@@ -94,18 +93,18 @@ HEADINGS = {
     "ss_seed": "seed",
     "ss_training_comment": "comment",
 }
-#: modelspec.prediction_type, which has no word for flow.
+#: What a model predicts -> modelspec.prediction_type, which has no value for flow.
 _PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v"}
 
 
 @dataclass(frozen=True)
-class BaseModel:
-    """A base model or autoencoder by name and hash.
+class ModelReference:
+    """A base model or autoencoder, as metadata name it.
 
     Attributes:
         name: file or folder name, never a path.
-        sha256: of the file.
-        legacy_hash: see ``legacy_hash``; empty where the model is no single file.
+        sha256: hash of its weights, as hex; empty if it is not known.
+        legacy_hash: see ``hashes.legacy_hash``; empty if the model is no single file.
     """
 
     name: str
@@ -115,31 +114,33 @@ class BaseModel:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a run knows and no option tells.
+    """The facts of a run that go into metadata and are no options.
 
     Attributes:
         family: id of a ``families.Variant``, such as "sd1" or "sd2_v".
-        network_module: as a trainer would name it.
-        network_args: its arguments, texts.
+        base: the base model.
+        steps, epoch: finished when the file is written.
+        max_train_steps, num_epochs, num_batches_per_epoch: planned for the whole run.
+        vae: the autoencoder, if it is not the base model's own.
+        network_module: value of sd-scripts' --network_module that reads this network.
+        network_args: the network's options: name -> value as text.
         optimizer: class and arguments, as sd-scripts writes them.
         resolution: (width, height) in pixels.
-        steps, epoch: finished so far.
-        max_train_steps, num_epochs, num_batches_per_epoch: planned.
-        num_train_images, num_reg_images, num_validation_images: repeats included.
+        num_train_images, num_reg_images, num_validation_images: pictures times repeats.
         dataset_dirs, reg_dataset_dirs: folder -> {"n_repeats", "img_count"}.
-        tag_frequency: folder -> tag -> count.
+        tag_frequency: folder -> tag -> number of captions with it.
         bucket_info: sd-scripts' summary of the buckets.
-        session_id: the same in all files of one run.
-        started_at, finished_at: seconds since 1970. A run that is to end in the same bytes
-            whenever it is repeated leaves them out.
-        software: written as the implementation's version.
+        session_id: a number that all files of one run share.
+        started_at, finished_at: seconds since 1970; None leaves them out, so that a repeated run
+            writes the same bytes.
+        software: value of modelspec.implementation_version.
     """
 
     family: str
-    base: BaseModel
+    base: ModelReference
     steps: int
     max_train_steps: int
-    vae: BaseModel | None = None
+    vae: ModelReference | None = None
     network_module: str = "lycoris_ext.kohya"
     network_args: Mapping[str, str] = field(default_factory=dict)
     optimizer: str = "None"
@@ -161,17 +162,17 @@ class RunFacts:
 
 
 def build_metadata(options: Mapping[str, object], facts: RunFacts) -> dict[str, str]:
-    """All fields of a trained adapter but its own hashes, which saving adds.
+    """Write the metadata of a trained adapter, without the hashes that ``save_adapter`` adds.
 
     Args:
-        options: of the run, under sd-scripts' names; what is missing counts as unused.
-        facts: of the run.
+        options: the options of the run, under sd-scripts' names; a missing one counts as not used.
+        facts: what else is known of the run.
 
     Returns:
-        Text for text, as safetensors stores it; what is unset is "None".
+        Field -> text, as safetensors stores them; the text of an unset option is "None".
 
     Raises:
-        ConfigError: the family is not known.
+        ConfigError: the family in ``facts`` is not known.
     """
     values = {
         **{name: _option(name, options) for name in OPTIONS},
@@ -199,7 +200,7 @@ def _run_fields(options: Mapping[str, object], facts: RunFacts) -> dict[str, obj
     }
     return {
         "session_id": facts.session_id,
-        # Readers parse these as numbers, so they are left out rather than written as "None".
+        # Other tools parse these as numbers, so unknown ones are left out, not written as "None".
         **{name: value for name, value in times.items() if value is not None},
         "network_module": facts.network_module,
         "network_args": _json(facts.network_args),
@@ -230,7 +231,7 @@ def _picture_fields(facts: RunFacts) -> dict[str, object]:
     }
 
 
-def _model_fields(kind: str, model: BaseModel) -> dict[str, object]:
+def _model_fields(kind: str, model: ModelReference) -> dict[str, object]:
     hashes = {f"{kind}_hash": model.legacy_hash, f"new_{kind}_hash": model.sha256}
     return {f"{kind}_name": model.name, **{name: value for name, value in hashes.items() if value}}
 
@@ -238,7 +239,7 @@ def _model_fields(kind: str, model: BaseModel) -> dict[str, object]:
 def _modelspec(
     options: Mapping[str, object], facts: RunFacts, triggers: tuple[str, ...]
 ) -> dict[str, str]:
-    """``modelspec.*``; an option ``metadata_<name>`` sets or replaces a field."""
+    """Write the fields ``modelspec.*``; an option ``metadata_<name>`` sets or replaces one."""
     family, variant = variant_of(facts.family)
     values: dict[str, object] = {
         "sai_model_spec": "1.0.1",
@@ -264,10 +265,13 @@ def _modelspec(
 
 
 def trigger_words(metadata: Mapping[str, str]) -> tuple[str, ...]:
-    """The tags that stand under nearly every picture of some folder, commonest first.
+    """Return the tags that nearly every caption of some training folder has, the commonest first.
 
-    Read from ``modelspec.trigger_phrase`` where a file has it, otherwise from the counts of tags
-    (``ss_tag_frequency``) and pictures (``ss_dataset_dirs``).
+    They are read from ``modelspec.trigger_phrase`` if the file has it, otherwise computed from the
+    counts of tags (``ss_tag_frequency``) and of pictures (``ss_dataset_dirs``).
+
+    Args:
+        metadata: of an adapter file.
     """
     phrase = metadata.get("modelspec.trigger_phrase", "").strip()
     if phrase:
@@ -281,7 +285,7 @@ def trigger_words(metadata: Mapping[str, str]) -> tuple[str, ...]:
         tags = {tag: n for tag, n in counts.items() if isinstance(n, int) and n > 0}
         size = sizes.get(folder, {})
         pictures = size.get("img_count") if isinstance(size, dict) else None
-        # Without the number of pictures the commonest tag stands for it.
+        # If the number of pictures is not known, the count of the commonest tag is taken for it.
         whole = pictures if isinstance(pictures, int) else max(tags.values(), default=0)
         for tag, count in tags.items():
             if whole and count >= _TRIGGER_SHARE * whole:
@@ -290,7 +294,7 @@ def trigger_words(metadata: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """Parse what should be a JSON object; what others wrote wrongly counts as nothing."""
+    """Parse a text that should be a JSON object; return an empty dict if it is none."""
     try:
         content = json.loads(text)
     except (ValueError, RecursionError):

@@ -1,9 +1,9 @@
-"""Which hosts would misread a file: what was measured there, as a table.
+"""Which hosts read an adapter file wrongly, as a table of what was measured with them.
 
-A file that loads in one place may load in part, or not at all and without a word, in another. Our
-files of every algorithm were put through each host's own code and compared with our forward:
-sd-scripts 0.10.1, AUTOMATIC1111 1.8.0, ComfyUI 0.3.64 (the names in 0.8.0, too), diffusers 0.42.1.
-tests/hosts/test_comfyui_weights.py measures ComfyUI's rows again.
+A host may skip some layers of a file, or all of them, without an error. Our files of every
+algorithm were loaded by each host's own code and their output compared with ours: sd-scripts
+0.10.1, AUTOMATIC1111 1.8.0, ComfyUI 0.3.64 (for the names also 0.8.0), diffusers 0.42.1.
+tests/hosts/test_comfyui_weights.py repeats the measurements with ComfyUI.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SD_SCRIPTS, WEBUI, COMFYUI, DIFFUSERS = (
 )
 _SKIPPED = "skips these layers without a word"
 
-#: How layers' names begin, and what the tool that writes them so is called.
+#: (prefix of layers' names in a file, the tool that writes such names); the first that fits counts.
 NAMINGS = (
     ("lora_", "kohya"),
     ("lycoris_", "LyCORIS"),
@@ -36,7 +36,7 @@ NAMINGS = (
 _BY_US = "--network_module lycoris_ext.kohya does"
 _BY_BOTH = "--network_module lycoris_ext.kohya or lycoris.kohya does"
 
-#: (what a file has, host) -> what happens there.
+#: (feature of a file, host) -> what that host does with such a file, as the end of a sentence.
 _MISREAD = {
     ("PEFT", SD_SCRIPTS): "does not know the names",
     ("PEFT", WEBUI): _SKIPPED,
@@ -91,24 +91,28 @@ _MISREAD = {
 
 
 def naming_of(layers: Iterable[str]) -> tuple[str, ...]:
-    """Whose names a file's layers have; more than one where it mixes them."""
+    """Return the tools whose naming the layers of a file have; usually one.
+
+    Args:
+        layers: the layers' names in the file.
+    """
     found = {next(name for start, name in NAMINGS if layer.startswith(start)) for layer in layers}
     return tuple(sorted(found))
 
 
 def misread_by(plans: Mapping[str, Plan], metadata: Mapping[str, str]) -> tuple[str, ...]:
-    """One line for each host that is known to misread such a file.
+    """Return one sentence for each way in which some host is known to read a file wrongly.
 
     Args:
-        plans: layer's name in the file -> how it is adapted.
+        plans: layer's name in the file -> its algorithm, rank and shapes.
         metadata: of the file.
     """
     features = {*naming_of(plans)}
     for plan in plans.values():
         features |= _features(plan)
     sdxl = any(target_of(layer) == "text_encoder_2" or "input_blocks" in layer for layer in plans)
-    told = family_of_version(metadata.get("ss_base_model_version", ""))
-    if sdxl and told is not FAMILIES["sdxl"]:
+    stated = family_of_version(metadata.get("ss_base_model_version", ""))
+    if sdxl and stated is not FAMILIES["sdxl"]:
         features.add("unnamed sdxl")
     return tuple(
         f"{host} {happens}" for (feature, host), happens in _MISREAD.items() if feature in features
@@ -116,9 +120,9 @@ def misread_by(plans: Mapping[str, Plan], metadata: Mapping[str, str]) -> tuple[
 
 
 def _features(plan: Plan) -> set[str]:
-    """What the table tells of one layer."""
-    name, told = plan.algorithm.name, plan.told()
-    # a kernel that is stored flat does not matter there, and its dimensions are not known here
+    """Return those features of one layer that ``_MISREAD`` may have a row for."""
+    name, options = plan.algorithm.name, plan.told()
+    # A kernel that is stored flat is read well by all hosts, and its dimensions are not known.
     shaped = any("k" in factor.axes.split() for factor in plan.factors())
     beside = shaped and len(plan.layer.kernel) in (1, 3)
     found = {
@@ -126,11 +130,11 @@ def _features(plan: Plan) -> set[str]:
         f"core of {name}": plan.uses_core,
         "core beside Conv2d": plan.uses_core and beside,
         f"{name} beside Conv2d": beside,
-        "DoRA": "dora_wd" in told,
-        "DoRA on output": "wd_on_output" in told,
-        "constrained": "constraint" in told,
-        f"rescaled {name}": "rescaled" in told,
-        f"{name} on output": "train_on_input" not in told,
+        "DoRA": "dora_wd" in options,
+        "DoRA on output": "wd_on_output" in options,
+        "constrained": "constraint" in options,
+        f"rescaled {name}": "rescaled" in options,
+        f"{name} on output": "train_on_input" not in options,
         f"{name} without bias": not any("b_norm" in factor.key for factor in plan.factors()),
     }
-    return {feature for feature, there in found.items() if there}
+    return {feature for feature, present in found.items() if present}

@@ -1,8 +1,8 @@
-"""What PEFT and diffusers do otherwise: the alphas beside the tensors, DoRA's lengths, other forms.
+"""Reading what PEFT and diffusers store in another way: alphas, DoRA's magnitudes, other forms.
 
-Their files hold no ``alpha`` tensors. PEFT writes ``adapter_config.json`` beside the file; newer
-diffusers writes the same fields into the file's metadata, each behind its model's name
-(``unet.lora_alpha``). Without either, alpha is the rank, which is diffusers' own assumption.
+Their files hold no ``alpha`` tensors. PEFT writes the alphas to ``adapter_config.json`` in the same
+folder; newer diffusers writes the same fields into the file's metadata, each with the name of its
+model in front (``unet.lora_alpha``). Without either, alpha is the rank, as diffusers assumes.
 """
 
 from __future__ import annotations
@@ -20,22 +20,23 @@ from lycoris_ext.errors import FormatError
 from lycoris_ext.formats.families import TARGETS
 
 CONFIG_FILE = "adapter_config.json"
-#: Metadata key under which the content of ``CONFIG_FILE`` is handed on.
+#: The metadata key under which we keep the content of ``CONFIG_FILE`` after reading a file.
 CONFIG_KEY = "peft_adapter_config"
 _DIFFUSERS_KEY = "lora_adapter_metadata"
 _START = "base_model.model."
-# A pattern may be a regular expression; a stranger's one could keep us busy for ever.
+# PEFT's patterns may be regular expressions. Only layers' names are accepted here, because a
+# malicious expression could take for ever.
 _PLAIN = re.compile(r"[\w.-]+")
-#: The field of the alpha, for LoRA and for LoHa and its kin.
+#: The config's field for alpha: of LoRA, and of LoHa and LoKr.
 _ALPHAS = ("lora_alpha", "alpha")
-#: DoRA's lengths of the outputs: (out,), of convolutions (1, out, 1, 1).
+#: The name of DoRA's magnitudes of output channels: (out,), for convolutions (1, out, 1, 1).
 _MAGNITUDE = "lora_magnitude_vector"
-#: Ends of keys that no algorithm here stores so -> what they are of.
+#: Endings of keys that we cannot read -> what they belong to.
 _UNREAD = {
-    "ia3_l": "(IA)^3, which multiplies where LyCORIS's adds to 1",
-    "oft_R.weight": "OFT, which turns inputs where LyCORIS's turns outputs",
-    "boft_R": "BOFT, whose blocks are laid out otherwise than LyCORIS's",
-    "boft_s": "BOFT, whose blocks are laid out otherwise than LyCORIS's",
+    "ia3_l": "(IA)^3, whose numbers are the factors; LyCORIS stores the factors minus 1",
+    "oft_R.weight": "OFT, which rotates the inputs; LyCORIS' rotates the outputs",
+    "boft_R": "BOFT, whose blocks have another layout than LyCORIS'",
+    "boft_s": "BOFT, whose blocks have another layout than LyCORIS'",
     "lora_A.bias": "LoRA with biases of its own (lora_bias)",
     "lora_B.bias": "LoRA with biases of its own (lora_bias)",
     "lora_embedding_A": "LoRA of an embedding",
@@ -45,10 +46,13 @@ _UNREAD_ENDS = tuple(f".{end}{adapter}" for end in _UNREAD for adapter in ("", "
 
 
 def refuse_unread(keys: Iterable[str]) -> None:
-    """Refuse what PEFT alone has, by name.
+    """Raise an error if a file holds tensors of a form that only PEFT has.
+
+    Args:
+        keys: all keys of the file.
 
     Raises:
-        FormatError: a key is of such a form.
+        FormatError: one of them is in ``_UNREAD``.
     """
     for key in keys:
         if key.endswith(_UNREAD_ENDS):
@@ -61,38 +65,38 @@ def refuse_unread(keys: Iterable[str]) -> None:
 
 
 def canonical(key: str, tensor: Tensor) -> Tensor:
-    """A tensor as our algorithms have it: DoRA's lengths as those of outputs, (out, 1[, 1, 1])."""
+    """Reshape DoRA's magnitudes to (out, 1[, 1, 1]), as we store them; return others unchanged."""
     if _MAGNITUDE not in key.split("."):
         return tensor
     return tensor.reshape(-1, *[1] * max(1, tensor.ndim - 1))
 
 
 def is_peft(key: str) -> bool:
-    """Whether PEFT wrote this key."""
+    """Return True if a key begins as PEFT's keys do."""
     return key.startswith(_START)
 
 
 def apply_config(layers: dict[str, dict[str, Tensor]], metadata: Mapping[str, str]) -> None:
-    """Put in what only the config tells, where it tells it: the alphas.
+    """Add the alphas of PEFT's or diffusers' config to the layers, in place, as tensors.
 
-    ``use_rslora`` divides by the root of the rank; the alpha that is put in makes alpha / rank of
-    it. A LoKr of two whole factors has no rank, so that alpha / rank, which PEFT multiplies it
-    with, goes into a factor.
+    With ``use_rslora`` PEFT divides by the square root of the rank; the alpha that is added is so
+    much larger that alpha / rank gives the same scale. PEFT scales a LoKr of two whole matrices,
+    too, although such a file has no rank; there the scale is multiplied into ``lokr_w2``.
 
     Args:
-        layers: layer -> our name -> tensor.
-        metadata: of the file.
+        layers: name of the layer in the file -> our name of the tensor -> tensor.
+        metadata: of the file, with PEFT's config under ``CONFIG_KEY``.
 
     Raises:
         FormatError: the config is no JSON object, or its alphas are no numbers.
     """
     configs = {"": _object(metadata, CONFIG_KEY)}
-    packed = _object(metadata, _DIFFUSERS_KEY)
+    joint = _object(metadata, _DIFFUSERS_KEY)
     for model in TARGETS:
         start = f"{model}."
         configs[model] = {
             name.removeprefix(start): value
-            for name, value in packed.items()
+            for name, value in joint.items()
             if name.startswith(start)
         }
     for layer, tensors in layers.items():
@@ -114,7 +118,17 @@ def apply_config(layers: dict[str, dict[str, Tensor]], metadata: Mapping[str, st
 def _number(
     config: Mapping[str, Any], path: str, pattern: str, names: tuple[str, ...]
 ) -> float | None:
-    """A number of one layer: the one of the pattern that its path ends with, or the one for all."""
+    """Look up a number of one layer in a config.
+
+    Args:
+        config: of the layer's model.
+        path: of the layer.
+        pattern: field of the config that maps endings of paths to numbers.
+        names: fields of the config with the number for all other layers.
+
+    Returns:
+        None if the config has neither.
+    """
     patterns = config.get(pattern) or {}
     if not isinstance(patterns, dict) or not all(map(_PLAIN.fullmatch, patterns)):
         raise FormatError(
@@ -133,6 +147,7 @@ def _number(
 
 
 def _object(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
+    """Parse a metadata field that should be a JSON object; {} if the field is missing."""
     try:
         content = json.loads(metadata.get(key, "{}"))
     except (ValueError, RecursionError) as error:

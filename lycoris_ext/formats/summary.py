@@ -1,4 +1,4 @@
-"""What an adapter file holds, and whether it is whole."""
+"""Describing an adapter file: its algorithms, layers, sizes, metadata, and whether it is intact."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ from lycoris_ext.formats.misread import misread_by, naming_of
 
 HASH_KEY = "sshs_model_hash"
 
-#: Names that tensors of plain models have, too; no adapter has nothing but these.
+#: Tensors' names that occur in any model; a file with no other names is no adapter.
 _ANYBODYS = ("weight", "bias")
 
 
 @dataclass(frozen=True)
 class LayerGroup:
-    """Layers of one algorithm, form, rank and alpha.
+    """The layers of a file that have the same algorithm, options, rank and alpha.
 
     Args:
-        rank, alpha: 0 where nothing that is stored has a rank.
-        form: the options that the tensors tell, such as "dora_wd".
+        tucker: whether they have Tucker cores.
+        rank, alpha: 0 if the stored tensors have no rank.
+        form: the options that can be seen in the tensors, such as "dora_wd".
+        modules: number of these layers.
     """
 
     algorithm: str
@@ -40,7 +42,13 @@ class LayerGroup:
 
 @dataclass(frozen=True)
 class HashCheck:
-    """The stored and the computed SHA-256 of the data; `agrees` is None where none is stored."""
+    """The comparison of a file's data with the hash in its metadata.
+
+    Args:
+        stored: ``sshs_model_hash`` of the metadata; empty if there is none.
+        computed: SHA-256 of the data, as hex.
+        agrees: whether both are equal; None if there is no stored hash that can be compared.
+    """
 
     stored: str
     computed: str
@@ -49,16 +57,20 @@ class HashCheck:
 
 @dataclass(frozen=True)
 class AdapterSummary:
-    """Everything that a file tells of itself.
+    """The description of an adapter file, as ``lycoris-ext info`` shows it.
 
     Args:
-        modules: how many layers are adapted, by target.
-        parameters: numbers in the file, alphas excluded.
+        algorithms: names of the algorithms in it.
+        layers: its layers in groups, the largest group first.
+        modules: model ("unet", "text_encoder", ...) -> number of adapted layers.
+        parameters: count of numbers in all tensors, without alphas.
         bytes: size of the file.
-        dtypes: of the tensors, alphas excluded.
-        keys: whose names the layers have: kohya, LyCORIS, diffusers, PEFT, ComfyUI.
-        triggers: tags that call what was trained, as far as the metadata tell.
-        misread_by: hosts that are known to read such a file wrongly or in part.
+        dtypes: of the tensors, without alphas.
+        keys: tools whose naming the layers have: kohya, LyCORIS, diffusers, PEFT, ComfyUI.
+        hash: whether the data fit the stored hash.
+        triggers: trigger words, if the metadata name any.
+        misread_by: a sentence for each host that is known to read this file wrongly.
+        metadata: all of it, sorted by name.
     """
 
     path: str
@@ -80,16 +92,16 @@ def summarize(path: Path) -> AdapterSummary:
 
     Raises:
         DataError: there is no such file.
-        FormatError: it is damaged, no adapter, or holds keys of no known algorithm.
+        FormatError: the file is damaged, no adapter, or holds keys of no known algorithm.
     """
     return describe_file(read_adapter_file(path, refuse_other_files))
 
 
 def describe_file(file: AdapterFile) -> AdapterSummary:
-    """Describe an adapter file that was read.
+    """Describe an adapter file that is in memory already.
 
     Raises:
-        FormatError: it holds NaN or infinity, or keys of no known algorithm.
+        FormatError: the file holds NaN or infinity, or keys of no known algorithm.
     """
     state = file.state()
     stored = state.layers()
@@ -112,10 +124,12 @@ def describe_file(file: AdapterFile) -> AdapterSummary:
 
 
 def refuse_other_files(header: Container, where: str) -> None:
-    """Refuse what is no adapter by its header alone, so that a whole model is not read.
+    """Raise an error if a file is no adapter, by its header alone.
+
+    As ``check`` of ``read_adapter_file`` it spares reading the gigabytes of a whole model.
 
     Raises:
-        FormatError: no key is an adapter's.
+        FormatError: no key belongs to an adapter.
     """
     names = {split_key(entry.key)[1] for entry in header.entries}
     if not names - {"", *_ANYBODYS}:

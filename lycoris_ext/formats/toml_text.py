@@ -1,4 +1,4 @@
-"""TOML read and written; Python reads it from 3.11 on, and writes it never."""
+"""Reading and writing TOML: Python can read it only from version 3.11 on, and cannot write it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from lycoris_ext.errors import EnvironmentFault
 
 
 def read_tables(text: str) -> dict[str, Any]:
-    """The tables of a TOML text.
+    """Parse a TOML text.
+
+    Returns:
+        Name -> value; a table is a dict.
 
     Raises:
-        ValueError: it is no TOML; the message names the line.
-        EnvironmentFault: Python 3.10 without the packages tomli and toml.
+        ValueError: the text is no TOML; the message names the line.
+        EnvironmentFault: this is Python 3.10, and neither tomli nor toml is installed.
     """
     if sys.version_info >= (3, 11):
         import tomllib
@@ -28,7 +31,12 @@ def read_tables(text: str) -> dict[str, Any]:
 
 
 def toml_value(value: object) -> str:
-    """A value as TOML writes it: a number, true or false, a text, or a list or table of those."""
+    """Write a value as TOML.
+
+    Args:
+        value: a number, bool or text, or a list, tuple or mapping of such values; anything else is
+            written as its text.
+    """
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
@@ -37,7 +45,7 @@ def toml_value(value: object) -> str:
         return "[" + ", ".join(toml_value(item) for item in value) + "]"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{name} = {toml_value(v)}" for name, v in value.items()) + "}"
-    # JSON's strings are TOML's basic strings, but for DEL, which TOML wants escaped.
+    # A JSON string is a TOML string, except that TOML wants DEL escaped.
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 

@@ -1,8 +1,8 @@
-"""PyTorch's own files (.ckpt, .pt, .pth, .bin), read without running anything that is in them.
+"""Reading PyTorch's own files (.ckpt, .pt, .pth, .bin) without running code that is in them.
 
-Such a file is a zip archive of raw tensor data and one pickle, and a pickle is a little program: it
-may name any function of the machine and have it called. Here it can name tensors and dictionaries;
-whatever else it names becomes an `Inert` object, which does nothing and is dropped with the rest.
+Such a file is a zip archive of raw tensor data and one pickle. A pickle is a small program: it may
+name any function that is installed and have it called. Here it can only name tensors and
+dictionaries; whatever else it names becomes an `Inert` object, which does nothing and is dropped.
 """
 
 from __future__ import annotations
@@ -54,19 +54,19 @@ _BROKEN_PICKLE = (
 
 
 def load_torch_file(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a file that torch.save wrote, on the CPU.
+    """Read the tensors of a file that torch.save wrote.
 
     Args:
-        path: a zip archive of torch 1.6 or newer. A model's weights may lie under "state_dict", as
-            PyTorch Lightning and most Stable Diffusion checkpoints have them.
+        path: a file of torch 1.6 or newer. The weights may be in an inner dictionary "state_dict",
+            as in files of PyTorch Lightning and most Stable Diffusion checkpoints.
 
     Returns:
-        Key -> tensor; whatever is no tensor is left out.
+        Key -> tensor on the CPU; values that are no tensors are left out.
 
     Raises:
         DataError: there is no such file.
-        FormatError: it is in the format of torch before 1.6, damaged, holds no tensors, or its
-            pickle is built as no weights are.
+        FormatError: the file has the format of torch before 1.6, is damaged, holds no tensors, or
+            its pickle does what no file of weights does.
     """
     try:
         with open(path, "rb") as file:
@@ -106,10 +106,10 @@ def _load(file: BinaryIO, where: str) -> dict[str, Tensor]:
 
 
 def _state_dict(content: object) -> dict[str, _StoredTensor]:
-    """The tensors of a state dict, however deep it lies."""
+    """Return the tensors of a state dict, looking inside nested "state_dict" entries."""
     if not isinstance(content, dict):
         return {}
-    # dict.get and dict.items: what comes out of a pickle may carry attributes of these names.
+    # dict.get(content, ...), not content.get(...): a pickle may replace methods of its objects.
     for _ in range(_MAX_NESTING):
         inner = dict.get(content, "state_dict")
         if isinstance(inner, dict):
@@ -119,7 +119,7 @@ def _state_dict(content: object) -> dict[str, _StoredTensor]:
 
 
 class Inert:
-    """Stands for any class or function that a pickle names: takes everything and does nothing."""
+    """Replaces any class or function that a pickle names: accepts all calls and does nothing."""
 
     def __new__(cls, *_args: object, **_kwargs: object) -> Inert:
         return object.__new__(cls)
@@ -130,7 +130,7 @@ class Inert:
     def __call__(self, *_args: object, **_kwargs: object) -> Inert:
         return self
 
-    # How a pickle fills objects.
+    # The methods below are those by which a pickle fills objects.
     def __setstate__(self, _state: object) -> None:
         pass
 
@@ -144,13 +144,13 @@ class Inert:
 
 
 class _StorageType(NamedTuple):
-    """Stands for a class like torch.FloatStorage."""
+    """Replaces a class like torch.FloatStorage."""
 
     dtype: torch.dtype
 
 
 class _Storage(NamedTuple):
-    """Where a tensor's numbers lie in the archive, and how many there are."""
+    """The name of a file of raw numbers in the archive, their dtype and their count."""
 
     key: str
     dtype: torch.dtype
@@ -158,7 +158,7 @@ class _Storage(NamedTuple):
 
 
 class _StoredTensor(NamedTuple):
-    """A tensor that was not read yet, as the pickle describes it; nothing is checked yet."""
+    """A tensor as the pickle describes it, before its numbers are read and its sizes checked."""
 
     storage: _Storage
     offset: Any
@@ -166,7 +166,7 @@ class _StoredTensor(NamedTuple):
     stride: Any
 
     def read(self, storages: _Storages) -> Tensor:
-        """The tensor, after every bound was checked."""
+        """Check offset, size and stride against the stored numbers, and return the tensor."""
         numbers = storages.get(self.storage)
         offset, size, stride = self.offset, tuple(self.size), tuple(self.stride)
         if not all(type(number) is int and number >= 0 for number in (offset, *size, *stride)):
@@ -178,7 +178,10 @@ class _StoredTensor(NamedTuple):
 
 
 class _Fixed:
-    """What a pickle may call of ours; it cannot change it, as it could a function's defaults."""
+    """Base of the objects that a pickle may call; it cannot set attributes of them.
+
+    It could change those of a function, such as its defaults.
+    """
 
     __slots__ = ()
 
@@ -187,7 +190,7 @@ class _Fixed:
 
 
 class _RebuildTensor(_Fixed):
-    """Stands for torch._utils._rebuild_tensor_v2 and _rebuild_tensor."""
+    """Replaces torch._utils._rebuild_tensor_v2 and _rebuild_tensor."""
 
     __slots__ = ()
 
@@ -200,7 +203,7 @@ class _RebuildTensor(_Fixed):
 
 
 class _RebuildParameter(_Fixed):
-    """Stands for torch._utils._rebuild_parameter: the tensor itself is enough."""
+    """Replaces torch._utils._rebuild_parameter, and returns the parameter's tensor."""
 
     __slots__ = ()
 
@@ -209,7 +212,7 @@ class _RebuildParameter(_Fixed):
 
 
 _KNOWN: dict[tuple[str, str], Any] = {
-    # Types of C: a pickle can change neither them nor their methods.
+    # Types that are written in C: a pickle can change neither them nor their methods.
     ("collections", "OrderedDict"): OrderedDict,
     ("torch", "Size"): tuple,
     ("torch._utils", "_rebuild_tensor"): _RebuildTensor(),
@@ -217,7 +220,7 @@ _KNOWN: dict[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_parameter"): _RebuildParameter(),
     **{("torch", name): _StorageType(dtype) for name, dtype in _DTYPES.items()},
 }
-"""All that a pickle can name; the table hands out no function of torch, Python or this machine."""
+"""All that a pickle can name. No function of torch or Python is among it."""
 
 
 class _Unpickler(pickle.Unpickler):
@@ -233,7 +236,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 class _Storages:
-    """The raw numbers in the archive, each read once: tensors may share them."""
+    """Reads raw numbers from the archive; each storage once, because tensors may share it."""
 
     def __init__(self, archive: zipfile.ZipFile, folder: str) -> None:
         self._archive = archive
@@ -244,7 +247,7 @@ class _Storages:
             raise ValueError("its numbers are not in little-endian order")
 
     def get(self, storage: _Storage) -> Tensor:
-        """All numbers of a storage, one-dimensional."""
+        """Return all numbers of a storage as a one-dimensional tensor."""
         key = storage.key
         if key not in self._read:
             info = self._archive.getinfo(f"{self._folder}data/{key}")

@@ -1,4 +1,4 @@
-"""Weights of a whole model in one file, whatever its ending says."""
+"""Reading the weights of a whole model from one file, safetensors or torch.save's."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ from lycoris_ext.formats.torch_file import load_torch_file
 
 @dataclass(frozen=True)
 class Weights:
-    """Tensors by key, on the CPU, and the file's strings (a file of torch.save has none).
+    """The weights of a model as its file has them.
 
-    Tensors of a safetensors file are read from the disk when they are used; the file must stay as
-    it is meanwhile.
+    Tensors of a safetensors file are read from the disk when they are used; the file must not
+    change meanwhile.
+
+    Args:
+        tensors: key -> tensor on the CPU.
+        metadata: the file's strings; empty for a file of torch.save.
     """
 
     tensors: Mapping[str, Tensor]
@@ -28,9 +32,11 @@ class Weights:
 def load_weights(path: Path) -> Weights:
     """Read a safetensors file or one of torch.save (.ckpt, .pt, .pth, .bin).
 
+    The content decides which of the two it is, not the name's ending.
+
     Raises:
         DataError: there is no such file.
-        FormatError: it is damaged, or of another format.
+        FormatError: the file is damaged, or has another format.
     """
     try:
         with open(path, "rb") as file:

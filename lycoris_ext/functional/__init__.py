@@ -1,4 +1,7 @@
-"""Pure tensor maths: layers as functions, and the exact structures of a weight update."""
+"""Tensor maths without models or files: what a layer computes, and what adapters add to its weight.
+
+A ``Delta`` is the update of one weight, kept as the factors that an algorithm trains.
+"""
 
 from lycoris_ext.functional.delta import Delta, Dense, Recomputed
 from lycoris_ext.functional.dora import Dora, weight_norms

@@ -1,7 +1,7 @@
-"""Updates that are chains of thin factors, up x (core x) down, and their autograd function.
+"""Updates that are a product of thin factors, up x (core x) down, and their autograd function.
 
-The backward pass keeps the trained tensors instead of the factors built from them: those of a
-Khatri-Rao chain are rank times larger.
+Autograd would keep those factors for the backward pass. Here the trained tensors are kept and the
+factors computed from them again, because the factors of a Hadamard product are rank times larger.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from lycoris_ext.functional.layer import mix_channels
 
 @dataclass(frozen=True)
 class Chain:
-    """Factors applied one after the other.
+    """The thin factors of an update: an input passes through down, core and up in this order.
 
     Attributes:
-        down: (R, in, *kernel), or (R, in) where there is a core.
-        up: (R, out).
-        core: (R, R, *kernel), first index towards up.
+        down: (R, in, *kernel), or (R, in) if there is a core.
+        up: (R, out), the transpose of the usual (out, R).
+        core: (R, R, *kernel) of a Tucker decomposition; its first index meets ``up``.
     """
 
     down: Annotated[Tensor, "R ..."]
@@ -35,29 +35,35 @@ class Chain:
 
 
 class Chained(Recomputed):
-    """An update that is a chain of thin factors: up x (core x) down."""
+    """An update that is a product of thin factors, up x (core x) down.
+
+    In this class "leaves" are the trained tensors, in the order of ``tensors()``.
+    """
 
     @abstractmethod
     def transposed(self, *leaves: Tensor) -> tuple[Tensor, ...]:
-        """The leaves as ``chain`` and ``unchain`` take them, (rank, out) for (out, rank); and the
-        gradients of those back again. The first leaf is (out, rank), and the update is linear in
-        it."""
+        """Transpose every up factor, (out, rank) to (rank, out), and pass the others through.
+
+        ``chain`` and ``unchain`` take their tensors in this form. Applied to gradients in that form
+        it undoes itself. The first leaf must be an up factor in which the update is linear, because
+        the scale is multiplied into it.
+        """
 
     @abstractmethod
     def chain(self, *leaves: Tensor) -> Chain:
-        """The factors."""
+        """Compute the thin factors of the unscaled update from the transposed leaves."""
 
     @abstractmethod
     def unchain(self, leaves: tuple[Tensor, ...], grads: Chain) -> tuple[Tensor, ...]:
-        """Gradients of the transposed leaves from the gradients of the chain's factors."""
+        """Turn gradients of the thin factors into gradients of the transposed leaves."""
 
     @abstractmethod
     def chain_rank(self) -> int:
-        """Inner width of the chain, without building it."""
+        """Return R, the inner width of the thin factors, without computing them."""
 
     @abstractmethod
     def has_core(self) -> bool:
-        """True where a core stands between down and up (Tucker)."""
+        """Return True if the update has a Tucker core between down and up."""
 
     def thin_cost(self) -> int:
         rank, layer = self.chain_rank(), self.layer
@@ -74,7 +80,12 @@ class Chained(Recomputed):
 
 
 class ChainApply(torch.autograd.Function):
-    """base_out + up(core(down(x))) * number, saving x, the thin activations and the leaves only."""
+    """base_out + up(core(down(x))) * number.
+
+    Keeps x, the thin activations and the trained tensors for the backward pass, and computes the
+    factors again there. ``rows`` is a scale of shape () or (out,) that is multiplied into the first
+    tensor; None if ``number`` is the whole scale.
+    """
 
     @staticmethod
     def forward(
@@ -149,8 +160,12 @@ class ChainApply(torch.autograd.Function):
 def _leaves(
     delta: Chained, tensors: Sequence[Tensor], rows: Tensor | None, flat: bool
 ) -> tuple[Tensor, ...]:
-    """What ``chain`` and ``unchain`` are given: the row scale on the first leaf, the smallest
-    tensor that carries all of it, and everything in the memory order that they read fastest."""
+    """Prepare the trained tensors for ``chain`` and ``unchain``.
+
+    A row scale is multiplied into the first one, the smallest that can carry all of it; all are
+    brought into the memory order that is read fastest. ``flat``: kernels are flattened for
+    ``thin_conv``.
+    """
     first, *others = tensors
     if rows is not None:
         first = _scaled(first, rows)
@@ -160,12 +175,12 @@ def _leaves(
 
 
 def _scaled(up: Tensor, rows: Tensor) -> Tensor:
-    """(out, rank) times a scale of shape () or (out,)."""
+    """Multiply an (out, rank) factor by a scale of shape () or (out,)."""
     return up * (rows.unsqueeze(1) if rows.ndim else rows).to(up.dtype)
 
 
 def _to(chain: Chain, dtype: torch.dtype) -> Chain:
-    """The factors in the activations' dtype; they are built in their own, so nothing is lost."""
+    """Cast the factors to the activations' dtype, after they were computed in their own."""
     if chain.up.dtype == dtype:
         return chain
     core = None if chain.core is None else chain.core.to(dtype)
@@ -173,14 +188,14 @@ def _to(chain: Chain, dtype: torch.dtype) -> Chain:
 
 
 def _outer(left: Tensor, right: Tensor, conv: bool) -> Tensor:
-    """Sum over all positions of left_c x right_d: (c, d)."""
+    """Return the (c, d) sum of left_c * right_d over batch and positions."""
     if conv:
         return product.outer(left.flatten(2), right.flatten(2))
     return product.mm(left.flatten(0, -2).T, right.flatten(0, -2))
 
 
 def _add_mixed(base_out: Tensor, thin: Tensor, up: Tensor, conv: bool) -> Tensor:
-    """base_out + mix(thin, up) in one product instead of a product and a pass over the output."""
+    """Return base_out + up applied to thin, as one product without another pass over the output."""
     if not conv:
         flat = product.addmm(base_out.flatten(0, -2), thin.flatten(0, -2), up.T)
         return flat.view(base_out.shape)

@@ -1,13 +1,13 @@
-"""The update of one weight in its exact structure, and every reading of it.
+"""The update of one weight, kept as the factors it is made of, and all that is computed from it.
 
-An algorithm returns a ``Delta``; forward, merge, export and norms are readings of that one object.
-That all of them agree is a law of this file, not a duty of each algorithm.
+An algorithm returns a ``Delta``. The layer's output, the merged weight and the norm are all
+computed from that one object, so that they agree for every algorithm.
 
 Three paths lead to the same output (cost model and derivation: docs/algorithms/loha.md):
 
     chain    base(x) + up(core(down(x)))      never builds an (out, in) matrix
     dense    base(x) + op(x, delta)           safe for a base in low precision or a foreign class
-    merged   op(x, base_weight + delta)       one product, where the base weight is float32
+    merged   op(x, base_weight + delta)       one product, if the base weight is float32
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from lycoris_ext.functional.layer import LayerSpec
 Scale = float | Tensor
 Self = TypeVar("Self", bound="Delta")
 
-# What one merged build costs in passes over (out, in), expressed in tokens of the base product.
+# What building W + delta costs in passes over memory, as the number of positions for which the
+# base layer's product takes as long.
 # Measured crossovers lie between 60 and 240 on a CPU; inside that band both paths cost the same.
 _PASSES_IN_TOKENS = 120
 
@@ -38,72 +39,82 @@ class Delta(ABC):
 
     Attributes:
         layer: the layer whose weight is updated.
-        scale: everything the update is multiplied by, applied here and nowhere else: a number, or
-            a tensor of shape () or (out,).
+        scale: the one factor of the update, alpha / rank and strength included: a number, or a
+            tensor of shape () or (out,). Every method below applies it unless it says otherwise.
     """
 
     layer: LayerSpec
     scale: Scale
 
     def scaled(self: Self, factor: Scale) -> Self:
-        """The same update times a number or a tensor of shape () or (out,)."""
+        """Return this update multiplied by a number or by a tensor of shape () or (out,)."""
         # A method rather than ``*``: torch.compile takes a tensor times anything for a tensor.
         return replace(self, scale=self.scale * factor)
 
     @abstractmethod
     def dense(self) -> Annotated[Tensor, "out ..."]:
-        """The scaled update, ``layer.weight_shape``."""
+        """Build the scaled update as a tensor of shape ``layer.weight_shape``."""
 
     def merged(self, weight: Annotated[Tensor, "out *rest"]) -> Annotated[Tensor, "out *rest"]:
-        """weight + delta, in the weight's dtype."""
+        """Return weight + delta, in the weight's dtype."""
         return weight + self.dense().to(weight.dtype)
 
     def bias(self) -> Annotated[Tensor, "out"] | None:
-        """The scaled update of the layer's bias, (out,); None where it has none."""
+        """Return the scaled update of the layer's bias, (out,), or None if it has none."""
         return None
 
     def rows(self: Self, rows: slice) -> Self | None:
-        """The update of these output channels alone; None where its form cannot be cut so."""
+        """Return the update of these output channels alone, or None if it cannot be sliced."""
         return None
 
     def thin_cost(self) -> int | None:
-        """Multiplications per position of the way through thin tensors that ``apply`` calls
-        "chain"; None where there is none."""
+        """Return the multiplications per output position of the path "chain", or None if this
+        update has no such path."""
         return None
 
     def only_thin(self) -> bool:
-        """Whether ``dense`` cannot be built: it reads a weight that is packed."""
+        """Return True if only "chain" works, because ``dense`` would read a quantised weight."""
         return False
 
     def build_cost(self) -> int:
-        """Multiplications per entry of ``dense``."""
+        """Return the multiplications that ``dense`` takes for each number of its result."""
         return 0
 
     def norm(self) -> Annotated[Tensor, ""]:
-        """Frobenius norm of ``dense``, a scalar tensor; not built where that is dearer."""
+        """Return the Frobenius norm of the scaled update as a tensor of shape ().
+
+        Subclasses compute it from the factors if that is cheaper than building ``dense``.
+        """
         return self.dense().square().sum().sqrt()
 
     def apply_thin(self, x: Tensor, base_out: Tensor | None) -> Tensor:
-        """``apply`` without ever building an (out, in) matrix."""
+        """Do what ``apply`` does on the path "chain", without building an (out, in) matrix."""
         raise ShapeError(f"{type(self).__name__} has no thin form")  # thin_cost() is None
 
     def built(self) -> tuple[Tensor, ...]:
-        """What the thin way builds from the leaves before it sees an input; () where that is
-        nothing. The scale is no part of it."""
+        """Compute the unscaled thin factors that "chain" derives from the trained tensors.
+
+        They do not depend on the input, so the batches of one optimizer step can share them. Empty
+        if the trained tensors are the thin factors already.
+        """
         return ()
 
     def with_built(self: Self, tensors: tuple[Tensor, ...]) -> Self:
-        """The same update; its thin way starts from these tensors, which ``built`` gave, and
-        leaves its gradients there. The other paths start from the leaves as ever."""
+        """Return a copy whose path "chain" uses these factors instead of computing them.
+
+        Args:
+            tensors: what ``built()`` returned. Autograd puts the gradients of "chain" on them; the
+                other paths, merging and export still use the trained tensors.
+        """
         raise ShapeError(f"{type(self).__name__} builds nothing")  # built() is ()
 
     def apply(self, x: Tensor, base_out: Tensor | None, path: str) -> Tensor:
-        """base_out + delta(x), or delta(x) alone where base_out is None.
+        """Return base_out + delta(x), or delta(x) alone if base_out is None.
 
         Args:
-            x: the layer's input, (..., in) or (batch, in, *spatial), already padded.
-            base_out: what the frozen layer returned for x, and other updates of it; its dtype is
-                the result's.
+            x: the layer's input, (..., in) or (batch, in, *spatial), after ``layer.pad``.
+            base_out: the output of the frozen layer for x, perhaps with other updates added; the
+                result has its dtype.
             path: "chain" or "dense".
         """
         if base_out is not None:
@@ -116,11 +127,25 @@ class Delta(ABC):
         return out if base_out is None else base_out + out
 
     def apply_merged(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """op(x, weight + delta): the layer's output in one product of its size."""
+        """Return the adapted layer's output as one product with weight + delta.
+
+        Args:
+            x: the layer's input, after ``layer.pad``.
+            weight: the frozen weight, ``layer.weight_shape``.
+            bias: the frozen bias, (out,), or None.
+        """
         return self.layer.op(x, self.merged(weight), sum_of([bias, self.bias()]))
 
     def cheapest(self, tokens: int, can_merge: bool) -> str:
-        """The path of least cost for one training step of ``tokens`` positions."""
+        """Choose the path that makes a training step cheapest.
+
+        Args:
+            tokens: output positions of the batch, see ``LayerSpec.tokens``.
+            can_merge: whether the path "merged" is allowed.
+
+        Returns:
+            "chain", "dense" or "merged".
+        """
         thin = self.thin_cost()
         dense = "merged" if can_merge else "dense"
         if thin is None or self.layer.groups != 1:
@@ -133,60 +158,63 @@ class Delta(ABC):
         return "chain" if 6 * tokens * thin <= dense_cost else dense
 
     def _cut(self, rows: slice) -> tuple[LayerSpec, Scale]:
-        """The layer and the scale of some output channels."""
+        """Restrict layer and scale to some output channels."""
         count = len(range(self.layer.out_features)[rows])
         scale = self.scale
         if torch.is_tensor(scale) and scale.ndim:
             scale = scale[rows]
         return replace(self.layer, out_features=count), scale
 
-    def _has_rows(self) -> bool:
-        """Whether each output channel has a scale of its own."""
+    def _has_row_scale(self) -> bool:
+        """Return True if the scale is a tensor with one number for each output channel."""
         return torch.is_tensor(self.scale) and self.scale.ndim == 1
 
     def _over_positions(self, dtype: torch.dtype) -> Scale:
-        """The scale, broadcastable over an activation that the layer returned."""
+        """Return the scale, shaped to broadcast over an output of the layer."""
         scale = self.scale
         if not torch.is_tensor(scale):
             return scale
         return (self.layer.over_positions(scale) if scale.ndim else scale).to(dtype)
 
     def _row_scale(self, trailing: int) -> Scale:
-        """The scale, broadcastable over (out, *trailing)."""
+        """Return the scale, shaped to broadcast over (out, ...) with ``trailing`` more axes."""
         if torch.is_tensor(self.scale) and self.scale.ndim == 1:
             return self.scale.reshape(-1, *[1] * trailing)
         return self.scale
 
 
 class Recomputed(Delta):
-    """An update made of leaves alone: it keeps them instead of what is built from them."""
+    """An update that depends on its trained tensors alone.
+
+    Its backward pass saves only these and computes their products again, which takes less memory.
+    """
 
     @abstractmethod
     def tensors(self) -> tuple[Tensor, ...]:
-        """The leaves, in the order that ``matrix`` and ``unmatrix`` take them."""
+        """Return the trained tensors, in the order that ``matrix`` and ``unmatrix`` take them."""
 
     @abstractmethod
     def matrix(self, *tensors: Tensor) -> Annotated[Tensor, "out ..."]:
-        """The unscaled update, ``layer.weight_shape``, from the leaves."""
+        """Compute the unscaled update, ``layer.weight_shape``, from the trained tensors."""
 
     @abstractmethod
     def unmatrix(self, tensors: tuple[Tensor, ...], grad: Tensor) -> tuple[Tensor, ...]:
-        """Gradients of the leaves from the gradient of ``matrix``."""
+        """Turn the gradient of ``matrix`` into the gradients of the trained tensors."""
 
     def dense(self) -> Tensor:
         return self.matrix(*self.tensors()) * self._row_scale(1 + len(self.layer.kernel))
 
     def sum_sq(self) -> Annotated[Tensor, ""]:
-        """Sum of the squares of ``matrix``."""
+        """Return the squared Frobenius norm of the unscaled update, a tensor of shape ()."""
         return self.matrix(*self.tensors()).square().sum()
 
     def norm(self) -> Tensor:
-        if self._has_rows():
+        if self._has_row_scale():
             return super().norm()
         return (self.sum_sq().clamp_min(0.0).sqrt() * self.scale).abs()
 
     def apply_merged(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """The sum is rebuilt in the backward, not kept."""
+        """Return op(x, weight + delta, bias); the backward pass computes the sum again."""
         if torch.is_tensor(self.scale):
             return super().apply_merged(x, weight, bias)
         bias = sum_of([bias, self.bias()])
@@ -196,7 +224,10 @@ class Recomputed(Delta):
 
 
 class MergedApply(torch.autograd.Function):
-    """op(x, weight + scale * matrix); keeps x and the leaves, rebuilds the sum in the backward."""
+    """op(x, weight + scale * matrix), computing that sum again in the backward pass.
+
+    Keeps x, the frozen weight and the trained tensors. The weight gets no gradient.
+    """
 
     @staticmethod
     def forward(
@@ -230,7 +261,12 @@ class MergedApply(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class Dense(Recomputed):
-    """An update stored as it is, perhaps with one of the bias."""
+    """An update whose trained tensor is the whole (out, in, *kernel) difference.
+
+    Attributes:
+        weight: as many numbers as ``layer.weight_shape`` has.
+        of_bias: the update of the bias, or None.
+    """
 
     weight: Tensor
     of_bias: Annotated[Tensor, "out"] | None = None
@@ -249,7 +285,10 @@ class Dense(Recomputed):
 
 
 def sum_of(tensors: Sequence[Tensor | None]) -> Tensor | None:
-    """Of those that are there, in the dtype of the first; None where none is."""
+    """Return the sum of those tensors that are not None, in the first one's dtype.
+
+    None if all are None.
+    """
     present = [tensor for tensor in tensors if tensor is not None]
     if not present:
         return None

@@ -2,10 +2,10 @@
 
     W' = c (W + d),  c = g / ||W + d||      so  delta = (c - 1) W + c d
 
-with one length g per output channel, or per input channel. The norm is a constant to the gradient,
-as in the paper (section 4.3); it comes from d's factors, or is summed from rows of W + d that fit
-the cache, so no (out, in) matrix is built where d has a thin form. Derivation:
-docs/algorithms/dora.md.
+with one trained length g (the "magnitude") for each output channel, or for each input channel. No
+gradient flows through the norm, as in the paper (section 4.3). It is computed from d's factors, or
+from some rows of W + d at a time that fit the cache, so that no (out, in) matrix is built if d is a
+low-rank product. Derivation: docs/algorithms/dora.md.
 
 Source: DoRA, Liu et al. 2024, arXiv:2402.09353; on the input axis LyCORIS 2.0.
 """
@@ -23,24 +23,25 @@ from lycoris_ext.functional.chained import Chained
 from lycoris_ext.functional.delta import Delta, sum_of
 from lycoris_ext.functional.frozen_layer import FrozenLayer
 
-# Numbers of W + d that are built at a time: they stay in a processor's cache.
+# How many numbers of W + d are built at a time, so that they stay in a processor's cache.
 _NUMBERS = 1 << 18
-# Up to this rank a product of W with a Hadamard product's Khatri-Rao factors costs less than its
-# numbers (measured on a CPU: 0.4 to 0.6 ns a number of W at 16, about 1.1 at 64, against 1.3).
+# Up to this rank of a Hadamard product's Khatri-Rao factors, products of W with them cost less than
+# building W + d (measured on a CPU, for each number of W: 0.4 to 0.6 ns at 16, about 1.1 at 64,
+# against 1.3).
 _CHAIN_RANK = 80
-# Where less than this share of ||W||^2 is left, the sum of products has lost digits.
+# If ||W + d||^2 is below this share of ||W||^2, computing it as a sum of products has lost digits.
 _CANCELLED = 0.1
 
 
 @dataclass(frozen=True)
 class Dora(Delta):
-    """delta = (c - 1) W + c d; all of it times ``scale``.
+    """The update that DoRA makes of another update d: scale * ((c - 1) W + c d).
 
     Attributes:
-        base: the layer.
+        base: the frozen layer, which has W.
         inner: d.
-        magnitude: g, (out,), or (in,) where ``on_input``.
-        on_input: which axis has lengths of its own.
+        magnitude: g, the trained length of each channel: (out,), or (in,) if ``on_input``.
+        on_input: whether input channels have the lengths, instead of output channels.
     """
 
     base: FrozenLayer
@@ -49,7 +50,10 @@ class Dora(Delta):
     on_input: bool
 
     def share(self) -> Annotated[Tensor, "channels"]:
-        """c, like ``magnitude``, at least float32. Costs as much as reading the weight."""
+        """Return c = g / ||W + d||, shaped like ``magnitude``, in float32 or float64.
+
+        Costs about as much as reading the weight once.
+        """
         weight = self.base.weight
         with torch.autocast(weight.device.type, enabled=False):  # bf16 would blur the lengths
             norms = weight_norms(weight, self.on_input, self.inner)
@@ -78,7 +82,7 @@ class Dora(Delta):
         if self.layer.groups != 1:
             return super().cheapest(tokens, can_merge)
         if can_merge:
-            return "merged"  # which goes d's own cheapest way
+            return "merged"  # apply_merged() then takes d's own cheapest path
         return "chain" if self.inner.cheapest(tokens, can_merge=False) == "chain" else "dense"
 
     def apply_thin(self, x: Tensor, base_out: Tensor | None) -> Tensor:
@@ -89,15 +93,19 @@ class Dora(Delta):
             assert out is not None
             inner = self.inner.scaled(self.scale)
             return inner.apply_thin(x * self._over(share, x.dtype), out)
-        plain = self.base.plain(x)
-        update = plain * self._over((share - 1) * self.scale, plain.dtype)
+        without_bias = self.base.output_without_bias(x)
+        update = without_bias * self._over((share - 1) * self.scale, without_bias.dtype)
         out = update if base_out is None else base_out + update
         return self.inner.scaled(share * self.scale).apply_thin(x, out)
 
     def apply_merged(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """The lengths move into the input or the output: W + delta is built only where d is."""
+        """Return op(x, weight + delta, bias).
+
+        If possible c is multiplied into the input or the output, so that an (out, in) matrix is
+        built only if d's own cheapest path builds one.
+        """
         layer, tokens = self.layer, self.layer.tokens(x)
-        if layer.groups != 1 or (self.on_input and self._has_rows()):
+        if layer.groups != 1 or (self.on_input and self._has_row_scale()):
             return super().apply_merged(x, weight, bias)
         path = self.inner.cheapest(tokens, can_merge=True)
         if path == "merged" and not torch.is_tensor(self.scale) and self.scale == 1.0:
@@ -127,17 +135,17 @@ class Dora(Delta):
 def weight_norms(
     weight: Annotated[Tensor, "out in *kernel"], on_input: bool, update: Delta | None = None
 ) -> Annotated[Tensor, "channels"]:
-    """||W + d|| of each channel.
+    """Compute ||W + d|| of each channel, without a gradient.
 
     Args:
-        weight: (out, in, *kernel).
-        on_input: one norm per input channel instead of per output channel.
-        update: d; nothing where it is None.
+        weight: W, (out, in, *kernel).
+        on_input: one norm per input channel instead of one per output channel.
+        update: d; None for the norms of W alone.
 
     Returns:
-        (in,) or (out,), in the weight's dtype, at least float32.
+        (in,) if ``on_input``, else (out,); in the weight's dtype, but at least float32.
     """
-    if _is_thin(update, weight):
+    if _factors_are_cheaper(update, weight):
         own = _squares(weight, on_input)
         squares = own + _growth(weight, on_input, update)
         if not bool((squares < _CANCELLED * own).any()):
@@ -145,9 +153,12 @@ def weight_norms(
     return _squares(weight, on_input, update).sqrt()
 
 
-def _is_thin(update: Delta | None, weight: Tensor) -> TypeGuard[Chained]:
-    """Whether d's factors cost less than its numbers. A product of a low rank does; a Hadamard
-    product has the product of its ranks there, and their sum here."""
+def _factors_are_cheaper(update: Delta | None, weight: Tensor) -> TypeGuard[Chained]:
+    """Return True if computing the norms from d's factors is cheaper than building W + d.
+
+    True for low-rank products. A Hadamard product is built from its two products, whose ranks add;
+    as thin factors it has the product of both ranks, so it is cheaper only while they are small.
+    """
     return (
         isinstance(update, Chained)
         and not update.has_core()
@@ -159,7 +170,10 @@ def _is_thin(update: Delta | None, weight: Tensor) -> TypeGuard[Chained]:
 
 
 def _growth(weight: Tensor, on_input: bool, update: Chained) -> Tensor:
-    """||W + d||^2 - ||W||^2 = <2 W + d, d> of each channel, from d's factors: d = up^T down."""
+    """Compute ||W + d||^2 - ||W||^2 = <2 W + d, d> of each channel from the factors of d.
+
+    d is up^T down with up (R, out) and down (R, in * area).
+    """
     first, *others = (leaf.to(weight.dtype) for leaf in update.tensors())
     scale = torch.as_tensor(update.scale, dtype=weight.dtype).view(-1, 1)
     chain = update.chain(*update.transposed(first * scale, *others))
@@ -173,10 +187,10 @@ def _growth(weight: Tensor, on_input: bool, update: Chained) -> Tensor:
 
 
 def _squares(weight: Tensor, on_input: bool, update: Delta | None = None) -> Tensor:
-    """||W + d||^2 of each channel, from some rows of W + d at a time."""
+    """Compute ||W + d||^2 of each channel, building some rows of W + d at a time."""
     out_features, fan_in = len(weight), weight[0].numel()
     whole = update is not None and update.rows(slice(0, 1)) is None
-    numbers = _NUMBERS if update is None else _NUMBERS // 2  # beside them, a product of d's
+    numbers = _NUMBERS if update is None else _NUMBERS // 2  # d's rows need room in the cache, too
     step = out_features if whole else min(out_features, max(1, numbers // fan_in))
     by_row, by_column = [], None
     for start in range(0, out_features, step):
@@ -199,4 +213,5 @@ def _squares(weight: Tensor, on_input: bool, update: Delta | None = None) -> Ten
 
 
 def _precise(weight: Tensor) -> Tensor:
+    """Cast to float32 if the dtype is smaller."""
     return weight.to(torch.promote_types(weight.dtype, torch.float32))

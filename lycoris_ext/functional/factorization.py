@@ -1,4 +1,4 @@
-"""How LoKr, OFT and BOFT split a width into two factors."""
+"""How LoKr, OFT and BOFT split a number of channels into two factors."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from math import isqrt
 
 
 def factorization(width: int, factor: int = -1) -> tuple[int, int]:
-    """Two factors of ``width``, the smaller one first.
+    """Split ``width`` into two whole factors whose product it is, the smaller one first.
 
     Args:
-        factor: one of the two where it divides the width; else the smaller one is the largest
-            divisor that exceeds neither ``factor`` nor the root; -1: as square as possible.
+        width: a number of channels.
+        factor: if it divides the width, it is one of the two factors. Otherwise the smaller factor
+            is the largest divisor of the width that exceeds neither ``factor`` nor the square root
+            of the width. -1: the two factors are as close to each other as possible.
 
     Source: LyCORIS, Yeh et al. 2023, arXiv:2309.14859, appendix on LoKr.
     """
@@ -22,13 +24,15 @@ def factorization(width: int, factor: int = -1) -> tuple[int, int]:
 
 
 def butterfly_factorization(width: int, largest: int) -> tuple[int, int] | None:
-    """(block, blocks): the largest even block whose number is a power of two.
+    """Split ``width`` channels into equal blocks for BOFT, as large as ``largest`` allows.
 
     Args:
-        largest: what the block may not exceed.
+        width: a number of channels.
+        largest: the most channels that a block may have.
 
     Returns:
-        None where there is none; ``smallest_butterfly`` says what would do.
+        (channels of a block, number of blocks): the former is even, the latter a power of two.
+        None if the width is odd or ``largest`` is below ``smallest_butterfly(width)``.
 
     Source: BOFT, Liu et al. 2023, arXiv:2311.06243; the sizes are LyCORIS's.
     """
@@ -41,7 +45,10 @@ def butterfly_factorization(width: int, largest: int) -> tuple[int, int] | None:
 
 
 def smallest_butterfly(width: int) -> int | None:
-    """The smallest even block whose number is a power of two; None for an odd width."""
+    """Return the smallest even block size that divides ``width`` into a power of two of blocks.
+
+    None if the width is odd.
+    """
     if width % 2:
         return None
     return 2 * (width // (width & -width))

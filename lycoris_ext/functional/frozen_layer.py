@@ -1,4 +1,4 @@
-"""The frozen layer that an update belongs to."""
+"""The frozen layer of the base model that an update belongs to."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from lycoris_ext.functional.layer import LayerSpec
 
 @dataclass
 class FrozenLayer:
-    """What an update that depends on its layer may ask of it. Made anew for each forward and kept
-    by nobody: an adapter that held its layer would be pickled and moved with it.
+    """The base layer, as updates that depend on its weight or output see it.
+
+    A new one is made for each forward call and dropped afterwards: an adapter that held its layer
+    would be pickled and moved to devices together with it.
 
     Attributes:
-        layer: its shapes.
-        stored: the weight as the module holds it; packed in a quantised one.
-        bias: (out,), if there is one.
-        forward: the module's own forward, which pads and adds the bias.
-        out: what ``forward`` returned for the input at hand, where it was called.
-        origin: where the adapter's tensors started, where its update is relative to that and
-            somebody has kept it.
-        timesteps: (batch,) of the samples at hand, where a training step has said so.
+        layer: the layer's shapes.
+        stored: the weight as the module holds it; in a quantised module its numbers are packed.
+        bias: (out,), or None.
+        forward: the module's own forward, which pads its input and adds the bias.
+        out: what ``forward`` returned in this call, or None if it was not called.
+        origin: the initial values of the adapter's trained tensors, for algorithms whose update is
+            the difference from them (T-LoRA); None if they were not stored.
+        timesteps: (batch,) timesteps of the noisy samples, or None if the caller has not set them.
     """
 
     layer: LayerSpec
@@ -43,14 +45,20 @@ class FrozenLayer:
         layer: LayerSpec,
         forward: Callable[[Tensor], Tensor] | None = None,
     ) -> FrozenLayer:
-        """Of a module; ``forward`` where another has taken its forward's place."""
+        """Describe a module.
+
+        Args:
+            module: a Linear, convolution or normalisation.
+            layer: its shapes.
+            forward: the original forward, if ``module.forward`` has been replaced by an adapter's.
+        """
         stored, bias = module.weight, getattr(module, "bias", None)  # RMSNorm has none
         assert isinstance(stored, Tensor) and (bias is None or isinstance(bias, Tensor))
         return cls(layer, stored, bias, forward or module.forward)
 
     @property
     def has_weight(self) -> bool:
-        """False where the weight is packed (8-bit, NF4, fp8): only ``forward`` can read it."""
+        """False if the weight is quantised (8-bit, NF4, fp8), so that only ``forward`` reads it."""
         return self.layer.holds(self.stored)
 
     @property
@@ -58,24 +66,28 @@ class FrozenLayer:
         """The weight, ``layer.weight_shape``.
 
         Raises:
-            ShapeError: it is packed.
+            ShapeError: the weight is quantised.
         """
         if not self.has_weight:
             raise ShapeError(
-                f"the weight is packed ({self.stored.dtype}, {tuple(self.stored.shape)}), "
-                f"and this needs its numbers {self.layer.weight_shape}",
+                f"the weight is quantised ({self.stored.dtype}, {tuple(self.stored.shape)}), "
+                f"and this algorithm reads its numbers {self.layer.weight_shape}",
                 fix="use a base model that is not quantised, or another algorithm",
             )
         return self.stored
 
     def op(self, x: Tensor) -> Tensor:
-        """The layer without its bias, on any input already padded by ``layer.pad``."""
+        """Apply the base layer without its bias.
+
+        Call ``layer.pad`` on x first: it adds the padding that a convolution cannot do itself
+        (reflect, replicate, circular, asymmetric). Ordinary zero padding happens here.
+        """
         if self.has_weight:
             return self.layer.op(x, self.weight.to(x.dtype))
         return self._without_bias(self.forward(x))  # packed layers are Linear: nothing is padded
 
-    def plain(self, x: Tensor) -> Tensor:
-        """``op`` on the input at hand, at no cost where the layer was called."""
+    def output_without_bias(self, x: Tensor) -> Tensor:
+        """Return ``op(x)`` for the input of this call; free of cost if ``out`` is known."""
         return self.op(x) if self.out is None else self._without_bias(self.out)
 
     def _without_bias(self, out: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A product of thin factors whose ranks are switched on and off for each sample of a batch."""
+"""A low-rank product whose ranks are switched on and off for each sample of a batch (T-LoRA)."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from lycoris_ext.functional.layer import mix_channels
 
 @dataclass(frozen=True)
 class Gated(Delta):
-    """up @ diag(gates of the sample) @ down.
+    """The update up @ diag(gates) @ down, with other gates for each sample of the batch.
 
-    There is one update for each sample, so it lives on activations alone; a batch of one has a
-    dense form, too.
+    Each sample has an update of its own, so only the path "chain" can apply it to a batch;
+    ``dense`` works for a batch of one.
 
     Attributes:
         up: (out, rank).
         down: (rank, in, *kernel).
-        gates: (batch, rank).
+        gates: (batch, rank), the factor of each rank: 1 for on, 0 for off.
     """
 
     up: Annotated[Tensor, "out rank"]
@@ -32,7 +32,7 @@ class Gated(Delta):
 
     def dense(self) -> Tensor:
         if len(self.gates) != 1:
-            raise ShapeError(f"{len(self.gates)} samples have an update each, not one together")
+            raise ShapeError(f"each of the {len(self.gates)} samples has an update of its own")
         matrix = (self.up * self.gates) @ self.down.flatten(1)
         update = matrix.reshape(self.layer.weight_shape)
         return update * self._row_scale(update.ndim - 1)

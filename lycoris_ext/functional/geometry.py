@@ -1,4 +1,4 @@
-"""What the ways to compute a convolution ask of its layer, so that they need not import it."""
+"""The sizes of a convolution as a protocol, so that its kernels need not import ``LayerSpec``."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torch import Tensor
 
 
 class Geometry(Protocol):
-    """The sizes of a convolution, as ``LayerSpec`` has them."""
+    """The sizes of a convolution; ``LayerSpec`` has them all."""
 
     @property
     def in_features(self) -> int:
-        """Input channels that one row of the weight sees."""
+        """Input channels that one output channel reads: in_channels / groups."""
 
     @property
     def kernel(self) -> tuple[int, ...]: ...
@@ -30,7 +30,7 @@ class Geometry(Protocol):
     def groups(self) -> int: ...
 
     def tokens(self, x: Tensor) -> int:
-        """How many output positions the input x has, over the whole batch."""
+        """Return the number of output positions for the input x, over the whole batch."""
 
     def positions(self, x: Tensor) -> tuple[int, ...]:
-        """Sides of the output for the input x."""
+        """Return the height and width of the output for the input x."""

@@ -1,10 +1,11 @@
-"""Squared Frobenius norms of products from the Grams of their factors.
+"""Squared Frobenius norms of products, computed from the Gram matrices of their factors.
 
     |B A|^2 = <B^T B, A A^T>
 
-so that an update's length is known without its (out, in) matrix. For a Hadamard product of two
-products the same holds for the Khatri-Rao factors B, A of rank r^2. Their Gram is symmetric in
-each side's pair of ranks: sums over the r (r + 1) / 2 pairs of one side times those of the other.
+so that an update's norm is known without its (out, in) matrix. A Hadamard product of two low-rank
+products is itself a product B A of Khatri-Rao factors with r1 r2 ranks, so the formula holds for it
+as well. Because its Gram matrices are symmetric in the ranks of each side, r1 (r1 + 1) / 2 pairs of
+ranks of the first side and r2 (r2 + 1) / 2 of the second are enough.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-# Numbers of a matrix that are built at a time, so that they stay in the processor's cache.
+# How many numbers of a matrix are built at a time, so that they stay in the processor's cache.
 _NUMBERS = 1 << 18
 
 
 def product(
     up: Annotated[Tensor, "out r"], down: Annotated[Tensor, "r in"]
 ) -> Annotated[Tensor, ""]:
-    """|up @ down|^2, a scalar, from up (out, r) and down (r, in)."""
+    """Return |up @ down|^2 for up (out, r) and down (r, in)."""
     return ((up.T @ up) * (down @ down.T)).sum()
 
 
@@ -31,7 +32,7 @@ def tucker(
     core: Annotated[Tensor, "r s *kernel"],
     down: Annotated[Tensor, "s in"],
 ) -> Annotated[Tensor, ""]:
-    """|up x core x down|^2 from up (out, r), core (r, s, *kernel), down (s, in)."""
+    """Return |up x core x down|^2 for up (out, r), core (r, s, *kernel) and down (s, in)."""
     core = core.flatten(2)
     left = torch.einsum("ac,cbk->abk", up.T @ up, core)
     right = torch.einsum("adk,db->abk", core, down @ down.T)
@@ -44,7 +45,7 @@ def hadamard(
     up2: Annotated[Tensor, "out r2"],
     down2: Annotated[Tensor, "r2 in"],
 ) -> Annotated[Tensor, ""]:
-    """|(up1 @ down1) o (up2 @ down2)|^2 from ups (out, r) and downs (r, in)."""
+    """Return |(up1 @ down1) o (up2 @ down2)|^2, with o the element-wise product."""
     ups = _pairs(up1.T) @ _pairs(up2.T).T
     downs = _pairs(down1) @ _pairs(down2).T
     return (ups * downs).sum()
@@ -56,7 +57,10 @@ def hadamard_by_rows(
     up2: Annotated[Tensor, "out r2"],
     down2: Annotated[Tensor, "r2 in"],
 ) -> Annotated[Tensor, ""]:
-    """The same from the matrix itself, some rows at a time: for ranks whose Grams are dearer."""
+    """Return what ``hadamard`` returns, by building the (out, in) matrix some rows at a time.
+
+    Faster for high ranks, whose Gram matrices cost more than the matrix itself.
+    """
     rows = max(1, _NUMBERS // down1.shape[1])
     parts = [
         ((left @ down1) * (right @ down2)).square().sum()
@@ -66,13 +70,19 @@ def hadamard_by_rows(
 
 
 def pairs(rank: int) -> int:
-    """Rows that ``hadamard`` makes of one factor: r (r + 1) / 2."""
+    """Return the number of unordered pairs of ``rank`` ranks, r (r + 1) / 2.
+
+    ``hadamard`` builds a row of products for each pair; its cost is estimated from this number.
+    """
     return rank * (rank + 1) // 2
 
 
 def _pairs(rows: Tensor) -> Tensor:
-    """(r, n) -> (r (r + 1) / 2, n): the product of each two rows, unequal ones times the root of
-    2, since they stand for both orders."""
+    """Multiply each two rows of an (r, n) matrix: (r (r + 1) / 2, n).
+
+    Products of two different rows are multiplied by the square root of 2, because each stands for
+    both orders of the pair.
+    """
     first, second = torch.triu_indices(len(rows), len(rows), device=rows.device)
     made = rows[first] * rows[second]
     weights = torch.where(first == second, made.new_ones(()), made.new_full((), sqrt(2.0)))

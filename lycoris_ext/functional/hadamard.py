@@ -1,4 +1,7 @@
-"""Hadamard products of two low-rank updates, which are low-rank themselves (``khatri_rao``)."""
+"""The element-wise product of two low-rank updates: LoHa's structure.
+
+It is a low-rank product itself, of Khatri-Rao factors with rank1 * rank2 ranks (``khatri_rao``).
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,18 @@ from lycoris_ext.functional.low_rank import LowRank
 
 @dataclass(frozen=True)
 class Hadamard(Chained):
-    """first o second, both of the same form; the inner scales are 1.
+    """The element-wise product of ``first`` and ``second``.
+
+    Both have a core or neither has, and the scale of both is 1: only ``self.scale`` counts.
 
     Attributes:
-        kept: the chain's factors as a ``LowRank`` takes them, where they were built before.
+        prebuilt: the Khatri-Rao factors that ``built()`` returned, for a ``LowRank``: up
+            (out, R), down, core; empty if each call computes them.
     """
 
     first: LowRank
     second: LowRank
-    kept: tuple[Tensor, ...] = ()
+    prebuilt: tuple[Tensor, ...] = ()
 
     def merged(self, weight: Tensor) -> Tensor:
         if torch.is_tensor(self.scale) or self.first.up.dtype != weight.dtype:
@@ -98,7 +104,7 @@ class Hadamard(Chained):
     def built(self) -> tuple[Tensor, ...]:
         flat = not self.has_core() and thin_conv.fits(self.layer, self.first.up.device)
         leaves = self.tensors()
-        if flat:  # kept in the memory order that is read from then on
+        if flat:  # the memory order in which every batch reads them
             leaves = tuple(thin_conv.flattened(leaf) if leaf.ndim > 2 else leaf for leaf in leaves)
         chain = self.chain(*self.transposed(*leaves))
         if flat:
@@ -107,9 +113,9 @@ class Hadamard(Chained):
         return (up, chain.down) if chain.core is None else (up, chain.down, chain.core)
 
     def with_built(self, tensors: tuple[Tensor, ...]) -> Hadamard:
-        return replace(self, kept=tensors)
+        return replace(self, prebuilt=tensors)
 
     def apply_thin(self, x: Tensor, base_out: Tensor | None) -> Tensor:
-        if self.kept:
-            return LowRank(self.layer, self.scale, *self.kept).apply_thin(x, base_out)
+        if self.prebuilt:
+            return LowRank(self.layer, self.scale, *self.prebuilt).apply_thin(x, base_out)
         return super().apply_thin(x, base_out)

@@ -1,4 +1,4 @@
-"""Khatri-Rao products: what makes a Hadamard product of low-rank matrices low-rank itself.
+"""Khatri-Rao products, by which an element-wise product of low-rank matrices is low-rank itself.
 
     (B1 A1) o (B2 A2) = B A,   B[o, (a,b)] = B1[o,a] B2[o,b],   A[(a,b), i] = A1[a,i] A2[b,i]
 
@@ -21,10 +21,10 @@ _LARGE = 2_500_000
 def rows(
     first: Annotated[Tensor, "r1 *rest"], second: Annotated[Tensor, "r2 *rest"]
 ) -> Annotated[Tensor, "r1*r2 *rest"]:
-    """(r1, ...), (r2, ...) -> (r1*r2, ...): every row of one times every row of the other.
+    """Multiply every row of ``first`` by every row of ``second``: (r1*r2, ...).
 
-    A directly; B transposed, from transposed leaves: so the long axis is innermost, where sums and
-    products are vectorised.
+    Gives A from A1 and A2, and B^T from B1^T and B2^T. Transposed, the long axis of B is innermost,
+    where sums and products are vectorised.
     """
     return (first.unsqueeze(1) * second).flatten(0, 1)
 
@@ -34,7 +34,7 @@ def rows_backward(
     first: Annotated[Tensor, "r1 *rest"],
     second: Annotated[Tensor, "r2 *rest"],
 ) -> tuple[Annotated[Tensor, "r1 *rest"], Annotated[Tensor, "r2 *rest"]]:
-    """Gradients of ``rows`` to both inputs."""
+    """Turn the gradient of ``rows`` into those of ``first`` and ``second``."""
     grad = grad.view(len(first), *second.shape)
     if grad.numel() < _LARGE or grad.device.type != "cpu" or grad.element_size() < 4:
         return (grad * second).sum(1), (grad * first.unsqueeze(1)).sum(0)
@@ -48,7 +48,7 @@ def rows_backward(
 def cores(
     first: Annotated[Tensor, "a c *k"], second: Annotated[Tensor, "b d *k"]
 ) -> Annotated[Tensor, "a*b c*d *k"]:
-    """(a, c, *k), (b, d, *k) -> (a*b, c*d, *k)"""
+    """Combine the cores T1 and T2 into T: (a, c, *k), (b, d, *k) -> (a*b, c*d, *k)."""
     product = first[:, None, :, None] * second[None, :, None, :]  # (a, b, c, d, *k)
     return product.flatten(2, 3).flatten(0, 1)
 
@@ -58,7 +58,7 @@ def cores_backward(
     first: Annotated[Tensor, "a c *k"],
     second: Annotated[Tensor, "b d *k"],
 ) -> tuple[Annotated[Tensor, "a c *k"], Annotated[Tensor, "b d *k"]]:
-    """Gradients of ``cores`` to both inputs."""
+    """Turn the gradient of ``cores`` into those of ``first`` and ``second``."""
     (a, c), (b, d) = first.shape[:2], second.shape[:2]
     grad = grad.unflatten(1, (c, d)).unflatten(0, (a, b))  # (a, b, c, d, *k)
     return (

@@ -1,8 +1,7 @@
-"""The Kronecker product of two updates: LoKr's structure.
+"""The Kronecker product of two matrices or kernels: LoKr's structure.
 
-    (first (x) second) x = first mixes the m slices of the channels after second has read each
-
-so that neither path needs the (out, in) matrix. Derivation: docs/algorithms/lokr.md.
+To apply it without building the (out, in) matrix, split the input channels into m slices, apply
+``second`` to each slice, then let ``first`` mix the m results. Derivation: docs/algorithms/lokr.md.
 """
 
 from __future__ import annotations
@@ -17,11 +16,12 @@ from lycoris_ext.functional.delta import Recomputed
 
 @dataclass(frozen=True)
 class Kron(Recomputed):
-    """first (x) second; the inner scales are 1.
+    """The Kronecker product of ``first`` and ``second``, whose own scales must be 1.
 
     Attributes:
-        first: over a Linear of (l, m).
-        second: over a layer of the adapted one's kind, (k, n, *kernel); l k = out, m n = in.
+        first: an (l, m) matrix, held as the update of a Linear layer of this size.
+        second: a (k, n, *kernel) weight, held as the update of a layer like the adapted one;
+            l * k = out and m * n = in.
     """
 
     first: Recomputed
@@ -46,7 +46,7 @@ class Kron(Recomputed):
         )
 
     def build_cost(self) -> int:
-        return 1  # a product for each entry; the two parts are small beside it
+        return 1  # one product for each entry; building the two matrices costs little beside it
 
     def sum_sq(self) -> Tensor:
         return self.first.sum_sq() * self.second.sum_sq()
@@ -61,7 +61,7 @@ class Kron(Recomputed):
     def apply_thin(self, x: Tensor, base_out: Tensor | None) -> Tensor:
         outer, inner = self.first.layer, self.second.layer
         path = "dense" if self.second.thin_cost() is None else "chain"
-        mix = self.first.dense() * (1.0 if self._has_rows() else self.scale)
+        mix = self.first.dense() * (1.0 if self._has_row_scale() else self.scale)
         if self.layer.is_conv:
             slices = x.unflatten(1, (outer.in_features, inner.in_features)).flatten(0, 1)
             read = self.second.apply(slices, None, path)  # (batch * m, k, *spatial)
@@ -72,12 +72,12 @@ class Kron(Recomputed):
             slices = x.unflatten(-1, (outer.in_features, inner.in_features))
             read = self.second.apply(slices, None, path)  # (..., m, k)
             out = torch.matmul(mix.to(x.dtype), read).flatten(-2)
-        if self._has_rows():
+        if self._has_row_scale():
             out = out * self._over_positions(out.dtype)
         return out if base_out is None else base_out + out
 
     def _matrices(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """(l, m) and (k, n, kernel area)"""
+        """Build both matrices, (l, m) and (k, n, kernel area)."""
         ours, theirs = self._split(tensors)
         second = self.second.matrix(*theirs)
         return self.first.matrix(*ours), second.reshape(*second.shape[:2], -1)

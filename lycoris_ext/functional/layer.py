@@ -1,4 +1,4 @@
-"""A frozen description of one Linear or Conv layer: its shapes and what it does with a weight."""
+"""The shapes of a Linear or Conv layer, and what such a layer computes with any weight."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _CONV_CLASSES = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 PLAIN = (Tensor, nn.Parameter)
-"""Types of a weight that is what it looks like: quantised ones are subclasses of these."""
+"""Exact types of a weight that holds its own numbers: quantised weights are subclasses of them."""
 
 _ADDABLE = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
 class LayerSpec:
-    """Shapes and geometry of a Linear (empty kernel) or Conv1d/2d/3d layer.
+    """Shapes and geometry of a Linear (empty kernel) or Conv1d/2d/3d layer, without its numbers.
 
     Attributes:
         out_features: output channels.
-        in_features: input channels seen by one weight row, that is in_channels / groups.
-        kernel: kernel size, () for Linear.
-        pre_pad: argument of F.pad for what a conv cannot pad itself (asymmetric "same",
-            reflect, replicate, circular); empty where ``padding`` does it.
-        has_bias: whether the layer adds a bias that an update may change.
+        in_features: input channels that one output channel reads: in_channels / groups.
+        kernel: kernel size, () for Linear; stride, padding and dilation are as long.
+        pre_pad: argument of F.pad for padding that a conv cannot do itself (asymmetric "same",
+            reflect, replicate, circular); empty if ``padding`` is enough.
+        has_bias: whether the layer has a bias, which an update may change, too.
     """
 
     out_features: int
@@ -48,13 +48,16 @@ class LayerSpec:
 
     @staticmethod
     def supports(module: nn.Module) -> bool:
-        """True for Linear and Conv1d/2d/3d, subclasses included, transposed convs excluded; and
-        for foreign Linears (weight-only fp8) that say their widths as torch's does."""
+        """Return True for Linear and Conv1d/2d/3d and their subclasses, not for transposed convs.
+
+        Also True for other libraries' Linear classes (weight-only fp8) that have ``in_features``
+        and ``out_features`` as torch's has.
+        """
         return isinstance(module, (nn.Linear, *_CONV_CLASSES)) or _is_foreign_linear(module)
 
     @classmethod
     def from_module(cls, module: nn.Module) -> LayerSpec:
-        """Read the description off a Linear or Conv module.
+        """Read the shapes of a Linear or Conv module.
 
         Raises:
             ShapeError: the module is neither.
@@ -86,12 +89,14 @@ class LayerSpec:
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
-        """(out, in / groups, *kernel)"""
+        """Shape of the weight: (out, in / groups, *kernel)."""
         return (self.out_features, self.in_features, *self.kernel)
 
     def holds(self, weight: object) -> bool:
-        """Whether this is the layer's weight as it is computed with: a plain tensor of its shape
-        that an update may be added to. A quantised weight is none."""
+        """Return True if ``weight`` is a float tensor of ``weight_shape``, not a quantised one.
+
+        Only to such a weight can an update be added.
+        """
         return (
             isinstance(weight, Tensor)
             and type(weight) in PLAIN
@@ -115,18 +120,23 @@ class LayerSpec:
 
     @property
     def is_spatial(self) -> bool:
-        """True where some kernel side is not 1: such layers take the conv rank."""
+        """True for convolutions with a kernel larger than 1x1, whose rank is ``conv_dim``."""
         return any(side != 1 for side in self.kernel)
 
     def pad(self, x: Tensor) -> Tensor:
+        """Add the padding that ``op`` cannot do itself; zero padding is left to ``op``."""
         return F.pad(x, self.pre_pad, mode=self.pre_pad_mode) if self.pre_pad else x
 
     def op(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        """The layer's own operation with another weight, on an input already padded by ``pad``.
+        """Compute what a layer of this geometry returns for another weight and bias.
 
         Args:
-            x: (..., in) for Linear, (batch, in, *spatial) for Conv.
-            weight: (any, in / groups, *kernel).
+            x: (..., in) for Linear, (batch, in, *spatial) for Conv; after ``pad``.
+            weight: (out, in / groups, *kernel) with any number of output channels.
+            bias: (out,), or None.
+
+        Returns:
+            (..., out) for Linear, (batch, out, *spatial) for Conv.
         """
         if not self.is_conv:
             return product.linear(x, weight, bias)
@@ -138,7 +148,16 @@ class LayerSpec:
     def op_backward(
         self, grad: Tensor, x: Tensor, weight: Tensor, need_x: bool = True
     ) -> tuple[Tensor | None, Tensor]:
-        """Gradients of ``op`` to its input (None where not needed) and to its weight."""
+        """Compute the gradients of ``op``.
+
+        Args:
+            grad: of the output.
+            x, weight: as they were given to ``op``.
+            need_x: whether the input's gradient is wanted.
+
+        Returns:
+            Gradients of x (None unless wanted) and of the weight.
+        """
         if self.is_conv:
             if unfolded_conv.applies(self, x, weight):
                 return unfolded_conv.backward(self, grad, x, weight, need_x)
@@ -153,17 +172,20 @@ class LayerSpec:
     def over_positions(
         self, channels: Annotated[Tensor, "channels"]
     ) -> Annotated[Tensor, "channels ..."]:
-        """(channels,), broadcastable over an activation of this layer."""
+        """Reshape (channels,) so that it broadcasts over an input or output of this layer."""
         return channels.reshape(-1, *[1] * len(self.kernel))
 
     def tokens(self, x: Tensor) -> int:
-        """How often one call applies the weight: rows for Linear, output positions for Conv."""
+        """Count the positions that one call computes, over the whole batch.
+
+        Rows of the input for Linear, output positions for Conv.
+        """
         if not self.is_conv:
             return x.numel() // max(x.shape[-1], 1)
         return int(x.shape[0]) * prod(self.positions(x))
 
     def positions(self, x: Tensor) -> tuple[int, ...]:
-        """Height and width (as many sides as the kernel has) of a Conv's output."""
+        """Return the spatial sides of a Conv's output for the input x: (height, width) in 2d."""
         return tuple(
             (size + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
             for size, pad, dilation, kernel, stride in zip(
@@ -177,12 +199,20 @@ def _is_foreign_linear(module: nn.Module) -> bool:
     return (
         type(module).__name__.endswith("Linear")
         and all(isinstance(width, int) for width in widths)
-        and next(module.children(), None) is None  # PEFT's wrap a Linear, which is found inside
+        and next(module.children(), None) is None  # PEFT wraps a Linear, which is found by itself
     )
 
 
 def mix_channels(x: Tensor, weight: Annotated[Tensor, "m k"], conv: bool) -> Tensor:
-    """Apply one (out, in) matrix to the channels of every position: a Linear, or a 1x1 conv."""
+    """Multiply the channels of every position by one matrix, as a Linear or a 1x1 conv does.
+
+    Args:
+        x: (..., k), or (batch, k, *spatial) if ``conv``.
+        weight: (m, k).
+
+    Returns:
+        (..., m), or (batch, m, *spatial).
+    """
     if not conv:
         return product.linear(x, weight)
     spatial = x.shape[2:]

@@ -1,4 +1,4 @@
-"""Low-rank updates: up @ down, or with a core (Tucker) up x core x down."""
+"""Low-rank updates, up @ down: LoRA's structure, for convolutions also with a Tucker core."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from lycoris_ext.functional.chained import Chain, Chained
 
 @dataclass(frozen=True)
 class LowRank(Chained):
-    """up @ down, or with a core (Tucker) up x core x down.
+    """The update up @ down, or up x core x down if there is a Tucker core.
 
     Attributes:
         up: (out, rank).
-        down: (rank, in, *kernel); (rank, in) where there is a core.
-        core: (rank, rank, *kernel), first index towards up.
+        down: (rank, in, *kernel); (rank, in) if there is a core.
+        core: (rank, rank, *kernel), or None; its first index meets ``up``.
     """
 
     up: Annotated[Tensor, "out rank"]

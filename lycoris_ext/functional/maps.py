@@ -1,7 +1,8 @@
-"""Updates that act on the channels of the frozen layer: M W or W M, and sums of updates.
+"""Updates that multiply the frozen weight by a matrix M over its channels, and sums of updates.
 
-A map is kept as M - I, never as M: near the identity a low precision would swallow the update. On
-activations neither needs the (out, in) matrix:
+The adapted weight is M W or W M, so that the update is (M - I) W or W (M - I). M - I is what is
+stored: M itself is close to the identity, and in a low precision the difference would be lost.
+Applied to activations neither form needs the (out, in) matrix:
 
     (M - I) W x = (M - I) (base(x) - bias)        W (M - I) x = op((M - I) x, W)
 """
@@ -18,40 +19,47 @@ from torch import Tensor
 from lycoris_ext.functional.delta import Delta, sum_of
 from lycoris_ext.functional.frozen_layer import FrozenLayer
 
-# What a map costs beside its multiplications: the passes over an activation, in multiplications for
-# each of its numbers. Measured between 80 and 130 on a CPU, for the map and for the rest of it.
+# A map also takes passes over an activation. This is their cost, as a number of multiplications for
+# each number of the activation. Measured between 80 and 130 on a CPU.
 PASSES = 100
 
 
 class ChannelMap(ABC):
-    """S = M - I over a number of channels."""
+    """A square matrix S = M - I over the channels of a layer's input or output."""
 
     @abstractmethod
     def planes(
         self, y: Annotated[Tensor, "*any channels positions"]
     ) -> Annotated[Tensor, "*any channels positions"]:
-        """S y: (..., channels, positions) -> the same, in y's dtype."""
+        """Return S y for an activation whose channels are the axis before the last.
+
+        Args:
+            y: (..., channels, positions).
+
+        Returns:
+            (..., channels, positions) in the dtype of y.
+        """
 
     def shift(self, y: Annotated[Tensor, "*any channels"]) -> Annotated[Tensor, "*any channels"]:
-        """The same with the channels last: (..., channels) -> (..., channels)."""
+        """Return S y for an activation whose channels come last, (..., channels)."""
         flat: Tensor = _Transposed.apply(y.reshape(-1, y.shape[-1]))
         return _Transposed.apply(self.planes(flat)).view(y.shape)  # type: ignore[no-any-return]
 
     def pull(self, rows: Annotated[Tensor, "*any channels"]) -> Annotated[Tensor, "*any channels"]:
-        """Each row times S: (..., channels) -> (..., channels), in the rows' dtype."""
+        """Return rows @ S, (..., channels), in the dtype of ``rows``."""
         return rows @ self.planes(torch.eye(rows.shape[-1], dtype=rows.dtype, device=rows.device))
 
     @abstractmethod
     def cost(self, channels: int) -> int:
-        """Multiplications per position, or what takes as long."""
+        """Return what applying S costs for each position, in multiplications."""
 
 
 @dataclass(frozen=True)
 class Diagonal(ChannelMap):
-    """One factor per channel.
+    """A channel map that multiplies each channel by a factor of its own (M is diagonal).
 
     Attributes:
-        values: (channels,), the factors minus 1.
+        values: (channels,), the factors minus 1: the diagonal of S.
     """
 
     values: Annotated[Tensor, "channels"]
@@ -71,7 +79,7 @@ class Diagonal(ChannelMap):
 
 @dataclass(frozen=True)
 class Thin(ChannelMap):
-    """S = left @ right
+    """A channel map whose S = M - I is a product of low rank: left @ right.
 
     Attributes:
         left: (channels, rank).
@@ -95,8 +103,10 @@ class Thin(ChannelMap):
 
 
 class _Transposed(torch.autograd.Function):
-    """A matrix with its numbers in the other order, and its gradient too: as views they would make
-    every product behind them slow."""
+    """Transpose a matrix by copying, forward and backward.
+
+    A transposed view would make every product that reads it slow.
+    """
 
     @staticmethod
     def forward(ctx: Any, matrix: Tensor) -> Tensor:
@@ -109,7 +119,12 @@ class _Transposed(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class Mapped(Delta):
-    """A map on one side of the base weight."""
+    """An update that is a channel map times the base weight, from the left or from the right.
+
+    Attributes:
+        base: the frozen layer, which has the weight.
+        map: S = M - I.
+    """
 
     base: FrozenLayer
     map: ChannelMap
@@ -118,24 +133,28 @@ class Mapped(Delta):
         return not self.base.has_weight
 
     def _build_cost(self, channels: int) -> int:
-        """Three products for a step, where ``Delta.cheapest`` counts a Hadamard's eight."""
+        """Return the cost of ``dense`` for each number, scaled for ``Delta.cheapest``.
+
+        That method counts eight products a training step, as a Hadamard product takes; a map takes
+        three.
+        """
         return self.map.cost(channels) * 3 // (8 * channels)
 
     def _shifted(self, x: Tensor) -> Tensor:
-        """The map on the channels of an activation."""
+        """Return S x for an activation x of the layer, over its channels."""
         if not self.layer.is_conv:
             return self.map.shift(x)
         return self.map.planes(x.flatten(2)).view(x.shape)
 
     def _weight(self) -> Tensor:
-        """The base weight as precise as the sum with it: at least float32."""
+        """Return the base weight in at least float32."""
         weight = self.base.weight
         return weight.to(torch.promote_types(weight.dtype, torch.float32))
 
 
 @dataclass(frozen=True)
 class OutputMap(Mapped):
-    """delta = (M - I) W, over the output channels."""
+    """The update (M - I) W, which maps the output channels of the layer."""
 
     def dense(self) -> Tensor:
         update = self.map.planes(self._weight().flatten(1)).reshape(self.layer.weight_shape)
@@ -149,14 +168,14 @@ class OutputMap(Mapped):
         return self.map.cost(out) + out * PASSES
 
     def apply_thin(self, x: Tensor, base_out: Tensor | None) -> Tensor:
-        plain = self.base.plain(x)
-        update = self._shifted(plain) * self._over_positions(plain.dtype)
+        out = self.base.output_without_bias(x)
+        update = self._shifted(out) * self._over_positions(out.dtype)
         return update if base_out is None else base_out + update
 
 
 @dataclass(frozen=True)
 class InputMap(Mapped):
-    """delta = W (M - I), over the input channels."""
+    """The update W (M - I), which maps the input channels of the layer."""
 
     def dense(self) -> Tensor:
         rows = self._weight().movedim(1, -1)  # (out, *kernel, in)
@@ -168,7 +187,8 @@ class InputMap(Mapped):
 
     def thin_cost(self) -> int:
         layer = self.layer
-        # Two of a step's three products: the weight that is applied again takes no gradient.
+        # The layer is applied once more, at two of a training step's three products: its weight
+        # takes no gradient.
         again = layer.out_features * layer.fan_in * 2 // 3
         return self.map.cost(layer.in_features) + again
 
@@ -177,20 +197,24 @@ class InputMap(Mapped):
         return update if base_out is None else base_out + update
 
     def cheapest(self, tokens: int, can_merge: bool) -> str:
-        if can_merge and self.layer.groups == 1 and not self._has_rows():
+        if can_merge and self.layer.groups == 1 and not self._has_row_scale():
             return "merged"
         return super().cheapest(tokens, can_merge)
 
     def apply_merged(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """The map moves into the input: not even here is a weight built."""
-        if self.layer.groups != 1 or self._has_rows():
+        """Apply the map to the input, then the frozen weight: no merged weight is built."""
+        if self.layer.groups != 1 or self._has_row_scale():
             return super().apply_merged(x, weight, bias)
         return self.layer.op(x + self._shifted(x) * self.scale, weight, bias)
 
 
 @dataclass(frozen=True)
 class Sum(Delta):
-    """Updates of one layer, added."""
+    """The sum of several updates of one layer.
+
+    Attributes:
+        terms: the updates, each with its own scale; ``self.scale`` multiplies their sum.
+    """
 
     terms: tuple[Delta, ...]
 
@@ -219,7 +243,7 @@ class Sum(Delta):
         return super().cheapest(tokens, can_merge)
 
     def apply_merged(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """The first term merged, the others in their own cheapest way."""
+        """Merge the first term, and add each of the others on its own cheapest path."""
         first, *others = (term.scaled(self.scale) for term in self.terms)
         out = first.apply_merged(x, weight, bias)
         for term in others:

@@ -1,5 +1,8 @@
-"""Normalisations: linear in their weight and bias, so that an update of both is one more
-normalisation of the same input, added or merged like any other layer's."""
+"""Normalisation layers and their updates.
+
+A normalisation is linear in its weight and bias, so that an update of both can be applied and
+merged like that of any other layer.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,14 @@ NORMS = (nn.LayerNorm, nn.GroupNorm, *_RMS)
 
 @dataclass(frozen=True)
 class NormSpec(LayerSpec):
-    """A LayerNorm or RMSNorm over the last axis, or a GroupNorm.
+    """The description of a LayerNorm or RMSNorm over the last axis, or of a GroupNorm.
 
-    ``out_features`` is the number of channels; each has one weight.
+    ``out_features`` is the number of channels; the layer has one weight for each.
 
     Attributes:
         kind: "layer", "rms" or "group".
-        channel_groups: how many groups of channels a GroupNorm normalises.
-        eps: added to the variance; None: the smallest number of the input's dtype.
+        channel_groups: number of groups of a GroupNorm.
+        eps: added to the variance; None: the machine epsilon of the input's dtype.
     """
 
     kind: str = "layer"
@@ -36,16 +39,16 @@ class NormSpec(LayerSpec):
 
     @staticmethod
     def supports(module: nn.Module) -> bool:
-        """True where there is a weight for each channel of one axis."""
+        """Return True for a normalisation with one weight for each channel of one axis."""
         weight = getattr(module, "weight", None)
         return isinstance(module, NORMS) and isinstance(weight, Tensor) and weight.ndim == 1
 
     @classmethod
     def from_module(cls, module: nn.Module) -> NormSpec:
-        """Read the description off a normalisation.
+        """Read the description of a normalisation module.
 
         Raises:
-            ShapeError: the module is none, or has no weight for each channel.
+            ShapeError: the module is no normalisation, or has no weight for each channel.
         """
         if not cls.supports(module):
             raise ShapeError(
@@ -68,15 +71,16 @@ class NormSpec(LayerSpec):
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
-        """(channels,)"""
+        """Shape of the weight: (channels,)."""
         return (self.out_features,)
 
     def op(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        """weight * normalised x + bias.
+        """Return weight * normalised x + bias.
 
         Args:
             x: (..., channels), or (batch, channels, *spatial) for a GroupNorm.
             weight: (channels,).
+            bias: (channels,), or None.
         """
         if self.kind == "group":
             return F.group_norm(x, self.channel_groups, weight, bias, self.eps)  # type: ignore[arg-type]
@@ -90,7 +94,7 @@ class NormSpec(LayerSpec):
 
 
 def spec_of(module: nn.Module) -> LayerSpec | None:
-    """The description of a layer that can be adapted; None for any other module."""
+    """Describe a module if it can be adapted: Linear, Conv or a normalisation; None otherwise."""
     if LayerSpec.supports(module):
         return LayerSpec.from_module(module)
     return NormSpec.from_module(module) if NormSpec.supports(module) else None
@@ -98,9 +102,14 @@ def spec_of(module: nn.Module) -> LayerSpec | None:
 
 @dataclass(frozen=True)
 class Affine(Delta):
-    """An update of a normalisation's weight, perhaps with one of its bias.
+    """An update of a normalisation's weight and perhaps of its bias.
 
-    Nothing of it is rebuilt in the backward: what there is to keep is as small as its leaves.
+    Unlike ``Recomputed`` updates it leaves the backward pass to autograd, since everything that
+    autograd keeps is as small as the trained tensors.
+
+    Attributes:
+        weight: (channels,), the difference that is added to the weight.
+        of_bias: (channels,), the difference that is added to the bias, or None.
     """
 
     weight: Annotated[Tensor, "out"]

@@ -1,6 +1,6 @@
-"""Rotations of a layer's channels, kept as R - I; docs/algorithms/diag-oft.md and boft.md.
+"""Rotations R of a layer's channels, stored as R - I; docs/algorithms/diag-oft.md and boft.md.
 
-A skew matrix Q = A - A^T makes a rotation by the Cayley transform:
+The Cayley transform makes a rotation of a skew-symmetric matrix Q = A - A^T:
 
     R = (I + Q)(I - Q)^-1        R - I = 2 (I - Q)^-1 Q
 
@@ -22,14 +22,15 @@ from lycoris_ext.functional.maps import PASSES, ChannelMap
 def cayley(
     blocks: Annotated[Tensor, "*any block block"], limit: float = 0.0
 ) -> Annotated[Tensor, "*any block block"]:
-    """R - I of each block.
+    """Turn each trained matrix A into R - I of its rotation.
 
     Args:
         blocks: A, (..., block, block).
-        limit: the Frobenius norm that all of Q together may have, Q is scaled down to it; 0: any.
+        limit: the largest Frobenius norm that the skew matrices Q may have together; if they exceed
+            it, all are scaled down. 0: no limit.
 
     Returns:
-        Like ``blocks``, at least float32.
+        R - I, shaped like ``blocks``, in at least float32.
     """
     blocks = blocks.to(torch.promote_types(blocks.dtype, torch.float32))
     skew = blocks - blocks.mT
@@ -37,17 +38,17 @@ def cayley(
         norm = torch.linalg.vector_norm(skew) + 1e-8  # the readers' own guard: part of the format
         skew = skew * (limit / norm.clamp(min=limit))
     eye = torch.eye(skew.shape[-1], dtype=skew.dtype, device=skew.device)
-    # The plain solve waits for the device to tell whether a matrix was singular; these never are.
+    # torch.linalg.solve would wait for the device to report singular matrices; these never are.
     shift, _ = torch.linalg.solve_ex(eye - skew, 2 * skew)
     return shift  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
 class BlockRotation(ChannelMap):
-    """One rotation for each run of neighbouring channels.
+    """A map that rotates each block of neighbouring channels by a rotation of its own (OFT).
 
     Attributes:
-        shifts: (blocks, block, block), R - I each.
+        shifts: (blocks, block, block), R - I of each block.
     """
 
     shifts: Annotated[Tensor, "blocks block block"]
@@ -61,12 +62,14 @@ class BlockRotation(ChannelMap):
 
 @dataclass(frozen=True)
 class Butterfly(ChannelMap):
-    """Rotations one after the other; at stage s a block joins two half blocks that lie 2^s half
-    blocks apart, so that after the last stage every channel has met every other.
+    """A map of several stages of block rotations, one after the other (BOFT).
+
+    At stage s each block rotates two half blocks of channels that lie 2^s half blocks apart, so
+    that after the last stage every channel has been mixed with every other.
 
     Attributes:
-        shifts: (stages, blocks, block, block), R - I each; the block is even, and in it the
-            channels of the two halves take turns.
+        shifts: (stages, blocks, block, block), R - I of each block. The block size is even; rows
+            and columns alternate between the channels of the two halves.
     """
 
     shifts: Annotated[Tensor, "stages blocks block block"]
@@ -86,7 +89,7 @@ class Butterfly(ChannelMap):
         return total
 
     def _halves(self) -> Tensor:
-        """The blocks with one half behind the other, as they lie in a layer."""
+        """Reorder rows and columns of the blocks from alternating halves to one after the other."""
         stages, blocks, size, _ = self.shifts.shape
         half = size // 2
         turns = self.shifts.reshape(stages, blocks, half, 2, half, 2)
@@ -99,10 +102,11 @@ class Butterfly(ChannelMap):
 
 @dataclass(frozen=True)
 class Rescaled(ChannelMap):
-    """diag(lengths) after another map.
+    """Another map, followed by a factor for each channel: M = diag(lengths) inner.
 
     Attributes:
-        lengths: (channels,).
+        lengths: (channels,), the factors.
+        inner: the map that is applied first.
     """
 
     lengths: Annotated[Tensor, "channels"]
@@ -117,7 +121,12 @@ class Rescaled(ChannelMap):
 
 
 def _turned(shifts: Tensor, runs: Tensor) -> Tensor:
-    """Each block on its channels: (blocks, block, block), (..., blocks, block, positions)."""
+    """Multiply each block of channels by its matrix.
+
+    Args:
+        shifts: (blocks, block, block).
+        runs: (..., blocks, block, positions).
+    """
     # With the positions innermost: small blocks are up to eight times faster so, measured on a CPU.
     turned: Tensor = shifts.to(runs.dtype) @ runs.contiguous()
     return turned

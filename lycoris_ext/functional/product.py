@@ -1,10 +1,10 @@
 """Matrix products, by whichever of torch's two CPU libraries is the faster one.
 
 torch multiplies float32 matrices with MKL: 100 GFLOP/s on the AMD EPYC with AVX-512 where this was
-measured, against 220 with the oneDNN that convolutions go through. No other processor was tried.
-But oneDNN's products cost ten microseconds a call, have no gradient of their own, and torch offers
-them under an internal name only; so what is small, needs a gradient or is being compiled is left to
-torch, and so is everything where that name is missing.
+measured, against 220 with oneDNN, which computes convolutions. No other processor was tried. But
+oneDNN's products cost ten microseconds a call and have no gradient of their own, and torch offers
+them under an internal name only. So a product that is small, needs a gradient or is being compiled
+is left to MKL, and so are all products if that name is missing.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from torch import Tensor
 
 # (x, weight, bias, "none", [], "") -> F.linear(x, weight, bias)
 _LINEAR: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-_X86 = platform.machine() in ("x86_64", "AMD64")  # elsewhere torch's own choice is another
-# Multiplications from which it is worth its call (measured).
+_X86 = platform.machine() in ("x86_64", "AMD64")  # other processors have no MKL
+# From this number of multiplications oneDNN is worth its call (measured).
 _WORTH = 2_000_000
 # Sums shorter than this are bound by memory: MKL, which adds in place, is faster (measured).
 _SHORT = 32
@@ -28,7 +28,7 @@ _FEW = 12
 
 
 def mm(left: Annotated[Tensor, "m k"], right: Annotated[Tensor, "k n"]) -> Annotated[Tensor, "m n"]:
-    """(m, k) @ (k, n)"""
+    """Return left @ right, (m, n)."""
     if _by_onednn(left, right):
         product: Tensor = _LINEAR(left, right.T, None, "none", [], "")
         return product
@@ -38,7 +38,7 @@ def mm(left: Annotated[Tensor, "m k"], right: Annotated[Tensor, "k n"]) -> Annot
 def addmm(
     base: Annotated[Tensor, "m n"], left: Annotated[Tensor, "m k"], right: Annotated[Tensor, "k n"]
 ) -> Annotated[Tensor, "m n"]:
-    """base + left @ right"""
+    """Return base + left @ right, (m, n)."""
     if left.shape[1] >= _SHORT and base.dtype == left.dtype and _by_onednn(left, right):
         return mm(left, right).add_(base)
     return torch.addmm(base, left, right)
@@ -49,7 +49,7 @@ def linear(
     weight: Annotated[Tensor, "m k"],
     bias: Annotated[Tensor, "m"] | None = None,
 ) -> Annotated[Tensor, "*rows m"]:
-    """(..., k), (m, k), (m,) -> (..., m)"""
+    """Return x @ weight.T + bias, (..., m), as F.linear does."""
     flat = x.flatten(0, -2)
     learns = weight.requires_grad or (bias is not None and bias.requires_grad)
     if (learns and torch.is_grad_enabled()) or not _suits_onednn(flat, weight.T):
@@ -62,7 +62,7 @@ def linear(
 
 
 class _FrozenLinear(torch.autograd.Function):
-    """``linear`` with a gradient to x alone."""
+    """``linear`` for a frozen weight and bias: only x gets a gradient."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -76,8 +76,11 @@ class _FrozenLinear(torch.autograd.Function):
 
 
 def no_view(out: Tensor) -> Tensor:
-    """The same memory as a tensor of its own: what a Function returns as a view, nobody may change
-    in place, and an activation after the layer may do just that."""
+    """Return the tensor, sharing its memory, so that autograd does not take it for a view.
+
+    A view that an autograd Function returns may not be changed in place, as an activation function
+    after the layer may do.
+    """
     own: Tensor = torch.ops.aten._unsafe_view(out, out.shape)
     return own
 
@@ -85,7 +88,7 @@ def no_view(out: Tensor) -> Tensor:
 def mix(
     matrix: Annotated[Tensor, "m k"], planes: Annotated[Tensor, "batch k n"]
 ) -> Annotated[Tensor, "batch m n"]:
-    """(m, k), (batch, k, n) -> (batch, m, n), contiguous."""
+    """Return matrix @ planes for each sample, (batch, m, n), contiguous."""
     if planes.shape[2] < _FEW:
         return torch.matmul(planes.transpose(1, 2), matrix.T).transpose(1, 2).contiguous()
     if len(planes) == 1:
@@ -98,7 +101,7 @@ def add_mixed(
     matrix: Annotated[Tensor, "m k"],
     planes: Annotated[Tensor, "batch k n"],
 ) -> Annotated[Tensor, "batch m n"]:
-    """base + mix(matrix, planes)"""
+    """Return base + mix(matrix, planes), (batch, m, n)."""
     if len(planes) == 1:
         return addmm(base[0], matrix, planes[0]).unsqueeze(0)
     return torch.baddbmm(base, matrix.expand(len(base), -1, -1), planes)
@@ -107,7 +110,7 @@ def add_mixed(
 def outer(
     left: Annotated[Tensor, "batch m n"], right: Annotated[Tensor, "batch k n"]
 ) -> Annotated[Tensor, "m k"]:
-    """(batch, m, n), (batch, k, n) -> (m, k), summed over batch and n."""
+    """Return left @ right.T of each sample, summed over the batch: (m, k)."""
     if len(left) == 1:
         return mm(left[0], right[0].T)
     return torch.bmm(left, right.transpose(1, 2)).sum(0)
@@ -121,7 +124,7 @@ def _by_onednn(left: Tensor, right: Tensor) -> bool:
 def _suits_onednn(left: Tensor, right: Tensor) -> bool:
     return (
         left.shape[0] * left.shape[1] * right.shape[1] >= _WORTH
-        and left.shape[1] == right.shape[0]  # else torch says what is wrong
+        and left.shape[1] == right.shape[0]  # otherwise torch raises its own error
         # a repeated row has a step of 0 (a gradient of a mean), which takes it 1,000 times as long
         and all(left.stride())
         and all(right.stride())
@@ -130,7 +133,7 @@ def _suits_onednn(left: Tensor, right: Tensor) -> bool:
 
 
 def onednn_knows(left: Tensor, right: Tensor) -> bool:
-    """Whether products of such tensors may go through oneDNN where they are large enough."""
+    """Return True if oneDNN can multiply these tensors, whatever their size."""
     return (
         _LINEAR is not None
         and _X86

@@ -1,14 +1,14 @@
-"""Convolutions to a few channels, without ever unfolding the many.
+"""Convolutions with few output channels on a CPU, computed without unfolding the input.
 
-A small convolution library on a CPU unfolds its input, in * area numbers per position, before one
-product. When only a few channels come out it is cheaper to multiply first and to shift and add the
-few results:
+The usual way is to unfold the input, in * area numbers per position, and to multiply it by the
+weight. If only a few channels come out it is cheaper to multiply first, and then to shift and add
+the few results:
 
     z = A x                  A (rank * area, in), one column of x per input position
     h = fold(z)              rank channels, each the sum of its area shifted planes
 
-and both gradients need the unfolded gradient of h alone, which is thin as well. On SD1.5's U-Net
-this halves what a convolution's adapter costs.
+Both gradients need only the gradient of h to be unfolded, which has few channels, too. On SD1.5's
+U-Net this halves the cost of a convolution's adapter.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from lycoris_ext.functional.layer import LayerSpec
 
 
 def applies(layer: LayerSpec, x: Tensor) -> bool:
-    """True where this is the faster way; other devices have convolutions of their own."""
+    """Return True if this is the fastest way to convolve x; never on a GPU."""
     return fits(layer, x.device) and x.dtype in (torch.float32, torch.float64) and x.is_contiguous()
 
 
 def fits(layer: LayerSpec, device: torch.device) -> bool:
-    """True where this may be the faster way, as far as it does not depend on the input."""
+    """Return True if ``applies`` may be true for some input of this layer on this device."""
     return (
         len(layer.kernel) == 2
         and layer.stride == (1, 1)
@@ -40,8 +40,10 @@ def fits(layer: LayerSpec, device: torch.device) -> bool:
 
 
 def flattened(leaf: Annotated[Tensor, "rank in kh kw"]) -> Annotated[Tensor, "rank flat"]:
-    """(rank, in, kh, kw) -> (rank, kh * kw * in), the channels innermost: one row of the product
-    below after the other. Leaves are reordered, not the factors built from them, which are larger.
+    """Reorder (rank, in, kh, kw) to (rank, kh * kw * in), the input channels innermost.
+
+    ``forward`` and ``backward`` read the weight in this order. The trained tensors are reordered
+    and not the factors computed from them, which are larger.
     """
     return leaf.permute(0, 2, 3, 1).flatten(1)
 
@@ -49,21 +51,22 @@ def flattened(leaf: Annotated[Tensor, "rank in kh kw"]) -> Annotated[Tensor, "ra
 def unflattened(
     grad: Annotated[Tensor, "rank flat"], layer: LayerSpec
 ) -> Annotated[Tensor, "rank in kh kw"]:
-    """The way back, for a leaf's gradient."""
+    """Undo ``flattened``, for the gradient of a trained tensor."""
     return grad.view(len(grad), *layer.kernel, layer.in_features).permute(0, 3, 1, 2)
 
 
 def forward(
     layer: LayerSpec, x: Annotated[Tensor, "batch in h w"], down: Annotated[Tensor, "rank flat"]
 ) -> Annotated[Tensor, "batch rank h2 w2"]:
-    """What ``layer.op`` gives for the weight that ``down`` is flattened from.
+    """Convolve x with a flattened weight, with the layer's padding and dilation.
 
     Args:
+        layer: the geometry of the convolution.
         x: (batch, in, H, W).
-        down: (rank, kh * kw * in).
+        down: (rank, kh * kw * in), see ``flattened``.
 
     Returns:
-        (batch, rank, H', W')
+        (batch, rank, H', W'), as ``layer.op`` returns it for the weight before flattening.
     """
     weight = down.view(-1, layer.in_features)
     planes = product.mix(weight, x.flatten(2))  # (batch, rank * area, H * W)
@@ -86,7 +89,10 @@ def backward(
     down: Annotated[Tensor, "rank flat"],
     need_x: bool,
 ) -> tuple[Annotated[Tensor, "batch in h w"] | None, Annotated[Tensor, "rank flat"]]:
-    """Gradients of ``forward`` to x (None where not needed) and to down, flattened alike."""
+    """Turn the gradient of ``forward`` into those of x (None unless ``need_x``) and of ``down``.
+
+    The latter is flattened like ``down``.
+    """
     if _is_pointwise(layer):
         planes = grad.flatten(2)
     else:
@@ -111,7 +117,7 @@ def _mirror(planes: Tensor, layer: LayerSpec) -> Tensor:
 
 
 def _outer_padding(layer: LayerSpec) -> tuple[int, ...]:
-    """Padding of the transposed operation."""
+    """Return the padding of the transposed convolution."""
     return tuple(
         dilation * (kernel - 1) - pad
         for dilation, kernel, pad in zip(layer.dilation, layer.kernel, layer.padding, strict=True)

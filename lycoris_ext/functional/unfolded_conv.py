@@ -1,8 +1,9 @@
-"""Convolutions over few positions, as one product with the unfolded input.
+"""Convolutions over few positions on a CPU, as one product with the unfolded input.
 
-The convolutions of oneDNN rearrange the whole weight before they begin, forward and backward. Over
-a few positions that is most of their time, and it takes as much memory as the weight. Unfolding
-costs in * area numbers for each position instead, and the product reads the weight as it lies.
+oneDNN's convolutions copy the whole weight into another order before they begin, forward and
+backward. For few positions that is most of their time, and it takes as much memory as the weight.
+Unfolding the input takes in * area numbers for each position instead, and the product reads the
+weight in place.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from torch import Tensor
 from lycoris_ext.functional import product
 from lycoris_ext.functional.geometry import Geometry
 
-# Output channels for each position from which it is the faster way. Measured with SD1.5's shapes
-# and 4 to 256 positions: 1280 channels at 4 take 0.15 of a convolution's time, at 64 they take 0.7.
+# From this number of output channels for each position it is the faster way. Measured with SD1.5's
+# shapes: 1280 channels take 0.15 of a convolution's time at 4 positions, 0.7 of it at 64.
 _CHANNELS = 10
 
 
 def applies(layer: Geometry, x: Tensor, weight: Tensor) -> bool:
-    """True where this is the faster way."""
+    """Return True if ``forward`` is faster than torch's convolution."""
     return (
         len(layer.kernel) == 2
         and layer.groups == 1
-        and x.shape[1] == layer.in_features  # else the convolution says what is wrong
+        and x.shape[1] == layer.in_features  # otherwise torch raises its own error
         and x.is_contiguous()
         and weight.is_contiguous()
         and layer.tokens(x) * _CHANNELS <= len(weight)
@@ -40,7 +41,12 @@ def forward(
     weight: Annotated[Tensor, "any in kh kw"],
     bias: Annotated[Tensor, "any"] | None,
 ) -> Annotated[Tensor, "batch any h2 w2"]:
-    """``layer.op``: (batch, in, H, W) -> (batch, out, H', W')"""
+    """Compute the layer's convolution: (batch, in, H, W) -> (batch, out, H', W').
+
+    Args:
+        weight: (out, in, kh, kw) with any number of output channels.
+        bias: (out,), or None.
+    """
     rows = product.linear(_unfolded(layer, x), weight.flatten(1), bias)
     out: Tensor = rows.transpose(1, 2).unflatten(2, layer.positions(x))
     # The strides of a convolution's output: a view would turn all that follows channels_last.
@@ -54,7 +60,10 @@ def backward(
     weight: Annotated[Tensor, "any in kh kw"],
     need_x: bool,
 ) -> tuple[Annotated[Tensor, "batch in h w"] | None, Annotated[Tensor, "any in kh kw"]]:
-    """``layer.op_backward``"""
+    """Turn the gradient of ``forward`` into the gradients of x and of the weight.
+
+    That of x is None unless ``need_x``.
+    """
     rows = grad.flatten(2).transpose(1, 2)  # (batch, H' * W', out)
     columns = _unfolded(layer, x)
     grad_weight = product.mm(rows.flatten(0, 1).T, columns.flatten(0, 1)).view(weight.shape)
@@ -66,6 +75,6 @@ def backward(
 
 
 def _unfolded(layer: Geometry, x: Tensor) -> Tensor:
-    """(batch, H' * W', in * area), in the order of the weight's numbers."""
+    """Unfold x to (batch, H' * W', in * area), in the order of the weight's numbers."""
     sides = layer.dilation, layer.padding, layer.stride
     return F.unfold(x, layer.kernel, *sides).transpose(1, 2)

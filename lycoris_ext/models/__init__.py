@@ -1,6 +1,6 @@
-"""Base models: always frozen, always offline.
+"""Loading frozen base models from files on this machine; nothing is ever downloaded.
 
-Importing this package costs nothing: diffusers and transformers are imported by the calls that
+Importing this package is cheap: diffusers and transformers are imported only by the functions that
 build or read a model.
 """
 

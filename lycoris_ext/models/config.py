@@ -1,4 +1,4 @@
-"""Which base model a run stands on."""
+"""The options that choose the base model of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MINI = "mini"
 
 @dataclass(frozen=True, init=False)
 class ModelConfig(Section):
-    """The base model and how its text is read."""
+    """The options of the base model and of how its text encoder is read."""
 
     pretrained_model_name_or_path: str = option(
         MINI,
@@ -60,5 +60,5 @@ class ModelConfig(Section):
 
 
 def mini_base_folder() -> Path:
-    """Folder of the shipped base model (it need not exist in a stripped installation)."""
+    """Return the folder of the base model "mini", which some installations leave out."""
     return Path(__file__).resolve().parent.parent / "mini" / "base"

@@ -1,4 +1,4 @@
-"""Errors that every way of reading a model shares."""
+"""Errors that the readers of folders and of single files have in common."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from lycoris_ext.words import and_more, count
 
 
 def does_not_fill(weights: Path, missing: Sequence[str], mismatched: Sequence[object]) -> DataError:
-    """Some weights of a model would have stayed random."""
+    """Make the error for a file whose weights do not fill its model, so that some stay random.
+
+    Args:
+        weights: the file.
+        missing: names of weights that it lacks.
+        mismatched: names of weights that have another shape than the model's.
+    """
     faults = [
         f"{what} {count(len(names), 'weight')}: {and_more(names)}"
         for what, names in (
@@ -27,12 +33,17 @@ def does_not_fill(weights: Path, missing: Sequence[str], mismatched: Sequence[ob
     )
 
 
-def unreadable(place: Path, error: Exception) -> DataError:
-    """A library could not read this."""
-    # Several lines of advice may follow that fit other programs.
+def unreadable(path: Path, error: Exception) -> DataError:
+    """Make the error for files that diffusers, transformers or safetensors could not read.
+
+    Args:
+        path: the file or folder.
+        error: what the library raised.
+    """
+    # Libraries add several lines of advice that does not fit this program: cut them off.
     text = " ".join(str(error).split())[:240] or type(error).__name__
     return DataError(
         f"cannot be read: {text}",
-        where=str(place),
+        where=str(path),
         fix="the files are damaged or of another model; download them again",
     )

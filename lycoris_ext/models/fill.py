@@ -1,4 +1,4 @@
-"""Weights into a model that was built without any."""
+"""Giving a model that was built without weights the weights of a file."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from torch import Tensor, nn
 
 from lycoris_ext.models.faults import does_not_fill
 
-_ALIGNMENT = 64  # bytes; torch's own allocations have it
+_ALIGNMENT = 64  # bytes, as in memory that torch allocates
 
 
 def fill(model: nn.Module, stored: Mapping[str, Tensor], where: Path, dtype: torch.dtype) -> None:
-    """Give every parameter its weights; a fresh one would be noise.
+    """Set every parameter of a model from stored weights, casting them to ``dtype``.
 
     Args:
         model: built on the meta device.
-        stored: weights under the model's own names; what it has no place for is left out.
-        where: their file, for messages.
+        stored: name -> weight, under the model's own names; names that the model lacks are ignored.
+        where: the weights' file, for messages.
         dtype: of the filled model.
 
     Raises:
-        DataError: weights are missing or of another shape; nothing was filled.
+        DataError: weights are missing or of another shape; the model is unchanged.
     """
-    # Positions are counted, not learned, and only some versions store them.
+    # position_ids are just numbers from 0 on, and only some versions store them.
     wanted = {
         key: value.shape
         for key, value in model.state_dict().items()
@@ -37,16 +37,16 @@ def fill(model: nn.Module, stored: Mapping[str, Tensor], where: Path, dtype: tor
     )
     if missing or mismatched:
         raise does_not_fill(where, missing, mismatched)
-    # Copied in any case: a file that is mapped must not stay open, and see `align`.
+    # Always copied, so that a mapped file does not stay open, and for the reason in `align`.
     weights = {key: stored[key].to(dtype, copy=True) for key in wanted}
     model.load_state_dict(weights, strict=False, assign=True)
 
 
 def align(model: nn.Module) -> None:
-    """Move parameters that lie at odd places of a mapped file to memory of their own.
+    """Copy parameters whose memory does not begin at a multiple of 64 bytes, as in mapped files.
 
-    How sums are rounded depends on where a tensor begins: without this the same weights in another
-    file would give other results.
+    How sums are rounded depends on this alignment: without the copy the same weights in another
+    file would give slightly different results.
     """
     for parameter in model.parameters():
         if parameter.data_ptr() % _ALIGNMENT:

@@ -1,4 +1,4 @@
-"""A base model in the diffusers layout: which files there are, and how they are read."""
+"""Reading a base model from a folder in the diffusers layout."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ _OTHER_FAMILIES = {
     "transformer": "a transformer in place of the U-Net (Stable Diffusion 3, Flux or another)",
     "prior": "a prior (Stable Cascade or Kandinsky)",
 }
-_REFINER_WIDTH = 1280  # of the one text encoder that the SDXL refiner has
+_REFINER_WIDTH = 1280  # the width of the SDXL refiner's only text encoder
 _KNOWN = ", ".join(family.title for family in LOADED.values())
 
 
 def read_folder(folder: Path, dtypes: Dtypes, *, with_vae: bool) -> Parts:
-    """Read all parts onto the CPU.
+    """Read the U-Net, text encoders, tokenizers and perhaps the VAE of a model onto the CPU.
 
     Args:
         folder: of the whole model.
-        dtypes: of the parts.
-        with_vae: read its autoencoder, too; without, it need not be there.
+        dtypes: dtypes of the parts.
+        with_vae: whether to read the model's own autoencoder; if not, the folder may lack it.
 
     Raises:
-        DataError: the folder holds another family, lacks files (all of them are named), or its
-            weights do not fill the model that its configs describe.
+        DataError: the folder holds a model of an unknown family, lacks files (all of them are
+            named), or its weights do not fill the model that its configs describe.
     """
     family = _family(folder)
     _check_files(folder, family, with_vae)
@@ -64,13 +64,17 @@ def read_folder(folder: Path, dtypes: Dtypes, *, with_vae: bool) -> Parts:
 
 
 def read_vae_folder(folder: Path, dtype: torch.dtype) -> tuple[Any, Path]:
-    """Read an autoencoder from its own folder, or from the vae/ folder of a model.
+    """Read an autoencoder from its own folder, or from the vae/ folder of a whole model.
+
+    Args:
+        folder: one of the two.
+        dtype: of the autoencoder.
 
     Returns:
         The autoencoder on the CPU, and the file of its weights.
 
     Raises:
-        DataError: there is none at that place.
+        DataError: the folder holds no autoencoder.
     """
     from diffusers import AutoencoderKL
 
@@ -88,10 +92,10 @@ def read_vae_folder(folder: Path, dtype: torch.dtype) -> tuple[Any, Path]:
 
 
 def read_json(path: Path) -> Mapping[str, Any]:
-    """Read a JSON object.
+    """Read a file that holds a JSON object.
 
     Raises:
-        DataError: it is none.
+        DataError: the file holds something else.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -109,11 +113,12 @@ def read_json(path: Path) -> Mapping[str, Any]:
 
 
 def _tokenizer_of(text_encoder: str) -> str:
-    """The folder of a text encoder's tokenizer: text_encoder_2 -> tokenizer_2."""
+    """Return the folder of a text encoder's tokenizer: text_encoder_2 -> tokenizer_2."""
     return text_encoder.replace("text_encoder", "tokenizer")
 
 
 def _family(folder: Path) -> Family:
+    """Find out the family of a model from its folders and configs."""
     for name, meaning in _OTHER_FAMILIES.items():
         if (folder / name).is_dir():
             raise DataError(
@@ -138,6 +143,7 @@ def _family(folder: Path) -> Family:
 
 
 def _check_files(folder: Path, family: Family, with_vae: bool) -> None:
+    """Raise an error that names all files which the model lacks."""
     texts = family.text_targets
     stems = {"unet": _MODEL_STEM, **dict.fromkeys(texts, _TEXT_STEM)}
     if with_vae:
@@ -146,8 +152,8 @@ def _check_files(folder: Path, family: Family, with_vae: bool) -> None:
     needed.append("scheduler/scheduler_config.json")
     missing = [name for name in needed if not (folder / name).is_file()]
     for name in map(_tokenizer_of, texts):
-        place = folder / name
-        if not any(all((place / n).is_file() for n in names) for names in _TOKENIZER_FILES):
+        tokenizer = folder / name
+        if not any(all((tokenizer / n).is_file() for n in names) for names in _TOKENIZER_FILES):
             missing.append(f"{name}/vocab.json and {name}/merges.txt")
     missing += [
         f"{part}/{stem}.safetensors"
@@ -164,7 +170,12 @@ def _check_files(folder: Path, family: Family, with_vae: bool) -> None:
 
 
 def _find_weights(folder: Path, stem: str) -> tuple[Path, str | None] | None:
-    """Return the weight file (or its index where it is in pieces) and its variant, or None."""
+    """Find the weights in a model's folder.
+
+    Returns:
+        The file, or its index if the weights are in several files; and its variant ("fp16" or
+        None). None if there are no weights.
+    """
     for variant in (None, "fp16"):
         dotted = f".{variant}" if variant else ""
         for name in (
@@ -177,7 +188,10 @@ def _find_weights(folder: Path, stem: str) -> tuple[Path, str | None] | None:
 
 
 def _read_part(kind: Any, folder: Path, dtype: torch.dtype) -> tuple[Any, Path]:
-    """Read one part; every weight must come from the file, because a fresh one would be noise."""
+    """Read a U-Net or an autoencoder; every weight must come from the file.
+
+    diffusers would fill missing ones with random numbers.
+    """
     found = _find_weights(folder, _MODEL_STEM)
     if found is None:
         raise DataError(

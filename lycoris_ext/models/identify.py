@@ -1,4 +1,4 @@
-"""What a single file is, told from its keys and shapes."""
+"""Finding out from keys and shapes which model a single file holds."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from lycoris_ext.words import and_more, count
 
 UNET = "model.diffusion_model."
 _FIRST_LAYER = f"{UNET}input_blocks.0.0.weight"
-_SIZES = f"{UNET}label_emb.0.0.weight"  # SDXL's way in for sizes, and unCLIP's for pictures
+_SIZES = f"{UNET}label_emb.0.0.weight"  # reads picture sizes in SDXL, pictures in unCLIP
 _KNOWN = ", ".join(family.title for family in LOADED.values())
 _NAME_A_MODEL = f"name a base model: {_KNOWN}"
 
 _ADAPTER = re.compile(
     r"^(lora_unet|lora_te\d?|lycoris)_|\.(lora_(up|down|A|B)|hada_w1_a|lokr_w1(_a)?)\b"
 )
-#: What else there is: a pattern that some key fits, what it then is, what to do.
+#: Files that are no base models: (pattern that some key fits, what the file is, what to do).
 _OTHERS = (
     (r"^(emb_params|string_to_param.*|clip_[lg])$", "a textual inversion", _NAME_A_MODEL),
     (r"^(control_model\.)?input_hint_block\.|^controlnet_", "a ControlNet", _NAME_A_MODEL),
@@ -52,11 +52,15 @@ _OTHERS = (
 
 
 def identify(tensors: Mapping[str, Tensor], where: Path) -> Family:
-    """Find out which family a single file's model is of.
+    """Find out the family of a base model from the tensors of its file.
+
+    Args:
+        tensors: key -> tensor of the whole file.
+        where: the file, for messages.
 
     Raises:
-        DataError: it is no base model, or none that adapters are trained on here; the message
-            says what it is.
+        DataError: the file is no base model, or is one that adapters cannot be trained on here;
+            the message says what it is.
     """
     if _FIRST_LAYER not in tensors:
         what, fix = _something_else(tensors)
@@ -70,7 +74,7 @@ def identify(tensors: Mapping[str, Tensor], where: Path) -> Family:
         variant = "Playground 2.5, whose noise is scaled in its own way"
     if variant or channels != family.latent_channels:
         raise DataError(
-            f"this is {variant or 'a model for other pictures'} ({channels} input channels), and "
+            f"this is {variant or 'a model with other inputs'} ({channels} input channels), and "
             "adapters are trained on plain text-to-image models here",
             where=str(where),
             fix="name the model it was made from",
@@ -79,10 +83,15 @@ def identify(tensors: Mapping[str, Tensor], where: Path) -> Family:
 
 
 def check_v2(v2: bool | None, family: Family, where: Path) -> None:
-    """Refuse a `v2` that contradicts the model.
+    """Check the option `v2` against the family of the model.
+
+    Args:
+        v2: the option; None if it is unset.
+        family: of the model.
+        where: the model's file or folder, for messages.
 
     Raises:
-        ConfigError: it does.
+        ConfigError: they contradict each other.
     """
     if v2 is not None and v2 != family.v2:
         raise ConfigError(
@@ -93,7 +102,9 @@ def check_v2(v2: bool | None, family: Family, where: Path) -> None:
 
 
 def stated_prediction(weights: Weights) -> str | None:
-    """What a single file says its U-Net predicts: "epsilon", "v_prediction", or None: nothing.
+    """Return what a single file says its U-Net predicts: "epsilon", "v_prediction" or None.
+
+    None means that the file does not say it.
 
     Sources: https://github.com/Stability-AI/ModelSpec for the metadata; the empty tensor `v_pred`
     marks velocity models of the SDXL family for ComfyUI and Forge.
@@ -106,17 +117,17 @@ def stated_prediction(weights: Weights) -> str | None:
     if kind == "epsilon":
         return "epsilon"
     architecture = weights.metadata.get("modelspec.architecture", "")
-    told = [
+    found = [
         variant.predicts
         for family in LOADED.values()
         for variant in family.variants
         if variant.architecture == architecture
     ]
-    return told[0] if len(told) == 1 else None  # some names stand for both kinds
+    return found[0] if len(found) == 1 else None  # some names stand for both kinds
 
 
 def _something_else(tensors: Mapping[str, Tensor]) -> tuple[str, str]:
-    """What a file is that holds no base model, and what to do."""
+    """Describe a file that holds no base model, and say what to do instead."""
     if any(map(_ADAPTER.search, tensors)):
         return (
             "an adapter (LoRA and its kin), not a model",
@@ -134,7 +145,10 @@ def _something_else(tensors: Mapping[str, Tensor]) -> tuple[str, str]:
 
 
 def _by_text_encoder(tensors: Mapping[str, Tensor], where: Path) -> Family:
-    """Text encoders have other names in each family; U-Nets of other sizes have the same."""
+    """Tell the family by the prefix of the text encoders' keys.
+
+    The U-Nets of all families have the same keys.
+    """
     for family in reversed(LOADED.values()):
         if any(key.startswith(family.text_encoders[-1].in_checkpoint) for key in tensors):
             return family

@@ -1,4 +1,4 @@
-"""From what the user named to a frozen pipeline; nothing here ever reaches for the network."""
+"""Loading the base model that the user named; nothing is ever downloaded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lycoris_ext.models.quiet import quiet_loading
 from lycoris_ext.models.single_file import read_single_file, read_vae_file
 
 _SINGLE_FILE = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
-_SMALL_SD2 = 64  # latents a side: SD2 is made for 768 pixels where it predicts velocity, else 512
+_SMALL_SD2 = 64  # latents a side: an SD2 that predicts noise is made for 512 pixels, not for 768
 
 
 def load_pipeline(
@@ -29,35 +29,35 @@ def load_pipeline(
     """Load a base model, freeze it, and put it into eval mode.
 
     Args:
-        config: which model, which autoencoder, which clip skip, what it predicts.
+        config: the options that choose the model.
         device: where all parts go.
-        dtype: dtype of all parts; the autoencoder stays in float32 where this is float16, because
-            several popular ones overflow there.
+        dtype: dtype of all parts. If it is float16 the autoencoder stays in float32, because
+            several popular ones overflow in float16.
 
     Returns:
         The pipeline; no parameter of it requires a gradient.
 
     Raises:
         ConfigError: an option contradicts the model, or the model does not say what it predicts.
-        DataError: the model is not there, is of another family, or lacks parts.
+        DataError: the model does not exist, is of an unknown family, or lacks parts.
     """
     with quiet_loading():
         return _load(config, torch.device(device), dtype)
 
 
 def _load(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> Pipeline:
-    place = find_model(config.pretrained_model_name_or_path)
+    path = find_model(config.pretrained_model_name_or_path)
     dtypes = Dtypes.of(dtype)
     own_vae = config.vae is None
-    if place.is_dir():
-        parts = read_folder(place, dtypes, with_vae=own_vae)
-        check_v2(config.v2, parts.family, place)
+    if path.is_dir():
+        parts = read_folder(path, dtypes, with_vae=own_vae)
+        check_v2(config.v2, parts.family, path)
     else:
-        parts = read_single_file(place, dtypes, with_vae=own_vae, v2=config.v2)
+        parts = read_single_file(path, dtypes, with_vae=own_vae, v2=config.v2)
     if config.vae is not None:
         parts = _with_vae(parts, Path(config.vae).expanduser(), dtypes.vae)
-    _check_fit(parts, place)
-    parts = _with_prediction(parts, config.v_parameterization, place)
+    _check_fit(parts, path)
+    parts = _with_prediction(parts, config.v_parameterization, path)
     second = len(parts.text_encoders) > 1
     return Pipeline(
         family=parts.family,
@@ -68,18 +68,21 @@ def _load(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> Pipe
         text_encoder_2=_freeze(parts.text_encoders[1], device, dtypes.model) if second else None,
         tokenizer_2=parts.tokenizers[1] if second else None,
         schedule_config=parts.schedule_config,
-        noise_schedule=_noise_schedule(parts.schedule_config, place),
-        name=_name(config, place),
+        noise_schedule=_noise_schedule(parts.schedule_config, path),
+        name=_name(config, path),
         weight_files=parts.weight_files,
         clip_skip=config.clip_skip,
     )
 
 
 def find_model(name: str) -> Path:
-    """Resolve a model's name to its folder or file.
+    """Return the folder or file of a model.
+
+    Args:
+        name: a path, or "mini" for the model that is shipped with this package.
 
     Raises:
-        DataError: there is no such thing.
+        DataError: it does not exist.
     """
     if name == MINI:
         folder = mini_base_folder()
@@ -103,59 +106,66 @@ def find_model(name: str) -> Path:
     )
 
 
-def _name(config: ModelConfig, place: Path) -> str:
+def _name(config: ModelConfig, path: Path) -> str:
     if config.pretrained_model_name_or_path == MINI:
         return MINI
-    return place.name if place.is_dir() else place.stem
+    return path.name if path.is_dir() else path.stem
 
 
-def _with_vae(parts: Parts, place: Path, dtype: torch.dtype) -> Parts:
-    if place.is_file():
-        return parts.with_vae(*read_vae_file(place, parts.family, dtype))
-    return parts.with_vae(*read_vae_folder(place, dtype))
+def _with_vae(parts: Parts, path: Path, dtype: torch.dtype) -> Parts:
+    if path.is_file():
+        return parts.with_vae(*read_vae_file(path, parts.family, dtype))
+    return parts.with_vae(*read_vae_folder(path, dtype))
 
 
-def _check_fit(parts: Parts, place: Path) -> None:
-    """Refuse parts of different models, and models that take more than noisy latents."""
+def _check_fit(parts: Parts, path: Path) -> None:
+    """Raise an error if the parts do not fit together, or if the U-Net needs more than latents.
+
+    Inpainting models, for example, also take a mask.
+    """
     width = sum(encoder.config.hidden_size for encoder in parts.text_encoders)
     wanted = parts.unet.config.cross_attention_dim
     if width != wanted:
         raise DataError(
             f"the text encoder gives {width} values a token, and the U-Net takes {wanted}",
-            where=str(place),
+            where=str(path),
             fix="they are of different models; restore the model",
         )
     channels, taken = parts.vae.config.latent_channels, parts.unet.config.in_channels
     if channels != taken:
         raise DataError(
             f"the autoencoder gives {channels} channels, and the U-Net takes {taken}",
-            where=str(place),
+            where=str(path),
             fix="name the vae that belongs to the model; inpainting models (9 channels) are not "
             "trained here",
         )
 
 
-def _with_prediction(parts: Parts, v_parameterization: bool | None, place: Path) -> Parts:
-    """Settle what the U-Net predicts: the user's word first, then the model's own."""
+def _with_prediction(parts: Parts, v_parameterization: bool | None, path: Path) -> Parts:
+    """Set `prediction_type` in the schedule config: the option counts, otherwise the model's own.
+
+    For an SD2 file that predicts noise the U-Net's picture size is set to 512 pixels, too.
+    """
     config = dict(parts.schedule_config)
     if v_parameterization is not None:
         config["prediction_type"] = "v_prediction" if v_parameterization else "epsilon"
     elif "prediction_type" not in config:
-        if parts.family.v2 and place.is_file():
+        if parts.family.v2 and path.is_file():
             raise ConfigError(
-                f"{place.name} is {parts.family.title} and does not say what it predicts, which "
+                f"{path.name} is {parts.family.title} and does not say what it predicts, which "
                 "cannot be seen in its weights",
                 where="v_parameterization",
                 fix="set v_parameterization = true for a 768-pixel model, false for a 512-pixel "
                 "(base) model",
             )
         config["prediction_type"] = "epsilon"
-    if parts.family.v2 and place.is_file() and config["prediction_type"] == "epsilon":
+    if parts.family.v2 and path.is_file() and config["prediction_type"] == "epsilon":
         parts.unet.register_to_config(sample_size=_SMALL_SD2)
     return replace(parts, schedule_config=config)
 
 
-def _noise_schedule(config: Mapping[str, Any], place: Path) -> BaseSchedule:
+def _noise_schedule(config: Mapping[str, Any], path: Path) -> BaseSchedule:
+    """Build the noise schedule that scheduler_config.json describes."""
     from diffusers import DDPMScheduler
 
     known = (
@@ -172,7 +182,7 @@ def _noise_schedule(config: Mapping[str, Any], place: Path) -> BaseSchedule:
     except (NotImplementedError, TypeError) as error:
         raise DataError(
             f"the noise schedule cannot be built: {error}",
-            where=str(place / "scheduler" / "scheduler_config.json"),
+            where=str(path / "scheduler" / "scheduler_config.json"),
             fix="restore the file from the model's source",
         ) from error
     return BaseSchedule(alphas_cumprod.float().cpu(), str(config["prediction_type"]))

@@ -1,7 +1,7 @@
-"""The configs of each family's parts, and models that are built of them without weights.
+"""The configs of each family's U-Net, text encoders and VAE, and building models from them.
 
-`configs/ID/` holds what a single file lacks: the full configs of a model's parts, as diffusers and
-transformers write them.
+A base model in a single file has no configs, so the folder `configs/ID/` holds those of the family
+with this id, as diffusers and transformers write them.
 """
 
 from __future__ import annotations
@@ -16,17 +16,19 @@ from lycoris_ext.formats.families import FAMILIES, Family
 from lycoris_ext.models.quiet import quiet_loading
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
-#: The families that are loaded here: those with configs.
+#: The families whose base models can be loaded: those that have configs.
 LOADED = {id: family for id, family in FAMILIES.items() if (CONFIGS / id).is_dir()}
 
 
 def config_folder(family: Family, part: str) -> Path:
-    """Where the config of a part lies; parts are named as diffusers names their folders."""
+    """Return the folder with the config of a part, such as "unet" or "text_encoder_2"."""
     return CONFIGS / family.id / part
 
 
 def build_meta(family: str) -> dict[str, nn.Module]:
-    """Build a family's U-Net and text encoders on the meta device: shapes and no weights.
+    """Build a family's U-Net and text encoders on the meta device: with shapes, without weights.
+
+    Useful to learn which layers a model has without its file.
 
     Args:
         family: a key of `LOADED`.

@@ -1,4 +1,4 @@
-"""The parts of a base model, wherever they were read from."""
+"""The parts of a base model, as the readers of folders and of single files return them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from lycoris_ext.formats.families import Family
 
 @dataclass(frozen=True)
 class Parts:
-    """What was read, on the CPU.
+    """The parts of a base model, on the CPU.
 
     Args:
-        family: which kind of model it is.
-        unet: its U-Net.
-        vae: its autoencoder, or another one; None until `with_vae` where its own was not wanted.
-        text_encoders, tokenizers: one each, or two each for SDXL.
-        schedule_config: scheduler_config.json; its `prediction_type` is what the model itself says,
-            absent where it says nothing.
-        weight_files: where the weights are from, in a fixed order.
+        family: the model's family.
+        unet: a UNet2DConditionModel.
+        vae: an AutoencoderKL; None if the model's own was not read and `with_vae` is still to set
+            another one.
+        text_encoders, tokenizers: one of each, for SDXL two of each.
+        schedule_config: the content of scheduler_config.json; without `prediction_type` if the
+            model does not say what it predicts.
+        weight_files: the files that the weights come from, in a fixed order.
     """
 
     family: Family
@@ -35,18 +36,26 @@ class Parts:
     weight_files: tuple[Path, ...]
 
     def with_vae(self, vae: Any, file: Path) -> Parts:
-        """The same with this autoencoder and the file of its weights."""
+        """Return these parts with another autoencoder, and the file of its weights added."""
         return replace(self, vae=vae, weight_files=(*self.weight_files, file))
 
 
 @dataclass(frozen=True)
 class Dtypes:
-    """Of the U-Net and the text encoders, and of the autoencoder."""
+    """The dtypes in which a base model is loaded.
+
+    Args:
+        model: of the U-Net and the text encoders.
+        vae: of the autoencoder.
+    """
 
     model: torch.dtype
     vae: torch.dtype
 
     @classmethod
     def of(cls, dtype: torch.dtype) -> Dtypes:
-        """The autoencoder stays in float32 for float16: several popular ones overflow there."""
+        """Return this dtype for all parts, except that float16 leaves the autoencoder in float32.
+
+        Several popular autoencoders overflow in float16.
+        """
         return cls(dtype, torch.float32 if dtype == torch.float16 else dtype)

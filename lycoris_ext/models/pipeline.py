@@ -1,4 +1,4 @@
-"""A frozen text-to-image base: text in, latents in between, pictures out."""
+"""A frozen text-to-image model: encodes texts and pictures, predicts noise, decodes latents."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from lycoris_ext.formats.hashes import sha256_of_files
 
 @dataclass(frozen=True)
 class BaseSchedule:
-    """The noise a base model was trained with.
+    """The noise schedule that a base model was trained with.
 
     Args:
-        alphas_cumprod: (T,) float32 on the CPU, decreasing; timestep t keeps
-            sqrt(alphas_cumprod[t]) of the latents.
+        alphas_cumprod: (T,) float32 on the CPU, decreasing. At timestep t the noisy latents are
+            sqrt(alphas_cumprod[t]) * latents + sqrt(1 - alphas_cumprod[t]) * noise.
         prediction_type: what the U-Net predicts: "epsilon", "v_prediction" or "sample".
     """
 
@@ -32,19 +32,20 @@ class BaseSchedule:
 
 
 SizeIds = tuple[int, int, int, int, int, int]
-"""What SDXL is told of a picture: (height, width) of the original, (top, left) of the cut in the
-scaled picture, (height, width) of the cut, all in pixels. Podell et al. 2023, arXiv:2307.01952,
-section 2.2.
+"""The sizes that SDXL takes as an input for each picture, in pixels: (height, width) of the file,
+(top, left) of the crop in the scaled picture, (height, width) of the crop. Podell et al. 2023,
+arXiv:2307.01952, section 2.2.
 """
 
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What the U-Net is told of a batch's text.
+    """The encoded captions of a batch, as the U-Net takes them.
 
     Args:
-        states: (B, tokens, D), for its cross-attention.
-        pooled: (B, P), a summary of each text by the second encoder; SDXL alone takes one.
+        states: (B, tokens, D), for the cross-attention.
+        pooled: (B, P), one vector for each caption from the second text encoder; None except for
+            SDXL.
     """
 
     states: Tensor
@@ -52,7 +53,7 @@ class Conditioning:
 
     @staticmethod
     def join(parts: Sequence[Conditioning]) -> Conditioning:
-        """One batch out of several."""
+        """Concatenate several batches to one."""
         pooled = [part.pooled for part in parts if part.pooled is not None]
         return Conditioning(
             torch.cat([part.states for part in parts]), torch.cat(pooled) if pooled else None
@@ -61,17 +62,17 @@ class Conditioning:
 
 @dataclass(eq=False)
 class Pipeline:
-    """The parts of a base model, frozen and in eval mode.
+    """A base model, frozen and in eval mode, with all that training and sampling need of it.
 
     Args:
-        family: which kind of model it is.
+        family: the model's family.
         unet, vae, text_encoder, tokenizer: the parts, as diffusers and transformers build them.
-        text_encoder_2, tokenizer_2: SDXL's second ones, None elsewhere.
-        schedule_config: the model's own scheduler_config.json.
-        noise_schedule: the noise it was trained with.
-        name: what to call the model in file names and metadata.
-        weight_files: the files the weights came from, in a fixed order.
-        clip_skip: what `encode_text` uses where the caller names nothing.
+        text_encoder_2, tokenizer_2: SDXL's second ones; None for other families.
+        schedule_config: the content of the model's scheduler_config.json.
+        noise_schedule: the noise schedule that the model was trained with.
+        name: of the model, for file names and metadata.
+        weight_files: the files that the weights come from, in a fixed order.
+        clip_skip: the layer that `encode_text` reads unless its caller names another one.
     """
 
     family: Family
@@ -91,26 +92,26 @@ class Pipeline:
         self._check_clip_skip(self.clip_skip)
 
     def targets(self) -> dict[str, nn.Module]:
-        """The modules an adapter may be injected into, under the names of the file format."""
+        """Return the models that can be adapted: "unet" and text encoders, name -> module."""
         return {"unet": self.unet, **self.text_encoders()}
 
     def text_encoders(self) -> dict[str, nn.Module]:
-        """The text encoders by the names of their targets."""
+        """Return the text encoders: "text_encoder" and perhaps "text_encoder_2" -> module."""
         second = {} if self.text_encoder_2 is None else {"text_encoder_2": self.text_encoder_2}
         return {"text_encoder": self.text_encoder, **second}
 
     def tokenizers(self) -> list[Any]:
-        """The text encoders' tokenizers, in the same order."""
+        """Return the tokenizers, in the order of ``text_encoders``."""
         return [self.tokenizer] + ([] if self.tokenizer_2 is None else [self.tokenizer_2])
 
     @property
     def kind(self) -> str:
-        """The family's variant, with "_v" where the model predicts velocity: "sd1", "sd2_v"."""
+        """Id of the family's variant: "sd1", or "sd2_v" if the model predicts velocity."""
         return self.family.variant(self.noise_schedule.prediction_type).id
 
     @property
     def device(self) -> torch.device:
-        """Where the U-Net lies; the other parts lie there too."""
+        """The device of the U-Net, and of all other parts."""
         return next(self.unet.parameters()).device
 
     @property
@@ -120,7 +121,7 @@ class Pipeline:
 
     @property
     def latent_factor(self) -> int:
-        """Pixels per latent, along one side (8 for Stable Diffusion)."""
+        """Pixels for each latent, along one side (8 for Stable Diffusion)."""
         return int(2 ** (len(self.vae.config.block_out_channels) - 1))
 
     @property
@@ -130,26 +131,26 @@ class Pipeline:
 
     @property
     def picture_size(self) -> int:
-        """Side of the square pictures the model was made for, in pixels."""
+        """Side in pixels of the square pictures that the model was made for."""
         return int(self.unet.config.sample_size) * self.latent_factor
 
     @property
     def max_tokens(self) -> int:
-        """Length every caption is padded or cut to, start and end marks included."""
+        """Number of tokens to which every caption is padded or cut, with start and end mark."""
         return int(self.text_encoder.config.max_position_embeddings)
 
     def encode_text(self, captions: Sequence[str], clip_skip: int | None = None) -> Conditioning:
         """Encode captions for the U-Net; gradients flow to adapters in the text encoders.
 
-        SDXL reads both of its encoders at the layer before the last, without final layer norm, and
-        joins what they say; clip_skip 1 and 2 are the same there.
+        For SDXL both encoders are read at the layer before the last, without the final layer norm,
+        and their outputs are concatenated; clip_skip 1 and 2 make no difference.
 
         Args:
-            captions: B texts; what exceeds `max_tokens` is cut.
-            clip_skip: N reads the N-th layer from the end; None takes the pipeline's own.
+            captions: B texts; tokens beyond `max_tokens` are cut off.
+            clip_skip: N reads the N-th layer from the end; None takes the pipeline's `clip_skip`.
 
         Returns:
-            States (B, max_tokens, D), in the text encoder's dtype.
+            States (B, max_tokens, D) in the text encoder's dtype, and SDXL's pooled vectors.
 
         Raises:
             ConfigError: the text encoder has fewer layers than `clip_skip`.
@@ -200,16 +201,17 @@ class Pipeline:
         text: Conditioning,
         sizes: Sequence[SizeIds],
     ) -> Tensor:
-        """Ask the U-Net what it is trained to predict.
+        """Run the U-Net on noisy latents.
 
         Args:
             latents: (B, C, h, w), noisy.
-            timesteps: (B,), or a scalar for all.
-            text: of B captions.
-            sizes: of B pictures; the families before SDXL take no notice of them.
+            timesteps: (B,), or a scalar for the whole batch.
+            text: the encoded captions of the B pictures.
+            sizes: one for each picture; only SDXL uses them.
 
         Returns:
-            (B, C, h, w) in the U-Net's dtype.
+            The prediction (noise or velocity, see `noise_schedule`), (B, C, h, w) in the U-Net's
+            dtype.
         """
         dtype = self.dtype
         extra = None
@@ -228,14 +230,14 @@ class Pipeline:
 
     @torch.no_grad()
     def encode_posterior(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode pictures to the distribution of their scaled latents.
+        """Encode pictures with the VAE to the distributions of their scaled latents.
 
         Args:
             pixels: (B, 3, H, W) in [-1, 1]; H and W multiples of `latent_factor`.
 
         Returns:
-            Mean and standard deviation, each (B, C, H / latent_factor, W / latent_factor) float32,
-            on the pipeline's device.
+            Mean and standard deviation, each (B, C, H / latent_factor, W / latent_factor) float32
+            on the pipeline's device, multiplied by the VAE's scaling factor.
         """
         posterior = self.vae.encode(pixels.to(self.device, self.vae.dtype)).latent_dist
         scale = self.vae.config.scaling_factor
@@ -253,7 +255,7 @@ class Pipeline:
         return sha256_of_files(*self.weight_files)
 
     def base_hash(self) -> str:
-        """SHA-256 over the weight files, as hex; read once, then remembered."""
+        """Return the SHA-256 of all weight files, as hex; they are read only at the first call."""
         return self._hash
 
 

@@ -1,4 +1,4 @@
-"""Keep talkative libraries still while a model is read: no remark of theirs helps the user."""
+"""Silencing the messages of libraries while a model is read, none of which helps the user."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Silence remarks and progress bars of diffusers and transformers, and restore them after."""
-    # bitsandbytes complains, when diffusers imports it, about an optional package.
+    """Switch off messages and progress bars of diffusers and transformers in a `with` block."""
+    # When diffusers imports bitsandbytes, that complains about an optional package.
     bitsandbytes = logging.getLogger("bitsandbytes")
     level = bitsandbytes.level
     bitsandbytes.setLevel(logging.CRITICAL)

@@ -1,4 +1,6 @@
-"""A base model in one file; what such a file lacks comes from this package."""
+"""Reading a base model from a single file.
+
+Such a file holds only weights: configs and tokenizers come from this package."""
 
 from __future__ import annotations
 
@@ -26,13 +28,13 @@ _VAE_PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
 
 
 def read_single_file(path: Path, dtypes: Dtypes, *, with_vae: bool, v2: bool | None) -> Parts:
-    """Read all parts of a .safetensors or .ckpt file onto the CPU.
+    """Read the parts of a base model from a .safetensors or .ckpt file onto the CPU.
 
     Args:
         path: the file.
-        dtypes: of the parts.
-        with_vae: read its autoencoder, too; without, the file need not hold one.
-        v2: the user's word on whether this is Stable Diffusion 2.x.
+        dtypes: dtypes of the parts.
+        with_vae: whether to read the file's own autoencoder; if not, the file may lack it.
+        v2: the option `v2`; None if it is unset.
 
     Raises:
         ConfigError: `v2` contradicts the file.
@@ -70,18 +72,18 @@ def read_single_file(path: Path, dtypes: Dtypes, *, with_vae: bool, v2: bool | N
 
 
 def read_vae_file(path: Path, family: Family, dtype: torch.dtype) -> tuple[Any, Path]:
-    """Read an autoencoder from its own file, or from that of a whole model.
+    """Read an autoencoder from its own file, or from the file of a whole model.
 
     Args:
-        path: .safetensors, .ckpt or .pt.
-        family: of the model it is for; decides how latents are scaled.
+        path: a .safetensors, .ckpt or .pt file.
+        family: of the base model that will use it; decides how latents are scaled.
         dtype: of the autoencoder.
 
     Returns:
         The autoencoder on the CPU, and the file.
 
     Raises:
-        DataError: there is none in this file.
+        DataError: the file holds no autoencoder.
     """
     return _read_vae(load_weights(path).tensors, family, path, dtype), path
 
@@ -127,7 +129,16 @@ def _build(
     path: Path,
     dtype: torch.dtype,
 ) -> Any:
-    """Build a part by its config and fill it, with the names changed to those of diffusers."""
+    """Build a U-Net or an autoencoder from its config, and fill it with stored weights.
+
+    Args:
+        kind: the class in diffusers.
+        convert: diffusers' function that renames weights from ldm's names to its own.
+        stored: name -> weight, in either naming.
+        config: folder of the config.
+        path: the weights' file, for messages.
+        dtype: of the part.
+    """
     from accelerate import init_empty_weights
 
     options = kind.load_config(str(config), local_files_only=True)
@@ -143,7 +154,7 @@ def _build(
 
 
 def _schedule(family: Family, weights: Weights) -> Mapping[str, Any]:
-    """The family's schedule; what is predicted, the file itself has to say."""
+    """Return the family's scheduler config, with `prediction_type` only if the file states it."""
     schedule = dict(read_json(config_folder(family, "scheduler") / "scheduler_config.json"))
     del schedule["prediction_type"]
     stated = stated_prediction(weights)

@@ -1,4 +1,4 @@
-"""CLIP's text encoders: built from their configs, filled from files of any layout."""
+"""Building CLIP's text encoders from their configs, and filling them from files of any naming."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _OPEN_CLIP = (
     (r"\.mlp\.c_proj\.", ".mlp.fc2."),
     (r"\.attn\.out_proj\.", ".self_attn.out_proj."),
 )
-"""OpenCLIP's names and those of transformers; queries, keys and values lie in one matrix there."""
+"""(pattern in OpenCLIP's names of weights, replacement that gives transformers' names)."""
 
 
 def build_text_encoder(folder: Path) -> Any:
-    """Build a CLIPTextModel, or a CLIPTextModelWithProjection where the config says so.
+    """Build a CLIPTextModel, or a CLIPTextModelWithProjection if its config names that.
 
     Args:
         folder: holds config.json.
 
     Returns:
-        The model with parameters that were not initialized in any useful way.
+        The model, whose weights are random until `fill` sets them.
     """
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
@@ -47,15 +47,15 @@ def build_text_encoder(folder: Path) -> Any:
 def read_text_encoder(
     folder: Path, stored: Mapping[str, Tensor], where: Path, dtype: torch.dtype
 ) -> Any:
-    """Build a text encoder and fill it.
+    """Build a text encoder and fill it with stored weights.
 
-    transformers 5 dropped the `text_model.` level from CLIPTextModel and its files; older ones read
-    no such file. So keys are compared without it.
+    transformers 5 dropped the `text_model.` level from the names in CLIPTextModel and its files.
+    Names are compared without it, so that every version reads the files of all others.
 
     Args:
         folder: holds config.json.
-        stored: weights under transformers' names.
-        where: their file, for messages.
+        stored: name -> weight, under transformers' names.
+        where: the weights' file, for messages.
         dtype: of the model.
 
     Returns:
@@ -78,10 +78,15 @@ def read_text_encoder(
 
 
 def from_open_clip(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename OpenCLIP's weights to transformers', and split each attention's one matrix in three.
+    """Rename weights of OpenCLIP's text encoder to transformers' names.
+
+    OpenCLIP keeps queries, keys and values of an attention in one matrix, which is split in three.
 
     Args:
-        stored: keys as OpenCLIP's text tower has them, `transformer.resblocks.0.ln_1.weight`.
+        stored: OpenCLIP's name, such as `transformer.resblocks.0.ln_1.weight` -> weight.
+
+    Returns:
+        transformers' name -> weight.
     """
     renamed: dict[str, Tensor] = {}
     for key, tensor in stored.items():
@@ -101,7 +106,7 @@ def from_open_clip(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose keys begin so, without the beginning."""
+    """Return the tensors whose keys begin with a prefix, with the prefix removed."""
     return {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
 
 

@@ -1,4 +1,4 @@
-"""CLIP's tokenizer: from a model's folder, or from the vocabulary that all of them share."""
+"""Reading CLIP's tokenizer from a model's folder, or building it from OpenAI's vocabulary."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lycoris_ext.models.part_configs import CONFIGS
 
 MAX_TOKENS = 77
 START, END = "<|startoftext|>", "<|endoftext|>"
-_MERGES = 49152 - 256 - 2  # CLIP's vocabulary; the file goes on to 262,144
+_MERGES = 49152 - 256 - 2  # the merges that CLIP uses; the file has 262,144
 
 
 def read_tokenizer(folder: Path) -> Any:
@@ -26,7 +26,7 @@ def read_tokenizer(folder: Path) -> Any:
     from transformers import CLIPTokenizer, CLIPTokenizerFast
 
     try:
-        # The plain one reads vocab.json and merges.txt alone before transformers 5.
+        # Before transformers 5 CLIPTokenizer reads only vocab.json and merges.txt.
         kind = CLIPTokenizer if (folder / "vocab.json").is_file() else CLIPTokenizerFast
         return kind.from_pretrained(str(folder), local_files_only=True)
     except (OSError, ValueError, TypeError) as error:
@@ -34,26 +34,26 @@ def read_tokenizer(folder: Path) -> Any:
 
 
 def clip_tokenizer(padding: int) -> Any:
-    """Build CLIP's own tokenizer, 77 tokens long.
+    """Build the tokenizer that all CLIP text encoders share, for captions of up to 77 tokens.
 
     Args:
-        padding: id of the token that fills short captions: 49407 (the end mark) for OpenAI's
+        padding: id of the token that fills up short captions: 49407 (the end mark) for OpenAI's
             encoder, 0 for OpenCLIP's.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_clip_tokenizer(folder)
         tokenizer = read_tokenizer(folder)
-    # Set afterwards: named as pad_token above, a "!" in a caption would be read as padding.
+    # Set only now: given as pad_token in the file, a "!" in a caption would be read as padding.
     tokenizer.pad_token_id = padding
     return tokenizer
 
 
 def write_clip_tokenizer(folder: Path) -> None:
-    """Write the files of OpenAI's tokenizer, as every version of transformers reads them.
+    """Write the files of OpenAI's tokenizer in a form that every version of transformers reads.
 
     Args:
-        folder: exists; gets vocab.json, merges.txt and tokenizer_config.json.
+        folder: an existing folder, for vocab.json, merges.txt and tokenizer_config.json.
     """
     symbols, merges = clip_vocabulary()
     (folder / "vocab.json").write_text(json.dumps(symbols), encoding="utf-8")
@@ -73,7 +73,11 @@ def write_clip_tokenizer(folder: Path) -> None:
 
 @cache
 def clip_vocabulary() -> tuple[dict[str, int], list[str]]:
-    """Token -> id, and the merges in order, from the file that OpenAI's CLIP came with."""
+    """Read CLIP's vocabulary from the file that OpenAI published with it.
+
+    Returns:
+        Token -> id, and the merges of byte pair encoding in order.
+    """
     with gzip.open(CONFIGS / "bpe_simple_vocab_16e6.txt.gz", "rt", encoding="utf-8") as file:
         merges = file.read().split("\n")[1 : _MERGES + 1]
     symbols = _byte_symbols()
@@ -84,7 +88,10 @@ def clip_vocabulary() -> tuple[dict[str, int], list[str]]:
 
 
 def _byte_symbols() -> list[str]:
-    """A printable character for each byte, in the vocabulary's order: GPT-2's table."""
+    """Return the printable character that stands for each byte, in the vocabulary's order.
+
+    This is GPT-2's table.
+    """
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1)]
     printable += range(ord("®"), ord("ÿ") + 1)
     others = 256 - len(printable)

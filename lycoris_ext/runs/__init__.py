@@ -1,1 +1,1 @@
-"""A run on disk: the names of its files, its events, its lock and its saved state."""
+"""The files of a training run: their names, the event log, the lock and the saved state."""

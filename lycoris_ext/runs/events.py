@@ -1,4 +1,4 @@
-"""What happened in a run, one JSON object a line: the loss curve and everything else.
+"""The event log of a run, NAME.events.jsonl: losses, saved files and more, a JSON object a line.
 
 A line is {"event": "step", "step": 12, "loss": 0.1, ...}; "step" counts finished optimizer steps
 from 1.
@@ -18,7 +18,7 @@ Event = dict[str, Any]
 
 
 class EventLog:
-    """Appends to a run's event file.
+    """Writes a run's event log.
 
     Args:
         path: the file, in a folder that exists.
@@ -28,16 +28,24 @@ class EventLog:
         self.path = path
 
     def continue_after(self, step: int) -> None:
-        """Drop what a killed run wrote after the step that it is continued from.
+        """Delete the events after the step from which a killed run continues.
 
-        The steps are done again, and each must stand in the file once; a last line that the kill
-        cut short goes, too.
+        The later steps will be trained again, and each must be in the file once. A last line that
+        was cut short is deleted, too.
+
+        Args:
+            step: finished optimizer steps of the saved state.
         """
         kept = [event for event in read_events(self.path) if event.get("step", 0) <= step]
         atomic_write(self.path, "".join(map(_line, kept)).encode("utf-8"))
 
     def write(self, event: str, step: int, **values: Any) -> None:
-        """Append one event; the file is closed again, so that no kill can lose it.
+        """Append one event and close the file, so that the event survives if the process is killed.
+
+        Args:
+            event: what happened, such as "step".
+            step: finished optimizer steps.
+            values: further entries of the JSON object.
 
         Raises:
             EnvironmentFault: the disk is full or the folder is gone.
@@ -54,7 +62,10 @@ class EventLog:
 
 
 def read_events(path: Path) -> Iterator[Event]:
-    """Read events in order; a line cut short by a kill is left out, a missing file has none."""
+    """Read the events of a log in order.
+
+    A line that was cut short is left out. If the file does not exist there are no events.
+    """
     if not path.is_file():
         return
     for line in path.read_bytes().split(b"\n"):

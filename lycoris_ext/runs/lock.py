@@ -1,7 +1,7 @@
-"""One process at a time for each run's files.
+"""A lock that lets only one process write the files of a run.
 
-The operating system holds the lock and lets go of it when the process ends, however it ends: what a
-killed run leaves behind is an empty promise that the next one takes over.
+The operating system releases the lock when the process ends, even if it is killed. A lock file that
+is left behind is therefore no obstacle: the next process locks it again.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from types import TracebackType
 
 from lycoris_ext.errors import EnvironmentFault
 
-# Behind the text in the file: Windows lets nobody read a locked range.
+# The lock is on this byte, far behind the text: Windows lets nobody read a locked range.
 _LOCKED_BYTE = 1 << 20
 
 
 class RunLock:
-    """The right to write a run's files, held for the time of a `with` block.
+    """The lock of a run, held during a `with` block.
 
-    A folder that does not exist yet is not made for the lock's sake: then `acquire` is called again
-    when it has been.
+    If the run's folder does not exist yet, entering the block takes no lock and makes no folder;
+    call `acquire` after making it.
 
     Args:
-        path: of the lock file; it is removed at the end.
+        path: the lock file; it is removed at the end.
     """
 
     def __init__(self, path: Path) -> None:
@@ -47,10 +47,10 @@ class RunLock:
         self.release()
 
     def acquire(self) -> None:
-        """Take the lock; does nothing where it is held already.
+        """Take the lock, unless this object holds it already.
 
         Raises:
-            EnvironmentFault: another process has it, or the folder cannot be written.
+            EnvironmentFault: another process holds it, or the folder cannot be written.
         """
         while self._handle is None:
             try:
@@ -75,11 +75,11 @@ class RunLock:
                 os.write(handle, f"{os.getpid()}\n".encode("ascii"))
                 self._handle = handle
             else:
-                # Its owner removed it between our opening and locking it.
+                # The last holder removed the file after we had opened it: try again with a new one.
                 os.close(handle)
 
     def release(self) -> None:
-        """Let go; does nothing where nothing is held."""
+        """Release the lock, if it is held, and remove its file."""
         if self._handle is None:
             return
         if sys.platform != "win32":
@@ -87,10 +87,11 @@ class RunLock:
         os.close(self._handle)
         self._handle = None
         if sys.platform == "win32":
-            with contextlib.suppress(PermissionError):  # the next one has it open already
+            with contextlib.suppress(PermissionError):  # another process has opened it already
                 self.path.unlink(missing_ok=True)
 
     def _is_current(self, handle: int) -> bool:
+        """Return True if the open file is still the one at ``path``."""
         try:
             return os.path.samestat(os.fstat(handle), os.stat(self.path))
         except FileNotFoundError:
@@ -98,22 +99,22 @@ class RunLock:
 
 
 def lock_holder(path: Path) -> int | None:
-    """The number of the process that holds a lock file; None where none does.
+    """Return the id of the process that holds a lock file, or None if no process does.
 
-    What a killed process left behind is held by nobody.
+    Nobody holds a file that a killed process has left behind.
     """
     try:
         handle = os.open(path, os.O_RDWR)
-    except OSError:  # it is not there, or not ours to open
+    except OSError:  # the file does not exist, or we may not open it
         return None
     try:
         return None if _lock(handle) else _written_in(handle)
     finally:
-        os.close(handle)  # which lets go of the lock
+        os.close(handle)  # which also releases the lock
 
 
 def _written_in(handle: int) -> int | None:
-    """The number that a lock's holder has written into it; None until it has."""
+    """Return the process id in a lock file, or None if its holder has not written it yet."""
     text = os.read(handle, 20).strip()
     return int(text) if text.isdigit() else None
 

@@ -1,4 +1,4 @@
-"""The losses of a run: averaged while it goes on, read from its events afterwards."""
+"""The losses of a run: averaging them during training, and reading them from its event log."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ from lycoris_ext.errors import DataError
 from lycoris_ext.runs.events import read_events
 
 SMOOTHING = 0.95
-"""Weight of the past in an average of losses that somebody looks at."""
+"""Weight of the previous average in the running average of losses that is shown to users."""
 
 
 def running_average(average: float | None, loss: float) -> float:
-    """The average after one more step; None before the first."""
+    """Return the running average of the losses after one more step.
+
+    Args:
+        average: the average before this step; None at the first step.
+        loss: of this step.
+    """
     return loss if average is None else SMOOTHING * average + (1 - SMOOTHING) * loss
 
 
 @dataclass(frozen=True)
 class LossPoint:
-    """One optimizer step."""
+    """Loss and learning rate of one optimizer step; the rate is the first parameter group's."""
 
     step: int
     loss: float
@@ -27,16 +32,19 @@ class LossPoint:
 
 
 def read_losses(events: Path) -> list[LossPoint]:
-    """Read the losses from a run's events.jsonl.
+    """Read the losses from the event log of a run.
 
-    A step that a resumed run did again counts once, as it was done last; a last line that a kill
-    cut short is left out.
+    If a step occurs more than once, because the run was resumed before it, the last one counts. A
+    last line that was cut short is left out.
+
+    Args:
+        events: NAME.events.jsonl.
 
     Returns:
-        One point a step, in order.
+        One point for each step, in order.
 
     Raises:
-        DataError: the file is not there, or holds no losses.
+        DataError: the file does not exist, or holds no losses.
     """
     if not events.is_file():
         raise DataError("there is no such file", where=str(events), fix="name a run's events.jsonl")

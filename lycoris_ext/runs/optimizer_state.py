@@ -1,7 +1,7 @@
-"""Everything that an optimizer keeps, as JSON and a list of tensors, and back to the same bits.
+"""Turning an optimizer's whole state into JSON and tensors, and back without changing a bit.
 
 Optimizers keep tensors for each parameter, but some also count steps or estimate a learning rate in
-their parameter groups. All of it is stored; an optimizer's own ``load_state_dict`` is not used,
+their parameter groups. All of it is stored. An optimizer's own ``load_state_dict`` is not used,
 because it converts tensors to the parameters' dtype.
 """
 
@@ -21,19 +21,19 @@ _PLAIN = (type(None), bool, int, float, str)
 def pack(
     optimizer: torch.optim.Optimizer, network: nn.Module
 ) -> tuple[dict[str, Any], list[Tensor]]:
-    """Describe what an optimizer keeps.
+    """Turn the state and the parameter groups of an optimizer into JSON and tensors.
 
     Args:
-        optimizer: of parameters of the network.
-        network: gives the parameters their names.
+        optimizer: whose parameters are all in the network.
+        network: its parameters' names identify them in the JSON.
 
     Returns:
-        A value for JSON, which holds a number for each tensor; and the tensors in that order, as
-        they are, each once.
+        A value for JSON, in which each tensor is replaced by its index in a list; and that list,
+        with each tensor once and unchanged.
 
     Raises:
         TypeError: the optimizer keeps something that is no number, text, None, tensor, list, tuple
-            or dict; it cannot be resumed.
+            or dict, so that a run with it cannot be resumed.
     """
     names = {id(parameter): name for name, parameter in network.named_parameters()}
     tensors = _Tensors()
@@ -61,15 +61,15 @@ def unpack(
     optimizer: torch.optim.Optimizer,
     network: nn.Module,
 ) -> None:
-    """Put an optimizer back to what it was when it was packed.
+    """Restore the state and the parameter groups of an optimizer from what ``pack`` returned.
 
     Args:
         packed, tensors: as ``pack`` returned them; the tensors on the CPU.
-        optimizer: built with the same options for the same network.
-        network: gives the parameters their names.
+        optimizer: a new one, built with the same options for the same network; it is changed.
+        network: its parameters' names identify them.
 
     Raises:
-        FormatError: the optimizer has other groups or other parameters.
+        FormatError: the optimizer has other parameters, or they are grouped in another way.
     """
     named = dict(network.named_parameters())
     names = {id(parameter): name for name, parameter in named.items()}
@@ -92,7 +92,7 @@ def unpack(
 
 
 class _Tensors:
-    """Turns values into JSON and collects the tensors in them."""
+    """Turns values into JSON and collects the tensors in them in ``found``."""
 
     def __init__(self) -> None:
         self.found: list[Tensor] = []
@@ -120,7 +120,7 @@ class _Tensors:
 
 
 class _Restored:
-    """Turns JSON into values; a tensor that was in several places is one tensor again."""
+    """Turns JSON back into values; a tensor that occurs several times becomes one shared tensor."""
 
     def __init__(self, tensors: Sequence[Tensor]) -> None:
         self._tensors = tensors
@@ -138,15 +138,17 @@ class _Restored:
 
     def _copy(self, number: int, device: torch.device) -> Tensor:
         if (number, device) not in self._copies:
-            # clone(): memory that torch allocated itself, aligned as in the first run; how a kernel
-            # splits its work, and so its rounding, may depend on alignment.
+            # clone() gives memory that torch allocated itself, aligned as in the first run. How a
+            # kernel splits its work, and with it the rounding, may depend on the alignment.
             self._copies[number, device] = self._tensors[number].to(device).clone()
         return self._copies[number, device]
 
 
 def _stays_on_cpu(value: Tensor, parameter: Tensor, key: str) -> bool:
-    """Whether a tensor is kept on the CPU wherever its parameter is. Where both are on the CPU only
-    its key tells: torch's optimizers count steps there."""
+    """Return True if a tensor of the state belongs on the CPU even if its parameter is on a GPU.
+
+    If both are on the CPU now only the key tells: torch's optimizers keep "step" on the CPU.
+    """
     if value.device.type != "cpu":
         return False
     return parameter.device.type != "cpu" or key == "step"

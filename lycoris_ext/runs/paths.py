@@ -1,7 +1,7 @@
-"""The names of a run's files, and where they lie.
+"""The names of a run's files.
 
-Nobody else spells these names: who has a run's folder and name asks ``RunPaths``, who has found a
-file asks ``RunPaths.of_events``, ``step_in_name`` or ``epoch_in_name``.
+No other module spells these names. To find the files of a run use ``RunPaths``; to learn about a
+file that was found use ``RunPaths.of_events``, ``step_in_name`` or ``epoch_in_name``.
 """
 
 from __future__ import annotations
@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import Protocol
 
 FORBIDDEN_IN_NAMES = '<>:"/\\|?*'
-"""What Windows does not allow in file names."""
+"""Characters that Windows does not allow in file names."""
 
 
 def is_file_name(text: str) -> bool:
-    """Whether it names one file or folder, with nothing that Windows forbids or drops."""
+    """Return True if a text can be the name of a file or folder on every system.
+
+    It must have no characters that Windows forbids, and no spaces or dots at its ends, which
+    Windows drops.
+    """
     forbidden = set(FORBIDDEN_IN_NAMES) & set(text)
     return bool(text.strip()) and not forbidden and text == text.strip(" .")
 
@@ -27,22 +31,22 @@ _EPOCH = re.compile(r"-(\d{6})$")
 
 
 def step_in_name(adapter: Path) -> int | None:
-    """The step after which an adapter was saved, by its name; None where it tells none.
+    """Return the optimizer step after which an adapter was saved, from its file's name, or None.
 
-    NAME-step-12 and NAME-step-12-ema are ours, NAME-step00000012 is sd-scripts'.
+    We write NAME-step-12 and NAME-step-12-ema, sd-scripts writes NAME-step00000012.
     """
     found = _STEP.search(adapter.stem)
     return int(found[1] or found[2]) if found else None
 
 
 def epoch_in_name(adapter: Path) -> int | None:
-    """The epoch in sd-scripts' names, as NAME-000003; None where there is none."""
+    """Return the epoch in a file name of sd-scripts, such as 3 in NAME-000003, or None."""
     found = _EPOCH.search(adapter.stem)
     return int(found[1]) if found else None
 
 
 class Output(Protocol):
-    """The options that say where a run writes, as ``RunConfig`` has them."""
+    """The options that decide where a run writes; ``RunConfig`` has them."""
 
     @property
     def output_dir(self) -> str: ...
@@ -53,72 +57,82 @@ class Output(Protocol):
 
 @dataclass(frozen=True)
 class RunPaths:
-    """Every file of a run, all in one folder and all beginning with the run's name."""
+    """The paths of all files of a run; its folder has them all, and their names begin with its own.
+
+    Args:
+        folder: option output_dir.
+        name: option output_name.
+    """
 
     folder: Path
     name: str
 
     @staticmethod
     def of(config: Output) -> RunPaths:
-        """The files of the run that these options describe."""
+        """Return the paths of the run that these options describe."""
         return RunPaths(Path(config.output_dir).expanduser(), config.output_name)
 
     @staticmethod
     def of_events(path: Path) -> RunPaths | None:
-        """The files of the run that wrote these events; None where no run names a file so."""
+        """Return the paths of the run with this event log; None if the name is not a log's."""
         name = path.name.removesuffix(_EVENTS)
         return None if name == path.name else RunPaths(path.parent, name)
 
     @property
     def adapter(self) -> Path:
-        """The finished adapter."""
+        """Path of the finished adapter."""
         return self.folder / f"{self.name}.safetensors"
 
     @property
     def lock(self) -> Path:
-        """What the process that writes this run holds."""
+        """Path of the lock file that the writing process holds, see ``RunLock``."""
         return self.folder / f".{self.name}.lock"
 
     @property
     def config(self) -> Path:
-        """The resolved config."""
+        """Path of the run's options with all defaults, as TOML."""
         return self.folder / f"{self.name}.toml"
 
     @property
     def events(self) -> Path:
-        """One JSON line per step."""
+        """Path of the event log, see ``EventLog``."""
         return self.folder / f"{self.name}{_EVENTS}"
 
     @property
     def state(self) -> Path:
-        """What resuming needs; not an adapter."""
+        """Path of the state from which the run resumes, see ``save_state``; it is no adapter."""
         return self.folder / f"{self.name}.state"
 
     @property
     def samples(self) -> Path:
-        """Folder of the pictures drawn during training."""
+        """Path of the folder for the pictures that are drawn during training."""
         return self.folder / "sample"
 
     @property
     def all_names(self) -> tuple[str, ...]:
-        """Names of all files of the run in its folder; a * stands for a step."""
+        """Names of the files that the run writes into its folder; a * stands for a step number."""
         results = (self.adapter, self.averaged(self.adapter))
         fixed = (*results, self.config, self.events, self.state)
         return (*(path.name for path in fixed), f"{self.name}-step-*.safetensors")
 
     def averaged(self, adapter: Path) -> Path:
-        """The file of the averaged weights beside an adapter."""
+        """Return the path for the averaged weights (EMA) that belong to an adapter file."""
         return adapter.with_name(f"{adapter.stem}-ema{adapter.suffix}")
 
     @staticmethod
     def scores(adapter: Path) -> Path:
-        """The scores of an adapter, beside it: {"scores": {name: number}}."""
+        """Return the path for an adapter's scores, a JSON file {"scores": {name: number}}."""
         return adapter.with_suffix(".scores.json")
 
     def checkpoint(self, step: int) -> Path:
-        """The adapter as it was after a step."""
+        """Return the path for the adapter that is saved after an optimizer step."""
         return self.folder / f"{self.name}-step-{step}.safetensors"
 
     def sample(self, step: int, number: int) -> Path:
-        """A picture drawn after a step."""
+        """Return the path for a picture that is drawn after an optimizer step.
+
+        Args:
+            step: the optimizer step.
+            number: of the picture among those of this step.
+        """
         return self.samples / f"{self.name}-step-{step}-{number:02d}.png"

@@ -1,7 +1,8 @@
-"""The state of a run: everything that resuming bit for bit needs, in one file.
+"""Saving and loading the state of a run, from which it resumes bit for bit.
 
-The file is a safetensors file that is replaced in one step, so a kill at any moment leaves the old
-state or the new one. All random numbers are functions of (seed, step), so no generator is stored.
+It is one safetensors file that is replaced in one step, so that a process killed at any moment
+leaves the old state or the new one. Random numbers depend only on the seed and the step, so the
+state of a generator is not stored.
 """
 
 from __future__ import annotations
@@ -27,19 +28,19 @@ FORMAT = "lycoris_ext run state 2"
 
 @dataclass(frozen=True)
 class Progress:
-    """What a state says about itself.
+    """How far a run has come, and what must be unchanged when it is resumed.
 
     Args:
         step: finished optimizer steps.
-        batch_number: batches seen; always step times the accumulation, since a state is only
-            taken between two optimizer steps.
-        finished: the run reached its end and wrote its result.
-        config: the resolved options, name -> value.
-        dataset: fingerprint of pictures and captions.
+        batch_number: finished batches: step times gradient_accumulation_steps, since a state is
+            only saved between two optimizer steps.
+        finished: whether the run has reached its end and written its result.
+        config: all options, name -> value.
+        dataset: hash of pictures and captions.
         base: hash of the base model.
-        torch_version, device, threads: where the numbers were computed.
-        scaler: the loss scaler's own state.
-        start: fingerprint of network_weights and base_weights; empty where there are none.
+        torch_version, device, threads: with which the numbers were computed.
+        scaler: state of the loss scaler; empty without one.
+        start: hash of the files network_weights and base_weights; empty without such files.
     """
 
     step: int
@@ -57,13 +58,13 @@ class Progress:
 
 @dataclass(frozen=True)
 class SavedState:
-    """A state as read from its file; all tensors are on the CPU.
+    """The content of a state file; all tensors are on the CPU.
 
     Args:
-        progress: where the run stands.
-        network: parameters and buffers by name.
-        optimizer, optimizer_tensors: as ``runs.optimizer_state.pack`` gives them.
-        average: of the parameters by name, where the run keeps one.
+        progress: how far the run has come.
+        network: name -> parameter or buffer of the network.
+        optimizer, optimizer_tensors: what ``runs.optimizer_state.pack`` returned.
+        average: name -> averaged parameter (EMA); empty if the run averages none.
     """
 
     progress: Progress
@@ -80,15 +81,15 @@ def save_state(
     optimizer: torch.optim.Optimizer,
     average: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write the state in one step.
+    """Write the state of a run to a file, in one step.
 
     Args:
-        path: the file; an older state in it stays until the new one is complete.
-        progress: where the run stands.
-        network: its state_dict is stored in the precision of training.
-        optimizer: all that it keeps is stored as it is, 8-bit tensors as 8-bit. If it has modes, it
-            must be in its ``train()`` mode.
-        average: of the parameters, where the run keeps one.
+        path: the file; an older state in it is replaced when the new one is complete.
+        progress: how far the run has come.
+        network: its state_dict is stored without changing any dtype.
+        optimizer: its whole state is stored without changing any dtype (8-bit stays 8-bit). A
+            schedule-free optimizer must be in its ``train()`` mode.
+        average: name -> averaged parameter (EMA); None if the run averages none.
     """
     tensors = {f"network/{name}": _stored(value) for name, value in network.state_dict().items()}
     for name, value in (average or {}).items():
@@ -102,10 +103,10 @@ def save_state(
 
 
 def load_state(path: Path) -> SavedState | None:
-    """Read a state; None where there is none.
+    """Read the state of a run from a file; None if the file does not exist.
 
     Raises:
-        FormatError: the file is no state, damaged, or written by another version.
+        FormatError: the file is no state, is damaged, or was written by another version.
     """
     if not path.is_file():
         return None
@@ -129,10 +130,14 @@ def load_state(path: Path) -> SavedState | None:
 
 
 def restore(saved: SavedState, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put network and optimizer back to what they were.
+    """Copy a loaded state into a network and its optimizer.
+
+    Args:
+        saved: the state.
+        network, optimizer: new ones, built with the same options.
 
     Raises:
-        FormatError: the state belongs to another network.
+        FormatError: the state belongs to another network or optimizer.
     """
     own = network.state_dict()
     _same_names(set(saved.network), set(own), "tensors of the network")

@@ -15,7 +15,7 @@ from pathlib import Path
 from lycoris_ext import __version__
 from lycoris_ext.data import TrainingSet
 from lycoris_ext.formats.hashes import legacy_hash, sha256_of_files
-from lycoris_ext.formats.metadata import BaseModel, RunFacts, build_metadata
+from lycoris_ext.formats.metadata import ModelReference, RunFacts, build_metadata
 from lycoris_ext.network.sd_scripts_names import as_network_args
 from lycoris_ext.training.config import TrainConfig, all_options, dump_toml
 
@@ -82,14 +82,14 @@ def run_facts(
     )
 
 
-def _model(place: str, sha256: str = "") -> BaseModel:
+def _model(place: str, sha256: str = "") -> ModelReference:
     """A model by the last part of its path; the short hash exists for single files alone."""
     path = Path(place.replace("\\", "/"))
     if not path.is_file():
-        return BaseModel(path.name, sha256)
+        return ModelReference(path.name, sha256)
     state = path.stat()
     sha256 = sha256 or _sha256(path, state.st_size, state.st_mtime_ns)
-    return BaseModel(path.name, sha256, legacy_hash(path))
+    return ModelReference(path.name, sha256, legacy_hash(path))
 
 
 @cache

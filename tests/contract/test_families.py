@@ -24,7 +24,7 @@ from lycoris_ext.formats.families import (
     variant_of,
 )
 from lycoris_ext.formats.keys import TEXT_LEVEL, key_prefix, place_in_file, place_in_model
-from lycoris_ext.formats.metadata import BaseModel, RunFacts, build_metadata
+from lycoris_ext.formats.metadata import ModelReference, RunFacts, build_metadata
 from lycoris_ext.grids.fit import HostTraits, check_fit
 from lycoris_ext.models.identify import identify
 from lycoris_ext.models.part_configs import LOADED, build_meta
@@ -64,7 +64,7 @@ def test_a_family_is_found_by_what_its_files_say(family: Family) -> None:
 )
 def test_metadata_know_every_variant(variant: str) -> None:
     family, known = variant_of(variant)
-    facts = RunFacts(family=variant, base=BaseModel("base"), steps=1, max_train_steps=1)
+    facts = RunFacts(family=variant, base=ModelReference("base"), steps=1, max_train_steps=1)
     metadata = build_metadata({}, facts)
     assert metadata["ss_base_model_version"] == known.version
     assert metadata["ss_v2"] == str(family.v2)

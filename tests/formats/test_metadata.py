@@ -13,7 +13,7 @@ import pytest
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats.hashes import legacy_hash
 from lycoris_ext.formats.metadata import (
-    BaseModel,
+    ModelReference,
     RunFacts,
     build_metadata,
     trigger_words,
@@ -49,8 +49,8 @@ FIELDS = words(
 
 FACTS = RunFacts(
     family="sd1",
-    base=BaseModel("base.safetensors", "a" * 64, "b" * 8),
-    vae=BaseModel("vae.pt", "c" * 64, "d" * 8),
+    base=ModelReference("base.safetensors", "a" * 64, "b" * 8),
+    vae=ModelReference("vae.pt", "c" * 64, "d" * 8),
     steps=40,
     max_train_steps=100,
     resolution=(512, 768),
@@ -156,7 +156,7 @@ def test_an_unknown_family() -> None:
 
 def test_what_is_not_known_is_left_out() -> None:
     """Readers parse times as numbers; "None" would break them."""
-    bare = RunFacts(family="sd1", base=BaseModel("folder"), steps=1, max_train_steps=2)
+    bare = RunFacts(family="sd1", base=ModelReference("folder"), steps=1, max_train_steps=2)
     metadata = build_metadata({}, bare)
     for name in ("training_started_at", "vae_name", "sd_model_hash", "new_sd_model_hash"):
         assert f"ss_{name}" not in metadata

@@ -342,7 +342,7 @@ def drop_text(tensors):
     [
         ("sd1", wider(9), r"an inpainting model \(9 input channels\)"),
         ("sd1", wider(8), "InstructPix2Pix"),
-        ("sdxl", wider(5), "a model for other pictures"),
+        ("sdxl", wider(5), "a model with other inputs"),
         (
             "sd2",
             lambda t: t.update({"model.diffusion_model.label_emb.0.0.weight": torch.zeros(1)}),
