@@ -146,9 +146,9 @@ def test_a_restarted_host_finds_it_and_stops_it(
 def test_what_is_refused(training: Training, config: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="users of its page may not start programs"):
         training.start(str(config), sys.executable, allowed=False)
-    with pytest.raises(EnvironmentFault, match="no interpreter is named"):
+    with pytest.raises(EnvironmentFault, match="no Python for training is set"):
         training.start(str(config), "")
-    with pytest.raises(EnvironmentFault, match="there is no such interpreter"):
+    with pytest.raises(EnvironmentFault, match="there is no Python at"):
         training.start(str(config), str(tmp_path / "no"))
     with pytest.raises(NotAllowed):
         training.start(str(tmp_path / "x.toml"), sys.executable)
