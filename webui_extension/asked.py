@@ -7,7 +7,7 @@ from typing import Any
 
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.grids.checkpoints import Checkpoint
-from lycoris_ext.grids.entrants import Entrant, Strength, told_apart
+from lycoris_ext.grids.entrants import Entrant, Strength, with_unique_names
 from lycoris_ext.grids.plan import GridPlan
 from lycoris_ext.grids.prompt_tests import PromptTest, fill
 from lycoris_ext.grids.settings import Settings
@@ -46,7 +46,7 @@ def plan_of(laboratory: Laboratory, asked: dict[str, Any]) -> GridPlan:
     for name in ("width", "height"):
         check_multiple(name, asked[name], _LATENT, "the host")
     return GridPlan.crossed(
-        told_apart(Entrant(known.name, known.hash, known.path) for known in checkpoints),
+        with_unique_names(Entrant(known.name, known.hash, known.path) for known in checkpoints),
         tuple(tests),
         strengths=tuple(map(Strength.parse, asked["strengths"])),
         seeds=tuple(map(_seed, asked["seeds"])),
