@@ -147,7 +147,7 @@ def _computing(file: Path | None) -> Iterator[Check]:
 
 
 def _files(config: TrainConfig) -> Iterator[Check]:
-    """Check that the base model exists, and what can be checked of pictures without opening them."""
+    """Check that the base model exists, and scan the pictures without opening them."""
     from lycoris_ext.data import examine
     from lycoris_ext.models.config import MINI
 
