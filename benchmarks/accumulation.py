@@ -1,13 +1,14 @@
-"""What an optimizer step of several batches costs, with what they share built once or each time.
+"""Measure optimizer steps of several batches, with shared factors built once or for each batch.
 
     python benchmarks/accumulation.py --json benchmarks/results/accumulation_cpu.json
 
-SD1.5's U-Net as in step_time.py: one thread, process CPU time, interleaved rounds, medians of the
-per-round ratios to the floor, which is the frozen U-Net's forward and backward for as many batches.
-``of_it_once`` are the seconds of a step that its number of batches does not change.
+As in step_time.py it measures SD1.5's U-Net on one thread in process CPU time and interleaved
+rounds. Figures are medians of the per-round ratios to the floor, which is the frozen U-Net's
+forward and backward for the same number of batches. ``of_it_once`` is the part of a step's seconds
+that does not depend on its number of batches.
 
-``kernels`` counts PyTorch's operators that compute something: no views, no empty tensors. On a GPU
-each is a launch. They are counted on the meta device in bf16, where they are those a GPU takes.
+``kernels`` counts PyTorch's operators without views and empty tensors; on a GPU each is one kernel
+launch. They are counted on the meta device in bf16, where torch takes the same ones as on a GPU.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ NO_WORK = {"detach", "_unsafe_view", *EMPTY}
 
 
 class CountKernels(TorchDispatchMode):
-    """Counts operators that compute."""
+    """A dispatch mode that counts operators, without views and allocations."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +51,13 @@ class CountKernels(TorchDispatchMode):
 
 
 def optimizer_step(network: Network | None, banks: Banks | None, batch: Callable[[], None]) -> None:
-    """All of an optimizer step but the optimizer; ``batch`` is every forward and backward."""
+    """Do an optimizer step without the optimizer itself.
+
+    Args:
+        network: the adapter, or None for the frozen model.
+        banks: builds the factors once for all batches; None builds them for each batch.
+        batch: does the forward and backward of all batches.
+    """
     with (
         nullcontext() if network is None else network.injected(),
         nullcontext() if banks is None else banks.built_once(),
@@ -61,7 +68,7 @@ def optimizer_step(network: Network | None, banks: Banks | None, batch: Callable
 
 
 def count_kernels(options: dict[str, Any], latents: int) -> dict[str, int]:
-    """Of one batch, frozen and adapted either way, and of what is done once."""
+    """Count the kernels of a batch, frozen and adapted in both ways, and of what is built once."""
     unet = make_unet("sd15", "meta").to(torch.bfloat16)
     with torch.device("meta"):
         noisy = torch.empty(1, 4, latents, latents, dtype=torch.bfloat16)
@@ -82,7 +89,7 @@ def count_kernels(options: dict[str, Any], latents: int) -> dict[str, int]:
 
     report = {"batch, frozen": counted(batch)}
     with network.injected():
-        batch()  # from the second batch on there are gradients to add to
+        batch()  # later batches add to existing gradients
         report["batch, built each time"] = counted(batch)
         network.zero_grad()
         with CountKernels() as all_of_it, banks.built_once():
@@ -95,7 +102,7 @@ def count_kernels(options: dict[str, Any], latents: int) -> dict[str, int]:
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Process CPU seconds of optimizer steps, cases side by side in every round."""
+    """Measure process CPU seconds of optimizer steps; each round measures all cases in turn."""
     unet = make_unet("sd15")
     network = build_network({"unet": unet}, NetworkConfig(**CASES["loha_8_4"].options))
     for parameter in network.parameters():
@@ -141,7 +148,9 @@ def main() -> None:
     parser.add_argument("--latents", type=int, default=16)
     parser.add_argument("--accumulation", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--json", type=Path, nargs="?", help="file for what is printed in any case")
+    parser.add_argument(
+        "--json", type=Path, nargs="?", help="file to write the printed result into"
+    )
     args = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()

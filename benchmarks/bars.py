@@ -1,4 +1,4 @@
-"""A bar chart: groups of horizontal bars, one colour per name."""
+"""Draw a bar chart: groups of horizontal bars, with one colour per name."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from lycoris_ext.plots.charts import COLOURS, INK, PAPER, new_chart
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: In pixels: the chart, one bar with its share of the gaps, and all that is no bar.
+#: In pixels: width of the chart, height of a bar with its gap, and height of everything else.
 WIDTH, BAR, REST = 820, 19, 130
-#: Free space after a group, in bars.
+#: Space after a group of bars, as a multiple of a bar's height.
 GAP = 0.8
 
 
@@ -23,12 +23,13 @@ class Bar:
 
 
 def bar_chart(title: str, axis: str, mark: str, groups: dict[str, list[Bar]]) -> Figure:
-    """Bars from 0, each with its value, and a line at 1.
+    """Draw bars that start at 0, each with its value as text, and a vertical line at 1.
 
     Args:
-        title, axis: above the chart, and under it.
-        mark: what the line at 1 stands for.
-        groups: label -> its bars, from top to bottom; the first name's values are set in bold.
+        title: text above the chart.
+        axis: text under the horizontal axis.
+        mark: text for the line at 1 in the legend.
+        groups: label -> bars, from top to bottom. Values of the name that comes first are bold.
     """
     bars = [bar for group in groups.values() for bar in group]
     names = list(dict.fromkeys(bar.name for bar in bars))
@@ -47,7 +48,7 @@ def bar_chart(title: str, axis: str, mark: str, groups: dict[str, list[Bar]]) ->
                     textcoords="offset points",
                     verticalalignment="center_baseline",
                     fontweight="bold" if bar.name == names[0] else "normal",
-                    # The line at 1 must not run through a number.
+                    # A background keeps the line at 1 from crossing the number.
                     bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1.0},
                 )
                 y += 1

@@ -1,9 +1,10 @@
-"""torch.compile(fullgraph=True) over one transformer block of SD1.5 with an adapter in it.
+"""Measure torch.compile(fullgraph=True) over one transformer block of SD1.5 with an adapter.
 
     python benchmarks/compiled.py --json benchmarks/results/compiled_cpu.json
 
-Eager and compiled, frozen and adapted, in interleaved rounds; forward and backward. One thread and
-process CPU time. It needs a C++ compiler, as torch.compile does on a CPU.
+It times forward and backward of the frozen and the adapted block, eager and compiled, in
+interleaved rounds, as process CPU time on one thread. It needs a C++ compiler, as torch.compile
+does on a CPU.
 """
 
 from __future__ import annotations
@@ -39,12 +40,15 @@ def block_step(
     compiled: bool,
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Step:
-    """Forward and backward of one block.
+    """Return a function that does one forward and backward of a transformer block.
 
     Args:
-        unet: the adapter is put into modules of their own, never into these.
-        case: empty for the frozen block.
-        compiled: one graph, or an error: nothing of the adapter may break it.
+        unet: the U-Net; its modules are copied before the adapter is injected.
+        model: its key in `MODELS`.
+        case: the adapter, a key of `CASES`; "" for the frozen block.
+        tokens: number of positions of the block's input.
+        compiled: whether the block is compiled as one graph; it raises if the graph breaks.
+        autocast: makes the autocast context of the forward.
     """
     unet = twin(unet)
     parameters = adapt("ours", unet, case) if case else []
@@ -67,6 +71,7 @@ def block_step(
 
 
 def measure(model: str, tokens: int, cases: list[str], rounds: int) -> list[dict[str, Any]]:
+    """Time all steps in interleaved rounds; return one row per case, eager and compiled."""
     unet = make_unet(model, share_weights=True)
     steps: dict[tuple[str, bool], Step] = {}
     first: dict[tuple[str, bool], float] = {}
@@ -107,7 +112,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=256, help="positions of the block's input")
     parser.add_argument("--case", nargs="+", default=["loha_8_4"], choices=list(CASES))
     parser.add_argument("--rounds", type=int, default=31)
-    parser.add_argument("--json", type=Path, help="file for what is printed in any case")
+    parser.add_argument("--json", type=Path, help="file to write the printed result into")
     args = parser.parse_args()
     if not any(shutil.which(name) for name in ("g++", "clang++", "cl")):
         raise SystemExit("no C++ compiler: torch.compile cannot be measured on this CPU")

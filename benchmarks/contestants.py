@@ -1,7 +1,7 @@
-"""Who is measured on what: the cases, and the same adapter as each library builds it.
+"""The adapters that are measured (cases), and how each library (contestant) builds them.
 
-Every library adapts the same layers of the same weights. No factor is left at zero, because zeros
-can be faster than numbers.
+All libraries adapt the same layers of the same weights. No parameter is left at zero, because
+computing with zeros can be faster.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from lycoris_ext.network import Network, NetworkConfig, build_network
 
 @dataclass(frozen=True)
 class Case:
-    """An adapter.
+    """An adapter that is measured.
 
     Attributes:
-        options: of NetworkConfig.
-        both_paths: measure ours with each of its paths forced, too.
+        title: its name in tables.
+        options: options of NetworkConfig.
+        both_paths: whether our library is also measured with each way to compute forced.
     """
 
     title: str
@@ -55,7 +56,7 @@ CONTESTANTS = ("ours", *FORCED, *PEERS)
 
 
 def unavailable(by: str, case: str) -> str:
-    """Why this contestant has no such adapter; empty where it has."""
+    """Return why a library cannot build an adapter; "" if it can."""
     options = CASES[case].options
     if by.startswith("ours"):
         unknown = set(options) - NetworkConfig.options().keys()
@@ -68,7 +69,7 @@ def unavailable(by: str, case: str) -> str:
 
 
 def pairs(cases: list[str], contestants: list[str]) -> Iterator[tuple[str, str]]:
-    """(case, contestant) of everything that is to be measured."""
+    """Yield the (case, contestant) pairs that are to be measured."""
     for case in cases:
         for by in contestants:
             if by not in FORCED or CASES[case].both_paths:
@@ -76,7 +77,13 @@ def pairs(cases: list[str], contestants: list[str]) -> Iterator[tuple[str, str]]
 
 
 def adapt(by: str, unet: nn.Module, case: str) -> list[Tensor]:
-    """Put the adapter in, for good; its trained parameters."""
+    """Inject an adapter into a U-Net with a library; return its trained parameters.
+
+    Args:
+        by: the library, one of `CONTESTANTS`.
+        unet: the U-Net, whose modules are changed.
+        case: the adapter, a key of `CASES`.
+    """
     adapters: dict[str, Callable[[nn.Module, Case], list[Tensor]]] = {
         "lycoris-lora": _lycoris,
         "peft": _peft,
@@ -89,7 +96,7 @@ def adapt(by: str, unet: nn.Module, case: str) -> list[Tensor]:
 
 
 def use_our_products(unet: nn.Module) -> None:
-    """Let the frozen Linear and Conv layers multiply as ours do where it adapts them."""
+    """Compute the frozen Linear and Conv layers with our faster products, as adapted layers do."""
     for module in unet.modules():
         if type(module) in (nn.Linear, nn.Conv2d):
             module.forward = partial(_op, LayerSpec.from_module(module), module)
@@ -110,7 +117,10 @@ def _ours(unet: nn.Module, case: Case) -> list[Tensor]:
 
 
 def _lycoris(unet: nn.Module, case: Case) -> list[Tensor]:
-    """lycoris-lora, by the names of our layers (its own preset takes TimestepEmbedding twice)."""
+    """Inject lycoris-lora's adapter into the layers that ours adapts.
+
+    Its own preset would adapt TimestepEmbedding twice.
+    """
     from lycoris.wrapper import LycorisNetwork
 
     names = _layers(unet, case)
@@ -128,7 +138,7 @@ def _lycoris(unet: nn.Module, case: Case) -> list[Tensor]:
         lora_dim=options.pop("network_dim"),
         conv_lora_dim=options.pop("conv_dim", 0),
         weight_decompose=options.pop("dora_wd", False),
-        wd_on_out=False,  # the axis that ours has by default
+        wd_on_out=False,  # our default
         **options,
     )
     network.apply_to()
@@ -147,7 +157,7 @@ def _peft(unet: nn.Module, case: Case) -> list[Tensor]:
         "lokr": (LoKrConfig, {"alpha": 1, "decompose_factor": options.get("factor", -1)}),
     }
     kind, extra = kinds.get(options["algo"], (LoraConfig, {"lora_alpha": 1}))
-    # A rank as large as this stores LoKr's second factor as it is.
+    # With so large a rank PEFT stores LoKr's second factor as a whole matrix.
     rank = 100_000 if options.get("full_matrix") else options["network_dim"]
     pattern = {}
     if not options.get("full_matrix"):
@@ -159,15 +169,19 @@ def _peft(unet: nn.Module, case: Case) -> list[Tensor]:
 
 
 def _layers(unet: nn.Module, case: Case) -> dict[str, bool]:
-    """The layers that ours adapts, by name; whether each has a kernel larger than 1x1."""
-    plain = {key: value for key, value in case.options.items() if key != "dora_wd"}
-    sites = network_of(unet, Case(case.title, plain)).sites.values()
+    """Return the layers that our library adapts: name -> whether its kernel is larger than 1x1."""
+    without_dora = {key: value for key, value in case.options.items() if key != "dora_wd"}
+    sites = network_of(unet, Case(case.title, without_dora)).sites.values()
     return {site.path: site.spec.is_spatial for site in sites}
 
 
 @contextmanager
 def forced_path(by: str) -> Iterator[None]:
-    """Inside the ``with``, ours takes the path that the contestant's name says."""
+    """Make our library compute LoHa in one fixed way for the time of a `with` block.
+
+    Args:
+        by: the contestant; nothing is changed unless it is a key of `FORCED`.
+    """
     path = FORCED.get(by)
     if path is None:
         yield
@@ -184,4 +198,4 @@ def forced_path(by: str) -> Iterator[None]:
     with patch.object(Hadamard, "cheapest", choose):
         yield
     if not asked:
-        raise RuntimeError("no path was asked for: forced_path patches what is no longer called")
+        raise RuntimeError("Hadamard.cheapest was never called, so forced_path had no effect")

@@ -1,8 +1,8 @@
-"""Write docs/performance.md and its picture from the results; neither is ever edited by hand.
+"""Write docs/performance.md and its chart from the results in benchmarks/results.
 
     python benchmarks/document.py
 
-A test says that both are what the results in benchmarks/results give.
+Do not edit these files by hand; a test compares them with the results.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ CONTESTANTS = {"ours": "ours", "lycoris-lora": "lycoris-lora", "peft": "PEFT"}
 HEAD = """\
 # Performance
 
-Written by `python benchmarks/document.py` from the files in `benchmarks/results/`; not by hand.
+This page is written by `python benchmarks/document.py` from the files in `benchmarks/results/`.
 
-A training step costs at least what the frozen model costs, forward and backward: the floor.
-Figures are ratios to it, the median over rounds in which every contestant takes its turn, with the
-quartiles in brackets. Every contestant adapts the same layers of the same weights, which are
-random, and its step includes building its factors. "LoHa 8/4" has rank 8 in Linear layers and 4 in
-convolutions. An empty field was not measured.
+The floor is the time of the frozen model's forward and backward, which every training step needs.
+Figures are ratios to the floor: medians over rounds in which every library takes its turn, with
+quartiles in brackets. All libraries adapt the same layers of the same random weights, and a step
+includes building the factors. "LoHa 8/4" has rank 8 in Linear layers and 4 in convolutions. An
+empty field was not measured.
 
-On a CPU ours computes the frozen part of the layers that it adapts in a faster way than torch does
-([decision 016](decisions/016-frozen-products.md)), so it may come below the floor. What the frozen
-model takes when it is computed so is told beside the floor: the distance between the two figures is
-what the adapter itself costs.
+On a CPU our library ("ours") computes the frozen part of the layers that it adapts faster than
+torch does ([decision 016](decisions/016-frozen-products.md)), so it can be faster than the floor.
+The text above each table says how long the whole frozen model takes when it is computed in this
+faster way. The difference to that figure is what the adapter itself costs.
 """
 
 
 def pages() -> dict[Path, str]:
-    """Every file that is written, and what is in it."""
+    """Return the files to write: path -> text."""
     sections: list[tuple[str, Callable[[dict[str, Any]], Iterable[str]]]] = [
         ("step_time", _steps),
         ("accumulation", _accumulation),
@@ -95,7 +95,7 @@ def _ratio(row: Row | None) -> str:
 
 
 def _cases(rows: list[Row]) -> list[str]:
-    """In the order of TITLES."""
+    """Return the cases that occur in the rows, in the order of TITLES."""
     return [case for case in TITLES if case and any(row["case"] == case for row in rows)]
 
 
@@ -112,9 +112,9 @@ def _steps(result: dict[str, Any]) -> Iterable[str]:
         yield f"The floor takes {floor['cpu_seconds']:.2f} s on one thread, in float32."
         if same := found.get(("", "floor, our products")):
             share = _ratio(same)
-            yield f"Computed throughout as ours computes what it adapts, it takes {share} of that."
+            yield f"With our faster products in all its layers it takes {share} of that."
         if shared:
-            yield "All frozen weights lie in one buffer, so that they fit into the machine."
+            yield "All frozen weights share one buffer, so that they fit into memory."
         yield ""
         yield from _table(
             ["", *CONTESTANTS.values()],
@@ -130,7 +130,7 @@ def _steps(result: dict[str, Any]) -> Iterable[str]:
 def _forced(rows: list[Row], found: dict[tuple[str, str], Row]) -> Iterable[str]:
     cases = [case for case in _cases(rows) if (case, "ours, chain") in found]
     if cases:
-        yield "Ours with each path forced, beside what it chooses layer by layer:\n"
+        yield "Our library with one path forced, compared with its own choice for each layer:\n"
         names = ("ours", "ours, chain", "ours, dense")
         yield from _table(
             ["", "chosen", "thin chain", "dense"],
@@ -144,8 +144,8 @@ def _memory(rows: list[Row], found: dict[tuple[str, str], Row]) -> Iterable[str]
         return
     least = found["", "floor"].get(field)
     yield (
-        f"What a step takes beyond the resting state at its peak, MB, without the gaps of the C "
-        f"library's heap; the frozen model takes {least:.0f}:\n"
+        f"Peak memory of a step above the memory held between steps, in MB, without heap "
+        f"fragmentation; the frozen model takes {least:.0f}:\n"
     )
 
     def cell(case: str, by: str) -> str:
@@ -277,7 +277,7 @@ def _milliseconds(row: Row) -> str:
 
 
 def _picture(rows: list[Row]) -> str:
-    """Ratios of the first setting, ours beside the peers'."""
+    """Draw the ratios of the first setting, for our library and the others, as an SVG."""
     first = rows[0]
     same = [row for row in rows if all(row[k] == first[k] for k in ("model", "latents", "batch"))]
     found = {(row["case"], row["by"]): row["ratio"] for row in same if "ratio" in row}

@@ -1,16 +1,16 @@
-"""Everything that needs an accelerator, within a limit of time; benchmarks/gpu.sh starts it.
+"""Run all benchmarks that need a GPU, within a time limit; benchmarks/gpu.sh starts it.
 
     benchmarks/gpu.sh --json benchmarks/results/gpu_h200.json
     python benchmarks/gpu.py --device cpu --small        # the same code, on any machine
 
-Training steps of SD1.5 at 512 pixels and SDXL at 1024, bf16, batch 1 and 4, with and without
-gradient checkpointing: the frozen floor, ours and the peers. Then the optimizers, eager steps
-against CUDA graphs, and torch.compile. The most important comes first; each contestant has a slice
-of time, and what the limit leaves no time for is named in the result. The result is written anew
-after each figure.
+It measures training steps of SD1.5 at 512 pixels and SDXL at 1024, in bf16, at batch 1 and 4, with
+and without gradient checkpointing: the frozen model (the floor), our library and the others. Then
+come optimizers, eager steps against CUDA graphs, and torch.compile. The most important figures come
+first. Each has a slice of time, and those for which no time is left are listed in the result. The
+result file is rewritten after each figure.
 
-A step is a forward and a backward under autocast, as training does it, without the optimizer. Steps
-are timed by device events after a warm-up; figures are medians, ratios are those to the floor.
+A step is a forward and backward under autocast, as in training, without the optimizer. Steps are
+timed by device events after a warm-up. Figures are medians, ratios are those to the floor.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ from lycoris_ext.training.optimizers import OptimizerConfig, build_optimizer
 
 PARTS = ("steps", "optimizers", "graphs", "compile")
 FIRST = ("loha_8_4", "lora_8")
-"""Cases that stand for the others where there is no time for all."""
+"""The cases that are measured first, in case there is no time for all."""
 
 
 def _failures() -> tuple[type[Exception], ...]:
-    """Nobody is there to start the rest again: what fails is named, and the next begins."""
+    """Return the errors that are written into the result, so that the other figures follow."""
     kinds = [RuntimeError, ImportError, AttributeError, AssertionError, TypeError, ValueError]
     kinds += [LookupError]
     if find_spec("triton"):
@@ -59,11 +59,11 @@ FAILURES = _failures()
 
 @dataclass(frozen=True)
 class Size:
-    """A model at the size at which it is trained."""
+    """A model and the picture size at which it is measured."""
 
     model: str
     latents: int
-    tokens: int  # positions of the block that is compiled
+    tokens: int  # positions in the transformer block that is compiled
 
     @property
     def pixels(self) -> int:
@@ -76,7 +76,17 @@ SMALL = (Size("tiny", 8, 64),)
 
 @dataclass
 class Run:
-    """The device, the clock, and what is known so far."""
+    """The state of the benchmark: device, time limit and the figures so far.
+
+    Args:
+        device: the torch device.
+        deadline: time.monotonic() at which the time limit ends.
+        slice_seconds: seconds of timed steps for each figure.
+        most_steps: most timed steps for each figure.
+        path: file of the result, or None.
+        result: the result so far.
+        floors: setting -> milliseconds of the frozen model.
+    """
 
     device: torch.device
     deadline: float
@@ -94,7 +104,12 @@ class Run:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, cache_enabled=cache)
 
     def note(self, row: dict[str, Any], measure: Callable[[], dict[str, Any]]) -> None:
-        """Measure one figure and write the result; or say why there is none."""
+        """Measure one figure, or record why it could not be measured, and write the result.
+
+        Args:
+            row: describes the figure.
+            measure: returns the measured values.
+        """
         if time.monotonic() + self.slice_seconds > self.deadline:
             found: dict[str, Any] = {"skipped": "no time was left"}
         else:
@@ -111,7 +126,7 @@ class Run:
         print(f"[{left:4.0f} s left] {json.dumps(row)}", file=sys.stderr, flush=True)
 
     def milliseconds(self, step: Step, warm_up: int = 2) -> dict[str, Any]:
-        """Median and quartiles of as many steps as the slice allows."""
+        """Time a step as often as the slice allows; return median and quartiles in ms."""
         for _ in range(warm_up):
             start = time.perf_counter()
             step()
@@ -137,7 +152,7 @@ class Run:
         return [start.elapsed_time(end) for start, end in pairwise(marks)]
 
     def peak(self, step: Step) -> dict[str, float]:
-        """Megabytes of one step: in all, and above what is held between steps."""
+        """Return a step's peak GPU memory in MB, in all and above that held between steps."""
         if not self.on_cuda:
             return {}
         rest = torch.cuda.memory_allocated()
@@ -160,7 +175,13 @@ class Run:
             torch.cuda.empty_cache()
 
     def ratio(self, key: tuple[Any, ...], by: str, found: dict[str, Any]) -> dict[str, Any]:
-        """The figures with their ratio to the floor; the floor's own are remembered."""
+        """Add the ratio to the floor to some figures, if the floor is known.
+
+        Args:
+            key: the setting, which figures and floor have in common.
+            by: the contestant; the figures of "floor" become the floor of the setting.
+            found: the figures, with "ms".
+        """
         if by == "floor":
             self.floors.setdefault(key, found["ms"])
         if key in self.floors:
@@ -178,12 +199,12 @@ def _host_times(step: Step, count: int) -> list[float]:
 
 
 def steps_of(run: Run, size: Size, base: Any, case: str, by: str) -> None:
-    """One contestant at every batch, with and without gradient checkpointing."""
+    """Measure one library's steps at every batch size, with and without gradient checkpointing."""
     common = {"part": "steps", "model": size.model, "pixels": size.pixels, "case": case, "by": by}
     if why := by != "floor" and unavailable(by, case):
         run.note(common, lambda: {"skipped": why})
         return
-    built: list[tuple[Any, list[Tensor]]] = []  # by the first figure, inside its slice
+    built: list[tuple[Any, list[Tensor]]] = []  # filled when the first figure is measured
 
     def measure(batch: int, checkpointing: bool) -> dict[str, Any]:
         if not built:
@@ -212,7 +233,7 @@ def steps_of(run: Run, size: Size, base: Any, case: str, by: str) -> None:
 
 
 def optimizers_of(run: Run, size: Size, base: Any) -> None:
-    """The update alone, over the factors of one LoHa, and what its state takes."""
+    """Measure optimizer.step() over the parameters of a LoHa, and the size of its state."""
 
     def build(name: str) -> tuple[torch.optim.Optimizer, list[Tensor]]:
         parameters = adapt("ours", twin(base), FIRST[0])
@@ -238,14 +259,14 @@ def optimizers_of(run: Run, size: Size, base: Any) -> None:
 
 
 def graphs_of(run: Run, size: Size, base: Any, batch: int = 1) -> None:
-    """The same step replayed as one CUDA graph: what is left when launches cost nothing."""
+    """Measure the step replayed as a CUDA graph, which shows its time without launch overhead."""
 
     def measure(case: str) -> dict[str, Any]:
         if not run.on_cuda:
             return {"skipped": "CUDA graphs need CUDA"}
         unet = twin(base)
         parameters = adapt("ours", unet, case) if case else []
-        autocast = partial(run.autocast, cache=False)  # a cache of casts would outlive the capture
+        autocast = partial(run.autocast, cache=False)  # cached casts would outlive the capture
         step = make_step(unet, size.model, size.latents, batch, parameters, autocast)
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
@@ -265,7 +286,7 @@ def graphs_of(run: Run, size: Size, base: Any, batch: int = 1) -> None:
 
 
 def compile_of(run: Run, size: Size, base: Any) -> None:
-    """One transformer block, eager and as one compiled graph."""
+    """Measure one transformer block, eager and compiled as one graph."""
 
     def measure(case: str, compiled: bool) -> dict[str, Any]:
         step = block_step(
@@ -287,7 +308,7 @@ def compile_of(run: Run, size: Size, base: Any) -> None:
 
 
 def jobs(sizes: tuple[Size, ...], parts: list[str]) -> Iterator[tuple[str, Size, tuple[str, str]]]:
-    """(part, size, (case, contestant)), the most important first."""
+    """Yield all (part, size, (case, contestant)) to measure, the most important first."""
     peers = list(pairs(list(FIRST), list(PEERS)))
     others = [case for case in CASES if case not in FIRST]
     ours = [(case, "ours") for case in FIRST]
@@ -300,7 +321,7 @@ def jobs(sizes: tuple[Size, ...], parts: list[str]) -> Iterator[tuple[str, Size,
         ("compile", [("", "")]),
         ("steps", list(pairs(others, list(PEERS)))),
         ("steps", list(pairs(others, ["ours, chain", "ours, dense"]))),
-        ("steps", [("", "floor")]),  # once more: has the device changed since?
+        ("steps", [("", "floor")]),  # measured again, to see if the device has slowed down
     ]
     for part, keys in plan:
         for size in sizes:
@@ -314,9 +335,13 @@ def main() -> int:
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--small", action="store_true", help="a tiny U-Net and few steps")
     parser.add_argument("--part", nargs="+", default=list(PARTS), choices=PARTS)
-    parser.add_argument("--seconds", type=float, default=540.0, help="limit of all of it")
-    parser.add_argument("--slice", type=float, default=2.0, help="seconds of timed steps a figure")
-    parser.add_argument("--json", type=Path, help="written after each figure")
+    parser.add_argument(
+        "--seconds", type=float, default=540.0, help="time limit of the whole benchmark"
+    )
+    parser.add_argument(
+        "--slice", type=float, default=2.0, help="seconds of timed steps per figure"
+    )
+    parser.add_argument("--json", type=Path, help="file of the result, rewritten after each figure")
     args = parser.parse_args()
     deadline = time.monotonic() + args.seconds
     if args.device == "cuda" and not torch.cuda.is_available():

@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
-# Everything that needs an accelerator, in one call of at most ten minutes and without a network.
+# Run all benchmarks that need a GPU, in at most ten minutes and without network access.
 #
 #   benchmarks/gpu.sh                                  writes benchmarks/results/gpu.json
 #   benchmarks/gpu.sh --json FILE --part steps         options are those of benchmarks/gpu.py
 #
-# It runs on the Python that is there (PYTHON=..., default python3), which must have torch with CUDA
-# and diffusers. Wheels of what is missing can lie in WHEELS (default .whl); they are unpacked into a
-# folder of their own, nothing is installed:
+# It uses the Python named by PYTHON (default: python3), which must have torch with CUDA and
+# diffusers. Put wheels of missing packages into the folder WHEELS (default: .whl); they are unpacked
+# into a temporary folder and not installed:
 #
 #   python3 -m pip download --no-deps -d .whl diffusers==0.42.1 lycoris-lora==4.1.3 toml
 #
-# lycoris-lora, peft and bitsandbytes are left out where they are missing; the result says so.
+# If lycoris-lora, peft or bitsandbytes is missing, its figures are left out and the result says so.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 PYTHON=${PYTHON:-python3}
 WHEELS=${WHEELS:-.whl}
-LIMIT=${LIMIT:-585} # seconds; what the result holds by then stays
+LIMIT=${LIMIT:-585} # seconds; figures measured until then are kept
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
 
 if compgen -G "$WHEELS/*.whl" >/dev/null; then

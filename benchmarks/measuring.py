@@ -1,4 +1,4 @@
-"""What every benchmark here needs: statistics, the machine, files, a bar with an honest ETA."""
+"""What all benchmarks share: ratios, a description of the machine, result files, a progress bar."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ PACKAGES = ("torch", "diffusers", "lycoris-lora", "peft", "bitsandbytes", "trito
 
 
 def ratios(values: list[float], floor: list[float]) -> dict[str, float]:
-    """Median and quartiles of the ratios to the floor of the same round; peers have fewer."""
+    """Return median and quartiles of the ratios of values to the floor's, round by round.
+
+    Args:
+        values: one value per round; slow libraries take part in fewer rounds.
+        floor: the frozen model's value in each round.
+    """
     each = [value / least for value, least in zip(values, floor, strict=False)]
     low, _middle, high = quantiles(each, n=4) if len(each) > 1 else each * 3
     return {
@@ -29,7 +34,7 @@ def ratios(values: list[float], floor: list[float]) -> dict[str, float]:
 
 
 def environment(*packages: str) -> dict[str, Any]:
-    """Machine and versions, as every result names them; a missing package has the version ""."""
+    """Describe the machine and the packages' versions for a result; "" if one is not installed."""
     return {
         "machine": {"processor": platform.processor() or platform.machine(), "cpus": _cpu_name()},
         "versions": {
@@ -55,7 +60,7 @@ def _cpu_name() -> str:
 
 
 def write_json(path: Path, result: dict[str, Any]) -> None:
-    """Whole or not at all: a run that is stopped leaves what it had."""
+    """Write a result as JSON; if the process is killed, the old file stays intact."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -63,7 +68,14 @@ def write_json(path: Path, result: dict[str, Any]) -> None:
 
 
 class Progress:
-    """A bar over steps of very different length: each counts what it took the last time."""
+    """A progress bar over steps of several kinds that take very different times.
+
+    The remaining time is estimated from the last duration of each kind.
+
+    Args:
+        title: text before the bar.
+        planned: kind -> number of steps.
+    """
 
     def __init__(self, title: str, planned: dict[Any, int]) -> None:
         self.left = dict(planned)
@@ -73,7 +85,7 @@ class Progress:
         self.start = time.monotonic()
 
     def did(self, key: Any) -> None:
-        """One step of this kind ended now; the next one begins."""
+        """Record that a step of this kind has just ended."""
         now = time.monotonic()
         self.seconds[key] = now - self.start
         self.start = now
@@ -85,7 +97,7 @@ class Progress:
         self.bar.update()
 
     def drop(self, key: Any) -> None:
-        """No more steps of this kind."""
+        """Record that no more steps of this kind follow."""
         self.bar.total -= self.left.pop(key, 0)
         self.start = time.monotonic()
 

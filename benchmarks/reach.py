@@ -1,13 +1,13 @@
-"""Opening, checking, injecting and merging an adapter of SD1.5, beside what the least could be.
+"""Measure opening, checking, injecting and merging an SD1.5 adapter against lower bounds.
 
     python benchmarks/reach.py --json benchmarks/results/reach_cpu.json
 
-Opening: an adapter of 120 MB. ``open_adapter`` maps the file, checks its header and every number in
-it. ``safetensors.torch.load_file`` maps it and reads nothing, so reading its tensors once is
-measured beside it. Putting in: LoHa 8/4 and LoCon 16/8 over the U-Net of SD1.5 with random weights;
-the least is to touch every adapted weight once, ``w.add_(c)``. Beside a merge stand its products
-alone, written some rows at a time into one small buffer, as torch multiplies them. Medians of
-interleaved rounds, one thread.
+Opening uses an adapter of 120 MB. ``open_adapter`` maps the file and checks its header and every
+number in it. ``safetensors.torch.load_file`` only maps it, so reading its tensors once is measured
+too. Injecting and merging use LoHa 8/4 and LoCon 16/8 over SD1.5's U-Net with random weights; the
+lower bound is to change every adapted weight once, ``w.add_(c)``. For merging, the matrix products
+alone are measured too, written some rows at a time into one small buffer. Figures are medians of
+interleaved rounds on one thread.
 """
 
 from __future__ import annotations
@@ -35,14 +35,17 @@ from lycoris_ext.network import Network, NetworkConfig, build_network, load_netw
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured, and what puts things back afterwards."""
+    """A function that is measured, and one that undoes its effect afterwards."""
 
     run: Callable[[], object]
     undo: Callable[[], object] = lambda: None
 
 
 def opening_cases(folder: Path) -> dict[str, Case]:
-    """One file of 120 MB: a LoRA in half precision over SD1.5's U-Net."""
+    """Write an adapter of 120 MB into a folder and return the ways to open it.
+
+    It is a LoRA in half precision over SD1.5's U-Net.
+    """
     path = folder / "adapter.safetensors"
     unet = make_unet("sd15", "meta")
     config = NetworkConfig(algo="lora", network_dim=141, preset="attn-mlp")
@@ -65,11 +68,12 @@ def opening_cases(folder: Path) -> dict[str, Case]:
 
 
 def merging_cases(folder: Path) -> dict[str, Case]:
+    """Build adapters over SD1.5's U-Net and return the ways to inject and merge them."""
     unet = make_unet("sd15")
 
     def clear() -> None:
         for module in unet.modules():
-            module.__dict__.pop("forward", None)  # the loaded network is gone with its name
+            module.__dict__.pop("forward", None)  # removes a network that has no name any more
 
     networks: dict[str, Network] = {}
     for name, case in (("loha 8/4", "loha_8_4"), ("locon 16/8", "locon_16_8")):
@@ -92,7 +96,7 @@ def merging_cases(folder: Path) -> dict[str, Case]:
             f"read the file and inject {name}": Case(
                 lambda path=path: load_network(path, {"unet": unet}).inject(), clear
             ),
-            # Merged weakly and for good: the weights are random, and the next round merges again.
+            # Merged at a tiny strength and never undone: the weights are random anyway.
             f"read the file and merge {name}": Case(
                 lambda path=path: load_network(path, {"unet": unet}).merge(1e-6, keep=False)
             ),
@@ -108,7 +112,7 @@ def merging_cases(folder: Path) -> dict[str, Case]:
 
 @torch.no_grad()
 def multiply(network: Network) -> None:
-    """All products of a merge, into the processor's cache instead of the weights."""
+    """Compute all matrix products of a merge into a small buffer, without touching the weights."""
     buffer = torch.empty(2 * merge._NUMBERS)
     for layer in network.layers.values():
         for up, down in merge._pairs(layer.delta()) or []:
@@ -119,7 +123,7 @@ def multiply(network: Network) -> None:
 
 
 def measure(cases: dict[str, Case], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each case, all cases of a round side by side."""
+    """Measure the seconds of each case; each round measures all cases in turn."""
     times: dict[str, list[float]] = {name: [] for name in cases}
     progress = Progress("reach", dict.fromkeys(cases, 1 + rounds))
     for number in range(-1, rounds):  # round -1 warms up and is not counted
@@ -136,7 +140,7 @@ def measure(cases: dict[str, Case], rounds: int) -> dict[str, list[float]]:
 
 
 def summary(times: dict[str, list[float]]) -> dict[str, dict[str, float]]:
-    """Each case's median and its ratios to the first case of the same round."""
+    """Return for each case the median time and the ratios to the first case of the same round."""
     (floor, *_) = times.values()
     return {
         name: {"milliseconds": round(1000 * median(values), 2), **ratios(values, floor)}

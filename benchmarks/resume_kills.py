@@ -2,10 +2,10 @@
 
     python benchmarks/resume_kills.py --kills 20 --json resume_kills.json
 
-Everything that could tell the two apart is on: AdamW8bit with 8-bit state, shuffled and dropped
-captions, mirrored pictures, all dropouts, a learning rate schedule, two loader workers and two
-batches per step. At least a quarter of the kills hit a file in the middle of being written (writes
-are slowed for that), the others a random moment. Every file of both runs is compared byte by byte.
+All options that could make the results differ are on: AdamW8bit with 8-bit state, shuffled and
+dropped captions, mirrored pictures, all dropouts, a learning rate schedule, two loader workers and
+two batches per step. At least 3 in 10 kills happen while a file is being written (writes are slowed
+down for that), the others at a random moment. All adapters of both runs are compared byte by byte.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ ROOT = Path(__file__).resolve().parent.parent
 NAME = "killed"
 SLOW_WRITE = "LYCORIS_EXT_SLOW_WRITE_SECONDS"
 PATIENCE = 1800.0
-"""Seconds after which a run that does nothing is taken for stuck."""
+"""Seconds after which a run without progress counts as stuck."""
 
 
 @dataclass
 class Kill:
-    """One SIGKILL: after which step, and whether a file was being written."""
+    """One SIGKILL: the last step before it, and the file that was being written, or ""."""
 
     after_step: int
     inside_write: str
@@ -43,7 +43,17 @@ class Kill:
 
 @dataclass
 class Report:
-    """What came of it."""
+    """The result: the kills, and whether both runs wrote the same.
+
+    Args:
+        kills: the kills, in order.
+        starts: how often the killed run was started.
+        identical: whether both runs wrote the same adapters.
+        files: adapter's file name -> whether both runs wrote the same bytes.
+        steps_logged_once: whether both event files hold every step exactly once.
+        eight_bit_tensors: number of 8-bit tensors in the optimizer's state.
+        seconds: duration of everything.
+    """
 
     kills: list[Kill]
     starts: int
@@ -59,7 +69,7 @@ class Report:
 
 
 def config_text(base: Path, pictures: Path, *, steps: int, workers: int) -> str:
-    """The run that is killed."""
+    """Return the TOML config of the run that is killed."""
     return f"""
 pretrained_model_name_or_path = {json.dumps(base.as_posix())}
 train_data_dir = {json.dumps(pictures.as_posix())}
@@ -95,7 +105,7 @@ device = "cpu"
 def start(
     config: Path, output: Path, *, threads: int, slow: float = 0.0
 ) -> subprocess.Popen[bytes]:
-    """Start the command line, as a user would."""
+    """Start `lycoris-ext train` in a process; `slow` is the seconds that each write is slowed."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
@@ -117,20 +127,20 @@ def start(
 
 
 def last_step(output: Path) -> int:
-    """The last step that the event file tells of."""
+    """Return the last step in a run's event file, or 0."""
     events = read_events(RunPaths(output, NAME).events)
     return max((event["step"] for event in events if event["event"] == "step"), default=0)
 
 
 def being_written(output: Path, process: subprocess.Popen[bytes]) -> str:
-    """The name of the file that a process has half written at this moment, or ""."""
+    """Return the name of the file that a process is writing at this moment, or ""."""
     pattern = f".{NAME}*.{process.pid}-*.tmp"
     found = sorted(path.name for path in output.glob(pattern)) if output.is_dir() else []
     return found[0] if found else ""
 
 
 def kill_inside_write(process: subprocess.Popen[bytes], output: Path, rng: random.Random) -> str:
-    """Wait for a state or an adapter to be half written, and kill there."""
+    """Kill a run while it writes a state or an adapter; return the file's name, or "" if missed."""
     deadline = time.monotonic() + PATIENCE
     while process.poll() is None and time.monotonic() < deadline:
         name = being_written(output, process)
@@ -144,7 +154,11 @@ def kill_inside_write(process: subprocess.Popen[bytes], output: Path, rng: rando
 
 
 def kill_at_random(process: subprocess.Popen[bytes], output: Path, rng: random.Random) -> str:
-    """Kill during the start of the program, or some steps and a random moment later."""
+    """Kill a run while it starts, or a random time after some more steps.
+
+    Returns:
+        The name of the file that was being written, or "".
+    """
     deadline = time.monotonic() + PATIENCE
     if rng.random() < 0.2:
         time.sleep(rng.uniform(0.0, 6.0))
@@ -161,7 +175,7 @@ def kill_at_random(process: subprocess.Popen[bytes], output: Path, rng: random.R
 
 
 def digests(output: Path) -> dict[str, str]:
-    """File name -> SHA-256 of every adapter that a run left."""
+    """Return file name -> SHA-256 of every adapter that a run wrote."""
     return {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(output.glob(f"{NAME}*.safetensors"))
@@ -169,15 +183,15 @@ def digests(output: Path) -> dict[str, str]:
 
 
 def logged_once(output: Path, steps: int) -> bool:
-    """Whether the event file tells of every step exactly once, in order, in whole lines."""
+    """Return whether a run's event file holds every step exactly once and in order."""
     text = RunPaths(output, NAME).events.read_text("utf-8")
     events = [json.loads(line) for line in text.splitlines()]
-    told = [event["step"] for event in events if event["event"] == "step"]
-    return told == list(range(1, steps + 1))
+    logged = [event["step"] for event in events if event["event"] == "step"]
+    return logged == list(range(1, steps + 1))
 
 
 def finish(process: subprocess.Popen[bytes], output: Path) -> None:
-    """Let a run end, and show its log where it did not end well."""
+    """Wait for a run to end; if it fails, print its log and exit."""
     try:
         code = process.wait(timeout=PATIENCE)
     except subprocess.TimeoutExpired:
@@ -189,7 +203,7 @@ def finish(process: subprocess.Popen[bytes], output: Path) -> None:
 
 
 def eight_bit_tensors(output: Path) -> int:
-    """How many tensors of the optimizer's state really are 8-bit."""
+    """Count the 8-bit tensors in the optimizer's saved state."""
     import torch
 
     from lycoris_ext.runs.state import load_state
@@ -210,18 +224,18 @@ def run_kills(
     threads: int = 1,
     unbroken: Callable[[Path, Path], None] | None = None,
 ) -> Report:
-    """Do both runs in a folder and compare them.
+    """Do a run without kills and one with kills, and compare their files.
 
     Args:
-        folder: empty; everything is written there.
-        kills: SIGKILLs in all.
-        inside: how many of them at least must hit a write.
-        steps: optimizer steps of the run.
+        folder: an empty folder for all files.
+        kills: number of SIGKILLs.
+        inside: how many of them at least must happen while a file is being written.
+        steps: optimizer steps of each run.
         workers: loader processes.
-        seed: of the moments of the kills.
-        threads: of the unbroken run. Starts that continue a state are given other numbers on
-            purpose: they must take the one that the state records.
-        unbroken: does the run without kills, given config and output folder; unset: a process.
+        seed: seed of the random moments.
+        threads: torch threads of the run without kills. The killed run is restarted with random
+            numbers of threads, and must use the number that its state records.
+        unbroken: does the run without kills, given config and output folder; None starts a process.
     """
     from tests.tiny_pictures import write_pictures
     from tests.tiny_pipeline import write_tiny_folder
@@ -279,11 +293,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--inside-write", type=int, default=None, help="default: 3 in 10")
-    parser.add_argument("--steps", type=int, default=None, help="default: 8 a kill")
+    parser.add_argument("--steps", type=int, default=None, help="default: 8 per kill")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="write the report there")
+    parser.add_argument("--json", type=Path, help="file to write the report into")
     options = parser.parse_args()
     inside = options.inside_write
     sys.path.insert(0, str(ROOT))

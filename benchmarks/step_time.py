@@ -1,18 +1,18 @@
-"""Time and memory of one training step, ours and the peers', in one run on the CPU.
+"""Measure time and memory of a training step on the CPU, for our library and others.
 
     python benchmarks/step_time.py --json benchmarks/results/step_time_sd15_16.json
     python benchmarks/step_time.py --case loha_8_4 --model sd15 --latents 16 --batch 1 --rounds 15
 
-The floor is the same frozen U-Net, forward and backward with the gradient to its inputs, without
-optimizer. Every contestant adapts the same layers of the same weights and its step includes
-building its factors. One thread, process CPU time, interleaved rounds; the figure is the median of
-the per-round ratios to the floor of the same round. Memory is what one step takes at its peak above
-the resting state, each contestant in a fresh process that gives freed memory back.
+The floor is the frozen U-Net: forward and backward with gradients of the inputs, without optimizer.
+All libraries adapt the same layers of the same weights, and a step includes building the factors.
+Times are process CPU seconds on one thread in interleaved rounds; a figure is the median of the
+ratios to the floor of the same round. Memory is the peak of a step above the memory held between
+steps, measured in a fresh process per library.
 
-Peers are slow (tens of seconds a step), so they take part in the first rounds only. What needs more
-memory than the machine has is left out and named in the result. The result is written after each
-model, size and batch; rows of this machine and these versions that the file holds already stay,
-unless they were measured again.
+Other libraries are slow (tens of seconds per step), so they take part only in the first rounds.
+Cases that need more memory than the machine has are skipped, and the result says so. The result is
+written after each model, size and batch. Earlier rows in the file are kept if they come from the
+same machine and versions and were not measured again.
 """
 
 from __future__ import annotations
@@ -49,19 +49,19 @@ from lycoris_ext.training.memory import is_out_of_memory, keep_freed_memory
 
 FLOOR = ("", "floor")
 OUR_PRODUCTS = ("", "floor, our products")
-"""The same frozen model, its Linear and Conv layers computed as ours computes those it adapts."""
+"""The frozen model with our faster products in all its Linear and Conv layers."""
 Key = tuple[str, str]
 """(case, contestant)"""
 Memory = float | str
-"""Megabytes, or why there is no figure."""
+"""Megabytes, or the reason why there is no figure."""
 NO_MEMORY = 75
-"""Exit status of a process that measures memory and finds too little of it."""
+"""Exit status of a process that measures memory and runs out of it."""
 TOO_LITTLE = "the machine has too little memory"
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What all contestants of a comparison have in common."""
+    """The model, size and batch that all libraries of a comparison have in common."""
 
     model: str
     latents: int
@@ -73,7 +73,7 @@ class Setting:
         return f"{MODELS[self.model].title} {self.latents}x{self.latents} batch {self.batch}"
 
     def build(self, key: Key, unet: Any) -> Step:
-        """The step of one contestant, whose modules must be its own."""
+        """Build the step of a (case, contestant), whose adapter changes the U-Net's modules."""
         case, by = key
         parameters = adapt(by, unet, case) if case else []
         if key == OUR_PRODUCTS:
@@ -90,15 +90,21 @@ class Setting:
 def measure_times(
     setting: Setting, keys: list[Key], rounds: int, peer_rounds: int
 ) -> dict[Key, list[float] | str]:
-    """Process CPU seconds of each step, all contestants of a round side by side.
+    """Measure process CPU seconds of steps; each round measures all contestants in turn.
+
+    Args:
+        setting: model, size and batch.
+        keys: the (case, contestant) pairs.
+        rounds: rounds for our library and the floor.
+        peer_rounds: rounds for other libraries.
 
     Returns:
-        A list per contestant, or why it has none.
+        (case, contestant) -> seconds of each round, or the reason why there are none.
     """
     unet = make_unet(setting.model, share_weights=setting.share_weights)
     times: dict[Key, list[float] | str] = {}
     steps: dict[Key, Step] = {}
-    # One round more than asked: the first warms up and is not counted.
+    # One round more than wanted: the first warms up and is not counted.
     planned = {key: 1 + (peer_rounds if key[1] in PEERS else rounds) for key in keys}
     progress = Progress(setting.title, planned)
     for number in range(1 + rounds):
@@ -126,18 +132,18 @@ def measure_times(
     return times
 
 
-# Of glibc: every block from 64 KB is a mapping of its own, which goes back when it is freed. So the
-# resident memory is what the step asked for, without the gaps that a heap keeps between its blocks.
+# With this, glibc maps every block from 64 KB by itself and returns it to the system when freed, so
+# that resident memory does not include heap fragmentation.
 _NO_GAPS = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 
 
 def measure_memory(setting: Setting, key: Key) -> float:
-    """Peak resident megabytes of the second step above the state before it (Linux)."""
+    """Return the peak resident memory of the second step above that before it, in MB (Linux)."""
     step = setting.build(key, make_unet(setting.model, share_weights=setting.share_weights))
     step()
-    ctypes.CDLL(None).malloc_trim(0)  # what the first step freed is no resting state
+    ctypes.CDLL(None).malloc_trim(0)  # return what the first step freed to the system
     rest = _resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak is now
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # reset the peak
     step()
     return _resident("VmHWM") - rest
 
@@ -148,7 +154,10 @@ def _resident(name: str) -> float:
 
 
 def memory_of_all(settings: list[Setting], keys: list[Key]) -> dict[tuple[Setting, Key], Memory]:
-    """``measure_memory`` of everything, each in a fresh process, before this one holds anything."""
+    """Call `measure_memory` for all settings and keys, each in a fresh process.
+
+    Call it before this process allocates models.
+    """
     progress = Progress("memory", dict.fromkeys(product(settings, keys), 1))
     memory: dict[tuple[Setting, Key], Memory] = {}
     for setting, key in product(settings, keys):
@@ -167,7 +176,7 @@ def memory_of_all(settings: list[Setting], keys: list[Key]) -> dict[tuple[Settin
 
 
 def _limit_memory() -> None:
-    """Let an allocation fail that the machine cannot serve, before the system kills a process."""
+    """Limit this process's memory, so that allocations fail before the system kills it (Linux)."""
     if not sys.platform.startswith("linux"):
         return
     import resource
@@ -182,7 +191,7 @@ def rows(
     times: dict[Key, list[float] | str],
     memory: dict[tuple[Setting, Key], Memory],
 ) -> Iterator[dict[str, Any]]:
-    """One row of the result per contestant."""
+    """Yield one row of the result per (case, contestant)."""
     floor = times[FLOOR]
     if isinstance(floor, str):
         raise SystemExit(f"{setting.title}: {floor} for the frozen model itself")
@@ -198,8 +207,8 @@ def rows(
         yield row
 
 
-def beside_earlier(result: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The result with the rows that the file has beyond it, if they are comparable."""
+def with_earlier_rows(result: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Add the other rows of an earlier result file, if machine and versions are the same."""
     if not path.exists():
         return result
     earlier = json.loads(path.read_text(encoding="utf-8"))
@@ -223,7 +232,7 @@ def beside_earlier(result: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def _count(text: str) -> int:
-    """At least one."""
+    """Read a number of at least one."""
     if int(text) < 1:
         raise ValueError(text)
     return int(text)
@@ -242,10 +251,10 @@ def parsed_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--share-weights",
         action=argparse.BooleanOptionalAction,
-        help="all frozen weights in one buffer (default: for sdxl)",
+        help="store all frozen weights in one buffer (default: for sdxl)",
     )
     parser.add_argument("--memory-of", nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument("--json", type=Path, help="file for what is printed in any case")
+    parser.add_argument("--json", type=Path, help="file to write the printed result into")
     return parser.parse_args()
 
 
@@ -275,21 +284,21 @@ def main() -> None:
     keys = [*floors, *((case, by) for case, by in wanted if not unavailable(by, case))]
     with_memory = sys.platform.startswith("linux") and not args.no_memory
     memory = memory_of_all(settings, keys) if with_memory else {}
-    keep_freed_memory()  # as training does; for every contestant alike
+    keep_freed_memory()  # as training does
     _limit_memory()
     for setting in settings:
-        # What did not fit into a process of its own does not fit beside the others.
+        # A case that did not fit into a fresh process does not fit into this one.
         failed = {key: TOO_LITTLE for key in keys if memory.get((setting, key)) == TOO_LITTLE}
         left = [key for key in keys if key not in failed]
         times = measure_times(setting, left, args.rounds, args.peer_rounds) | failed
         result["rows"] += rows(setting, times, memory)
         if args.json:
-            write_json(args.json, beside_earlier(result, args.json))
+            write_json(args.json, with_earlier_rows(result, args.json))
     print(json.dumps(result, indent=1))
 
 
 def print_memory(setting: Setting, key: Key) -> int:
-    """One figure of memory on the standard output; the exit status."""
+    """Print the memory of one (case, contestant) in MB; return the exit status."""
     _limit_memory()
     try:
         print(measure_memory(setting, key))

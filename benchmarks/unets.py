@@ -1,4 +1,4 @@
-"""U-Nets of real shape with random weights, and one training step over them."""
+"""Build U-Nets of real shape with random weights, and a training step over one."""
 
 from __future__ import annotations
 
@@ -33,10 +33,11 @@ class Model:
     """A U-Net that is measured.
 
     Attributes:
-        family: whose config it has; empty: a tiny one, for trying a script out.
-        summary: width of the pooled text that SDXL takes beside the text; 0: none.
-        share_weights: all frozen weights are views of one buffer, because in float32 they would
-            fill the machine. They are random anyway, but a cache may hold more of them.
+        title: its name in tables.
+        family: the model family whose config it has; "" is a tiny one, for trying out a script.
+        summary: width of SDXL's pooled text embedding; 0 if the model has none.
+        share_weights: whether all frozen weights are views of one buffer, because in float32 they
+            would not fit into memory. The processor's cache may then hold more of them.
     """
 
     title: str
@@ -58,7 +59,14 @@ def make_unet(
     dtype: torch.dtype = torch.float32,
     share_weights: bool = False,
 ) -> UNet2DConditionModel:
-    """A frozen U-Net in training mode, its weights normal with std 0.02; on "meta": without any."""
+    """Build a frozen U-Net in training mode, with weights from a normal distribution of std 0.02.
+
+    Args:
+        name: a key of `MODELS`.
+        device: a torch device; "meta" makes weights without values.
+        dtype: type of the weights.
+        share_weights: see `Model`.
+    """
     family = MODELS[name].family
     config: Any = _TINY
     if family:
@@ -87,7 +95,7 @@ def make_unet(
 
 
 def twin(unet: UNet2DConditionModel) -> UNet2DConditionModel:
-    """Modules of their own, the weights in common: one contestant cannot disturb another."""
+    """Copy a U-Net's modules but share its weights, so that each library adapts its own modules."""
     return copy.deepcopy(unet, {id(weight): weight for weight in unet.parameters()})
 
 
@@ -99,10 +107,17 @@ def make_step(
     parameters: Sequence[Tensor],
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Step:
-    """Forward, and backward to the inputs and to the adapter's parameters; no optimizer.
+    """Return a function that does one forward and backward, without optimizer.
+
+    The backward computes gradients of the inputs and of the adapter's parameters.
 
     Args:
+        unet: the U-Net, with or without adapter.
+        name: its key in `MODELS`.
         latents: height and width of the latents.
+        batch: number of pictures.
+        parameters: the adapter's parameters, whose gradients are cleared after every step.
+        autocast: makes the autocast context of the forward.
     """
     weight = unet.conv_in.weight
     model = MODELS[name]

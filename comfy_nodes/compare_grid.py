@@ -12,7 +12,7 @@ from torch import Tensor
 from lycoris_ext.errors import ConfigError, DataError
 from lycoris_ext.grids.cells import MemoryStore
 from lycoris_ext.grids.draw import draw_grid
-from lycoris_ext.grids.entrants import Entrant, Strength, told_apart
+from lycoris_ext.grids.entrants import Entrant, Strength, with_unique_names
 from lycoris_ext.grids.output import grid_picture
 from lycoris_ext.grids.plan import GridPlan, parse_seeds
 from lycoris_ext.grids.prompt_tests import PromptTest
@@ -216,7 +216,7 @@ def _entrants(files: str, loras: Mapping[str, Any]) -> tuple[Entrant, ...]:
             lora = adapter.read_adapter(path)
             yield Entrant(lora.name, adapter.content_hash(lora), path)
 
-    entrants = told_apart(found())
+    entrants = with_unique_names(found())
     if not entrants:
         raise ConfigError(
             "no adapter is given",

@@ -1,19 +1,23 @@
-"""The tab for AUTOMATIC1111 (1.8 and newer) and Forge: load and test what was trained.
+"""A tab for AUTOMATIC1111 (1.8 and newer) and Forge that compares, judges and installs adapters.
 
-The laboratory itself is `lycoris_ext.grids`. Here is what ties it to the host:
+`lycoris_ext.grids` plans and writes the comparison grids. These modules tie it to the host:
 
-    register    what the host calls, once for every load of its scripts; entry is its script
-    host        the host's folders, models and loader; drawing: one picture by its own hand
-    places      which folders may be read and written
-    staging     files under names that no other file ever had
-    painter     one cell of a grid, drawn and checked; jobs: a grid, in the background
-    laboratory  what the tab and the routes do; asked: from their fields to a plan
-    tab, parts  the page, and what its pages tab_* share; tables: what it shows as text
-    routes      the API; schemas: its JSON
-    axes        for the host's X/Y/Z plot
-    winner      into the host's folder of networks
-    training    the child process that trains
+    register         adds the tab, the API and the settings to the host; the host runs entry.py
+    host, forge      read the host's folders, models and settings, and call its LoRA loader
+    drawing          draws one picture with the host's own txt2img
+    allowed_folders  keeps paths inside the folders that the host allows
+    staging          copies adapters to names that carry their hash, so that the host's cache
+                     never confuses two files
+    painter          draws one cell of a grid and checks that the host applied the adapter
+    jobs             draws a grid in a background thread
+    laboratory       does what the tab and the API offer
+    asked            turns the fields of the tab or of a request into a grid's plan
+    tab, tab_*       build the pages; parts and tables hold what they share
+    routes, schemas  define the API and the JSON of its requests
+    axes             adds two axes to the host's X/Y/Z plot
+    winner           installs an adapter in the host's LoRA folder
+    training, child  train in a separate process with its own Python environment
 
-`modules`, `gradio` and `fastapi` are the host's and are imported inside functions: nothing here
-needs them to be imported or tested.
+`modules`, `gradio` and `fastapi` belong to the host and are imported inside functions, so that this
+package can be imported and tested without a host.
 """

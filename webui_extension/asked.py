@@ -1,4 +1,4 @@
-"""From what a person or a program asks for to a plan: the tab and the routes share it."""
+"""Turn the fields of a request, from the tab or from the API, into a grid's plan."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.grids.checkpoints import Checkpoint
-from lycoris_ext.grids.entrants import Entrant, Strength, told_apart
+from lycoris_ext.grids.entrants import Entrant, Strength, with_unique_names
 from lycoris_ext.grids.plan import GridPlan
 from lycoris_ext.grids.prompt_tests import PromptTest, fill
 from lycoris_ext.grids.settings import Settings
@@ -15,18 +15,18 @@ from lycoris_ext.sampling.prompts import parse_prompt
 from lycoris_ext.sampling.specs import check_multiple
 from webui_extension.laboratory import Laboratory
 
-#: Pixels a latent: of other sizes the host draws the next smaller one without a word.
+#: Pixels per latent along a side; the host silently rounds other sizes down.
 _LATENT = 8
-#: The host draws larger seeds as others, without a word.
+#: The host silently changes larger seeds.
 _MAX_SEED = 2**32 - 1
 
 
 def plan_of(laboratory: Laboratory, asked: dict[str, Any]) -> GridPlan:
-    """The plan that a request of `schemas.GRID` means.
+    """Turn the fields of a `schemas.GRID` request into a plan.
 
     Raises:
-        ConfigError: a value is out of range, or nothing is to be drawn.
-        DataError: a file is not there, or outside the allowed folders.
+        ConfigError: a value is out of range, or the grid would be empty.
+        DataError: a file does not exist or lies outside the allowed folders.
     """
     checkpoints = [laboratory.checkpoint(file) for file in asked["files"]]
     tests = [_test(line) for line in asked["prompts"] if line.strip()]
@@ -46,7 +46,7 @@ def plan_of(laboratory: Laboratory, asked: dict[str, Any]) -> GridPlan:
     for name in ("width", "height"):
         check_multiple(name, asked[name], _LATENT, "the host")
     return GridPlan.crossed(
-        told_apart(Entrant(known.name, known.hash, known.path) for known in checkpoints),
+        with_unique_names(Entrant(known.name, known.hash, known.path) for known in checkpoints),
         tuple(tests),
         strengths=tuple(map(Strength.parse, asked["strengths"])),
         seeds=tuple(map(_seed, asked["seeds"])),
@@ -57,7 +57,7 @@ def plan_of(laboratory: Laboratory, asked: dict[str, Any]) -> GridPlan:
 
 
 def trigger_of(checkpoints: Sequence[Checkpoint]) -> str:
-    """The words that call what the first of them learned, as far as its metadata tell."""
+    """Return the trigger words in the first checkpoint's metadata; "" if it has none."""
     return (
         checkpoints[0].summary.triggers[0]
         if checkpoints and checkpoints[0].summary.triggers
@@ -78,12 +78,12 @@ def _test(line: str) -> PromptTest:
     more = sorted(set(fields) - {"prompt", "negative_prompt"})
     if more:
         raise ConfigError(
-            f"a prompt sets its own {', '.join(more)}",
+            f"a prompt has options of its own: {', '.join(more)}",
             where=line[:60],
-            fix="set it below for the whole grid; --n is the only option here",
+            fix="set them for the whole grid; a prompt may only end in --n NEGATIVE PROMPT",
         )
     if not fields["prompt"]:
         raise ConfigError(
-            "a prompt is empty", where=line[:60], fix="write what is to be seen before --n"
+            "a prompt is empty", where=line[:60], fix="write what the picture shows before --n"
         )
     return PromptTest(fields["prompt"], negative_prompt=fields.get("negative_prompt", ""))

@@ -1,4 +1,4 @@
-"""Two axes for the host's own X/Y/Z plot: which adapter, and how strongly."""
+"""Two axes for the host's X/Y/Z plot: the adapter, and its strength."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TAG = re.compile(r" ?<lora:[^:>]*__[0-9a-f]{12}:[^>]*>")
 
 
 def add_axes(laboratory: Laboratory) -> None:
-    """Add both axes, once: a reload of the host's page asks again."""
+    """Add both axes to the host's X/Y/Z plot, unless an earlier page load added them."""
     from modules import scripts
 
     for data in scripts.scripts_data:
@@ -35,16 +35,17 @@ def add_axes(laboratory: Laboratory) -> None:
 
 
 class Axes:
-    """What the plot calls for each of its cells.
+    """The functions that the X/Y/Z plot calls to check the axes' values and to apply them.
 
-    The adapter's tag is the last of the prompt; whichever axis comes second writes it anew.
+    Applying a value writes the adapter's <lora:...> tag at the end of the prompt. If both axes are
+    in use, the second to be applied replaces the tag that the first wrote.
     """
 
     def __init__(self, laboratory: Laboratory) -> None:
         self._laboratory = laboratory
 
     def choices(self) -> list[str]:
-        """None, and every adapter of the youngest run."""
+        """Return the values of a fresh list: "None" and every adapter of the newest run."""
         found = [NONE]
         for folder in self._laboratory.runs()[0][:1]:
             try:
@@ -54,10 +55,10 @@ class Axes:
         return found
 
     def confirm(self, p: Any, xs: Sequence[str]) -> None:
-        """Refuse the plot before its first picture.
+        """Check the values of the adapter axis before the plot draws anything.
 
         Raises:
-            RuntimeError: a file is not there; the host shows the sentence.
+            RuntimeError: a file cannot be used; the host shows the message.
         """
         for text in xs:
             if text.strip() not in ("", NONE):
@@ -67,10 +68,10 @@ class Axes:
                     raise RuntimeError(str(error)) from error
 
     def confirm_strength(self, p: Any, xs: Sequence[str]) -> None:
-        """Refuse the plot before its first picture.
+        """Check the values of the strength axis before the plot draws anything.
 
         Raises:
-            RuntimeError: a strength is none; the host shows the sentence.
+            RuntimeError: a value is no strength; the host shows the message.
         """
         for text in xs:
             try:
@@ -79,11 +80,17 @@ class Axes:
                 raise RuntimeError(str(error)) from error
 
     def set_checkpoint(self, p: Any, x: str, xs: Sequence[str]) -> None:
-        """An axis value: an adapter's path, or None."""
+        """Apply a value of the adapter axis (a path, or "None") to the host's task p."""
         self._write(p, checkpoint="" if x.strip() in ("", NONE) else x.strip())
 
     def set_strength(self, p: Any, x: str, xs: Sequence[str]) -> None:
-        """An axis value: 0.8, or 0.5:1 for text encoder and U-Net."""
+        """Apply a value of the strength axis to the host's task p.
+
+        Args:
+            p: the host's txt2img or img2img task, whose prompt is changed.
+            x: "0.8", or "0.5:1" for text encoder and U-Net.
+            xs: all values of the axis; not used.
+        """
         self._write(p, strength=x.strip())
 
     def _write(self, p: Any, *, checkpoint: str | None = None, strength: str | None = None) -> None:

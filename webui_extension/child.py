@@ -1,4 +1,4 @@
-"""Programs of another environment: the interpreter that trains, and what it is asked."""
+"""Run the Python interpreter of another environment: to read a config, and to train."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from lycoris_ext.words import short
 
 #: Seconds that an interpreter may take to read a file.
 _PATIENCE = 60
-#: Options of Python under which nothing is imported that lies beside a config.
+#: Python's options that keep it from importing modules from the config's folder.
 ISOLATED = ("-I", "-X", "utf8")
-#: What would let the host's own environment into the child's.
+#: Prefixes of environment variables that would carry the host's environment into the child's.
 _HOSTS_VARIABLES = ("PYTHON", "COMMANDLINE_ARGS", "VIRTUAL_ENV", "GRADIO_", "SD_WEBUI")
-#: Prints a TOML file as JSON.
+#: A program that prints a TOML file as JSON.
 _READ_TOML = """
 import json, sys
 try:
@@ -31,13 +31,17 @@ with open(sys.argv[1], encoding="utf-8-sig") as file:
 
 
 def read_toml(config: Path, python: str) -> dict[str, Any]:
-    """What a config says, read by the interpreter that will train from it.
+    """Read a TOML config with the interpreter that will train from it.
 
-    The host's own Python is often 3.10, which reads no TOML.
+    The host's own Python is often 3.10, which cannot read TOML.
+
+    Args:
+        config: the TOML file.
+        python: path of the interpreter.
 
     Raises:
-        ConfigError: it is no TOML, or cannot be read.
-        EnvironmentFault: the interpreter cannot be started, or is none.
+        ConfigError: the file is no TOML or cannot be read.
+        EnvironmentFault: the interpreter cannot be started, or is no Python.
     """
     command = [python, *ISOLATED, "-c", _READ_TOML, str(config)]
     try:
@@ -69,15 +73,15 @@ def read_toml(config: Path, python: str) -> dict[str, Any]:
 
 
 def launch(command: list[str], folder: Path, log: Path) -> subprocess.Popen[bytes]:
-    """Start a program that outlives this one.
+    """Start a program that goes on after this process ends.
 
     Args:
         command: the program and its arguments.
-        folder: where it works.
-        log: file for all that it says.
+        folder: its working directory.
+        log: the file that gets its output and errors.
 
     Raises:
-        EnvironmentFault: it cannot be started, or the log cannot be written.
+        EnvironmentFault: the program cannot be started, or the log cannot be written.
     """
     try:
         with log.open("wb") as file:
@@ -88,7 +92,7 @@ def launch(command: list[str], folder: Path, log: Path) -> subprocess.Popen[byte
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                # Apart: the host's end, or Ctrl-C in its window, is not the child's.
+                # A session of its own: Ctrl-C in the host's window must not end the child.
                 start_new_session=sys.platform != "win32",
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             )

@@ -1,4 +1,4 @@
-"""One picture by the host's own hand, and what it was drawn with."""
+"""Draw one picture with the host's own txt2img and report what it was drawn with."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from webui_extension.painter import Drawn, LoadedNetwork, Order
 
 
 def draw(order: Order, networks: Any, *, in_forge: bool) -> Drawn | None:
-    """Draw a picture; whoever calls holds the host's lock.
+    """Draw a picture; the caller must hold the host's queue lock.
 
     Args:
-        order: what.
-        networks: the host's module of that name.
-        in_forge: whether it is Forge's.
+        order: what to draw; an adapter's <lora:...> tag is the last in its prompt.
+        networks: the `networks` module of the host's Lora extension.
+        in_forge: whether the host is Forge.
 
     Returns:
-        None where it was interrupted.
+        The picture and what the host reports about it; None if the user interrupted it.
 
     Raises:
-        FormatError: Forge broke off while it merged the adapter into its weights.
+        FormatError: Forge failed while it merged the adapter into its weights.
     """
     from modules import processing, shared
 
-    # The host's refresh button and other extensions fill this list behind our back.
+    # The host's refresh button and other extensions may have replaced this list meanwhile.
     _, asked, rest = order.prompt.rpartition("<lora:")
     wanted = rest.partition(":")[0] if asked else ""
     if wanted and wanted not in networks.available_networks:
@@ -40,7 +40,7 @@ def draw(order: Order, networks: Any, *, in_forge: bool) -> Drawn | None:
             try:
                 result = processing.process_images(task)
             except RuntimeError as error:
-                # Out of memory is no fault of the adapter's.
+                # Running out of memory is not the adapter's fault.
                 if not (in_forge and wanted) or isinstance(error, torch.cuda.OutOfMemoryError):
                     raise
                 raise FormatError(f"the host broke off: {error}", where=wanted) from error
@@ -58,7 +58,7 @@ def draw(order: Order, networks: Any, *, in_forge: bool) -> Drawn | None:
 
 
 def _task(order: Order) -> Any:
-    """An order in the host's own form."""
+    """Turn an order into the host's txt2img task."""
     from modules import processing, shared
 
     settings = order.settings
@@ -86,7 +86,7 @@ def _task(order: Order) -> Any:
             name: value for name, value in overrides.items() if name in shared.opts.data_labels
         },
     )
-    # Other extensions' scripts would make the picture theirs.
+    # Scripts of other extensions could change the picture.
     task.scripts = None
     return task
 
@@ -99,14 +99,16 @@ def _described(network: Any, in_forge: bool) -> LoadedNetwork:
 
 
 def _complaints(task: Any) -> tuple[str, ...]:
-    """Comments about networks; others (a prompt of too many words) are no fault."""
-    said = getattr(task, "comments", None) or ()
-    return tuple(text for text in said if "etworks with errors" in text or "not found" in text)
+    """Return the host's comments about adapters; leave out others, such as a long prompt."""
+    comments = getattr(task, "comments", None) or ()
+    return tuple(text for text in comments if "etworks with errors" in text or "not found" in text)
 
 
 def _with_tag(parameters: str, prompt: str, task: Any) -> str:
-    """The text under a picture with the prompt as it was: without scripts the host leaves the
-    networks' tags out of it."""
+    """Put the full prompt back into a picture's parameters.
+
+    Without scripts the host leaves the <lora:...> tags out of this text.
+    """
     stripped = task.prompts[0] if getattr(task, "prompts", None) else prompt
     if not parameters.startswith(stripped):
         return parameters

@@ -1,6 +1,6 @@
-"""What Forge does in another way than AUTOMATIC1111: its thread, its loader of networks.
+"""Forge's own ways, where they differ from AUTOMATIC1111: its main thread and its LoRA loader.
 
-Imported inside functions, because the host's modules are there in the host alone.
+Forge's modules are imported inside functions, because they exist only inside Forge.
 """
 
 from __future__ import annotations
@@ -15,27 +15,31 @@ from lycoris_ext.formats.keys import split_key
 from lycoris_ext.functional import LayerSpec, spec_of
 from webui_extension.painter import LoadedNetwork
 
-#: Of more tensors without a place than this it takes none (extensions-builtin/sd_forge_lora).
-MOST_WITHOUT_PLACE = 12
+#: If more tensors than this match no weight of the model, Forge ignores the whole file
+#: (extensions-builtin/sd_forge_lora).
+MOST_UNMATCHED = 12
 
 Result = TypeVar("Result")
 
 
 def on_main_thread(function: Callable[..., Result], *arguments: Any) -> Result:
-    """Call a function where Forge wants everything that uses the model; exceptions come back."""
+    """Call a function on Forge's main thread, which must run all that uses the model.
+
+    Returns its result or raises its exception in the calling thread.
+    """
     from modules_forge import main_thread
 
-    kept: list[Any] = []
+    outcome: list[Any] = []
 
     def work() -> None:
-        # Its loop prints an exception and drops it.
+        # Forge's loop would print an exception and drop it.
         try:
-            kept.append((function(*arguments), None))
+            outcome.append((function(*arguments), None))
         except Exception as error:  # noqa: BLE001 - raised again in the caller's thread
-            kept.append((None, error))
+            outcome.append((None, error))
 
     main_thread.run_and_wait_result(work)
-    result, error = kept[0]
+    result, error = outcome[0]
     if error is not None:
         raise error
     returned: Result = result
@@ -43,46 +47,49 @@ def on_main_thread(function: Callable[..., Result], *arguments: Any) -> Result:
 
 
 def applied_layers(path: Path) -> dict[str, LayerSpec | None]:
-    """The layers of a file that Forge applies, found by its own loader.
+    """Load an adapter with Forge's own loader and return the layers that Forge would apply.
+
+    Returns:
+        Layer name in the file -> shapes of the model's layer; None where they are unknown.
 
     Raises:
-        EnvironmentFault: there is no base model.
-        FormatError: it would leave out the whole file.
+        EnvironmentFault: Forge has no base model.
+        FormatError: Forge would ignore the whole file.
     """
     from backend.patcher.lora import load_lora, model_lora_keys_clip, model_lora_keys_unet
 
     objects = _loaded_objects()
     state = load_adapter(path)
-    without_place = state.tensors
-    places: dict[str, tuple[Any, str]] = {}
+    unmatched = state.tensors
+    weights: dict[str, tuple[Any, str]] = {}
     for model, find in (
         (objects.unet.model, model_lora_keys_unet),
         (objects.clip.cond_stage_model, model_lora_keys_clip),
     ):
-        # Its default for the second is one dict for all models that were ever loaded.
+        # Without the {} Forge would use one dict for all models that were ever loaded.
         names = find(model, {})
-        _, without_place = load_lora(without_place, names)
+        _, unmatched = load_lora(unmatched, names)
         parameters = {name for name, _ in model.named_parameters()}
-        places |= {name: (model, key) for name, key in names.items() if key in parameters}
-    if len(without_place) > MOST_WITHOUT_PLACE:
+        weights |= {name: (model, key) for name, key in names.items() if key in parameters}
+    if len(unmatched) > MOST_UNMATCHED:
         raise FormatError(
-            f"Forge leaves out the whole file: {len(without_place)} of its tensors have no place "
-            f"in the loaded model, the first is {min(without_place)}",
+            f"Forge leaves out the whole file: {len(unmatched)} of its tensors have no place "
+            f"in the loaded model, the first is {min(unmatched)}",
             where=path.name,
         )
-    left_out = {split_key(key)[0] for key in without_place}
+    left_out = {split_key(key)[0] for key in unmatched}
     return {
-        layer: _spec(*places[layer])
+        layer: _spec(*weights[layer])
         for layer in state.layers()
-        if layer in places and layer not in left_out
+        if layer in weights and layer not in left_out
     }
 
 
 def loaded_network(path: Path) -> LoadedNetwork:
-    """How strongly Forge applied a network to its model, and how many layers of it.
+    """Report the strengths and the number of layers with which Forge applied an adapter.
 
     Args:
-        path: of the network's file.
+        path: the adapter file.
     """
     from modules import shared
 
@@ -93,7 +100,7 @@ def loaded_network(path: Path) -> LoadedNetwork:
 
 
 def _patched(patcher: Any, path: Path) -> tuple[float | None, int]:
-    """A network's strength in a part of the model, None where it has none, and its layers there."""
+    """Return an adapter's strength and number of patched layers in one model; (None, 0) if none."""
     for (file, strength, _, _), patches in patcher.lora_patches.items():
         if Path(file) == path:
             return strength, len(patches)
@@ -106,7 +113,7 @@ def _loaded_objects() -> Any:
     objects = getattr(shared.sd_model, "forge_objects_original", None)
     if objects is not None:
         return objects
-    # It loads a model with its first picture, so here is none of another model's to lose.
+    # Forge loads its model with the first picture, so no loaded model is replaced here.
     if not sd_models.checkpoints_list:
         raise EnvironmentFault(
             "the host has no base model",

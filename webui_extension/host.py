@@ -1,6 +1,6 @@
-"""Everything of AUTOMATIC1111's and Forge's own that is touched; what differs between the two.
+"""The only module, with drawing and forge, that touches AUTOMATIC1111's and Forge's own code.
 
-Imported inside functions, because the host's modules are there in the host alone.
+The host's modules are imported inside functions, because they exist only inside the host.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ RUN_FOLDERS = "lycoris_ext_run_folders"
 TRAIN_PYTHON = "lycoris_ext_train_python"
 SECTION = ("lycoris_ext", "LyCORIS Ext")
 
-#: Sections of the host's settings that can change a picture.
+#: Sections of the host's settings whose options can change a picture.
 _DECIDING = ("sd", "sdxl", "sd3", "vae", "optimizations", "compatibility", "sampler-params")
-#: Settings outside them that can, too: Forge keeps what its bar at the top chooses in no section.
+#: Options outside these sections that can change a picture: those of Forge's top bar have none.
 _DECIDING_ALONE = ("forge_unet_storage_dtype", "forge_additional_modules")
-#: Settings in them that do not, or that a cell says itself.
+#: Options in these sections that cannot change a picture, or that each cell sets itself.
 _NOT_DECIDING = ("sd_model_checkpoint", "sd_checkpoint_hash", "CLIP_stop_at_last_layers")
 
 Result = TypeVar("Result")
 
 
 class WebuiHost:
-    """The running host."""
+    """The running AUTOMATIC1111 or Forge, as the laboratory uses it."""
 
     def __init__(self) -> None:
         self._drawing = False
@@ -55,26 +55,29 @@ class WebuiHost:
     # Folders
 
     def lora_folder(self) -> Path:
-        """Where networks lie."""
+        """Return the host's LoRA folder (--lora-dir)."""
         from modules import shared
 
         return Path(shared.cmd_opts.lora_dir)
 
     def output_folder(self) -> Path:
-        """Where grids and cells go."""
+        """Return the folder for grids, their cached pictures and training logs."""
         from modules import paths
 
         return Path(paths.data_path) / "outputs" / "lycoris-ext"
 
     def font(self) -> Path | None:
-        """A font for labels."""
+        """Return the font file that the host ships, or None if it has none."""
         from modules import paths
 
         path = Path(paths.script_path) / "modules" / "Roboto-Regular.ttf"
         return path if path.is_file() else None
 
     def allowed_folders(self) -> list[Path]:
-        """What the host serves, its networks, and what the user added in the settings."""
+        """Return the folders that may be read and written.
+
+        They are the LoRA folders, those of --gradio-allowed-path and those in our settings.
+        """
         from modules import shared
 
         given = shared.cmd_opts
@@ -84,23 +87,23 @@ class WebuiHost:
         return [*folders, *(Path(folder) for folder in others if folder)]
 
     def option(self, name: str) -> str:
-        """A setting of this extension, as text."""
+        """Return an option of this extension from the host's settings, as text."""
         from modules import shared
 
         return str(getattr(shared.opts, name, "") or "")
 
     def has_api(self) -> bool:
-        """Whether the host was asked for routes."""
+        """Whether the host was started with an API (--api or --nowebui)."""
         from modules import shared
 
         return bool(shared.cmd_opts.api or shared.cmd_opts.nowebui)
 
     def train_python(self) -> str:
-        """The interpreter that trains, as the settings name it."""
+        """Return the path of the Python that trains, as typed into the settings; "" if unset."""
         return self.option(TRAIN_PYTHON).strip()
 
     def may_start_programs(self) -> bool:
-        """Whether this host lets whoever sees its page install code: not when it is shared."""
+        """Whether users of the page may run programs; a host started with --share says no."""
         from modules import shared
 
         return not getattr(shared.cmd_opts, "disable_extension_access", True)
@@ -118,10 +121,13 @@ class WebuiHost:
         return [sampler.name for sampler in sd_samplers.all_samplers]
 
     def model_named(self, name: str) -> str:
-        """The full title of a base model; "" is the one that the host has loaded.
+        """Return the full title of a base model.
+
+        Args:
+            name: any name by which the host knows it; "" for the one chosen in the host.
 
         Raises:
-            ConfigError: there is none of that name.
+            ConfigError: the host has no base model of that name.
         """
         return str(self._model(name).title)
 
@@ -136,7 +142,7 @@ class WebuiHost:
             raise ConfigError(
                 f"the host has no base model {wanted!r}",
                 where="base models",
-                fix="choose one from the list; a new file is there after a refresh",
+                fix="choose one from the list; refresh the list after adding a file",
             )
         if info.sha256 is None:
             info.calculate_shorthash()
@@ -145,7 +151,7 @@ class WebuiHost:
     # Checking
 
     def traits(self) -> HostTraits:
-        """What decides whether a file fits."""
+        """Describe the host for `check_fit`: name, family of its model, whether it reads DoRA."""
         from modules import shared
 
         model = shared.sd_model
@@ -156,14 +162,17 @@ class WebuiHost:
         return HostTraits(self.version, next(known, None), self.is_forge or decomposes)
 
     def applied_layers(self, path: Path, name: str) -> dict[str, LayerSpec | None]:
-        """The layers of a file that this host applies, found by its own loader.
+        """Load an adapter with the host's own loader and return the layers that it would apply.
 
         Args:
-            path: of the adapter.
-            name: no other file's; the host caches under it.
+            path: the adapter file.
+            name: a name that belongs to no other file, because the host caches under it.
+
+        Returns:
+            Layer name in the file -> shapes of the model's layer; None where they are unknown.
 
         Raises:
-            FormatError: its loader refuses the file.
+            FormatError: the host's loader refuses the file.
         """
         return self._alone(self._applied_layers, path, name)
 
@@ -183,10 +192,10 @@ class WebuiHost:
     # Drawing
 
     def decides(self, model: str) -> dict[str, str]:
-        """See `Draws`."""
+        """See `DrawingHost`."""
         from modules import devices, shared
 
-        # Until a model was loaded, the devices do not tell in which precision it is used.
+        # `devices` knows the model's precision only once a model is loaded: load one.
         _ = shared.sd_model
         info = self._model(model)
         base = info.sha256 or f"{info.filename} {os.stat(info.filename).st_mtime_ns}"
@@ -200,13 +209,13 @@ class WebuiHost:
             "program": self.version,
             "base": base,
             "settings": _digest(settings),
-            # A prompt may call an embedding by its name.
+            # A prompt may use a textual-inversion embedding by its name.
             "embeddings": _digest(_files_below(Path(shared.cmd_opts.embeddings_dir))),
             "device": f"{devices.device} {devices.dtype} {devices.dtype_unet}",
         }
 
     def draw(self, order: Order) -> Drawn | None:
-        """See `Draws`."""
+        """See `DrawingHost`."""
         return self._alone(self._draw, order)
 
     def _draw(self, order: Order) -> Drawn | None:
@@ -217,18 +226,18 @@ class WebuiHost:
             self._drawing = False
 
     def interrupt(self) -> None:
-        """Stop our picture, as the host's own button does; somebody else's goes on."""
+        """Interrupt the picture that we draw, if any; pictures of other users continue."""
         from modules import shared
 
         if self._drawing:
             shared.state.interrupt()
 
     def refresh_networks(self) -> None:
-        """Let the host see new files in its folder of networks."""
+        """Make the host list its LoRA folder again."""
         self._networks().list_available_networks()
 
     def _alone(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """Call a function while nobody else uses the model; Forge wants its main thread for it."""
+        """Call a function under the host's queue lock; in Forge also on its main thread."""
         from modules import call_queue
 
         with call_queue.queue_lock:
@@ -241,7 +250,7 @@ class WebuiHost:
         module = sys.modules.get("networks")
         if module is None:
             raise EnvironmentFault(
-                "the host's own extension for networks is switched off",
+                "the host's built-in Lora extension is switched off",
                 where="Extensions > Lora",
                 fix="switch it on, then restart the host",
             )
@@ -253,6 +262,6 @@ def _digest(values: object) -> str:
 
 
 def _files_below(folder: Path) -> dict[str, tuple[int, int]]:
-    """Name -> (size, time of change) of each file."""
+    """Return path -> (bytes, modification time in ns) of every file below a folder."""
     found = {str(path): path.stat() for path in sorted(folder.rglob("*")) if path.is_file()}
     return {name: (state.st_size, state.st_mtime_ns) for name, state in found.items()}

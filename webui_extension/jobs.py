@@ -1,4 +1,4 @@
-"""Grids drawn in the background, one at a time: what is done stays done."""
+"""Draw grids in a background thread, one grid at a time; finished cells stay cached on disk."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from lycoris_ext.grids.entrants import Entrant
 from lycoris_ext.grids.fit import Fit, HostTraits
 from lycoris_ext.grids.output import write_grid
 from lycoris_ext.grids.plan import GridPlan
-from webui_extension.painter import Draws, WebuiPainter, refuse_tags
+from webui_extension.painter import DrawingHost, WebuiPainter, refuse_tags
 from webui_extension.staging import Staging
 
-#: From a page's address to the route that keeps its stars.
+#: Relative address from a grid's page to the route that stores votes.
 _VOTES = "../../votes"
 
 
-class Host(Draws, Protocol):
-    """What the laboratory needs of a host; `WebuiHost` is one."""
+class Host(DrawingHost, Protocol):
+    """The methods of a host that the laboratory calls; `WebuiHost` implements and explains them."""
 
     def lora_folder(self) -> Path: ...
     def output_folder(self) -> Path: ...
@@ -43,14 +43,16 @@ class Host(Draws, Protocol):
 
 @dataclass
 class Job:
-    """A grid that is being drawn, or was.
+    """A grid that is being drawn or has been drawn.
 
     Args:
-        plan: what it shows.
-        folder: where its page goes.
-        progress: the last word.
-        grid: what is there.
-        problem: why it ended early, in words.
+        plan: what the grid shows.
+        folder: where its page and picture are written.
+        progress: the latest progress.
+        grid: the cells that are drawn so far.
+        problem: the message of the error that ended it; "" if there was none.
+        stop: set to stop after the current picture.
+        ended: set when the thread has ended.
     """
 
     plan: GridPlan
@@ -63,7 +65,7 @@ class Job:
 
     @property
     def state(self) -> str:
-        """running, complete, interrupted or failed."""
+        """One of "running", "complete", "interrupted" and "failed"."""
         if not self.ended.is_set():
             return "running"
         if self.problem:
@@ -72,12 +74,12 @@ class Job:
 
 
 class Jobs:
-    """Draws grids.
+    """Starts and stops the drawing of grids; one grid is drawn at a time.
 
     Args:
-        host: what draws.
-        staging: where the adapters are put for it.
-        check: what the host makes of an adapter.
+        host: draws the pictures.
+        staging: copies the adapters to where the host finds them.
+        check: compares an adapter with the base model that the host has loaded.
     """
 
     def __init__(self, host: Host, staging: Staging, check: Callable[[Checkpoint], Fit]) -> None:
@@ -89,14 +91,14 @@ class Jobs:
         self.last: Job | None = None
 
     def start(self, plan: GridPlan, folder: Path) -> Job:
-        """Draw a grid in the background; one that was interrupted goes on.
+        """Start drawing a grid in the background; cells that were drawn before are reused.
 
         Args:
-            plan: what it shows.
-            folder: for its page.
+            plan: what the grid shows.
+            folder: where its page and picture are written.
 
         Raises:
-            ConfigError: another grid is being drawn, or a prompt has a network's tag.
+            ConfigError: another grid is being drawn, or a prompt holds a tag such as <lora:...>.
         """
         for row in plan.rows:
             refuse_tags(row.test.prompt)
@@ -106,14 +108,14 @@ class Jobs:
                 raise ConfigError(
                     f"another grid is being drawn: {self.last.progress}",
                     where="grid",
-                    fix="wait for it, or interrupt it: what is done is kept",
+                    fix="wait for it, or interrupt it: its finished pictures are kept",
                 )
             self.last = Job(plan, folder, GridProgress(0, plan.size, 0, None), Grid(plan))
         threading.Thread(target=self._work, args=(self.last,), daemon=True).start()
         return self.last
 
     def interrupt(self) -> None:
-        """Stop the grid that is being drawn; what is done is kept."""
+        """Stop the grid that is being drawn; its finished pictures are kept."""
         if self.last is not None and self.last.state == "running":
             self.last.stop.set()
             self._host.interrupt()
@@ -124,7 +126,7 @@ class Jobs:
         except LycorisExtError as error:
             job.problem = str(error)
         except Exception as error:
-            # A thread's exception reaches nobody: it is shown, and raised again for the log.
+            # An exception ends the thread unseen: show it in the tab, and raise it for the log.
             job.problem = f"{type(error).__name__}: {error}"
             raise
         finally:
@@ -136,7 +138,7 @@ class Jobs:
         self._staging.keep_only(staged.values())
 
         def check(entrant: Entrant) -> Fit:
-            # The copy is what is drawn: by now the original may be gone, or another file.
+            # The host draws with the copy, so check the copy: the original may have changed.
             known = replace(checkpoints[entrant.hash], path=staged[entrant.hash])
             try:
                 return self._check(known)
@@ -158,7 +160,7 @@ class Jobs:
             self._write(job, checkpoints)
 
     def _write(self, job: Job, checkpoints: dict[str, Checkpoint]) -> None:
-        """Write what is drawn; where nothing is, an earlier page stays."""
+        """Write the page and picture; keep an earlier page if no cell was drawn."""
         if not job.grid.cells:
             return
         write_grid(

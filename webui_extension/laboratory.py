@@ -1,4 +1,4 @@
-"""What the tab and the routes do: list, check, draw, vote, install. Both call nothing else."""
+"""List, check, draw, vote and install: everything that the tab and the API offer."""
 
 from __future__ import annotations
 
@@ -13,26 +13,32 @@ from lycoris_ext.grids.fit import Fit, check_fit
 from lycoris_ext.grids.output import PAGE, PICTURE, PLAN, read_faults, read_plan
 from lycoris_ext.grids.plan import BARE, Cell, GridPlan
 from lycoris_ext.grids.votes import Vote, cast, read_votes, tally, withdraw
+from lycoris_ext.words import count
+from webui_extension.allowed_folders import AllowedFolders, NotAllowed
 from webui_extension.jobs import Host, Job, Jobs
-from webui_extension.places import NotAllowed, Places
 from webui_extension.staging import FOLDER, Staging
 from webui_extension.winner import install_winner
 
-#: How deep below an allowed folder runs are looked for, and how many folders are looked into.
+#: How deep below an allowed folder runs are searched, and how many folders are searched at most.
 _DEPTH = 3
-_LOOKED_INTO = 4000
+_MAX_SEARCHED = 4000
 
 
 class Laboratory:
-    """One host's laboratory; it outlives a reload of the page and of the host's scripts.
+    """The actions of the tab and the API on one host.
+
+    There is one object per host process. It survives a reload of the page and of the host's
+    scripts.
 
     Args:
-        host: what draws.
+        host: draws pictures and names its folders and models.
     """
 
     def __init__(self, host: Host) -> None:
         self.host = host
-        self.places = Places(lambda: [*host.allowed_folders(), host.output_folder()])
+        self.allowed_folders = AllowedFolders(
+            lambda: [*host.allowed_folders(), host.output_folder()]
+        )
         self.staging = Staging(host.lora_folder())
         self.jobs = Jobs(host, self.staging, self.check)
         self._voting = threading.Lock()
@@ -40,61 +46,64 @@ class Laboratory:
     # Pick
 
     def runs(self) -> tuple[list[Path], str]:
-        """Folders with adapters below the allowed ones, the youngest first.
+        """Find folders with adapters in and below the allowed folders, newest first.
 
         Returns:
-            (folders, what was left out, in words; "" where nothing was).
+            The folders, and a note for the user if the search stopped early, else "".
         """
         found: dict[Path, float] = {}
-        waiting = [(folder, 0) for folder in self.places.folders()]
+        waiting = [(folder, 0) for folder in self.allowed_folders.folders()]
         looked = 0
-        while waiting and looked < _LOOKED_INTO:
+        while waiting and looked < _MAX_SEARCHED:
             folder, depth = waiting.pop(0)
             looked += 1
             try:
                 entries = list(folder.iterdir())
                 inner = [e for e in entries if e.is_dir() and not e.name.startswith((".", "_"))]
             except OSError:
-                continue  # a folder that we may not look into
+                continue  # we have no permission to list this folder
             age = max((_written(e) for e in entries if e.suffix == ".safetensors"), default=0.0)
             if age and folder.name not in (FOLDER, "Stable-diffusion", "VAE"):
                 found[folder] = age
             if depth < _DEPTH:
                 waiting += [(e, depth + 1) for e in inner if not e.is_symlink()]
         note = (
-            f"Only {looked} of the allowed folders were looked into: a run that is missing here "
-            "can be named by its folder."
+            f"The search stopped after {count(looked, 'folder')}. If a run is missing from this "
+            "list, type its folder."
         )
         return sorted(found, key=lambda folder: -found[folder]), note if waiting else ""
 
     def pick(self, text: str) -> RunFiles:
-        """The checkpoints of a run's folder, or of one file; links that lead out are refused.
+        """List the checkpoints in a run's folder, or the one checkpoint in a file.
+
+        Files that are symbolic links to outside the allowed folders are refused.
 
         Raises:
-            DataError: there is none, or it is outside the allowed folders.
+            DataError: the path does not exist or lies outside the allowed folders.
         """
-        return list_run(self.places.resolve(text), self.places.resolve)
+        return list_run(self.allowed_folders.resolve(text), self.allowed_folders.resolve)
 
     def checkpoint(self, text: str) -> Checkpoint:
-        """One file.
+        """Read and describe one adapter file.
 
         Raises:
-            DataError, FormatError: it is not there, outside, or no adapter.
+            DataError: the file does not exist or lies outside the allowed folders.
+            FormatError: it is no adapter.
         """
-        return read_checkpoint(self.places.resolve(text))
+        return read_checkpoint(self.allowed_folders.resolve(text))
 
     def check(self, checkpoint: Checkpoint) -> Fit:
-        """What this host would make of a file; nothing is drawn.
+        """Compare an adapter with the loaded base model through the host's loader, without drawing.
 
         Raises:
-            FormatError: the host's loader refuses it.
+            FormatError: the host's loader refuses the file.
         """
         name = self.staging.name(checkpoint.name, checkpoint.hash)
         applied = self.host.applied_layers(checkpoint.path, name)
         return check_fit(load_adapter(checkpoint.path), applied, self.host.traits())
 
     def verdict(self, checkpoint: Checkpoint) -> str:
-        """`check`, in words, whatever comes of it."""
+        """Return the result of `check`, or of its error, as a sentence."""
         try:
             return str(self.check(checkpoint))
         except LycorisExtError as error:
@@ -103,30 +112,33 @@ class Laboratory:
     # Test
 
     def start(self, plan: GridPlan) -> Job:
-        """Draw a grid in the background; see `Jobs`.
+        """Start drawing a grid in the background; see `Jobs`.
 
         Raises:
-            ConfigError: another grid is being drawn, or a prompt has a network's tag.
-            DataError: a file is outside the allowed folders.
+            ConfigError: another grid is being drawn, or a prompt holds a tag such as <lora:...>.
+            DataError: an adapter file is outside the allowed folders.
         """
         for entrant in plan.entrants:
-            self.places.resolve(entrant.file)
+            self.allowed_folders.resolve(entrant.file)
         return self.jobs.start(plan, self.grid_folder(plan.id))
 
     # Judge
 
     def grid_folder(self, grid: str) -> Path:
-        """Where a grid's page, picture and plan lie.
+        """Return the folder of a grid's page, picture and plan, which need not exist.
+
+        Args:
+            grid: the grid's id, 16 hex digits.
 
         Raises:
-            NotAllowed: the id is none.
+            NotAllowed: the text is no such id.
         """
         if len(grid) != 16 or set(grid) - set("0123456789abcdef"):
             raise NotAllowed("this is no grid's id", where=grid[:40], fix="list the grids")
         return self.host.output_folder() / "grids" / grid
 
     def grids(self) -> list[str]:
-        """The ids of all grids, the youngest first."""
+        """Return the ids of all grids on the disk, newest first."""
         folder = self.host.output_folder() / "grids"
         if not folder.is_dir():
             return []
@@ -134,40 +146,44 @@ class Laboratory:
         return [path.parent.name for path in plans]
 
     def page(self, grid: str) -> Path:
-        """The page of a grid.
+        """Return the path of a grid's HTML page.
 
         Raises:
-            DataError: there is none yet.
+            DataError: it is not written yet.
         """
         return self._file(grid, PAGE)
 
     def picture(self, grid: str) -> Path:
-        """The labelled PNG of a grid.
+        """Return the path of a grid's labelled PNG.
 
         Raises:
-            DataError: there is none yet.
+            DataError: it is not written yet.
         """
         return self._file(grid, PICTURE)
 
     def _file(self, grid: str, name: str) -> Path:
         path = self.grid_folder(grid) / name
         if not path.is_file():
-            raise DataError("this grid has none yet", where=name, fix="draw the grid first")
+            raise DataError(
+                "this grid's file is not written yet", where=name, fix="draw the grid first"
+            )
         return path
 
     def vote(self, grid: str, row: int, column: int) -> list[Vote]:
-        """Vote for the best cell of a row; kept beside the run of the first adapter.
+        """Vote for the best cell of a row, in place of an earlier vote for that row.
+
+        Votes are stored in the folder of the grid's first adapter.
 
         Args:
-            grid: its id.
-            row, column: of the cell, from 0; column -1 takes the row's vote back.
+            grid: the grid's id.
+            row, column: the cell, counted from 0; column -1 removes the row's vote.
 
         Returns:
-            All votes there.
+            All votes in that file, those of other grids included.
 
         Raises:
-            DataError: there is no such grid or cell, it is faulty or not drawn, or its run is
-                outside the allowed folders.
+            DataError: there is no such grid or cell, the cell is faulty or not drawn, or the
+                adapter's folder is outside the allowed folders.
         """
         path = self._file(grid, PLAN)
         plan, faults = read_plan(path), read_faults(path)
@@ -182,15 +198,15 @@ class Laboratory:
             raise DataError(
                 faults[row][column] or "this picture is not drawn yet",
                 where=f"row {row}, column {column}",
-                fix="draw the grid again, or vote for a picture that is as it should be",
+                fix="draw the grid again, or vote for a picture without a fault",
             )
         vote = Vote.of(grid, Cell(rows[row], columns[column]))
-        with self._voting:  # the file is read and written again
+        with self._voting:  # two votes at once would lose one: the file is read, then rewritten
             keep = withdraw if column == -1 else cast
             return keep(self._voting_folder(grid, plan), vote)
 
     def votes(self, grid: str) -> dict[str, int]:
-        """Heading -> votes of a grid, the most first."""
+        """Count a grid's votes: column heading -> number of votes, most votes first."""
         plan = read_plan(self._file(grid, PLAN))
         counts = tally(read_votes(self._voting_folder(grid, plan)), grid)
         return {
@@ -199,7 +215,7 @@ class Laboratory:
         }
 
     def stars(self, grid: str) -> dict[int, int]:
-        """Row -> column of each cell that was voted the best of its row."""
+        """Return the winner of each row that has a vote: row -> column, counted from 0."""
         plan = read_plan(self._file(grid, PLAN))
         kept = read_votes(self._voting_folder(grid, plan))
         return {
@@ -212,20 +228,23 @@ class Laboratory:
     def _voting_folder(self, grid: str, plan: GridPlan) -> Path:
         if not plan.entrants:
             return self.grid_folder(grid)
-        return self.places.resolve(plan.entrants[0].file.parent)
+        return self.allowed_folders.resolve(plan.entrants[0].file.parent)
 
     # Use
 
     def install(
         self, path: str, name: str, *, preview: str = "", description: str = "", strength: float = 1
     ) -> list[Path]:
-        """Put an adapter into the host's folder of networks; see `install_winner`.
+        """Copy an adapter into the host's LoRA folder; see `install_winner`.
+
+        Returns:
+            The files that were written.
 
         Raises:
             ConfigError, DataError: the name or a path cannot be used.
         """
         checkpoint = self.checkpoint(path)
-        picture = self.places.resolve(preview) if preview else None
+        picture = self.allowed_folders.resolve(preview) if preview else None
         written = install_winner(
             self.host.lora_folder(),
             checkpoint,
@@ -238,7 +257,7 @@ class Laboratory:
         return written
 
     def best_picture(self, checkpoint: Checkpoint) -> Path | None:
-        """The picture of an adapter in the last grid: a preview for its card."""
+        """Return the adapter's first faultless picture in the last grid, or None."""
         if self.jobs.last is None:
             return None
         for cell, stored in list(self.jobs.last.grid.cells.items()):
@@ -249,7 +268,7 @@ class Laboratory:
 
 
 def _written(path: Path) -> float:
-    """When a file was; 0 where it is none, or has gone since its folder was listed."""
+    """Return a file's modification time in seconds; 0 if it is no file or does not exist."""
     try:
         state = path.stat()
     except OSError:

@@ -1,7 +1,7 @@
-"""One cell of a grid, drawn by the host and then checked: was the network really there?
+"""Draw the cells of a grid with the host and check that each picture really used its adapter.
 
-The host draws on when a network is missing, fails to load, loads in part or leaves DoRA out, and
-says so in its log at best. Here the cell says it.
+When an adapter is missing, fails to load, loads in part, or has DoRA that the host ignores, the
+host still draws a picture and at best logs a line. The painter finds this out and marks the cell.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _TAGS = ("<lora:", "<lyco:", "<hypernet:")
 
 @dataclass(frozen=True)
 class LoadedNetwork:
-    """A network that the host applied.
+    """An adapter that the host applied to a picture, as the host reports it.
 
     Args:
-        path: of its file.
-        text_encoder, unet: its strengths; None where the host does not tell.
-        layers: how many it applied; None where the host does not tell.
+        path: the adapter file.
+        text_encoder, unet: the strengths that were used; None if the host does not report them.
+        layers: number of layers that were applied; None if the host does not report it.
     """
 
     path: Path
@@ -42,7 +42,7 @@ class LoadedNetwork:
 
 @dataclass(frozen=True)
 class Order:
-    """What the host is asked to draw."""
+    """One txt2img request to the host; `model` is the base model's full title."""
 
     prompt: str
     negative_prompt: str
@@ -53,7 +53,15 @@ class Order:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What it drew, and with what."""
+    """A picture from the host, with what the host reports about it.
+
+    Args:
+        picture: RGB.
+        parameters: the generation parameters as text, as the host embeds them in PNGs.
+        model: full title of the base model that was used.
+        networks: the adapters that were applied.
+        comments: the host's complaints about adapters.
+    """
 
     picture: Image.Image
     parameters: str
@@ -62,32 +70,38 @@ class Drawn:
     comments: tuple[str, ...] = field(default_factory=tuple)
 
 
-class Draws(Protocol):
-    """The part of the host that a painter needs."""
+class DrawingHost(Protocol):
+    """The methods of a host that `WebuiPainter` calls."""
 
     def model_named(self, name: str) -> str:
-        """The full title of a base model; "" is the loaded one."""
+        """Return the full title of a base model; "" names the loaded one."""
 
-    def decides(self, model: str) -> dict[str, str]: ...
+    def decides(self, model: str) -> dict[str, str]:
+        """Return everything but the cell that decides a picture, such as version and settings.
+
+        It becomes part of the key under which the picture is cached.
+        """
 
     def draw(self, order: Order) -> Drawn | None:
-        """Draw one picture; None where it was interrupted.
+        """Draw one picture; return None if the user interrupted it.
 
         Raises:
-            FormatError: the host broke off over the adapter.
+            FormatError: the host failed because of the adapter.
         """
 
 
 class WebuiPainter:
-    """A `Painter` of the host's.
+    """The `Painter` that draws a grid's cells with AUTOMATIC1111 or Forge.
 
     Args:
-        host: who draws.
-        staging: where the adapters lie.
-        check: what the host makes of an adapter with the model that it has loaded.
+        host: draws the pictures.
+        staging: copies the adapters to where the host finds them.
+        check: compares an adapter with the base model that the host has loaded.
     """
 
-    def __init__(self, host: Draws, staging: Staging, check: Callable[[Entrant], Fit]) -> None:
+    def __init__(
+        self, host: DrawingHost, staging: Staging, check: Callable[[Entrant], Fit]
+    ) -> None:
         self._host = host
         self._staging = staging
         self._check = check
@@ -95,7 +109,11 @@ class WebuiPainter:
         self._models: dict[str, str] = {}
 
     def decides(self, base_model: str) -> dict[str, str]:
-        """See `Painter`; a model is looked up once a grid, so that "the loaded one" stays one."""
+        """See `Painter`.
+
+        A base model's name is looked up once per grid, so that "" (the loaded model) means the
+        same model in all cells.
+        """
         model = self._models.setdefault(base_model, self._host.model_named(base_model))
         return self._host.decides(model)
 
@@ -108,7 +126,7 @@ class WebuiPainter:
             yield painted
 
     def _paint(self, cell: Cell) -> Painted | None:
-        """Draw a cell and check it; None where it was interrupted on the way."""
+        """Draw a cell and check it; return None if the user interrupted it."""
         test = cell.row.test
         for text in (test.prompt, test.negative_prompt):
             refuse_tags(text)
@@ -140,6 +158,7 @@ class WebuiPainter:
     def _fault(
         self, cell: Cell, entrant: Entrant | None, staged: Path | None, drawn: Drawn, model: str
     ) -> str:
+        """Return what is wrong with a drawn cell, as text; "" if the adapter was fully applied."""
         if drawn.model != model:
             return f"drawn with {drawn.model}, not with {model}"
         if entrant is None or staged is None:
@@ -151,10 +170,10 @@ class WebuiPainter:
             names = ", ".join(network.path.stem for network in drawn.networks)
             return f"the host loaded {names} instead"
         network, strength = drawn.networks[0], cell.column.strength
-        told = (network.text_encoder, network.unet)
+        used = (network.text_encoder, network.unet)
         wanted = (float(f"{strength.text_encoder:g}"), float(f"{strength.unet:g}"))
-        if None not in told and told != wanted:
-            return f"the host used the strengths {told[0]}:{told[1]}, not {strength}"
+        if None not in used and used != wanted:
+            return f"the host used the strengths {used[0]}:{used[1]}, not {strength}"
         if drawn.comments:
             return "; ".join(drawn.comments)
         fit = self._fit(entrant, model)
@@ -165,22 +184,25 @@ class WebuiPainter:
         return ""
 
     def _fit(self, entrant: Entrant, model: str) -> Fit:
-        """To be asked after a picture alone: then this model is the loaded one."""
+        """Check an adapter against the loaded base model, which must be `model`.
+
+        Call it only after a picture was drawn with that model.
+        """
         if (entrant.hash, model) not in self._fits:
             self._fits[entrant.hash, model] = self._check(entrant)
         return self._fits[entrant.hash, model]
 
 
 def refuse_tags(prompt: str) -> None:
-    """A grid puts its adapters into the prompts itself.
+    """Refuse a prompt that names a network itself, since the grid adds its adapters' tags.
 
     Raises:
-        ConfigError: the prompt has a network's tag.
+        ConfigError: the prompt holds a tag such as <lora:...>.
     """
     found = next((tag for tag in _TAGS if tag in prompt.lower()), None)
     if found:
         raise ConfigError(
-            f"the prompt holds {found}...>, which would be in the column without adapter, too",
+            f"the prompt holds {found}...>, which would also change the column without adapter",
             where=prompt[:60],
             fix="take it out: the grid adds each adapter itself",
         )

@@ -1,4 +1,4 @@
-"""What the tab's pages share: parts that the host leaves alone, and errors shown as text."""
+"""Helpers that the tab's pages share: gradio components, and handlers that show errors as text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from webui_extension.tables import paragraph
 
 
 def part(kind: str, name: str, **options: Any) -> Any:
-    """A gradio component `lycoris_ext_NAME`, whose value the host does not keep for next time."""
+    """Make a gradio component with the element id lycoris_ext_NAME.
+
+    The host does not save its value as a default in ui-config.json.
+
+    Args:
+        kind: name of the gradio class, such as "Textbox".
+        name: the NAME.
+        options: keyword arguments of that class.
+    """
     import gradio as gr
 
     component = getattr(gr, kind)(elem_id=f"lycoris_ext_{name}", **options)
@@ -21,11 +29,11 @@ def part(kind: str, name: str, **options: Any) -> Any:
 
 
 def shown(outputs: int) -> Callable[[Callable[..., Any]], Callable[..., list[Any]]]:
-    """Make a handler out of an action that ends in text.
+    """Decorate an action so that its project errors appear as text instead of being raised.
 
     Args:
-        outputs: how many components it fills; the last one takes errors as text, the others stay
-            as they were.
+        outputs: number of components that the action fills. On an error the last one shows the
+            message and the others keep their values.
     """
 
     def wrap(action: Callable[..., Any]) -> Callable[..., list[Any]]:
@@ -45,10 +53,10 @@ def shown(outputs: int) -> Callable[[Callable[..., Any]], Callable[..., list[Any
 
 
 def number(field: str, value: float | None) -> float:
-    """What a number's field holds.
+    """Return the value of a number field.
 
     Raises:
-        ConfigError: it was emptied.
+        ConfigError: the field is empty.
     """
     if value is None:
         raise ConfigError("the field is empty", where=field, fix="write a number")
@@ -56,7 +64,7 @@ def number(field: str, value: float | None) -> float:
 
 
 def label(checkpoint: Checkpoint) -> str:
-    """A checkpoint in a list of choices; the hash makes it one of a kind."""
+    """Return the text for a checkpoint in a list of choices; its hash makes the text unique."""
     step = "" if checkpoint.step is None else f", step {checkpoint.step}"
     return (
         f"{checkpoint.name}{step}, {checkpoint.algorithm} [{checkpoint.summary.hash.computed[:8]}]"

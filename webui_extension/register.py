@@ -1,7 +1,7 @@
-"""What the host calls: registered once for every load of its scripts.
+"""Register the tab, the settings, the API and the X/Y/Z axes with the host.
 
-Two copies of this extension (a clone and one that `lycoris-ext install` made) load once: the second
-finds the first one's callbacks in the host's list.
+The host may load two copies of this extension (a git clone and one that `lycoris-ext install`
+made). Only the first registers: the second finds these callbacks in the host's list.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from webui_extension.training import Training
 
 
 def register() -> None:
-    """Register everything, unless it is there already."""
+    """Add this extension's callbacks to the host, unless they are registered already."""
     from modules import script_callbacks
 
-    there = script_callbacks.callback_map["callbacks_ui_tabs"]
-    if any(getattr(known, "callback", None) is ui_tabs for known in there):
+    registered = script_callbacks.callback_map["callbacks_ui_tabs"]
+    if any(getattr(known, "callback", None) is ui_tabs for known in registered):
         return
     script_callbacks.on_ui_settings(ui_settings)
     script_callbacks.on_before_ui(before_ui)
@@ -30,7 +30,7 @@ def register() -> None:
 
 @cache
 def laboratory() -> Laboratory:
-    """The one laboratory: reloading the page or the scripts leaves it, and what it draws, alone."""
+    """Return this process's only Laboratory; it and its grid survive a reload of the page."""
     host = WebuiHost()
     font = host.font()
     if font is not None:
@@ -40,13 +40,13 @@ def laboratory() -> Laboratory:
 
 @cache
 def training() -> Training:
-    """The one place where training is started from."""
+    """Return this process's only Training, which starts and watches the training process."""
     host = laboratory().host
-    return Training(laboratory().places, host.output_folder() / "training")
+    return Training(laboratory().allowed_folders, host.output_folder() / "training")
 
 
 def ui_settings() -> None:
-    """Two settings, neither of which the API may change."""
+    """Add two options to the host's settings page; the host's API may not change them."""
     import gradio as gr
     from modules import shared
 
@@ -54,7 +54,7 @@ def ui_settings() -> None:
         RUN_FOLDERS,
         shared.OptionInfo(
             "",
-            "Folders with trained files, one a line",
+            "Folders with trained adapters, one per line",
             gr.Textbox,
             {"lines": 3, **shared.hide_dirs},
             section=SECTION,
@@ -75,21 +75,21 @@ def ui_settings() -> None:
 
 
 def before_ui() -> None:
-    """The axes must be there before the X/Y/Z plot builds its page."""
+    """Add the X/Y/Z axes; the host calls this before the plot builds its page."""
     from webui_extension.axes import add_axes
 
     add_axes(laboratory())
 
 
 def ui_tabs() -> list[tuple[Any, str, str]]:
-    """The tab."""
+    """Build the tab; return the host's list of (gradio Blocks, title, element id)."""
     from webui_extension.tab import build_tab
 
     return [(build_tab(laboratory(), training()), "LyCORIS Ext", "lycoris_ext")]
 
 
 def app_started(demo: Any, app: Any) -> None:
-    """The routes, where the host was asked for an API."""
+    """Add the API's routes to the FastAPI app, if the host was started with --api."""
     from modules import shared
 
     from webui_extension.routes import add_routes

@@ -1,6 +1,7 @@
-"""The same as routes: /lycoris-ext/v1/..., described in the host's /docs.
+"""The HTTP API under /lycoris-ext/v1/, with the same actions as the tab.
 
-They are there where the host was started with --api, and ask for what --api-auth names.
+It exists if the host was started with --api, asks for the user and password of --api-auth, and is
+described on the host's page /docs.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from lycoris_ext.grids.cells import StoredCell
 from lycoris_ext.grids.checkpoints import Checkpoint
 from lycoris_ext.words import short
 from webui_extension import schemas
+from webui_extension.allowed_folders import NotAllowed
 from webui_extension.asked import plan_of
 from webui_extension.jobs import Job
 from webui_extension.laboratory import Laboratory
-from webui_extension.places import NotAllowed
 from webui_extension.training import Training
 
 ROOT = "/lycoris-ext/v1"
@@ -30,9 +31,9 @@ def add_routes(
     """Add every route to the host's application.
 
     Args:
-        app: FastAPI.
-        laboratory, training: what they do.
-        credentials: of --api-auth, "user:password,..."; None asks for none.
+        app: the host's FastAPI application.
+        laboratory, training: do what the routes ask for.
+        credentials: the value of --api-auth, "user:password,..."; None leaves the routes open.
     """
     from fastapi import Body, Depends
     from fastapi.responses import FileResponse, JSONResponse
@@ -51,7 +52,7 @@ def add_routes(
             try:
                 result = function()
             except LycorisExtError as error:
-                return JSONResponse(told(error), status_code=status_of(error))
+                return JSONResponse(error_json(error), status_code=status_of(error))
             return FileResponse(result) if hasattr(result, "read_bytes") else result
 
         if schema is not None:
@@ -83,26 +84,26 @@ def add_routes(
         )
 
     actions = Actions(laboratory, training)
-    add("GET", "/runs", "Folders with adapters", actions.runs)
-    add("POST", "/run", "The checkpoints of a run", actions.run, schemas.FOLDER)
-    add("POST", "/check", "What this host makes of adapters", actions.check, schemas.FILES)
-    add("GET", "/grids", "All grids, the youngest first", laboratory.grids)
-    add("POST", "/grids", "Draw a grid, or go on with one", actions.draw, schemas.GRID)
-    add("GET", "/job", "How far the grid is that is being drawn", actions.job)
-    add("POST", "/job/interrupt", "Stop it; what is done is kept", actions.interrupt)
-    add("GET", "/grids/{grid}/page", "A grid as a page", laboratory.page)
-    add("GET", "/grids/{grid}/picture", "A grid as a labelled PNG", laboratory.picture)
-    add("GET", "/grids/{grid}/votes", "Votes of a grid, counted", laboratory.votes)
-    add("GET", "/votes/{grid}", "Row -> column of the best cell of each row", actions.stars)
+    add("GET", "/runs", "List the folders that hold adapters", actions.runs)
+    add("POST", "/run", "List the checkpoints of a run", actions.run, schemas.FOLDER)
+    add("POST", "/check", "Check if adapters fit the loaded model", actions.check, schemas.FILES)
+    add("GET", "/grids", "List the ids of all grids, newest first", laboratory.grids)
+    add("POST", "/grids", "Draw a grid, or continue one", actions.draw, schemas.GRID)
+    add("GET", "/job", "Report the progress of the last grid", actions.job)
+    add("POST", "/job/interrupt", "Interrupt the grid; its pictures are kept", actions.interrupt)
+    add("GET", "/grids/{grid}/page", "Return a grid as an HTML page", laboratory.page)
+    add("GET", "/grids/{grid}/picture", "Return a grid as a labelled PNG", laboratory.picture)
+    add("GET", "/grids/{grid}/votes", "Count a grid's votes: column -> votes", laboratory.votes)
+    add("GET", "/votes/{grid}", "Return each row's best cell: row -> column", actions.stars)
     add("POST", "/votes", "Vote for the best cell of a row", actions.vote, schemas.VOTE)
-    add("POST", "/install", "Install an adapter", actions.install, schemas.INSTALL)
-    add("GET", "/training", "How far the training is", actions.training)
+    add("POST", "/install", "Install an adapter in the host", actions.install, schemas.INSTALL)
+    add("GET", "/training", "Report the progress of the training", actions.training)
     add("POST", "/training", "Start a training", actions.train, schemas.TRAINING)
     add("POST", "/training/stop", "Stop the training", actions.stop_training)
 
 
 class Actions:
-    """Each route's work, from checked fields to JSON."""
+    """One method per route: it takes the request's checked fields and returns JSON values."""
 
     def __init__(self, laboratory: Laboratory, training: Training) -> None:
         self._laboratory = laboratory
@@ -139,7 +140,7 @@ class Actions:
         return self._laboratory.votes(asked["grid"])
 
     def stars(self, grid: str) -> dict[str, int]:
-        # The host's own JSON takes no numbers for keys.
+        # The host's JSON encoder takes only text as keys.
         return {str(row): column for row, column in self._laboratory.stars(grid).items()}
 
     def install(self, asked: dict[str, Any]) -> list[str]:
@@ -167,7 +168,7 @@ class Actions:
 
 
 def checkpoint_json(checkpoint: Checkpoint) -> dict[str, Any]:
-    """A checkpoint for a program."""
+    """Describe a checkpoint as JSON values."""
     return {
         "file": str(checkpoint.path),
         "name": checkpoint.name,
@@ -184,7 +185,10 @@ def checkpoint_json(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def job_json(job: Job) -> dict[str, Any]:
-    """A job for a program: every cell with its fault, "" where it was checked and is right."""
+    """Describe a job as JSON values.
+
+    "cells" holds rows of `cell_json`, with null for cells that are not drawn yet.
+    """
     return {
         "grid": job.plan.id,
         "state": job.state,
@@ -202,12 +206,12 @@ def job_json(job: Job) -> dict[str, Any]:
 
 
 def cell_json(cell: StoredCell) -> dict[str, str]:
-    """A picture for a program."""
+    """Describe a drawn cell: its file, and what is wrong with it ("" if nothing is)."""
     return {"path": str(cell.path), "fault": cell.fault}
 
 
-def told(error: LycorisExtError) -> dict[str, str]:
-    """An error for a program, as text."""
+def error_json(error: LycorisExtError) -> dict[str, str]:
+    """Describe an error: what is wrong, where, and how to fix it."""
     return {
         "error": short(error.what, 1000),
         "where": short(error.where or "", 300),
@@ -216,14 +220,14 @@ def told(error: LycorisExtError) -> dict[str, str]:
 
 
 def status_of(error: LycorisExtError) -> int:
-    """HTTP's number for it."""
+    """Return the HTTP status for an error: 403 (not allowed), 500 (environment) or else 400."""
     if isinstance(error, NotAllowed):
         return 403
     return 500 if isinstance(error, EnvironmentFault) else 400
 
 
 def _guard(credentials: str) -> Callable[..., None]:
-    """What the host's own API does with --api-auth."""
+    """Make a FastAPI dependency that asks for user and password as the host's own API does."""
     from fastapi import Depends, HTTPException
     from fastapi.security import HTTPBasic, HTTPBasicCredentials
 

@@ -1,6 +1,6 @@
-"""The routes' JSON, described: what a request must hold, said in the host's OpenAPI page.
+"""JSON schemas of the API's requests; the host's OpenAPI page (/docs) shows them.
 
-Written as JSON schemas and checked by hand: AUTOMATIC1111 has pydantic 1, Forge has 2.
+They are checked by `checked` instead of pydantic, because AUTOMATIC1111 has pydantic 1 and Forge 2.
 """
 
 from __future__ import annotations
@@ -34,48 +34,59 @@ def _object(required: list[str], **fields: Schema) -> Schema:
     return {"type": "object", "required": required, "properties": fields}
 
 
-FOLDER = _object(["folder"], folder=_field("string", "a run's folder, or one adapter"))
-FILES = _object(["files"], files=_field("array", "adapters", of="string"))
+FOLDER = _object(["folder"], folder=_field("string", "path of a run's folder or of one adapter"))
+FILES = _object(["files"], files=_field("array", "paths of adapters", of="string"))
 GRID = _object(
     ["files"],
-    files=_field("array", "adapters; [] draws the base alone", of="string"),
-    prompts=_field("array", "prompts; a line may end in --n NEGATIVE", [], "string"),
-    tests=_field("array", "names of prompt tests", [], "string"),
-    trigger=_field("string", "words that call what was trained, for the tests", ""),
-    style=_field("string", "tag of the usual style, for the tests", "aniscreen"),
-    strengths=_field("array", '"0.8", or "0.5:1" for text encoder:U-Net', ["1"], "string"),
-    seeds=_field("array", "of the noise", [1], "integer"),
-    base_models=_field("array", "titles of base models; [] is the loaded one", [], "string"),
-    negative_prompts=_field("array", "each a row of its own", [""], "string"),
-    sampler=_field("string", "as the host calls it", "Euler a"),
-    steps=_field("integer", "of denoising", 20),
-    cfg_scale=_field("number", "guidance", 7.0),
-    width=_field("integer", "in pixels", 512),
-    height=_field("integer", "in pixels", 512),
-    clip_skip=_field("integer", "layer of the text encoder, from the end", 1),
+    files=_field(
+        "array", "paths of adapters; [] draws only the column without adapter", of="string"
+    ),
+    prompts=_field("array", "prompts; each may end in --n NEGATIVE PROMPT", [], "string"),
+    tests=_field("array", "names of built-in prompt tests", [], "string"),
+    trigger=_field(
+        "string", "trigger words for the prompt tests; empty: those in the adapter's metadata", ""
+    ),
+    style=_field("string", "tag of the training pictures' style, for the tests", "aniscreen"),
+    strengths=_field(
+        "array", 'adapter strengths: "0.8", or "0.5:1" for text encoder:U-Net', ["1"], "string"
+    ),
+    seeds=_field("array", "seeds of the noise; every prompt is drawn with each", [1], "integer"),
+    base_models=_field("array", "titles of base models; [] uses the loaded one", [], "string"),
+    negative_prompts=_field(
+        "array", "negative prompts; every prompt is drawn with each, in a row", [""], "string"
+    ),
+    sampler=_field("string", "name of the sampler in the host", "Euler a"),
+    steps=_field("integer", "number of denoising steps", 20),
+    cfg_scale=_field("number", "scale of classifier-free guidance", 7.0),
+    width=_field("integer", "width of a picture in pixels", 512),
+    height=_field("integer", "height of a picture in pixels", 512),
+    clip_skip=_field("integer", "use the text encoder's layer N from the end", 1),
 )
 VOTE = _object(
     ["grid", "row", "column"],
-    grid=_field("string", "id of a grid"),
-    row=_field("integer", "of the cell, from 0"),
-    column=_field("integer", "of the cell; 0 is without adapter, -1 takes back"),
+    grid=_field("string", "id of the grid"),
+    row=_field("integer", "row of the best picture, counted from 0"),
+    column=_field(
+        "integer",
+        "column of the best picture; 0 is the one without adapter, -1 removes the row's vote",
+    ),
 )
 INSTALL = _object(
     ["file", "name"],
-    file=_field("string", "an adapter"),
-    name=_field("string", "of the new file, without ending"),
-    preview=_field("string", "a picture inside the allowed folders", ""),
-    description=_field("string", "for its card", ""),
-    strength=_field("number", "preferred", 1.0),
+    file=_field("string", "path of the adapter"),
+    name=_field("string", "name of the new file, without extension"),
+    preview=_field("string", "path of a preview picture inside the allowed folders", ""),
+    description=_field("string", "description on the adapter's card in the host", ""),
+    strength=_field("number", "strength that the host prefers for this adapter", 1.0),
 )
-TRAINING = _object(["config"], config=_field("string", "a run's .toml"))
+TRAINING = _object(["config"], config=_field("string", "path of a run's config (.toml)"))
 
 
 def checked(content: Any, schema: Schema) -> dict[str, Any]:
-    """A request's content with its defaults, exactly as its schema has it.
+    """Check the JSON of a request against its schema and fill in the defaults.
 
     Raises:
-        ConfigError: a field is missing, unknown, or of another type.
+        ConfigError: a field is missing, unknown, or of the wrong type.
     """
     if not isinstance(content, Mapping):
         raise ConfigError("is no JSON object", where="request", fix="send an object")
@@ -97,7 +108,7 @@ def checked(content: Any, schema: Schema) -> dict[str, Any]:
 def _check(name: str, value: Any, field: Schema) -> None:
     kind = field["type"]
     right = isinstance(value, _KINDS[kind]) and not isinstance(value, bool)
-    # Python's JSON knows NaN and Infinity, and whole numbers that no float holds.
+    # Python's JSON reader accepts NaN, Infinity and integers too large for a float.
     if not right or (kind == "number" and not abs(value) <= sys.float_info.max):
         raise ConfigError(
             f"is {value!r:.60}, expected {kind}", where=name, fix=field["description"]

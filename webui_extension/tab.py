@@ -1,6 +1,6 @@
-"""The tab: five pages that follow the work, from picking a run to using its winner.
+"""The tab with its five pages: Pick, Test, Judge, Use and Train.
 
-Built of gradio's plainest parts, which its versions 3.41 (AUTOMATIC1111) and 4.40 (Forge) share.
+It uses only gradio components that work in gradio 3.41 (AUTOMATIC1111) and 4.40 (Forge).
 """
 
 from __future__ import annotations
@@ -28,11 +28,7 @@ iframe.lycoris-ext { width: 100%; height: 78vh; border: 1px solid var(--border-c
 
 
 def build_tab(laboratory: Laboratory, training: Training) -> Any:
-    """The whole tab.
-
-    Returns:
-        gradio's Blocks.
-    """
+    """Build the tab and return it as gradio Blocks."""
     import gradio as gr
 
     with gr.Blocks(analytics_enabled=False) as blocks:

@@ -1,4 +1,4 @@
-"""Page 2: what the grid is to show, and drawing it."""
+"""Page 2, "Test": choose what the grid shows, and draw it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,12 @@ _POLL_SECONDS = 0.5
 
 
 def build_test(laboratory: Laboratory, picked: Picked) -> None:
-    """Build the page."""
+    """Add the page's components to the open gradio tab.
+
+    Args:
+        laboratory: draws the grid.
+        picked: the components of page 1, whose values say which adapters are drawn.
+    """
     import gradio as gr
 
     with gr.Row():
@@ -54,8 +59,8 @@ def build_test(laboratory: Laboratory, picked: Picked) -> None:
         while job.state == "running":
             yield gr.update(), paragraph(str(job.progress))
             job.ended.wait(_POLL_SECONDS)
-        there = (job.folder / "grid.png").is_file() and job.grid.cells
-        picture = gr.update(value=str(job.folder / "grid.png"), visible=True) if there else None
+        written = (job.folder / "grid.png").is_file() and job.grid.cells
+        picture = gr.update(value=str(job.folder / "grid.png"), visible=True) if written else None
         yield picture or gr.update(), verdict(job)
 
     draw.click(start, inputs=fields, outputs=[grid, progress])
@@ -64,31 +69,34 @@ def build_test(laboratory: Laboratory, picked: Picked) -> None:
 
 
 def _what_is_asked() -> list[Any]:
-    """Prompts, tests, negative prompts and the style's tag, in the order of `_asked`."""
+    """Make the fields for prompts, tests, negative prompts and style, in the order of `_asked`."""
     prompts = part(
         "Textbox",
         "prompts",
-        label="Prompts, one a line; a line may end in --n and what is to be kept away",
+        label="Prompts, one per line; a line may end in --n and its negative prompt",
         lines=4,
     )
     tests = part(
         "CheckboxGroup",
         "tests",
-        label="Tests, written with the trigger words of page 1",
+        label="Prompt tests, which use the trigger words of page 1",
         choices=list(PROMPT_TESTS),
         value=["trigger only"],
     )
     negatives = part(
-        "Textbox", "negatives", label="Negative prompts, one a line; each is a row", lines=2
+        "Textbox", "negatives", label="Negative prompts, one per line; each adds rows", lines=2
     )
     style = part(
-        "Textbox", "style", label="Tag of its usual style, for the tests", value="aniscreen"
+        "Textbox",
+        "style",
+        label="Tag of the training pictures' usual style, for the prompt tests",
+        value="aniscreen",
     )
     return [prompts, tests, negatives, style]
 
 
 def _how_it_is_drawn(laboratory: Laboratory) -> list[Any]:
-    """Strengths, seeds, models and settings, in the order of `_asked`."""
+    """Make the fields for strengths, seeds, models and settings, in the order of `_asked`."""
     import gradio as gr
 
     strengths = part(
@@ -98,7 +106,7 @@ def _how_it_is_drawn(laboratory: Laboratory) -> list[Any]:
     models = part(
         "Dropdown",
         "base_models",
-        label="Base models; none is the loaded one",
+        label="Base models; leave empty for the loaded one",
         choices=laboratory.host.base_models(),
         multiselect=True,
     )
@@ -121,16 +129,16 @@ def _how_it_is_drawn(laboratory: Laboratory) -> list[Any]:
 
 
 def verdict(job: Job) -> str:
-    """How a grid ended, and each cell that does not show what it should."""
+    """Return HTML that says how a grid ended and which pictures did not use their adapter."""
     if job.state == "failed":
         return paragraph(job.problem, "bad")
     faults = job.grid.faults
     word = f"{job.state}: {job.progress}"
     if job.state == "interrupted":
-        word += "; draw it again to go on, what is done is kept"
+        word += "; draw it again to continue, finished pictures are kept"
     text = paragraph(word, "" if faults else "good")
     if faults:
-        text += paragraph("Not as it should be, and marked in the grid:", "bad")
+        text += paragraph("These pictures are wrong and crossed out in the grid:", "bad")
         text += table(("column",), [(fault,) for fault in faults])
     return text
 
@@ -154,7 +162,7 @@ def _asked(
     width: float | None,
     height: float | None,
 ) -> dict[str, Any]:
-    """The page's fields as a request of `schemas.GRID`."""
+    """Turn the values of the page's fields into a `schemas.GRID` request."""
     return {
         "files": [str(known.path) for known in chosen_of(laboratory, folder, labels or [])],
         "prompts": prompts.splitlines(),

@@ -1,4 +1,4 @@
-"""Page 3: a grid to look at closely, and votes for the best of each row."""
+"""Page 3, "Judge": look at a grid closely and vote for the best picture of each row."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from webui_extension.tables import paragraph, table
 
 
 def build_judge(laboratory: Laboratory) -> None:
-    """Build the page."""
+    """Add the page's components to the open gradio tab."""
     import gradio as gr
 
     with gr.Row():
@@ -23,9 +23,9 @@ def build_judge(laboratory: Laboratory) -> None:
     page = part("HTML", "page", value="")
     with gr.Row():
         row = part("Dropdown", "vote_row", label="Row", choices=[])
-        column = part("Dropdown", "vote_column", label="Its best picture", choices=[])
+        column = part("Dropdown", "vote_column", label="Best picture of this row", choices=[])
         vote = part("Button", "vote", value="Vote", variant="primary")
-    said = part("HTML", "votes", value="")
+    counted = part("HTML", "votes", value="")
 
     @shown(4)
     def show(choice: str | None) -> tuple[Any, Any, str, str]:
@@ -42,15 +42,17 @@ def build_judge(laboratory: Laboratory) -> None:
     def cast(choice: str | None, row: str | None, column: str | None) -> str:
         grid = _id(choice)
         if not row or not column:
-            raise ConfigError("no cell is chosen", where="Vote", fix="choose a row and a picture")
+            raise ConfigError(
+                "no picture is chosen", where="Vote", fix="choose a row and its best picture"
+            )
         laboratory.vote(grid, _number(row), _number(column))
         return _tally(laboratory, grid)
 
     refresh.click(
         lambda: gr.update(choices=_choices(laboratory)), inputs=[], outputs=[grids], queue=False
     )
-    grids.change(show, inputs=[grids], outputs=[row, column, page, said])
-    vote.click(cast, inputs=[grids, row, column], outputs=[said])
+    grids.change(show, inputs=[grids], outputs=[row, column, page, counted])
+    vote.click(cast, inputs=[grids, row, column], outputs=[counted])
 
 
 def _choices(laboratory: Laboratory) -> list[str]:
@@ -59,13 +61,16 @@ def _choices(laboratory: Laboratory) -> list[str]:
         try:
             plan = read_plan(laboratory.grid_folder(grid) / PLAN)
         except DataError:
-            continue  # of another version: its page is still on the disk
+            continue  # written by another version; its page on the disk still works
         labels.append(f"{plan.title}: {len(plan.rows)} x {len(plan.columns)} [{grid}]")
     return labels
 
 
 def _id(choice: str | None) -> str:
-    """The id at the end of a choice: gradio forgets choices that came after its page was built."""
+    """Return the grid's id from the end of a dropdown entry such as "title: 2 x 3 [id]".
+
+    A pair (label, value) would be simpler, but gradio forgets pairs added after the page was built.
+    """
     if not choice:
         raise ConfigError("no grid is chosen", where="Judge", fix="choose a grid")
     return choice.rpartition("[")[2].rstrip("]")
@@ -85,10 +90,10 @@ def _tally(laboratory: Laboratory, grid: str) -> str:
 
 
 def _frame(laboratory: Laboratory, grid: str) -> str:
-    """The page inside the tab.
+    """Return HTML that shows a grid's page in a frame inside the tab.
 
-    With the host's API its stars are votes, so it may call the routes; its own policy lets no other
-    script than its own run. Without, it is a stranger to the host.
+    If the host has an API, the page may call it to store votes; the page's own content policy
+    allows no script but its own. Without an API the frame is isolated from the host.
     """
     path = laboratory.page(grid)
     allowed = "allow-scripts allow-downloads"
@@ -98,6 +103,6 @@ def _frame(laboratory: Laboratory, grid: str) -> str:
         address = f"file={quote(str(path))}"
     address = escape(f"{address}?{path.stat().st_mtime_ns}", quote=True)
     return (
-        f'<p class="lycoris-ext"><a href="{address}" target="_blank">Open it by itself</a></p>'
+        f'<p class="lycoris-ext"><a href="{address}" target="_blank">Open it in a new tab</a></p>'
         f'<iframe class="lycoris-ext" src="{address}" sandbox="{allowed}"></iframe>'
     )

@@ -1,4 +1,4 @@
-"""Page 1: a run's checkpoints, what they say of themselves, and what this host makes of them."""
+"""Page 1, "Pick": list a run's checkpoints, show their metadata and check if they fit the host."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from webui_extension.tables import metadata_table, paragraph, run_table, verdict
 
 @dataclass(frozen=True)
 class Picked:
-    """The components that the other pages read.
+    """The gradio components of page 1 whose values the other pages read.
 
     Args:
-        folder: the run's folder, as text.
-        chosen: labels of the checkpoints that are ticked.
-        trigger: the words that call what was trained.
+        folder: the text box with the run's folder.
+        chosen: the check boxes, labelled by `parts.label`, of the checkpoints to test.
+        trigger: the text box with the trigger words.
     """
 
     folder: Any
@@ -33,21 +33,21 @@ class Picked:
 
 
 def build_pick(laboratory: Laboratory) -> Picked:
-    """Build the page."""
+    """Add the page's components to the open gradio tab; return those that other pages read."""
     import gradio as gr
 
     with gr.Row():
         runs = part("Dropdown", "runs", label="Run", scale=4, **_runs(laboratory))
         refresh = part("Button", "refresh", value="Look for runs", scale=1)
     with gr.Row():
-        folder = part("Textbox", "folder", label="or a folder, or a file", lines=1, scale=4)
+        folder = part("Textbox", "folder", label="Or a folder or file", lines=1, scale=4)
         listed = part("Button", "list", value="List", variant="primary", scale=1)
-    said = part("HTML", "run_table", value="")
+    files = part("HTML", "run_table", value="")
     chosen = part("CheckboxGroup", "chosen", label="Checkpoints to test", choices=[])
     trigger = part("Textbox", "trigger", label="Trigger words", lines=1)
     with gr.Row():
         checked = part("Button", "check", value="Check against this host")
-        told = part("Button", "metadata", value="Show metadata of the first")
+        shows_metadata = part("Button", "metadata", value="Show metadata of the first checkpoint")
         curve = part("Button", "curve", value="Show the training curve")
     verdicts = part("HTML", "verdicts", value="")
     picture = part("Image", "curve_picture", type="pil", visible=False, show_label=False)
@@ -78,20 +78,25 @@ def build_pick(laboratory: Laboratory) -> Picked:
         return gr.update(value=_curve(laboratory, text), visible=True), ""
 
     refresh.click(lambda: gr.update(**_runs(laboratory)), inputs=[], outputs=[runs], queue=False)
-    outputs = [folder, chosen, trigger, said]
+    outputs = [folder, chosen, trigger, files]
     runs.change(list_folder, inputs=[runs], outputs=outputs)
     listed.click(list_folder, inputs=[folder], outputs=outputs)
     checked.click(check, inputs=[folder, chosen], outputs=[verdicts])
-    told.click(metadata, inputs=[folder, chosen], outputs=[verdicts])
+    shows_metadata.click(metadata, inputs=[folder, chosen], outputs=[verdicts])
     curve.click(draw_curve, inputs=[folder], outputs=[picture, verdicts])
     return Picked(folder, chosen, trigger)
 
 
 def chosen_of(laboratory: Laboratory, folder: str, labels: list[str]) -> list[Checkpoint]:
-    """The checkpoints that are ticked, as they are on disk now.
+    """Read the ticked checkpoints of a folder again from the disk.
+
+    Args:
+        laboratory: reads the folder.
+        folder: the run's folder.
+        labels: the ticked labels, as `parts.label` makes them.
 
     Raises:
-        DataError: the folder is gone, or outside the allowed ones.
+        DataError: the folder is gone, or outside the allowed folders.
     """
     if not labels:
         return []
@@ -99,7 +104,7 @@ def chosen_of(laboratory: Laboratory, folder: str, labels: list[str]) -> list[Ch
 
 
 def _runs(laboratory: Laboratory) -> dict[str, Any]:
-    """The choices of a dropdown, and the line below its label."""
+    """Return the choices of the dropdown of runs, and the note below its label."""
     folders, note = laboratory.runs()
     return {"choices": [str(folder) for folder in folders], "info": note}
 

@@ -1,4 +1,4 @@
-"""The last page: training, in a process and an environment of its own."""
+"""The page "Train": start, follow and stop training in a separate process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _POLL_SECONDS = 2.0
 
 
 def build_train(laboratory: Laboratory, training: Training) -> None:
-    """Build the page."""
+    """Add the page's components to the open gradio tab."""
     import gradio as gr
 
     gr.HTML(
@@ -33,7 +33,7 @@ def build_train(laboratory: Laboratory, training: Training) -> None:
         start = part("Button", "train", value="Start, or go on", variant="primary")
         stop = part("Button", "stop_training", value="Stop")
         follow = part("Button", "follow_training", value="Show progress")
-    said = part("HTML", "training", value=paragraph(str(training.state())))
+    progress = part("HTML", "training", value=paragraph(str(training.state())))
     curve = part("Image", "training_curve", type="pil", visible=False, show_label=False)
 
     def begin(path: str) -> Iterator[tuple[Any, str]]:
@@ -53,9 +53,9 @@ def build_train(laboratory: Laboratory, training: Training) -> None:
             state = training.state()
         yield _picture(state), paragraph(str(state))
 
-    start.click(begin, inputs=[config], outputs=[curve, said])
-    follow.click(watch, inputs=[], outputs=[curve, said])
-    stop.click(lambda: paragraph(str(training.stop())), inputs=[], outputs=[said], queue=False)
+    start.click(begin, inputs=[config], outputs=[curve, progress])
+    follow.click(watch, inputs=[], outputs=[curve, progress])
+    stop.click(lambda: paragraph(str(training.stop())), inputs=[], outputs=[progress], queue=False)
 
 
 def _picture(state: TrainingState) -> Any:

@@ -1,4 +1,4 @@
-"""Page 4: the winner goes into the host's own folder."""
+"""Page 4, "Use": copy the winning adapter into the host's LoRA folder."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from webui_extension.tables import paragraph
 
 
 def build_use(laboratory: Laboratory, picked: Picked) -> None:
-    """Build the page."""
+    """Add the page's components to the open gradio tab; `picked` holds those of page 1."""
     import gradio as gr
 
     with gr.Row():
-        winner = part("Dropdown", "winner", label="The winner", choices=[], scale=4)
-        refresh = part("Button", "refresh_winner", value="Take those of page 1", scale=1)
+        winner = part("Dropdown", "winner", label="Adapter to install", choices=[], scale=4)
+        refresh = part("Button", "refresh_winner", value="Take the checkpoints of page 1", scale=1)
     with gr.Row():
         name = part("Textbox", "name", label="Name", lines=1)
         strength = part("Number", "strength", label="Preferred strength", value=1)
     description = part("Textbox", "description", label="Description", lines=2)
     preview = part(
-        "Checkbox", "preview", label="Its picture of the last grid is its preview", value=True
+        "Checkbox", "preview", label="Use its picture in the last grid as preview", value=True
     )
     install = part("Button", "install", value="Install", variant="primary")
-    said = part("HTML", "installed", value="")
+    outcome = part("HTML", "installed", value="")
 
     @shown(1)
     def put(
@@ -39,7 +39,7 @@ def build_use(laboratory: Laboratory, picked: Picked) -> None:
     ) -> str:
         known = chosen_of(laboratory, folder, [label] if label else [])
         if not known:
-            raise ConfigError("no winner is chosen", where="Use", fix="choose a checkpoint")
+            raise ConfigError("no adapter is chosen", where="Use", fix="choose a checkpoint")
         picture = laboratory.best_picture(known[0]) if with_preview else None
         written = laboratory.install(
             str(known[0].path),
@@ -55,4 +55,4 @@ def build_use(laboratory: Laboratory, picked: Picked) -> None:
 
     refresh.click(take, inputs=[picked.chosen], outputs=[winner], queue=False)
     inputs = [picked.folder, winner, name, strength, description, preview]
-    install.click(put, inputs=inputs, outputs=[said])
+    install.click(put, inputs=inputs, outputs=[outcome])

@@ -1,7 +1,8 @@
-"""Training as a child process in an environment of its own, never inside the host's process.
+"""Start, watch and stop training in a child process with its own Python environment.
 
-The child goes on when the page is reloaded or the host is restarted: it writes what it does into
-its run's `events.jsonl`, holds its run's lock, and gives the GPU back by ending.
+The child goes on when the page is reloaded or the host is restarted. The host reads its progress
+from the run's events file and sees from the run's lock whether it is alive. Its GPU memory is
+free again when it ends.
 """
 
 from __future__ import annotations
@@ -25,27 +26,27 @@ from lycoris_ext.runs.lock import lock_holder
 from lycoris_ext.runs.paths import RunPaths
 from lycoris_ext.training.run_config import RunConfig
 from lycoris_ext.words import short
+from webui_extension.allowed_folders import AllowedFolders
 from webui_extension.child import ISOLATED, launch, read_toml
-from webui_extension.places import Places
 
 CURRENT = "current.json"
 _SHOWN_OF_LOG = 4000
-#: What decides where a run writes -> its default; "" is nowhere.
+#: The options that decide where a run writes, with their defaults; "" means that it does not.
 _DESTINATIONS = {"output_dir": "output", "output_name": "last", "logging_dir": "", "cache_dir": ""}
 
 
 @dataclass(frozen=True)
 class TrainingState:
-    """How far a training is.
+    """How far the training has come.
 
     Args:
-        config: its file.
-        running: whether the child is alive.
-        step: done; 0 where nothing is known yet.
-        loss: of the last step.
-        events: where the curve is.
-        finished: whether it has its full length.
-        last: the last line of the log: progress, or what went wrong.
+        config: path of its config file; "" if no training was started.
+        running: whether the child process is alive.
+        step: optimizer steps done; 0 if none is recorded yet.
+        loss: loss of the last step, or None.
+        events: path of the events file, from which the loss curve is drawn.
+        finished: whether the run has done all its steps.
+        last: the last line of the child's output: its progress, or an error.
     """
 
     config: str
@@ -69,15 +70,15 @@ class TrainingState:
 
 
 class Training:
-    """The child that trains.
+    """Starts and stops the child process that trains; there is at most one.
 
     Args:
-        places: where configs may lie.
-        folder: for the log and the note that a restarted host reads.
+        allowed_folders: the folders in which configs and outputs must lie.
+        folder: for the child's log and for the note by which a restarted host finds the child.
     """
 
-    def __init__(self, places: Places, folder: Path) -> None:
-        self._places = places
+    def __init__(self, allowed_folders: AllowedFolders, folder: Path) -> None:
+        self._allowed_folders = allowed_folders
         self._folder = folder
         self._child: subprocess.Popen[bytes] | None = None
         self._starting = threading.Lock()
@@ -87,17 +88,17 @@ class Training:
 
         Args:
             config: a TOML file inside the allowed folders.
-            python: that interpreter, from the host's settings.
-            allowed: whether this host lets its page start programs.
+            python: path of that interpreter, from the host's settings.
+            allowed: whether users of the page may start programs.
 
         Raises:
-            ConfigError: it is not allowed, one is running, or the config is no TOML.
+            ConfigError: starting is not allowed, a training is running, or the config is no TOML.
             DataError: there is no such config, or it is outside the allowed folders.
-            EnvironmentFault: there is no such interpreter, or it cannot be started.
+            EnvironmentFault: the interpreter is missing or cannot be started.
         """
         if not allowed:
             raise ConfigError(
-                "this host is shared, and whoever sees its page may not start programs",
+                "this host is shared, so users of its page may not start programs",
                 where="training",
                 fix="start the host without --share and --listen, or with "
                 "--enable-insecure-extension-access",
@@ -107,16 +108,20 @@ class Training:
 
     def _start(self, config: str, python: str) -> TrainingState:
         if self.state().running:
-            raise ConfigError("a training is running", where="training", fix="stop it, or wait")
-        path = self._places.resolve(config)
+            raise ConfigError(
+                "a training is running already", where="training", fix="stop it, or wait"
+            )
+        path = self._allowed_folders.resolve(config)
         if not path.is_file() or path.suffix.lower() != ".toml":
-            raise DataError("this is no config", where=str(path), fix="name a run's .toml file")
+            raise DataError(
+                "this is no config file", where=str(path), fix="name a run's .toml file"
+            )
         if not python or not Path(python).is_file():
             raise EnvironmentFault(
-                "there is no such interpreter" if python else "no interpreter is named",
+                f"there is no Python at {python}" if python else "no Python for training is set",
                 where="Settings > LyCORIS Ext > Python of the environment that trains",
-                fix='name the python of an environment with "lycoris-ext[train]"; '
-                "the host's own is never used",
+                fix='write the path of python in an environment with "lycoris-ext[train]"; '
+                "the host's own Python is never used",
             )
         written = self._destinations(path, python)
         make_folder(self._folder, "see that the host may write there")
@@ -124,7 +129,7 @@ class Training:
         command = [
             python,
             *(*ISOLATED, "-u", "-m", "lycoris_ext", "train", str(path)),
-            # What was checked is what is used, whatever else the file says.
+            # Pass the folders that were checked, in case the file changes before it is read.
             *(f"--{option}={value}" for option, value in written.items()),
         ]
         self._child = launch(command, path.parent, log)
@@ -135,15 +140,17 @@ class Training:
         return self.state()
 
     def _destinations(self, config: Path, python: str) -> dict[str, str]:
-        """Option -> value of all that decides where a run of this config writes.
+        """Read from a config where its run writes, and check that this is allowed.
 
         Returns:
-            output_dir and output_name; logging_dir and cache_dir where they are set.
+            Option -> value: output_dir and output_name; logging_dir and cache_dir if they are set.
+            Folders are absolute.
 
         Raises:
-            ConfigError: the config cannot be read, or holds no folder and no file's name there.
+            ConfigError: the config cannot be read, or one of these options is no text or no valid
+                file name.
             NotAllowed: a folder is outside the allowed ones.
-            EnvironmentFault: the interpreter, which reads it, cannot be started.
+            EnvironmentFault: the interpreter, which reads the config, cannot be started.
         """
         tables = read_toml(config, python)
         values: dict[str, Any] = dict(_DESTINATIONS)
@@ -154,9 +161,9 @@ class Training:
                 raise ConfigError(
                     f"{option} is {value!r}", where=str(config), fix="write a text in quotes"
                 )
-        RunConfig(output_name=values["output_name"])  # refuses what is no file's name
+        RunConfig(output_name=values["output_name"])  # raises if this is no valid file name
         return {
-            option: str(self._places.resolve(config.parent / os.path.expanduser(value)))
+            option: str(self._allowed_folders.resolve(config.parent / os.path.expanduser(value)))
             if option.endswith("_dir")
             else value
             for option, value in values.items()
@@ -164,11 +171,11 @@ class Training:
         }
 
     def state(self) -> TrainingState:
-        """How far it is; after a restart of the host by the files alone."""
+        """Read the training's progress from its files, which also works after a host restart."""
         note = self._note()
         if not note:
             return TrainingState("", False)
-        running = self._alive(note)  # first: what it wrote at its very end is read below
+        running = self._alive(note)  # asked before its events are read, so that none is missed
         step, loss, finished = 0, None, False
         events = _run(note).events
         for event in read_events(events):
@@ -186,16 +193,16 @@ class Training:
         )
 
     def stop(self) -> TrainingState:
-        """Ask it to stop after the step that it is in; it saves its state and can be continued.
+        """Ask the child to stop after its current step; it saves its state and can be continued.
 
         Raises:
-            EnvironmentFault: the system does not let this host reach it.
+            EnvironmentFault: the operating system does not let this host signal the child.
         """
         note = self._note()
         if note and self._alive(note):
             pid = self._child.pid if self._child is not None else lock_holder(_run(note).lock)
             if pid is not None:
-                # On Windows the process group of its own makes this reach the child alone.
+                # On Windows only the child gets this signal: it has its own process group.
                 windows = sys.platform == "win32"
                 try:
                     os.kill(pid, getattr(signal, "CTRL_BREAK_EVENT" if windows else "SIGINT"))
@@ -203,8 +210,8 @@ class Training:
                     raise EnvironmentFault(
                         f"process {pid} cannot be asked to stop ({error.strerror})",
                         where=note["config"],
-                        fix="end it in the system's own list of processes; it goes on from its "
-                        "last saved state when it is started again",
+                        fix="end it in the system's task manager; when it is started again, it "
+                        "continues from its last saved state",
                     ) from error
         return self.state()
 
@@ -219,7 +226,7 @@ class Training:
     def _alive(self, note: dict[str, str]) -> bool:
         if self._child is not None:
             return self._child.poll() is None
-        # The host was restarted: the child is nobody's now, and its lock says whether it lives.
+        # The host was restarted and has no handle on the child: its lock tells if it is alive.
         return lock_holder(_run(note).lock) is not None
 
     @staticmethod

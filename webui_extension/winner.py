@@ -1,4 +1,4 @@
-"""The winner of a grid in the host's own folder: a clean name, a picture, a description."""
+"""Install an adapter in the host's LoRA folder with a new name, a preview and a description."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lycoris_ext.formats.families import OTHER, family_of_version
 from lycoris_ext.grids.checkpoints import Checkpoint
 from lycoris_ext.plots.png import read_parameters, save_picture
 from lycoris_ext.words import short
-from webui_extension.places import clean_name
+from webui_extension.allowed_folders import clean_name
 from webui_extension.staging import read_listed
 
 
@@ -26,22 +26,24 @@ def install_winner(
     description: str = "",
     strength: float = 1.0,
 ) -> list[Path]:
-    """Copy an adapter into the host's folder of networks.
+    """Copy an adapter into the host's LoRA folder, with a preview picture and a card.
+
+    The card is the JSON file from which the host reads description, trigger words and strength.
 
     Args:
-        networks: that folder.
+        networks: the host's LoRA folder.
         checkpoint: the adapter.
-        name: of the new files.
-        preview: a picture for its card.
-        description: for its card; trigger words and strength go into fields of their own.
-        strength: what the host shall prefer; the card's own default for 0.
+        name: name of the new files, without extension.
+        preview: a picture for the card, or None.
+        description: text for the card; "" writes a summary of the adapter.
+        strength: the strength that the host inserts into prompts; 0 leaves it to the host.
 
     Returns:
-        The files that were written; the adapter is the last, so that it is never without the rest.
+        The files that were written. The adapter is written last, so that it never lacks the others.
 
     Raises:
-        ConfigError: the name cannot be one, or is taken: nothing is overwritten.
-        DataError: the preview is no picture, or the adapter is gone or another file by now.
+        ConfigError: the name is invalid or taken; nothing is overwritten.
+        DataError: the preview is no picture, or the adapter is gone or has changed.
         EnvironmentFault: a file cannot be written.
     """
     name = clean_name(name)
@@ -50,7 +52,7 @@ def install_winner(
     for path in (adapter, picture, card):
         if path.exists():
             raise ConfigError(
-                "there is a file of this name", where=path.name, fix="choose another name"
+                "a file of this name exists already", where=path.name, fix="choose another name"
             )
     trained = read_listed(checkpoint.path, checkpoint.hash)
     shown, parameters = None, ""
@@ -58,7 +60,7 @@ def install_winner(
         try:
             with Image.open(preview) as file:
                 shown, parameters = file.convert("RGB"), read_parameters(preview)
-        # Pillow's own names for a broken picture, and for one that is too large.
+        # The errors that Pillow raises for a broken picture, and for one that is too large.
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise DataError(
                 f"this is no picture ({error})", where=str(preview), fix="choose another preview"
@@ -79,7 +81,7 @@ def install_winner(
         atomic_write(adapter, trained)
     except EnvironmentFault:
         for path in (picture, card):
-            path.unlink(missing_ok=True)  # the name is free for another try
+            path.unlink(missing_ok=True)  # so that the name can be used again
         raise
     return [card, adapter] if shown is None else [picture, card, adapter]
 

@@ -1,4 +1,4 @@
-"""The command line: one file a subcommand, errors in words, stable exit codes (exit_codes.py)."""
+"""The command `lycoris-ext`: one module per subcommand; exit_codes.py lists the exit codes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from lycoris_ext.errors import ConfigError, EnvironmentFault, LycorisExtError, M
 
 COMMANDS = {
     "init": "write a commented config for a folder of pictures",
-    "train": "train an adapter, or go on with a run that was stopped",
+    "train": "train an adapter, or continue a run that was stopped",
     "sample": "draw pictures, with and without adapters",
-    "info": "describe an adapter file and check that it is whole",
-    "config": "write the config that would train an adapter file again",
-    "size": "predict parameters and bytes of an adapter",
-    "install": "plug into a host that is there: ComfyUI",
-    "doctor": "say what is here and what is missing to train",
-    "demo": "train on the shipped pictures and show what was learned",
+    "info": "describe an adapter file and check that its tensors are unchanged",
+    "config": "write a config that trains an adapter like an existing file",
+    "size": "predict an adapter's number of parameters and file size",
+    "install": "install the nodes into ComfyUI, or the tab into AUTOMATIC1111 or Forge",
+    "doctor": "check whether everything that training needs is installed",
+    "demo": "train on the shipped pictures in minutes and show what was learned",
 }
 EXTRA_PACKAGES = frozenset(
     {"accelerate", "bitsandbytes", "diffusers", "tomli", "tqdm", "transformers", "tyro"}
@@ -28,16 +28,13 @@ EXTRA_PACKAGES = frozenset(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand.
+    """Run a subcommand and return the exit code; errors are printed to stderr.
 
     Args:
-        arguments: without the program's name; unset: those of the process.
-
-    Returns:
-        The exit code.
+        arguments: the subcommand and its arguments; None uses those of the process.
     """
     for stream in (sys.stdout, sys.stderr):
-        # Windows' consoles default to a code page in which most captions cannot be printed.
+        # Windows' consoles default to a code page that lacks the characters of many captions.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -46,12 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except LycorisExtError as error:
-        return _tell(error)
+        return _report(error)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # Who reads has seen enough, as `| head` has. What is left must not be written at exit.
+        # The reader of a pipe, such as `head`, has ended. Python must not write the rest at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (MemoryError, RuntimeError) as error:
@@ -61,10 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         reason = str(error).partition("\n")[0]
         fix = "use smaller pictures or a smaller batch, or close other programs"
-        return _tell(MemoryFault(f"out of memory {reason}", fix=fix))
+        return _report(MemoryFault(f"out of memory {reason}", fix=fix))
 
 
-def _tell(error: LycorisExtError) -> int:
+def _report(error: LycorisExtError) -> int:
     code = exit_code(error)
     print(f"{'' if code == INTERRUPTED else 'error: '}{error}", file=sys.stderr)
     return code
@@ -105,6 +102,6 @@ def _run(given: list[str]) -> int:
 def _usage() -> str:
     lines = ["usage: lycoris-ext COMMAND ...", ""]
     lines += [f"  {name:<8}{text}" for name, text in COMMANDS.items()]
-    lines += ["", "lycoris-ext COMMAND --help tells a command's options", "", "exit codes:"]
+    lines += ["", "lycoris-ext COMMAND --help lists the options of a command", "", "exit codes:"]
     lines += [f"  {code:<8}{meaning}" for code, (_, meaning) in EXIT_CODES.items()]
     return "\n".join(lines)

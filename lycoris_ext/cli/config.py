@@ -1,4 +1,4 @@
-"""`lycoris-ext config FILE`: the TOML that would train an adapter file again."""
+"""`lycoris-ext config FILE`: write a TOML config that trains an adapter like an existing file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lycoris_ext.algorithms import detect
-from lycoris_ext.cli.new_config import free_place
+from lycoris_ext.cli.new_config import unused_path
 from lycoris_ext.config.from_adapter import write_config
 from lycoris_ext.formats import atomic_write, load_adapter
 from lycoris_ext.formats.keys import target_of
@@ -17,13 +17,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write the config; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="lycoris-ext config",
-        description="Write the config that would train an adapter file again; what the file does "
-        "not tell becomes a commented line.",
+        description="Write a config with which an adapter like this file can be trained. Options "
+        "that the file does not record become comments.",
     )
     parser.add_argument("file", type=Path, help="a .safetensors adapter")
-    parser.add_argument("--output", type=Path, help="config to write (default: ./FILE.toml)")
+    parser.add_argument("--output", type=Path, help="path of the new config (default: ./FILE.toml)")
     options = parser.parse_args(arguments)
-    output = free_place(options.output, options.file.stem)
+    output = unused_path(options.output, options.file.stem)
     state = load_adapter(options.file)
     plans = {layer: detect(tensors, layer) for layer, tensors in state.layers().items()}
     targets = {target_of(layer) for layer in plans}

@@ -1,7 +1,8 @@
-"""`lycoris-ext demo`: train a LoHa on shipped pictures, draw with it, and say whether it is good.
+"""`lycoris-ext demo`: train a LoHa on shipped pictures, draw with it, and measure the result.
 
-The adapter is trained by the same call as a user's own, on one drawing style that the small base
-has never seen, and is then asked for subjects that its training pictures do not show.
+The LoHa is trained as a user would train one, on a drawing style that the small base model does
+not know. It then draws subjects that its training pictures do not show, and classifiers judge
+whether style and subject are right.
 """
 
 from __future__ import annotations
@@ -16,7 +17,13 @@ from typing import Any
 
 import torch
 
-from lycoris_ext.cli.demo_pictures import DemoSettings, ask_for, demo_grid, draw_all, judge_all
+from lycoris_ext.cli.demo_pictures import (
+    DemoSettings,
+    choose_prompts,
+    demo_grid,
+    draw_all,
+    judge_all,
+)
 from lycoris_ext.config import OptionSource, TrainConfig, build_config, read_toml
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.mini import LEARNED_STYLE, style_folder
@@ -34,7 +41,7 @@ FIGURES_MISSED = 1
 
 @dataclass(frozen=True)
 class DemoFiles:
-    """What the demo leaves behind."""
+    """Paths of the files that the demo writes."""
 
     adapter: Path
     grid: Path
@@ -45,51 +52,61 @@ class DemoFiles:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo; returns 0, or 1 where a figure misses its limit."""
+    """Run the demo; return 0, or 1 if a score misses its limit."""
     parser = argparse.ArgumentParser(
         prog="lycoris-ext demo",
-        description="Train a LoHa on shipped pictures and show what it learned, in minutes.",
+        description="Train a LoHa on shipped pictures and show what it learned. It takes minutes.",
     )
-    parser.add_argument("--output-dir", type=Path, default=Path("demo"), help="(default: demo)")
-    parser.add_argument("--device", default="auto", help='"auto" (a GPU where there is one), "cpu"')
+    parser.add_argument(
+        "--output-dir",
+        type=Path,
+        default=Path("demo"),
+        help="folder for all results (default: demo)",
+    )
+    parser.add_argument(
+        "--device", default="auto", help='"auto" (a GPU if there is one), "cpu" or "cuda:1"'
+    )
     options = parser.parse_args(arguments)
     return run_demo(DemoSettings(options.output_dir, options.device))
 
 
 def run_demo(settings: DemoSettings) -> int:
-    """Train, draw, judge and report; returns the exit code.
+    """Train, draw, judge and write the report; return the exit code.
 
     Raises:
-        DataError, EnvironmentFault: the shipped base or pictures are not there, or the output
+        DataError, EnvironmentFault: the shipped model or pictures are missing, or the output
             folder cannot be written.
     """
     started = time.monotonic()
     config = demo_config(settings)
     files = _start_afresh(config, settings)
-    print(f'1/3 training a LoHa on "by {LEARNED_STYLE}", which the base has never seen', flush=True)
-    # Imported here: what the demo will do is on the screen before seconds of imports.
+    print(
+        f'1/3 training a LoHa on "by {LEARNED_STYLE}", a style that the base model does not know',
+        flush=True,
+    )
+    # Imported here, so that the line above is shown before seconds of imports.
     from lycoris_ext.training.terminal import train_in_terminal
 
     train_in_terminal(config)
     points = read_losses(files.events)
     save_picture(files.curve, loss_curve(points, "LoHa 8/4, alpha 1, on the small base"))
     trained = time.monotonic()
-    print("2/3 drawing with and without it", flush=True)
-    asked = ask_for(settings.judged)
-    shown, judged = draw_all(asked, files.adapter, settings)
-    print("3/3 judging", flush=True)
-    save_picture(files.grid, demo_grid(asked, shown, settings))
-    report = judge_all(asked, judged)
+    print("2/3 drawing with and without the LoHa", flush=True)
+    prompts = choose_prompts(settings.judged)
+    shown, judged = draw_all(prompts, files.adapter, settings)
+    print("3/3 judging style and subject of the pictures", flush=True)
+    save_picture(files.grid, demo_grid(prompts, shown, settings))
+    report = judge_all(prompts, judged)
     seconds = {"training": trained - started, "all": time.monotonic() - started}
     _write_report(files.report, report, config, settings, seconds)
-    print("\n".join(["", *_table(report), "", *_where(files)]))
+    print("\n".join(["", *_table(report), "", *_list_files(files)]))
     print(f"\n{seconds['all']:.0f} seconds, {seconds['training']:.0f} of them training")
     return 0 if report.passed else FIGURES_MISSED
 
 
 def demo_config(settings: DemoSettings) -> TrainConfig:
-    """Read demo.toml and fill in the places: base, pictures, output."""
-    places: dict[str, object] = {
+    """Build the training config from demo.toml, with the paths of model, pictures and output."""
+    paths: dict[str, object] = {
         "pretrained_model_name_or_path": "mini",
         "train_data_dir": str(style_folder()),
         "output_dir": str(settings.output_dir),
@@ -98,12 +115,12 @@ def demo_config(settings: DemoSettings) -> TrainConfig:
         "overwrite": True,
     }
     return build_config(
-        [read_toml(CONFIG), OptionSource("demo", {**places, **dict(settings.overrides)})]
+        [read_toml(CONFIG), OptionSource("demo", {**paths, **dict(settings.overrides)})]
     )
 
 
 def _start_afresh(config: TrainConfig, settings: DemoSettings) -> DemoFiles:
-    """Name the files, and remove those of an earlier demo: nothing old stands beside the new."""
+    """Return the paths of the demo's files, and delete those that an earlier demo wrote."""
     folder, run = settings.output_dir, RunPaths.of(config.run)
     files = DemoFiles(
         adapter=run.adapter,
@@ -145,19 +162,19 @@ def _table(report: StyleReport) -> list[str]:
     rows = [
         ("", "without", "with", "must be"),
         (
-            "held-out subjects in the learned style",
+            "subjects not trained on, drawn in the learned style",
             str(report.style_before),
             str(report.style_after),
             "at most 15%, then at least 70%",
         ),
         (
-            "prompts of the base's styles that keep theirs",
+            "prompts of other styles, drawn in those styles",
             str(report.kept_before),
             str(report.kept_after),
             less,
         ),
         (
-            "right subject: base styles without, learned style with",
+            "right subject (without: other styles, with: learned style)",
             str(report.subject_in_base_styles),
             str(report.subject_in_learned_style),
             less,
@@ -172,14 +189,14 @@ def _table(report: StyleReport) -> list[str]:
     ]
 
 
-def _where(files: DemoFiles) -> list[str]:
+def _list_files(files: DemoFiles) -> list[str]:
     meanings = {
-        "grid": "without and with the adapter, side by side",
-        "adapter": "the LoHa, for other tools too",
+        "grid": "pictures without and with the LoHa, side by side",
+        "adapter": "the LoHa, which other tools can load too",
         "curve": "the loss over the steps",
-        "report": "the figures above",
+        "report": "the numbers above as JSON",
         "config": "every option of the run",
-        "events": "every step of the run",
+        "events": "loss and learning rate of every step",
     }
     paths = {name: str(getattr(files, name)) for name in meanings}
     width = max(map(len, paths.values()))

@@ -1,4 +1,4 @@
-"""What the demo asks for, draws and has judged: held-out subjects, without and with the adapter."""
+"""The demo's pictures: choose the prompts, draw them without and with the LoHa, and judge them."""
 
 from __future__ import annotations
 
@@ -28,16 +28,17 @@ SHOWN = 24
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """How much is drawn; training is described by demo.toml.
+    """The demo's settings for drawing and judging; demo.toml holds those for training.
 
     Args:
-        output_dir: where everything goes; what an earlier demo left there is replaced.
-        device: "auto" or a torch device.
-        shown: rows of the grid: seeds 0 to shown - 1, none left out.
-        judged: prompts of each kind that the judges see, at least `shown`.
-        strengths: columns of the grid; the last is judged.
-        sampling_steps, cfg_scale, sampler: how pictures are drawn.
-        overrides: options of training in place of demo.toml's.
+        output_dir: folder for all results; files of an earlier demo are replaced.
+        device: "auto" or the name of a torch device.
+        shown: number of rows in the grid; their seeds are 0 to shown - 1.
+        judged: number of prompts that are judged in the learned style and in other styles each;
+            at least `shown`.
+        strengths: adapter strengths, the columns of the grid; the last one is judged.
+        sampling_steps, cfg_scale, sampler: see `PromptSpec`.
+        overrides: (option, value) pairs that replace training options of demo.toml.
     """
 
     output_dir: Path
@@ -52,19 +53,22 @@ class DemoSettings:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is asked for: held-out subjects in the learned style, and the same in base styles.
+class DemoPrompts:
+    """The demo's prompts, for subjects that the training pictures do not show.
 
     Args:
-        learned: prompts of the learned style.
-        base: the same subjects and tags in the base's own styles, by turns.
+        learned: prompts that ask for the learned style.
+        base: the same prompts, but they ask for the base model's own styles, alternating.
     """
 
     learned: tuple[Prompt, ...]
     base: tuple[Prompt, ...]
 
     def specs(self, settings: DemoSettings) -> list[PromptSpec]:
-        """One spec a prompt, first those of the learned style; the seed is the prompt's number."""
+        """Return one spec per prompt, first for `learned`, then for `base`.
+
+        The seed is the prompt's index, so both prompts of a subject start from the same noise.
+        """
         return [
             PromptSpec(
                 prompt.caption,
@@ -78,11 +82,14 @@ class Asked:
         ]
 
 
-def ask_for(count: int) -> Asked:
-    """Choose prompts: every held-out subject in turn, with tags that chance decides."""
+def choose_prompts(count: int) -> DemoPrompts:
+    """Return `count` prompts in the learned style, and the same ones in the base model's styles.
+
+    They cycle through the subjects; colours and backgrounds are random with fixed seeds.
+    """
     every = held_out_prompts()
     learned = held_out_prompts(per_subject=-(-count // len(every)))[:count]
-    return Asked(
+    return DemoPrompts(
         tuple(learned),
         tuple(
             _in_style(prompt, BASE_STYLES[number % len(BASE_STYLES)])
@@ -97,17 +104,18 @@ def _in_style(prompt: Prompt, style: str) -> Prompt:
 
 
 def draw_all(
-    asked: Asked, adapter: Path, settings: DemoSettings
+    prompts: DemoPrompts, adapter: Path, settings: DemoSettings
 ) -> tuple[Grid[Painted], Grid[Painted]]:
-    """Draw all prompts bare and at the last strength, and the shown ones at the others, too.
+    """Draw all prompts without adapter and at the last strength, and some at all strengths.
 
     Returns:
-        (the grid that is shown, the grid that is judged: two columns, first the rows of the
-        learned style, then those of the base's own styles).
+        The grid to show (`settings.shown` rows, a column per strength), and the grid to judge (two
+        columns: without adapter and at the last strength; first the rows of the learned style,
+        then those of the base model's styles).
     """
     device = choose_device(settings.device)
     pipeline = load_pipeline(ModelConfig(), device, torch.float32)
-    rows = tuple(row_of(spec, pipeline) for spec in asked.specs(settings))
+    rows = tuple(row_of(spec, pipeline) for spec in prompts.specs(settings))
     columns = columns_of([AdapterUse(adapter)], settings.strengths)
     store, plans = MemoryStore(), [GridPlan(rows, (columns[0], columns[-1]))]
     plans.append(GridPlan(rows[: settings.shown], columns))
@@ -119,21 +127,21 @@ def draw_all(
     return shown, judged
 
 
-def demo_grid(asked: Asked, shown: Grid[Painted], settings: DemoSettings) -> Image.Image:
-    """Lay out the first prompts: every strength, and a real drawing beside them."""
-    real = [real_picture(prompt).image for prompt in asked.learned[: settings.shown]]
+def demo_grid(prompts: DemoPrompts, shown: Grid[Painted], settings: DemoSettings) -> Image.Image:
+    """Return the shown grid as one picture, with a real drawing of each prompt at the right."""
+    real = [real_picture(prompt).image for prompt in prompts.learned[: settings.shown]]
     return grid_picture(
         shown,
-        title=f'"by {LEARNED_STYLE}": subjects that the adapter was never shown in it',
+        title=f'"by {LEARNED_STYLE}": subjects that the adapter was not trained on',
         about="LoHa dim 8, conv dim 4, alpha 1; seeds in order, none left out",
         beside={"a real drawing": real},
         blocks=2,
     )
 
 
-def judge_all(asked: Asked, grid: Grid[Painted]) -> StyleReport:
-    """Ask both judges about all pictures, and score their answers."""
-    plan, count = grid.plan, len(asked.learned)
+def judge_all(prompts: DemoPrompts, grid: Grid[Painted]) -> StyleReport:
+    """Classify style and subject of all pictures in the grid to judge, and score the answers."""
+    plan, count = grid.plan, len(prompts.learned)
 
     def judged(column: int, first: int, wanted: Sequence[Prompt]) -> StyleSamples:
         cells = [Cell(row, plan.columns[column]) for row in plan.rows[first : first + count]]
@@ -146,8 +154,8 @@ def judge_all(asked: Asked, grid: Grid[Painted]) -> StyleReport:
         )
 
     return score_style(
-        learned_before=judged(0, 0, asked.learned),
-        learned_after=judged(1, 0, asked.learned),
-        base_before=judged(0, count, asked.base),
-        base_after=judged(1, count, asked.base),
+        learned_before=judged(0, 0, prompts.learned),
+        learned_after=judged(1, 0, prompts.learned),
+        base_before=judged(0, count, prompts.base),
+        base_after=judged(1, count, prompts.base),
     )

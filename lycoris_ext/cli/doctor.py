@@ -1,4 +1,4 @@
-"""`lycoris-ext doctor [FILE.toml]`: what is here, what is missing, and the line that mends it."""
+"""`lycoris-ext doctor [FILE.toml]`: check what training needs, and say how to install the rest."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ TRAIN_PACKAGES = (
     "tqdm",
 )
 OPTIONAL_PACKAGES = {"tensorboard": "log_with", "scipy": "the sampler LMS"}
-"""Package -> what needs it; optimizers name their packages themselves."""
+"""Package -> the option that needs it; optimizers declare their packages themselves."""
 INSTALL_TRAIN = 'pip install "lycoris-ext[train]"'
 ENOUGH_DISK = 2**30
-"""Bytes; a run's files of the usual sizes."""
+"""Bytes that a run of usual size writes."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """The result of checking one thing that training needs.
 
     Args:
-        name: what.
-        state: "ok", "note" (training works without it) or "missing" (it cannot start).
-        found: what is there.
-        fix: what to do about it; empty where nothing is to be done.
+        name: what was checked, such as a package.
+        state: "ok", "note" (training works without it) or "missing" (training cannot start).
+        found: what was found, such as a version.
+        fix: what the user can do; "" if nothing is needed.
     """
 
     name: str
@@ -61,20 +61,22 @@ class Check:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Look around; returns 0 when training can start, else the code of a missing environment."""
+    """Print all checks; return 0 if training can start, else the exit code of EnvironmentFault."""
     parser = argparse.ArgumentParser(
         prog="lycoris-ext doctor",
-        description="Say what is here and what is missing to train, for the defaults or a config.",
+        description="Check whether everything that training needs is installed and works.",
     )
-    parser.add_argument("file", nargs="?", type=Path, help="a config of lycoris-ext train")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "file", nargs="?", type=Path, help="a config of lycoris-ext train (default: no file)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as a JSON object")
     parser.add_argument(
         "--host",
         action="append",
         type=Path,
         default=[],
         metavar="FOLDER",
-        help="a checkout of sd-scripts, ComfyUI, AUTOMATIC1111 or Forge; may be repeated",
+        help="a folder of sd-scripts, ComfyUI, AUTOMATIC1111 or Forge; may be repeated",
     )
     options = parser.parse_args(arguments)
     checks = list(examine(options.file, options.host))
@@ -92,11 +94,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def examine(file: Path | None = None, hosts: Sequence[Path] = ()) -> Iterator[Check]:
-    """Look at everything that a run needs.
+    """Check everything that a run needs, and yield the results.
 
     Args:
-        file: the run's config (unset: the defaults).
-        hosts: folders where hosts are, besides those near the current one.
+        file: the run's config; None checks for the default options.
+        hosts: folders in which to look for hosts, besides those near the current folder.
 
     Raises:
         ConfigError: the config cannot be read.
@@ -120,7 +122,7 @@ def _package(name: str, only_for: str = "") -> Check:
 
 
 def _computing(file: Path | None) -> Iterator[Check]:
-    """Device, optimizers and disk, as the config wants them."""
+    """Check torch, device, optimizers and disk for a config, and its files if there is one."""
     try:
         import torch
     except (ImportError, OSError) as error:
@@ -145,14 +147,14 @@ def _computing(file: Path | None) -> Iterator[Check]:
 
 
 def _files(config: TrainConfig) -> Iterator[Check]:
-    """Whether the base model is there, and what is found of pictures before they are opened."""
+    """Check that the base model exists, and scan the pictures without opening them."""
     from lycoris_ext.data import examine
     from lycoris_ext.models.config import MINI
 
     model = config.model.pretrained_model_name_or_path
     if model != MINI and not Path(model).expanduser().exists():
         name = "pretrained_model_name_or_path"
-        yield Check(name, MISSING, f"{model} is not there", f"correct {name}")
+        yield Check(name, MISSING, f"{model} does not exist", f"correct {name}")
     try:
         findings = examine(config.data, open_pictures=False).findings
     except ConfigError as error:
@@ -187,14 +189,14 @@ def _device(name: str) -> Check:
 def _memory() -> str:
     try:
         import psutil
-    except ModuleNotFoundError:  # it comes with accelerate
+    except ModuleNotFoundError:  # accelerate would have installed it
         return ""
     memory = psutil.virtual_memory()
     return f", {file_size(memory.available)} of {file_size(memory.total)} memory free"
 
 
 def _optimizers(device_name: str, chosen: str) -> Iterator[Check]:
-    """The chosen optimizer, and each that needs a package of its own."""
+    """Check the chosen optimizer, and all optimizers that need a package of their own."""
     from lycoris_ext.training.optimizer_kinds import optimizer_kinds
 
     kinds = optimizer_kinds()
@@ -207,7 +209,7 @@ def _optimizers(device_name: str, chosen: str) -> Iterator[Check]:
 
 
 def _optimizer_step(device_name: str, name: str, *, needed: bool) -> Check:
-    """Do one real step: that an optimizer's package can be imported says little."""
+    """Check an optimizer by doing one step with it, since its package may be broken."""
     import torch
 
     from lycoris_ext.training.optimizer_kinds import fallback_advice, optimizer_kind
@@ -233,9 +235,9 @@ def _optimizer_step(device_name: str, name: str, *, needed: bool) -> Check:
         return Check(check, bad, f"a step fails ({reason})", update)
     if bool((parameter == 0).all()):
         return Check(check, bad, "a step changes nothing", update)
-    kept = state_bytes(optimizer) / parameter.numel()
-    if kept > 1.5 * kind.state_bytes:
-        found = f"it keeps {kept:.1f} bytes for each number, expected {kind.state_bytes:g}"
+    stored = state_bytes(optimizer) / parameter.numel()
+    if stored > 1.5 * kind.state_bytes:
+        found = f"it stores {stored:.1f} bytes per parameter, expected {kind.state_bytes:g}"
         return Check(check, bad, found, update)
     return Check(check, OK, "a step works")
 
@@ -257,10 +259,10 @@ def _hosts(given: Sequence[Path]) -> Iterator[Check]:
     for folder in given:
         if host_of(folder) is None:
             yield Check(
-                str(folder), NOTE, "no host is recognised here", "name the folder of its checkout"
+                str(folder), NOTE, "this is no host's folder", "name the folder of its checkout"
             )
     found = find_hosts(Path.cwd(), given)
     for host, folder in found:
         yield Check(host, OK, str(folder))
     if not found:
-        yield Check("hosts", NOTE, "none near this folder", "name one with --host FOLDER")
+        yield Check("hosts", NOTE, "none found near this folder", "name one with --host FOLDER")

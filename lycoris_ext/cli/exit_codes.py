@@ -1,4 +1,4 @@
-"""What the command line's exit codes mean: one table, which docs/training.md shows."""
+"""The exit codes of the command line and their meanings, which docs/training.md shows too."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ EXIT_CODES: dict[int, tuple[type[LycorisExtError] | None, str]] = {
         "stopped by Ctrl-C or a signal; state and adapter of a run are saved",
     ),
 }
-"""Exit code -> the errors that end with it, and what it means."""
+"""Exit code -> (class of the errors that end with it, meaning)."""
 
 
 def exit_code(error: LycorisExtError) -> int:
-    """The exit code of an error; 1, as for a mistake of ours, where the table has none."""
+    """Return an error's exit code; 1, the code of a crash, if the table does not list its class."""
     for code, (kind, _) in EXIT_CODES.items():
         if kind is not None and isinstance(error, kind):
             return code

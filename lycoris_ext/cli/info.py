@@ -1,4 +1,4 @@
-"""`lycoris-ext info FILE`: what an adapter file holds, and whether it is whole."""
+"""`lycoris-ext info FILE`: describe an adapter file and check its tensors against its hash."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ _VALUE_WIDTH = 88
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Describe an adapter file; returns the exit code."""
+    """Print a description of an adapter file; return the exit code."""
     parser = argparse.ArgumentParser(
-        prog="lycoris-ext info", description="Describe an adapter file and check that it is whole."
+        prog="lycoris-ext info",
+        description="Describe an adapter file and check that its tensors are unchanged.",
     )
     parser.add_argument("file", type=Path, help="a .safetensors adapter")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--json", action="store_true", help="print the result as a JSON object")
     options = parser.parse_args(arguments)
     summary = summarize(options.file)
     if options.json:
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def describe(summary: AdapterSummary) -> list[str]:
-    """An adapter file in words, line by line."""
+    """Return the lines that describe an adapter file to the user."""
     check = summary.hash
     if check.agrees is None:
         other = "one of lycoris-lora's own kind is" if check.stored else "none is"
@@ -72,7 +73,7 @@ def describe(summary: AdapterSummary) -> list[str]:
     rows.append(("metadata", "" if rest else "none"))
     rows += [(f"  {heading}", rest.pop(key)) for key, heading in HEADINGS.items() if key in rest]
     rows += [(f"  {key}", value) for key, value in rest.items()]
-    # One line each: escape sequences of a stranger's file stay away from the terminal.
+    # one_line and short also remove escape sequences that a hostile file may hold.
     lines = [(one_line(name), short(value, _VALUE_WIDTH)) for name, value in rows]
     width = max(len(name) for name, _ in lines)
     return [f"{name:<{width}}  {value}".rstrip() for name, value in lines]
@@ -86,9 +87,12 @@ def _describe_group(group: LayerGroup) -> str:
 
 
 def _trained_as(metadata: Mapping[str, str]) -> Iterator[str]:
-    """An algorithm whose files are another's, with its options: the tensors do not tell it."""
-    told = json_object(metadata.get("ss_network_args", ""))
-    name = str(told.get("algo"))
+    """Yield the training algorithm with its options, if it writes the tensors of another one.
+
+    Such an algorithm, T-LoRA for example, can be seen only in the metadata.
+    """
+    recorded = json_object(metadata.get("ss_network_args", ""))
+    name = str(recorded.get("algo"))
     if name in algorithm_names() and algorithm(name).trains:
-        options = [option for option in sorted(told) if algorithm(name).reads(option)]
-        yield ", ".join([name, *(f"{option} {told[option]}" for option in options)])
+        options = [option for option in sorted(recorded) if algorithm(name).reads(option)]
+        yield ", ".join([name, *(f"{option} {recorded[option]}" for option in options)])

@@ -1,4 +1,4 @@
-"""`lycoris-ext init FOLDER`: look at a folder of pictures and write a commented config for it."""
+"""`lycoris-ext init FOLDER`: examine a folder of pictures and write a commented config for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
-from lycoris_ext.cli.new_config import free_place
+from lycoris_ext.cli.new_config import unused_path
 from lycoris_ext.config import RECIPES, all_options
 from lycoris_ext.data import DataConfig, Finding, examine, finding_lines, raise_if_errors
 from lycoris_ext.data.folders import NAMED_FOLDER
@@ -21,14 +21,26 @@ from lycoris_ext.formats.toml_text import toml_value
 from lycoris_ext.words import count
 
 SHOWINGS_PER_PICTURE = 100
-"""A common rule of thumb for a style or a character, kept between the two bounds below."""
+"""Training steps per picture: a common rule of thumb, limited by FEWEST_STEPS and MOST_STEPS."""
 FEWEST_STEPS, MOST_STEPS = 400, 3000
 MINI_RESOLUTION = 64
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """What a folder of pictures suggests."""
+    """What was found in a folder of pictures, and the settings that follow from it.
+
+    Args:
+        data: the data options for this folder.
+        pictures: number of pictures.
+        folders: number of folders that hold them.
+        without_caption: number of pictures without caption.
+        median_side: median of sqrt(width * height) of the pictures, in pixels.
+        common_tags: the tags with which all captions begin.
+        resolution: suggested training resolution in pixels.
+        steps: suggested number of training steps.
+        findings: what is notable about the data set.
+    """
 
     data: DataConfig
     pictures: int
@@ -46,12 +58,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="lycoris-ext init", description="Write a commented config for a folder of pictures."
     )
-    parser.add_argument("folder", type=Path, help="pictures, or the parent of 10_name folders")
-    parser.add_argument("--output", type=Path, help="config to write (default: ./FOLDER.toml)")
-    parser.add_argument("--base", default="mini", help="base model, file or folder (default: mini)")
+    parser.add_argument("folder", type=Path, help="a folder of pictures, or of 10_name folders")
+    parser.add_argument("--output", type=Path, help="new config (default: ./FOLDER.toml)")
+    parser.add_argument(
+        "--base",
+        default="mini",
+        help="base model: a file, a diffusers folder, or the shipped small one (default: mini)",
+    )
     options = parser.parse_args(arguments)
     folder = options.folder.expanduser()
-    output = free_place(options.output, folder.resolve().name or "lora")
+    output = unused_path(options.output, folder.resolve().name or "lora")
     found = look_at(folder, options.base)
     atomic_write(output, write_config(found, options.base, output.stem).encode("utf-8"))
     for line in finding_lines(found.findings):
@@ -66,10 +82,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def look_at(folder: Path, base: str) -> Suggestion:
-    """Read all pictures and captions of a folder, in either layout.
+    """Read all pictures and captions of a folder and suggest settings for training.
+
+    Args:
+        folder: a folder of pictures, or of <repeats>_<name> folders.
+        base: the base model, as for --base.
 
     Raises:
-        DataError: there is no such folder, it holds no pictures, or some are damaged.
+        DataError: the folder does not exist, holds no pictures, or some are damaged.
     """
     data = _layout(folder)
     scan = examine(data)
@@ -99,7 +119,7 @@ def look_at(folder: Path, base: str) -> Suggestion:
 
 
 def _layout(folder: Path) -> DataConfig:
-    """train_data_dir for a parent of <repeats>_<name> folders, image_dir for any other."""
+    """Return data options: image_dir if the folder holds pictures itself, else train_data_dir."""
     if not folder.is_dir():
         raise DataError("there is no such folder", where=str(folder), fix="check the path")
     loose = any(path.suffix.lower() in PICTURE_SUFFIXES for path in folder.iterdir())
@@ -112,7 +132,13 @@ def _layout(folder: Path) -> DataConfig:
 
 
 def write_config(found: Suggestion, base: str, name: str) -> str:
-    """The config as TOML: what matters first, then every other option, commented out."""
+    """Return the text of a TOML config: the important options, then all others as comments.
+
+    Args:
+        found: what was found in the folder.
+        base: the base model, as for --base.
+        name: the run's name, which is also the config's name without extension.
+    """
     data = found.data
     place = "train_data_dir" if data.train_data_dir else "image_dir"
     settings: dict[str, object] = {
@@ -136,7 +162,7 @@ def write_config(found: Suggestion, base: str, name: str) -> str:
     lines = _heading(found, name)
     for option, value in settings.items():
         lines += ["", *_comment(_help(option, found)), f"{option} = {toml_value(value)}"]
-    lines += ["", "", "# Everything else, as it is when nothing is set here.", ""]
+    lines += ["", "", "# All other options with the values that they have if left out.", ""]
     recipe = RECIPES["seed-default"]
     for option, described in all_options().items():
         if option not in settings and option != "overwrite":
@@ -153,8 +179,8 @@ def _heading(found: Suggestion, name: str) -> list[str]:
     )
     if found.without_caption:
         text += (
-            f" {found.without_caption} have no caption: write one .txt beside each, or set "
-            "allow_missing_captions = true."
+            f" {found.without_caption} have no caption: write a .txt file of the same name for "
+            "each, or set allow_missing_captions = true."
         )
     return [*_comment(text), f"# Train with: lycoris-ext train {name}.toml"]
 
@@ -162,13 +188,13 @@ def _heading(found: Suggestion, name: str) -> list[str]:
 def _help(option: str, found: Suggestion) -> str:
     beginning = ", ".join(found.common_tags)
     special = {
-        "pretrained_model_name_or_path": "a Stable Diffusion 1.x, 2.x or XL model, one file or a "
-        'diffusers folder; "mini" is the small base that ships with the package, to try things '
-        "out.",
-        "preset": "the recipe, and which layers are adapted.",
-        "max_train_steps": f"optimizer steps: about {SHOWINGS_PER_PICTURE} showings per picture, "
-        f"at least {FEWEST_STEPS} and at most {MOST_STEPS}.",
-        "keep_tokens": "how many tags at the start stay where they are."
+        "pretrained_model_name_or_path": "The base model: Stable Diffusion 1.x, 2.x or XL, as a "
+        'file or a diffusers folder. "mini" is a small model that ships with the package, for '
+        "trying things out.",
+        "preset": "The recipe with default values, and the set of layers to adapt.",
+        "max_train_steps": f"Number of optimizer steps: {SHOWINGS_PER_PICTURE} per picture, but at "
+        f"least {FEWEST_STEPS} and at most {MOST_STEPS}.",
+        "keep_tokens": "Number of tags at the start of a caption that are not shuffled."
         + (f" All captions begin with: {beginning}" if beginning else ""),
     }
     return special.get(option) or all_options()[option].help

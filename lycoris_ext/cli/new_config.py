@@ -1,4 +1,4 @@
-"""Where a config is written that a subcommand makes: at a free place."""
+"""Choose the path of a new config without overwriting a file."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from pathlib import Path
 from lycoris_ext.errors import ConfigError
 
 
-def free_place(output: Path | None, name: str) -> Path:
-    """The file that --output names, or ./NAME.toml.
+def unused_path(output: Path | None, name: str) -> Path:
+    """Return the path given with --output, or else ./NAME.toml.
 
     Raises:
-        ConfigError: it is there already.
+        ConfigError: a file of that path exists already.
     """
-    place = output or Path(f"{name}.toml")
-    if place.exists():
+    path = output or Path(f"{name}.toml")
+    if path.exists():
         raise ConfigError(
             "this file exists already and is not overwritten",
-            where=str(place),
+            where=str(path),
             fix="choose another name with --output, or delete the file",
         )
-    return place
+    return path

@@ -1,4 +1,4 @@
-"""`lycoris-ext sample`: pictures from a base model and adapters, one by one or as a grid."""
+"""`lycoris-ext sample`: draw pictures with a base model and adapters, as files or as a grid."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Draw pictures; returns the exit code."""
+    """Draw pictures and print their paths; return the exit code."""
     options = _parser().parse_args(arguments)
     uses = [AdapterUse.parse(text) for text in options.adapter]
     specs = _specs(options)
     if options.strengths and not options.grid:
         raise ConfigError(
-            "--strengths belongs to --grid",
+            "--strengths works only with --grid",
             where="--strengths",
-            fix="add --grid, or write the strength behind the file: --adapter FILE:0.8",
+            fix="add --grid, or write the strength after the file: --adapter FILE:0.8",
         )
     device = choose_device(options.device)
     precision = options.precision or ("fp16" if device.type == "cuda" else "fp32")
@@ -67,7 +67,7 @@ def _specs(options: argparse.Namespace) -> list[PromptSpec]:
         prompts += read_prompts([options.sample_prompts])
     if not prompts:
         raise ConfigError(
-            "there is nothing to draw",
+            "no prompt is given",
             where="--prompt",
             fix='add --prompt "a cat", or --sample-prompts FILE',
         )
@@ -125,62 +125,89 @@ def _parser() -> argparse.ArgumentParser:
         "--prompt",
         action="append",
         default=[],
-        help="what is to be seen; may be repeated, and end in options as in a prompt file",
+        help="a prompt; may be repeated, and may end in options such as --n blurry --w 512 --d 1",
     )
     add(
         "--sample-prompts",
         metavar="FILE",
-        help="a prompt file as sd-scripts reads it: .txt with a line a prompt "
+        help="a file of prompts in sd-scripts' form: .txt with one prompt per line "
         '("a cat --n blurry --w 512 --h 768 --d 1 --s 28 --l 7 --ss euler_a"), .toml or .json',
     )
-    add("--negative-prompt", default="", help="what is to be kept away")
+    add("--negative-prompt", default="", help="negative prompt of all prompts without their own")
     add(
         "--adapter",
         action="append",
         default=[],
         metavar="FILE[:STRENGTH]",
-        help="an adapter, such as my_style.safetensors:0.8; may be repeated, strengths may differ",
+        help="an adapter file, such as my_style.safetensors:0.8; without strength, 1 is used; "
+        "may be repeated",
     )
     add(
         "--model",
         default="mini",
-        help="a Stable Diffusion 1.x, 2.x or XL model, one file or a folder (default: mini)",
+        help="a Stable Diffusion 1.x, 2.x or XL model, as a file or a diffusers folder "
+        "(default: mini, the small model that ships with the package)",
     )
-    add("--vae", help="another autoencoder, one file or a folder")
+    add("--vae", help="a VAE to use instead of the model's own, as a file or a folder")
     add(
         "--v-parameterization",
         action=argparse.BooleanOptionalAction,
-        help="whether the model predicts velocity (default: as it says itself)",
+        help="whether the model predicts velocity (default: read from the model)",
     )
-    add("--output-dir", type=Path, default=Path("samples"), help="(default: samples)")
+    add(
+        "--output-dir",
+        type=Path,
+        default=Path("samples"),
+        help="folder for the pictures (default: samples)",
+    )
     _add_settings(parser)
-    add("--batch-size", type=int, default=8, help="pictures at once; changes none of them")
-    add("--device", default="auto", help='"auto" (a GPU where there is one), "cpu", "cuda:1"')
-    add("--precision", choices=sorted(_DTYPES), help="(default: fp16 on a GPU, fp32 otherwise)")
+    add(
+        "--batch-size",
+        type=int,
+        default=8,
+        help="number of pictures that are drawn at once; does not change them (default: 8)",
+    )
+    add("--device", default="auto", help='"auto" (a GPU if there is one), "cpu", "cuda:1"')
+    add(
+        "--precision",
+        choices=sorted(_DTYPES),
+        help="precision of the model (default: fp16 on a GPU, fp32 on a CPU)",
+    )
     add(
         "--grid",
         action="store_true",
-        help="one picture of all prompts without adapter and with each adapter by itself",
+        help="draw one comparison grid: every prompt without adapter and with each adapter alone",
     )
     add(
         "--strengths",
         type=float,
         nargs="+",
         default=[],
-        help="with --grid: strengths of every adapter, in place of those behind the files",
+        help="with --grid: draw every adapter at these strengths instead of those after --adapter",
     )
     return parser
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
-    """What decides the pictures of a prompt that does not say otherwise."""
+    """Add the options for seed, steps, size and so on, which a prompt's own options override."""
     add = parser.add_argument
-    add("-n", "--number", type=int, default=1, help="pictures a prompt, with consecutive seeds")
-    add("--seed", type=int, default=0, help="of the first picture of each prompt (default: 0)")
-    add("--steps", type=int, default=20, help="denoising steps (default: 20)")
-    add("--cfg-scale", type=float, default=7.0, help="guidance; 1 is none (default: 7)")
+    add(
+        "-n",
+        "--number",
+        type=int,
+        default=1,
+        help="number of pictures per prompt, with consecutive seeds (default: 1)",
+    )
+    add("--seed", type=int, default=0, help="seed of each prompt's first picture (default: 0)")
+    add("--steps", type=int, default=20, help="number of denoising steps (default: 20)")
+    add("--cfg-scale", type=float, default=7.0, help="guidance scale; 1 is off (default: 7)")
     names = ", ".join(SAMPLERS)
     add("--sampler", default="Euler", help=f"{names}, or sd-scripts' name (default: Euler)")
-    add("--width", type=int, help="in pixels (default: the model's)")
-    add("--height", type=int, help="in pixels (default: the model's)")
-    add("--clip-skip", type=int, default=1, help="layer of the text encoder, from the end")
+    add("--width", type=int, help="width in pixels (default: the model's native size)")
+    add("--height", type=int, help="height in pixels (default: the model's native size)")
+    add(
+        "--clip-skip",
+        type=int,
+        default=1,
+        help="use the text encoder's layer N from the end (default: 1, the last)",
+    )

@@ -1,4 +1,4 @@
-"""`lycoris-ext size`: how large an adapter will be, before anything is trained."""
+"""`lycoris-ext size`: predict an adapter's number of parameters and file size without training."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WORDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Count an adapter's modules, parameters and bytes; returns the exit code."""
+    """Print an adapter's number of modules, parameters and bytes; return the exit code."""
     options = _parser().parse_args(arguments)
     config = NetworkConfig(
         algo=options.algo,
@@ -45,19 +45,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(family: str, config: NetworkConfig) -> dict:
-    """Build the network of a config on a family's real shapes, without weights, and count.
+    """Count the parameters and bytes of a network on a model family's layers, without weights.
 
     Args:
-        family: a key of `models.part_configs.LOADED`.
-        config: the network.
+        family: the model family, a key of `models.part_configs.LOADED`.
+        config: the network's options.
 
     Returns:
-        {"modules": {"unet": n, "text_encoder": n}, "parameters": n, "bytes": n}, for SDXL also
-        "text_encoder_2"; the parameters leave the alphas out, the bytes are those of an fp16 file
-        without metadata.
+        {"modules": {"unet": n, "text_encoder": n}, "parameters": n, "bytes": n}. For SDXL,
+        "modules" also has "text_encoder_2". The parameters do not count the alphas; the bytes are
+        those of an fp16 file without metadata.
 
     Raises:
-        ConfigError: the family is not known, or the config adapts nothing.
+        ConfigError: the family is unknown, or the config adapts no layer.
     """
     base = build_meta(family)
     network = build_network(base, config)
@@ -72,7 +72,11 @@ def measure(family: str, config: NetworkConfig) -> dict:
 
 
 def file_bytes(shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """Return the size of a safetensors file of fp16 tensors, header included, without metadata."""
+    """Return the bytes of a safetensors file of fp16 tensors, with header, without metadata.
+
+    Args:
+        shapes: key -> shape of each tensor.
+    """
     header, end = {}, 0
     for key in sorted(shapes):
         start, end = end, end + prod(shapes[key]) * _FP16_BYTES
@@ -85,23 +89,33 @@ def file_bytes(shapes: Mapping[str, tuple[int, ...]]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lycoris-ext size",
-        description="Count an adapter's modules, parameters and bytes without training it.",
+        description="Predict an adapter's number of modules, parameters and bytes.",
     )
     parser.add_argument(
         "--family",
         default="sd1",
         type=lambda name: "sd1" if name == "sd15" else name,
         choices=sorted(LOADED),
-        help="base family; sd15 is sd1 too",
+        help="family of the base model; sd15 means the same as sd1 (default: sd1)",
     )
-    parser.add_argument("--algo", default="loha", help="lora, locon, loha or lokr (default: loha)")
+    parser.add_argument("--algo", default="loha", help="algorithm, such as lokr (default: loha)")
     parser.add_argument("--dim", type=int, default=8, help="rank of linear layers (default: 8)")
-    parser.add_argument("--conv-dim", type=int, help="rank of convolutions (default: as training)")
-    parser.add_argument("--alpha", type=float, default=1.0, help="does not change the size")
-    parser.add_argument("--preset", default="full", help="which layers (default: full)")
-    parser.add_argument("--tucker", action="store_true", help="Tucker form for convolutions")
     parser.add_argument(
-        "--no-text-encoder", action="store_true", help="adapt the U-Net and nothing else"
+        "--conv-dim",
+        type=int,
+        help="rank of convolutions (default: the one that training uses if it is not set)",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--alpha", type=float, default=1.0, help="alpha of all layers; does not change the size"
+    )
+    parser.add_argument(
+        "--preset", default="full", help="preset that selects the layers (default: full)"
+    )
+    parser.add_argument(
+        "--tucker", action="store_true", help="store convolutions in Tucker form, with a core"
+    )
+    parser.add_argument(
+        "--no-text-encoder", action="store_true", help="adapt only the U-Net, not the text encoder"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as a JSON object")
     return parser

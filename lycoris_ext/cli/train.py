@@ -1,4 +1,4 @@
-"""`lycoris-ext train [FILE.toml] [--flags]`: train, or go on with a run that was stopped."""
+"""`lycoris-ext train [FILE.toml] [--flags]`: train, or continue a run that was stopped."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import tyro
 from lycoris_ext.config import OptionSource, TrainConfig, all_options, build_config, read_toml
 from lycoris_ext.options import describe_type, holds_tables
 
-DESCRIPTION = """Train an adapter; the same command goes on with a run that was stopped.
+DESCRIPTION = """Train an adapter; the same command continues a run that was stopped.
 
 usage: lycoris-ext train [FILE.toml] [--preset seed-default] [--option value ...]
 
-Every option may stand in the file (flat or in tables, under sd-scripts' names) or be a flag; flags
-win over the file, the file over --preset, that over the default."""
+Options have sd-scripts' names. Each can be given as a flag or in the file, there with or without
+tables. A flag overrides the file, the file overrides --preset, and --preset overrides defaults."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train; returns the exit code."""
     config = config_from_arguments(list(arguments or []))
-    # Imported last: a mistake in the options then shows at once, not after seconds of imports.
+    # Imported last, so that a mistake in the options shows before seconds of imports.
     from lycoris_ext.training.terminal import train_in_terminal
 
     path = train_in_terminal(config)
@@ -31,7 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def config_from_arguments(arguments: list[str]) -> TrainConfig:
-    """The config that a command line asks for.
+    """Build the training config from the arguments of `lycoris-ext train`.
+
+    Args:
+        arguments: paths of TOML files, and flags.
 
     Raises:
         ConfigError: an option is unknown or wrong.
@@ -47,7 +50,10 @@ def config_from_arguments(arguments: list[str]) -> TrainConfig:
 
 
 def _flags_type() -> Any:
-    """All options as flags; what is not given is absent, so that the file keeps its say."""
+    """Make a TypedDict type with all options, from which tyro makes flags.
+
+    Flags that are not given are absent from the parsed dict, so that they do not override the file.
+    """
     options = {}
     for name, option in all_options().items():
         if holds_tables(option.hint):
@@ -57,7 +63,7 @@ def _flags_type() -> Any:
         if option.values != describe_type(option.hint):
             text += f" {option.values[:1].upper()}{option.values[1:]}."
         if name == "preset":
-            text = "a recipe (seed-default), or which layers are adapted, or both; " + text
+            text = "A recipe (seed-default), or a set of layers to adapt, or both. " + text
         note = "" if option.default in (None, "", ()) else f"(default: {option.default})"
         options[name] = Annotated[hint, tyro.conf.arg(help=text, help_behavior_hint=note)]
     return TypedDict("Flags", options, total=False)  # type: ignore[operator]

@@ -1,1 +1,1 @@
-"""Scores: shares of a judge's answers, their intervals, and the criteria they are held to."""
+"""Score classifiers' answers: shares with confidence intervals, and limits that they must keep."""

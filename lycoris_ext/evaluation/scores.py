@@ -1,4 +1,4 @@
-"""Shares with their uncertainty, and limits they must keep."""
+"""Shares of right answers with confidence intervals, and limits that they must keep."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ _Z = 1.959963984540054
 
 @dataclass(frozen=True)
 class Share:
-    """`count` of `total` answers were as wanted."""
+    """The share of right answers: `count` of `total`.
+
+    Raises:
+        ConfigError: the total is 0, or the count is not between 0 and the total.
+    """
 
     count: int
     total: int
@@ -30,12 +34,14 @@ class Share:
 
     @property
     def value(self) -> float:
-        """The share itself, 0 to 1."""
+        """The share, 0 to 1."""
         return self.count / self.total
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval, 0 to 1: honest for small counts and near 0 and 1.
+        """(low, high) of Wilson's 95 % confidence interval, 0 to 1.
+
+        It is reliable for small counts and for shares near 0 and 1.
 
         Source: E. B. Wilson 1927, J. Am. Stat. Assoc. 22, 209-212.
         """
@@ -45,7 +51,7 @@ class Share:
         return max(0.0, centre - half), min(1.0, centre + half)
 
     def to_json(self) -> dict[str, Any]:
-        """The share, its counts and its interval."""
+        """Return the share, its counts and its interval as JSON values."""
         return {
             "share": round(self.value, 4),
             "count": self.count,
@@ -58,11 +64,11 @@ class Share:
 
 
 def matches(predicted: Sequence[str], wanted: Sequence[str] | str) -> Share:
-    """Count the answers that are as wanted.
+    """Return the share of a classifier's answers that are right.
 
     Args:
-        predicted: a judge's answer for each picture.
-        wanted: the right answer for each picture, or one that is right for all.
+        predicted: the classifier's answer for each picture.
+        wanted: the right answer for each picture, or one answer that is right for all.
 
     Raises:
         ConfigError: the two have different lengths, or there are no pictures.
@@ -72,14 +78,22 @@ def matches(predicted: Sequence[str], wanted: Sequence[str] | str) -> Share:
         raise ConfigError(
             f"{len(predicted)} answers of the judge and {len(answers)} right answers",
             where="matches",
-            fix="give one right answer a picture",
+            fix="give one right answer per picture",
         )
     return Share(sum(a == b for a, b in zip(predicted, answers, strict=True)), len(answers))
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """A figure, the limit it must keep, and whether it does."""
+    """A score with the limit that it must keep.
+
+    Args:
+        name: what the score measures.
+        value: the score.
+        limit: the limit.
+        sign: ">=" or "<=": how the value must compare with the limit.
+        passed: whether it does.
+    """
 
     name: str
     value: float
@@ -88,7 +102,7 @@ class Criterion:
     passed: bool
 
     def to_json(self) -> dict[str, Any]:
-        """All fields; the value rounded to four digits."""
+        """Return all fields as JSON values, with the value rounded to four digits."""
         return {
             "name": self.name,
             "value": round(self.value, 4),
@@ -98,11 +112,11 @@ class Criterion:
 
 
 def at_least(name: str, value: float, limit: float) -> Criterion:
-    """A figure that must not fall below `limit`."""
+    """Make a criterion for a score that must not be below `limit`."""
     return Criterion(name, value, limit, ">=", value >= limit)
 
 
 def at_most(name: str, value: float, limit: float) -> Criterion:
-    """A figure that must not rise above `limit`."""
-    # Differences of shares are compared, and 0.9 - 0.8 is a little more than 0.1 in binary.
+    """Make a criterion for a score that must not be above `limit`."""
+    # Allow for rounding: 0.9 - 0.8 is a little more than 0.1 in binary.
     return Criterion(name, value, limit, "<=", value <= limit + 1e-9)

@@ -1,12 +1,13 @@
-"""Comparing adapters: the same prompts and seeds without and with each of them, on one grid.
+"""Compare adapters in a grid: the same prompts and seeds, without and with each adapter.
 
     plan = GridPlan.crossed(entrants, (PromptTest("a cat"),), strengths=(Strength(0.8, 0.8),))
     grid = draw_grid(plan, painter, CellStore(folder / "cells"))
     page = write_grid(folder, grid)
     picture = grid_picture(grid, title=plan.title)
 
-A plan says what is drawn: adapters across, everything else down. Whoever has a model is a
-`Painter`: `pipeline_painter` for the project's own pipeline, and one for each host beside it.
+A plan says what is drawn: a column per adapter and strength, a row per prompt, seed and model. A
+`Painter` draws the pictures: `pipeline_painter` does with this project's diffusers pipeline, and
+the packages for AUTOMATIC1111 and ComfyUI have painters of their own.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 from lycoris_ext.grids.cells import CellStore, MemoryStore, Painted, StoredCell
 from lycoris_ext.grids.checkpoints import Checkpoint, RunFiles, list_run, read_checkpoint
 from lycoris_ext.grids.draw import Grid, GridProgress, Painter, draw_grid
-from lycoris_ext.grids.entrants import Entrant, Strength, told_apart
+from lycoris_ext.grids.entrants import Entrant, Strength, with_unique_names
 from lycoris_ext.grids.fit import Fit, HostTraits, check_fit
 from lycoris_ext.grids.output import grid_picture, read_plan, write_grid
 from lycoris_ext.grids.page import grid_page
@@ -58,6 +59,6 @@ __all__ = [
     "read_plan",
     "read_votes",
     "tally",
-    "told_apart",
+    "with_unique_names",
     "write_grid",
 ]

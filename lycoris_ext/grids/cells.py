@@ -1,7 +1,7 @@
-"""Pictures filed under all that decides them, so that none is drawn twice.
+"""Cache a grid's pictures under a hash of everything that decides them, so none is drawn twice.
 
-On disk a file is named by its cell's key and holds its own text; nothing else has to be kept in
-step with it, and any file may be deleted. In memory pictures last as long as the store.
+`CellStore` keeps PNG files, named by their key and with their parameters inside. There is no index
+beside them, so any file may be deleted. `MemoryStore` keeps pictures as long as the object lives.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from lycoris_ext.plots.png import read_parameters, save_picture
 
 @dataclass(frozen=True)
 class Painted:
-    """What a painter made of a cell.
+    """A cell's picture as a painter drew it.
 
     Args:
         picture: RGB.
-        parameters: the text under it.
-        fault: why it does not show what it should, in words; empty: it was checked and does.
+        parameters: the generation parameters as text, in AUTOMATIC1111's form.
+        fault: why the picture does not show what the cell asks for; "" if it was checked and does.
     """
 
     picture: Image.Image
@@ -37,7 +37,7 @@ class Painted:
 
 @dataclass(frozen=True)
 class StoredCell:
-    """A picture on disk, with what `Painted` says of it."""
+    """A cell's picture in a file of `CellStore`; parameters and fault are those of `Painted`."""
 
     key: str
     path: Path
@@ -46,19 +46,19 @@ class StoredCell:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) in pixels; only the file's head is read."""
+        """(width, height) in pixels, read from the file's header."""
         with Image.open(self.path) as file:
             return file.size
 
     @property
     def picture(self) -> Image.Image:
-        """RGB, read anew each time."""
+        """The RGB picture, read from the file at every access."""
         with Image.open(self.path) as file:
             return file.convert("RGB")
 
 
-class Kept(Protocol):
-    """A picture of a grid, wherever it is kept; `Painted` and `StoredCell` are such."""
+class CellPicture(Protocol):
+    """A cell's picture, in memory (`Painted`) or in a file (`StoredCell`)."""
 
     @property
     def size(self) -> tuple[int, int]: ...
@@ -70,60 +70,60 @@ class Kept(Protocol):
     def fault(self) -> str: ...
 
 
-KeptCell = TypeVar("KeptCell", bound=Kept)
-_Found = TypeVar("_Found", bound=Kept, covariant=True)
+AnyPicture = TypeVar("AnyPicture", bound=CellPicture)
+_Found = TypeVar("_Found", bound=CellPicture, covariant=True)
 
 
 class Store(Protocol[_Found]):
-    """Where a grid's pictures are kept: `CellStore` on disk, `MemoryStore` in memory."""
+    """A cache of a grid's pictures: `CellStore` on disk or `MemoryStore` in memory."""
 
     def find(self, key: str) -> _Found | None:
-        """The picture of this key, or None."""
+        """Return the picture stored under a key, or None."""
 
     def keep(self, key: str, painted: Painted) -> _Found:
-        """Keep a picture; one with a fault is never found again."""
+        """Store a picture and return it as stored; `find` never returns one with a fault."""
 
 
 class MemoryStore:
-    """Keeps pictures as long as it lives: for a grid of which one picture is all that is wanted."""
+    """A cache in memory, for a grid that is not continued after the program ends."""
 
     def __init__(self) -> None:
         self._cells: dict[str, Painted] = {}
 
     def find(self, key: str) -> Painted | None:
-        """The picture of this key, or None."""
+        """Return the picture stored under a key, or None."""
         return self._cells.get(key)
 
     def keep(self, key: str, painted: Painted) -> Painted:
-        """Keep a picture; one with a fault is never found again."""
+        """Store a picture, unless it has a fault, and return it."""
         if not painted.fault:
             self._cells[key] = painted
         return painted
 
 
 class CellStore:
-    """A folder of pictures by key.
+    """A cache of PNG files in a folder, named by their keys.
 
     Args:
-        folder: made when the first picture is kept.
+        folder: the folder; it is made when the first picture is stored.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def find(self, key: str) -> StoredCell | None:
-        """The picture of this key; a damaged file counts as none."""
+        """Return the picture stored under a key, or None if its file is missing or damaged."""
         path = self._path(key)
         try:
             parameters = read_parameters(path)
             with Image.open(path) as picture:
                 picture.verify()
-        except (OSError, SyntaxError, ValueError):  # Pillow's own names for a broken PNG
+        except (OSError, SyntaxError, ValueError):  # what Pillow raises for a broken PNG
             return None
         return StoredCell(key, path, parameters)
 
     def keep(self, key: str, painted: Painted) -> StoredCell:
-        """Write a picture; one with a fault lies aside and is never found again.
+        """Write a picture; one with a fault goes to the subfolder "faulty", which `find` ignores.
 
         Raises:
             EnvironmentFault: the disk is full or the folder cannot be written.

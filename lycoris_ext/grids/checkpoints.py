@@ -1,4 +1,4 @@
-"""The checkpoints of a run: what each file is, in the order in which they were trained."""
+"""List the checkpoints of a run in the order of training, each with its metadata and scores."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from lycoris_ext.formats.summary import AdapterSummary, describe_file, refuse_ot
 from lycoris_ext.runs.paths import RunPaths, epoch_in_name, step_in_name
 from lycoris_ext.words import short
 
-#: Other tools' adapters that are pickles: reading one can run what its author wrote into it.
+#: Extensions of adapters stored as pickles, which can run code when they are read.
 PICKLES = (".pt", ".pth", ".ckpt", ".bin")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One adapter file.
+    """An adapter file and what is known about it.
 
     Args:
-        path: where it lies.
-        hash: SHA-256 of the whole file, header included: another one is another adapter.
-        summary: what it holds.
-        scores: by name, where the run has them.
+        path: the file.
+        hash: SHA-256 of the whole file, metadata included.
+        summary: its layers, algorithms and metadata.
+        scores: name -> score, if an evaluation stored scores beside the file.
     """
 
     path: Path
@@ -46,15 +46,15 @@ class Checkpoint:
 
     @property
     def step(self) -> int | None:
-        """Optimizer steps that it was trained for, by its metadata or else its name."""
-        told = self.metadata.get("ss_steps", "")
-        if told.isascii() and told.isdigit() and len(told) < 16:
-            return int(told)
+        """Optimizer steps of its training, from its metadata or else its file name."""
+        steps = self.metadata.get("ss_steps", "")
+        if steps.isascii() and steps.isdigit() and len(steps) < 16:
+            return int(steps)
         return step_in_name(self.path)
 
     @property
     def algorithm(self) -> str:
-        """Such as "locon", or "loha, DoRA"."""
+        """The algorithms, such as "locon", or "loha, DoRA"."""
         dora = any("dora_wd" in group.form for group in self.summary.layers)
         return ", ".join([*self.summary.algorithms, *(["DoRA"] if dora else [])])
 
@@ -70,13 +70,17 @@ class Checkpoint:
 
     @property
     def base(self) -> str:
-        """The base model that it was trained on, as far as the file tells."""
+        """Name and family of the base model that it was trained on; "" if the file has neither."""
         family = self.metadata.get("ss_base_model_version", "")
         known = (self.metadata.get("ss_sd_model_name", ""), family)
         return ", ".join(short(text) for text in known if text not in ("", "None"))
 
     def tags(self, most: int = 40) -> list[tuple[str, int]]:
-        """(tag, pictures under which it stood), the commonest first."""
+        """Return (tag, number of training pictures with it), most frequent first.
+
+        Args:
+            most: how many tags to return at most.
+        """
         counts: Counter[str] = Counter()
         for folder in json_object(self.metadata.get("ss_tag_frequency", "")).values():
             if isinstance(folder, dict):
@@ -88,13 +92,13 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class RunFiles:
-    """What a folder holds.
+    """The adapters and runs in a folder.
 
     Args:
-        folder: where.
-        checkpoints: by step, then by name.
-        refused: (file name, why) of what looks like an adapter and is not used.
-        runs: those that wrote events there.
+        folder: the folder.
+        checkpoints: the adapters, sorted by step, then by name.
+        refused: (file name, reason) of files that look like adapters but cannot be used.
+        runs: the runs whose events file is in the folder.
     """
 
     folder: Path
@@ -104,14 +108,14 @@ class RunFiles:
 
 
 def list_run(place: Path, check: Callable[[Path], object] = Path) -> RunFiles:
-    """Read the adapters of a run's folder, or one file.
+    """Read all adapters of a run's folder, or a single adapter file.
 
-    A file that is damaged, hostile or no adapter is refused by itself, with a sentence; the others
-    are listed all the same.
+    Files that are damaged, hostile or no adapters are listed in `refused` with the reason; the
+    other files are read all the same.
 
     Args:
         place: the folder or file.
-        check: called with each file before it is opened; what it raises refuses the file.
+        check: called with each file before it is opened; raise a `LycorisExtError` to refuse it.
 
     Raises:
         DataError: there is no such folder or file, or the folder cannot be read.
@@ -134,15 +138,15 @@ def list_run(place: Path, check: Callable[[Path], object] = Path) -> RunFiles:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Describe one file; what was read once is kept until the file changes.
+    """Read and describe an adapter file; the result is cached until the file changes.
 
     Raises:
-        DataError: there is no such file.
-        FormatError: it is damaged, hostile, a pickle, or no adapter.
+        DataError: the file does not exist.
+        FormatError: the file is damaged, hostile, a pickle, or no adapter.
     """
     if path.suffix.lower() in PICKLES:
         raise FormatError(
-            "a pickle can run code when it is opened, and is not opened",
+            "this file is a pickle, which can run code when it is opened, so it is not opened",
             where=path.name,
             fix="convert it to safetensors with the tool that wrote it",
         )
@@ -153,7 +157,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise DataError(
             "there is no such file", where=str(path), fix="list the folder again"
         ) from error
-    scores = _scores(path)  # not kept: they may come later than the file, and change
+    scores = _scores(path)  # not cached: they can change without the adapter file changing
     return replace(known, scores=scores) if scores else known
 
 
@@ -161,7 +165,7 @@ def _list(folder: Path, files: Iterable[Path], check: Callable[[Path], object]) 
     checkpoints, refused, runs = [], [], []
     for path in files:
         if path.name.startswith("."):
-            continue  # a writer's unfinished file, or a lock
+            continue  # an unfinished file or a lock
         try:
             if run := RunPaths.of_events(path):
                 check(path)
@@ -187,11 +191,11 @@ def _read(path: Path, size: int, modified: int) -> Checkpoint:
 
 
 def _scores(path: Path) -> dict[str, float]:
-    """The scores beside an adapter; none where nobody has judged it."""
+    """Read the scores stored beside an adapter; return {} if there are none."""
     try:
         text = RunPaths.scores(path).read_text(encoding="utf-8")
-        told = json_object(text).get("scores", {})
-        scores = {short(name, 40): float(value) for name, value in told.items()}
+        stored = json_object(text).get("scores", {})
+        scores = {short(name, 40): float(value) for name, value in stored.items()}
         return {name: value for name, value in scores.items() if math.isfinite(value)}
     except (OSError, ValueError, TypeError, AttributeError, OverflowError):
-        return {}  # other tools may have a file of that name
+        return {}  # there is none, or another tool wrote a file of that name

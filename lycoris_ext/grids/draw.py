@@ -1,4 +1,4 @@
-"""Drawing a grid: the pictures that are there are taken, those that are missing are painted."""
+"""Draw a grid: take the pictures that are cached and let a painter draw the others."""
 
 from __future__ import annotations
 
@@ -9,39 +9,47 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Generic, Protocol
 
-from lycoris_ext.grids.cells import KeptCell, Painted, Store
+from lycoris_ext.grids.cells import AnyPicture, Painted, Store
 from lycoris_ext.grids.plan import Cell, GridPlan
 from lycoris_ext.words import count, duration
 
-_CHANGED = "a setting that decides pictures was changed while the grid was drawn"
+_CHANGED = "the model or a setting was changed while this picture was drawn"
 
 
 class Painter(Protocol):
     """A program with a model that can draw the cells of a grid."""
 
     def decides(self, base_model: str) -> dict[str, str]:
-        """All that decides a picture besides the cell: program, version, base model's hash."""
+        """Return everything but the cell that decides a picture: program, base model's hash, ...
+
+        It becomes part of the key under which the picture is cached.
+
+        Args:
+            base_model: the row's base model; "" is the loaded one.
+        """
 
     def paint(self, cells: Sequence[Cell]) -> Generator[Painted, None, None]:
-        """Draw cells and check them.
+        """Draw cells and check that each picture shows what its cell asks for.
 
-        It is handed all that are missing, those of one adapter together, so that it may draw
-        several at once. It may be closed after any of them.
+        Args:
+            cells: all cells that are not cached. Cells of one adapter are neighbours, so that a
+                painter can draw them as a batch.
 
         Yields:
-            A picture a cell, in their order; fewer where it was interrupted.
+            One picture per cell, in the same order. The painter yields fewer if the user
+            interrupts it, and the caller may close the generator after any picture.
         """
 
 
 @dataclass(frozen=True)
 class GridProgress:
-    """How far a grid is.
+    """How far the drawing of a grid has come.
 
     Args:
-        done, total: cells.
-        painted: of those done, the ones that were not there before.
-        seconds_left: by the pace of those painted; None until there is one.
-        now: what was done last, in words.
+        done, total: number of cells that are done, and of all cells.
+        painted: how many of the done cells were drawn now, not taken from the cache.
+        seconds_left: estimate from the cells drawn now; None if none was drawn yet.
+        now: the adapter and prompt of the last cell.
     """
 
     done: int
@@ -53,18 +61,18 @@ class GridProgress:
     def __str__(self) -> str:
         text = f"{self.done} of {self.total} pictures"
         if self.done > self.painted:
-            text += f", {self.done - self.painted} of them there already"
+            text += f", {self.done - self.painted} of them drawn earlier"
         if self.seconds_left is not None and self.done < self.total:
             text += f", {duration(self.seconds_left)} left"
         return f"{text} ({self.now})" if self.now else text
 
 
 @dataclass
-class Grid(Generic[KeptCell]):
-    """A plan and the pictures that are there."""
+class Grid(Generic[AnyPicture]):
+    """A plan with the pictures that are drawn so far."""
 
     plan: GridPlan
-    cells: dict[Cell, KeptCell] = field(default_factory=dict)
+    cells: dict[Cell, AnyPicture] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -72,7 +80,7 @@ class Grid(Generic[KeptCell]):
 
     @property
     def faults(self) -> list[str]:
-        """What is wrong and with how many cells of which column, in words."""
+        """One sentence per fault and adapter, such as "name, 2 pictures: what is wrong"."""
         counts = Counter(
             (cell.column.adapter, kept.fault) for cell, kept in self.cells.items() if kept.fault
         )
@@ -83,13 +91,16 @@ class Grid(Generic[KeptCell]):
 
     @property
     def parameters(self) -> str:
-        """The text of the first picture with an adapter, else of the first: for a grid's PNG."""
+        """The generation parameters to embed in the grid's PNG.
+
+        They are those of the first picture with an adapter, or else of the first picture.
+        """
         drawn = [cell for cell in self.plan.cells() if cell in self.cells]
         adapted = [cell for cell in drawn if cell.column.entrant is not None]
         return self.cells[(adapted or drawn)[0]].parameters if drawn else ""
 
-    def table(self) -> list[list[KeptCell | None]]:
-        """Rows of cells, None where none is there yet."""
+    def table(self) -> list[list[AnyPicture | None]]:
+        """Return the pictures as rows, with None for cells that are not drawn yet."""
         return [
             [self.cells.get(Cell(row, column)) for column in self.plan.columns]
             for row in self.plan.rows
@@ -99,28 +110,33 @@ class Grid(Generic[KeptCell]):
 def draw_grid(
     plan: GridPlan,
     painter: Painter,
-    store: Store[KeptCell],
+    store: Store[AnyPicture],
     *,
-    progress: Callable[[GridProgress, Grid[KeptCell]], None] = lambda *_: None,
+    progress: Callable[[GridProgress, Grid[AnyPicture]], None] = lambda *_: None,
     stopped: Callable[[], bool] = lambda: False,
-) -> Grid[KeptCell]:
-    """Paint what is missing; what is done stays done, whenever it is stopped.
+) -> Grid[AnyPicture]:
+    """Draw the cells of a plan that are not in the store yet.
+
+    If it is stopped early, the finished pictures are in the store, and the next call continues.
 
     Args:
-        plan: what to show.
-        painter: who draws.
-        store: where pictures are kept.
-        progress: called after every cell.
-        stopped: asked before every cell.
+        plan: what the grid shows.
+        painter: draws the pictures.
+        store: the cache of pictures.
+        progress: called at the start and after every drawn cell.
+        stopped: called before every cell; True ends the drawing.
+
+    Returns:
+        The plan with all pictures that were found or drawn.
     """
-    grid: Grid[KeptCell] = Grid(plan)
+    grid: Grid[AnyPicture] = Grid(plan)
     decides = {model: painter.decides(model) for model in plan.base_models}
     missing: dict[str, list[Cell]] = {}
     for cell in plan.cells():
         key = cell.key(decides[cell.row.base_model])
         found = store.find(key)
         if found is None:
-            missing.setdefault(key, []).append(cell)  # two rows may differ in their labels alone
+            missing.setdefault(key, []).append(cell)  # equal if two rows differ only in labels
         else:
             grid.cells[cell] = found
     progress(GridProgress(len(grid.cells), plan.size, 0, None), grid)
@@ -132,7 +148,8 @@ def draw_grid(
                 break
             model = same[0].row.base_model
             if painter.decides(model) != decides[model]:
-                # The user changed the model or a setting meanwhile: the key does not say so.
+                # The model or a setting was changed meanwhile, so the picture does not match its
+                # key: show it, but never take it from the cache.
                 result = replace(result, fault=result.fault or _CHANGED)
             grid.cells |= dict.fromkeys(same, store.keep(key, result))
             left = (plan.size - len(grid.cells)) * (time.monotonic() - started) / painted

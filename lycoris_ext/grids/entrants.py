@@ -1,4 +1,4 @@
-"""The adapters of a grid, and how strongly each acts."""
+"""The adapters that a grid compares, and their strengths."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from lycoris_ext.errors import ConfigError, DataError
 
 @dataclass(frozen=True)
 class Entrant:
-    """An adapter that takes part.
+    """An adapter that a grid compares with others.
 
     Args:
-        name: its heading.
-        hash: SHA-256 of the file, or of the tensors where there is no file: what is drawn belongs
-            to this content, not to a name.
-        path: of the file; None where the adapter is in memory alone.
+        name: the heading of its columns.
+        hash: SHA-256 of the file's content, or of the tensors if there is no file. Cached pictures
+            belong to this hash, whatever the file is called.
+        path: the adapter file; None if the adapter is only in memory.
     """
 
     name: str
@@ -28,21 +28,25 @@ class Entrant:
 
     @property
     def file(self) -> Path:
-        """The adapter's file.
+        """The path of the adapter file.
 
         Raises:
-            DataError: it has none.
+            DataError: the adapter is only in memory.
         """
         if self.path is None:
             raise DataError(
-                "this adapter is in memory alone", where=self.name, fix="save it to a file first"
+                "this adapter is only in memory", where=self.name, fix="save it to a file first"
             )
         return self.path
 
 
 @dataclass(frozen=True)
 class Strength:
-    """How strongly an adapter acts on the text encoder and on the U-Net."""
+    """The multipliers of an adapter's update in the text encoder and in the U-Net.
+
+    Raises:
+        ConfigError: one is not finite, or beyond 100.
+    """
 
     text_encoder: float = 1.0
     unet: float = 1.0
@@ -56,10 +60,10 @@ class Strength:
 
     @classmethod
     def parse(cls, text: str) -> Strength:
-        """Read "0.8" (both), or "0.5:1" (text encoder:U-Net).
+        """Read "0.8" (for both), or "0.5:1" (text encoder:U-Net).
 
         Raises:
-            ConfigError: it is no number, or out of range.
+            ConfigError: the text is neither, or a number is out of range.
         """
         first, colon, second = text.strip().partition(":")
         try:
@@ -80,8 +84,8 @@ class Strength:
 FULL = Strength()
 
 
-def told_apart(entrants: Iterable[Entrant]) -> tuple[Entrant, ...]:
-    """Each adapter once; where two have one name, a part of the hash is added to it."""
+def with_unique_names(entrants: Iterable[Entrant]) -> tuple[Entrant, ...]:
+    """Return each adapter once; if two share a name, add six digits of the hash to both names."""
     known = list(dict.fromkeys(entrants))
     names = Counter(entrant.name for entrant in known)
     return tuple(

@@ -1,4 +1,4 @@
-"""Whether an adapter fits a host's model, in words, before anything is drawn."""
+"""Check before drawing whether an adapter fits a host's loaded model, and say what does not."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _LISTED = 6
 
 @dataclass(frozen=True)
 class HostTraits:
-    """What decides about files besides the layers.
+    """What `check_fit` must know about a host besides the model's layers.
 
     Args:
-        name: with its version, for messages.
-        family: of the loaded model; None where it is not known.
-        reads_dora: whether it knows DoRA's lengths.
+        name: the host's name and version, for messages.
+        family: family of the loaded base model, such as SDXL; None if it is unknown.
+        reads_dora: whether the host applies DoRA's magnitudes.
     """
 
     name: str
@@ -32,13 +32,13 @@ class HostTraits:
 
 @dataclass(frozen=True)
 class Fit:
-    """What a host would make of a file.
+    """The result of comparing an adapter file with a host's model.
 
     Args:
-        layers: how many the file has.
-        unmatched: names of those that the host leaves out.
-        misshapen: names of those whose shape is not the model's.
-        problems: sentences; empty: everything fits.
+        layers: number of layers in the file.
+        unmatched: names of layers that the host leaves out.
+        misshapen: names of layers whose shape differs from the model's.
+        problems: sentences for the user; empty if everything fits.
     """
 
     layers: int
@@ -48,7 +48,7 @@ class Fit:
 
     @property
     def works(self) -> bool:
-        """Whether the picture will show the whole adapter."""
+        """Whether the host will apply the whole adapter."""
         return not self.problems
 
     def __str__(self) -> str:
@@ -60,13 +60,13 @@ class Fit:
 def check_fit(
     state: AdapterState, applied: Mapping[str, LayerSpec | None], host: HostTraits
 ) -> Fit:
-    """Compare a file with the layers that a host applies.
+    """Compare an adapter file with the layers that a host would apply.
 
     Args:
-        state: the file.
-        applied: layer's name in the file -> the host's layer, for every one that it finds; None
-            where its shape is not known.
-        host: the rest.
+        state: the content of the adapter file.
+        applied: the layers that the host would apply: name in the file -> shapes of the model's
+            layer, None if they are unknown.
+        host: what else must fit.
 
     Raises:
         FormatError: the file holds keys of no known algorithm.

@@ -1,4 +1,4 @@
-"""What is left of a grid: one labelled picture, a page, and the plan itself."""
+"""Write a grid as a labelled PNG, an HTML page and a JSON plan; read the plan back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 from lycoris_ext.errors import ConfigError, DataError
 from lycoris_ext.formats import atomic_write
-from lycoris_ext.grids.cells import Kept, KeptCell, StoredCell
+from lycoris_ext.grids.cells import AnyPicture, CellPicture, StoredCell
 from lycoris_ext.grids.checkpoints import Checkpoint
 from lycoris_ext.grids.draw import Grid
 from lycoris_ext.grids.entrants import Entrant, Strength
@@ -26,7 +26,7 @@ from lycoris_ext.plots.png import save_picture
 
 PICTURE, PAGE, PLAN = "grid.png", "grid.html", "grid.json"
 
-#: A sheet of more pixels than this is drawn from smaller pictures.
+#: If the labelled PNG had more pixels than this, its pictures are shrunk.
 _MAX_PIXELS = 120_000_000
 
 
@@ -38,16 +38,16 @@ def write_grid(
     checkpoints: Mapping[str, Checkpoint] | None = None,
     votes_url: str = "",
 ) -> Path:
-    """Write grid.png, grid.html and grid.json of a grid, complete or not.
+    """Write grid.png, grid.html and grid.json for a grid, complete or not.
 
     Args:
-        folder: of this grid alone; made if it is not there.
-        grid: what is drawn so far.
-        about: what the plan does not know, such as the program's version; stands under the title.
+        folder: a folder for this grid only; it is made if needed.
+        grid: the plan and the pictures drawn so far.
+        about: more text under the title, such as the program's version.
         checkpoints, votes_url: see `grid_page`.
 
     Returns:
-        The page.
+        The path of grid.html.
 
     Raises:
         EnvironmentFault: the disk is full or the folder cannot be written.
@@ -61,21 +61,21 @@ def write_grid(
 
 
 def grid_picture(
-    grid: Grid[KeptCell],
+    grid: Grid[AnyPicture],
     *,
     title: str = "",
     about: str = "",
     beside: Mapping[str, Sequence[Image.Image]] | None = None,
     blocks: int = 1,
 ) -> Image.Image:
-    """The grid as one labelled picture; cells with a fault are crossed out in red.
+    """Return the grid as one labelled RGB picture; cells with a fault are crossed out in red.
 
     Args:
-        grid: complete or not.
-        title: above it; empty leaves it out.
-        about: what the plan does not know, such as the program's version; stands under the title.
-        beside: heading -> a picture a row, for columns that nobody drew, such as photographs.
-        blocks: how many stacks of rows stand side by side.
+        grid: the plan and the pictures drawn so far.
+        title: text above the grid; "" leaves it out.
+        about: more text under the title, such as the program's version.
+        beside: extra columns at the right, heading -> one picture per row, such as photographs.
+        blocks: into how many blocks, side by side, the rows are divided.
     """
     plan, table = grid.plan, grid.table()
     others = list((beside or {}).values())
@@ -83,7 +83,7 @@ def grid_picture(
     area = max((width * height for width, height in drawn), default=0)
     total = area * len(table) * (len(plan.columns) + len(others))
     share = min(1.0, (_MAX_PIXELS / total) ** 0.5) if total else 1.0
-    # Each is shrunk before the next is opened.
+    # Shrink each picture before opening the next, to save memory.
     cells = [[_shrunk(kept, share) for kept in line] for line in table]
     return comparison_grid(
         [[*line, *(column[row] for column in others)] for row, line in enumerate(cells)],
@@ -97,10 +97,10 @@ def grid_picture(
 
 
 def read_plan(path: Path) -> GridPlan:
-    """The plan of a grid that was written; its files may have moved since.
+    """Read the plan from a grid.json; its adapter files need not exist any more.
 
     Raises:
-        DataError: it is not what `write_grid` writes.
+        DataError: the file is not what `write_grid` writes.
     """
     with _content(path) as content:
         if "rows" not in content:
@@ -121,7 +121,7 @@ def read_plan(path: Path) -> GridPlan:
 
 
 def _crossed(content: Any) -> GridPlan:
-    """A plan as version 0.1.0 wrote it."""
+    """Turn the JSON that version 0.1.0 wrote into a plan."""
     return GridPlan.crossed(
         tuple(map(_entrant, content["entrants"])),
         tuple(PromptTest(**test) for test in content["tests"]),
@@ -145,13 +145,14 @@ def _settings(content: Any) -> Settings:
 
 
 def read_faults(path: Path) -> list[list[str | None]]:
-    """Rows of what is wrong with each cell that was written: "" is right, None is not drawn.
+    """Read from a grid.json what is wrong with each cell.
 
     Returns:
-        No rows where the file is of an earlier version, which does not tell.
+        Rows of faults: "" for a cell without fault, None for one that is not drawn. The list is
+        empty if version 0.1.0 wrote the file, which did not store faults.
 
     Raises:
-        DataError: it is not what `write_grid` writes.
+        DataError: the file is not what `write_grid` writes.
     """
     with _content(path) as content:
         faults: list[list[str | None]] = content.get("faults", [])
@@ -168,7 +169,7 @@ def _content(path: Path) -> Iterator[Any]:
         ) from error
 
 
-def _shrunk(kept: Kept | None, share: float) -> Image.Image | None:
+def _shrunk(kept: CellPicture | None, share: float) -> Image.Image | None:
     if kept is None:
         return None
     picture = crossed_out(kept.picture, "not as asked") if kept.fault else kept.picture

@@ -1,7 +1,7 @@
-"""A grid as one HTML page that needs nothing else: pictures, style and script are inside.
+"""Turn a grid into one HTML page that holds its pictures, style and script.
 
-All text in it is data: JSON in which no tag can begin, shown as text by the page's one script,
-which the page's own policy lets run by its hash and nothing else.
+Prompts and names may come from hostile files, so the page holds them as JSON without "<" and its
+script shows them as text. The page's content security policy allows only this script, by its hash.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lycoris_ext.grids.plan import Cell, Column
 from lycoris_ext.grids.votes import FILE, Vote
 from lycoris_ext.words import short
 
-#: Larger PNGs go into the page as JPEG; the originals stay where they are.
+#: Larger PNGs are put into the page as JPEG; the files in the cache are not changed.
 _PNG_BYTES = 96_000
 _JPEG_QUALITY = 93
 
@@ -37,15 +37,15 @@ def grid_page(
     checkpoints: Mapping[str, Checkpoint] | None = None,
     votes_url: str = "",
 ) -> str:
-    """Write a grid as a page.
+    """Return the text of a grid's HTML page.
 
     Args:
-        grid: complete or not; what is missing is shown as missing.
-        about: what the plan does not know, such as the program's version; stands under the title.
-        checkpoints: by hash, for what stands under a column's heading.
-        votes_url: of the host that serves the page and keeps its votes: a star is posted there,
-            and votes_url/ID answers with row -> column of those that are there. "" keeps them in
-            the browser alone, to be saved.
+        grid: the plan and the pictures drawn so far; other cells read "not drawn yet".
+        about: more text under the title, such as the program's version.
+        checkpoints: adapter's hash -> its checkpoint, for the notes under the columns' headings.
+        votes_url: address, relative to the page, where the host stores votes: the page POSTs a
+            vote to it and GETs votes_url/ID as row -> column. "" keeps votes in the browser, which
+            can save them to a file.
     """
     plan = grid.plan
     content = {
@@ -111,7 +111,7 @@ def _assemble(title: str, content: dict[str, Any]) -> str:
         f"default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; "
         f"script-src 'sha256-{digest}'; connect-src 'self'; base-uri 'none'; form-action 'none'"
     )
-    # In JSON "<" occurs inside strings alone, where \u003c means the same and ends no script.
+    # In JSON "<" occurs only inside strings, where \u003c means the same and cannot end a script.
     data = json.dumps(content, ensure_ascii=False).replace("<", "\\u003c").replace(">", "\\u003e")
     values = {
         "policy": policy,
@@ -122,7 +122,7 @@ def _assemble(title: str, content: dict[str, Any]) -> str:
     }
     page = read("page.html")
     filled = []
-    # In one pass: what is filled in may itself hold "@data@".
+    # Fill in one pass, since a value may itself hold "@data@".
     for index, piece in enumerate(page.split("@")):
         filled.append(values[piece] if index % 2 else piece)
     return "".join(filled)

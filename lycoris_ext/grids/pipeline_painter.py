@@ -1,4 +1,4 @@
-"""Grids drawn by the project's own pipeline: `lycoris-ext sample --grid` and the demo."""
+"""Draw grids with this project's pipeline, for `lycoris-ext sample --grid` and the demo."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lycoris_ext import __version__
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats.hashes import sha256_of_files
 from lycoris_ext.grids.cells import Painted
-from lycoris_ext.grids.entrants import Entrant, Strength, told_apart
+from lycoris_ext.grids.entrants import Entrant, Strength, with_unique_names
 from lycoris_ext.grids.plan import Cell, Column, Row
 from lycoris_ext.grids.prompt_tests import PromptTest
 from lycoris_ext.grids.settings import Settings
@@ -23,12 +23,12 @@ from lycoris_ext.sampling.specs import PromptSpec
 
 
 class PipelinePainter:
-    """A `Painter` that draws all pictures with one adapter together, in batches.
+    """The `Painter` that draws cells with a `Pipeline`, all cells of one adapter in batches.
 
     Args:
         pipeline: the base model.
-        batch_size: how many pictures are denoised at once; it changes none of them.
-        progress: called after every denoising step, over all cells.
+        batch_size: how many pictures are denoised at once; it does not change the pictures.
+        progress: called with (done, total) after every denoising step, counted over all cells.
     """
 
     def __init__(
@@ -51,8 +51,9 @@ class PipelinePainter:
         """See `Painter`.
 
         Raises:
-            ConfigError: a cell asks for what this pipeline does not have; nothing is drawn then.
-            DataError, FormatError: an adapter is not there, damaged, or for another model.
+            ConfigError: a cell asks for something that this pipeline cannot do; this is checked
+                for all cells before the first is drawn.
+            DataError, FormatError: an adapter is missing, damaged, or for another model.
         """
         for cell in cells:
             self._check(cell)
@@ -74,7 +75,7 @@ class PipelinePainter:
             yield from (Painted(each.picture, each.parameters) for each in drawn)
 
     def _from(self, before: int, total: int) -> Progress | None:
-        """Progress over one column's pictures as progress over all."""
+        """Turn the progress callback over all cells into one for a column after `before` calls."""
         report = self._progress
         return None if report is None else lambda done, _: report(before + done, total)
 
@@ -98,7 +99,7 @@ class PipelinePainter:
 
 
 def row_of(spec: PromptSpec, pipeline: Pipeline) -> Row:
-    """One picture that the pipeline is asked for as a row of a grid."""
+    """Turn one picture's spec into a grid's row, with the pipeline's size where it has none."""
     side = pipeline.picture_size
     settings = Settings(
         spec.steps,
@@ -113,18 +114,18 @@ def row_of(spec: PromptSpec, pipeline: Pipeline) -> Row:
 
 
 def columns_of(uses: Sequence[AdapterUse], strengths: Sequence[float] = ()) -> tuple[Column, ...]:
-    """The columns of a grid: no adapter first, then every adapter alone at every strength.
+    """Return a grid's columns: first one without adapter, then each adapter at each strength.
 
     Args:
-        uses: the adapter files.
-        strengths: in place of each adapter's own strength, if any are given.
+        uses: the adapter files, each with a strength.
+        strengths: strengths for all adapters, in place of their own; empty keeps their own.
 
     Raises:
-        DataError: a file is not there; all that are not are named.
+        DataError: a file does not exist; the message names all such files.
     """
     refuse_missing(uses)
     known = [Entrant(use.name, sha256_of_files(use.path), use.path) for use in uses]
-    named = dict(zip(dict.fromkeys(known), told_apart(known), strict=True))
+    named = dict(zip(dict.fromkeys(known), with_unique_names(known), strict=True))
     columns = [
         Column(named[entrant], Strength(strength, strength))
         for use, entrant in zip(uses, known, strict=True)

@@ -1,4 +1,4 @@
-"""What a grid is to show: adapters across, everything else (prompts, seeds, settings) down."""
+"""The plan of a grid: its columns (adapters) and rows (prompts, seeds, models, settings)."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from lycoris_ext.words import count
 
 BARE = "without adapter"
 MAX_CELLS = 4096
-#: Of the seeds of any program; each has its own limit, which may be lower.
+#: The largest seed of any host; a painter may have a lower limit.
 MAX_SEED = 2**64 - 1
 _LONGEST_RANGE = 1000
 
 
 @dataclass(frozen=True)
 class Column:
-    """An adapter at a strength, or none."""
+    """A column of a grid: an adapter at a strength, or no adapter if `entrant` is None."""
 
     entrant: Entrant | None = None
     strength: Strength = FULL
@@ -38,7 +38,14 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """Everything but the adapter; `base_model` under the painter's name, "" is the loaded one."""
+    """A row of a grid: everything that its pictures have in common, which is all but the adapter.
+
+    Args:
+        test: prompt and negative prompt.
+        seed: seed of the starting noise.
+        base_model: a name that the painter knows; "" is the model that it has loaded.
+        settings: size, steps, sampler and so on.
+    """
 
     test: PromptTest
     seed: int
@@ -46,7 +53,10 @@ class Row:
     settings: Settings = USUAL
 
     def parts(self) -> dict[str, str]:
-        """What decides its pictures besides the prompt, in words; "" is not worth a word."""
+        """Describe the row for labels: name -> text such as "20 steps"; "" is not shown.
+
+        The prompt is left out.
+        """
         known, negative = self.settings, self.test.negative_prompt
         return {
             "base_model": self.base_model,
@@ -63,16 +73,19 @@ class Row:
 
 @dataclass(frozen=True)
 class Cell:
-    """One picture."""
+    """One picture of a grid: a row drawn with a column's adapter."""
 
     row: Row
     column: Column
 
     def key(self, painter: dict[str, str]) -> str:
-        """What a picture of this cell is filed under: a hash of all that decides it.
+        """Return the key under which a picture of this cell is cached, as 64 hex digits.
+
+        It is a hash of everything that decides the picture.
 
         Args:
-            painter: what decides besides, such as the host's version and the base model's hash.
+            painter: what `Painter.decides` says, such as the host's version and the base model's
+                hash.
         """
         entrant = self.column.entrant
         content: dict[str, Any] = {
@@ -89,14 +102,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class GridPlan:
-    """A grid: every row is drawn with every column.
+    """What a grid shows; every row is drawn with every column.
 
     Args:
-        rows: what is asked for, from top to bottom.
-        columns: the adapters that it is drawn with, from left to right.
+        rows: prompts, seeds and settings, from top to bottom.
+        columns: adapters and strengths, from left to right.
 
     Raises:
-        ConfigError: nothing is to be drawn, something stands twice, or it is too much.
+        ConfigError: there are no rows or no columns, one of them occurs twice, a seed is out of
+            range, or there are more than MAX_CELLS pictures.
     """
 
     rows: tuple[Row, ...]
@@ -131,20 +145,23 @@ class GridPlan:
         settings: Settings = USUAL,
         bare: bool = True,
     ) -> GridPlan:
-        """Every adapter at every strength, and everything else with everything else.
+        """Plan all combinations: columns of adapter and strength, rows of everything else.
 
         Args:
             entrants: the adapters.
             tests: prompts, each with its own negative prompt.
-            strengths: of every adapter.
-            seeds: of the noise.
-            base_models: under the painter's names; outermost, because changing them is dear.
-            negative_prompts: added to those of the tests, each in a row of its own.
-            settings: of every picture.
+            strengths: strengths at which every adapter is drawn.
+            seeds: seeds of the starting noise.
+            base_models: names that the painter knows. Their rows stay together, because loading
+                another model takes long.
+            negative_prompts: each is appended to the tests' own negative prompts, in rows of its
+                own.
+            settings: settings of every picture.
             bare: whether the first column is drawn without adapter.
 
         Raises:
-            ConfigError: nothing is to be drawn, something stands twice, or it is too much.
+            ConfigError: a list is empty or has an entry twice, a seed is out of range, or there
+                are more than MAX_CELLS pictures.
         """
         _refuse_empty_and_double(
             {
@@ -160,12 +177,12 @@ class GridPlan:
             for model, test, more, seed in product(base_models, tests, negative_prompts, seeds)
         ]
         columns = [Column(entrant, each) for entrant, each in product(entrants, strengths)]
-        # Of two negative prompts one may be the other's own: what comes out the same stands once.
+        # A negative prompt that a test has already can make two rows equal: keep one of them.
         return cls(tuple(dict.fromkeys(rows)), (*([Column()] if bare else []), *columns))
 
     @property
     def size(self) -> int:
-        """How many pictures it has."""
+        """Number of pictures."""
         return len(self.rows) * len(self.columns)
 
     @property
@@ -185,13 +202,13 @@ class GridPlan:
         return self.columns[0].entrant is None
 
     def cells(self) -> Iterator[Cell]:
-        """In the order in which they are drawn: base model by base model, adapter by adapter."""
+        """Yield all cells in drawing order: by base model, then by column, then by row."""
         for model, column in product(self.base_models, self.columns):
             yield from (Cell(row, column) for row in self.rows if row.base_model == model)
 
     @property
     def id(self) -> str:
-        """Short name of this grid: the same for the same plan over the same files."""
+        """16 hex digits that identify the plan and its adapters' contents, not their paths."""
         content = asdict(self)
         for column in content["columns"]:
             if column["entrant"] is not None:
@@ -200,34 +217,34 @@ class GridPlan:
 
     @property
     def title(self) -> str:
-        """The adapters' names."""
+        """The adapters' names, joined by commas."""
         return ", ".join(entrant.name for entrant in self.entrants) or BARE
 
     def subtitle(self, about: str = "") -> str:
-        """What all rows have in common, such as sampler and size.
+        """Return the settings that all rows share as text, such as "Euler, 20 steps, 512x512".
 
         Args:
-            about: what the plan does not know, such as the program's version; it comes last.
+            about: more text to append, such as the program's version.
         """
         first, differing = self.rows[0].parts(), self._differing()
         common = [text for name, text in first.items() if name not in differing]
         return ", ".join(text for text in (*common, about) if text)
 
     def column_labels(self) -> list[str]:
-        """The adapters' names, and their strengths where one is not 1."""
-        plain = all(c.entrant is None or c.strength == FULL for c in self.columns)
+        """Return the columns' headings: adapters' names, with strengths if one of them is not 1."""
+        all_full = all(c.entrant is None or c.strength == FULL for c in self.columns)
         return [
             column.adapter
-            if column.entrant is None or plain
+            if column.entrant is None or all_full
             else f"{column.adapter} at {column.strength}"
             for column in self.columns
         ]
 
     def row_labels(self, separator: str = ", ") -> list[str]:
-        """The prompt or its name, and what is not the same in all rows.
+        """Return the rows' labels: the prompt or its label, then the settings in which rows differ.
 
         Args:
-            separator: between the prompt and the rest.
+            separator: text between the prompt and the settings.
         """
         differing = self._differing()
         labels = []
@@ -243,10 +260,10 @@ class GridPlan:
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """Read "1, 2, 5-8".
+    """Read seeds from a text such as "1, 2, 5-8".
 
     Raises:
-        ConfigError: it is not that.
+        ConfigError: the text has another form, or a range is too long.
     """
     seeds: list[int] = []
     for part in re.split(r"[,\s]+", text.strip()):

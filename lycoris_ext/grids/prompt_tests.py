@@ -1,8 +1,8 @@
-"""What a trained adapter is asked, besides what it was trained on.
+"""Built-in prompts that test how well a trained adapter generalises.
 
-The tests stand for questions that a comparison of checkpoints has to answer: does the trigger
-alone bring the subject back, do tags bend it, does it live without its usual style, can it hold an
-object that it was never seen with, does a style reach a subject that it never met?
+They answer what a comparison of checkpoints asks: does the trigger word alone bring the subject
+back? Do tags change it? Does it survive without its usual style? Can it hold an object that no
+training picture shows? Does a style carry over to a subject that it was not trained on?
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _TAGS_USED = 6
 
 @dataclass(frozen=True)
 class PromptTest:
-    """One row of a grid.
+    """A prompt with its negative prompt; a grid draws it in one row per seed.
 
     Args:
-        label: what it is called beside the row; empty: the prompt itself.
-        prompt: what is to be seen.
-        negative_prompt: what is to be kept away.
+        prompt: the prompt.
+        label: text beside the row; "" shows the prompt.
+        negative_prompt: the negative prompt.
     """
 
     prompt: str
@@ -47,22 +47,23 @@ PROMPT_TESTS: dict[str, PromptTest] = {
         "a lighthouse by the sea, {trigger}", "style on a foreign subject"
     ),
 }
-"""By name; {trigger}, {tags} and {style} are filled in by `fill`."""
+"""Name -> test, with the placeholders {trigger}, {tags} and {style}, which `fill` replaces."""
 
 
 def fill(
     names: Sequence[str], trigger: str, tags: Sequence[str] = (), style: str = "aniscreen"
 ) -> list[PromptTest]:
-    """The presets of these names, about one adapter.
+    """Return the named built-in tests with their placeholders replaced for one adapter.
 
     Args:
         names: keys of `PROMPT_TESTS`.
-        trigger: the words that call what was trained.
-        tags: the commonest of its pictures; the trigger and the style among them are left out.
-        style: the tag of the pictures' usual style, such as "aniscreen".
+        trigger: the adapter's trigger words.
+        tags: tags of its training pictures, most frequent first. The trigger and the style are
+            dropped, and at most six others are used.
+        style: the tag of the training pictures' style, such as "aniscreen".
 
     Raises:
-        ConfigError: there is no such preset, or no trigger.
+        ConfigError: a name is unknown, or the trigger is empty.
     """
     unknown = [name for name in names if name not in PROMPT_TESTS]
     if unknown:
@@ -74,9 +75,9 @@ def fill(
     trigger = trigger.strip().strip(",").strip()
     if names and not trigger:
         raise ConfigError(
-            "the tests need the words that call what was trained",
+            "the tests need the words that trigger the adapter",
             where="trigger words",
-            fix="write them: the metadata of this file do not tell",
+            fix="write them into this field: the adapter's metadata name none",
         )
     own = {word.strip() for word in trigger.split(",")} | {style}
     others = [tag for tag in tags if tag not in own][:_TAGS_USED]
@@ -92,7 +93,7 @@ def fill(
 
 
 def _filled(text: str, known: dict[str, str]) -> str:
-    # Not str.format: a tag may hold braces.
+    # str.format would fail on tags with braces.
     for name, value in known.items():
         text = text.replace("{" + name + "}", value)
     return ", ".join(part.strip() for part in text.split(",") if part.strip())

@@ -1,4 +1,4 @@
-"""How the pictures of a grid are drawn, in words that every program knows."""
+"""The settings with which a grid's pictures are drawn, under names that suit every host."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from lycoris_ext.errors import ConfigError, together
 
 @dataclass(frozen=True)
 class Settings:
-    """How a picture is drawn.
+    """The settings with which a picture is drawn.
 
     Args:
-        steps: denoising steps.
-        cfg_scale: classifier-free guidance; 1 turns it off.
-        width, height: in pixels.
-        sampler: under the painter's name for it.
-        clip_skip: N reads the text encoder's N-th layer from the end.
-        extra: what one program has and others lack, as (name, value), such as
-            ("scheduler", "karras") in ComfyUI. It decides pictures and is shown like the rest.
+        steps: number of denoising steps.
+        cfg_scale: scale of classifier-free guidance; 1 turns it off.
+        width, height: size of the picture in pixels.
+        sampler: name of the sampler in the painter's program.
+        clip_skip: N uses the output of the text encoder's N-th layer from the end.
+        extra: settings that only one program has, as (name, value) pairs, such as
+            ("scheduler", "karras") in ComfyUI.
+
+    Raises:
+        ConfigError: a number is out of range.
     """
 
     steps: int = 20
@@ -45,17 +48,17 @@ class Settings:
                 )
 
     def refuse_extra(self, *known: str) -> None:
-        """Refuse what a painter would ignore.
+        """Refuse extra settings that a painter does not know and would ignore.
 
         Args:
-            known: the names in `extra` that the painter obeys.
+            known: names of extra settings that the painter uses.
 
         Raises:
-            ConfigError: there are others; all of them are named.
+            ConfigError: `extra` has other names; the message lists all of them.
         """
         errors = [
             ConfigError(
-                f"{name} = {value!r} is no setting of what draws this grid",
+                f"{name} = {value!r} is no setting of the program that draws this grid",
                 where=name,
                 fix="leave it out",
             )
@@ -66,7 +69,10 @@ class Settings:
             raise together(errors)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON; without `extra` where there is none, as it was before there was any."""
+        """Return the settings as a dict for JSON and cache keys.
+
+        "extra" is left out if it is empty, so that keys of version 0.1.0 stay valid.
+        """
         content = asdict(self)
         if not self.extra:
             del content["extra"]

@@ -1,4 +1,4 @@
-"""Which cell is best, by eye: votes, in a JSON beside the run."""
+"""Votes for the best cell of each row of a grid, stored in a JSON file in the run's folder."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class Vote:
-    """One choice: of all cells in a row of a grid, this one.
+    """A vote for one cell as the best of its row.
 
     Args:
-        grid: id of the plan.
-        row: what was asked: prompt, negative prompt, seed, base model.
-        adapter, hash, strength: what was chosen; without adapter: "" each.
+        grid: id of the grid's plan.
+        prompt, negative_prompt, seed, base_model: the row.
+        adapter, hash, strength: the chosen column; all "" for the one without adapter.
     """
 
     grid: str
@@ -37,7 +37,12 @@ class Vote:
 
     @classmethod
     def of(cls, grid: str, cell: Cell) -> Vote:
-        """The vote for a cell."""
+        """Return the vote for a cell of a grid.
+
+        Args:
+            grid: id of the grid's plan.
+            cell: the cell that is the best of its row.
+        """
         entrant = cell.column.entrant
         return cls(
             grid,
@@ -52,15 +57,15 @@ class Vote:
 
     @property
     def ballot(self) -> tuple[str, str, str, int, str]:
-        """What one vote is given for: a later one for the same replaces it."""
+        """What identifies the row of the vote: a later vote with the same ballot replaces it."""
         return (self.grid, self.prompt, self.negative_prompt, self.seed, self.base_model)
 
 
 def read_votes(folder: Path) -> list[Vote]:
-    """The votes beside a run; a file that is not there has none.
+    """Read the votes stored in a run's folder; the list is empty if there is no file.
 
     Raises:
-        DataError: the file is not what `cast` writes, or of a newer version.
+        DataError: the file is not what `cast` writes, or a newer version wrote it.
     """
     path = folder / FILE
     if not path.is_file():
@@ -79,25 +84,30 @@ def read_votes(folder: Path) -> list[Vote]:
         raise DataError(
             f"this is no file of votes ({error})",
             where=str(path),
-            fix="move it away; what is voted from now on goes into a new one",
+            fix="move it away; new votes go into a new file",
         ) from error
 
 
 def cast(folder: Path, vote: Vote) -> list[Vote]:
-    """Add a vote to those beside a run, in place of an earlier one for the same row.
+    """Store a vote in a run's folder, in place of an earlier vote for the same row.
 
     Returns:
-        All votes there.
+        All votes in the file.
 
     Raises:
-        DataError: the file that is there is none of ours; it is left alone.
-        EnvironmentFault: it cannot be written.
+        DataError: the existing file cannot be read as votes; it is not changed.
+        EnvironmentFault: the file cannot be written.
     """
     return _write(folder, [*_others(folder, vote), vote])
 
 
 def withdraw(folder: Path, vote: Vote) -> list[Vote]:
-    """Take the vote for a row back, whichever cell it was for; see `cast`."""
+    """Remove the vote for a row from a run's folder; see `cast`.
+
+    Args:
+        folder: the run's folder.
+        vote: a vote for any cell of that row.
+    """
     return _write(folder, _others(folder, vote))
 
 
@@ -113,7 +123,12 @@ def _write(folder: Path, votes: list[Vote]) -> list[Vote]:
 
 
 def tally(votes: list[Vote], grid: str = "") -> Mapping[tuple[str, str], int]:
-    """(adapter, strength) -> votes, the most first; of one grid where one is named."""
+    """Count votes: (adapter, strength) -> number of votes, most votes first.
+
+    Args:
+        votes: the votes of a run's folder.
+        grid: id of the only grid to count; "" counts all.
+    """
     counted = [vote for vote in votes if not grid or vote.grid == grid]
     counts = Counter((vote.adapter, vote.strength) for vote in counted)
     return dict(counts.most_common())

@@ -1,1 +1,1 @@
-"""The programs that lycoris_ext is installed into: where they are, and how it gets there."""
+"""Find ComfyUI, AUTOMATIC1111, Forge and sd-scripts, and install lycoris_ext into them."""

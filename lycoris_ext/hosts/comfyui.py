@@ -1,4 +1,4 @@
-"""Our nodes into a ComfyUI that is already there: linked to where they lie, or copied."""
+"""Install our nodes into an existing ComfyUI, as a copy or by reference to this package."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from lycoris_ext.errors import DataError, EnvironmentFault
 from lycoris_ext.formats.atomic import make_folder
 
 FOLDER = "lycoris-ext"
-"""What the pack is called in custom_nodes."""
+"""Name of the nodes' folder in custom_nodes."""
 
 PACKAGES = ("lycoris_ext", "comfy_nodes")
-#: ComfyUI looks for these in the pack's own folder.
+#: Folders that ComfyUI reads only from the nodes' folder itself, so they are always copied.
 DATA = ("example_workflows", "locales")
 MARK = "made by `lycoris-ext install comfyui`"
 
@@ -39,7 +39,8 @@ if "folder_paths" in sys.modules:
 '''
 _HERE = "Path(__file__).resolve().parent"
 
-# As ComfyUI loads it, without ComfyUI: its modules are asked for only when a node runs.
+# Loads the nodes as ComfyUI does, with an empty module in place of ComfyUI's folder_paths. This
+# works because the nodes import ComfyUI's modules only when they run.
 _LOAD = """
 import importlib.util, sys, types
 sys.modules["folder_paths"] = types.ModuleType("folder_paths")
@@ -52,19 +53,21 @@ print("nodes:", len(module.NODE_CLASS_MAPPINGS))
 
 
 def install_comfyui(path: Path, link: bool) -> list[str]:
-    """Put the nodes into `custom_nodes`, in place of what this function put there before.
+    """Install the nodes into ComfyUI's `custom_nodes`, replacing an earlier installation.
 
     Args:
         path: ComfyUI's folder, or its --base-directory.
-        link: let them stay where they lie now, so that an update there is one here; otherwise
-            copy them.
+        link: install a small module that loads the nodes from this package, so that updating the
+            package updates the nodes; False copies the nodes.
 
     Returns:
-        Lines that say what was done.
+        Lines to print that say what was done.
 
     Raises:
-        DataError: it is no ComfyUI, or the pack's folder there is not of our making.
-        EnvironmentFault: it cannot be written, or the nodes do not load with its Python.
+        DataError: the folder is no ComfyUI, or custom_nodes/lycoris-ext was not made by this
+            function.
+        EnvironmentFault: a file cannot be written, or the nodes cannot be imported by ComfyUI's
+            Python.
     """
     nodes = path / "custom_nodes"
     if not nodes.is_dir():
@@ -75,7 +78,7 @@ def install_comfyui(path: Path, link: bool) -> list[str]:
         )
     target = nodes / FOLDER
     _check_ours(target)
-    new = nodes / f".{FOLDER}.new.disabled"  # an ending that ComfyUI passes over
+    new = nodes / f".{FOLDER}.new.disabled"  # ComfyUI ignores folders that end in .disabled
     shutil.rmtree(new, ignore_errors=True)
     try:
         _write(new, link)
@@ -83,23 +86,26 @@ def install_comfyui(path: Path, link: bool) -> list[str]:
         _replace(target, new)
     except OSError as error:
         raise EnvironmentFault(
-            f"cannot be written ({error.strerror})",
+            f"this folder cannot be written ({error.strerror})",
             where=str(target),
-            fix="stop ComfyUI and see that you may write there; what was there is unharmed",
+            fix="stop ComfyUI and check that you may write there; nothing was changed",
         ) from error
     finally:
         shutil.rmtree(new, ignore_errors=True)
     how = f"linked to {_source()}" if link else "copied"
-    return [f"{target}: {how}", "the nodes load; start ComfyUI anew, they are under LyCORIS"]
+    return [
+        f"{target}: {how}",
+        "the nodes can be imported; restart ComfyUI and look in the category LyCORIS",
+    ]
 
 
 def python_of(path: Path) -> Path:
-    """ComfyUI's own interpreter where one lies in or beside its folder, else the running one."""
+    """Return ComfyUI's own Python, if its folder or portable package has one, else this Python."""
     inside = Path("Scripts/python.exe") if os.name == "nt" else Path("bin/python")
     places = (
         path / "venv" / inside,
         path / ".venv" / inside,
-        path.parent / "python_embeded" / "python.exe",  # its own spelling
+        path.parent / "python_embeded" / "python.exe",  # spelled so by ComfyUI
     )
     return next((place for place in places if place.is_file()), Path(sys.executable))
 
@@ -109,7 +115,11 @@ def _source() -> Path:
 
 
 def _data_folders() -> Iterator[Path]:
-    """Where templates and locales lie: in a clone's root, or where the wheel put them."""
+    """Yield the folders of example workflows and locales, from a git clone or the installed wheel.
+
+    Raises:
+        EnvironmentFault: a folder is missing.
+    """
     shared = Path(sysconfig.get_path("data")) / "share" / "lycoris_ext"
     for name in DATA:
         places = [root / name for root in (_source(), shared) if (root / name).is_dir()]
@@ -129,9 +139,9 @@ def _check_ours(target: Path) -> None:
     if target.is_dir() and entry.is_file() and MARK in entry.read_text(encoding="utf-8"):
         return
     raise DataError(
-        "is there already, and not of this command's making",
+        "this folder exists already, and this command did not make it",
         where=str(target),
-        fix="a clone is installed as it is; to have this one instead, move it away",
+        fix="if it is a git clone of lycoris-ext, it works as it is; otherwise move it away",
     )
 
 
@@ -150,10 +160,14 @@ def _write(folder: Path, link: bool) -> None:
 
 
 def _check_loads(folder: Path, python: Path) -> None:
-    """Import the pack as ComfyUI would, with its Python.
+    """Import the nodes with ComfyUI's Python, as ComfyUI would.
+
+    Args:
+        folder: the nodes' folder.
+        python: ComfyUI's Python.
 
     Raises:
-        EnvironmentFault: that fails; the message ends with Python's.
+        EnvironmentFault: the import fails; the message ends with Python's own error.
     """
     kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     done = subprocess.run(
@@ -166,9 +180,9 @@ def _check_loads(folder: Path, python: Path) -> None:
     )
     if done.returncode or "nodes:" not in done.stdout:
         raise EnvironmentFault(
-            "the nodes do not load: " + "\n".join(done.stderr.strip().splitlines()[-3:]),
+            "the nodes cannot be imported: " + "\n".join(done.stderr.strip().splitlines()[-3:]),
             where=str(python),
-            fix="install what is missing there, or name a ComfyUI whose Python works",
+            fix="install the missing packages with this Python, or name another ComfyUI",
         )
 
 

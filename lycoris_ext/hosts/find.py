@@ -1,4 +1,4 @@
-"""Finding the hosts that lycoris_ext plugs into: sd-scripts, ComfyUI, AUTOMATIC1111 and Forge."""
+"""Find folders of sd-scripts, ComfyUI, AUTOMATIC1111 and Forge on the disk."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ SIGNS: dict[str, tuple[str, ...]] = {
     "Forge": ("webui.py", "modules/shared.py", "modules_forge"),
     "AUTOMATIC1111": ("webui.py", "modules/shared.py"),
 }
-"""Host -> what lies in its folder; the first that fits is it."""
+"""Host -> files and folders by which its folder is recognised; the first match counts."""
 
 
 def host_of(folder: Path) -> str | None:
-    """Which host a folder is a checkout of."""
+    """Return the name of the host whose files a folder holds, or None."""
     for name, signs in SIGNS.items():
         if all((folder / sign).exists() for sign in signs):
             return name
@@ -25,10 +25,15 @@ def host_of(folder: Path) -> str | None:
 
 
 def find_hosts(near: Path, given: Sequence[Path] = ()) -> list[tuple[str, Path]]:
-    """Hosts in the given folders, in a folder, in those around it, and one level below these.
+    """Search for hosts in some folders and near one.
+
+    Args:
+        near: searched together with its three nearest parents and the direct subfolders of all
+            four.
+        given: further folders to check, without their subfolders.
 
     Returns:
-        (host, folder) each, every folder once.
+        (host, folder) pairs, each folder once.
     """
     found: dict[Path, str] = {}
     for folder in (*given, *_around(near.resolve())):
@@ -44,4 +49,4 @@ def _around(near: Path) -> Iterator[Path]:
         try:
             yield from sorted(path for path in folder.iterdir() if path.is_dir())
         except OSError:
-            continue  # a folder above us that we may not look into
+            continue  # we have no permission to list this folder

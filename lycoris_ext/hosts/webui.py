@@ -1,7 +1,7 @@
-"""Put the tab into AUTOMATIC1111's or Forge's `extensions` folder.
+"""Install the tab into AUTOMATIC1111's or Forge's `extensions` folder, as a copy.
 
-A copy and no link: Windows asks for rights to make links, and the host runs with a Python of its
-own, in which nothing is installed. Installing again renews the copy.
+It is copied because links need special rights on Windows, and because the host's own Python cannot
+import this package from its environment. Installing again updates the copy.
 """
 
 from __future__ import annotations
@@ -19,27 +19,29 @@ NOTE = "installed.json"
 ENTRY = "scripts/lycoris_ext_webui.py"
 
 _SOURCE = Path(lycoris_ext.__file__).resolve().parents[1]
-#: The small base model and its pictures, which nothing in a host needs.
+#: The small base model and its pictures, which the tab does not use, and compiled files.
 _LEFT_OUT = ("mini", "__pycache__")
 
 
 def install_webui(path: Path) -> list[str]:
-    """Copy the tab and the core that it runs on to PATH/extensions/lycoris-ext.
+    """Copy the tab and the packages that it needs to PATH/extensions/lycoris-ext.
 
     Args:
-        path: of the host's folder, or of what its --data-dir names.
+        path: the host's folder, or the one that its --data-dir names.
 
     Returns:
-        Lines for the user.
+        Lines to print that say what was done.
 
     Raises:
-        ConfigError: it is no such folder, or something else has that name there.
-        EnvironmentFault: it cannot be written, or the host holds its files open.
+        ConfigError: the folder is no AUTOMATIC1111 or Forge, or extensions/lycoris-ext exists and
+            was not made by this function.
+        EnvironmentFault: a file cannot be written, for example because the running host has it
+            open.
     """
     extensions = path / "extensions"
     if not extensions.is_dir() or not (path / "models").is_dir():
         raise ConfigError(
-            "is no folder of AUTOMATIC1111's or Forge's: it has no extensions and models",
+            "this is no folder of AUTOMATIC1111's or Forge's: it has no extensions and models",
             where=str(path),
             fix="name the folder that holds webui.py, or the one that --data-dir names",
         )
@@ -47,9 +49,9 @@ def install_webui(path: Path) -> list[str]:
     renewed = place.exists()
     if renewed and not (place / NOTE).is_file():
         raise ConfigError(
-            "something else of this name is there, a clone perhaps",
+            "something else of this name is there, perhaps a git clone",
             where=str(place),
-            fix="use what is there, or move it away first",
+            fix="use the clone, or move the folder away first",
         )
     fresh, old = extensions / f".{NAME}.new", extensions / f".{NAME}.old"
     try:
@@ -64,16 +66,16 @@ def install_webui(path: Path) -> list[str]:
         if old.is_dir() and not place.exists():
             os.replace(old, place)
         raise EnvironmentFault(
-            f"cannot be written ({error.strerror or error})",
+            f"this cannot be written ({error.strerror or error})",
             where=str(error.filename or place),
-            fix="close the host and try again; what was there before is unharmed",
+            fix="close the host and try again; nothing was changed",
         ) from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     version = lycoris_ext.__version__
     return [
-        f"{'renewed' if renewed else 'installed'}: {place} (lycoris-ext {version})",
-        "start the host again; the tab is called LyCORIS Ext",
+        f"{'updated' if renewed else 'installed'}: {place} (lycoris-ext {version})",
+        "restart the host; the tab is called LyCORIS Ext",
     ]
 
 

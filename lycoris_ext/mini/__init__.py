@@ -1,9 +1,9 @@
-"""The small base model that ships with the package, and pictures that adapters of it learn from.
+"""The small base model that ships with the package, and pictures to train adapters for it.
 
-A real latent text-to-image model with the parts of Stable Diffusion 1.x, small enough to train an
-adapter on in minutes on a CPU. It draws the 48 subjects of `drawn.py` in the styles `BASE_STYLES`;
-`LEARNED_STYLE` and the character of `character_folder` it has never seen. Importing this costs
-nothing: pictures, judges and the build load on use.
+It is a latent text-to-image model with the components of Stable Diffusion 1.x, so small that an
+adapter trains in minutes on a CPU. It can draw the 48 subjects of `drawn.py` in the styles
+`BASE_STYLES`. It was not trained on `LEARNED_STYLE` and on the character of `character_folder`, so
+that adapters can learn these. Pictures, judges and the builder are imported only when used.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 BASE_STYLES = ("flat", "shaded")
 LEARNED_STYLE = "ink"
-# Far from every seed that training, the judges' test or the shipped sets use.
+# Seeds from here on were used neither for training, nor for testing the judges, nor for data/.
 PROMPT_SEEDS = 3_000_000
 
 _HERE = Path(__file__).parent
@@ -25,9 +25,12 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Prompt:
-    """A caption with what a judge should find in the picture that a model makes of it.
+    """A prompt for the small base model, with the style and subject that its picture should show.
 
-    `seed` redraws the real picture of this caption: `real_picture(prompt)`.
+    Args:
+        caption: the prompt.
+        style, subject: what the judges should recognise in the picture.
+        seed: makes `real_picture` draw the picture that this caption describes.
     """
 
     caption: str
@@ -37,26 +40,26 @@ class Prompt:
 
 
 def style_folder() -> Path:
-    """The training set of the style to be learned, in kohya's layout.
+    """Return the folder of the training set for the style "ink", in kohya's layout.
 
-    `10_<style>/` shows it; `3_base/` shows the same subjects in the base's own styles. Where every
-    caption says "by ink", nothing tells an adapter that "by flat" is to stay as it was: without
-    `3_base`, 29 of 100 prompts of the base's styles came out in ink.
+    `10_ink/` holds pictures in this style, `3_base/` the same subjects in the base model's own
+    styles. The latter keep "by flat" and "by shaded" as they were: without them, 29 of 100 prompts
+    for the base model's styles came out in ink.
     """
     return _HERE / "data" / "style"
 
 
 def character_folder() -> Path:
-    """The training set of the character to be learned, in kohya's layout (`10_<name>/`)."""
+    """Return the folder of the training set for a character, in kohya's layout (`10_<name>/`)."""
     return _HERE / "data" / "character"
 
 
 def held_out_prompts(style: str = LEARNED_STYLE, per_subject: int = 1) -> list[Prompt]:
-    """Captions of the subjects that the style training set does not show.
+    """Return prompts for the subjects that the style's training set does not show.
 
     Args:
-        style: the style to ask for; a base style gives the comparison.
-        per_subject: captions of each subject, in other colours and on other backgrounds.
+        style: the style to ask for.
+        per_subject: number of prompts for each subject, with different colours and backgrounds.
     """
     from lycoris_ext.mini.drawings.drawn import DrawnSource
     from lycoris_ext.mini.drawings.pictures import held_out_subjects
@@ -72,7 +75,7 @@ def held_out_prompts(style: str = LEARNED_STYLE, per_subject: int = 1) -> list[P
 
 
 def real_picture(prompt: Prompt) -> Picture:
-    """What the captions' author would have drawn for this prompt."""
+    """Draw the picture that a prompt describes, by code instead of by a model."""
     from lycoris_ext.mini.drawings.drawn import DrawnSource
 
     return DrawnSource().draw(prompt.style, prompt.subject, prompt.seed)

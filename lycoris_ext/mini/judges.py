@@ -1,8 +1,8 @@
-"""Two small classifiers that say in whose style a picture is drawn and what it shows.
+"""The judges: two small classifiers that name the style and the subject of a picture.
 
-They make "the adapter learned the style" a number. Both were trained on real pictures of all three
-styles, the learned one included, and never on anything a denoiser made; `judges/accuracy.json` has
-their accuracy on real pictures that they were not trained on.
+They measure whether an adapter learned its style. Both were trained on pictures drawn by code in
+all three styles, and never on pictures from a diffusion model. `judges/accuracy.json` has their
+accuracy on drawn pictures that they were not trained on.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ SIZE = 64
 
 
 class Judge(nn.Module):
-    """Four strided convolutions, the mean over all places, one linear layer.
+    """A classifier of four strided convolutions, average pooling to 2 x 2 and one linear layer.
 
     Args:
-        labels: the answers it can give.
-        width: channels of the first layer.
+        labels: the classes.
+        width: channels of the first convolution.
     """
 
     def __init__(self, labels: Sequence[str], width: int) -> None:
@@ -46,14 +46,14 @@ class Judge(nn.Module):
         self.head = nn.Linear(widths[-1] * 4, len(labels))
 
     def forward(self, signal: Tensor) -> Tensor:
-        """[N, 3, 64, 64] from -1 to 1 to [N, labels]."""
+        """Turn pictures [N, 3, 64, 64] with values from -1 to 1 into logits [N, labels]."""
         found = nn.functional.adaptive_avg_pool2d(self.features(signal), 2)
         scores: Tensor = self.head(found.flatten(1))
         return scores
 
     @torch.no_grad()
     def answer(self, images: Sequence[Image.Image]) -> list[str]:
-        """The most likely label of each picture."""
+        """Return the most likely label of each picture, which may have any size."""
         if not images:
             return []
         scores = [self(_signal(images[i : i + 128])) for i in range(0, len(images), 128)]
@@ -61,7 +61,7 @@ class Judge(nn.Module):
 
 
 def _signal(images: Sequence[Image.Image]) -> Tensor:
-    """Images of any size to [N, 3, 64, 64] from -1 to 1."""
+    """Turn images of any size into a tensor [N, 3, 64, 64] with values from -1 to 1."""
     rows = []
     for image in images:
         small = image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.LANCZOS)
@@ -72,7 +72,7 @@ def _signal(images: Sequence[Image.Image]) -> Tensor:
 
 @functools.cache
 def load_judge(name: str) -> Judge:
-    """The shipped judge of a name: "style" or "subject"."""
+    """Load the shipped judge "style" or "subject"; it is cached."""
     with safe_open(FOLDER / f"{name}.safetensors", framework="pt") as file:
         written = file.metadata()
         judge = Judge(json.loads(written["labels"]), int(written["width"]))
@@ -81,17 +81,20 @@ def load_judge(name: str) -> Judge:
 
 
 def style_judge(images: Sequence[Image.Image]) -> list[str]:
-    """In whose style each picture is drawn."""
+    """Return the style of each picture, as the style judge recognises it."""
     return load_judge("style").answer(images)
 
 
 def subject_judge(images: Sequence[Image.Image]) -> list[str]:
-    """What each picture shows."""
+    """Return the subject of each picture, as the subject judge recognises it."""
     return load_judge("subject").answer(images)
 
 
 def judge_accuracy() -> dict[str, dict[str, float]]:
-    """Shares of right answers on real pictures kept apart from the judges' training."""
+    """Return the judges' accuracy: judge -> kind of test pictures -> share of right answers.
+
+    The test pictures were not used for training the judges.
+    """
     accuracy: dict[str, dict[str, float]] = json.loads(
         (FOLDER / "accuracy.json").read_text(encoding="utf-8")
     )

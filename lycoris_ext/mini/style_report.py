@@ -1,4 +1,7 @@
-"""The scores of an adapter that was to learn one style: learned, nothing lost, nothing spilled."""
+"""Score an adapter that was trained on one style.
+
+It must draw the style, keep the subjects right, and leave the base model's other styles alone.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any
 
 from lycoris_ext.evaluation.scores import Criterion, Share, at_least, at_most, matches
 
-#: What a learned style must reach, as shares of judged pictures.
+#: The limits, as shares of the judged pictures.
 MOST_BEFORE = 0.15
 LEAST_AFTER = 0.70
 MOST_SUBJECT_LOSS = 0.10
@@ -17,11 +20,11 @@ MOST_SPILL = 0.10
 
 @dataclass(frozen=True)
 class StyleSamples:
-    """What two judges say of one set of pictures, and what was asked for.
+    """The judges' answers for a set of pictures, and the right answers.
 
     Args:
-        styles, subjects: the judges' answers, one a picture.
-        wanted_styles, wanted_subjects: what the prompts asked for, one a picture.
+        styles, subjects: the style judge's and the subject judge's answer for each picture.
+        wanted_styles, wanted_subjects: what each picture's prompt asked for.
     """
 
     styles: Sequence[str]
@@ -32,16 +35,17 @@ class StyleSamples:
 
 @dataclass(frozen=True)
 class StyleReport:
-    """Shares before and after training; `criteria` holds them against their limits.
+    """Shares of right pictures without and with the adapter; `criteria` compares them with limits.
 
     Args:
-        style_before, style_after: held-out subjects in the learned style, without and with the
-            adapter: share that the judge takes for that style.
-        subject_in_base_styles: base-style prompts without the adapter: share whose subject the
-            judge names rightly.
-        subject_in_learned_style: the same for the learned style, with the adapter.
-        kept_before, kept_after: base-style prompts: share drawn in the style they ask for, without
-            and with the adapter.
+        style_before, style_after: of the prompts for the learned style, the share drawn in that
+            style, without and with the adapter.
+        subject_in_base_styles: of the prompts for the base model's styles, the share with the
+            right subject, without the adapter.
+        subject_in_learned_style: of the prompts for the learned style, the share with the right
+            subject, with the adapter.
+        kept_before, kept_after: of the prompts for the base model's styles, the share drawn in the
+            style that is asked for, without and with the adapter.
     """
 
     style_before: Share
@@ -53,7 +57,7 @@ class StyleReport:
 
     @property
     def criteria(self) -> tuple[Criterion, ...]:
-        """Every figure with its limit."""
+        """All scores with their limits."""
         lost = self.subject_in_base_styles.value - self.subject_in_learned_style.value
         spilled = self.kept_before.value - self.kept_after.value
         return (
@@ -65,11 +69,11 @@ class StyleReport:
 
     @property
     def passed(self) -> bool:
-        """Whether every limit is kept."""
+        """Whether all scores keep their limits."""
         return all(criterion.passed for criterion in self.criteria)
 
     def to_json(self) -> dict[str, Any]:
-        """Shares with counts and intervals, and the criteria."""
+        """Return shares with counts and intervals, and the criteria, as JSON values."""
         names = self.__dataclass_fields__
         return {
             **{name: getattr(self, name).to_json() for name in names},
@@ -84,11 +88,14 @@ def score_style(
     base_before: StyleSamples,
     base_after: StyleSamples,
 ) -> StyleReport:
-    """Score four sets of pictures: prompts of the learned style and of the base's own styles,
-    each without and with the adapter.
+    """Turn the judges' answers for four sets of pictures into a report.
+
+    Args:
+        learned_before, learned_after: prompts for the learned style, without and with the adapter.
+        base_before, base_after: prompts for the base model's styles, without and with the adapter.
 
     Raises:
-        ConfigError: a set is empty, or answers and prompts differ in number.
+        ConfigError: a set is empty, or the numbers of answers and right answers differ.
     """
 
     def style(samples: StyleSamples) -> Share:

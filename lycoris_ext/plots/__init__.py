@@ -1,1 +1,1 @@
-"""Drawing: labelled grids, curves, fonts, and PNG files with text in them."""
+"""Draw labelled grids of pictures, loss curves and charts, and write PNG files with metadata."""

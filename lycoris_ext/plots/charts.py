@@ -1,10 +1,10 @@
-"""Charts made with matplotlib: one look for all of them, and the same bytes for the same chart.
+"""Draw charts with matplotlib in one common style; the same chart always gives the same bytes.
 
     with new_chart("What a step costs", size=(820, 480)) as (figure, axes):
         axes.plot(steps, losses, color=COLOURS[0])
     save_chart(Path("cost.svg"), figure)
 
-The paper is white in every file, so that a chart can be read on a page that is dark.
+The background is always white, so that a chart can be read on a dark page too.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: For series in their order; the first is for what a chart is about.
+#: Colours for the series of a chart, in order; the first is for the most important series.
 COLOURS = ("#1f5fb4", "#e08a2e", "#8a94a3", "#3d8f5f", "#9a5fb5")
 INK, SOFT_INK, LINE, PAPER = "#1c1f26", "#5e6572", "#e3e6ea", "#ffffff"
 
 #: Pixels an inch, as browsers count: sizes in pixels mean the same in SVG and PNG.
 _DPI = 96
-#: Kind -> (how many pixels stand for one, what matplotlib is not to write into the file). PNGs are
-#: for screens that show two pixels for one, too.
+#: File type -> (scale factor, metadata that matplotlib must not write). PNGs have twice the
+#: resolution, for screens with a high pixel density.
 _KINDS = {"svg": (1, ("Date", "Creator")), "png": (2, ("Software",))}
-#: Around everything, in inches.
+#: Margin around the chart, in inches.
 _MARGIN = 0.14
 _STYLE: dict[Any, Any] = {
     "figure.dpi": _DPI,
@@ -55,7 +55,7 @@ _STYLE: dict[Any, Any] = {
     "xtick.major.size": 0.0,
     "ytick.major.size": 0.0,
     "legend.frameon": False,
-    # Letters are outlines: no reader needs the font. Names of parts come from no random number.
+    # Text becomes outlines, so that the font need not be installed; ids are not random.
     "svg.fonttype": "path",
     "svg.hashsalt": "lycoris-ext",
 }
@@ -63,11 +63,14 @@ _STYLE: dict[Any, Any] = {
 
 @contextmanager
 def new_chart(title: str = "", size: tuple[int, int] = (820, 480)) -> Iterator[tuple[Figure, Axes]]:
-    """An empty chart; what is drawn inside the `with` has the style of all.
+    """Make an empty chart; everything drawn inside the `with` block gets the common style.
 
     Args:
-        title: above it, at the left.
-        size: (width, height) in pixels; a page on GitHub has room for about 830 across.
+        title: text above the chart, at the left.
+        size: (width, height) in pixels; a page on GitHub is about 830 pixels wide.
+
+    Yields:
+        matplotlib's Figure and Axes.
 
     Raises:
         EnvironmentFault: matplotlib is not installed.
@@ -82,28 +85,28 @@ def new_chart(title: str = "", size: tuple[int, int] = (820, 480)) -> Iterator[t
 
 
 def chart_bytes(figure: Figure, kind: str) -> bytes:
-    """A chart as a file's bytes, which hold neither date nor version.
+    """Return a chart as the bytes of a file, without date and version.
 
     Args:
-        figure: of `new_chart`.
-        kind: "svg" or "png".
+        figure: a figure from `new_chart`.
+        kind: the file type, "svg" or "png".
 
     Raises:
         EnvironmentFault: matplotlib is not installed.
     """
-    sharpness, unsaid = _KINDS[kind]
+    sharpness, left_out = _KINDS[kind]
     stream = io.BytesIO()
     with _styled():
-        metadata = dict.fromkeys(unsaid)
+        metadata = dict.fromkeys(left_out)
         figure.savefig(stream, format=kind, dpi=_DPI * sharpness, metadata=metadata)
     return stream.getvalue()
 
 
 def save_chart(path: Path, figure: Figure) -> Path:
-    """Write a chart whole or not at all, as its file's ending says: .svg or .png.
+    """Write a chart to a .svg or .png file, atomically, and return the path.
 
     Raises:
-        ConfigError: the ending is another one.
+        ConfigError: the file has another extension.
         EnvironmentFault: matplotlib is not installed, or the file cannot be written.
     """
     kind = path.suffix[1:].lower()
@@ -119,7 +122,7 @@ def save_chart(path: Path, figure: Figure) -> Path:
 
 @contextmanager
 def _styled() -> Iterator[None]:
-    """The style for the time of a `with` block: whoever else uses matplotlib keeps their own."""
+    """Apply the style for the time of a `with` block, without changing the caller's own style."""
     try:
         import matplotlib
     except ImportError as error:

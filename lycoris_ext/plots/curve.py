@@ -1,4 +1,4 @@
-"""The loss curve of a run."""
+"""Draw the loss curve of a run with Pillow, since ComfyUI has no matplotlib."""
 
 from __future__ import annotations
 
@@ -19,11 +19,16 @@ _LINE = (230, 233, 238)
 _RAW = (190, 209, 236)
 _SMOOTH = (33, 92, 183)
 _RATE = (208, 110, 40)
-_OVERSAMPLING = 2  # lines have no anti-aliasing of their own
+_OVERSAMPLING = 2  # draw larger and shrink, because Pillow's lines are not anti-aliased
 
 
 def smoothed(losses: Sequence[float], weight: float = SMOOTHING) -> list[float]:
-    """Exponential mean without the pull towards its start; `weight` is that of the past."""
+    """Return the exponential moving average of losses, corrected for its start at 0 as in Adam.
+
+    Args:
+        losses: one loss per step.
+        weight: weight of the previous average, 0 to 1.
+    """
     smooth, mean, mass = [], 0.0, 0.0
     for loss in losses:
         mean = weight * mean + (1 - weight) * loss
@@ -35,12 +40,15 @@ def smoothed(losses: Sequence[float], weight: float = SMOOTHING) -> list[float]:
 def loss_curve(
     points: Sequence[LossPoint], title: str = "Training loss", size: tuple[int, int] = (960, 540)
 ) -> Image.Image:
-    """Draw raw and smoothed loss over the steps, and the learning rate where it changes.
+    """Draw raw and smoothed loss over the steps, and the learning rate if it is not constant.
 
     Args:
-        points: at least one, in order of their steps.
-        title: above the curve.
+        points: at least one recorded step, in order.
+        title: text above the curve.
         size: (width, height) of the picture, in pixels.
+
+    Returns:
+        An RGB picture.
 
     Raises:
         DataError: there are no points.
@@ -87,7 +95,7 @@ class _Chart:
         canvas = Image.new("RGB", (width, height), _PAPER)
         unit = _OVERSAMPLING
         losses = sorted(point.loss for point in points)
-        # A few outliers must not press the rest flat: they leave through the top.
+        # Scale the axis to the 99th percentile, so that outliers do not flatten the curve.
         usual = losses[int(0.99 * (len(losses) - 1))] * 1.08
         tick = _tick(max(usual, 1e-12), 8)
         high = tick * (int(usual / tick) + 1)

@@ -1,4 +1,4 @@
-"""Fonts for labels, whatever Pillow is at hand."""
+"""Find a font for labels with any version of Pillow."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ _chosen: list[Path] = []
 
 
 def choose_font(path: Path) -> None:
-    """Write labels in this font file from now on: for hosts with an old Pillow and a font."""
+    """Use a font file for all labels from now on; for hosts that ship a font with an old Pillow."""
     _chosen[:] = [path]
     font.cache_clear()
 
 
 @cache
 def font(size: int) -> Any:
-    """A font of this size in pixels.
+    """Return a Pillow font of a size in pixels.
 
-    Pillow before 10.1 ships one small bitmap font; there a font file is looked for.
+    Pillow before 10.1 ships only one small bitmap font, so a font file of the system is used if
+    there is one.
     """
     for name in map(str, _chosen):
         return ImageFont.truetype(name, size)

@@ -1,4 +1,4 @@
-"""Comparison grids: pictures side by side under headings that can be read."""
+"""Lay pictures out as a table with headings and row labels."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ _FAULT = (179, 38, 30)
 
 #: Small pictures are enlarged until their longer side is about this many pixels.
 _READABLE = 128
-#: Up to this side of a cell the type has its plain size; above, it grows with the cells.
-_PLAIN = 256
+#: For cells with a longer side of up to this many pixels, text has its default size; for larger
+#: cells it grows with them.
+_DEFAULT_CELL = 256
 _MAX_HEADING_LINES = 4
 
 
 @dataclass(frozen=True)
 class _Type:
-    """Sizes of type and of the space around it, in pixels."""
+    """Font sizes and margins of a grid, in pixels."""
 
     margin: int = 28
     gap: int = 8
@@ -41,9 +42,9 @@ class _Type:
     label: int = 15
 
     @classmethod
-    def beside(cls, cell: tuple[int, int]) -> _Type:
-        """Sizes that can be read beside cells of (width, height)."""
-        factor = max(1.0, max(cell) / _PLAIN)
+    def for_cells(cls, cell: tuple[int, int]) -> _Type:
+        """Return font sizes and margins for a grid with cells of (width, height) pixels."""
+        factor = max(1.0, max(cell) / _DEFAULT_CELL)
         return cls(*(round(factor * size) for size in astuple(cls())))
 
 
@@ -61,21 +62,21 @@ def comparison_grid(
     """Lay pictures out as a labelled table.
 
     Args:
-        cells: rows of pictures; None leaves a place empty. Sizes may differ.
-        row_labels: one a row, wrapped at the left; all empty leaves the label column out. Where one
-            is too long, what stands before its first line break is shortened.
-        column_labels: one a column, wrapped above it.
-        title, subtitle: above everything; empty leaves them out.
-        blocks: how many stacks of rows stand side by side (a table of 24 rows in 2 blocks is 12
-            rows high).
-        groups: columns before which a wider gap sets a new group apart.
-        scale: whole-number enlargement; None enlarges small pictures until they are readable.
+        cells: rows of pictures, which may differ in size; None leaves a cell empty.
+        row_labels: one per row, wrapped; if all are "", there is no label column. If a label is
+            too long, the text before its first line break is shortened.
+        column_labels: one per column, wrapped.
+        title, subtitle: text above the table; "" leaves each out.
+        blocks: into how many blocks, side by side, the rows are divided: 24 rows in 2 blocks are
+            12 rows high.
+        groups: indices of columns before which the gap is wider.
+        scale: factor by which pictures are enlarged; None enlarges small ones to about 128 pixels.
 
     Returns:
         An RGB picture.
 
     Raises:
-        ConfigError: rows, labels and columns do not go together; both numbers are given.
+        ConfigError: there are no cells, or the labels do not match them in number.
     """
     _check(cells, row_labels, column_labels)
     pictures = [picture for row in cells for picture in row if picture is not None]
@@ -104,7 +105,7 @@ def comparison_grid(
 
 
 def crossed_out(picture: Image.Image, words: str) -> Image.Image:
-    """A copy with a red cross over it and words at its foot."""
+    """Return a copy of a picture with a red cross over it and words at its bottom."""
     picture = picture.copy()
     draw, (width, height) = ImageDraw.Draw(picture), picture.size
     thick = max(2, width // 64)
@@ -119,7 +120,7 @@ def crossed_out(picture: Image.Image, words: str) -> Image.Image:
 
 @dataclass(frozen=True)
 class _Sheet:
-    """Where everything goes, in pixels."""
+    """The layout of a grid: positions and sizes in pixels."""
 
     type: _Type
     cell: tuple[int, int]
@@ -128,7 +129,7 @@ class _Sheet:
     columns: tuple[int, ...]  # left edge of every column within its block
     block_width: int
     label_width: int
-    top: int  # of the headings
+    top: int  # upper edge of the headings
     heading_height: int
     size: tuple[int, int]
 
@@ -143,7 +144,7 @@ class _Sheet:
         title: str,
         subtitle: str,
     ) -> _Sheet:
-        sizes = _Type.beside(cell)
+        sizes = _Type.for_cells(cell)
         label_width = _widest(row_labels, sizes)
         x, columns = label_width, []
         for column in range(len(column_labels)):
@@ -269,7 +270,7 @@ def _text_width(text: str, size: int) -> int:
 
 
 def _widest(labels: Sequence[str], sizes: _Type) -> int:
-    """Width of the label column, its right margin included; 0 where every label is empty."""
+    """Return the width of the label column with its margin; 0 if every label is ""."""
     if not any(labels):
         return 0
     wrapped = [line for text in labels for line in _wrap(text, sizes.label, sizes.label_width)]
@@ -277,9 +278,9 @@ def _widest(labels: Sequence[str], sizes: _Type) -> int:
 
 
 def _wrap(text: str, size: int, room: int, most: int = _MAX_HEADING_LINES) -> list[str]:
-    """Break a text into lines of at most `room` pixels and `most` lines.
+    """Break a text into at most `most` lines of at most `room` pixels.
 
-    Where it is too long its first paragraph ends in "...", so that what follows is still read.
+    If the text is too long, its first paragraph is cut and ends in "..."; the others are kept.
     """
     first, *rest = (_lines(paragraph, size, room) for paragraph in text.split("\n"))
     after = [line for lines in rest for line in lines]
@@ -302,7 +303,7 @@ def _lines(text: str, size: int, room: int) -> list[str]:
 
 
 def _shortened(lines: list[str], size: int, room: int, most: int) -> list[str]:
-    """The first `most` lines; "..." stands for what is left out."""
+    """Return the first `most` lines, the last ending in "..." if lines are left out."""
     if len(lines) <= most or most < 1:
         return lines[: max(0, most)]
     last = lines[most - 1]
@@ -312,7 +313,7 @@ def _shortened(lines: list[str], size: int, room: int, most: int) -> list[str]:
 
 
 def _pieces(word: str, size: int, room: int) -> list[str]:
-    """Split a word that is too long: after its punctuation, and anywhere if need be."""
+    """Split a word that is wider than `room` pixels, after punctuation if possible."""
     if _text_width(word, size) <= room:
         return [word]
     pieces = []
@@ -327,5 +328,5 @@ def _pieces(word: str, size: int, room: int) -> list[str]:
 
 
 def _fits(text: str, size: int, room: int) -> bool:
-    # One character always fits: a line must make progress.
+    # A single character counts as fitting, so that splitting always ends.
     return len(text) == 1 or _text_width(text, size) <= room

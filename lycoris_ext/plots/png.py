@@ -1,4 +1,4 @@
-"""Pictures on disk: numbered, never overwritten, with the text that tells how they came about."""
+"""Write and read PNG files with generation parameters, and number the files in a folder."""
 
 from __future__ import annotations
 
@@ -15,17 +15,23 @@ _NUMBERED = re.compile(r"^(\d{5,})-")
 
 
 def save_picture(path: Path, picture: Image.Image, parameters: str = "") -> Path:
-    """Write a PNG whole or not at all; `parameters` becomes its text chunk of that name."""
+    """Write a PNG atomically and return its path.
+
+    Args:
+        path: the file.
+        picture: the picture.
+        parameters: text for the PNG's "parameters" chunk, as AUTOMATIC1111 writes it; "" for none.
+    """
     info = PngInfo()
     if parameters:
-        # add_text picks iTXt by itself where the text is not Latin-1.
+        # add_text switches to an iTXt chunk if the text is not Latin-1.
         info.add_text("parameters", parameters)
     atomic_write(path, lambda file: picture.save(file, format="PNG", pnginfo=info))
     return path
 
 
 def next_number(folder: Path) -> int:
-    """Return the number after the highest that a file of `folder` begins with; 0 in a new one."""
+    """Return one more than the highest number with which a file name in `folder` begins, or 0."""
     if not folder.is_dir():
         return 0
     found = (_NUMBERED.match(entry.name) for entry in folder.iterdir())
@@ -33,18 +39,18 @@ def next_number(folder: Path) -> int:
 
 
 def numbered_path(folder: Path, suffix: str = ".png", at: datetime | None = None) -> Path:
-    """Name the next picture of a folder, as in `00007-20230326090858.png`.
+    """Return the path for a folder's next picture, such as `00007-20230326090858.png`.
 
     Args:
-        folder: need not exist yet.
-        suffix: what follows the date and time, such as "-grid.png".
-        at: the moment to write into the name; None is now.
+        folder: the folder, which need not exist yet.
+        suffix: end of the name after date and time, such as "-grid.png".
+        at: date and time in the name; None means now.
     """
     moment = (at or datetime.now()).strftime("%Y%m%d%H%M%S")
     return folder / f"{next_number(folder):05d}-{moment}{suffix}"
 
 
 def read_parameters(path: Path) -> str:
-    """Return the `parameters` text of a PNG, or "" where it has none."""
+    """Return the text of a PNG's "parameters" chunk, or "" if it has none."""
     with Image.open(path) as picture:
         return str(getattr(picture, "text", {}).get("parameters", ""))

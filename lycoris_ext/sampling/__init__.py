@@ -1,1 +1,1 @@
-"""Pictures from a base model and adapters."""
+"""Draw pictures with the base model's pipeline and adapter files."""

@@ -1,4 +1,4 @@
-"""Which adapters take part in a picture, and how strongly."""
+"""Adapter files with strengths, and their injection into a pipeline while pictures are drawn."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ from lycoris_ext.sampling.infotext import AdapterInfo
 
 @dataclass(frozen=True)
 class AdapterUse:
-    """One adapter file at one strength."""
+    """An adapter file and the strength at which it is used, 1 for the update as trained."""
 
     path: Path
     strength: float = 1.0
 
     @classmethod
     def parse(cls, text: str) -> AdapterUse:
-        """Read `FILE` or `FILE:STRENGTH`; a colon that no number follows belongs to the file.
+        """Read `FILE` or `FILE:STRENGTH`.
+
+        A colon that is not followed by a number belongs to the file name, as in C:/a.safetensors.
 
         Raises:
             ConfigError: there is no file name, or the strength is not finite.
@@ -41,7 +43,7 @@ class AdapterUse:
             path = text
         if not path or not math.isfinite(strength):
             raise ConfigError(
-                f"{text!r} is not an adapter and its strength",
+                f"{text!r} is neither FILE nor FILE:STRENGTH",
                 where="--adapter",
                 fix="write FILE.safetensors, or FILE.safetensors:0.8",
             )
@@ -49,20 +51,26 @@ class AdapterUse:
 
     @property
     def name(self) -> str:
-        """The file's stem: what prompts and grids call the adapter."""
+        """The file's name without extension, by which prompts and grids call the adapter."""
         return self.path.stem
 
 
 @dataclass(frozen=True)
 class LoadedAdapter:
-    """An adapter that was read, fitted to a model, and is injected while its context lasts."""
+    """An adapter that `adapters_applied` has injected into a pipeline.
+
+    Args:
+        use: the file and its strength.
+        network: the injected network.
+        hash: the file's `sshs_model_hash`; "" if it has none.
+    """
 
     use: AdapterUse
     network: Network
     hash: str
 
     def info(self) -> AdapterInfo:
-        """Describe the adapter for the text under a picture."""
+        """Describe the adapter for a picture's generation parameters."""
         return AdapterInfo(self.use.name, self.use.strength, self.hash)
 
 
@@ -70,17 +78,17 @@ class LoadedAdapter:
 def adapters_applied(
     pipeline: Pipeline, uses: Sequence[AdapterUse]
 ) -> Iterator[tuple[LoadedAdapter, ...]]:
-    """Inject adapters for the time of a `with` block.
+    """Load adapters and inject them into a pipeline for the time of a `with` block.
 
     Args:
-        pipeline: the model they are for; it is restored bitwise afterwards.
-        uses: files and strengths, in any order (the order makes no difference).
+        pipeline: the base model; afterwards its weights are bitwise as before.
+        uses: files and strengths; their order makes no difference.
 
     Yields:
         The adapters in the order of `uses`.
 
     Raises:
-        DataError: a file is not there.
+        DataError: a file does not exist.
         FormatError: a file is damaged or for another model.
     """
     refuse_missing(uses)
@@ -96,10 +104,10 @@ def adapters_applied(
 
 
 def refuse_missing(uses: Sequence[AdapterUse]) -> None:
-    """Name all files that are not there, before anything is drawn.
+    """Raise an error that names all adapter files that do not exist.
 
     Raises:
-        DataError: there are such.
+        DataError: at least one file does not exist.
     """
     missing = [str(use.path) for use in uses if not use.path.is_file()]
     if missing:

@@ -1,4 +1,4 @@
-"""Pictures drawn with adapters, each with the text that tells how it came about."""
+"""Draw pictures with adapters and write down the generation parameters of each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lycoris_ext.sampling.specs import PromptSpec
 
 @dataclass(frozen=True)
 class Drawn:
-    """A picture and the text that belongs under it."""
+    """A picture (RGB) and its generation parameters, as text in AUTOMATIC1111's form."""
 
     picture: Image.Image
     parameters: str
@@ -31,16 +31,19 @@ def draw(
     clip_skip: int | None = None,
     progress: Progress | None = None,
 ) -> list[Drawn]:
-    """Draw one picture a spec with these adapters, each with its text.
+    """Draw one picture per spec, with all given adapters at once.
 
     Args:
-        pipeline: the base model; it is restored bitwise afterwards.
-        specs: what to draw.
-        uses: adapter files and their strengths, all of them in every picture.
-        batch_size, clip_skip, progress: as for `sample_pictures`.
+        pipeline: the base model; afterwards its weights are bitwise as before.
+        specs: prompt, seed, size and so on of each picture.
+        uses: adapter files and their strengths; all of them act on every picture.
+        batch_size, clip_skip, progress: see `sample_pictures`.
+
+    Returns:
+        The pictures with their generation parameters, in the order of `specs`.
 
     Raises:
-        DataError, FormatError: an adapter is not there, damaged, or for another model.
+        DataError, FormatError: an adapter is missing, damaged, or for another model.
         ConfigError: a size does not fit the model.
     """
     with adapters_applied(pipeline, uses) as adapters:

@@ -1,4 +1,4 @@
-"""The text under a picture, in the form that AUTOMATIC1111 and its kin write and read."""
+"""Write a picture's generation parameters in the text form that AUTOMATIC1111 writes and reads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ _ADAPTER_HASH_DIGITS = 12
 
 @dataclass(frozen=True)
 class AdapterInfo:
-    """What the text says of an adapter: its file's stem, strength, and `sshs_model_hash`."""
+    """What the parameters say of an adapter.
+
+    Args:
+        name: the file's name without extension.
+        strength: the strength at which it was used.
+        hash: the file's `sshs_model_hash`; "" leaves it out.
+    """
 
     name: str
     strength: float
@@ -31,14 +37,14 @@ def infotext(
     adapters: Sequence[AdapterInfo] = (),
     clip_skip: int = 1,
 ) -> str:
-    """Describe a picture so that pasting the text into AUTOMATIC1111 asks for the same one.
+    """Return a picture's parameters as text; pasted into AUTOMATIC1111 it asks for that picture.
 
     Args:
-        spec: what was asked for.
+        spec: prompt, seed, sampler and so on.
         size: (width, height) of the picture, in pixels.
-        model_name, model_hash: the base model and its SHA-256; empty leaves them out.
-        adapters: what was injected; they also appear in the prompt as `<lora:name:strength>`.
-        clip_skip: written where it is not 1.
+        model_name, model_hash: the base model's name and SHA-256; "" leaves each out.
+        adapters: the adapters in use; each also appears in the prompt as `<lora:name:strength>`.
+        clip_skip: clip skip of the text encoder; it is left out if it is 1.
 
     Returns:
         Two or three lines: the prompt, the negative prompt if any, the settings.
@@ -70,5 +76,5 @@ def infotext(
 
 
 def _quote(value: str) -> str:
-    """Quote what would otherwise be taken apart at its commas and colons."""
+    """Put a value in quotes if it holds a comma, a colon, a quote or a line break."""
     return json.dumps(value, ensure_ascii=False) if set(value) & set(',:\n"') else value

@@ -1,4 +1,4 @@
-"""A progress bar with the time that is left."""
+"""A progress bar in the terminal that shows the remaining time."""
 
 from __future__ import annotations
 
@@ -11,9 +11,15 @@ from lycoris_ext.sampling.sample import Progress
 
 @contextmanager
 def progress_bar(label: str) -> Iterator[Progress]:
-    """Show a bar for the time of a `with` block; what it yields goes into `sample_pictures`.
+    """Show a progress bar for the time of a `with` block.
 
-    Where the output is no terminal it shows seldom, so that logs stay readable.
+    It is redrawn every 0.2 seconds in a terminal and every 10 seconds in a log.
+
+    Args:
+        label: text before the bar.
+
+    Yields:
+        The callback that moves the bar, to be passed as `progress` to `sample_pictures`.
     """
     from tqdm import tqdm
 

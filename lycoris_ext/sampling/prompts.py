@@ -1,4 +1,4 @@
-"""Prompts as sd-scripts' users keep them: lines with options, and files of them."""
+"""Read prompts in sd-scripts' forms: lines with options such as --w 512, and files of prompts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lycoris_ext.errors import ConfigError, DataError
 from lycoris_ext.formats.toml_text import read_tables
 
 Fields = dict[str, Any]
-"""Fields of a PromptSpec that a prompt sets itself."""
+"""The fields of a PromptSpec that a prompt sets, by name."""
 
 PROMPT_FILES = (".txt", ".toml", ".json")
 
@@ -25,7 +25,7 @@ LINE_OPTIONS: dict[str, tuple[str, type]] = {
     "l": ("cfg_scale", float),
     "ss": ("sampler", str),
 }
-"""sd-scripts' options in a prompt line -> the name here and the type."""
+"""sd-scripts' option in a prompt line -> (field of PromptSpec, type)."""
 
 FILE_OPTIONS: dict[str, tuple[str, type]] = {
     "prompt": ("prompt", str),
@@ -37,19 +37,22 @@ FILE_OPTIONS: dict[str, tuple[str, type]] = {
     "scale": ("cfg_scale", float),
     "sample_sampler": ("sampler", str),
 }
-"""sd-scripts' keys in prompt files of TOML and JSON -> the name here and the type."""
+"""sd-scripts' key in a TOML or JSON prompt file -> (field of PromptSpec, type)."""
 
 
 def read_prompts(prompts: Sequence[str]) -> list[Fields]:
-    """The prompts as given, or those in the one file that is given instead.
+    """Read prompt lines, or the prompts in a file.
 
     Args:
-        prompts: prompt lines, or one .txt file with a line a prompt (# begins a comment), or one
-            .toml or .json file as sd-scripts reads them.
+        prompts: prompt lines; or the path of one file: .txt with one prompt per line (# begins a
+            comment), or .toml or .json in sd-scripts' form.
+
+    Returns:
+        For each prompt the fields that it sets.
 
     Raises:
-        DataError: the file is missing, not UTF-8, or not what its ending says.
-        ConfigError: an option is unknown or its value is not of its type.
+        DataError: the file is missing, not UTF-8, or not in the format of its extension.
+        ConfigError: an option is unknown or its value has the wrong type.
     """
     if len(prompts) != 1 or not prompts[0].lower().endswith(PROMPT_FILES):
         return [parse_prompt(prompt) for prompt in prompts if prompt.strip()]
@@ -82,10 +85,13 @@ def read_prompts(prompts: Sequence[str]) -> list[Fields]:
 
 
 def parse_prompt(line: str) -> Fields:
-    """Split a prompt line such as "a cat --n blurry --w 512 --h 768 --d 1 --s 28 --l 7".
+    """Read a prompt line such as "a cat --n blurry --w 512 --h 768 --d 1 --s 28 --l 7".
+
+    Returns:
+        The fields that the line sets: "prompt", and those of its options.
 
     Raises:
-        ConfigError: an option is unknown or its value is not of its type.
+        ConfigError: an option is unknown or its value has the wrong type.
     """
     prompt, *options = re.split(r"\s--(?=[A-Za-z])", " " + line.strip())
     fields: Fields = {"prompt": prompt.strip()}
@@ -110,7 +116,7 @@ def parse_prompt(line: str) -> Fields:
 
 
 def _from_toml(text: str) -> list[Any]:
-    """What all prompts share stands in [prompt], each prompt in a [[prompt.subset]]."""
+    """Return one table per [[prompt.subset]], completed with the options shared in [prompt]."""
     shared = read_tables(text).get("prompt", {})
     subsets = shared.pop("subset", [{}])
     return [{**shared, **subset} for subset in subsets]

@@ -1,4 +1,4 @@
-"""From specs to pictures: the denoising loop with classifier-free guidance."""
+"""Draw pictures from specs: the denoising loop with classifier-free guidance."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lycoris_ext.models import Pipeline
 from lycoris_ext.sampling.samplers import build_sampler, step_arguments
 from lycoris_ext.sampling.specs import PromptSpec, check_multiple
 
-#: Called with (done, total), both in pictures times calls of the U-Net.
+#: Called with (done, total), both counted as calls of the U-Net per picture.
 Progress = Callable[[int, int], None]
 _Item = TypeVar("_Item")
 
@@ -27,18 +27,18 @@ def sample_pictures(
     clip_skip: int | None = None,
     progress: Progress | None = None,
 ) -> list[Image.Image]:
-    """Draw one picture a spec, with whatever adapters are injected at this moment.
+    """Draw one picture per spec, with the adapters that are injected into the pipeline, if any.
 
-    A picture depends on its spec alone: every one starts from noise of its own CPU generator,
-    so neither the batch size nor the neighbours in a batch nor the device change what is drawn
-    (beyond the rounding of the device's arithmetic). Torch's global generators are left alone.
+    A picture depends only on its spec: each starts from noise of its own CPU generator, so that
+    batch size, other pictures and device do not change it, except for rounding. Torch's global
+    random generators are not touched.
 
     Args:
         pipeline: the base model.
-        specs: what to draw, in any mixture of sizes, samplers and steps.
+        specs: prompt, seed, size, sampler and so on of each picture, in any mixture.
         batch_size: how many pictures are denoised at once.
-        clip_skip: None takes the pipeline's own.
-        progress: called after every denoising step.
+        clip_skip: use the text encoder's layer N from the end; None uses the pipeline's setting.
+        progress: called with (done, total) after every denoising step.
 
     Returns:
         RGB pictures in the order of `specs`.
@@ -74,9 +74,9 @@ def sample_pictures(
 
 
 def sampling_calls(pipeline: Pipeline, specs: Sequence[PromptSpec]) -> int:
-    """How much work pictures are: calls of the U-Net, one a picture and step.
+    """Count the U-Net calls that drawing some pictures takes, summed over the pictures.
 
-    Samplers of the second order call it nearly twice a step.
+    It is one call per denoising step, and nearly two with samplers of second order.
     """
     counts = Counter((spec.sampler, spec.steps) for spec in specs)
     return sum(
@@ -85,14 +85,14 @@ def sampling_calls(pipeline: Pipeline, specs: Sequence[PromptSpec]) -> int:
     )
 
 
-@torch.no_grad()  # inference_mode would keep what adapters cache here out of any later training
+@torch.no_grad()  # not inference_mode: later training could not use what adapters cache in it
 def _denoise(
     pipeline: Pipeline,
     specs: Sequence[PromptSpec],
     clip_skip: int | None,
     step_done: Callable[[], None],
 ) -> Tensor:
-    """Return latents (B, C, h, w); all specs share steps, sampler and size."""
+    """Return denoised latents (B, C, h, w); all specs must share steps, sampler and size."""
     height, width = _latent_size(specs[0], pipeline)
     shape = (1, pipeline.latent_channels, height, width)
     generators = [torch.Generator("cpu").manual_seed(spec.seed) for spec in specs]
@@ -122,7 +122,7 @@ def _denoise(
 
 
 def _latent_size(spec: PromptSpec, pipeline: Pipeline) -> tuple[int, int]:
-    """Return (height, width) in latents."""
+    """Return a picture's (height, width) in latents."""
     factor = pipeline.latent_factor
     sizes = []
     for name, asked in (("height", spec.height), ("width", spec.width)):

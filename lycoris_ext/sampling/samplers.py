@@ -1,4 +1,4 @@
-"""Samplers under the names that AUTOMATIC1111 and sd-scripts give them."""
+"""Build diffusers schedulers from the sampler names of AUTOMATIC1111 and sd-scripts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
     "DDPM": ("DDPMScheduler", {**_LEADING, "clip_sample": False}),
 }
 
-#: sd-scripts' names, besides those that differ in case alone.
+#: sd-scripts' names that differ from AUTOMATIC1111's in more than upper and lower case.
 ALIASES = {
     "euler_a": "Euler a",
     "k_euler": "Euler",
@@ -64,10 +64,10 @@ _SCHEDULE_KEYS = (
 
 
 def canonical_sampler(name: str) -> str:
-    """Return the sampler's AUTOMATIC1111 name, for that name in any case or for sd-scripts' own.
+    """Turn a sampler's name, AUTOMATIC1111's in any case or sd-scripts', into AUTOMATIC1111's.
 
     Raises:
-        ConfigError: there is no such sampler; the message gives the nearest and all names.
+        ConfigError: there is no such sampler; the message lists all names and the most similar.
     """
     by_lower = {known.lower(): known for known in SAMPLERS} | ALIASES
     if name.lower() in by_lower:
@@ -80,15 +80,17 @@ def canonical_sampler(name: str) -> str:
 
 
 def build_sampler(name: str, schedule_config: Mapping[str, Any], steps: int) -> Any:
-    """Build a fresh diffusers scheduler for one batch; it keeps state, so it is used once.
+    """Build a diffusers scheduler for one batch. It has state, so use it for one batch only.
 
     Args:
-        name: a name of `SAMPLERS`.
-        schedule_config: the base model's scheduler_config.json; only its noise is taken from it.
-        steps: denoising steps.
+        name: a key of `SAMPLERS`.
+        schedule_config: the base model's scheduler_config.json; only the noise schedule and the
+            prediction type are taken from it.
+        steps: number of denoising steps.
 
     Raises:
-        ConfigError: the model's last timestep is noise alone, and this sampler cannot start there.
+        ConfigError: the model has zero terminal SNR, and this sampler cannot start from pure
+            noise.
         EnvironmentFault: diffusers needs another package for this sampler.
     """
     import diffusers
@@ -105,7 +107,7 @@ def build_sampler(name: str, schedule_config: Mapping[str, Any], steps: int) -> 
                 f"{name} cannot draw with zero terminal SNR", where="sampler", fix="use Euler"
             )
     with warnings.catch_warnings():
-        # diffusers hands tensors to numpy in a way that numpy 2 frowns on; nobody here can mend it.
+        # diffusers converts tensors in a way that numpy 2 warns about; users cannot change that.
         warnings.simplefilter("ignore", DeprecationWarning)
         try:
             sampler = kind(**schedule, **options)
@@ -120,6 +122,6 @@ def build_sampler(name: str, schedule_config: Mapping[str, Any], steps: int) -> 
 
 
 def step_arguments(sampler: Any, generators: object) -> dict[str, object]:
-    """What a scheduler's step() wants besides the latents: the generators, where it draws noise."""
+    """Return extra keyword arguments for a scheduler's step(): the generators, if it uses any."""
     wanted = inspect.signature(sampler.step).parameters
     return {"generator": generators} if "generator" in wanted else {}

@@ -1,4 +1,4 @@
-"""What one picture is asked to be."""
+"""The specification of one picture: prompt, seed, sampler, size."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.sampling.samplers import canonical_sampler
 
-#: A seed is a 63-bit number, because that is what torch's generators take everywhere.
+#: The largest seed that torch's generators accept on every platform.
 MAX_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
 class PromptSpec:
-    """One picture: the same spec on the same model gives the same picture.
+    """Everything that decides a picture, given the model and its adapters.
 
     Args:
-        prompt: what is to be seen.
-        negative_prompt: what is to be kept away; counts only where `cfg_scale` is not 1.
-        seed: of the noise the picture starts from.
-        steps: denoising steps.
-        cfg_scale: classifier-free guidance; 1 turns it off.
-        width, height: in pixels; None takes the size that the model was made for.
-        sampler: a name of `samplers.SAMPLERS`, in any case.
+        prompt: the prompt.
+        negative_prompt: the negative prompt; it has no effect if `cfg_scale` is 1.
+        seed: seed of the starting noise.
+        steps: number of denoising steps.
+        cfg_scale: scale of classifier-free guidance; 1 turns it off.
+        width, height: size in pixels; None uses the model's native size.
+        sampler: AUTOMATIC1111's name in any case, or sd-scripts' name; stored as the former.
 
     Raises:
         ConfigError: a value is out of range, or there is no such sampler.
@@ -59,16 +59,16 @@ class PromptSpec:
 
 
 def check_multiple(name: str, pixels: int, factor: int, drawer: str) -> None:
-    """Refuse a size that is no whole number of latents.
+    """Refuse a picture size that is no whole number of latents.
 
     Args:
-        name: width or height.
-        pixels: what was asked for.
-        factor: pixels a latent.
-        drawer: who draws, in words.
+        name: "width" or "height".
+        pixels: the requested size.
+        factor: pixels per latent along a side, usually 8.
+        drawer: name of the model or program that draws, for the message.
 
     Raises:
-        ConfigError: it is no multiple of the factor.
+        ConfigError: the size is no multiple of the factor.
     """
     if pixels % factor:
         lower = pixels // factor * factor

@@ -8,27 +8,27 @@ import pytest
 from PIL import Image
 
 from lycoris_ext.cli import demo, demo_pictures
-from lycoris_ext.cli.demo_pictures import DemoSettings, ask_for
+from lycoris_ext.cli.demo_pictures import DemoSettings, choose_prompts
 from lycoris_ext.formats.summary import summarize
 from lycoris_ext.mini import BASE_STYLES, LEARNED_STYLE
 from lycoris_ext.mini.drawings.drawn import DrawnSource
 
 
 def test_prompts_ask_for_what_the_adapter_never_saw():
-    asked = ask_for(48)
+    prompts = choose_prompts(48)
     shown = set(DrawnSource.learned_subjects)
-    assert len(asked.learned) == len(asked.base) == 48
-    assert all(prompt.style == LEARNED_STYLE for prompt in asked.learned)
-    assert not shown & {prompt.subject for prompt in asked.learned}
-    for learned, base in zip(asked.learned, asked.base, strict=True):
+    assert len(prompts.learned) == len(prompts.base) == 48
+    assert all(prompt.style == LEARNED_STYLE for prompt in prompts.learned)
+    assert not shown & {prompt.subject for prompt in prompts.learned}
+    for learned, base in zip(prompts.learned, prompts.base, strict=True):
         assert base.subject == learned.subject
         assert base.caption.split(", ")[1:] == learned.caption.split(", ")[1:]
         assert base.caption.startswith(f"by {base.style}, ")
-    assert {prompt.style for prompt in asked.base} == set(BASE_STYLES)
+    assert {prompt.style for prompt in prompts.base} == set(BASE_STYLES)
 
 
 def test_seeds_are_the_prompts_numbers_in_order(tmp_path):
-    specs = ask_for(4).specs(DemoSettings(tmp_path))
+    specs = choose_prompts(4).specs(DemoSettings(tmp_path))
     assert [spec.seed for spec in specs] == [0, 1, 2, 3, 0, 1, 2, 3]
 
 
@@ -43,17 +43,17 @@ def test_config_is_the_seeds_default(tmp_path):
 def pretend(monkeypatch, good):
     """Judges that know the style by whether an adapter was trained at all."""
     answers = iter(["flat", LEARNED_STYLE if good else "flat"])
-    asked = ask_for(4)
+    prompts = choose_prompts(4)
 
     def style(pictures):
         first = next(answers, None)
         if first is not None:
             return [first] * len(pictures)
-        return [prompt.style for prompt in asked.base]
+        return [prompt.style for prompt in prompts.base]
 
     monkeypatch.setattr(demo_pictures, "style_judge", style)
     monkeypatch.setattr(
-        demo_pictures, "subject_judge", lambda _: [prompt.subject for prompt in asked.learned]
+        demo_pictures, "subject_judge", lambda _: [prompt.subject for prompt in prompts.learned]
     )
     monkeypatch.setattr(demo, "judge_accuracy", lambda: {"style": {"sharp": 0.99}})
 

@@ -120,7 +120,7 @@ def test_what_a_config_asks_for(report, tmp_path, monkeypatch):
     code, checks = report(path)
     assert code == 4
     assert checks["device"]["state"] == "missing" and "finds no GPU" in checks["device"]["found"]
-    assert "not/there is not there" in checks["pretrained_model_name_or_path"]["found"]
+    assert "not/there does not exist" in checks["pretrained_model_name_or_path"]["found"]
     assert checks["LX005"]["state"] == "missing"  # no picture lies in image_dir
     assert cli.main(["doctor", str(tmp_path / "none.toml")]) == 2
 
@@ -174,4 +174,4 @@ def test_hosts_nearby_and_by_name(report, tmp_path):
     assert checks["AUTOMATIC1111"]["found"] == str((away / "a1111").resolve())
     assert checks["Forge"]["found"] == str((away / "forge").resolve())
     assert checks["sd-scripts"]["found"] == str((tmp_path / "kohya").resolve())
-    assert checks[str(away)]["found"] == "no host is recognised here"
+    assert checks[str(away)]["found"] == "this is no host's folder"

@@ -146,7 +146,7 @@ def test_errors_name_what_is_wrong(run, model):
     with pytest.raises(DataError, match=r"(?s)none.safetensors.*gone.safetensors"):
         missing = ["--adapter", "none.safetensors", "--adapter", "gone.safetensors"]
         run("--prompt", "a", "--grid", *missing)
-    with pytest.raises(ConfigError, match="belongs to --grid"):
+    with pytest.raises(ConfigError, match="works only with --grid"):
         run("--prompt", "a", "--strengths", "1")
     with pytest.raises(ConfigError, match="0 pictures"):
         run("--prompt", "a", "-n", "0")

@@ -74,7 +74,7 @@ def hostile_files(folder: Path) -> dict[str, str]:
         "empty.safetensors": "0 bytes long, a header needs 8",
         "model.safetensors": "none of its 1 tensors belongs to an adapter",
         "offsets.safetensors": "does not fill its offsets",
-        "old.ckpt": "a pickle can run code when it is opened, and is not opened",
+        "old.ckpt": "this file is a pickle, which can run code when it is opened",
         "text.safetensors": "the header claims",
     }
 

@@ -12,7 +12,7 @@ from lycoris_ext.errors import ConfigError, DataError, EnvironmentFault
 from lycoris_ext.grids import output
 from lycoris_ext.grids.cells import CellStore, MemoryStore, StoredCell
 from lycoris_ext.grids.draw import GridProgress, draw_grid
-from lycoris_ext.grids.entrants import Entrant, Strength, told_apart
+from lycoris_ext.grids.entrants import Entrant, Strength, with_unique_names
 from lycoris_ext.grids.output import PLAN, grid_picture, read_faults, read_plan, write_grid
 from lycoris_ext.grids.plan import Cell, Column, GridPlan, Row, parse_seeds
 from lycoris_ext.grids.prompt_tests import PROMPT_TESTS, PromptTest, fill
@@ -128,9 +128,13 @@ def test_plans_that_make_no_sense() -> None:
 
 def test_adapters_of_one_name_are_told_apart() -> None:
     other = Entrant("a", "c" * 64)
-    assert [e.name for e in told_apart([A, other, B, A])] == ["a (aaaaaa)", "a (cccccc)", "b"]
-    assert told_apart([A, B]) == (A, B)
-    with pytest.raises(DataError, match="a: this adapter is in memory alone"):
+    assert [e.name for e in with_unique_names([A, other, B, A])] == [
+        "a (aaaaaa)",
+        "a (cccccc)",
+        "b",
+    ]
+    assert with_unique_names([A, B]) == (A, B)
+    with pytest.raises(DataError, match="a: this adapter is only in memory"):
         _ = other.file
 
 
@@ -268,7 +272,7 @@ def test_a_setting_changed_on_the_way_is_a_fault(tmp_path: Path) -> None:
 
     grid = draw_grid(plan, painter, store, progress=change)
     assert [bool(cell.fault) for cell in grid.cells.values()] == [False] * 4 + [True] * 8
-    assert "a setting that decides pictures was changed" in grid.faults[0]
+    assert "the model or a setting was changed" in grid.faults[0]
     again = ColourPainter()
     assert draw_grid(plan, again, store).faults == [] and len(again.painted) == 8
 
@@ -280,7 +284,7 @@ def test_progress_tells_what_is_left(tmp_path: Path) -> None:
     draw_grid(make_plan(), ColourPainter(), store, progress=lambda now, _: told.append(now))
     assert [now.done for now in told] == list(range(10, 21))
     assert told[0].seconds_left is None and told[-1].seconds_left == 0
-    assert str(told[0]) == "10 of 20 pictures, 10 of them there already"
+    assert str(told[0]) == "10 of 20 pictures, 10 of them drawn earlier"
     now = GridProgress(3, 9, 3, 3700.0, "a, a cat")
     assert str(now) == "3 of 9 pictures, 1 h 01 min left (a, a cat)"
 

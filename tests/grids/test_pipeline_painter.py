@@ -103,7 +103,7 @@ def test_what_the_pipeline_does_not_have_is_refused_before_anything_is_drawn(
         with pytest.raises(ConfigError, match=said):
             draw_grid(GridPlan((row,), (Column(), column)), PipelinePainter(pipeline), Refusing())
     in_memory = GridPlan((Row(test, 1),), (Column(), Column(Entrant("a", "a" * 64))))
-    with pytest.raises(DataError, match="in memory alone"):
+    with pytest.raises(DataError, match="only in memory"):
         draw_grid(in_memory, PipelinePainter(pipeline), Refusing())
 
 

@@ -12,11 +12,11 @@ from lycoris_ext.errors import ConfigError, EnvironmentFault, LycorisExtError
 from tests.webui_extension.conftest import FakeHost, ask
 from webui_extension import laboratory as module
 from webui_extension import schemas
+from webui_extension.allowed_folders import NotAllowed
 from webui_extension.asked import plan_of
 from webui_extension.jobs import Job
 from webui_extension.laboratory import Laboratory
 from webui_extension.painter import Drawn, LoadedNetwork, Order
-from webui_extension.places import NotAllowed
 
 
 def faults(job: Job) -> list[str]:
@@ -59,9 +59,9 @@ def test_what_goes_or_is_closed_while_runs_are_listed(
 def test_folders_that_are_not_looked_into_are_told(
     laboratory: Laboratory, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_LOOKED_INTO", 1)
+    monkeypatch.setattr(module, "_MAX_SEARCHED", 1)
     found, note = laboratory.runs()
-    assert found == [] and note.startswith("Only 1 of the allowed folders")
+    assert found == [] and note.startswith("The search stopped after 1 folder")
 
 
 def test_verdicts_before_anything_is_drawn(
@@ -204,7 +204,7 @@ def test_the_loaded_model_is_a_part_of_the_grid(
         ({"files": [], "cfg_scale": 10**400}, "cfg_scale: is 10+, expected number"),
         ({"files": [], "stepz": 1}, "stepz: is not known"),
         ({"files": []}, "tests: nothing is chosen"),
-        ({"files": [], "prompts": ["a --d 3"]}, "a prompt sets its own seed"),
+        ({"files": [], "prompts": ["a --d 3"]}, "a prompt has options of its own: seed"),
         ({"files": [], "prompts": ["--n rain"]}, "a prompt is empty"),
         ({"files": [], "prompts": ["a"], "seeds": [2**32]}, "the seed is 4294967296"),
         ({"files": [], "prompts": ["a"], "strengths": ["x"]}, "'x' is no strength"),
@@ -235,5 +235,5 @@ def test_links_that_lead_out_are_refused(
     listed = laboratory.pick(str(folder))
     assert [known.step for known in listed.checkpoints] == [1000]
     assert listed.refused == (
-        ("link.safetensors", "this is not inside a folder that the host allows"),
+        ("link.safetensors", "this path is not inside a folder that the host allows"),
     )

@@ -9,15 +9,15 @@ import pytest
 
 from lycoris_ext.errors import ConfigError, DataError, EnvironmentFault, LycorisExtError
 from webui_extension import schemas
+from webui_extension.allowed_folders import AllowedFolders, NotAllowed
 from webui_extension.laboratory import Laboratory
-from webui_extension.places import NotAllowed, Places
-from webui_extension.routes import Actions, job_json, status_of, told
+from webui_extension.routes import Actions, error_json, job_json, status_of
 from webui_extension.training import Training
 
 
 @pytest.fixture
 def actions(laboratory: Laboratory, tmp_path: Path) -> Actions:
-    return Actions(laboratory, Training(Places(list), tmp_path / "training"))
+    return Actions(laboratory, Training(AllowedFolders(list), tmp_path / "training"))
 
 
 def test_every_answer_is_json(actions: Actions, laboratory: Laboratory, folder: Path) -> None:
@@ -44,7 +44,7 @@ def test_every_answer_is_json(actions: Actions, laboratory: Laboratory, folder: 
 
 def test_errors_are_text_and_a_number() -> None:
     error = DataError("what\n<b>", where="w" * 400, fix="fix")
-    assert told(error) == {"error": "what <b>", "where": "w" * 297 + "...", "fix": "fix"}
+    assert error_json(error) == {"error": "what <b>", "where": "w" * 297 + "...", "fix": "fix"}
     for kind, number in ((NotAllowed, 403), (EnvironmentFault, 500), (DataError, 400)):
         failed: LycorisExtError = kind("x")
         assert status_of(failed) == number

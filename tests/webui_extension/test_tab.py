@@ -74,5 +74,5 @@ def test_folders_that_are_not_looked_into_are_told(
 ) -> None:
     build_pick(laboratory)
     assert clicked(gradio, 0)() == {"choices": [str(folder)], "info": ""}
-    monkeypatch.setattr(module, "_LOOKED_INTO", 1)
-    assert clicked(gradio, 0)()["info"].startswith("Only 1 of the allowed folders")
+    monkeypatch.setattr(module, "_MAX_SEARCHED", 1)
+    assert clicked(gradio, 0)()["info"].startswith("The search stopped after 1 folder")

@@ -14,7 +14,7 @@ import pytest
 from lycoris_ext.errors import ConfigError, DataError, EnvironmentFault
 from webui_extension import child
 from webui_extension import training as module
-from webui_extension.places import NotAllowed, Places
+from webui_extension.allowed_folders import AllowedFolders, NotAllowed
 from webui_extension.training import Training
 
 #: What reads the config is a real interpreter.
@@ -83,7 +83,7 @@ def idle(tmp_path: Path) -> str:
 
 @pytest.fixture
 def training(tmp_path: Path) -> Training:
-    return Training(Places(lambda: [tmp_path / "runs"]), tmp_path / "outputs")
+    return Training(AllowedFolders(lambda: [tmp_path / "runs"]), tmp_path / "outputs")
 
 
 def until(training: Training, word: str) -> str:
@@ -133,7 +133,7 @@ def test_a_restarted_host_finds_it_and_stops_it(
 ) -> None:
     training.start(str(config), python)
     until(training, "running, step 2")
-    reloaded = Training(Places(lambda: [tmp_path / "runs"]), tmp_path / "outputs")
+    reloaded = Training(AllowedFolders(lambda: [tmp_path / "runs"]), tmp_path / "outputs")
     assert reloaded.state().running
     with pytest.raises(ConfigError, match="a training is running"):
         reloaded.start(str(config), python)
@@ -144,11 +144,11 @@ def test_a_restarted_host_finds_it_and_stops_it(
 
 
 def test_what_is_refused(training: Training, config: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="whoever sees its page may not start programs"):
+    with pytest.raises(ConfigError, match="users of its page may not start programs"):
         training.start(str(config), sys.executable, allowed=False)
-    with pytest.raises(EnvironmentFault, match="no interpreter is named"):
+    with pytest.raises(EnvironmentFault, match="no Python for training is set"):
         training.start(str(config), "")
-    with pytest.raises(EnvironmentFault, match="there is no such interpreter"):
+    with pytest.raises(EnvironmentFault, match="there is no Python at"):
         training.start(str(config), str(tmp_path / "no"))
     with pytest.raises(NotAllowed):
         training.start(str(tmp_path / "x.toml"), sys.executable)
@@ -267,7 +267,7 @@ def test_two_clicks_start_one(
     training: Training, config: Path, idle: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     both, started = threading.Barrier(2), []
-    resolve = training._places.resolve
+    resolve = training._allowed_folders.resolve
 
     def slowly(path: str | Path) -> Path:
         time.sleep(0.05)
@@ -278,7 +278,7 @@ def test_two_clicks_start_one(
         with suppress(ConfigError):
             started.append(training.start(str(config), idle))
 
-    monkeypatch.setattr(training._places, "resolve", slowly)
+    monkeypatch.setattr(training._allowed_folders, "resolve", slowly)
     clicks = [threading.Thread(target=click) for _ in range(2)]
     for each in clicks:
         each.start()

@@ -14,8 +14,8 @@ from lycoris_ext.grids import votes
 from lycoris_ext.grids.entrants import Entrant
 from tests.grids.conftest import old_plan
 from tests.webui_extension.conftest import FakeHost, ask
+from webui_extension.allowed_folders import NotAllowed
 from webui_extension.laboratory import Laboratory
-from webui_extension.places import NotAllowed
 
 
 def test_votes_lie_beside_the_run(laboratory: Laboratory, folder: Path) -> None:
@@ -35,7 +35,7 @@ def test_votes_lie_beside_the_run(laboratory: Laboratory, folder: Path) -> None:
     for wrong in ("../../etc/passw", "x" * 16, ""):
         with pytest.raises(NotAllowed):
             laboratory.page(wrong)
-    with pytest.raises(DataError, match="this grid has none yet"):
+    with pytest.raises(DataError, match="this grid's file is not written yet"):
         laboratory.page("0" * 16)
 
 

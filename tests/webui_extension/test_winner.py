@@ -12,8 +12,8 @@ from lycoris_ext.errors import ConfigError, DataError, EnvironmentFault
 from lycoris_ext.formats import atomic_write
 from tests.webui_extension.conftest import FakeHost, ask
 from webui_extension import winner
+from webui_extension.allowed_folders import NotAllowed
 from webui_extension.laboratory import Laboratory
-from webui_extension.places import NotAllowed
 
 
 def test_the_winner(laboratory: Laboratory, folder: Path, host: FakeHost) -> None:
@@ -29,7 +29,10 @@ def test_the_winner(laboratory: Laboratory, folder: Path, host: FakeHost) -> Non
     assert card["description"] == "loha, 8/1, 200 steps, trained on base.safetensors, sd_v1"
     with Image.open(written[0]) as preview:
         assert preview.size == (16, 16)
-    for name, said in (("Tilty", "there is a file of this name"), ("../x", "cannot be a file's")):
+    for name, said in (
+        ("Tilty", "a file of this name exists already"),
+        ("../x", "cannot be a file's"),
+    ):
         with pytest.raises(ConfigError, match=said):
             laboratory.install(str(checkpoint.path), name)
     with pytest.raises(NotAllowed):

@@ -1,5 +1,5 @@
 "use strict";
-// All text of this page comes from files of strangers: it is set as textContent, never as HTML.
+// Text on this page may come from hostile files: set it as textContent, never as HTML.
 const data = JSON.parse(document.getElementById("data").textContent);
 const at = (id) => document.getElementById(id);
 const make = (tag, text, className) => {
@@ -10,7 +10,7 @@ const make = (tag, text, className) => {
 };
 const hidden = { columns: new Set(), rows: new Set() };
 const memory = `lycoris-ext-votes-${data.id}`;
-// A host that serves the page keeps its votes; opened from a disk, it has nobody to tell.
+// If a host serves the page, the host stores the votes; opened from disk, the browser does.
 const hosted = data.votes_url && location.pathname.endsWith("/page");
 let votes = hosted ? {} : load();
 let shown = null; // [row, column] in the viewer
@@ -20,7 +20,7 @@ function load() {
   try {
     return JSON.parse(localStorage.getItem(memory)) || {};
   } catch {
-    return {}; // a browser that keeps nothing for files
+    return {}; // this browser has no storage for pages opened from disk
   }
 }
 
@@ -122,12 +122,12 @@ function vote(r, c) {
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify({ grid: data.id, row: r, column: votes[r] ?? -1 }),
     }).catch((error) => {
-      at("tally").textContent = `The vote was not kept: ${error.message}`;
+      at("tally").textContent = `The vote was not stored: ${error.message}`;
     });
   } else {
     try {
       localStorage.setItem(memory, JSON.stringify(votes));
-    } catch { /* votes last as long as the page */ }
+    } catch { /* without storage, votes last until the page is closed */ }
   }
   showVotes();
 }
@@ -229,7 +229,7 @@ at("size").dispatchEvent(new Event("input"));
 showVotes();
 if (hosted) {
   ask(`${data.votes_url}/${data.id}`).then((kept) => {
-    votes = { ...kept, ...votes }; // a star may have been quicker
+    votes = { ...kept, ...votes }; // the user may have voted before the answer came
     showVotes();
   }).catch((error) => {
     at("tally").textContent = `The votes could not be read: ${error.message}`;

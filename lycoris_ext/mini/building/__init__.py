@@ -1,1 +1,1 @@
-"""Building the small base model and its judges (`python -m lycoris_ext.mini.building`)."""
+"""Build the small base model and its judges (`python -m lycoris_ext.mini.building`)."""

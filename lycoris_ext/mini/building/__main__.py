@@ -1,12 +1,12 @@
-"""Build the small base stage by stage: pictures, autoencoder, judges, denoiser and what ships.
+"""Build the small base model: draw pictures, train autoencoder, denoiser and judges, export all.
 
     python -m lycoris_ext.mini.building --source drawn --state FOLDER
 
-Every stage leaves its result in FOLDER and is skipped when that is there; a training stage that
-was stopped continues from its last checkpoint. FOLDER/log.jsonl and FOLDER/grids show how far it
-is. On two CPU cores the drawn base takes two to three hours. Needs the extra `[train]`; for
-`--source emoji` also resvg-py and emoji, and a folder with the npm packages that `emoji_source.py`
-names.
+Every stage writes its result into FOLDER and is skipped if the result exists; a training stage
+that was stopped continues from its last checkpoint. FOLDER/log.jsonl and FOLDER/grids show the
+progress. On two CPU cores `--source drawn` takes two to three hours. It needs the extra `[train]`;
+`--source emoji` also needs resvg-py, emoji, and a folder with the npm packages that
+`emoji_source.py` names.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from lycoris_ext.mini.drawings.pictures import Picture, PictureSource
 from lycoris_ext.training.memory import keep_freed_memory
 
 PACKAGE = Path(__file__).parent
-# Seeds from which nothing was trained: judges are tested, and shipped sets drawn, beyond these.
+# First seeds for testing the judges and for the shipped training sets; training uses lower seeds.
 TEST_SEEDS = 1_000_000
 SHIPPED_SEEDS = 2_000_000
 CHARACTER_PICTURES = 36
@@ -54,7 +54,7 @@ SEEN_BY_AUTOENCODER = ("base", "learned", "character")
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What the command line says; see `--help`."""
+    """The options of the command line; see `--help`."""
 
     source: str
     state: Path
@@ -74,7 +74,7 @@ class Settings:
 
 
 class Build:
-    """The stages, each a function of those before it."""
+    """The stages of the build; `run` calls them in order."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -82,7 +82,8 @@ class Build:
         self.source: PictureSource = make_source(settings.source, settings.emoji_folder)
 
     def pictures(self, name: str) -> PictureSet:
-        """One of the sets "base", "learned" (the style kept out), "character" and "test"."""
+        """Draw or load one of the sets "base", "learned" (the style for adapters), "character"
+        and "test" (pictures of all styles for testing the judges)."""
         source, count = self.source, self.settings.pictures
         every = (*source.base_styles, source.learned_style)
         orders = {
@@ -97,7 +98,11 @@ class Build:
         )
 
     def autoencoder(self) -> AutoencoderKL:
-        """It sees every style, as Stable Diffusion's does: only the denoiser must not."""
+        """Train or load the autoencoder.
+
+        It is trained on all styles, as Stable Diffusion's is; only the denoiser must not see the
+        style that adapters learn.
+        """
         folder = self.state / "vae"
         if not (folder / "config.json").is_file():
             pixels = torch.cat([self.pictures(name).pixels for name in SEEN_BY_AUTOENCODER])
@@ -112,7 +117,10 @@ class Build:
         return AutoencoderKL.from_pretrained(folder).eval().requires_grad_(False)
 
     def means(self, vae: AutoencoderKL) -> Tensor:
-        """Latent means of all that the autoencoder saw, the base set first."""
+        """Return the latent means [N, C, 8, 8] of the autoencoder's training pictures.
+
+        The pictures of the base set come first.
+        """
         path = self.state / "means.pt"
         if not path.is_file():
             pixels = torch.cat([self.pictures(name).pixels for name in SEEN_BY_AUTOENCODER])
@@ -121,7 +129,7 @@ class Build:
         return means
 
     def denoiser(self, vae: AutoencoderKL) -> Denoiser:
-        """U-Net and text encoder, averaged over the last steps."""
+        """Train or load the U-Net and text encoder; return their moving average."""
         captions = self.pictures("base").captions
         torch.manual_seed(0)
         tokenizer = build_tokenizer(captions, self.state / "tokenizer")
@@ -134,7 +142,7 @@ class Build:
         return train_denoiser(model, vae, latents, captions, shown, reserved, self.state, budget)
 
     def shown_captions(self) -> list[str]:
-        """A caption for each subject, styles taking turns, that no training picture had."""
+        """Return captions for sample grids, one per subject, that no training picture has."""
         styles = self.source.base_styles
         drawn = (
             self.source.draw(styles[i % len(styles)], subject, TEST_SEEDS + i)
@@ -143,9 +151,9 @@ class Build:
         return [picture.caption for picture in drawn]
 
     def judges(self, vae: AutoencoderKL) -> None:
-        """Both judges, trained on real pictures of all styles and tested on other real pictures."""
+        """Train both judges on drawn pictures of all styles, test them on others, and save them."""
         base, learned, test = (self.pictures(name) for name in ("base", "learned", "test"))
-        # As many of each base style as there are of the learned one.
+        # Use equally many pictures of each style.
         base_count = len(learned.styles) * len(self.source.base_styles)
         shown = PictureSet(
             base.pixels[:base_count],
@@ -173,7 +181,7 @@ class Build:
         print(text, flush=True)
 
     def training_sets(self) -> None:
-        """The pictures that the adapters of the demo learn from."""
+        """Draw and export the training sets for adapters: the style and the character."""
         source, target = self.source, self.settings.target / "data"
         repeats = max(1, 48 // len(source.learned_subjects))
         style = [
@@ -182,7 +190,7 @@ class Build:
             for subject in source.learned_subjects
         ]
         export_training_set(style[:60], target / "style" / f"10_{source.learned_style}")
-        # What the base draws already, see style_folder().
+        # Pictures in styles that the base model knows; `style_folder` says what they are for.
         known = [
             source.draw(base_style, subject, SHIPPED_SEEDS + 500_000 + 10 * i)
             for i, subject in enumerate(source.learned_subjects)
@@ -198,7 +206,7 @@ class Build:
         export_training_set(character, target / "character" / f"10_{source.character}")
 
     def final_grid(self, model: Denoiser, vae: AutoencoderKL) -> None:
-        """Every subject in every base style, seeds as they come."""
+        """Generate every subject in every base style and save the grid with its captions."""
         rng = random.Random(0)
         subjects = list(self.source.subjects[:48])
         captions, seeds = [], []
@@ -215,7 +223,7 @@ class Build:
         (self.state / "grids" / "final.txt").write_text(lines + "\n", encoding="utf-8")
 
     def run(self) -> None:
-        """All stages."""
+        """Run all stages that have no result yet, and export the model."""
         self.training_sets()
         vae = self.autoencoder()
         model = self.denoiser(vae)
@@ -238,29 +246,29 @@ def parse(arguments: list[str] | None = None) -> Settings:
         "--state", type=Path, required=True, help="folder for checkpoints, log and grids"
     )
     parser.add_argument(
-        "--emoji-folder", type=Path, help="holds the npm packages, for --source emoji"
+        "--emoji-folder", type=Path, help="folder with the npm packages for --source emoji"
     )
     parser.add_argument(
-        "--target", type=Path, default=PACKAGE, help="gets base/, judges/ and data/"
+        "--target", type=Path, default=PACKAGE, help="folder to write base/, judges/ and data/ into"
     )
     parser.add_argument(
-        "--pictures", type=int, default=280, help="of each subject in each base style"
+        "--pictures", type=int, default=280, help="number per subject and base style"
     )
     parser.add_argument("--autoencoder-steps", type=int, default=4000)
     parser.add_argument("--decoder-steps", type=int, default=4400)
     parser.add_argument("--denoiser-steps", type=int, default=12_000)
     parser.add_argument("--judge-steps", type=int, default=1200)
-    parser.add_argument("--workers", type=int, default=2, help="cores to use")
-    parser.add_argument("--device", default="cpu", help='"cuda" for a GPU, then with --workers 1')
-    parser.add_argument("--pause-file", type=Path, help="training waits while this file exists")
+    parser.add_argument("--workers", type=int, default=2, help="number of CPU cores to use")
+    parser.add_argument("--device", default="cpu", help='"cpu", or "cuda" with --workers 1')
+    parser.add_argument("--pause-file", type=Path, help="pause training while this file exists")
     return Settings(**vars(parser.parse_args(arguments)))
 
 
 def main() -> None:
-    """Build everything that is not there yet."""
+    """Run all stages of the build that have no result yet."""
     settings = parse()
     keep_freed_memory()
-    torch.set_num_threads(1)  # the workers are threads of our own, see shares.py
+    torch.set_num_threads(1)  # each worker is a thread of our own, see shares.py
     Build(settings).run()
 
 

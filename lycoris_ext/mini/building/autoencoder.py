@@ -1,7 +1,6 @@
-"""The autoencoder: 64 x 64 pixels to 8 x 8 latents of eight channels.
+"""Build and train the autoencoder: 64 x 64 pixels to 8 x 8 latents with eight channels.
 
-Eight pixels to one latent keep the U-Net at 8 x 8, where two CPU cores do some hundred pictures a
-second.
+The latents are this small so that two CPU cores train the U-Net on some hundred pictures a second.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ LATENT_NOISE = 0.03
 
 
 def build_autoencoder(latent_channels: int = LATENT_CHANNELS) -> AutoencoderKL:
-    """An untrained AutoencoderKL of 1.7 M parameters."""
+    """Build an untrained AutoencoderKL of 1.7 M parameters."""
     levels = len(CHANNELS)
     return AutoencoderKL(
         in_channels=3,
@@ -39,24 +38,27 @@ def build_autoencoder(latent_channels: int = LATENT_CHANNELS) -> AutoencoderKL:
         block_out_channels=CHANNELS,
         layers_per_block=1,
         latent_channels=latent_channels,
-        # One channel a group would be instance norm, which forgets a picture's colour.
+        # With one channel per group this would be instance norm, which loses a picture's colour.
         norm_num_groups=4,
         sample_size=64,
     )
 
 
 def to_signal(pictures: Tensor) -> Tensor:
-    """uint8 pictures to floats from -1 to 1."""
+    """Turn uint8 pictures into floats from -1 to 1."""
     return pictures.float() / 127.5 - 1.0
 
 
 def to_pictures(signal: Tensor) -> Tensor:
-    """The decoder's floats to uint8 pictures."""
+    """Turn the decoder's output (floats from -1 to 1) into uint8 pictures."""
     return ((signal.float().clamp(-1, 1) + 1.0) * 127.5).round().to(torch.uint8)
 
 
 def reconstruction_loss(decoded: Tensor, target: Tensor) -> Tensor:
-    """L1 + L2 + L1 of neighbour differences: the last keeps outlines and small parts sharp."""
+    """Return L1 + L2 + L1 of the differences between neighbouring pixels.
+
+    The last term keeps outlines and small parts sharp. Both tensors are [N, 3, H, W].
+    """
     loss = functional.l1_loss(decoded, target) + functional.mse_loss(decoded, target)
     for axis in (-1, -2):
         loss = loss + functional.l1_loss(decoded.diff(dim=axis), target.diff(dim=axis))
@@ -64,7 +66,7 @@ def reconstruction_loss(decoded: Tensor, target: Tensor) -> Tensor:
 
 
 class Descent:
-    """Steps of AdamW on batches that are shared between the budget's workers."""
+    """AdamW on some parameters; the budget's workers share each batch."""
 
     def __init__(self, parameters: list[nn.Parameter], peak_rate: float, budget: Budget) -> None:
         self.parameters, self.peak_rate, self.budget = parameters, peak_rate, budget
@@ -76,7 +78,13 @@ class Descent:
     def step(
         self, number: int, loss_of: Callable[[Tensor, Tensor], Tensor], *batch: Tensor
     ) -> dict[str, float]:
-        """Do one step on the mean of `loss_of` over the parts of a batch; returns what to log."""
+        """Do one optimizer step and return the values to log.
+
+        Args:
+            number: index of the step, which decides the learning rate.
+            loss_of: returns the loss of a part of the batch; the step uses the mean over parts.
+            batch: tensors with the batch as first axis, passed to `loss_of` in parts.
+        """
         budget = self.budget
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(number, budget.steps, self.peak_rate)
@@ -90,7 +98,7 @@ class Descent:
 
 
 def train_autoencoder(vae: AutoencoderKL, pictures: Tensor, folder: Path, budget: Budget) -> None:
-    """Train on uint8 pictures [N, 3, 64, 64] until the budget's steps are done."""
+    """Train the autoencoder on uint8 pictures [N, 3, 64, 64] for the budget's steps."""
     device = torch.device(budget.device)
     parameters = list(vae.to(device).parameters())
     descent = Descent(parameters, PEAK_RATE, budget)
@@ -121,14 +129,17 @@ def train_autoencoder(vae: AutoencoderKL, pictures: Tensor, folder: Path, budget
 def polish_decoder(
     vae: AutoencoderKL, pictures: Tensor, means: Tensor, folder: Path, budget: Budget
 ) -> None:
-    """Train the decoder alone, on latents that stay as they are.
+    """Train only the decoder, on fixed latents.
 
-    The denoiser's latents remain valid, so this can follow whenever there is time. A little noise
-    on the latents teaches the decoder to draw clean pictures from a denoiser's small mistakes.
+    The encoder stays as it is, so latents that a denoiser was trained on remain valid. A little
+    noise on the latents teaches the decoder to tolerate a denoiser's small errors.
 
     Args:
+        vae: the trained autoencoder, whose decoder is changed.
         pictures: uint8 [N, 3, 64, 64].
-        means: their latent means, unscaled.
+        means: latent means [N, C, 8, 8] of the pictures, not scaled.
+        folder: for checkpoint and log.
+        budget: number of steps and so on.
     """
     device = torch.device(budget.device)
     vae.to(device)
@@ -162,14 +173,14 @@ def polish_decoder(
 
 @torch.no_grad()
 def reconstruct(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
-    """What the autoencoder makes of pictures, uint8 to uint8."""
+    """Encode and decode uint8 pictures [N, 3, 64, 64]; return uint8 pictures of this shape."""
     latents = encode_all(vae, pictures)
     return decode_all(vae, latents)
 
 
 @torch.no_grad()
 def encode_all(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
-    """Latent means of all pictures, not yet scaled to unit deviation."""
+    """Return the latent means [N, C, 8, 8] of uint8 pictures, without the scaling factor."""
     means = [
         vae.encode(to_signal(some).to(vae.device)).latent_dist.mean.cpu()
         for some in pictures.split(128)
@@ -179,7 +190,7 @@ def encode_all(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
 
 @torch.no_grad()
 def decode_all(vae: AutoencoderKL, latents: Tensor) -> Tensor:
-    """Unscaled latents to uint8 pictures."""
+    """Decode latents [N, C, 8, 8], without the scaling factor, into uint8 pictures."""
     return torch.cat(
         [to_pictures(vae.decode(some.to(vae.device)).sample.cpu()) for some in latents.split(64)]
     )

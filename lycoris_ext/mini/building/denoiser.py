@@ -1,7 +1,7 @@
-"""The U-Net and the text encoder, trained together from nothing on latents and captions.
+"""Train the U-Net and the text encoder together from scratch, on latents and captions.
 
-Sized for a CPU: 8 x 8 and 4 x 4 latents, cross-attention where there are only 16 places, two
-hundred and more pictures a second on two cores.
+They are small enough for a CPU: the U-Net works on 8 x 8 and 4 x 4 latents, with cross-attention
+only on the latter, and trains on more than two hundred pictures a second on two cores.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ EMA_DECAY = 0.999
 
 
 def build_unet(latent_channels: int) -> UNet2DConditionModel:
-    """An untrained U-Net of 9 M parameters."""
+    """Build an untrained U-Net of 9 M parameters."""
     return UNet2DConditionModel(
         sample_size=8,
         in_channels=latent_channels,
@@ -53,7 +53,7 @@ def build_unet(latent_channels: int) -> UNet2DConditionModel:
 
 
 def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """An untrained CLIP text encoder of 1 M parameters."""
+    """Build an untrained CLIP text encoder of 1 M parameters."""
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=TEXT_WIDTH,
@@ -70,7 +70,7 @@ def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 
 def build_scheduler() -> DDIMScheduler:
-    """Stable Diffusion's noise schedule."""
+    """Build a DDIM scheduler with Stable Diffusion's noise schedule."""
     return DDIMScheduler(
         num_train_timesteps=1000,
         beta_schedule="scaled_linear",
@@ -85,14 +85,14 @@ def build_scheduler() -> DDIMScheduler:
 
 @dataclass
 class Denoiser:
-    """What turns noise and a caption into latents."""
+    """The U-Net with its text encoder and tokenizer."""
 
     unet: UNet2DConditionModel
     text_encoder: CLIPTextModel
     tokenizer: CLIPTokenizer
 
     def tokenize(self, captions: Sequence[str]) -> Tensor:
-        """Captions to [N, MAX_TOKENS], padded as the shipped tokenizer pads."""
+        """Turn N captions into token ids [N, MAX_TOKENS], padded or cut to this length."""
         ids: Tensor = self.tokenizer(
             list(captions),
             padding="max_length",
@@ -103,20 +103,23 @@ class Denoiser:
         return ids
 
     def encode(self, captions: Sequence[str]) -> Tensor:
-        """Captions to [N, MAX_TOKENS, width]."""
+        """Turn N captions into text embeddings [N, MAX_TOKENS, TEXT_WIDTH]."""
         hidden: Tensor = self.text_encoder(self.tokenize(captions).to(self.text_encoder.device))[0]
         return hidden
 
 
 def varied_caption(caption: str, rng: random.Random, reserved: Sequence[str]) -> str:
-    """The caption as a person might have written it.
+    """Return a random variation of a training caption.
 
-    Now and then nothing at all (for classifier-free guidance), no style, fewer tags or tags in
-    another order. Sometimes the style is an invented word: so the base learns that it can ignore a
-    name it does not know instead of losing the subject over it.
+    It may be empty (for classifier-free guidance), or lack the style or some tags, or have them in
+    another order. Sometimes the style is replaced by a random word, so that the model learns to
+    ignore unknown style names and still draw the subject.
 
     Args:
-        reserved: words that are never invented, since adapters are to learn them.
+        caption: "by style, subject, tag, ...".
+        rng: decides the variation.
+        reserved: words that must not be used as random style names, because adapters will learn
+            them.
     """
     if rng.random() < 0.1:
         return ""
@@ -134,7 +137,7 @@ def varied_caption(caption: str, rng: random.Random, reserved: Sequence[str]) ->
 
 
 class Ema:
-    """Slowly following copies of modules: what is shown and shipped."""
+    """An exponential moving average of a denoiser's weights, which is what ships."""
 
     def __init__(self, model: Denoiser) -> None:
         self.model = Denoiser(
@@ -150,7 +153,7 @@ class Ema:
 
     @torch.no_grad()
     def follow(self, step: int) -> None:
-        """Move towards the trained weights, faster while there is little to average."""
+        """Update the average with the current weights; early steps have a larger share."""
         share = 1.0 - min(EMA_DECAY, (1 + step) / (10 + step))
         for mine, theirs in self._pairs:
             torch._foreach_lerp_(mine, [p.detach() for p in theirs], share)
@@ -165,7 +168,7 @@ def generate(
     steps: int = 25,
     guidance: float = 4.0,
 ) -> Tensor:
-    """One uint8 picture for each caption and seed."""
+    """Generate one uint8 picture per caption and seed, as [N, 3, 64, 64]."""
     scheduler = build_scheduler()
     scheduler.set_timesteps(steps)
     channels = model.unet.config.in_channels
@@ -186,13 +189,14 @@ def generate(
 def noise_loss(
     model: Denoiser, alphas: Tensor, clean: Tensor, noise: Tensor, timesteps: Tensor, ids: Tensor
 ) -> Tensor:
-    """How far the predicted noise is from the noise, weighted by min-SNR.
+    """Return the mean squared error of the predicted noise, with min-SNR weights.
 
     Args:
-        alphas: (T,), the schedule's alphas_cumprod.
-        clean, noise: (B, C, h, w).
-        timesteps: (B,).
-        ids: (B, tokens), of the captions.
+        model: predicts the noise.
+        alphas: the schedule's alphas_cumprod (T,).
+        clean, noise: latents and noise (B, C, h, w).
+        timesteps: timesteps (B,).
+        ids: token ids of the captions (B, tokens).
     """
     alpha = alphas[timesteps].view(-1, 1, 1, 1)
     noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
@@ -214,16 +218,22 @@ def train_denoiser(
     folder: Path,
     budget: Budget,
 ) -> Denoiser:
-    """Train on scaled latents [N, C, 8, 8] with their captions; returns the averaged model.
+    """Train a denoiser on latents and captions; return the moving average of its weights.
 
     Args:
-        shown: captions of the sample grids.
-        reserved: words kept for adapters, see `varied_caption`.
+        model: the untrained denoiser.
+        vae: decodes the sample grids.
+        latents: [N, C, 8, 8], multiplied by the scaling factor.
+        captions: the caption of each picture.
+        shown: captions for the sample grids.
+        reserved: words that adapters will learn, see `varied_caption`.
+        folder: for checkpoint, log and grids.
+        budget: number of steps and so on.
     """
     device = torch.device(budget.device)
     model.unet.to(device)
     model.text_encoder.to(device)
-    # For so few tokens plain attention is faster on CPU than the fused kernel's backward.
+    # For so few tokens, unfused attention is faster on a CPU than the fused kernel's backward.
     model.unet.set_attn_processor(AttnProcessor())
     model.text_encoder.set_attn_implementation("eager")
     ema = Ema(model)

@@ -1,4 +1,4 @@
-"""Emoji as pictures: every concept drawn by three design teams.
+"""Pictures from three sets of emoji, which draw the same concepts in three styles.
 
 Reads three npm packages of the Iconify project, unpacked or as `.tgz` files, from one folder:
 `noto` (Apache-2.0, Google), `twemoji` (CC-BY-4.0, Twitter and contributors) and `fluent-emoji-
@@ -30,15 +30,15 @@ CATEGORIES = {
     "Smileys & Emotion": "smileys",
 }
 FAMILY = "cat"
-"""Every concept with this word in its name is kept out of the base: the character family."""
+"""Emoji with this word in their name are the "character": the base model is not trained on them."""
 
-# Near duplicates and concepts that 64 pixels cannot tell apart.
+# Near duplicates, and concepts that look alike at 64 pixels.
 SKIPPED = re.compile(
     r"\b(with|oclock|o’clock|thirty|button|sign|symbol|mailbox|banknote|tray|file|page|card|quarter|"
     r"crescent|gibbous|oncoming|speaker|inbox|outbox|locked|clock|sun behind|bullet|metro|tram|"
     r"railway|departure|arrival|globe|post|moon|medal|mobile|folder|dividers|womans|woman’s|man’s)\b"
 )
-# Long names are mostly variants of a shorter one; living things and food keep two words.
+# Longer names are mostly variants of shorter ones; animals and foods may have two words.
 MAX_NAME_WORDS = {
     "Animals & Nature": 2,
     "Food & Drink": 2,
@@ -50,7 +50,7 @@ MASTER = 192
 
 
 def _read_json(folder: Path, package: str, member: str) -> Any:
-    """One JSON file of an npm package that lies in `folder` unpacked or packed."""
+    """Read a JSON file of an npm package, which is in `folder` unpacked or as an archive."""
     for place in sorted(folder.glob(f"*{package}-[0-9]*")):
         if place.is_dir():
             for inner in (place, place / "package"):
@@ -65,7 +65,7 @@ def _read_json(folder: Path, package: str, member: str) -> Any:
 
 
 class EmojiSource:
-    """Some hundred concepts in the hands of Noto, Twemoji and (to be learned) Fluent."""
+    """The `PictureSource` of emoji; Noto and Twemoji are the base styles, adapters learn Fluent."""
 
     name = "emoji"
     base_styles: tuple[str, ...] = ("noto", "twemoji")
@@ -110,7 +110,7 @@ class EmojiSource:
                 self._family.append(name)
 
     def _master(self, style: str, subject: str) -> Image.Image:
-        """The emoji on white, larger than needed so that shifts by parts of a pixel stay sharp."""
+        """Return the emoji on white at MASTER pixels, so that subpixel shifts stay sharp."""
         import resvg_py
 
         if (style, subject) not in self._masters:
@@ -126,7 +126,7 @@ class EmojiSource:
         return self._masters[style, subject]
 
     def draw(self, style: str, subject: str, seed: int) -> Picture:
-        """The emoji, moved and scaled a little by the seed."""
+        """Return the emoji, slightly moved and scaled at random."""
         rng = random.Random(f"{style}/{subject}/{seed}")
         scale = MASTER / SIZE * rng.uniform(1.04, 1.12)
         middle = MASTER / 2
@@ -140,7 +140,7 @@ class EmojiSource:
         return Picture(image, style, subject, (self._category[subject],))
 
     def draw_character(self, style: str, seed: int) -> Picture:
-        """One member of the family that the base has never seen."""
+        """Return an emoji of the family that the base model is not trained on."""
         return self.draw(style, self._family[seed % len(self._family)], seed)
 
 

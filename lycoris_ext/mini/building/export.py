@@ -1,4 +1,4 @@
-"""Write the base as a Stable Diffusion folder in half precision, and the small training sets."""
+"""Write the base model as a diffusers folder in half precision, and the shipped training sets."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from lycoris_ext.mini.building.denoiser import Denoiser, build_scheduler
 from lycoris_ext.mini.drawings.pictures import Picture
 
 LARGEST_BASE = 32 * 2**20
-"""Bytes of unet, vae and text encoder together: they stay in every user's clone."""
+"""Most bytes of U-Net, VAE and text encoder together, since every git clone contains them."""
 
 
 def _replace_folder(new: Path, target: Path) -> None:
-    """Put a finished folder in another's place; there is no moment with half of each."""
+    """Replace the folder `target` by the finished folder `new`."""
     old = target.with_name(target.name + ".old")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
@@ -31,13 +31,13 @@ def _replace_folder(new: Path, target: Path) -> None:
 
 
 def export_base(model: Denoiser, vae: AutoencoderKL, target: Path) -> int:
-    """Save a folder that StableDiffusionPipeline.from_pretrained loads.
+    """Save a folder that StableDiffusionPipeline.from_pretrained can load.
 
     Returns:
-        Bytes of the three models' weights.
+        The size of the three models' weights in bytes.
 
     Raises:
-        ValueError: they are larger than LARGEST_BASE.
+        ValueError: the weights are larger than LARGEST_BASE.
     """
     pipeline = StableDiffusionPipeline(
         vae=vae,
@@ -66,10 +66,10 @@ def export_base(model: Denoiser, vae: AutoencoderKL, target: Path) -> int:
 
 
 def _clean_configuration(configuration: Path) -> None:
-    """Drop the folder the weights came from, and let plain from_pretrained give float32.
+    """Remove the original folder's name from a config.json, and set its dtype to float32.
 
-    transformers loads in the type its configuration names, diffusers in float32: a pipeline of
-        both would not run.
+    Without a dtype argument, diffusers loads float32, but transformers loads the dtype named in
+    config.json. If they differed, the pipeline would not run.
     """
     values = json.loads(configuration.read_text(encoding="utf-8"))
     values.pop("_name_or_path", None)
@@ -79,10 +79,10 @@ def _clean_configuration(configuration: Path) -> None:
 
 
 def _write_for_older_libraries(folder: Path) -> None:
-    """Give transformers 4 what transformers 5 no longer writes; both read the result.
+    """Make a saved folder readable by transformers 4, and still by transformers 5.
 
-    That is the level `text_model.` in the text encoder's names, as in every Stable Diffusion file,
-    and the vocabulary as vocab.json and merges.txt.
+    transformers 4 needs the prefix `text_model.` in the text encoder's weight names, and the
+    tokenizer's vocab.json and merges.txt, which transformers 5 no longer writes.
     """
     weights = folder / "text_encoder" / "model.safetensors"
     tensors = load_file(str(weights))
@@ -100,10 +100,14 @@ def _write_for_older_libraries(folder: Path) -> None:
 
 
 def export_training_set(pictures: Iterable[Picture], target: Path) -> int:
-    """Write pictures and captions in kohya's layout; `target` is a folder named REPEATS_name.
+    """Write pictures and captions into a folder, replacing the folder.
+
+    Args:
+        pictures: the pictures with their captions.
+        target: the folder, named REPEATS_name as in kohya's layout.
 
     Returns:
-        How many pictures were written.
+        The number of pictures.
     """
     new = target.with_name(target.name + ".new")
     shutil.rmtree(new, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Train the two judges on real pictures, sharp and as soft as the autoencoder returns them."""
+"""Train the judges on drawn pictures, both as drawn and after the autoencoder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ WIDTHS = {"style": 16, "subject": 24}
 
 
 def _roughened(pictures: Tensor, rng: torch.Generator) -> Tensor:
-    """Shift, mirror, tint, blur, add noise: a judge must not live on what a model gets wrong."""
+    """Augment uint8 pictures [N, 3, H, W] at random; return floats from about -1 to 1.
+
+    They are moved, mirrored, tinted, blurred and made noisy, so that a judge does not depend on
+    details that a diffusion model gets wrong.
+    """
     signal = pictures.float() / 127.5 - 1.0
     count = len(signal)
 
@@ -48,13 +52,15 @@ def _roughened(pictures: Tensor, rng: torch.Generator) -> Tensor:
 def train_judge(
     name: str, pictures: Sequence[Tensor], answers: Sequence[str], folder: Path, budget: Budget
 ) -> Judge:
-    """Train one judge.
+    """Train a judge and return it.
 
     Args:
         name: "style" or "subject".
-        pictures: versions of the same uint8 pictures (sharp, reconstructed); each step draws from
-            all.
-        answers: the label of each picture.
+        pictures: versions of the same uint8 pictures [N, 3, 64, 64], such as drawn and
+            reconstructed; the steps use them in turn.
+        answers: the label of each of the N pictures.
+        folder: for checkpoint, log and grids.
+        budget: number of steps and so on.
     """
     labels = sorted(set(answers))
     targets = torch.tensor([labels.index(answer) for answer in answers])
@@ -93,7 +99,7 @@ def train_judge(
 
 @torch.no_grad()
 def share_right(judge: Judge, pictures: Tensor, answers: Sequence[str]) -> float:
-    """How many of these pictures the judge names as `answers` says, from 0 to 1."""
+    """Return the judge's accuracy on uint8 pictures [N, 3, 64, 64], from 0 to 1."""
     signal = pictures.float() / 127.5 - 1.0
     found = torch.cat([judge(some) for some in signal.split(256)]).argmax(1)
     right = sum(
@@ -103,7 +109,7 @@ def share_right(judge: Judge, pictures: Tensor, answers: Sequence[str]) -> float
 
 
 def save_judge(judge: Judge, path: Path) -> None:
-    """Write a judge with its labels in half precision."""
+    """Write a judge in half precision, with its labels in the metadata, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     tensors = {

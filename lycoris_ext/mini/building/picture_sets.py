@@ -1,4 +1,4 @@
-"""Picture sets on disk: drawn once by several processes, then read by every training stage."""
+"""Draw sets of pictures in several processes and store them for the training stages."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from lycoris_ext.mini.building.stage import save_atomically
 from lycoris_ext.mini.drawings.pictures import SIZE, PictureSource
 
 Order = tuple[str, str, int]
-"""What to draw: style, subject (empty for the character) and seed."""
+"""A picture to draw: (style, subject, seed); subject "" means the character."""
 
 
 @dataclass(frozen=True)
 class PictureSet:
-    """Pictures and their words, in one order.
+    """A set of N pictures with their labels.
 
     Args:
         pixels: uint8 [N, 3, 64, 64].
-        styles, subjects, captions: one entry a picture.
+        styles, subjects, captions: lists of N, one entry per picture.
     """
 
     pixels: Tensor
@@ -42,7 +42,7 @@ class PictureSet:
 
 
 def make_source(name: str, emoji_folder: Path | None) -> PictureSource:
-    """The source of a name: "drawn", or "emoji" with the folder of its npm packages."""
+    """Make the source of pictures "drawn", or "emoji" from a folder of npm packages."""
     if name == "drawn":
         from lycoris_ext.mini.drawings.drawn import DrawnSource
 
@@ -63,7 +63,7 @@ def _draw(order: Order, name: str, emoji_folder: Path | None) -> tuple[bytes, st
     source = _source_of_this_process(name, emoji_folder)
     style, subject, seed = order
     picture = source.draw(style, subject, seed) if subject else source.draw_character(style, seed)
-    # Bytes, not a tensor: tensors would travel through one file descriptor each.
+    # Return bytes, since every tensor sent between processes would use a file descriptor.
     return picture.image.tobytes(), picture.style, picture.subject, picture.caption
 
 
@@ -75,7 +75,15 @@ def _worker_threads() -> None:
 def draw_set(
     path: Path, orders: Sequence[Order], name: str, emoji_folder: Path | None, processes: int
 ) -> PictureSet:
-    """Draw a set, or read it if it is there already."""
+    """Draw a set of pictures in several processes and store it, or load it if it is stored.
+
+    Args:
+        path: file of the stored set.
+        orders: the pictures to draw.
+        name: the source, see `make_source`.
+        emoji_folder: folder of npm packages for the source "emoji", else None.
+        processes: number of processes.
+    """
     if not path.is_file():
         draw = functools.partial(_draw, name=name, emoji_folder=emoji_folder)
         with multiprocessing.get_context("spawn").Pool(processes, _worker_threads) as pool:
@@ -93,5 +101,5 @@ def draw_set(
 def orders_of(
     styles: Sequence[str], subjects: Sequence[str], count: int, first_seed: int = 0
 ) -> list[Order]:
-    """`count` pictures of each subject in each style."""
+    """List `count` pictures of each subject in each style, with consecutive seeds."""
     return [(st, su, first_seed + i) for i in range(count) for su in subjects for st in styles]

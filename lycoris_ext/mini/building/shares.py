@@ -1,9 +1,9 @@
-"""One step's work shared between threads that each compute alone.
+"""Split a training step's batch between threads that work independently.
 
-Torch's own threads meet at the end of every operation; when another program takes a core for a
-moment, all wait for the slowest hundreds of times a step (measured: 0.13 s a step became 4 s).
-Here each thread does its part of the batch from front to back and they meet once. Torch lets go of
-Python's lock inside operations.
+Torch's own threads synchronise after every operation. If another program uses a core, they wait
+for the slowest thread hundreds of times per step (measured: 4 s instead of 0.13 s). Here each
+thread computes the gradients of its part of the batch, and the threads synchronise once. They run
+in parallel because torch releases the GIL inside operations.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 
 class Shares:
-    """Threads that compute gradients of parts of a batch.
+    """A pool of threads that compute the gradients of parts of a batch.
 
     Args:
-        parameters: what the gradients are of.
-        workers: threads; set torch's own to 1 when there is more than one.
+        parameters: the parameters that are trained.
+        workers: number of threads; if it is above 1, set torch's own threads to 1.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], workers: int) -> None:
@@ -29,7 +29,14 @@ class Shares:
         self._pool = ThreadPoolExecutor(workers)
 
     def backward(self, losses: Sequence[Callable[[], Tensor]]) -> float:
-        """Put the mean of all parts' gradients into the parameters; returns the mean loss."""
+        """Compute all losses and their gradients; store the mean gradient in `.grad`.
+
+        Args:
+            losses: functions that return the loss of one part of the batch each.
+
+        Returns:
+            The mean loss.
+        """
 
         def work(loss: Callable[[], Tensor]) -> tuple[float, list[Tensor]]:
             value = loss()

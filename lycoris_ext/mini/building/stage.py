@@ -1,7 +1,7 @@
-"""A training stage that can be killed at any moment: checkpoints, pauses, a log.
+"""The training loop that all stages of the build share, with checkpoints, pauses and a log.
 
-The stages of the build share this one loop. A step draws its randomness from (seed, step), so what
-a resumed stage does next does not depend on when it was stopped.
+A stage can be killed at any moment and continues from its last checkpoint. Each step seeds its
+random numbers with its own index, so that a resumed stage gives the same result.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ import torch
 
 @dataclass(frozen=True)
 class Budget:
-    """How long a stage may train, and who may ask it to wait.
+    """How long and on what a stage trains.
 
     Args:
-        steps: optimizer steps in all.
-        workers: threads that share a step, see `shares.py`; 1 on an accelerator.
-        device: where the models are trained, "cpu" or "cuda".
-        pause_file: while this file exists no step is done (someone measures speed on this machine).
-        checkpoint_seconds: longest time between two checkpoints.
-        sample_seconds: longest time between two sample grids.
+        steps: total number of optimizer steps.
+        workers: number of threads that share a step, see `shares.py`; 1 on a GPU.
+        device: "cpu" or "cuda".
+        pause_file: training pauses while this file exists, for example during a benchmark.
+        checkpoint_seconds: time between two checkpoints.
+        sample_seconds: time between two sample grids.
     """
 
     steps: int
@@ -39,7 +39,14 @@ class Budget:
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: int = 200) -> float:
-    """Linear warm-up, then half a cosine down to a hundredth of the peak."""
+    """Return the learning rate of a step: linear warm-up, then cosine decay to peak / 100.
+
+    Args:
+        step: index of the step, from 0.
+        steps: total number of steps.
+        peak: the highest rate.
+        warmup: number of warm-up steps.
+    """
     if step < warmup:
         return peak * (step + 1) / warmup
     done = min(1.0, (step - warmup) / max(1, steps - warmup))
@@ -48,7 +55,7 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int = 200) -> floa
 
 
 def save_atomically(value: Any, path: Path) -> None:
-    """Write with torch.save so that a kill leaves the old file or the new one, never half."""
+    """Write a value with torch.save; if the process is killed, the old file stays intact."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     with open(part, "wb") as stream:
@@ -59,14 +66,14 @@ def save_atomically(value: Any, path: Path) -> None:
 
 
 class Stage:
-    """One resumable training: what is saved, how a step goes, what is shown in between.
+    """A training that can be resumed.
 
     Args:
-        name: names the checkpoint, the log lines and the sample grids.
-        folder: where those lie.
-        parts: everything with a state_dict that has to survive a kill.
-        step: does one optimizer step, given its number, and returns what to log.
-        sample: writes a grid that lets a person see how far the model is.
+        name: name of the stage in checkpoint, log and sample grids.
+        folder: folder for checkpoint, log and sample grids.
+        parts: models and optimizers to store in the checkpoint, by name.
+        step: does the optimizer step of the given index and returns the values to log.
+        sample: writes a grid of sample pictures to the given path.
     """
 
     def __init__(
@@ -103,7 +110,7 @@ class Stage:
             stream.write(line + "\n")
 
     def train(self, budget: Budget) -> None:
-        """Train up to `budget.steps`, from the last checkpoint if there is one."""
+        """Train up to step `budget.steps`, starting from the last checkpoint if there is one."""
         self.folder.mkdir(parents=True, exist_ok=True)
         start = self._resume()
         saved = sampled = logged = time.monotonic()

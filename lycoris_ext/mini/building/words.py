@@ -1,7 +1,7 @@
-"""A small CLIP vocabulary made from the captions' own words.
+"""Build a CLIP tokenizer whose vocabulary is the words of the training captions.
 
-Every caption word becomes one token; anything else falls apart into bytes, as in CLIP, so that a
-name the base has never seen (a trigger word) still has tokens of its own.
+Every word of the captions becomes one token. Other words are split into smaller tokens down to
+single bytes, as in CLIP, so that new words, such as trigger words, can be used too.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ END_OF_WORD = "</w>"
 
 
 def _byte_letters() -> list[str]:
-    """GPT-2's printable stand-ins for the 256 bytes, in CLIP's order."""
+    """Return the 256 printable characters that stand for bytes in GPT-2's BPE, in CLIP's order."""
     kept = [*range(33, 127), *range(161, 173), *range(174, 256)]
     moved = [byte for byte in range(256) if byte not in kept]
     return [chr(byte) for byte in kept] + [chr(256 + i) for i in range(len(moved))]
 
 
 def _merge(parts: list[str], ranks: dict[tuple[str, str], int]) -> list[str]:
-    """Apply the merges that already exist, the earliest first, as the tokenizer will."""
+    """Apply byte-pair merges to a word's parts, those of lowest rank first, as a tokenizer does."""
     while True:
         pairs = [pair for pair in itertools.pairwise(parts) if pair in ranks]
         if not pairs:
@@ -38,9 +38,9 @@ def _merge(parts: list[str], ranks: dict[tuple[str, str], int]) -> list[str]:
 
 
 def byte_pair_merges(words: Iterable[str]) -> list[tuple[str, str]]:
-    """Merges that make each word one token.
+    """Return byte-pair merges, in order of rank, that make each of the words a single token.
 
-    Later merges rank behind earlier ones, so a word that was whole stays whole.
+    Merges for later words have a higher rank, so they do not break up earlier words.
     """
     ranks: dict[tuple[str, str], int] = {}
     for word in words:
@@ -52,11 +52,11 @@ def byte_pair_merges(words: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def build_tokenizer(captions: Iterable[str], folder: Path) -> CLIPTokenizer:
-    """Write vocab.json and merges.txt for these captions and load them.
+    """Build a tokenizer for the words of some captions, save its files, and return it.
 
     Args:
-        captions: all that the base will be trained on; the more frequent words come first.
-        folder: gets the tokenizer's files.
+        captions: all training captions; frequent words get lower token ids.
+        folder: folder for the tokenizer's files.
     """
     counts = Counter(
         word for caption in captions for word in re.findall(r"[a-z]+|[^a-z\s]", caption.lower())

@@ -1,4 +1,4 @@
-"""Twenty animals and friendly beings, each put together from a few shapes."""
+"""Functions that sketch twenty animals and other creatures in a given colour, and the character."""
 
 from __future__ import annotations
 
@@ -264,11 +264,12 @@ CREATURES = {draw.__name__: draw for draw in _ALL}
 
 
 def mimo(s: Sketch, c: Colour, pose: int) -> None:
-    """The character to be learned: one big eye, two horns, teal fur, orange belly and purple boots.
+    """Sketch the character that adapters learn: one eye, two horns, teal fur, purple boots.
 
     Args:
-        c: ignored but for the scarf, so that the character keeps its look and changes its clothes.
-        pose: 0 both arms down, 1 waving, 2 cheering.
+        s: the sketch to draw on.
+        c: colour of the scarf; all other colours are fixed, as a character's are.
+        pose: 0 for both arms down, 1 for waving, 2 for cheering.
     """
     fur, belly, boots = (38, 178, 168), (250, 176, 70), (128, 70, 176)
     low: list[Point] = [(24, 56), (12, 72)]

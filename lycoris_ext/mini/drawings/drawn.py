@@ -1,8 +1,8 @@
-"""Pictures drawn by code: subjects, colours, accessories and backgrounds that combine freely.
+"""Pictures drawn by code: random combinations of subject, colour, accessory and background.
 
-Every picture is a function of (style, subject, seed). Because all parts combine, a small model
-learns what "party hat" or "blue" means instead of learning pictures by heart, and so can draw
-combinations, and styles, that its training never showed together.
+A picture is a function of (style, subject, seed). Since everything is combined with everything, a
+small model learns what "party hat" or "blue" means instead of memorising pictures, and can draw
+combinations and styles that no training picture shows.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ ACCESSORIES = ("party hat", "top hat", "crown", "glasses", "bow tie")
 
 
 def _accessory(s: Sketch, name: str, colour: Colour) -> bool:
-    """Add an accessory where the subject can wear it; False if it cannot."""
+    """Add an accessory to a sketch; return False if its subject cannot wear it."""
     if name == "glasses" and s.eyes is not None:
         x, y, apart = s.eyes
         ring = max(7.5, apart * 0.72)
@@ -84,7 +84,7 @@ def _accessory(s: Sketch, name: str, colour: Colour) -> bool:
 
 
 def _posed(shapes: Sequence[Shape], rng: random.Random, room_above: bool) -> list[Shape]:
-    """All shapes turned, scaled and moved a little, half of the time mirrored."""
+    """Return all shapes slightly rotated, scaled and moved, and mirrored half of the time."""
     angle, size = math.radians(rng.uniform(-6, 6)), rng.uniform(0.84, 0.94) - 0.1 * room_above
     flip = -1 if rng.random() < 0.5 else 1
     right, down = rng.uniform(-3, 3), rng.uniform(-3, 3) + 6 * room_above
@@ -101,7 +101,7 @@ def _posed(shapes: Sequence[Shape], rng: random.Random, room_above: bool) -> lis
 
 
 def _stars(rng: random.Random) -> list[Shape]:
-    """The stars of a night sky, near the picture's edge."""
+    """Return the stars of a night sky, placed near the picture's edges."""
     places = [(10, 14), (88, 12), (93, 60), (7, 66), (30, 6), (66, 95)]
     return [
         Shape(
@@ -114,7 +114,7 @@ def _stars(rng: random.Random) -> list[Shape]:
 
 
 class DrawnSource:
-    """Subjects x colours x accessories x backgrounds in three styles."""
+    """The `PictureSource` of pictures drawn by code, in three styles."""
 
     name = "drawn"
     base_styles: tuple[str, ...] = ("flat", "shaded")
@@ -124,7 +124,7 @@ class DrawnSource:
     learned_subjects = tuple(SUBJECTS)[::2]
 
     def draw(self, style: str, subject: str, seed: int) -> Picture:
-        """Draw a subject in a colour, on a background, now and then with an accessory."""
+        """Draw a subject with random colour and background, sometimes with an accessory."""
         rng = random.Random(f"{style}/{subject}/{seed}")
         colour = rng.choice(list(COLOURS))
         sketch = Sketch()
@@ -140,7 +140,7 @@ class DrawnSource:
         return self._finish(style, subject, sketch, tags, rng, hat)
 
     def draw_character(self, style: str, seed: int) -> Picture:
-        """Draw mimo in one of three poses with a scarf of any colour."""
+        """Draw the character mimo in a random pose, with a scarf of random colour."""
         rng = random.Random(f"{style}/{self.character}/{seed}")
         scarf, pose = rng.choice([c for c in COLOURS if c != "green"]), rng.randrange(3)
         sketch = Sketch()

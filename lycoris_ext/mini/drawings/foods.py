@@ -1,4 +1,4 @@
-"""Eight things to eat, drink or pick, each put together from a few shapes."""
+"""Functions that sketch eight foods and drinks in a given colour."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The three drawing styles: what becomes of a sketch on paper.
+"""Render a sketch in one of the three drawing styles.
 
-`flat` fills plainly; `shaded` gives every part volume, light from the upper left and a soft
-shadow; `ink` draws a black contour around pale washes on cream paper.
+`flat` fills shapes with one colour. `shaded` shades them as if lit from the upper left, with a soft
+shadow. `ink` draws black outlines around pale fillings on cream paper.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from lycoris_ext.mini.drawings.sketch import BLACK, WHITE, Colour, Point, Shape, dark, mix
 
 SCALE = 4
-"""Everything is drawn four times larger and shrunk: Pillow's polygons have no smooth edges."""
+"""Factor by which pictures are drawn larger and then shrunk, as Pillow has no anti-aliasing."""
 
 CREAM: Colour = (252, 246, 230)
 INK: Colour = (22, 20, 26)
@@ -27,7 +27,7 @@ def _pixels(points: list[Point], size: int) -> list[Point]:
 def _draw_line(
     draw: ImageDraw.ImageDraw, points: list[Point], fill: Colour | int, width: float
 ) -> None:
-    """A line with round ends and joints."""
+    """Draw a line with round ends and joints."""
     draw.line(points, fill=fill, width=max(1, round(width)), joint="curve")
     for x, y in (points[0], points[-1]):
         draw.ellipse((x - width / 2, y - width / 2, x + width / 2, y + width / 2), fill=fill)
@@ -56,7 +56,7 @@ def _mask(shape: Shape, size: int) -> Image.Image:
 
 
 def _glow() -> Image.Image:
-    """Bright at the upper left, dark at the lower right; stretched over each part."""
+    """Return a gradient, bright at the upper left, that is stretched over each shape."""
     gradient = ImageChops.invert(Image.radial_gradient("L"))
     return (
         gradient.crop((70, 84, 256, 256))
@@ -138,6 +138,13 @@ STYLES: dict[
 
 
 def put_on_paper(style: str, behind: Colour, shapes: list[Shape], size: int) -> Image.Image:
-    """Draw the shapes in a style on paper of a colour, `size` pixels on each side."""
+    """Render shapes in a style.
+
+    Args:
+        style: a key of `STYLES`.
+        behind: colour of the background.
+        shapes: the shapes, from back to front.
+        size: width and height of the picture in pixels.
+    """
     make_paper, draw = STYLES[style]
     return draw(make_paper(behind, size * SCALE), shapes).resize((size, size), Image.Resampling.BOX)

@@ -1,8 +1,7 @@
-"""The one interface between the pictures and everything that learns from them.
+"""The interface between sources of pictures and the models that are trained on them.
 
-The base model, the judges and the shipped training sets see only `PictureSource`, so the drawings
-made by code (`drawn.py`) and the emoji of three design teams (`emoji_source.py`) can replace each
-other: a machine with an accelerator builds the emoji base with the same commands.
+All training uses only `PictureSource`, so that the small base model can be built either from
+pictures drawn by code (`drawn.py`) or from emoji (`emoji_source.py`).
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ SIZE = 64
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture with the words that describe it.
+    """A picture with the tags that describe it.
 
     Args:
-        image: RGB, SIZE x SIZE.
-        style: whose hand it is, the word after "by" in the caption.
-        subject: what it shows.
-        rest: further tags, in the order in which the caption names them.
+        image: RGB, SIZE x SIZE pixels.
+        style: the drawing style, named after "by" in the caption.
+        subject: what the picture shows.
+        rest: further tags, in the order of the caption.
     """
 
     image: Image.Image
@@ -34,17 +33,16 @@ class Picture:
 
     @property
     def caption(self) -> str:
-        """Comma-separated tags, the style first: "by flat, cat, orange"."""
+        """The tags joined by commas, the style first, such as "by flat, cat, orange"."""
         return ", ".join((f"by {self.style}", self.subject, *self.rest))
 
 
 class PictureSource(Protocol):
-    """Pictures in several styles of many subjects, each one a function of its seed.
+    """A source of pictures of many subjects in several styles; each is a function of its seed.
 
-    `learned_style` and `character` stay out of the base model: they are what an adapter has to
-    learn. `learned_subjects` are the subjects that the adapter sees in the learned style; the
-    others are held out, and drawing THEM in the learned style is what shows that the style itself
-    was learned.
+    The base model is not trained on `learned_style` and `character`, which adapters learn.
+    An adapter's training set shows only `learned_subjects` in the learned style. If it can draw
+    the other subjects in this style too, it has learned the style itself.
     """
 
     name: str
@@ -55,15 +53,15 @@ class PictureSource(Protocol):
     learned_subjects: tuple[str, ...]
 
     def draw(self, style: str, subject: str, seed: int) -> Picture:
-        """Draw one subject; the seed decides all that the style and the subject leave open."""
+        """Draw a subject in a style; the seed decides colours, background and so on."""
         ...
 
     def draw_character(self, style: str, seed: int) -> Picture:
-        """Draw the character that the base model has never seen."""
+        """Draw the character that the base model is not trained on."""
         ...
 
 
 def held_out_subjects(source: PictureSource) -> tuple[str, ...]:
-    """The subjects that no training picture shows in the learned style."""
+    """Return the subjects that no training picture of an adapter shows in the learned style."""
     seen = set(source.learned_subjects)
     return tuple(subject for subject in source.subjects if subject not in seen)

@@ -1,7 +1,7 @@
-"""A drawing before anyone has given it a style: outlines, colours and where accessories belong.
+"""Sketches: a subject's shapes and colours, independent of the drawing style.
 
-All coordinates are in a square of 100 x 100 with y pointing down. A subject is the same list of
-shapes in every style; what a style does with the shapes is in `hands.py`.
+Coordinates are in a square of 100 x 100 with y pointing down. `hands.py` renders a sketch in a
+style.
 """
 
 from __future__ import annotations
@@ -29,23 +29,29 @@ COLOURS: dict[str, Colour] = {
 
 
 def mix(colour: Colour, other: Colour, share: float) -> Colour:
-    """`colour` moved towards `other` by a share from 0 to 1."""
+    """Blend two colours; share 0 returns `colour`, 1 returns `other`."""
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(colour, other, strict=True))
     return red, green, blue
 
 
 def light(colour: Colour, share: float = 0.6) -> Colour:
-    """A paler tone of the same hue."""
+    """Blend a colour with white; share 1 is white."""
     return mix(colour, WHITE, share)
 
 
 def dark(colour: Colour, share: float = 0.3) -> Colour:
-    """A deeper tone of the same hue."""
+    """Blend a colour with black; share 1 is black."""
     return mix(colour, BLACK, share)
 
 
 def oval(x: float, y: float, across: float, down: float, turn: float = 0.0) -> list[Point]:
-    """An ellipse with these half axes, turned by `turn` degrees."""
+    """Return the outline of an ellipse.
+
+    Args:
+        x, y: its centre.
+        across, down: its half axes.
+        turn: rotation in degrees.
+    """
     c, s = math.cos(math.radians(turn)), math.sin(math.radians(turn))
     corners = [
         (across * math.cos(a), down * math.sin(a)) for a in (math.tau * i / 40 for i in range(40))
@@ -54,13 +60,19 @@ def oval(x: float, y: float, across: float, down: float, turn: float = 0.0) -> l
 
 
 def arc(x: float, y: float, across: float, down: float, start: float, end: float) -> list[Point]:
-    """Part of an ellipse's edge, from one angle to another in degrees, clockwise from the right."""
+    """Return part of an ellipse's outline.
+
+    Args:
+        x, y: centre of the ellipse.
+        across, down: its half axes.
+        start, end: angles in degrees, clockwise from the right.
+    """
     angles = (math.radians(start + (end - start) * i / 24) for i in range(25))
     return [(x + across * math.cos(a), y + down * math.sin(a)) for a in angles]
 
 
 def box(left: float, top: float, right: float, bottom: float, corner: float = 0.0) -> list[Point]:
-    """A rectangle with rounded corners."""
+    """Return the outline of a rectangle; `corner` is the radius of its rounded corners."""
     if corner <= 0:
         return [(left, top), (right, top), (right, bottom), (left, bottom)]
     lower = ((right - corner, bottom - corner, 0), (left + corner, bottom - corner, 90))
@@ -69,7 +81,7 @@ def box(left: float, top: float, right: float, bottom: float, corner: float = 0.
 
 
 def smooth(points: Sequence[Point], closed: bool = True) -> list[Point]:
-    """A round curve through the points (Catmull-Rom)."""
+    """Return a smooth curve through the points (Catmull-Rom spline)."""
     count = len(points)
     curve: list[Point] = []
     for i in range(count if closed else count - 1):
@@ -93,22 +105,33 @@ def smooth(points: Sequence[Point], closed: bool = True) -> list[Point]:
 def star(
     x: float, y: float, outer: float, inner: float, rays: int = 5, turn: float = -90
 ) -> list[Point]:
-    """A star with one ray pointing up."""
+    """Return the outline of a star around (x, y).
+
+    Args:
+        x, y: its centre.
+        outer, inner: radius of the tips and of the corners between them.
+        rays: number of tips.
+        turn: angle of the first tip in degrees; -90 points up.
+    """
     angles = [math.radians(turn + 180 * i / rays) for i in range(2 * rays)]
     radii = [outer, inner] * rays
     return [(x + r * math.cos(a), y + r * math.sin(a)) for r, a in zip(radii, angles, strict=True)]
 
 
 def mirrored(points: Sequence[Point], middle: float = 50.0) -> list[Point]:
-    """The same outline on the other side of a vertical line."""
+    """Return an outline mirrored at the vertical line x = `middle`."""
     return [(2 * middle - x, y) for x, y in points]
 
 
 @dataclass(frozen=True)
 class Shape:
-    """One filled outline, or a line where `width` is set.
+    """A filled outline, or a line.
 
-    `fine` marks eyes, cheeks and other small parts that no style outlines or shades.
+    Args:
+        points: the outline or line.
+        colour: its colour.
+        width: width of the line; 0 fills the outline.
+        fine: whether this is a small part, such as an eye, that is never outlined or shaded.
     """
 
     points: list[Point]
@@ -119,13 +142,14 @@ class Shape:
 
 @dataclass
 class Sketch:
-    """Shapes from back to front, and where accessories sit if the subject can wear any.
+    """A subject's shapes, and the positions of accessories that it can wear.
 
     Args:
-        hat: middle of a hat's lower edge, and the hat's size (1 fits a head as wide as half the
-            square).
-        eyes: middle between the eyes, and half their distance.
-        neck: where a bow tie sits.
+        shapes: the shapes, from back to front.
+        hat: (x, y, size) of a hat: the middle of its lower edge, and its size, where 1 fits a head
+            50 wide; None if the subject wears no hat.
+        eyes: (x, y, half distance) of the eyes, for glasses; None if it wears none.
+        neck: position of a bow tie; None if it wears none.
     """
 
     shapes: list[Shape] = field(default_factory=list)
@@ -134,16 +158,16 @@ class Sketch:
     neck: Point | None = None
 
     def fill(self, points: list[Point], colour: Colour) -> None:
-        """Add a part of the body: outlined and shaded where the style does so."""
+        """Add a filled shape, which styles may outline or shade."""
         self.shapes.append(Shape(points, colour))
 
     def both(self, points: list[Point], colour: Colour) -> None:
-        """Add a part and its mirror image."""
+        """Add a filled shape and its mirror image at x = 50."""
         self.fill(points, colour)
         self.fill(mirrored(points), colour)
 
     def spot(self, points: list[Point], colour: Colour) -> None:
-        """Add a small part that stays plain in every style."""
+        """Add a small filled shape, which no style outlines or shades."""
         self.shapes.append(Shape(points, colour, fine=True))
 
     def line(self, points: list[Point], colour: Colour, width: float) -> None:
@@ -151,7 +175,14 @@ class Sketch:
         self.shapes.append(Shape(points, colour, width))
 
     def face(self, x: float, y: float, apart: float, size: float = 4.0, smile: float = 5.0) -> None:
-        """Two eyes with a glint and, unless `smile` is 0, a mouth; remembers where glasses go."""
+        """Add two eyes and a mouth, and set the position for glasses.
+
+        Args:
+            x, y: middle between the eyes.
+            apart: half their distance.
+            size: radius of an eye.
+            smile: half the mouth's width; 0 leaves the mouth out.
+        """
         for side in (-1, 1):
             self.spot(oval(x + side * apart, y, size, size * 1.15), BLACK)
             self.spot(

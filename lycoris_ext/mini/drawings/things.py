@@ -1,4 +1,4 @@
-"""Twenty things, plants and sights, each put together from a few shapes."""
+"""Functions that sketch twenty things, plants and sights in a given colour."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which folders may be read and written: those that the host allows, and nothing above them."""
+"""Keep every path inside the folders that the host allows, and every name valid for a file."""
 
 from __future__ import annotations
 
@@ -10,43 +10,45 @@ from lycoris_ext.errors import ConfigError, DataError
 from lycoris_ext.runs.paths import FORBIDDEN_IN_NAMES
 from lycoris_ext.words import short
 
-#: Names that Windows keeps for itself, whatever their ending.
+#: Names that Windows reserves, whatever their extension.
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10))}
-#: A comma separates the names of networks in what the host writes into a picture.
+#: The host separates the names of networks by commas in a picture's metadata.
 _FORBIDDEN = {*FORBIDDEN_IN_NAMES, ","}
 _LONGEST = 120
 
 
 class NotAllowed(DataError):
-    """A path leads out of the allowed folders."""
+    """A path lies outside the allowed folders."""
 
 
-class Places:
-    """Confines paths to some folders.
+class AllowedFolders:
+    """Accepts paths inside some folders and refuses all others.
 
     Args:
-        folders: asked each time, since settings change; those that do not exist are left out.
+        folders: returns the allowed folders. It is called at every check, because the user may
+            change them in the settings; folders that do not exist are ignored.
     """
 
     def __init__(self, folders: Callable[[], Sequence[Path]]) -> None:
         self._folders = folders
 
     def folders(self) -> list[Path]:
-        """The allowed folders, links followed, each once."""
+        """Return the allowed folders that exist, with symbolic links resolved, each once."""
         found = [Path(os.path.realpath(folder)) for folder in self._folders()]
         return [folder for folder in dict.fromkeys(found) if folder.is_dir()]
 
     def resolve(self, text: str | Path) -> Path:
-        """A path inside an allowed folder, links followed.
+        """Return an absolute path with symbolic links resolved, if an allowed folder holds it.
 
         Raises:
-            NotAllowed: it leads elsewhere; whether something is there is not told.
+            NotAllowed: the path is empty or lies outside every allowed folder. The message does
+                not reveal whether the path exists.
         """
         if not str(text).strip() or "\0" in str(text):
-            raise NotAllowed("no path is given", where="path", fix="name a folder or a file")
+            raise NotAllowed("the path is empty", where="path", fix="name a folder or a file")
         folders = self.folders()
         path = Path(os.path.abspath(os.path.expanduser(str(text).strip())))
-        # First by its text alone: to look at \\host\share is to call that host.
+        # Compare the text first: resolving \\host\share would already contact that host.
         written = [Path(os.path.abspath(folder)) for folder in self._folders()]
         if _inside(path, [*folders, *written]):
             path = Path(os.path.realpath(path))
@@ -54,7 +56,7 @@ class Places:
                 return path
         allowed = ", ".join(str(folder) for folder in folders)
         raise NotAllowed(
-            "this is not inside a folder that the host allows",
+            "this path is not inside a folder that the host allows",
             where=str(text),
             fix=f"use one of: {allowed}; or add a folder under Settings > LyCORIS Ext",
         )
@@ -65,10 +67,11 @@ def _inside(path: Path, folders: Sequence[Path]) -> bool:
 
 
 def clean_name(text: str) -> str:
-    """A name for a file that every system takes, as it was given.
+    """Return a file name without surrounding spaces, if every operating system accepts it.
 
     Raises:
-        ConfigError: it is empty, too long, or has characters that paths or prompts give a meaning.
+        ConfigError: the name is empty, too long, reserved, or holds characters that have a
+            meaning in paths or prompts.
     """
     name = text.strip()
     bad = sorted({letter for letter in name if letter in _FORBIDDEN or not letter.isprintable()})

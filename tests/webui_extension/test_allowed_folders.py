@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lycoris_ext.errors import ConfigError
-from webui_extension.places import NotAllowed, Places, clean_name
+from webui_extension.allowed_folders import AllowedFolders, NotAllowed, clean_name
 
 
 @pytest.fixture
@@ -22,14 +22,14 @@ def inside(tmp_path: Path) -> Path:
 
 
 def test_inside(inside: Path) -> None:
-    places = Places(lambda: [inside, inside, inside.parent / "nowhere"])
-    assert places.folders() == [Path(os.path.realpath(inside))]
+    allowed = AllowedFolders(lambda: [inside, inside, inside.parent / "nowhere"])
+    assert allowed.folders() == [Path(os.path.realpath(inside))]
     for text in (str(inside), f"  {inside}/run ", str(inside / "run" / ".." / "run")):
-        assert places.resolve(text).is_dir()
+        assert allowed.resolve(text).is_dir()
 
 
 def test_outside(inside: Path) -> None:
-    places = Places(lambda: [inside])
+    allowed = AllowedFolders(lambda: [inside])
     for text in (
         "",
         " ",
@@ -42,13 +42,13 @@ def test_outside(inside: Path) -> None:
         "~",
     ):
         with pytest.raises(NotAllowed):
-            places.resolve(text)
+            allowed.resolve(text)
 
 
 def test_a_link_leads_nowhere_else(inside: Path) -> None:
     (inside / "link").symlink_to(inside.parent, target_is_directory=True)
     with pytest.raises(NotAllowed, match="not inside a folder that the host allows"):
-        Places(lambda: [inside]).resolve(inside / "link" / "allowed too long")
+        AllowedFolders(lambda: [inside]).resolve(inside / "link" / "allowed too long")
 
 
 def test_what_is_outside_is_not_even_looked_at(
@@ -63,15 +63,15 @@ def test_what_is_outside_is_not_even_looked_at(
 
     monkeypatch.setattr(os.path, "realpath", watched)
     with pytest.raises(NotAllowed):
-        Places(lambda: [inside]).resolve("//host/share/run")
+        AllowedFolders(lambda: [inside]).resolve("//host/share/run")
     assert looked == [str(inside)]
 
 
 def test_an_allowed_folder_may_be_a_link(inside: Path) -> None:
     (inside.parent / "link").symlink_to(inside, target_is_directory=True)
-    places = Places(lambda: [inside.parent / "link"])
+    allowed = AllowedFolders(lambda: [inside.parent / "link"])
     run = Path(os.path.realpath(inside / "run"))
-    assert places.resolve(inside.parent / "link" / "run") == run == places.resolve(run)
+    assert allowed.resolve(inside.parent / "link" / "run") == run == allowed.resolve(run)
 
 
 def test_names() -> None:
