@@ -213,6 +213,46 @@ def eight_bit_tensors(output: Path) -> int:
     return sum(tensor.dtype == torch.uint8 for tensor in saved.optimizer_tensors)
 
 
+def any_threads(folder: Path, rng: random.Random, first: int) -> int:
+    """Draw a number of threads for a run that continues; return `first` for one that begins."""
+    return rng.choice((1, 2)) if RunPaths(folder, NAME).state.exists() else first
+
+
+def kill_again_and_again(
+    config: Path, folder: Path, in_writes: list[bool], rng: random.Random, threads: int
+) -> tuple[list[Kill], int]:
+    """Start the run and kill it, once for each entry of `in_writes`.
+
+    Args:
+        config: of the run.
+        folder: of its output.
+        in_writes: for each kill, whether it must happen while a file is being written.
+        rng: draws moments and numbers of threads.
+        threads: torch threads of the first start.
+
+    Returns:
+        The kills, and how often the run was started for them.
+    """
+    done: list[Kill] = []
+    starts = 0
+    while len(done) < len(in_writes):
+        want_write = in_writes[len(done)]
+        slow = 0.6 if want_write else 0.0
+        process = start(config, folder, threads=any_threads(folder, rng, threads), slow=slow)
+        starts += 1
+        hit = (kill_inside_write if want_write else kill_at_random)(process, folder, rng)
+        if process.returncode == 0:
+            raise SystemExit(f"the run was over after {len(done)} kills; give it more steps")
+        if process.returncode is None:
+            process.kill()
+            process.wait()
+        if want_write and not hit:
+            continue
+        done.append(Kill(last_step(folder), hit))
+        print(f"kill {len(done)} after step {done[-1].after_step} {hit}", file=sys.stderr)
+    return done, starts
+
+
 def run_kills(
     folder: Path,
     *,
@@ -252,31 +292,10 @@ def run_kills(
         unbroken(config, whole)
 
     rng = random.Random(seed)
-
-    def some_threads() -> int:
-        continued = RunPaths(broken, NAME).state.exists()
-        return rng.choice((1, 2)) if continued else threads
-
-    plan = [True] * inside + [False] * (kills - inside)
-    rng.shuffle(plan)
-    done: list[Kill] = []
-    starts = 0
-    while len(done) < kills:
-        want_write = plan[len(done)]
-        slow = 0.6 if want_write else 0.0
-        process = start(config, broken, threads=some_threads(), slow=slow)
-        starts += 1
-        hit = (kill_inside_write if want_write else kill_at_random)(process, broken, rng)
-        if process.returncode == 0:
-            raise SystemExit(f"the run was over after {len(done)} kills; give it more steps")
-        if process.returncode is None:
-            process.kill()
-            process.wait()
-        if want_write and not hit:
-            continue
-        done.append(Kill(last_step(broken), hit))
-        print(f"kill {len(done)} after step {done[-1].after_step} {hit}", file=sys.stderr)
-    finish(start(config, broken, threads=some_threads()), broken)
+    in_writes = [True] * inside + [False] * (kills - inside)
+    rng.shuffle(in_writes)
+    done, starts = kill_again_and_again(config, broken, in_writes, rng, threads)
+    finish(start(config, broken, threads=any_threads(broken, rng, threads)), broken)
     expected, found = digests(whole), digests(broken)
     return Report(
         kills=done,

@@ -35,11 +35,9 @@ def add_routes(
         laboratory, training: do what the routes ask for.
         credentials: the value of --api-auth, "user:password,..."; None leaves the routes open.
     """
-    from fastapi import Body, Depends
-    from fastapi.responses import FileResponse, JSONResponse
+    from fastapi import Depends
 
     guards = [Depends(_guard(credentials))] if credentials else []
-    body = Body(...)
 
     def add(
         method: str,
@@ -48,32 +46,10 @@ def add_routes(
         work: Callable[..., Any],
         schema: schemas.Schema | None = None,
     ) -> None:
-        def answer(function: Callable[[], Any]) -> Any:
-            try:
-                result = function()
-            except LycorisExtError as error:
-                return JSONResponse(error_json(error), status_code=status_of(error))
-            return FileResponse(result) if hasattr(result, "read_bytes") else result
-
-        if schema is not None:
-
-            def endpoint(content: Any = body) -> Any:
-                return answer(lambda: work(schemas.checked(content, schema)))
-
-        elif "{grid}" in path:
-
-            def endpoint(grid: str) -> Any:  # type: ignore[misc]
-                return answer(lambda: work(grid))
-
-        else:
-
-            def endpoint() -> Any:  # type: ignore[misc]
-                return answer(work)
-
         described = {"requestBody": {"content": {"application/json": {"schema": schema}}}}
         app.add_api_route(
             ROOT + path,
-            endpoint,
+            _endpoint(path, work, schema),
             methods=[method],
             summary=about,
             tags=["LyCORIS Ext"],
@@ -100,6 +76,43 @@ def add_routes(
     add("GET", "/training", "Report the progress of the training", actions.training)
     add("POST", "/training", "Start a training", actions.train, schemas.TRAINING)
     add("POST", "/training/stop", "Stop the training", actions.stop_training)
+
+
+def _endpoint(
+    path: str, work: Callable[..., Any], schema: schemas.Schema | None
+) -> Callable[..., Any]:
+    """Make the function that FastAPI calls for a request; it reads its arguments off the names.
+
+    Args:
+        path: of the route; "{grid}" in it is handed to `work`.
+        work: does what the route asks for; an error of ours becomes a JSON answer.
+        schema: of the request's body, which is then checked and handed to `work`.
+    """
+    from fastapi import Body
+    from fastapi.responses import FileResponse, JSONResponse
+
+    def answer(function: Callable[[], Any]) -> Any:
+        try:
+            result = function()
+        except LycorisExtError as error:
+            return JSONResponse(error_json(error), status_code=status_of(error))
+        return FileResponse(result) if hasattr(result, "read_bytes") else result
+
+    body = Body(...)
+
+    def with_body(content: Any = body) -> Any:
+        assert schema is not None
+        return answer(lambda: work(schemas.checked(content, schema)))
+
+    def with_grid(grid: str) -> Any:
+        return answer(lambda: work(grid))
+
+    def without_arguments() -> Any:
+        return answer(work)
+
+    if schema is not None:
+        return with_body
+    return with_grid if "{grid}" in path else without_arguments
 
 
 class Actions:

@@ -55,25 +55,8 @@ def install_winner(
                 "a file of this name exists already", where=path.name, fix="choose another name"
             )
     trained = read_listed(checkpoint.path, checkpoint.hash)
-    shown, parameters = None, ""
-    if preview is not None:
-        try:
-            with Image.open(preview) as file:
-                shown, parameters = file.convert("RGB"), read_parameters(preview)
-        # The errors that Pillow raises for a broken picture, and for one that is too large.
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise DataError(
-                f"this is no picture ({error})", where=str(preview), fix="choose another preview"
-            ) from error
-    family = family_of_version(checkpoint.metadata.get("ss_base_model_version", "")) or OTHER
-    content = {
-        "description": description or short(_described(checkpoint), 400),
-        "sd version": family.webui,
-        "activation text": short(", ".join(checkpoint.summary.triggers), 400),
-        "preferred weight": strength,
-        "notes": "",
-    }
-    text = json.dumps(content, indent=4, ensure_ascii=False) + "\n"
+    shown, parameters = (None, "") if preview is None else _read_preview(preview)
+    text = _card_text(checkpoint, description, strength)
     try:
         if shown is not None:
             save_picture(picture, shown, parameters)
@@ -84,6 +67,35 @@ def install_winner(
             path.unlink(missing_ok=True)  # so that the name can be used again
         raise
     return [card, adapter] if shown is None else [picture, card, adapter]
+
+
+def _read_preview(path: Path) -> tuple[Image.Image, str]:
+    """Read a picture and the generation parameters in it.
+
+    Raises:
+        DataError: it is no picture.
+    """
+    try:
+        with Image.open(path) as file:
+            return file.convert("RGB"), read_parameters(path)
+    # The errors that Pillow raises for a broken picture, and for one that is too large.
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(
+            f"this is no picture ({error})", where=str(path), fix="choose another preview"
+        ) from error
+
+
+def _card_text(checkpoint: Checkpoint, description: str, strength: float) -> str:
+    """Write the card as the host reads it; "" as description writes a summary of the adapter."""
+    family = family_of_version(checkpoint.metadata.get("ss_base_model_version", "")) or OTHER
+    content = {
+        "description": description or short(_described(checkpoint), 400),
+        "sd version": family.webui,
+        "activation text": short(", ".join(checkpoint.summary.triggers), 400),
+        "preferred weight": strength,
+        "notes": "",
+    }
+    return json.dumps(content, indent=4, ensure_ascii=False) + "\n"
 
 
 def _described(checkpoint: Checkpoint) -> str:

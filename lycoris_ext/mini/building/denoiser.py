@@ -158,6 +158,15 @@ class Ema:
         for mine, theirs in self._pairs:
             torch._foreach_lerp_(mine, [p.detach() for p in theirs], share)
 
+    def parts_of(self, model: Denoiser) -> dict[str, Any]:
+        """Name -> module of the denoiser and of its average, as a checkpoint holds them."""
+        return {
+            "unet": model.unet,
+            "text_encoder": model.text_encoder,
+            "ema_unet": self.model.unet,
+            "ema_text_encoder": self.model.text_encoder,
+        }
+
 
 @torch.no_grad()
 def generate(
@@ -257,11 +266,9 @@ def train_denoiser(
         )
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(number, budget.steps, PEAK_RATE)
-        parts = zip(
-            *(some.chunk(budget.workers) for some in (clean, noise, timesteps, ids)), strict=True
-        )
-        losses = [functools.partial(loss_of, *(some.to(device) for some in part)) for part in parts]
-        loss = shares.backward(losses)
+        batch = [some.to(device) for some in (clean, noise, timesteps, ids)]
+        parts = zip(*(some.chunk(budget.workers) for some in batch), strict=True)
+        loss = shares.backward([functools.partial(loss_of, *part) for part in parts])
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         ema.follow(number)
@@ -271,12 +278,6 @@ def train_denoiser(
         pictures = generate(ema.model, vae, shown, range(len(shown)))
         save_grid(pictures, path, columns=16)
 
-    parts: dict[str, Any] = {
-        "unet": model.unet,
-        "text_encoder": model.text_encoder,
-        "ema_unet": ema.model.unet,
-        "ema_text_encoder": ema.model.text_encoder,
-        "optimizer": optimizer,
-    }
-    Stage("denoiser", folder, parts, step, sample).train(budget)
+    kept = {**ema.parts_of(model), "optimizer": optimizer}
+    Stage("denoiser", folder, kept, step, sample).train(budget)
     return ema.model
