@@ -1,6 +1,6 @@
 """The only script of this extension, run by AUTOMATIC1111 or Forge.
 
-The host has the extension's folder first in sys.path while this runs, and for this moment alone.
+The host puts the extension's folder first in sys.path only while it runs this file.
 """
 
 from webui_extension.register import register

@@ -194,7 +194,7 @@ def _help(option: str, found: Suggestion) -> str:
         "preset": "The recipe with default values, and the set of layers to adapt.",
         "max_train_steps": f"Number of optimizer steps: {SHOWINGS_PER_PICTURE} per picture, but at "
         f"least {FEWEST_STEPS} and at most {MOST_STEPS}.",
-        "keep_tokens": "Number of tags at the start of a caption that are not shuffled."
+        "keep_tokens": "Number of first tags that are not shuffled."
         + (f" All captions begin with: {beginning}" if beginning else ""),
     }
     return special.get(option) or all_options()[option].help

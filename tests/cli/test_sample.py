@@ -135,7 +135,7 @@ def test_prompts_from_a_file_over_the_flags(run, tmp_path):
 
 
 def test_nothing_to_draw(run):
-    with pytest.raises(ConfigError, match="nothing to draw") as caught:
+    with pytest.raises(ConfigError, match="no prompt is given") as caught:
         run()
     assert "--sample-prompts FILE" in str(caught.value)
 

@@ -34,7 +34,7 @@ def test_installed_and_renewed(host: Path) -> None:
     assert json.loads((place / NOTE).read_text("utf-8"))["version"]
     assert not (place / "lycoris_ext" / "mini").exists()
     (place / "lycoris_ext" / "left_over.py").touch()
-    assert install_webui(host)[0].startswith("renewed")
+    assert install_webui(host)[0].startswith("updated")
     assert not (place / "lycoris_ext" / "left_over.py").exists()
     assert [path.name for path in (host / "extensions").iterdir()] == [NAME]
 

@@ -150,7 +150,7 @@ def test_adapter_and_strength(text, path, strength):
 
 @pytest.mark.parametrize("text", ["", ":0.5", "a:nan"])
 def test_adapter_without_file_or_strength(text):
-    with pytest.raises(ConfigError, match="is not an adapter"):
+    with pytest.raises(ConfigError, match="is neither FILE nor FILE:STRENGTH"):
         AdapterUse.parse(text)
 
 
