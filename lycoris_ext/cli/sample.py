@@ -161,6 +161,7 @@ def _parser() -> argparse.ArgumentParser:
         help="folder for the pictures (default: samples)",
     )
     _add_settings(parser)
+    _add_grid(parser)
     add(
         "--batch-size",
         type=int,
@@ -173,19 +174,22 @@ def _parser() -> argparse.ArgumentParser:
         choices=sorted(_DTYPES),
         help="precision of the model (default: fp16 on a GPU, fp32 on a CPU)",
     )
-    add(
+    return parser
+
+
+def _add_grid(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--grid",
         action="store_true",
         help="draw one comparison grid: every prompt without adapter and with each adapter alone",
     )
-    add(
+    parser.add_argument(
         "--strengths",
         type=float,
         nargs="+",
         default=[],
         help="with --grid: draw every adapter at these strengths instead of those after --adapter",
     )
-    return parser
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:

@@ -91,6 +91,14 @@ class Denoiser:
     text_encoder: CLIPTextModel
     tokenizer: CLIPTokenizer
 
+    def prepare(self, device: torch.device) -> None:
+        """Move the model to the device, and choose the attention that trains faster there."""
+        self.unet.to(device)
+        self.text_encoder.to(device)
+        # For so few tokens, unfused attention is faster on a CPU than the fused kernel's backward.
+        self.unet.set_attn_processor(AttnProcessor())
+        self.text_encoder.set_attn_implementation("eager")
+
     def tokenize(self, captions: Sequence[str]) -> Tensor:
         """Turn N captions into token ids [N, MAX_TOKENS], padded or cut to this length."""
         ids: Tensor = self.tokenizer(
@@ -240,11 +248,7 @@ def train_denoiser(
         budget: number of steps and so on.
     """
     device = torch.device(budget.device)
-    model.unet.to(device)
-    model.text_encoder.to(device)
-    # For so few tokens, unfused attention is faster on a CPU than the fused kernel's backward.
-    model.unet.set_attn_processor(AttnProcessor())
-    model.text_encoder.set_attn_implementation("eager")
+    model.prepare(device)
     ema = Ema(model)
     parameters = [*model.unet.parameters(), *model.text_encoder.parameters()]
     optimizer = torch.optim.AdamW(
