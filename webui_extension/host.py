@@ -43,10 +43,12 @@ class WebuiHost:
 
     @property
     def is_forge(self) -> bool:
+        """Whether the host is Forge, not AUTOMATIC1111."""
         return "modules_forge" in sys.modules
 
     @property
     def version(self) -> str:
+        """The host's name and version, such as "AUTOMATIC1111 1.10.1"."""
         from modules import launch_utils
 
         name = "Forge" if self.is_forge else "AUTOMATIC1111"
@@ -111,11 +113,13 @@ class WebuiHost:
     # What can be chosen
 
     def base_models(self) -> list[str]:
+        """Return the titles of all base models that the host lists."""
         from modules import sd_models
 
         return [info.title for info in sd_models.checkpoints_list.values()]
 
     def samplers(self) -> list[str]:
+        """Return the names of the host's samplers."""
         from modules import sd_samplers
 
         return [sampler.name for sampler in sd_samplers.all_samplers]

@@ -14,7 +14,7 @@ from lycoris_ext.formats.keys import target_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the config; returns the exit code."""
+    """Write a config for an adapter file; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="lycoris-ext config",
         description="Write a config with which an adapter like this file can be trained. Options "

@@ -54,7 +54,7 @@ class Suggestion:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the config; returns the exit code."""
+    """Write a config for a folder of pictures; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="lycoris-ext init", description="Write a commented config for a folder of pictures."
     )

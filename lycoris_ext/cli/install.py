@@ -20,7 +20,7 @@ HOSTS: dict[str, tuple[str, Callable[[argparse.Namespace], list[str]]]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Install into a host; returns the exit code."""
+    """Install into a host and print what was done; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="lycoris-ext install",
         description="Install into ComfyUI, AUTOMATIC1111 or Forge. Run it again to update.",

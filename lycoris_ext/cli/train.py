@@ -20,7 +20,7 @@ tables. A flag overrides the file, the file overrides --preset, and --preset ove
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train; returns the exit code."""
+    """Train and print the adapter's path; return the exit code."""
     config = config_from_arguments(list(arguments or []))
     # Imported last, so that a mistake in the options shows before seconds of imports.
     from lycoris_ext.training.terminal import train_in_terminal

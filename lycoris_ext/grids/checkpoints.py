@@ -38,10 +38,12 @@ class Checkpoint:
 
     @property
     def name(self) -> str:
+        """The file's name without extension."""
         return self.path.stem
 
     @property
     def metadata(self) -> Mapping[str, str]:
+        """The file's metadata, key -> text."""
         return self.summary.metadata
 
     @property

@@ -76,6 +76,7 @@ class Grid(Generic[AnyPicture]):
 
     @property
     def complete(self) -> bool:
+        """Whether all pictures are drawn."""
         return len(self.cells) == self.plan.size
 
     @property

@@ -33,6 +33,7 @@ class Column:
 
     @property
     def adapter(self) -> str:
+        """The adapter's name, or "without adapter"."""
         return BARE if self.entrant is None else self.entrant.name
 
 

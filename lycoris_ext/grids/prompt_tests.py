@@ -31,6 +31,7 @@ class PromptTest:
 
     @property
     def title(self) -> str:
+        """The text beside the row: the label, or else the prompt."""
         return self.label or self.prompt or "no prompt"
 
 

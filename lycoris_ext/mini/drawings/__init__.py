@@ -1,1 +1,1 @@
-"""Pictures that code draws: what the small base was trained on, and what the demo holds back."""
+"""Pictures drawn by code, on which the small base model, the judges and the demo's LoHa train."""
