@@ -48,7 +48,9 @@ def layer(case: str, seed: int) -> tuple[Model, Tensor]:
 
 @pytest.mark.parametrize("case", LAYERS)
 @pytest.mark.parametrize("seed", range(2))
-def test_dylora_files_in_both_directions(case: str, seed: int, tmp_path: Path) -> None:
+def test_dylora_files_compute_the_same_here_and_in_lycoris(
+    case: str, seed: int, tmp_path: Path
+) -> None:
     """Its conv files hold lora_up as a matrix; its own loading takes nothing over."""
     model, x = layer(case, seed)
     peer = perturbed_peer(peer_network(model, DYLORA))
@@ -69,7 +71,9 @@ def test_dylora_files_in_both_directions(case: str, seed: int, tmp_path: Path) -
 
 @pytest.mark.parametrize("case", ["linear", "conv 1x1"])
 @pytest.mark.parametrize("seed", range(3))
-def test_tlora_in_both_directions(case: str, seed: int, tmp_path: Path) -> None:
+def test_tlora_files_compute_the_same_here_and_in_lycoris(
+    case: str, seed: int, tmp_path: Path
+) -> None:
     model, x = layer(case, seed)
     network = build_network({"model": model}, TLORA).double()
     nudged(network)
@@ -85,7 +89,7 @@ def test_tlora_in_both_directions(case: str, seed: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("case", ["linear", "conv 1x1"])
 @pytest.mark.parametrize("timestep", [0, 1, 249, 333, 500, 750, 999])
-def test_tlora_at_a_timestep(case: str, timestep: int) -> None:
+def test_tlora_uses_the_same_ranks_at_a_timestep_as_lycoris(case: str, timestep: int) -> None:
     model, x = layer(case, timestep)
     peer = peer_network(model, TLORA)
     for module in modules(peer):
@@ -99,7 +103,7 @@ def test_tlora_at_a_timestep(case: str, timestep: int) -> None:
         clear_timestep_mask()
 
 
-def test_the_peers_tlora_of_a_larger_kernel_has_another_layout() -> None:
+def test_a_tlora_file_of_lycoris_for_a_larger_kernel_is_refused() -> None:
     """It reads a 3x3 convolution at one place and pads that: its own output is too large."""
     model, x = layer("conv 3x3", 0)
     peer = peer_network(model, TLORA)

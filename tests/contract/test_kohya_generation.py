@@ -16,7 +16,9 @@ from lycoris_ext.network import Network
 from tests.kohya_models import LOHA, METADATA, MODULE, Models, create, disturb, tiny_models
 
 
-def test_generation_scripts(models: Models, tmp_path: Path) -> None:
+def test_gen_img_draws_the_same_applied_merged_and_calculated_before(
+    models: Models, tmp_path: Path
+) -> None:
     """gen_img.py:1911-1938 and 2595-2616: a list of one text encoder, applied, merged, calculated
     before."""
     network = create(models, **LOHA)
@@ -70,7 +72,9 @@ def test_generation_scripts(models: Models, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("named", ["kohya", "diffusers"])
-def test_minimal_inference_scripts(sdxl: Models, tmp_path: Path, named: str) -> None:
+def test_minimal_inference_scripts_draw_the_same_applied_and_merged(
+    sdxl: Models, tmp_path: Path, named: str
+) -> None:
     """flux, sd3, lumina: positional, strict, without dtype and device; hunyuan: by keywords."""
     network = create(sdxl, algo="lora", conv_dim="0")
     disturb(network)
