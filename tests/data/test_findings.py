@@ -37,7 +37,7 @@ def messy(tmp_path) -> dict[str, str]:
     return {"train_data_dir": str(train), "reg_data_dir": str(tmp_path / "nowhere")}
 
 
-def test_a_messy_folder_takes_one_round(messy):
+def test_everything_wrong_with_a_data_set_is_reported_at_once(messy):
     with pytest.raises(DataError) as caught:
         open_training_set(DataConfig(**messy, resolution=32), seed=0)
     text = str(caught.value)
@@ -89,7 +89,7 @@ def test_a_folder_that_may_not_be_read_is_named(pictures, monkeypatch):
     assert len(caught.value.parts) == 1
 
 
-def test_an_error_lists_so_many_files_and_counts_the_others():
+def test_an_error_lists_the_first_files_and_counts_the_others():
     paths = [Path(f"{number:02d}.png") for number in range(LISTED + 12)]
     text = str(LOOSE.finding(paths, "pictures lie about", "move them").as_error())
     assert text.startswith("pictures lie about [LX002]:\n  00.png\n")
@@ -98,7 +98,7 @@ def test_an_error_lists_so_many_files_and_counts_the_others():
     assert str(details.as_error()) == "a picture is wrong [LX002]:\n  a.png: too dark"
 
 
-def test_a_line_names_a_few_files():
+def test_a_finding_on_one_line_names_three_files_and_counts_the_others():
     paths = [Path("folder") / f"{number}.png" for number in range(5)]
     notes = [
         LOOSE.finding(paths, "5 pictures", "move", "note"),
@@ -172,7 +172,7 @@ def test_a_rule_of_one_file_outside_the_package_stops_a_run(pictures, tmp_path, 
     assert not (tmp_path / "out").exists()
 
 
-def test_a_rule_that_is_forgotten_is_not_asked(pictures, rule_file):
+def test_a_removed_rule_is_not_run(pictures, rule_file):
     (pictures / "2_shapes" / "03.txt").write_text("red,\tblue", encoding="utf-8")
     config = DataConfig(train_data_dir=str(pictures), resolution=32)
     rule_file("warning")

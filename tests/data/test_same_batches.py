@@ -112,7 +112,7 @@ def record(root: Path, options: dict[str, object]) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_run_of_an_earlier_version_meets_the_same_batches(tmp_path, case):
+def test_a_run_of_an_earlier_version_goes_on_with_the_same_batches(tmp_path, case):
     write_data_set(tmp_path)
     found = json.loads(json.dumps(record(tmp_path, CASES[case])))
     assert found == json.loads(RECORD.read_text("utf-8"))[case]
