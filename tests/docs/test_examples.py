@@ -18,7 +18,9 @@ SCRIPTS = sorted(EXAMPLES.glob("*.py"))
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_a_script_runs_with_fewer_steps(script, tmp_path, monkeypatch, capsys):
+def test_each_example_runs_with_fewer_steps_and_writes_its_file(
+    script, tmp_path, monkeypatch, capsys
+):
     arguments = ["--steps", "2", "--output-dir", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", [script.name, *arguments])
     monkeypatch.syspath_prepend(str(EXAMPLES))
@@ -28,7 +30,7 @@ def test_a_script_runs_with_fewer_steps(script, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_a_script_runs_as_it_is(script, tmp_path):
+def test_each_example_runs_as_it_is_and_writes_its_file(script, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent)}
     done = subprocess.run(
         [sys.executable, str(script)],

@@ -19,7 +19,7 @@ def links_of(page: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")), ids=lambda page: page.name)
-def test_a_link_at_the_root_leads_somewhere(page):
+def test_links_of_pages_at_the_root_lead_to_files(page):
     dead = [link for link in links_of(page) if not (page.parent / link).exists()]
     assert not dead
 

@@ -32,7 +32,7 @@ def program_of(page: Path) -> str:
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_the_blocks_of_a_page_run_from_top_to_bottom(group, tmp_path):
+def test_the_python_blocks_of_a_page_run_from_top_to_bottom(group, tmp_path):
     starter = tmp_path / "all_pages.py"
     for page in GROUPS[group]:
         program = tmp_path / page.name  # so that a traceback shows the line
