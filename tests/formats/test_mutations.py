@@ -128,7 +128,7 @@ def test_ten_thousand_mutations_give_an_error_or_tensors(tmp_path: Path) -> None
     assert min(outcomes.values()) > count / 20, outcomes  # both things really happen
 
 
-def test_what_is_not_touched_by_the_damage_reads_the_same(tmp_path: Path) -> None:
+def test_a_flipped_bit_changes_at_most_one_tensor(tmp_path: Path) -> None:
     """A flipped bit of the data changes one number; of the padding or metadata none."""
     save_adapter(tmp_path / "a", a_state())
     original = (tmp_path / "a").read_bytes()
@@ -145,7 +145,7 @@ def test_what_is_not_touched_by_the_damage_reads_the_same(tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ru_maxrss in kB is Linux's")
-def test_memory_stays_below_twice_the_files_size(tmp_path: Path) -> None:
+def test_reading_a_file_takes_memory_below_twice_its_size(tmp_path: Path) -> None:
     path = tmp_path / "big.safetensors"
     save_adapter(path, a_state(width=400_000))  # 38 MB
     code = f"""
