@@ -39,7 +39,7 @@ def deltas(layer: LayerSpec) -> dict[str, Delta]:
 @pytest.mark.parametrize(
     "name", ["low rank", "hadamard", "wide hadamard", "dense", "row scale", "core"]
 )
-def test_it_is_the_dense_sum(
+def test_add_delta_adds_the_dense_update_in_every_form_and_dtype(
     monkeypatch: pytest.MonkeyPatch, name: str, layer: LayerSpec, numbers: int
 ) -> None:
     monkeypatch.setattr(merging, "_NUMBERS", numbers)
