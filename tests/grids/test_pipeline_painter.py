@@ -114,7 +114,9 @@ class Refusing(MemoryStore):
         raise AssertionError("something was drawn")
 
 
-def test_files_of_one_name_and_files_named_twice(adapter: Path, tmp_path: Path) -> None:
+def test_files_of_one_name_get_hashes_equal_files_one_column_and_missing_ones_an_error(
+    adapter: Path, tmp_path: Path
+) -> None:
     copy = tmp_path / adapter.name
     copy.write_bytes(adapter.read_bytes())
     other = tmp_path / "other" / adapter.name
