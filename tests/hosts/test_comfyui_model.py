@@ -17,7 +17,9 @@ pytestmark = pytest.mark.hosts
 INSIDE = Path(__file__).resolve().parent / "inside"
 
 
-def test_every_algorithm_means_the_same_here(comfyui: Checkout, record_property: Any) -> None:
+def test_patches_of_every_algorithm_give_the_merged_weights_in_comfyui(
+    comfyui: Checkout, record_property: Any
+) -> None:
     """A small model of ComfyUI's classes: our nodes' patches and its own loader against merging."""
     run = run_script(comfyui, INSIDE / "comfyui_parity.py", str(ROOT))
     found = json.loads(run.output.splitlines()[-1])
@@ -29,7 +31,9 @@ def test_every_algorithm_means_the_same_here(comfyui: Checkout, record_property:
         assert found[name]["theirs"] < 1e-5 and found[name]["theirs_missing"] == 0, name
 
 
-def test_every_family_trains(comfyui: Checkout, tmp_path: Path, record_property: Any) -> None:
+def test_every_family_trains_in_comfyui_and_its_file_loads_there(
+    comfyui: Checkout, tmp_path: Path, record_property: Any
+) -> None:
     """Small models of ComfyUI's classes; their files in its own loader."""
     pictures = write_pictures(tmp_path / "pictures", size=(64, 64))
     run = run_script(comfyui, INSIDE / "comfyui_families.py", str(ROOT), str(pictures))
@@ -44,7 +48,7 @@ def test_every_family_trains(comfyui: Checkout, tmp_path: Path, record_property:
     assert kinds == {"SD15": "sd_v1", "SD20": "sd_v2", "SDXL": "sdxl_base_v1-0", "Flux": "other"}
 
 
-def test_a_step_costs_half_of_the_native_trainers(
+def test_a_step_takes_at_most_half_the_time_of_comfyuis_own_trainer(
     comfyui: Checkout, tmp_path: Path, record_property: Any
 ) -> None:
     """LoHa on every layer at 128 px in float32, each in a process of its own: rank 8 as ComfyUI's

@@ -46,7 +46,9 @@ SMALLER = {
 }
 
 
-def test_the_page(server: Server, record_property: Any) -> None:
+def test_a_template_loads_shows_its_help_and_runs_on_comfyuis_page(
+    server: Server, record_property: Any
+) -> None:
     """A template loads without a missing node, its trainer shows its help, and the run ends with
     pictures on the canvas."""
     with browsing((2400, 1100)) as browser:
