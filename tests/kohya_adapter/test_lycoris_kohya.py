@@ -46,17 +46,17 @@ def cases() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("case", "family"), [*cases()])
-def test_layers_keys_and_shapes(case: str, family: str) -> None:
+def test_layers_keys_and_shapes_are_those_of_lycoris_kohya(case: str, family: str) -> None:
     assert shape_digest(stored(case, *models_of(family))) == ORACLE["shapes"][case][family]
 
 
-def test_the_default_preset_with_the_seeds_loha() -> None:
+def test_loha_8_4_with_the_default_preset_has_354_layers_on_sd1() -> None:
     found = ORACLE["shapes"]["loha 8/4"]["sd1"]
     assert (found["layers"], found["tensors"], found["numbers"]) == (354, 1770, 15_207_744)
 
 
 @pytest.mark.parametrize("case", ORACLE["initial"])
-def test_where_they_start(case: str) -> None:
+def test_initial_values_are_distributed_as_in_lycoris_kohya(case: str) -> None:
     torch.manual_seed(3)
     ours = statistics(stored(case, None, small_model()))
     theirs = ORACLE["initial"][case]
@@ -75,7 +75,7 @@ def test_where_they_start(case: str) -> None:
 
 
 @pytest.mark.parametrize("algo", ["loha", "locon", "lokr"])
-def test_files_go_both_ways_with_4_1_3(algo: str, tmp_path: Path) -> None:
+def test_files_compute_the_same_here_and_in_lycoris_4_1_3(algo: str, tmp_path: Path) -> None:
     """And the forward is the same; of the U-Net, because transformers 5 has other names for CLIP's
     layers than every file."""
     arguments = {"algo": algo, "preset": "unet-transformer-only"}
