@@ -175,7 +175,7 @@ def page() -> str:
     return TEXT.format(reading="\n".join(reading_table()), writing="\n".join(writing_table()))
 
 
-def test_the_page_says_what_the_code_does() -> None:
+def test_docs_compatibility_says_what_the_code_does() -> None:
     assert PAGE.read_text("utf-8") == page(), "python -m tests.network.test_compatibility"
 
 

@@ -127,7 +127,7 @@ def peft_model(model: nn.Module, kind: str, options: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize("case", PEFT_CONFIGS)
-def test_what_peft_saves_does_here_what_it_does_there(case: str, tmp_path: Path) -> None:
+def test_a_file_of_peft_computes_the_same_here(case: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = Tiny().double()
     clean = deepcopy(model)
@@ -155,7 +155,7 @@ UNREAD = {
 # BOFT looks for a CUDA compiler, and a bias looks to PEFT like a torn file
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("case", UNREAD)
-def test_other_forms_of_pefts_are_refused_by_name(case: str, tmp_path: Path) -> None:
+def test_other_adapters_of_peft_are_refused_by_name(case: str, tmp_path: Path) -> None:
     kind, options, key = UNREAD[case]
     config = getattr(peft, kind)(target_modules=LAYERS[1:], **options)
     peft.get_peft_model(Tiny(), config).save_pretrained(tmp_path)
@@ -164,7 +164,7 @@ def test_other_forms_of_pefts_are_refused_by_name(case: str, tmp_path: Path) -> 
     assert "merge_and_unload" in str(raised.value)
 
 
-def test_what_diffusers_saves_is_read_with_its_alpha(tmp_path: Path, tiny_base: Path) -> None:
+def test_a_file_of_diffusers_is_read_with_its_alpha(tmp_path: Path, tiny_base: Path) -> None:
     with quiet_loading():
         from diffusers import StableDiffusionPipeline, UNet2DConditionModel
         from diffusers.training_utils import _collate_lora_metadata

@@ -138,7 +138,7 @@ PARTS = {
 
 @pytest.mark.parametrize("preset", PARTS)
 @pytest.mark.parametrize("unet", UNETS)
-def test_presets_take_the_layers_of_every_u_net(unet: str, preset: str) -> None:
+def test_presets_select_the_same_layers_in_every_class_of_unet(unet: str, preset: str) -> None:
     network = build_network({"unet": UNETS[unet]()}, NetworkConfig(preset=preset))
     names = LDM if "sdxl" in unet else SD
     expected = {f"lora_unet_{name}" for part in PARTS[preset] for name in names[part]}
@@ -146,7 +146,7 @@ def test_presets_take_the_layers_of_every_u_net(unet: str, preset: str) -> None:
 
 
 @pytest.mark.parametrize(("written", "read"), [("sd1", "comfy sd1"), ("sdxl", "comfy sdxl")])
-def test_a_file_goes_from_one_to_the_other(written: str, read: str) -> None:
+def test_a_file_over_sd_scripts_unet_loads_into_comfyuis_and_back(written: str, read: str) -> None:
     for source, target in ((written, read), (read, written)):
         state = build_network({"unet": UNETS[source]()}, NetworkConfig()).adapter_state()
         assert len(load_network(state, {"unet": UNETS[target]()}).sites) == len(state.layers())
