@@ -29,7 +29,9 @@ FACTS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("family", "precision"), [("sd1", "no"), ("sdxl", "bf16")])
-def test_train_save_reload_sample(family, precision, tmp_path, capsys, request):
+def test_a_model_of_full_size_trains_saves_reloads_and_samples(
+    family, precision, tmp_path, capsys, request
+):
     if family == "sdxl" and physical_memory() < 20e9:
         pytest.skip("SDXL needs 20 GB of memory")
     started = time.monotonic()
