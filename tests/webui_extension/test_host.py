@@ -55,7 +55,9 @@ def shared(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return values
 
 
-def test_nothing_of_the_hosts_is_added_to_a_picture(shared: SimpleNamespace) -> None:
+def test_networks_and_face_restoration_of_the_host_are_off_in_a_picture(
+    shared: SimpleNamespace,
+) -> None:
     order = Order("a cat", "", 1, "model-a [0a]", Settings())
     assert WebuiHost().draw(order) is not None
     assert Task.asked["restore_faces"] is False
@@ -67,7 +69,7 @@ def test_nothing_of_the_hosts_is_added_to_a_picture(shared: SimpleNamespace) -> 
     }
 
 
-def test_programs_are_started_only_where_the_host_says_so(shared: SimpleNamespace) -> None:
+def test_programs_are_started_only_where_the_host_allows_it(shared: SimpleNamespace) -> None:
     assert not WebuiHost().may_start_programs(), "a host that does not say"
     for refused in (True, False):
         shared.cmd_opts.disable_extension_access = refused
