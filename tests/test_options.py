@@ -1,4 +1,4 @@
-"""Declarations of options: what they let through, what they refuse, and how they are told."""
+"""Declared options: which values they take, which they refuse, and how they are described."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def test_an_option_that_the_chosen_kind_does_not_read_is_refused() -> None:
 
 
 def test_values_holds_the_options_that_the_chosen_kind_reads() -> None:
-    """A kind that joins later changes nothing in what the runs of the others write."""
+    """So a kind that is added later changes nothing in the files of runs with other kinds."""
     assert set(Look().values()) == {*(f.name for f in fields(Look)), "sharpness", "edge"} - {"more"}
     assert "radius" in Look(kind="smooth").values()
     assert Look(size=9, words="a").changed() == {"size": 9, "words": ("a",)}

@@ -1,4 +1,4 @@
-"""Texts for people: numbers with their nouns, long lists, strangers' texts, sizes and times."""
+"""Texts for people: numbers with their nouns, long lists, foreign texts, sizes and times."""
 
 from __future__ import annotations
 

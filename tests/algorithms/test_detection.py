@@ -1,4 +1,4 @@
-"""What a file's shapes say together, though each of them could be right."""
+"""Files whose shapes are each possible, but together do not fit the layer, are refused."""
 
 from __future__ import annotations
 

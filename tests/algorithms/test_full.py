@@ -1,4 +1,4 @@
-"""Full: weight and bias, added and given back."""
+"""Full: the differences of weight and bias are trained, merged and unmerged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def file_of(**tensors: Tensor) -> AdapterState:
 
 
 def test_full_trains_like_fine_tuning_of_weight_and_bias() -> None:
-    """The same gradients, and after a step of the same optimizer the same layer."""
+    """Compare one step of SGD with one on a layer whose own weight and bias are trained."""
     torch.manual_seed(0)
     module, tuned = nn.Sequential(nn.Linear(5, 4)), nn.Linear(5, 4)
     tuned.load_state_dict(module[0].state_dict())

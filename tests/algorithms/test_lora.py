@@ -1,4 +1,4 @@
-"""DyLoRA: what takes part in a step, what learns from it, and at which scale."""
+"""DyLoRA: which ranks take part in a step, which of them learn, and at which scale."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def dylora(module: nn.Module, config: NetworkConfig = CONFIG) -> tuple[Network, 
 
 
 def heads(layer: AdapterLayer) -> dict[int, Tensor]:
-    """What the first blocks alone make, at the scale that the file states."""
+    """Return, for each number n of blocks, the update of the first n, scaled by alpha / RANK."""
     up, down = (tensor.detach().flatten(1) for tensor in layer.tensors().values())
     if up.shape[1] != RANK:
         up, down = down, up
@@ -60,7 +60,7 @@ def test_a_step_of_dylora_uses_the_first_blocks_and_trains_only_the_last_of_them
 
 
 def test_the_trained_block_of_dylora_gets_the_gradient_of_the_product() -> None:
-    """Of the blocks that take part, by finite differences of nothing: autograd through the head."""
+    """Compare with autograd through the product of the blocks that take part in the step."""
     _, layer = dylora(nn.Linear(9, 7))
     torch.manual_seed(3)
     dense = layer.train().delta().dense()
@@ -81,7 +81,7 @@ def test_the_trained_block_of_dylora_gets_the_gradient_of_the_product() -> None:
 
 
 def test_dylora_uses_all_ranks_in_eval_mode_whatever_the_seed() -> None:
-    """The peer draws its rank even then."""
+    """lycoris-lora draws a rank in eval mode, too."""
     _, layer = dylora(nn.Linear(9, 7))
     full = heads(layer)[RANK // BLOCK]
     for seed in range(5):
@@ -100,7 +100,7 @@ def test_the_same_seed_draws_the_same_ranks_of_dylora() -> None:
 
 
 def test_dylora_loads_the_file_that_it_wrote() -> None:
-    """Into the peer's, none is: its load_state_dict does nothing."""
+    """lycoris-lora's DyLoRA loads none: its load_state_dict does nothing."""
     network, _ = dylora(nn.Linear(9, 7))
     state = network.adapter_state(dtype=None)
     other, layer = dylora(nn.Linear(9, 7))

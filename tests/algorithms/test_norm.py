@@ -1,4 +1,4 @@
-"""Normalisations: which are trained, what they compute, and what does not fit them."""
+"""Normalisations: which ones are adapted, what they compute, and which files do not fit them."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_norm_tensors_that_do_not_fit_their_layer_are_refused_by_name(
 
 
 def test_a_normalisation_that_computes_in_float32_still_does_so_when_adapted() -> None:
-    """As the GroupNorm32 of ldm's U-Net."""
+    """The GroupNorm32 of ldm's U-Net is such a class."""
 
     class GroupNorm32(nn.GroupNorm):
         def forward(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Diag-OFT and BOFT: what cannot be split, what a file may hold, what the bias does."""
+"""Diag-OFT and BOFT: which block sizes and files are refused, and what happens to the bias."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_use_scalar_is_refused_for_rotations(algo: str) -> None:
 @pytest.mark.parametrize("algo", ["diag-oft", "boft", "ia3", "glora"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_rotations_and_scales_leave_the_bias_alone(algo: str, dtype: torch.dtype) -> None:
-    """lycoris-lora's bypass_mode turns and scales it."""
+    """lycoris-lora's bypass_mode turns and scales the bias, too."""
     linear = nn.Linear(6, 8).to(dtype).requires_grad_(False)
     linear.bias.fill_(100.0)
     x = torch.zeros(3, 6, dtype=dtype)

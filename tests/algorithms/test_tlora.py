@@ -1,4 +1,4 @@
-"""T-LoRA: where it starts, which ranks a sample sees, and what it cannot do."""
+"""T-LoRA: what it starts from, which ranks a sample sees, and what it refuses."""
 
 from __future__ import annotations
 
@@ -161,7 +161,8 @@ def test_a_rank_above_the_layers_width_still_starts_without_a_change() -> None:
 
 
 def test_a_small_update_beside_a_large_start_survives_bfloat16() -> None:
-    """Each of the two products is 1e4 times the update: they are not subtracted from each other."""
+    """Trained product and start are each 1e4 times the update, so their outputs must not be
+    computed apart and subtracted."""
     module = nn.Linear(64, 64, bias=False)
     nn.init.normal_(module.weight)
     _, layer = tlora(module, perturbed=False)

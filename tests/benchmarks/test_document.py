@@ -1,4 +1,4 @@
-"""docs/performance.md and its picture are what the results give; a table says what a file says."""
+"""docs/performance.md and its picture hold what the benchmarks' results give."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ NO_SPREAD = {"ratio_q1": 1.0, "ratio_q3": 2.0}
 
 
 def words(text: str) -> str | list[str]:
-    """What a page says; of a picture its labels and values, since versions of matplotlib differ in
-    the last digit of a coordinate."""
+    """Return the text of a page, or the labels and values of an SVG picture: versions of matplotlib
+    differ in the last digit of a coordinate."""
     return re.findall("<!-- (.*?) -->", text) if text.startswith("<?xml") else text
 
 

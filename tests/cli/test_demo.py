@@ -1,4 +1,4 @@
-"""The demo's course with two steps and few pictures; its figures are `make demo`'s to keep."""
+"""The demo with two steps and few pictures; only `make demo` checks its real figures."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def test_the_demo_trains_with_the_recipe_seed_default(tmp_path):
 
 
 def pretend(monkeypatch, good):
-    """Judges that know the style by whether an adapter was trained at all."""
+    """Replace the judges: they recognise the learned style in pictures with adapter only if `good`,
+    and all else as it was asked for."""
     answers = iter(["flat", LEARNED_STYLE if good else "flat"])
     prompts = choose_prompts(4)
 

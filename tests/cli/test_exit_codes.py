@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def train(tiny_base, pictures, tmp_path, capsys):
-    """Train with the tiny base through the command line; returns exit code and last words."""
+    """Return a function that trains by the command line, and returns exit code and stderr."""
     options = {
         "pretrained_model_name_or_path": str(tiny_base),
         "train_data_dir": str(pictures),

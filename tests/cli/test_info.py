@@ -1,4 +1,4 @@
-"""`lycoris-ext info`: what it tells of sound files, and what it says of damaged ones."""
+"""`lycoris-ext info`: what it prints of sound files, and which damaged files it refuses."""
 
 from __future__ import annotations
 

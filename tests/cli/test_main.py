@@ -1,4 +1,4 @@
-"""The command line: exit codes, errors in words, and what a user of sd-scripts types."""
+"""The command line: exit codes, error messages, flags, and `lycoris-ext init`."""
 
 from __future__ import annotations
 

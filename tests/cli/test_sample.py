@@ -1,4 +1,4 @@
-"""`lycoris-ext sample`: numbered pictures with their text, grids with the bare model in them."""
+"""`lycoris-ext sample`: numbered pictures with their parameters, and grids."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def run(model, tmp_path, capsys):
 
 
 def difference(first, second):
-    """Largest difference of two pictures, in levels of 255."""
+    """Return the largest difference of two pictures in any channel, in levels of 255."""
     return max(high for _, high in ImageChops.difference(first, second).getextrema())
 
 
@@ -96,7 +96,7 @@ def test_a_grid_always_has_a_column_without_adapter(run, model, monkeypatch):
 
 
 def test_a_grid_shows_the_same_pictures_as_sample_without_grid(run, model, monkeypatch):
-    """Prompts keep their own seeds, sizes and steps; what is asked for twice is drawn once."""
+    """Prompts keep their own seeds, sizes and steps; equal pictures are drawn once."""
     seen = []
     monkeypatch.setattr(
         "lycoris_ext.grids.output.comparison_grid",

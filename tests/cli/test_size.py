@@ -21,7 +21,7 @@ ROWS = json.loads(
 
 @pytest.fixture(autouse=True, scope="module")
 def build_once():
-    """The real shapes are the same for every row."""
+    """Build the models on meta once for all rows of the oracle."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lycoris_ext.cli.size.build_meta", functools.cache(build_meta))
         yield

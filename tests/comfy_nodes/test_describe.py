@@ -1,4 +1,4 @@
-"""Network, Dataset and Optimizer: what they hand on, and what they refuse."""
+"""The nodes Network, Dataset and Optimizer: what they return, and which inputs they refuse."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_tooltip_is_the_help_text_of_its_option() -> None:
     ],
 )
 def test_a_widget_says_what_its_special_value_means(name: str, stands_for_unset: float) -> None:
-    """A widget is never empty: a value that the option cannot have leaves it out."""
+    """A widget cannot be empty, so a value that the option cannot have leaves the option out."""
     widget, known = option(name), all_options()[name]
     settings = widget.settings
     assert settings["default"] == settings["min"] == stands_for_unset
@@ -90,7 +90,7 @@ def test_a_widget_says_what_its_special_value_means(name: str, stands_for_unset:
 
 
 def test_limits_of_a_widget_are_those_of_its_option() -> None:
-    """Just inside where a limit itself is not allowed."""
+    """Where an option must be above or below a number, the widget's limit lies just inside."""
     assert option("network_dim").settings["min"] == 1
     assert option("factor").settings["min"] == -1
     alpha, dropout = option("network_alpha").settings, option("dropout").settings

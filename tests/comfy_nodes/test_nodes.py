@@ -1,4 +1,4 @@
-"""What ComfyUI and its users read off the nodes, and the files written from them."""
+"""What ComfyUI and its users see of the nodes, and the files that are written from them."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_no_module_at_the_root_hides_one_of_comfyui() -> None:
 def test_comfyui_loads_the_pack_without_diffusers_and_the_others_that_it_lacks(
     tmp_path: Path,
 ) -> None:
-    """No diffusers, accelerate, tyro or pydantic; under a name that is no identifier."""
+    """ComfyUI gives the module a name that is no identifier."""
     code = """
 import importlib.util, sys, types
 for name in ("diffusers", "transformers", "accelerate", "bitsandbytes", "tyro", "pydantic", "tqdm"):

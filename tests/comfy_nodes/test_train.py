@@ -40,7 +40,7 @@ def dataset(**more: Any) -> Dataset:
 
 
 def train(models: Any, data: Dataset, network: dict[str, Any] = NETWORK, **more: Any) -> Any:
-    """Run the node as ComfyUI does: in inference mode."""
+    """Run the node Train as ComfyUI does: in inference mode."""
     model, clip, vae = models
     given = {"output_name": "mine", "max_train_steps": 4, "seed": 1, "clip": clip, **more}
     rates = {"optimizer_type": "AdamW", "learning_rate": 0.05, "lr_scheduler": "constant"}
@@ -271,7 +271,7 @@ def test_network_weights_start_the_training_from_that_adapter(host: Host) -> Non
 
 
 class AddOne:
-    """A patch of another node."""
+    """A patch of another node, which adds 1 to a weight."""
 
     def calculate_weight(self, weight: Tensor, *others: Any) -> Tensor:
         return weight + 1.0
@@ -349,7 +349,7 @@ def test_a_changed_weight_changes_the_fingerprint_of_the_model(host: Host) -> No
 def test_a_lora_node_before_ours_changes_the_fingerprint(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is in the weights only while ComfyUI has the model loaded."""
+    """Its patches are in the weights only while ComfyUI has the model loaded."""
     plain, base, loaded = connected().fingerprint(), connected(), []
     base.model.add_patches({"diffusion_model.out.2.weight": AddOne()})
     management = sys.modules["comfy.model_management"]

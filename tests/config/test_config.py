@@ -1,4 +1,4 @@
-"""Options from files, recipes and flags: what wins, and what is said of mistakes."""
+"""Options from files, recipes and flags: which source wins, and how mistakes are refused."""
 
 from __future__ import annotations
 

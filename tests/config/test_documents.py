@@ -1,4 +1,4 @@
-"""docs/training.md tells every option as the code obeys it."""
+"""The tables of options in docs/training.md are written from the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The config that a file tells: ours comes back whole, others' as far as it can."""
+"""`lycoris-ext config`: our own files give back their whole config, others as much as they tell."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def adapter(path: Path, metadata: dict[str, str], **options: object) -> Path:
 
 
 def told(path: Path, tmp_path: Path) -> tuple[TrainConfig, str]:
-    """The command's file, read as `lycoris-ext train` reads it."""
+    """Run the command on an adapter; return the config that it wrote, and its text."""
     output = tmp_path / "again.toml"
     assert command.main([str(path), "--output", str(output)]) == 0
     assert config_from_arguments([str(output)]) == build_config([read_toml(output)])

@@ -1,4 +1,4 @@
-"""Files exchanged with lycoris-lora 4.1.3, in both directions: products, maps, DoRA, rotations."""
+"""LoRA, LoHa, LoKr, IA3, GLoRA, DoRA, OFT and BOFT exchanged with lycoris-lora 4.1.3."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def configuration(number: int) -> tuple[Model, Tensor, NetworkConfig]:
 
 
 def rotation(number: int) -> tuple[Model, Tensor, NetworkConfig]:
-    """Of outputs that both can split, and with a constraint that bites where there is one."""
+    """Return a model, input and config of OFT or BOFT, of a width that both packages can split."""
     dice = random.Random(number)
     torch.manual_seed(number)
     width, depth = 2 * dice.randint(2, 20), dice.randint(3, 20)

@@ -1,4 +1,4 @@
-"""Ranks that come and go, exchanged with lycoris-lora 4.1.3: DyLoRA and T-LoRA."""
+"""DyLoRA and T-LoRA, whose ranks change from step to step, against lycoris-lora 4.1.3."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def layer(case: str, seed: int) -> tuple[Model, Tensor]:
 def test_dylora_files_compute_the_same_here_and_in_lycoris(
     case: str, seed: int, tmp_path: Path
 ) -> None:
-    """Its conv files hold lora_up as a matrix; its own loading takes nothing over."""
+    """lycoris-lora's own DyLoRA loads no file, so its product is computed from its tensors."""
     model, x = layer(case, seed)
     peer = perturbed_peer(peer_network(model, DYLORA))
     (module,) = modules(peer)
@@ -104,7 +104,7 @@ def test_tlora_uses_the_same_ranks_at_a_timestep_as_lycoris(case: str, timestep:
 
 
 def test_a_tlora_file_of_lycoris_for_a_larger_kernel_is_refused() -> None:
-    """It reads a 3x3 convolution at one place and pads that: its own output is too large."""
+    """lycoris-lora itself fails there: it reads one position of the kernel and pads the rest."""
     model, x = layer("conv 3x3", 0)
     peer = peer_network(model, TLORA)
     with pytest.raises(FormatError, match=r"q_layer.weight has shape \(4, 6, 1, 1\), the layer"):

@@ -1,4 +1,4 @@
-"""Differences stored whole, exchanged with lycoris-lora 4.1.3: full and norm."""
+"""Full and norm, which store whole differences, exchanged with lycoris-lora 4.1.3."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_full_and_norm_files_compute_the_same_here_and_in_lycoris(
 
 @pytest.mark.filterwarnings("ignore")
 def test_train_norm_adapts_the_normalisations_that_lycoris_adapts() -> None:
-    """Those inside the blocks that a preset names; none of CLIP's, which lie beside them."""
+    """Both adapt the normalisations inside the blocks that the preset names, and none of CLIP's."""
     unet, text = (build_meta("sd1")[name] for name in ("unet", "text_encoder"))
     config = NetworkConfig(algo="lora", network_dim=1, conv_dim=1, train_norm=True)
     network = build_network({"unet": unet, "text_encoder": text}, config)

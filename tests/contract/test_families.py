@@ -1,4 +1,4 @@
-"""Every family of the table, and everybody who reads the table."""
+"""Every row of the table of families, and every module that reads the table."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ OF_UNETS = pytest.mark.parametrize(
 
 
 def denoiser(family: Family) -> nn.Module:
-    """A model with the direct submodules by which the family is known."""
+    """Return an empty model with the direct submodules by which the family is recognised."""
     model = nn.Module()
     for name in family.submodules:
         model.add_module(name, nn.Sequential(nn.Linear(2, 2)))

@@ -87,7 +87,7 @@ def model() -> nn.Sequential:
 
 
 def bundles(model: nn.Module, **options: Any) -> dict[str, int]:
-    """Key -> how many numbers are trained."""
+    """Return key -> how many numbers are trained."""
     network = build_network({"model": model}, NetworkConfig(algo="bundles", **options))
     return {key: len(layer.tensors()["bundle_scale"]) for key, layer in network.layers.items()}
 

@@ -23,7 +23,7 @@ from tests.kohya_models import LOHA, METADATA, MODULE, Models, create, disturb, 
 
 
 def train(network: Any, models: Models, args: Namespace | None = None, steps: int = 2) -> Any:
-    """TN:690 to the end, as far as it touches the network; returns what was logged."""
+    """Do what train_network.py does with a network after line 690; return what was logged."""
     args = args or Namespace(
         text_encoder_lr=[1e-3], unet_lr=1e-3, learning_rate=1e-4, scale_weight_norms=None,
         network_weights=None, train_text_encoder=True, train_unet=True,

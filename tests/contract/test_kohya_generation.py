@@ -19,8 +19,7 @@ from tests.kohya_models import LOHA, METADATA, MODULE, Models, create, disturb, 
 def test_gen_img_draws_the_same_applied_merged_and_calculated_before(
     models: Models, tmp_path: Path
 ) -> None:
-    """gen_img.py:1911-1938 and 2595-2616: a list of one text encoder, applied, merged, calculated
-    before."""
+    """As gen_img.py:1911-1938 and 2595-2616 do, which pass one text encoder in a list."""
     network = create(models, **LOHA)
     disturb(network)
     path = str(tmp_path / "file.safetensors")
@@ -75,7 +74,8 @@ def test_gen_img_draws_the_same_applied_merged_and_calculated_before(
 def test_minimal_inference_scripts_draw_the_same_applied_and_merged(
     sdxl: Models, tmp_path: Path, named: str
 ) -> None:
-    """flux, sd3, lumina: positional, strict, without dtype and device; hunyuan: by keywords."""
+    """flux, sd3 and lumina pass arguments by position, without dtype and device, and load strictly;
+    hunyuan passes keywords."""
     network = create(sdxl, algo="lora", conv_dim="0")
     disturb(network)
     network.apply_to(sdxl.passed, sdxl.unet)
@@ -109,7 +109,7 @@ def test_minimal_inference_scripts_draw_the_same_applied_and_merged(
 
 
 def under_diffusers_names(network: Network) -> dict[str, Tensor]:
-    """A file without alphas: they are the ranks."""
+    """Return the tensors under diffusers' names; without alphas, the ranks take their place."""
     named = {}
     for key, layer in network.layers.items():
         site = network.sites[key]

@@ -92,7 +92,7 @@ def test_merging_adds_what_the_forward_adds(case: str) -> None:
 
 
 def tucker_product(factors: dict[str, Tensor]) -> Tensor:
-    """(t1 x w1a x w1b) o (t2 x w2a x w2b), by torch's own gradients."""
+    """Return (t1 x w1a x w1b) o (t2 x w2a x w2b), built with torch.einsum alone."""
     first, second = (
         torch.einsum(
             "abkl,ao,bi->oikl",
@@ -106,7 +106,7 @@ def tucker_product(factors: dict[str, Tensor]) -> Tensor:
 
 
 def test_gradients_of_tucker_loha_are_those_of_torch() -> None:
-    """PEFT's of hada_w1_a and hada_w2_a are taken with the other side's core."""
+    """PEFT computes those of hada_w1_a and hada_w2_a with the core of the other side."""
     torch.manual_seed(0)
     model, x = conv(), torch.randn(CONV).double()
     network = ours(model, algo="loha", use_tucker=True, network_alpha=4.0)
@@ -136,7 +136,7 @@ def test_gradients_of_tucker_loha_are_those_of_torch() -> None:
 
 
 def test_loha_trains_at_a_scale_of_exactly_1() -> None:
-    """The peer's function fails on the number that is its own default."""
+    """lycoris-lora's function fails on a scale of 1, which is its own default."""
     torch.manual_seed(0)
     model, x = linear(), torch.randn(LINEAR).double()
     network = ours(model, algo="loha", network_alpha=4.0)
@@ -240,7 +240,7 @@ def test_dropout_drops_in_training_and_not_in_eval_mode(algo: str) -> None:
 def test_bypass_mode_gives_the_same_update_or_is_refused(
     algo: str, variant: str, site: str
 ) -> None:
-    """DoRA is not left out, the bias is neither turned nor scaled, and a dilated kernel fits."""
+    """lycoris-lora's loses DoRA, turns and scales the bias, and fails on a dilated kernel."""
     module, network, x = make(algo, variant, site)
     before = module(x)
     with network.injected():
@@ -275,7 +275,7 @@ def test_bypass_mode_neither_loses_dora_nor_fails_on_a_dilated_kernel() -> None:
 
 
 def test_an_adapted_linear_keeps_its_in_and_out_features() -> None:
-    """The peer hands the weight to a stand-in whose inputs and outputs have changed places."""
+    """lycoris-lora's parametrization builds a stand-in in which the two have changed places."""
     torch.manual_seed(0)
     model, x = linear(), torch.randn(LINEAR).double()
     network = ours(model, algo="lora")

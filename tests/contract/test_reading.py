@@ -1,4 +1,4 @@
-"""An adapter file is opened once and read at most once, whatever is to be known of it."""
+"""Every reader opens an adapter file once and reads it at most once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Captions, order and latents: functions of (seed, epoch, sample), whoever asks and how often."""
+"""Captions, order and latents depend on seed, epoch and sample, and on nothing else."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_caption_dropout_rate_drops_that_share_of_the_captions():
 
 
 def encode(pixels):
-    """Half size, four channels; the spread is not zero."""
+    """Stand in for a VAE: latents of half the size with four channels, and a spread above zero."""
     small = torch.nn.functional.avg_pool2d(pixels, 2)
     mean = torch.cat([small, small[:, :1]], dim=1)
     return mean, torch.full_like(mean, 0.1)
@@ -193,7 +193,7 @@ def test_seeded_generators_are_on_the_cpu():
 
 @pytest.mark.skipif(shutil.which("ps") is None, reason="asks ps for processes")
 def test_worker_processes_end_when_the_main_process_is_killed_at_their_start(pictures):
-    """Killed before they are up, they must not wait for it forever."""
+    """A worker that is not up yet must not wait for a killed main process for ever."""
     code = (
         "from lycoris_ext.data import DataConfig, open_training_set, iterate_batches\n"
         "if __name__ == '__main__':\n"
@@ -218,7 +218,7 @@ def test_worker_processes_end_when_the_main_process_is_killed_at_their_start(pic
 
 
 def _group(leader: int) -> set[int]:
-    """Processes of a session, as `ps` tells them, without those that have ended."""
+    """Return the ids of the processes of a session that have not ended, as `ps` lists them."""
     listed = subprocess.run(
         ["ps", "-eo", "pid=,sid=,stat="], capture_output=True, text=True, check=True
     )

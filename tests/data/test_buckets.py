@@ -1,4 +1,4 @@
-"""Aspect buckets: the results of sd-scripts."""
+"""Aspect buckets are those of sd-scripts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_bucket_lists_are_those_of_sd_scripts(case):
 
 @pytest.mark.parametrize("number", range(len(ORACLE["settings"])))
 def test_bucket_and_resized_size_of_a_picture_are_those_of_sd_scripts(number):
-    """What its own BucketManager answered for these sizes and options."""
+    """The oracle holds what sd-scripts' BucketManager answered for these sizes and options."""
     options = dict(ORACLE["settings"][number])
     pictures = options.pop("pictures")
     config = DataConfig(**options)

@@ -1,4 +1,4 @@
-"""What becomes of captions: sd-scripts' results; chances are functions of (seed, epoch, sample)."""
+"""Options that change captions work as in sd-scripts, and by chance as seed and sample say."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def shown(caption, *, epoch=0, sample_id=0, **options):
 
 @pytest.mark.parametrize("case", ORACLE["captions"], ids=lambda case: case["caption"])
 def test_captions_without_chance_are_those_of_sd_scripts(case):
-    """Its own answers where nothing is left to chance."""
+    """The oracle holds what sd-scripts made of these captions where nothing is left to chance."""
     assert shown(case["caption"], epoch=case["epoch"], **case["options"]) == case["expected"]
 
 

@@ -1,4 +1,4 @@
-"""Pictures as they come: every format and colour model that people have, each really written."""
+"""Decoding pictures of every format and colour model that people have."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def notes(path, **options):
 
 
 def apart(first, second):
-    """Largest difference of any channel."""
+    """Return the largest difference of two pictures in any channel."""
     return max(int(high) for _, high in ImageChops.difference(first, second).getextrema())
 
 
@@ -120,7 +120,7 @@ def chunk(name, data):
 
 
 def png(colour_type, depth, row, *, chunks=b""):
-    """A PNG of one row, for what Pillow does not write."""
+    """Return the bytes of a PNG of one row, for kinds that Pillow does not write."""
     width = len(row) * 8 // depth // {0: 1, 2: 3, 4: 2, 6: 4}[colour_type]
     header = struct.pack(">IIBBBBB", width, 1, depth, colour_type, 0, 0, 0)
     body = chunk(b"IHDR", header) + chunks + chunk(b"IDAT", zlib.compress(b"\0" + row))
@@ -162,7 +162,7 @@ def test_colours_of_16_bits_are_scaled_to_8_bits(tmp_path, colour_type, levels, 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_pictures_are_turned_upright_as_exif_says(tmp_path, name, orientation):
-    """Stored as orientation N says, every picture comes out the same."""
+    """A picture that is stored in any of the eight orientations comes out the same."""
     upright = Image.new("RGB", (64, 32), "white")
     upright.paste((255, 0, 0), (0, 0, 16, 16))
     undo = {

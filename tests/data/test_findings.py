@@ -1,4 +1,4 @@
-"""Findings: what is wrong or notable in a data set, reported together, by codes that stay."""
+"""Findings: what is wrong or notable in a data set is reported together, under lasting codes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def codes(findings) -> list[str]:
 
 @pytest.fixture
 def messy(tmp_path) -> dict[str, str]:
-    """Folders with everything wrong that can be at once; returns the options that name them."""
+    """Write folders in which everything possible is wrong; return the options that name them."""
     train = write_pictures(tmp_path / "train", count=5)
     write_pictures(train, count=2, repeats=7)
     (train / "2_shapes" / "00.txt").unlink()
@@ -117,7 +117,7 @@ def test_warnings_and_notes_do_not_stop_a_run():
 
 
 def test_every_code_stands_in_the_docs_with_its_meaning():
-    """A code that changes or loses its meaning is met here."""
+    """Users look codes up there, so a code must not change or lose its meaning."""
     rows = [line for line in PAGE.read_text("utf-8").splitlines() if line.startswith("| LX")]
     assert rows == [
         f"| {known.code.name} | {known.code.severity} | {known.code.meaning} |"

@@ -1,4 +1,4 @@
-"""Finding pictures and captions, and what is said of a folder that is not as it should be."""
+"""Finding pictures and captions in folders, and refusing folders that are not as they should be."""
 
 from __future__ import annotations
 
@@ -101,7 +101,8 @@ def test_missing_captions_are_counted_and_named(tmp_path):
 
 
 def test_captions_under_another_ending_are_found_and_named(tmp_path):
-    """sd-scripts' own default is .caption; whoever has these must not be told to write them."""
+    """sd-scripts' own default is .caption; whoever has such files must not be told to write
+    captions."""
     write_pictures(tmp_path, count=3)
     for number in range(3):
         caption = tmp_path / "2_shapes" / f"{number:02d}.txt"

@@ -1,4 +1,4 @@
-"""Latents in memory and in files: the same bits, found by what they depend on."""
+"""Latents in files equal those in memory, and are found by all that they depend on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.tiny_pictures import write_picture, write_pictures
 
 
 class Vae:
-    """Half size, four channels, and a count of what it was asked."""
+    """Stands for a VAE: latents of half the size with four channels; counts its calls."""
 
     def __init__(self, shift=0.0):
         self.asked = 0
@@ -37,7 +37,7 @@ def all_batches(data, cache):
 
 
 def cached(data, folder, *, vae="v1", shift=0.0):
-    """The latents from files, and how often the VAE was needed for them."""
+    """Return the latents that are cached in a folder, and how often the VAE was needed for them."""
     encode = Vae(shift)
     cache = cache_latents(data, encode, store=DiskStore(folder), vae=vae)
     assert cache.encoded == encode.asked

@@ -1,4 +1,4 @@
-"""Opening pictures: what is damaged is named before anything else happens."""
+"""Opening pictures: damaged ones are named before anything else happens."""
 
 from __future__ import annotations
 

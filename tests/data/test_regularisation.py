@@ -1,4 +1,4 @@
-"""Regularisation folders: as many pictures an epoch as training pictures, marked in each batch."""
+"""Regularisation pictures: how many an epoch shows, and how batches mark them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ORACLE = json.loads(
 
 @pytest.fixture
 def both(tmp_path):
-    """Six pictures twice an epoch, and three of a class without captions."""
+    """Write six training pictures, shown twice an epoch, and three of a class without captions."""
     write_pictures(tmp_path / "train")
     folder = tmp_path / "reg" / "1_a shape"
     folder.mkdir(parents=True)

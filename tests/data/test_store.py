@@ -1,4 +1,4 @@
-"""Tensors kept under keys: nothing out of date, nothing damaged, nothing lost between processes."""
+"""The cache of tensors uses nothing outdated or damaged, and loses nothing between processes."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_a_cache_file_that_cannot_be_read_is_named(tmp_path):
 
 
 def test_a_cache_file_that_cannot_be_replaced_is_no_error_if_it_is_whole(tmp_path, monkeypatch):
-    """Windows refuses to replace a file that is being read; the other one wrote the same bytes."""
+    """Windows refuses to replace a file that another process, which wrote the same, is reading."""
     store = DiskStore(tmp_path)
 
     def refuse(path, content):
@@ -176,7 +176,7 @@ if __name__ == "__main__":
 
 
 def test_two_processes_share_a_cache_folder_and_never_read_damage(tmp_path):
-    """Both find, write, replace and damage the same files at the same time."""
+    """Both load, write, replace and damage the same files at the same time."""
     script = tmp_path / "writer.py"
     script.write_text(WRITER, encoding="utf-8")
     root = str(Path(__file__).resolve().parents[2])

@@ -1,4 +1,4 @@
-"""Subsets: folders with options of their own, from a config to the batches."""
+"""Subsets: folders with options of their own, from the config to the batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table at the start of a run."""
+"""The table of folders that a run prints at its start."""
 
 from __future__ import annotations
 

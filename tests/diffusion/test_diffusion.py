@@ -1,4 +1,4 @@
-"""Noise, targets and weights against their formulas."""
+"""Noise, targets and loss weights follow their formulas and sd-scripts."""
 
 from __future__ import annotations
 
@@ -233,7 +233,7 @@ def test_timestep_weights_are_those_of_sd_scripts(name):
 
 
 def weights_in_float64(kept, *, velocity):
-    """The weights' formulas as their papers write them."""
+    """Return the weights of one timestep as their papers define them."""
     snr = kept / (1 - kept)
     capped = min(snr, HIGHEST_SNR)
     return {

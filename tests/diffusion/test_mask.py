@@ -1,4 +1,4 @@
-"""Masks: places that do not count in the loss."""
+"""Masks weigh the loss of each place of the latents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scripts in examples/ run as they are, and leave what they say they leave."""
+"""The scripts in examples/ run and write the file that they name."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_each_example_runs_as_it_is_and_writes_its_file(script, tmp_path):
 
 
 def check_result(printed: str, folder: Path) -> None:
-    """The last line names the file, and the file is whole."""
+    """Assert that the last printed line names a file in the folder, and that it can be read."""
     name = printed.strip().splitlines()[-1].removeprefix("adapter: ").partition(",")[0]
     result = folder / name
     assert result.is_file(), printed

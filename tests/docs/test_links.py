@@ -13,7 +13,7 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
 def links_of(page: Path) -> list[str]:
-    """Where a page links to, without what leads out of the repository."""
+    """Return the links of a page that stay inside the repository."""
     found = LINK.findall(page.read_text("utf-8"))
     return [link.partition("#")[0] for link in found if "://" not in link and link[0] != "#"]
 

@@ -21,7 +21,7 @@ GROUPS = {
 
 
 def program_of(page: Path) -> str:
-    """The blocks of a page as one program, whose line numbers are those of the page."""
+    """Return the Python blocks of a page as one program, with the line numbers of the page."""
     text = page.read_text("utf-8")
     lines = [""] * len(text.splitlines())
     for block in BLOCK.finditer(text):

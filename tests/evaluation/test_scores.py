@@ -1,4 +1,4 @@
-"""Shares, their intervals, and the verdict over a style."""
+"""Shares with their intervals, and the verdict whether a style was learned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adapter files: what is written is read, what is damaged is refused in words."""
+"""Adapter files: what is written can be read, and damaged files are refused with a message."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def raw(header: object, data: bytes = b"", length: int | None = None) -> bytes:
 
 
 def one(**changes: object) -> dict[str, object]:
-    """The header of a file with one tensor."""
+    """Return the header of a file with one tensor, with some fields changed."""
     return {"a.b": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8], **changes}}
 
 
@@ -148,8 +148,8 @@ def test_a_header_that_is_too_long_is_refused(
 
 
 def test_both_hashes_are_those_of_sd_scripts(tmp_path: Path) -> None:
-    """Against its recipe over the library's own bytes, for a file beyond the legacy hash's megabyte
-    and one that ends before it."""
+    """Compare with sd-scripts' recipe over bytes of the safetensors library, for a file longer and
+    one shorter than the megabyte that the legacy hash skips."""
     for numbers in (400_000, 10):
         tensors = {"lora_unet_a.alpha": torch.arange(numbers, dtype=torch.float32)}
         metadata = {"ss_comment": 'é"\\\n\x01\x7f猫', "modelspec.title": "x"}

@@ -1,4 +1,4 @@
-"""Keys are sd-scripts', whichever library named the module; everybody's lead to the same place."""
+"""Keys are written as sd-scripts writes them, and keys of every tool lead to the same layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metadata as sd-scripts writes them, read off its own source where that is at hand."""
+"""Metadata have the fields and the spelling of sd-scripts."""
 
 from __future__ import annotations
 

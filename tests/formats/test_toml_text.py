@@ -1,4 +1,4 @@
-"""TOML: what is written is read again, on every Python, with what is installed there."""
+"""Writing and reading TOML on every Python, with whichever package is installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of torch.save: tensors come out, and nothing in them is ever run."""
+"""Files of torch.save: tensors are read, and nothing that a pickle names is ever run."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_the_state_dict_of_a_module_is_read(path):
 
 
 class ModelCheckpoint:
-    """Lightning files name their callbacks, and hold what these remember."""
+    """A callback of Lightning, as its checkpoints name and hold it."""
 
 
 class Remembered(dict):
@@ -75,7 +75,7 @@ class Remembered(dict):
 
 @pytest.fixture
 def lightning(path):
-    """A file that names classes which are not installed where it is read."""
+    """Write a checkpoint that names classes which cannot be imported where it is read."""
     names = ["pytorch_lightning"]
     names += [f"{names[0]}.callbacks", f"{names[0]}.callbacks.model_checkpoint"]
     sys.modules.update({name: types.ModuleType(name) for name in names})
@@ -124,7 +124,7 @@ def test_a_state_dict_that_holds_itself_is_read(path):
 
 
 class Calls:
-    """Pickles as a call of any function."""
+    """Is pickled as a call of the given function."""
 
     def __init__(self, function, *arguments):
         self.call = (function, arguments)
@@ -133,11 +133,11 @@ class Calls:
         return self.call
 
     def __call__(self):
-        """Only what can be called may stand for a function in a pickle."""
+        """Do nothing: pickle accepts only callables in the place of a function."""
 
 
 def hostile(mark):
-    """What a pickle can try, with a trace where it succeeds."""
+    """Return objects that run code when unpickled; each leaves the file `mark` if it succeeds."""
     line = f"open({str(mark)!r}, 'w').close()"
     return {
         "os.system": Calls(os.system, f"echo > '{mark}'"),
@@ -172,7 +172,7 @@ def refuse(name, *_args, **_kwargs):
 
 
 def write_pickle(path, program, storages=()):
-    """A file of torch.save with this pickle in place of its own."""
+    """Write a file of torch.save whose pickle is replaced by `program`."""
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", program)
         archive.writestr("archive/version", "3\n")
@@ -191,7 +191,7 @@ class Storage:
 
 
 def with_tensor(build, *arguments):
-    """A pickle of {"a": build(*arguments)}."""
+    """Return a pickle of {"a": build(*arguments)}."""
     stream = io.BytesIO()
     _AsStorage(stream, protocol=2).dump({"a": Calls(build, *arguments)})
     return stream.getvalue()
@@ -252,7 +252,7 @@ def test_a_pickle_cannot_set_attributes_of_our_reader(path, target):
 
 
 def test_a_pickle_cannot_change_a_tensor(path):
-    """torch.Tensor has a __setstate__ of its own: no tensor is there while the pickle runs."""
+    """torch.Tensor has a __setstate__, so no tensor may exist while the pickle is read."""
     stream = io.BytesIO()
     pickler = _AsStorage(stream, protocol=2)
     pickler.dump(Calls(torch._utils._rebuild_tensor_v2, FLOATS, 0, (1,), (1,), False, None))
@@ -263,7 +263,7 @@ def test_a_pickle_cannot_change_a_tensor(path):
 
 
 def test_numbers_of_the_optimizers_state_are_not_read(path):
-    """An optimizer's state is larger than the model and may be of kinds that are not known."""
+    """The state is larger than the model and may hold tensors of unknown kinds."""
     content = {"state_dict": weights(), "optimizer_states": [{0: torch.arange(1000.0)}]}
     torch.save(content, path)
     damaged = bytearray(path.read_bytes())
@@ -307,7 +307,7 @@ def test_files_of_a_torch_before_1_6_are_refused_with_a_way_to_convert_them(path
 
 
 def test_a_file_of_an_old_torch_is_read_once_it_is_saved_anew(path, tmp_path):
-    """What the message says to do, done."""
+    """Do what the error message tells the user to do."""
     torch.save(weights(), path, _use_new_zipfile_serialization=False)
     content = torch.load(path, map_location="cpu", weights_only=True)
     torch.save(content, tmp_path / "new.ckpt")

@@ -1,4 +1,4 @@
-"""DoRA around any update: what it costs, and what it learns."""
+"""DoRA around any update: its memory, its exact norms, and what it trains."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class TooLarge(Exception):
 
 
 class NothingOfThisSize(TorchDispatchMode):
-    """Fails where an operation returns new memory for that many numbers."""
+    """Raises TooLarge where an operation returns new memory for `numbers` numbers or more."""
 
     def __init__(self, numbers: int) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ def test_norms_from_the_factors_are_exact(
 
 @pytest.mark.parametrize("on_input", [False, True])
 def test_norms_of_channels_that_the_update_cancels_are_exact(on_input: bool) -> None:
-    """The sum ||W||^2 + <2 W + d, d> alone has no digit left there."""
+    """The sum ||W||^2 + <2 W + d, d> alone has no correct digit there."""
     torch.manual_seed(0)
     for update in some_updates((48, 32), 3, 0.3).values():
         weight = 1e-4 * torch.randn(48, 32) - update.dense()

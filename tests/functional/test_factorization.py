@@ -1,4 +1,4 @@
-"""The factors are the peer's, for every width."""
+"""Widths are factorized as lycoris-lora factorizes them."""
 
 from __future__ import annotations
 

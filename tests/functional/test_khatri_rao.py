@@ -1,4 +1,4 @@
-"""The identities behind the fast path, over random shapes, in float64."""
+"""The identities by which a LoHa is one low-rank product, over random shapes in float64."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A LayerSpec computes what the module computes, and prices its calls rightly."""
+"""A LayerSpec computes what the module computes, and chooses the cheaper path."""
 
 from __future__ import annotations
 

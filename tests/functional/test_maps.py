@@ -1,4 +1,4 @@
-"""Updates that act on the channels of the frozen layer."""
+"""Updates that are a map of the frozen layer's input or output channels (OFT, IA3, GLoRA)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lycoris_ext.functional import (
 
 
 class Packed(nn.Linear):
-    """A Linear whose weight only its own forward can read."""
+    """A Linear with a quantised weight that only its own forward can read."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__(linear.in_features, linear.out_features)

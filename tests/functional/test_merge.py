@@ -1,4 +1,4 @@
-"""Adding an update to a weight in place is adding its dense form, whatever its form and dtype."""
+"""Adding an update to a weight in place gives what adding its dense form gives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The length of an update from its factors is that of the matrix they make."""
+"""The norm of an update, computed from its factors, is the norm of its matrix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rotations: exact where they are small, orthogonal where they are not."""
+"""Rotations of diag-OFT and BOFT: orthogonal at any size, exact where they are small."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_cayley_makes_rotations() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_small_rotations_keep_their_digits(dtype: torch.dtype) -> None:
-    """(I + Q)(I - Q)^-1 - I would leave none of them."""
+    """Computing (I + Q)(I - Q)^-1 - I would leave no correct digit."""
     blocks = random_blocks(5, 8, 8, std=1e-9).to(dtype)
     wanted = cayley(blocks.double())
     found = cayley(blocks)
@@ -47,7 +47,7 @@ def test_blocks_at_zero_have_a_finite_gradient_under_a_constraint() -> None:
 
 
 def butterfly(shifts: Tensor) -> Tensor:
-    """The matrix, stage by stage and channel by channel."""
+    """Return the matrix of a butterfly, built stage by stage and channel by channel."""
     stages, blocks, size, _ = shifts.shape
     width = blocks * size
     product = torch.eye(width, dtype=shifts.dtype)

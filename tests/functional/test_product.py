@@ -1,4 +1,4 @@
-"""Products are torch's, whichever library makes them."""
+"""Matrix products are exact, whichever library computes them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def close(found: Tensor, wanted: Tensor) -> None:
 
 
 def random(*shape: int) -> Tensor:
-    """Float32, its last two axes in transposed memory order."""
+    """Return float32 numbers whose last two axes lie in transposed order in memory."""
     return torch.randn(*shape[:-2], shape[-1], shape[-2]).transpose(-1, -2)
 
 
@@ -78,7 +78,7 @@ def test_a_frozen_linear_passes_the_exact_gradient_to_its_input(
 def test_products_of_expanded_rows_are_left_to_torch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The other one takes a thousand times as long, so the gradient of a mean would stand still."""
+    """The gradient of a mean has such rows, and the other library takes 1000 times as long."""
     asked = []
     monkeypatch.setattr(product, "_LINEAR", lambda *tensors: asked.append(tensors))
     gradient, matrix = torch.randn(1, 130).expand(160, 130), torch.randn(130, 110)

@@ -1,4 +1,4 @@
-"""The shapes that annotations declare hold in every call that a test makes (``tests.shapes``)."""
+"""The tests check the shapes that annotations declare in every call (``tests.shapes``)."""
 
 from __future__ import annotations
 

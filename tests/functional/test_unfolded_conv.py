@@ -1,4 +1,4 @@
-"""A convolution over few positions is the same, whichever way it goes."""
+"""A convolution over few positions is computed as a matrix product, with the same result."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def close(found: Tensor | None, wanted: Tensor) -> None:
 
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
-    """The inputs that are unfolded."""
+    """Return the list of inputs that are unfolded during the test."""
     inputs: list[Tensor] = []
     unfold = F.unfold
 

@@ -1,4 +1,4 @@
-"""Listing a run: what is there, in order, and what is refused with a sentence."""
+"""Listing the checkpoints of a run in order, and refusing other files in one line each."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_scores_are_shown_where_a_run_has_them(run: Path) -> None:
 
 
 def hostile_files(folder: Path) -> dict[str, str]:
-    """Write files that nobody should believe; name -> what is said."""
+    """Write files that pretend or are damaged; return what is said of each, by name."""
     (folder / "claims.safetensors").write_bytes(struct.pack("<Q", 10 << 30) + b"{}")
     (folder / "empty.safetensors").touch()
     header = {"lora_unet_x.lora_up.weight": {"dtype": "F32", "shape": [4], "data_offsets": [8, 0]}}

@@ -1,4 +1,4 @@
-"""Whether an adapter fits, in words."""
+"""The sentences that say whether an adapter fits a host and its model."""
 
 from __future__ import annotations
 

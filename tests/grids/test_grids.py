@@ -1,4 +1,4 @@
-"""A grid: its plan, what is drawn and kept, and what continues."""
+"""A grid: its plan, which cells are drawn and which are kept, and how it is continued."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_adapters_are_columns_and_all_else_is_rows() -> None:
 
 
 def test_labels_name_what_differs_and_the_subtitle_what_all_pictures_share() -> None:
-    """Neither leaves anything out that decides a picture."""
+    """Together they leave out nothing that decides a picture."""
     karras = Settings(30, sampler="euler", extra=(("scheduler", "karras"),))
     plan = make_plan(tests=(PromptTest("a cat"),), seeds=(3,), settings=karras)
     assert plan.row_labels() == ["a cat"]
@@ -101,7 +101,7 @@ def test_whatever_changes_a_picture_changes_its_key_and_nothing_else_does() -> N
 
 
 def test_the_key_of_a_picture_is_that_of_version_0_1_0() -> None:
-    """Their files lie in the folders of users, named by this key."""
+    """Files named by this key lie in the folders of users."""
     row = Row(PromptTest("a dog", "dog", "rain"), 2, "m", Settings(21, 6.5, 64, 48, "Euler a", 2))
     key = Cell(row, Column(A, Strength(0.5, 1.0))).key({"version": "1"})
     assert key == "9ae02d8f18aa8eaee5e50f97cd11cd04f4cd3f367d0a929a7069101703180a81"
@@ -216,7 +216,7 @@ def test_a_grid_in_memory_has_the_pictures_of_one_on_disk(tmp_path: Path) -> Non
 
 
 def test_a_painter_that_is_stopped_is_closed(tmp_path: Path) -> None:
-    """It may hold an adapter in the model until then."""
+    """Until it is closed it may hold an adapter in the model."""
     painter, asked = ColourPainter(), iter([False, True])
     draw_grid(make_plan(), painter, MemoryStore(), stopped=lambda: next(asked))
     assert len(painter.painted) == 1 and painter.closed
@@ -317,7 +317,7 @@ def test_a_written_plan_is_read_back_with_its_faults_and_a_damaged_one_refused(
 
 
 def test_a_plan_of_version_0_1_0_is_read(tmp_path: Path) -> None:
-    """Its page still posts votes by row and column."""
+    """A page of that version still posts votes by row and column."""
     path = tmp_path / PLAN
     path.write_text(old_plan(A), encoding="utf-8")
     plan = read_plan(path)

@@ -1,4 +1,4 @@
-"""The page: whole by itself, and nothing in it can be anything but text."""
+"""The HTML page of a grid needs no other file, and foreign texts in it stay text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HOSTILE = "</script><script>alert(1)</script><!-- @data@ @script@ '\"&"
 
 
 class Tags(HTMLParser):
-    """Collects what a browser would see as tags, and the texts of scripts."""
+    """Collects the tags that a browser would see, and the texts of scripts."""
 
     def __init__(self) -> None:
         super().__init__()

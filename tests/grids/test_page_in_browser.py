@@ -1,4 +1,4 @@
-"""The page driven in a real browser: zoom, hide, flip, slide, vote."""
+"""The HTML page of a grid in a real browser: zoom, hide, flip, compare, vote."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_votes_are_counted_kept_and_saved(browser: Chrome) -> None:
 
 
 class Host:
-    """Serves a page, answers with the votes that it keeps, and takes down what is posted."""
+    """Serves a page, answers with the votes in `kept`, and keeps what is posted."""
 
     def __init__(self, folder: Path) -> None:
         plan = GridPlan.crossed((), (PromptTest("a cat"), PromptTest("a dog")))

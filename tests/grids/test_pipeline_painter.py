@@ -1,4 +1,4 @@
-"""Grids drawn by our own pipeline: in batches, and without a trace in the model."""
+"""Grids drawn by our own pipeline: in batches, and without leaving an adapter in the model."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_what_the_pipeline_does_not_have_is_refused_before_anything_is_drawn(
 
 
 class Refusing(MemoryStore):
-    """No picture may get here."""
+    """A store that fails as soon as a picture is drawn."""
 
     def keep(self, key: str, painted: Painted) -> Painted:
         raise AssertionError("something was drawn")

@@ -1,4 +1,4 @@
-"""Votes beside a run."""
+"""Votes on cells of a grid are kept in a file beside the run."""
 
 from __future__ import annotations
 

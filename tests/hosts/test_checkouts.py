@@ -1,4 +1,4 @@
-"""Finding and watching hosts, without one."""
+"""Finding a host's checkout and watching its scripts, without a real host."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ SHORT = {"preset": "attn-only", "network_dim": 4}
 
 @pytest.fixture(scope="module")
 def trained(server: Server) -> dict[str, Any]:
-    """Sampled, trained with pictures on the way, and sampled again, in three prompts."""
+    """Draw a picture, train with sample pictures, and draw again, in three prompts."""
     before = server.run({"1": training("")["1"], **sampling(["1", 0], ["1", 1], "before")})
     assert before.status == "success", before.messages
     more = {

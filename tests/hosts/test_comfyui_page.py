@@ -101,8 +101,8 @@ def test_a_template_loads_shows_its_help_and_runs_on_comfyuis_page(
 
 
 def click_until(browser: Chrome, element: str, then: str, limit: float = 60) -> None:
-    """Click what one JavaScript expression says, again and again until another one is true: what
-    moves while a page settles is missed at times."""
+    """Click the element that a JavaScript expression finds, again and again until `then` is true:
+    clicks on what still moves are missed at times."""
 
     def clicked(_: Chrome) -> bool:
         if browser.execute_script(f"return Boolean({then})"):

@@ -1,4 +1,4 @@
-"""The tab inside the real Forge: what it does otherwise than AUTOMATIC1111."""
+"""The tab inside the real Forge, where it differs from AUTOMATIC1111."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SMALLEST = {"steps": 2, "width": 64, "height": 64, "sampler": "Euler"}
 
 @pytest.fixture(scope="module")
 def host(forge: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Webui]:
-    """Forge with this clone in its extensions, and a run to look at."""
+    """Start Forge with this clone in its extensions, and with a run to look at."""
     data = tmp_path_factory.mktemp("forge")
     run = data / "models" / "Lora" / "tilty"
     modules = sd1_modules()
@@ -59,7 +59,7 @@ def files(run: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def odd(host: Webui, files: dict[str, str]) -> dict[str, str]:
-    """LoHas that the model has no place for: two layers, ten layers, and one of another shape."""
+    """Write LoHas of which the model lacks two and ten layers, and one of another shape."""
     state = load_adapter(files["loha"])
     layers = list(state.layers())
 

@@ -1,4 +1,4 @@
-"""Receipts of host runs: what they hold, when they are stale, when none is written."""
+"""Receipts of host runs: what they hold, when they are stale, and when none is written."""
 
 from __future__ import annotations
 

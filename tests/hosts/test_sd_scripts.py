@@ -55,7 +55,7 @@ def trained(
     pictures: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Trained:
-    """(algorithm, run, folder) of two steps, with the state of the run."""
+    """Train two steps with each algorithm; return (algorithm, run, folder with file and state)."""
     folder = tmp_path_factory.mktemp(request.param)
     more = (*SETTINGS[request.param], "--save_state_on_train_end")
     run = train_network(sd_scripts, pictures, folder, MODULE, *more)
@@ -68,7 +68,7 @@ def file(trained: Trained) -> Path:
 
 
 def moved(first: Path, second: Path) -> float:
-    """The largest distance between equal tensors of two files."""
+    """Return the largest difference of any number between two files with the same keys."""
     mine, other = load_adapter(first).tensors, load_adapter(second).tensors
     assert mine.keys() == other.keys()
     return max((mine[key].float() - other[key].float()).abs().max().item() for key in mine)
@@ -160,7 +160,7 @@ def test_gen_img_draws_the_same_applied_merged_and_calculated_before(
 def test_a_step_of_sdxl_writes_all_788_layers_of_the_unet(
     sd_scripts: Checkout, pictures: Path, tmp_path: Path, record_property: Any
 ) -> None:
-    """One step of the U-Net in half precision: all that 16 GB of memory allow."""
+    """One step of the U-Net in half precision is all that 16 GB of memory allow."""
     if (free := available_memory()) < SDXL_MEMORY:
         pytest.skip(f"needs {SDXL_MEMORY / 1e9:.0f} GB of memory, {free / 1e9:.0f} GB are free")
     less = ("--network_train_unet_only", "--cache_text_encoder_outputs", "--mixed_precision=bf16",
@@ -185,7 +185,7 @@ def available_memory() -> int:
 
 
 def test_the_example_config_trains_with_one_command(sd_scripts: Checkout, tmp_path: Path) -> None:
-    """As it stands, but for what this machine lacks: a GPU, bitsandbytes, time."""
+    """The config is changed only where this needs a GPU, bitsandbytes or much time."""
     picture = write_pictures(tmp_path / "pictures", count=1, repeats=1, size=(64, 64))
     example = ROOT / "examples" / "kohya" / "seed_default.toml"
     slow = ("--optimizer_type=AdamW", "--max_train_epochs=1", "--min_bucket_reso=64")
@@ -238,7 +238,7 @@ def test_a_step_takes_at_most_a_quarter_more_time_than_networks_lora(
 
 
 def strengthened(file: Path, path: Path) -> Path:
-    """The same adapter with alphas that make two steps visible, and no more."""
+    """Save the same adapter with alphas so large that two steps become visible."""
     state = load_adapter(file)
     tensors = {k: t * 20 if k.endswith("alpha") else t for k, t in state.tensors.items()}
     save_adapter(path, AdapterState(tensors, state.metadata))

@@ -1,4 +1,4 @@
-"""What sd-scripts' own networks.lora trains and writes, read here."""
+"""Files that sd-scripts' own networks.lora trains and writes are read here."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LAYERS = {"unet": 278, "text_encoder": 72}
 
 @pytest.fixture(scope="module")
 def training(sd_scripts: Checkout, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path]:
-    """Two steps of networks.lora with convolutions, and the file."""
+    """Train two steps of networks.lora with convolutions; return the run and the file."""
     folder = tmp_path_factory.mktemp("networks_lora")
     pictures = write_pictures(folder / "pictures", size=(64, 64))
     more = ("--network_args", "conv_dim=4", "conv_alpha=1")

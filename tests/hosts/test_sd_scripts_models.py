@@ -1,4 +1,4 @@
-"""sd-scripts' own models as targets: the layers and keys are those of its network modules."""
+"""sd-scripts' own models: we adapt the layers under the keys that its network modules do."""
 
 from __future__ import annotations
 

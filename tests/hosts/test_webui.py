@@ -1,4 +1,4 @@
-"""The tab inside the real AUTOMATIC1111: drawn, checked, clicked."""
+"""The tab inside the real AUTOMATIC1111: its routes, and clicks in a browser."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ max_train_steps = 4
 
 @pytest.fixture(scope="module")
 def host(webui: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Webui]:
-    """A host with this clone and an installed copy in its extensions, and a run to look at."""
+    """Start a host with this clone and an installed copy as extensions, and with a run."""
     data = tmp_path_factory.mktemp("webui")
     (data / "extensions").mkdir()
     (data / "models").mkdir()

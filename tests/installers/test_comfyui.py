@@ -1,4 +1,4 @@
-"""Our nodes into a ComfyUI's custom_nodes: linked, copied, refused."""
+"""`lycoris-ext install comfyui` puts the nodes into custom_nodes, as a link or a copy."""
 
 from __future__ import annotations
 
@@ -40,12 +40,13 @@ def comfyui(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Importing torch in another process takes seconds; other tests do it."""
+    """Skip the check that the nodes load, which takes seconds; other tests run it."""
     monkeypatch.setattr(module, "_check_loads", lambda folder, python: None)
 
 
 def loaded(pack: Path) -> tuple[Path, Path, int]:
-    """Where core and help pages come from, and how many nodes there are."""
+    """Load the pack as ComfyUI does; return the folders of core and help, and the count of
+    nodes."""
     command = [sys.executable, "-c", LOAD, str(pack)]
     done = subprocess.run(
         command, cwd=pack.parent, check=True, capture_output=True, encoding="utf-8"

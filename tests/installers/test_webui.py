@@ -1,4 +1,4 @@
-"""Putting the tab into a host's folder."""
+"""`lycoris-ext install webui` puts the tab into a host's extensions."""
 
 from __future__ import annotations
 

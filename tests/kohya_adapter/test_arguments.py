@@ -1,4 +1,4 @@
-"""Texts of --network_args become options, or an error that names the nearest one."""
+"""Texts of --network_args become options, or an error that says what is right."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ SDXL = {
 
 
 def settings(family: str, path: str, **arguments: str) -> dict[str, object]:
-    """What the arguments say of one layer among all."""
+    """Return the settings that block arguments give one layer of a U-Net."""
     paths = SD if family == "sd1" else SDXL
     overrides = block_overrides(arguments, FAMILIES[family], paths, (8, 8), None)
     return merged(overrides, f"unet.{path}", False, {}, rank=8)[0]
@@ -90,7 +90,7 @@ def test_convolutions_of_a_block_take_conv_block_dims_or_conv_dim() -> None:
 def test_an_alpha_of_0_is_as_large_as_the_rank(
     dims: dict[str, int], conv: tuple[int, float] | None, expected: dict[str, float]
 ) -> None:
-    """Whose: the block's own, or else the network's."""
+    """The rank of the block is meant, or the network's if the block has none."""
     told = {"block_alphas": 0, "conv_block_alphas": 0, **dims}
     arguments = {name: ",".join([str(value)] * 25) for name, value in told.items()}
     (override,) = block_overrides(arguments, FAMILIES["sd1"], SD, (8, 6), conv)

@@ -1,4 +1,4 @@
-"""gen_img.py's regions: who is updated where; tests/hosts compares them with networks.lora's."""
+"""gen_img.py's regions: which part of a picture and which prompts a network updates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loading a base model: frozen, offline, and precise about what is missing."""
+"""Loading a base model from a folder: frozen, offline, and with the missing parts named."""
 
 from __future__ import annotations
 

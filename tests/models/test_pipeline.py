@@ -1,4 +1,4 @@
-"""Text, latents and pictures of a pipeline."""
+"""What a pipeline makes of captions, pixels and latents."""
 
 from __future__ import annotations
 

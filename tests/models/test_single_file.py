@@ -1,4 +1,4 @@
-"""One file against the same weights in a folder, against diffusers, and what is no base model."""
+"""Base models in a single file, compared with the same weights in a folder and with diffusers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SD2 = {"v_parameterization": False}
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """A tiny model of every family in the diffusers layout, named as its family."""
+    """Write a tiny model of every family in the diffusers layout, in a folder of its name."""
     root = tmp_path_factory.mktemp("families")
     for name in LOADED:
         write_tiny_folder(root / name, seed=1, family=name, clip_words=True)
@@ -33,7 +33,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="module", autouse=True)
 def tiny_configs(folders):
-    """The configs that fill in what a single file lacks are those of the tiny models."""
+    """Take the configs of the tiny models for what a single file lacks."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(part_configs, "CONFIGS", folders)
         yield
@@ -41,7 +41,7 @@ def tiny_configs(folders):
 
 @pytest.fixture(scope="module")
 def files(folders, tmp_path_factory):
-    """The same models as one .safetensors file each."""
+    """Write the same models as one .safetensors file each."""
     root = tmp_path_factory.mktemp("files")
     for name, family in LOADED.items():
         pipeline = load(folders / name)
@@ -63,7 +63,7 @@ def options_for(family):
 
 
 def rewritten(source, target, change, metadata=None):
-    """A copy of a file with its tensors changed."""
+    """Write a copy of a file with its tensors changed; return its path."""
     tensors = safetensors.torch.load_file(source)
     change(tensors)
     safetensors.torch.save_file(tensors, target, metadata)
@@ -107,7 +107,7 @@ def test_a_single_file_loads_the_same_model_as_its_folder(folders, files, family
 
 @pytest.mark.parametrize("family", LOADED)
 def test_a_single_file_gives_the_outputs_that_diffusers_gives(folders, files, family):
-    """Text states, pooled embedding and sizes as diffusers gives them to its U-Net."""
+    """Compare text states, pooled embedding and the U-Net's output at given sizes."""
     import diffusers
 
     path = files / f"{family}.safetensors"
@@ -140,7 +140,7 @@ def test_a_single_file_gives_the_outputs_that_diffusers_gives(folders, files, fa
 
 @pytest.mark.parametrize("family", LOADED)
 def test_a_lightning_checkpoint_loads_the_same_model(files, tmp_path, family):
-    """As the original repositories saved them: weights below "state_dict", beside the trainer's."""
+    """The original repositories saved weights below "state_dict", beside values of the trainer."""
     source = files / f"{family}.safetensors"
     content = {"state_dict": safetensors.torch.load_file(source), "global_step": 7, "epoch": 1}
     torch.save(content, tmp_path / f"{family}.ckpt")
@@ -176,9 +176,7 @@ def test_a_text_encoder_saved_without_text_model_loads_the_same(files, tmp_path)
 
 def test_an_sd2_file_that_does_not_say_what_it_predicts_is_refused(files):
     path = files / "sd2.safetensors"
-    with pytest.raises(
-        ConfigError, match=r"v_parameterization: sd2.safetensors is .* does not say"
-    ):
+    with pytest.raises(ConfigError, match=r"v_parameterization: sd2.safetensors .* does not say"):
         load(path)
     large, small = load(path, v_parameterization=True), load(path, v_parameterization=False)
     assert (large.kind, small.kind) == ("sd2_v", "sd2")

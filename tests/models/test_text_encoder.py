@@ -1,4 +1,4 @@
-"""OpenCLIP's names against diffusers' own conversion, and clip skip in every family."""
+"""OpenCLIP's names compared with diffusers', and what SDXL reads of its text encoders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CLIP's tokenizer out of the package's vocabulary."""
+"""CLIP's tokenizer, built from the vocabulary in the package."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_token_ids_are_those_of_openais_tokenizer(tokenizer):
 
 
 def test_an_exclamation_mark_is_no_padding(tokenizer):
-    """OpenCLIP fills with id 0, which is "!" inside of a word; the mark itself is another token."""
+    """OpenCLIP pads with id 0, which is "!" inside of a word; at the end it has another id."""
     built, _ = tokenizer
     assert ids(built, "wow!")[:4] == [49406, 2781, EXCLAMATION_MARK, END]
 

@@ -1,4 +1,4 @@
-"""Injecting leaves no trace, bears wrapping by hosts, pickles, and drops as it says."""
+"""Injecting leaves no trace, survives wrapping by hosts and pickling, and drops as asked."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_an_injected_model_pickles() -> None:
 
 
 class Quantised(nn.Linear):
-    """Stands for any Linear subclass: its weight is not what its forward computes with."""
+    """Stands for subclasses of Linear whose forward does not compute with their weight alone."""
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.linear(x, self.weight * 2, self.bias)
@@ -122,7 +122,7 @@ def padded_otherwise(module: nn.Module) -> None:
 def test_a_convolution_that_a_script_has_changed_stays_changed(
     change: Callable[[nn.Module], None],
 ) -> None:
-    """Seamless tiling, as scripts do it; before and after the network is there."""
+    """Scripts make pictures tile like this, before or after a network is injected."""
     module = nn.Conv2d(8, 80, 3, padding=1)
     network = build_network({"model": nn.Sequential(module)}, NetworkConfig(network_dim=2))
     x = torch.randn(1, 8, 2, 2)
@@ -151,7 +151,7 @@ def test_a_forward_that_a_host_gives_torchs_class_is_called(
 def test_only_float32_weights_are_merged_in_the_forward(
     module: nn.Module, dtype: torch.dtype
 ) -> None:
-    """A sum in bf16 would swallow the update (see test_5 of the peers' bugs)."""
+    """A sum in bf16 would swallow the update."""
     module = module.to(dtype).requires_grad_(False)
     network = perturbed(nn.Sequential(module))
     asked: list[bool] = []

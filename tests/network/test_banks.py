@@ -1,4 +1,4 @@
-"""Built once for several batches: the same gradients, fewer kernels, and nothing stale."""
+"""Factors built once for several batches: the same gradients in fewer kernels, never outdated."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 class Model(nn.Module):
-    """Layers of every geometry, several of one shape, and one that no input passes."""
+    """Layers of every geometry, several of one shape, and one that no input reaches."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ def gradients(network: Network) -> dict[str, Tensor | None]:
 
 
 def expected(network: Network, work: Callable[[], None]) -> dict[str, Tensor | None]:
-    """The gradients without a bank."""
+    """Return the gradients of `work` without building once, and clear them."""
     work()
     found = gradients(network)
     network.zero_grad(set_to_none=True)
@@ -127,7 +127,7 @@ def test_building_once_adds_its_gradients_to_earlier_ones(
 
 
 def test_a_layer_may_take_another_path_in_every_batch() -> None:
-    """Few positions go through the chain, many through the merged weight, as it costs least."""
+    """Few positions are cheapest as a chain of factors, many as a merged weight."""
     module = nn.Linear(48, 48).requires_grad_(False)
     network = perturbed(nn.Sequential(module), network_dim=4)
     (layer,) = network.layers.values()
@@ -263,8 +263,7 @@ def test_factors_larger_than_the_weight_are_not_built_once(model: Model) -> None
 
 
 class Operators(TorchDispatchMode):
-    """Keeps the names of all that is computed, and refuses what waits for a device or draws
-    elsewhere than there."""
+    """Keeps the names of operations; given a device, fails where one waits for it or leaves it."""
 
     def __init__(self, device: str | None = None) -> None:
         super().__init__()

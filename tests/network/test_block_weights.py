@@ -1,4 +1,4 @@
-"""Strengths of a U-Net's blocks."""
+"""Strengths of single blocks of a U-Net."""
 
 from __future__ import annotations
 

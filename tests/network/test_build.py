@@ -1,4 +1,4 @@
-"""Which layers a config adapts, and what they start from."""
+"""Which layers a config adapts, and with which initial values."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_two_layers_with_one_key_are_refused() -> None:
 
 
 def test_a_denoiser_that_is_no_unet_is_adapted_whole(targets: dict[str, nn.Module]) -> None:
-    """Its keys are ComfyUI's, dots included."""
+    """Its keys are those of ComfyUI, with dots."""
     model = nn.Module()
     model.double_blocks = nn.ModuleList([nn.Linear(4, 4)])
     model.final_layer = nn.Linear(4, 6)

@@ -1,4 +1,4 @@
-"""A thousand random adapters through every key format, and files that fit nowhere."""
+"""Random adapters through the keys of every tool, and files that fit nowhere."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ STORED = [
 
 
 def random_adapter(dice: random.Random, family: str) -> Layers:
-    """Some layers of one algorithm, each with its own rank, alpha and dtype."""
+    """Return some layers of one random algorithm, each with its own rank, alpha and dtype."""
     sites = list(SITES[family, "diffusers"].values())
     # every second one a LoRA, which alone all formats have
     chosen = algorithm(dice.choice([*STORED, *["lora"] * len(STORED)]))
@@ -66,7 +66,7 @@ def random_adapter(dice: random.Random, family: str) -> Layers:
 
 
 def read(tensors: dict[str, Tensor], sites: dict[str, Site]) -> dict[str, tuple[Plan, dict]]:
-    """Through the bytes of a file: our key -> plan and tensors."""
+    """Write and read the bytes of a file; return our key -> (plan, tensors)."""
     state = parse_adapter(bytearray(safetensors.torch.save(tensors)), "test.safetensors")
     layers = state.layers()
     placed = place_layers(layers, sites)
@@ -116,7 +116,7 @@ def test_a_thousand_random_adapters_are_read_from_every_format() -> None:
 def test_a_file_over_one_naming_of_the_unet_loads_into_the_other(
     family: str, algo: str, tmp_path: Path
 ) -> None:
-    """diffusers' U-Net writes what sd-scripts' own reads, and the other way round."""
+    """Files go from diffusers' U-Net to the one with ldm's names, and the other way round."""
     models = {naming: stand_in(family, naming) for naming in ("diffusers", "ldm")}
     include = ("",)  # every layer: the stand-ins have no blocks that a preset knows
     for naming, other in (("diffusers", "ldm"), ("ldm", "diffusers")):

@@ -1,4 +1,4 @@
-"""Updates that are longer than they may be."""
+"""scale_weight_norms shortens updates that are too long."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_limit_norms_shortens_too_long_updates_and_keeps_their_direction(targets
 
 
 def test_limited_norms_of_a_lora_are_those_of_sd_scripts():
-    """Numbers from its apply_max_norm_regularization(1.5) on these factors, alpha 1."""
+    """The numbers are those of apply_max_norm_regularization(1.5) for these factors, alpha 1."""
     module = nn.Linear(4, 3)
     network = build_network(
         {"model": nn.Sequential(module)}, NetworkConfig(algo="lora", network_dim=2)

@@ -1,4 +1,4 @@
-"""What a file that does not fit is told, and what a network takes of one."""
+"""Which files are refused and why, and which layers of a file a network takes."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_refused_file_changes_no_tensor(targets: dict[str, nn.Module]) -> None
 def test_a_file_with_another_rank_in_its_last_layer_changes_no_tensor(
     targets: dict[str, nn.Module],
 ) -> None:
-    """Its tensors fit each other, so that reading the layer alone finds nothing wrong."""
+    """The tensors of that layer fit each other, so reading it alone finds nothing wrong."""
     network = build_network(targets, NetworkConfig(network_alpha=2.0))
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     last = [*network.layers][-1]
@@ -134,7 +134,7 @@ def test_as_own_gives_the_tensors_of_a_file_the_shapes_of_the_state(
 
 
 def test_kernels_that_a_file_holds_flat_are_reshaped() -> None:
-    """As ComfyUI's own trainer stores them."""
+    """ComfyUI's own trainer stores them so."""
     unet = UNet()
     key = "diffusion_model.block.conv1"
     up, down = torch.randn(8, 2), torch.randn(2, 8 * 9)

@@ -1,4 +1,4 @@
-"""Merged into the base, and out of it again."""
+"""Merging a network into the base, and unmerging it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers that are different from the others: by pattern, and what is said of mistakes."""
+"""Overrides give layers, chosen by a pattern, options of their own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def build(*overrides: LayerOverride, **options: object) -> Network:
 
 
 def plans(network: Network) -> dict[str, tuple[str, int, float]]:
-    """Name -> (algorithm, rank, alpha)"""
+    """Return name -> (algorithm, rank, alpha) of every adapted layer."""
     return {
         network.sites[key].name: (layer.plan.algorithm.name, layer.plan.rank, layer.plan.alpha)
         for key, layer in network.layers.items()
@@ -59,7 +59,7 @@ def test_the_first_override_that_sets_an_option_decides_it() -> None:
 
 
 def test_an_override_to_lora_keeps_convolutions() -> None:
-    """For the whole network "lora" leaves convolutions alone; of a layer it only says how."""
+    """As the network's algorithm "lora" leaves convolutions out; in an override it does not."""
     assert plans(build(LayerOverride(match="unet", algo="lora")))["unet.block.conv1"][:2] == (
         "lora",
         4,
@@ -213,7 +213,7 @@ def test_a_rank_above_every_layer_is_refused_for_tlora_and_glora(algo: str) -> N
 
 
 def test_bypass_mode_and_trained_normalisations_work_together() -> None:
-    """bypass_mode says how an update is applied that can be applied in two ways."""
+    """bypass_mode is not refused for normalisations, which can be applied in one way alone."""
     model = nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8))
     network = build_network(
         {"model": model}, NetworkConfig(network_dim=2, bypass_mode=True, train_norm=True)
@@ -242,7 +242,7 @@ def test_an_algorithm_or_option_that_a_layer_cannot_have_names_the_layer() -> No
 
 
 def test_a_rank_above_some_layers_alone_is_kept() -> None:
-    """conv_out of Stable Diffusion has 4 outputs; files must have the sizes of others' files."""
+    """Other tools' files have the full rank even in conv_out, which has 4 outputs."""
     model = nn.Sequential(nn.Linear(32, 32), nn.Linear(32, 4))
     network = build_network({"model": model}, NetworkConfig(network_dim=8))
     assert {layer.plan.rank for layer in network.layers.values()} == {8}

@@ -1,4 +1,4 @@
-"""The learning rate of each model."""
+"""The learning rate of each model and text encoder."""
 
 from __future__ import annotations
 

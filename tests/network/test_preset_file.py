@@ -117,14 +117,14 @@ def peer_tensors(peer, key: str):  # type: ignore[no-untyped-def]
 
 
 def test_attn_only_selects_the_attention_of_diffusers(unet: UNet2DConditionModel) -> None:
-    """lycoris-lora 4.1.3's preset of this name fits no class of diffusers."""
+    """lycoris-lora 4.1.3's preset attn-only names no class of diffusers."""
     network = build_network({"unet": unet}, NetworkConfig(preset="attn-only"))
     assert {site.path.split(".")[-1] for site in network.sites.values()} >= {"to_q", "to_k", "to_v"}
     assert all(".attn" in site.path for site in network.sites.values())
 
 
 def test_ia3_selects_keys_values_and_second_linears(unet: UNet2DConditionModel) -> None:
-    """lycoris-lora 4.1.3's preset of this name selects nothing at all: its names fit beginnings."""
+    """lycoris-lora 4.1.3's preset ia3 selects nothing: it matches its names at the beginning."""
     choices = choose_layers({"unet": unet}, NetworkConfig(preset="ia3"))
     by_end = {}
     for choice in choices:

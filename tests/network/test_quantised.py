@@ -1,4 +1,4 @@
-"""Bases whose weights are packed: adapted on activations, never merged, never read."""
+"""Base models with quantised weights: adapted through activations, never merged, never read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WIDTHS = (96, 80)
 
 
 class Int8Linear(nn.Linear):
-    """Rows in int8 with a scale each, two numbers packed in one row of twice the length."""
+    """Holds rows of int8 with a scale each, two rows packed into one."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__(linear.in_features, linear.out_features)
@@ -36,7 +36,7 @@ class Int8Linear(nn.Linear):
 
 
 class Fp8Linear(nn.Module):
-    """Weight-only fp8 as some trainers have it: no subclass of torch's Linear at all."""
+    """Holds its weight in fp8, as some trainers have it, and is no subclass of torch's Linear."""
 
     def __init__(self, linear: nn.Linear) -> None:
         nn.Module.__init__(self)  # not the next class's, where there is one
@@ -52,7 +52,7 @@ class Fp8Linear(nn.Module):
 
 
 class Fp8Subclass(Fp8Linear, nn.Linear):
-    """The same as a subclass; its weight has the right shape and the wrong dtype."""
+    """The same fp8 layer as a subclass of Linear: its weight has the wrong dtype alone."""
 
 
 def from_bitsandbytes(name: str) -> Any:
@@ -159,7 +159,7 @@ def test_merging_into_quantised_weights_is_refused_and_changes_nothing(kind: str
 
 
 class Whatever(Algorithm):
-    """An algorithm that has its update as a matrix and nothing else."""
+    """An algorithm whose update exists as a whole matrix alone."""
 
     name = "whatever"
     parts: ClassVar = {"w": (Whole(Factor("w", "out in k", kaiming, zero=True)),)}
@@ -202,7 +202,7 @@ def test_bypass_mode_is_refused_for_an_algorithm_that_needs_the_matrix(whatever:
 
 
 class Packed(Tensor):
-    """Stands for torchao's: a subclass of Tensor under a Linear of torch's own class."""
+    """Stands for torchao's weights: a subclass of Tensor in a Linear of torch's own class."""
 
 
 def test_a_weight_of_a_foreign_tensor_type_is_not_merged_in_the_forward() -> None:
@@ -225,7 +225,7 @@ def test_a_weight_of_a_foreign_tensor_type_is_not_merged_in_the_forward() -> Non
 
 def test_a_module_that_only_looks_like_a_linear_is_not_adapted() -> None:
     class WrappedLinear(nn.Module):
-        """As PEFT's: it has widths, and a Linear inside that is found by itself."""
+        """Has the widths of a Linear and holds one, as PEFT's layers do."""
 
         in_features, out_features = 8, 8
 
@@ -250,7 +250,7 @@ READERS = {
 def test_updates_that_depend_on_the_base_are_the_same_on_quantised_weights(
     kind: str, form: str
 ) -> None:
-    """The update is that of a plain layer with the same numbers."""
+    """Compare with a plain layer that holds the same numbers."""
     config = NetworkConfig(**READERS[form], network_dim=10)  # type: ignore[arg-type]
     packed, plain = quantised(kind), nn.Sequential(nn.Linear(*WIDTHS)).requires_grad_(False)
     bias = packed[0].bias.detach()

@@ -36,7 +36,7 @@ class Transformer2DModel(nn.Module):
 
 
 class SpatialTransformer(Transformer2DModel):
-    """ldm's, and ComfyUI's."""
+    """The transformer of ldm and of ComfyUI."""
 
 
 class Sd1Resnet(nn.Module):
@@ -60,12 +60,12 @@ class Downsample2D(nn.Module):
 
 
 def named(kind: type[nn.Module], name: str, *arguments: str) -> nn.Module:
-    """An instance whose class is called so."""
+    """Return an object of a subclass with the given class name."""
     return type(name, (kind,), {})(*arguments)
 
 
 class Sd1UNet(nn.Module):
-    """library/original_unet.py"""
+    """The U-Net of library/original_unet.py."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class Sd1UNet(nn.Module):
 
 
 class LdmUNet(nn.Module):
-    """library/sdxl_original_unet.py and ComfyUI's; they differ in the names of classes."""
+    """The U-Net of library/sdxl_original_unet.py or of ComfyUI, by the names of its classes."""
 
     def __init__(self, resnet: str, transformer: type[nn.Module], sampler: str, sdxl: bool) -> None:
         super().__init__()

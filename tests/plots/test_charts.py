@@ -1,4 +1,4 @@
-"""Charts of matplotlib: the same bytes each time, in a style that leaks nowhere."""
+"""Charts of matplotlib have the same bytes each time, and their style changes no other chart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loss curves, from the events of a run."""
+"""The loss curve of a run, read from its events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fonts, with Pillow as it is and as it was before 10.1."""
+"""Fonts with today's Pillow and with one older than 10.1."""
 
 from __future__ import annotations
 

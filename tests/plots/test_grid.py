@@ -1,4 +1,4 @@
-"""Comparison grids: every picture in its place, every label on the sheet."""
+"""Comparison grids: pictures stand in their places, and labels fit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def picture(index, size=(64, 64)):
 
 
 def found(grid, colour):
-    """Bounding box of all pixels of exactly this colour."""
+    """Return the bounding box of all pixels of exactly this colour."""
     pixels = grid.load()
     hits = [
         (x, y)

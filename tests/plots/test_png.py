@@ -1,4 +1,4 @@
-"""Text under pictures, and their names."""
+"""Generation parameters inside of pictures, and numbered names of their files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The event file: every step once, whatever was killed when."""
+"""The file of events holds every step once, whenever the run was killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two processes on one name: the second stops, and a killed one is in nobody's way."""
+"""Two processes under one name: the second is refused, and a killed one blocks nobody."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run's files are called, read in both directions."""
+"""Names of a run's files, and the steps and epochs that are read from them."""
 
 from __future__ import annotations
 

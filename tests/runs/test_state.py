@@ -1,4 +1,4 @@
-"""Saving and restoring: byte for byte, and refusing what does not belong."""
+"""The state of a run is restored bit for bit, and states of other runs are refused."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_restored_run_goes_on_bit_for_bit(tmp_path, kind):
 
 
 def assert_same(mine, theirs):
-    """The same values, of the same types and dtypes, in the same containers."""
+    """Assert equal values of equal types and dtypes in equal containers."""
     assert type(mine) is type(theirs)
     if isinstance(mine, torch.Tensor):
         assert mine.dtype == theirs.dtype and mine.shape == theirs.shape

@@ -1,4 +1,4 @@
-"""Prompt lines and prompt files, as sd-scripts' users keep them."""
+"""Prompts with options behind them, and files of prompts as sd-scripts' users keep them."""
 
 from __future__ import annotations
 

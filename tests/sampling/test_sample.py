@@ -1,4 +1,4 @@
-"""Pictures depend on their spec, and on nothing else."""
+"""A picture depends on its spec and its adapters, and on nothing else."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def spec(seed, prompt="a cat", **options):
 
 
 def difference(first, second):
-    """Largest difference of two pictures, in levels of 255."""
+    """Return the largest difference of two pictures in any channel, in levels of 255."""
     return max(high for _, high in ImageChops.difference(first, second).getextrema())
 
 

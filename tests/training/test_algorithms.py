@@ -1,4 +1,4 @@
-"""Whole short runs of the algorithms that ask something of the training step."""
+"""Whole short runs of algorithms that need something from the training step, such as timesteps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The average of the weights, against diffusers' own and through a run."""
+"""The average of the weights (EMA) is that of diffusers, and can stand in for the weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Caches of a run: the same result with and without, never out of date, never contradictory."""
+"""Caches do not change a run's result, are never outdated, and refuse contradicting options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose files a run's are: nobody writes over another's."""
+"""A run never writes over the files of another run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SD2, also of velocity, and SDXL: the step, its adapter's file, pictures."""
+"""Runs on SD2, with velocity too, and on SDXL: the step, the adapter's file, and pictures."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def options(tmp_path):
 
 
 def test_a_run_on_a_single_file_equals_one_on_its_folder(options, tmp_path, monkeypatch):
-    """A .ckpt with CLIP's real vocabulary; what it lacks comes from the family's configs."""
+    """The file is a .ckpt with CLIP's real vocabulary, and takes its configs from the family."""
     folder = write_tiny_folder(tmp_path / "configs" / "sd1", clip_words=True)
     monkeypatch.setattr(part_configs, "CONFIGS", folder.parent)
     whole = load_pipeline(ModelConfig(pretrained_model_name_or_path=str(folder)), "cpu")
@@ -135,7 +135,7 @@ def batch_loss(base, options, **changes):
 
 
 def test_v_parameterization_changes_the_target_and_no_input_of_the_unet(bases, options):
-    """The same U-Net, noise and pictures: only what the answer is compared with differs."""
+    """U-Net, noise and pictures are the same: only the target of the loss differs."""
     noise, training_set = batch_loss(bases["sd2"], options)
     velocity, _ = batch_loss(bases["sd2"], options, v_parameterization=True)
     asked = {}

@@ -156,8 +156,7 @@ def test_max_train_epochs_decides_the_number_of_steps(options):
 
 
 def test_building_factors_once_a_step_does_not_change_the_losses(options, tmp_path, monkeypatch):
-    """The same course as where each builds for itself, but for the order of sums; pictures that are
-    drawn on the way change nothing."""
+    """Only the order of sums differs; sample pictures in between change nothing."""
     options = {**options, "gradient_accumulation_steps": 3, "network_dim": 2}
     shared = run(options, output_dir=str(tmp_path / "a"))
     drawn = run(

@@ -1,4 +1,4 @@
-"""The facts that a run gathers about itself."""
+"""The facts about a run that are written into the metadata of its files."""
 
 from __future__ import annotations
 

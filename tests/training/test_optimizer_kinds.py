@@ -44,7 +44,7 @@ ALL = pytest.mark.parametrize("name", [*optimizer_names(), *(kind.name for kind 
 
 @pytest.fixture(autouse=True)
 def outside(monkeypatch):
-    """The table with optimizers of other packages; as it was after the test."""
+    """Add the optimizers of other packages to the table, and restore it after the test."""
     monkeypatch.setattr(optimizer_kinds, "_KINDS", dict(optimizer_kinds._KINDS))
     for kind in KINDS:
         register_optimizer(kind)
@@ -66,7 +66,7 @@ def step(network, optimizer, number=0):
 
 
 def changed_options(kind):
-    """Each option of a kind with another value than its default."""
+    """Return each option of a kind with another value than its default."""
     return {
         known.name: not known.default if isinstance(known.default, bool) else known.default / 2
         for known in kind.options
@@ -77,7 +77,7 @@ def changed_options(kind):
 
 
 def contents(folder):
-    """Of all files but the events, which tell of a stop."""
+    """Return the bytes of all files of a run but its events, in which a stop is recorded."""
     files = (path for path in folder.iterdir() if path.suffix in (".safetensors", ".state"))
     return {path.name: path.read_bytes() for path in files}
 

@@ -1,4 +1,4 @@
-"""Optimizers and the step."""
+"""Building an optimizer from its options, and the step with clipping."""
 
 from __future__ import annotations
 

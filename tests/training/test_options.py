@@ -1,4 +1,4 @@
-"""What the options of a run do to it: schedules, noise, loss, average, norms, memory."""
+"""What options do to a whole run: schedules, noise, loss, average, norms, memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.recorded import loss_curve
 
 @pytest.fixture
 def stopped_after_2(monkeypatch):
-    """Every run of the test stops by itself when two steps are done, and says so."""
+    """Interrupt the next run of the test after two steps."""
     step = recipe.train_step
 
     def interrupted(batch_loss, plans, *rest, **settings):

@@ -1,4 +1,4 @@
-"""SIGKILL at random moments and inside writes: the result is the unbroken run's, byte for byte."""
+"""Runs killed at random moments and inside writes end in the bytes of the unbroken run."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_run_with_two_workers_killed_twenty_times_ends_in_the_same_bytes(tmp_p
 
 @pytest.mark.slow
 def test_ctrl_c_to_every_process_of_a_run_saves_it_without_a_traceback(tmp_path):
-    """A terminal sends it to the loader's workers, too."""
+    """A terminal sends the signal to the loader's workers, too."""
     base = write_tiny_folder(tmp_path / "base")
     pictures = write_pictures(tmp_path / "pictures")
     config = tmp_path / "run.toml"

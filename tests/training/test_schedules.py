@@ -1,4 +1,4 @@
-"""Learning rates over a run, against the libraries that sd-scripts takes them from."""
+"""Learning rates over a run, compared with the libraries that sd-scripts takes them from."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def factors(total=50, **options):
 
 
 def rates_of_transformers(name, total, **options):
-    """What sd-scripts makes of the same options: its own mapping onto transformers' functions."""
+    """Return the rates that sd-scripts gets from transformers for the same options."""
     functions = {str(kind.value): value for kind, value in TYPE_TO_SCHEDULER_FUNCTION.items()}
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=RATE)
     cycles = options.get("lr_scheduler_num_cycles", 1)

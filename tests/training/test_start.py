@@ -1,4 +1,4 @@
-"""Runs that start from adapters: going on from one, training on top of one."""
+"""Runs that start from adapters: network_weights are trained on, base_weights are merged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lycoris_ext.training.start_config import StartConfig
 
 @pytest.fixture
 def adapter(tiny_base, tmp_path):
-    """Write an adapter with no zero in it; returns its path."""
+    """Return a function that writes an adapter without a zero in it and returns its path."""
 
     def write(name="first", seed=0, dtype=torch.float32, **options):
         targets = load_pipeline(

@@ -1,4 +1,4 @@
-"""TensorBoard: what is written, where, and what is said when it is not there."""
+"""Logging to TensorBoard: which curves are written, where, and what if it is missing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.recorded import loss_curve
 
 
 class Writer:
-    """Stands in for TensorBoard's SummaryWriter and remembers what it is told."""
+    """Stands for TensorBoard's SummaryWriter and remembers its calls."""
 
     opened: ClassVar[list[Writer]] = []
 

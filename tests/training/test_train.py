@@ -1,4 +1,4 @@
-"""The recipe on a small base of its own: what base and watcher are asked and told, how it stops."""
+"""The recipe `train` on a small base: what it asks of base and watcher, and how it goes on."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def train(config: TrainConfig, base: Base, told: Watcher, mode: str = MODES[0]) 
 
 
 class Base:
-    """A convolution, and captions as numbers."""
+    """A base model whose denoiser is a convolution and whose encoded captions are numbers."""
 
     kind, device, latent_factor, reads_first = "sd1", torch.device("cpu"), 4, True
 

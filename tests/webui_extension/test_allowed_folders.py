@@ -1,4 +1,4 @@
-"""Paths stay inside the allowed folders; names stay names."""
+"""Paths stay inside the allowed folders, and names cannot lead out of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The X/Y/Z plot's axes, on prompts."""
+"""The axes that the tab adds to the X/Y/Z plot, seen in the prompts that they write."""
 
 from __future__ import annotations
 

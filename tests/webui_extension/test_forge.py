@@ -1,4 +1,4 @@
-"""What Forge does otherwise, with stand-ins for its modules; tests/hosts/test_forge.py is real."""
+"""Where Forge differs from AUTOMATIC1111, on stand-ins; tests/hosts/test_forge.py runs Forge."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from webui_extension import forge
 
 
 class Model(nn.Module):
-    """A part of the base model."""
+    """A part of the base model with two layers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ def module(name: str, **content: Any) -> ModuleType:
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """Forge's modules, its model not loaded yet."""
+    """Put stand-ins of Forge's modules in place, whose model is not loaded yet."""
     objects = SimpleNamespace(
         unet=SimpleNamespace(model=Model(), lora_patches={}),
         clip=SimpleNamespace(

@@ -1,4 +1,4 @@
-"""What is asked of AUTOMATIC1111, with stand-ins for its modules; tests/hosts is real."""
+"""What is asked of AUTOMATIC1111, on stand-ins of its modules; tests/hosts runs the real one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from webui_extension.painter import Order
 
 
 class Task:
-    """A `StableDiffusionProcessingTxt2Img`."""
+    """Stands for `StableDiffusionProcessingTxt2Img`."""
 
     asked: dict[str, Any]
 
@@ -29,7 +29,7 @@ class Task:
 
 @pytest.fixture
 def shared(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """The host's module of that name, and those that a picture needs."""
+    """Put stand-ins of the host's modules in place that a picture needs, and return `shared`."""
     labels = ("sd_model_checkpoint", "CLIP_stop_at_last_layers", "sd_lora", "sd_hypernetwork")
     info = SimpleNamespace(title="model-a [0a]")
     state = SimpleNamespace(begin=lambda job: None, end=lambda: None)

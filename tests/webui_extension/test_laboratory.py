@@ -1,4 +1,4 @@
-"""List, check, draw, vote, install: all but the host itself."""
+"""Listing, checking and drawing in the tab, with a stand-in of the host."""
 
 from __future__ import annotations
 

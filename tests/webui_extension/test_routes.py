@@ -1,4 +1,4 @@
-"""What the routes answer; the host tests ask them over HTTP."""
+"""What the actions behind the routes answer; the host tests ask them over HTTP."""
 
 from __future__ import annotations
 

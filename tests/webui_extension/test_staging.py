@@ -1,4 +1,4 @@
-"""Adapters under names that no other file ever had."""
+"""Adapters are copied under names that no other content ever has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tab's handlers, with a stand-in for gradio; tests/hosts clicks in the real one."""
+"""The tab's handlers, with a stand-in for gradio; tests/hosts clicks in the real tab."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NUMBERS = {"Steps": 20, "CFG scale": 7, "Clip skip": 1, "Width": 512, "Height": 
 
 @pytest.fixture
 def gradio(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
-    """Each part is a mock; `update` is what it was called with."""
+    """Replace gradio by a mock in which `update` returns its arguments."""
     there = MagicMock()
     there.update = dict
     monkeypatch.setitem(sys.modules, "gradio", there)
@@ -32,7 +32,7 @@ def gradio(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
 
 
 def clicked(gradio: MagicMock, index: int) -> Callable[..., Any]:
-    """The handler of a button, by its place on the page."""
+    """Return the handler of a button, by the order of buttons on the page."""
     return gradio.Button.return_value.click.call_args_list[index].args[0]  # type: ignore[no-any-return]
 
 

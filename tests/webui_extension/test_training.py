@@ -1,4 +1,4 @@
-"""Training is another process with another interpreter; this one only watches."""
+"""Training runs in another process with another interpreter, and the tab only watches it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ with RunLock(folder / ".my.lock"), (folder / "my.events.jsonl").open("a") as eve
 
 
 def interpreter(path: Path, trains: str) -> str:
-    """Something that reads configs as Python does, and trains as the text says."""
+    """Write a script that reads configs as Python does, and trains as the text says."""
     return script(path, READER.format(python=sys.executable) + trains)
 
 
@@ -76,7 +76,7 @@ def python(tmp_path: Path) -> str:
 
 @pytest.fixture
 def idle(tmp_path: Path) -> str:
-    """An interpreter that waits, and says so."""
+    """Write an interpreter that prints a word and waits."""
     waiting = 'import time\nprint("waiting", flush=True)\ntime.sleep(60)\n'
     return interpreter(tmp_path / "idle", waiting)
 
@@ -95,7 +95,7 @@ def until(training: Training, word: str) -> str:
 
 
 def stop(training: Training) -> None:
-    """Stop `idle`, which may swallow an interrupt while it starts."""
+    """Stop a training of `idle`, once it is ready to be interrupted."""
     until(training, "waiting")
     training.stop()
     until(training, "not running")

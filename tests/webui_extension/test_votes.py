@@ -1,4 +1,4 @@
-"""Stars, given in the tab or on the page: kept beside the run."""
+"""Votes that are given in the tab or on the page are kept beside the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The winner in the host's own folder."""
+"""Installing the winner into the host's folder of networks."""
 
 from __future__ import annotations
 
