@@ -264,14 +264,22 @@ def test_bypass_mode_gives_the_same_update_or_is_refused(
 def test_bypass_mode_neither_loses_dora_nor_fails_on_a_dilated_kernel() -> None:
     torch.manual_seed(0)
     model, x = linear(), torch.randn(LINEAR).double()
-    peer = theirs(model, algo="loha", dora_wd=True, bypass_mode=True)
-    bare = theirs(model, algo="loha", bypass_mode=True)
+    options = {"algo": "loha", "bypass_mode": True}
+    peer, bare = theirs(model, **options, dora_wd=True), theirs(model, **options)
     for mine, its in zip(bare.loras[0].parameters(), peer.loras[0].parameters(), strict=False):
         mine.data.copy_(its)
-    assert distance(peers_change(model, x, peer), peers_change(model, x, bare)) < 1e-6
+    assert distance(peers_change(model, x, bare), peers_change(model, x, peer)) < 1e-6
+    network, plain = ours(model, **options, dora_wd=True), ours(model, **options)
+    plain.load_state_dict(network.state_dict(), strict=False)
+    assert distance(change(model, x, plain), change(model, x, network)) > 0.1
+
     model, x = conv(dilation=2), torch.randn(CONV).double()
+    options = {"algo": "locon", "conv_dim": 4, "bypass_mode": True}
+    network = ours(model, **options)
+    spec, delta = only_layer(network).plan.layer, update(network)
+    agree(change(model, x, network), spec.op(spec.pad(x), delta.dense()))
     with pytest.raises(RuntimeError, match="size of tensor"):
-        peers_change(model, x, theirs(model, algo="locon", conv_dim=4, bypass_mode=True))
+        peers_change(model, x, theirs(model, **options))
 
 
 def test_an_adapted_linear_keeps_its_in_and_out_features() -> None:

@@ -113,7 +113,10 @@ def test_a_finding_on_one_line_names_three_files_and_counts_the_others():
 
 
 def test_warnings_and_notes_do_not_stop_a_run():
-    raise_if_errors([LOOSE.finding([], "it is dark", severity="warning")])
+    mild = [LOOSE.finding([], "it is dark", severity=name) for name in ("warning", "note")]
+    raise_if_errors(mild)
+    with pytest.raises(DataError, match=r"^it is black \[LX002\]$"):
+        raise_if_errors([*mild, LOOSE.finding([], "it is black")])
 
 
 def test_every_code_stands_in_the_docs_with_its_meaning():

@@ -51,7 +51,7 @@ def test_layers_keys_and_shapes_are_those_of_lycoris_kohya(case: str, family: st
 
 
 def test_loha_8_4_with_the_default_preset_has_354_layers_on_sd1() -> None:
-    found = ORACLE["shapes"]["loha 8/4"]["sd1"]
+    found = shape_digest(stored("loha 8/4", *models_of("sd1")))
     assert (found["layers"], found["tensors"], found["numbers"]) == (354, 1770, 15_207_744)
 
 

@@ -232,6 +232,7 @@ def test_the_same_seed_drops_the_same() -> None:
             torch.manual_seed(seed)
             results.append(module(x))
     assert torch.equal(results[0], results[2])
+    assert not torch.equal(results[0], results[1])
 
 
 @pytest.mark.parametrize("name", ["dropout", "rank_dropout", "module_dropout"])

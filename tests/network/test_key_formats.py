@@ -130,7 +130,7 @@ def test_a_file_over_one_naming_of_the_unet_loads_into_the_other(
         for key, tensor in network.state_dict().items():
             assert torch.equal(again.state_dict()[key], tensor)
         starts = {key.split("_")[1] for key in again.sites}
-        assert starts == {"unet", "te"} if family == "sd" else {"unet", "te1", "te2"}
+        assert starts == ({"unet", "te"} if family == "sd" else {"unet", "te1", "te2"})
         ldm = {key for key in again.sites if "input_blocks" in key}
         assert bool(ldm) is (family == "sdxl")
 
