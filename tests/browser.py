@@ -69,7 +69,7 @@ def browsing(size: tuple[int, int] = (1400, 1000)) -> Iterator[Chrome]:
 
 
 def wait_for(browser: Chrome, expression: str, limit: float = 60) -> Any:
-    """What a JavaScript expression is, as soon as that is true; limit in seconds."""
+    """Wait until a JavaScript expression is true, at most `limit` seconds, and return its value."""
     script = f"return {expression}"
     try:
         return WebDriverWait(browser, limit, 0.2).until(lambda _: browser.execute_script(script))
@@ -79,6 +79,6 @@ def wait_for(browser: Chrome, expression: str, limit: float = 60) -> Any:
 
 
 def fill(field: WebElement, text: str) -> None:
-    """Replace what stands in a field."""
+    """Replace the text of a field."""
     field.clear()
     field.send_keys(text)

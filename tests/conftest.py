@@ -1,4 +1,4 @@
-"""What many tests share: one thread, checked shapes, and a tiny base model built once."""
+"""Settings and fixtures of all tests: one thread, checked shapes, and a tiny base model."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def _diffusers_down_up(target: str, path: str, name: str, family: str) -> str | 
 
 
 def _diffusers_processor(target: str, path: str, name: str, family: str) -> str | None:
-    """Attention only: that is all that these files held."""
+    """Name a tensor of an attention layer; files with attention processors hold no other layers."""
     path = path.removesuffix(".0") if path.endswith("to_out.0") else path
     parent, _, last = path.rpartition(".")
     last = _CLIP_OLD.get(last, last)
@@ -95,7 +95,7 @@ class KeyFormat:
     def write(
         self, layers: Mapping[tuple[str, str], Mapping[str, Tensor]], family: str
     ) -> dict[str, Tensor]:
-        """(target, diffusers' path) -> name -> tensor, as one file's tensors."""
+        """Return the tensors of a file from layers: (target, diffusers' path) -> name -> tensor."""
         tensors = {}
         for (target, path), stored in layers.items():
             for name, tensor in stored.items():

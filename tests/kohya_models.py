@@ -38,11 +38,11 @@ class Models:
 
     @property
     def passed(self) -> Any:
-        """As the trainers pass them: the only one itself."""
+        """The text encoders as the trainers pass them: a single one is not in a list."""
         return self.text_encoders if len(self.text_encoders) > 1 else self.text_encoders[0]
 
     def denoise(self, seed: int = 0) -> Tensor:
-        """The U-Net's answer to some noise and some words; with gradients."""
+        """Return the U-Net's output for some noise and tokens, with gradients."""
         generator = torch.Generator().manual_seed(seed)
         latents = torch.randn(2, 4, 8, 8, generator=generator)
         tokens = torch.randint(0, 20, (2, 24), generator=generator)
@@ -57,7 +57,7 @@ class Models:
 
 
 def tiny_models(folder: Path, family: str = "sd1") -> Models:
-    """Frozen, of random weights."""
+    """Return frozen models of random weights."""
     modules = tiny_modules(folder, 0, family, clip_words=False)
     for module in modules.values():
         module.requires_grad_(False).eval()
@@ -66,7 +66,7 @@ def tiny_models(folder: Path, family: str = "sd1") -> Models:
 
 
 def create(models: Models, dim: int | None = 4, alpha: float | None = 2.0, **arguments: Any) -> Any:
-    """train_network.py:678"""
+    """Create a network as train_network.py:678 does."""
     arguments.setdefault("dropout", None)
     return MODULE.create_network(
         1.0, dim, alpha, models.vae, models.passed, models.unet, neuron_dropout=None, **arguments

@@ -1,4 +1,4 @@
-"""How often files are opened, and how many bytes of them are read."""
+"""Counts which files are opened in a test, and how many bytes are read."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ sys.addaudithook(_hook)  # one for ever: Python takes none away again
 
 @contextmanager
 def reading() -> Iterator[Reading]:
-    """Count inside the ``with``."""
+    """Count what is opened and read inside the ``with``."""
     found = Reading()
     before = _bytes_read()
     _watching.append(found)

@@ -54,8 +54,8 @@ def _modules(package: str) -> Iterator[ModuleType]:
 
 
 def check_class(cls: type) -> int:
-    """A dataclass checks its fields when it is made; a method without shapes of its own those of
-    the method that it overrides."""
+    """Make a dataclass check its fields when it is made, and its methods their shapes, or those of
+    the method that they override; return how many functions check."""
     checked, fields = 0, get_type_hints(cls, include_extras=True) if is_dataclass(cls) else {}
     for name, method in list(vars(cls).items()):
         if not inspect.isfunction(method):
@@ -73,7 +73,7 @@ def check_class(cls: type) -> int:
 
 
 def _replace(old: object, new: object) -> None:
-    """In every module of the package that has imported it, under whatever name."""
+    """Replace a function in every module of the package that has imported it."""
     for module in list(sys.modules.values()):
         if getattr(module, "__name__", "").startswith("lycoris_ext"):
             for name in [name for name, value in vars(module).items() if value is old]:
@@ -87,7 +87,7 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 def _checked(
     function: Callable[..., Any], hints: dict[str, Any], of_layer: bool = False
 ) -> Callable[..., Any] | None:
-    """The function with its shapes checked; None where the hints declare none."""
+    """Return the function with its shapes checked, or None if the hints declare none."""
     names = inspect.signature(function).parameters
     layer = "layer" if "layer" in names else "self.layer" if of_layer else ""
     shapes = {
@@ -118,7 +118,7 @@ def _checked(
 
 
 def _translated(hint: Any, layer: str) -> Any:
-    """The same type with jaxtyping's annotations in place of ours; itself where there are none."""
+    """Return the type with jaxtyping's annotations in place of ours, or itself if it has none."""
     inner = get_args(hint)
     if get_origin(hint) is Annotated:
         words = [

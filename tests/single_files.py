@@ -1,4 +1,4 @@
-"""Models as one file, under the names of their original repositories."""
+"""Base models in one file, under the names of their original repositories."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _OPEN_CLIP = (
 
 
 def single_file(family: Family, unet: Any, vae: Any, text_encoders: list[Any]) -> dict[str, Tensor]:
-    """All weights of a model as its original repository stores them."""
+    """Return all weights of a model as its original repository stores them."""
     stored = {f"model.diffusion_model.{key}": value for key, value in ldm_unet(unet).items()}
     stored |= {f"first_stage_model.{key}": value for key, value in ldm_vae(vae).items()}
     for row, encoder in zip(family.text_encoders, text_encoders, strict=True):
@@ -77,7 +77,7 @@ def single_file(family: Family, unet: Any, vae: Any, text_encoders: list[Any]) -
 
 
 def ldm_unet(unet: Any) -> dict[str, Tensor]:
-    """A U-Net's weights under the names of the latent-diffusion repository."""
+    """Return a U-Net's weights under the names of the latent-diffusion repository."""
     layers = unet.config.layers_per_block
     with_attention = [i for i, kind in enumerate(unet.config.up_block_types) if "CrossAttn" in kind]
 
@@ -105,7 +105,7 @@ def ldm_unet(unet: Any) -> dict[str, Tensor]:
 
 
 def ldm_vae(vae: Any) -> dict[str, Tensor]:
-    """An autoencoder's weights under the names of the latent-diffusion repository."""
+    """Return an autoencoder's weights under the names of the latent-diffusion repository."""
     last = len(vae.config.block_out_channels) - 1
     renamed = {}
     for key, value in vae.state_dict().items():
@@ -123,12 +123,12 @@ def ldm_vae(vae: Any) -> dict[str, Tensor]:
 
 
 def clip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """OpenAI's encoder: transformers' names of before version 5."""
+    """Return the weights of OpenAI's encoder under transformers' names of before version 5."""
     return {f"text_model.{key.removeprefix('text_model.')}": value for key, value in state.items()}
 
 
 def open_clip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """OpenCLIP's encoder: one matrix for queries, keys and values."""
+    """Return the weights of OpenCLIP's encoder, with one matrix for queries, keys and values."""
     bare = {key.removeprefix("text_model."): value for key, value in state.items()}
     joined: dict[str, Tensor] = {}
     for key, value in bare.items():

@@ -77,7 +77,7 @@ TEXT = [
 
 
 def module_tree(layers: dict[str, nn.Module]) -> nn.Module:
-    """A module whose submodules have these dotted paths."""
+    """Return a module whose submodules lie under these dotted paths."""
     root = nn.Module()
     for path, layer in layers.items():
         owner = root
@@ -91,7 +91,7 @@ def module_tree(layers: dict[str, nn.Module]) -> nn.Module:
 
 
 def stand_in(family: str, naming: str = "diffusers") -> dict[str, nn.Module]:
-    """Targets of a family, "sd" or "sdxl", with a U-Net in "diffusers" or "ldm" naming."""
+    """Return targets of a family, "sd" or "sdxl", with a U-Net in "diffusers" or "ldm" naming."""
     unet = module_tree({(p if naming == "diffusers" else q): f() for p, q, f in UNETS[family]})
     text = {"text_encoder": module_tree({path: linear(5)() for path in TEXT})}
     if family == "sdxl":

@@ -1,4 +1,4 @@
-"""Declarations of options: what they let through, what they refuse, and how they are told."""
+"""Declared options: which values they take, which they refuse, and how they are described."""
 
 from __future__ import annotations
 
@@ -83,7 +83,9 @@ def test_a_value_is_kept_as_it_is_or_refused(name: str, value: Any) -> None:
 
 
 @given(st.sampled_from(sorted(all_options())), ANYTHING)
-def test_no_value_whatever_breaks_an_option_of_a_run(name: str, value: Any) -> None:
+def test_any_value_of_an_option_of_a_run_is_taken_or_refused_with_its_file(
+    name: str, value: Any
+) -> None:
     try:
         all_options()[name].convert(value, "my.toml")
     except ConfigError as error:
@@ -91,7 +93,7 @@ def test_no_value_whatever_breaks_an_option_of_a_run(name: str, value: Any) -> N
 
 
 @given(st.one_of(st.integers(), st.floats()))
-def test_numbers_are_within_their_limits(number: float) -> None:
+def test_numbers_outside_of_their_limits_are_refused(number: float) -> None:
     def allows(**limits: Any) -> bool:
         try:
             Option("x", int | float, 0, "", **limits).convert(number)
@@ -115,7 +117,7 @@ def test_numbers_are_within_their_limits(number: float) -> None:
         (float, True), (str, 5), (tuple[str, ...], [1]), (tuple[int, ...], ["1"]),
     ],
 )  # fmt: skip
-def test_nothing_is_guessed_from_a_value_of_another_type(hint: Any, value: Any) -> None:
+def test_a_value_of_another_type_is_refused(hint: Any, value: Any) -> None:
     with pytest.raises(ConfigError, match=r"x is .*, expected "):
         Option("x", hint, None, "").convert(value)
 
@@ -137,7 +139,9 @@ def test_nothing_is_guessed_from_a_value_of_another_type(hint: Any, value: Any) 
         (Option("x", tuple[Row, ...], (), ""), "a list of tables"),
     ],
 )
-def test_what_a_value_may_be_is_said_in_words(declared: Option, text: str) -> None:
+def test_the_allowed_values_of_an_option_are_described_in_words(
+    declared: Option, text: str
+) -> None:
     assert declared.values == text
 
 
@@ -147,7 +151,7 @@ def test_the_text_of_an_option_tells_what_unset_means_and_who_reads_it() -> None
     assert OPTIONS["size"].text == "How large."
 
 
-def test_everything_that_is_wrong_is_told_at_once() -> None:
+def test_all_wrong_options_are_reported_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         Look(kind="blunt", size=0, share=nan, sise=3, sharpness=-1.0)
     found = [error.what for error in caught.value.parts]
@@ -168,7 +172,7 @@ def test_contradictions_are_looked_for_once_every_option_is_right_by_itself() ->
     assert [error.where for error in caught.value.parts] == ["radius", "share"]
 
 
-def test_the_case_of_a_choice_is_mended_by_name() -> None:
+def test_a_choice_in_another_case_is_refused_with_the_right_one() -> None:
     with pytest.raises(ConfigError, match='use "hard"'):
         Look(edge="Hard")
 
@@ -186,7 +190,7 @@ def test_options_of_kinds_are_read_and_replaced_like_the_sections_own() -> None:
         _ = look.colour  # type: ignore[attr-defined]
 
 
-def test_a_section_is_copied_and_goes_to_other_processes() -> None:
+def test_a_section_can_be_copied_and_pickled() -> None:
     look = Look(kind="smooth", radius=5, rows=[{"name": "a"}])
     for same in (copy.deepcopy(look), pickle.loads(pickle.dumps(look)), Look(**look.values())):
         assert same == look and same.radius == 5
@@ -199,18 +203,18 @@ def test_an_option_that_the_chosen_kind_does_not_read_is_refused() -> None:
     assert Look(radius=3).radius == 3  # its default is set by nobody
 
 
-def test_values_are_those_that_count() -> None:
-    """A kind that joins later changes nothing in what the runs of the others write."""
+def test_values_holds_the_options_that_the_chosen_kind_reads() -> None:
+    """So a kind that is added later changes nothing in the files of runs with other kinds."""
     assert set(Look().values()) == {*(f.name for f in fields(Look)), "sharpness", "edge"} - {"more"}
     assert "radius" in Look(kind="smooth").values()
     assert Look(size=9, words="a").changed() == {"size": 9, "words": ("a",)}
 
 
-def test_a_kind_is_taken_from_the_section_of_all() -> None:
+def test_taken_from_picks_the_options_of_one_kind() -> None:
     assert Sharp.taken_from(Look(sharpness=2.0)) == Sharp(sharpness=2.0)
 
 
-def test_a_kind_may_join_at_any_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kind_that_is_added_later_brings_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
     @dataclass(frozen=True, init=False)
     class Late(Section):
         hour: int = option(9, "When.", low=0)
@@ -222,7 +226,7 @@ def test_a_kind_may_join_at_any_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Look.options()["hour"].kinds == ("late",)
 
 
-def test_two_declarations_of_one_name_are_a_mistake_of_the_code() -> None:
+def test_two_different_declarations_of_one_name_are_a_type_error() -> None:
     other = replace(OPTIONS["edge"], kinds=(), default="hard")
     with pytest.raises(TypeError, match="rough declares edge otherwise than sharp"):
         options_of({"sharp": Sharp.options().values(), "rough": [other]})
@@ -246,14 +250,14 @@ def test_a_mistake_in_a_table_names_the_option_that_holds_it() -> None:
         Look(rows=["a"])
 
 
-def test_every_option_of_a_run_is_declared_in_full() -> None:
+def test_every_option_has_a_sentence_as_help_and_a_valid_default() -> None:
     """--help, tooltips and docs show nothing else: a sentence, and what unset means."""
     for name, known in all_options().items():
         assert known.help.strip() == known.help and known.help.endswith("."), name
         assert known.convert(known.default) == known.default, name
 
 
-def test_faults_let_other_errors_through() -> None:
+def test_faults_collect_our_errors_and_let_others_through() -> None:
     faults = Faults()
     with faults:
         raise ConfigError("first", where="a")

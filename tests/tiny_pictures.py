@@ -1,4 +1,4 @@
-"""A few captioned pictures in sd-scripts' layout, made in a test."""
+"""Writes a few captioned pictures in sd-scripts' layout."""
 
 from __future__ import annotations
 

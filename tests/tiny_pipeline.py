@@ -1,4 +1,4 @@
-"""Models of random weights in the diffusers layout, small enough for a test: one of each family."""
+"""Writes a tiny model of random weights in the diffusers layout, for each family."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Full: weight and bias, added and given back."""
+"""Full: the differences of weight and bias are trained, merged and unmerged."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def file_of(**tensors: Tensor) -> AdapterState:
     return AdapterState({f"lycoris_0.{key}": tensor for key, tensor in tensors.items()})
 
 
-def test_it_is_fine_tuning_of_weight_and_bias() -> None:
-    """The same gradients, and after a step of the same optimizer the same layer."""
+def test_full_trains_like_fine_tuning_of_weight_and_bias() -> None:
+    """Compare one step of SGD with one on a layer whose own weight and bias are trained."""
     torch.manual_seed(0)
     module, tuned = nn.Sequential(nn.Linear(5, 4)), nn.Linear(5, 4)
     tuned.load_state_dict(module[0].state_dict())
@@ -47,13 +47,13 @@ def test_a_bias_is_merged_and_given_back_bit_for_bit() -> None:
         assert all(torch.equal(module.state_dict()[name], before[name]) for name in before)
 
 
-def test_without_an_update_of_it_a_bias_is_left_alone() -> None:
+def test_merging_a_file_without_diff_b_leaves_the_bias_alone() -> None:
     module = nn.Sequential(nn.Linear(5, 4)).requires_grad_(False)
-    before = module[0].bias.clone()
+    weight, bias = module[0].weight.clone(), module[0].bias.clone()
     network = load_network(file_of(diff=torch.ones(4, 5)), {"model": module})
     network.merge()
-    assert torch.equal(module[0].bias, before)
-    assert not torch.equal(module[0].weight, module[0].weight - 1)
+    assert torch.equal(module[0].bias, bias)
+    torch.testing.assert_close(module[0].weight, weight + 1)
 
 
 def bias_for_a_layer_without() -> tuple[nn.Module, Network]:
@@ -71,7 +71,7 @@ def test_a_layer_without_a_bias_gets_one_in_the_forward() -> None:
         torch.testing.assert_close(module[0](x), plain + torch.arange(4.0))
 
 
-def test_a_bias_without_a_place_is_an_error_before_anything_is_merged() -> None:
+def test_merging_diff_b_into_a_layer_without_bias_is_refused_before_anything_changes() -> None:
     module, network = bias_for_a_layer_without()
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     with pytest.raises(ConfigError, match="an update of the bias, the layer has no bias") as caught:
@@ -83,7 +83,7 @@ def test_a_bias_without_a_place_is_an_error_before_anything_is_merged() -> None:
         pass
 
 
-def test_a_norm_is_limited_by_its_whole_share() -> None:
+def test_limiting_the_norm_of_full_scales_each_tensor_by_the_whole_factor() -> None:
     """The update is a sum: half of it on each tensor would leave it too long."""
     module = nn.Sequential(nn.Linear(5, 4)).requires_grad_(False)
     network = build_network({"model": module}, FULL)
@@ -96,7 +96,7 @@ def test_a_norm_is_limited_by_its_whole_share() -> None:
     torch.testing.assert_close(layer.tensors()["diff_b"].detach(), torch.full((4,), 20**-0.5))
 
 
-def test_a_row_that_is_dropped_loses_its_bias_too() -> None:
+def test_rank_dropout_drops_the_bias_with_its_row() -> None:
     module = nn.Sequential(nn.Linear(5, 64)).requires_grad_(False)
     network = build_network({"model": module}, NetworkConfig(algo="full", rank_dropout=0.5)).train()
     for parameter in network.parameters():

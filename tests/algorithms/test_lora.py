@@ -1,4 +1,4 @@
-"""DyLoRA: what takes part in a step, what learns from it, and at which scale."""
+"""DyLoRA: which ranks take part in a step, which of them learn, and at which scale."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def dylora(module: nn.Module, config: NetworkConfig = CONFIG) -> tuple[Network, 
 
 
 def heads(layer: AdapterLayer) -> dict[int, Tensor]:
-    """What the first blocks alone make, at the scale that the file states."""
+    """Return, for each number n of blocks, the update of the first n, scaled by alpha / RANK."""
     up, down = (tensor.detach().flatten(1) for tensor in layer.tensors().values())
     if up.shape[1] != RANK:
         up, down = down, up
@@ -37,7 +37,9 @@ def heads(layer: AdapterLayer) -> dict[int, Tensor]:
 
 
 @pytest.mark.parametrize("module", [nn.Linear(9, 7), nn.Conv2d(4, 7, 3)])
-def test_a_step_sees_some_first_blocks_and_teaches_the_last_of_them(module: nn.Module) -> None:
+def test_a_step_of_dylora_uses_the_first_blocks_and_trains_only_the_last_of_them(
+    module: nn.Module,
+) -> None:
     _, layer = dylora(module)
     wanted, seen = heads(layer), set()
     for seed in range(20):
@@ -57,8 +59,8 @@ def test_a_step_sees_some_first_blocks_and_teaches_the_last_of_them(module: nn.M
     assert seen == {1, 2, 3}
 
 
-def test_the_gradient_is_that_of_the_update() -> None:
-    """Of the blocks that take part, by finite differences of nothing: autograd through the head."""
+def test_the_trained_block_of_dylora_gets_the_gradient_of_the_product() -> None:
+    """Compare with autograd through the product of the blocks that take part in the step."""
     _, layer = dylora(nn.Linear(9, 7))
     torch.manual_seed(3)
     dense = layer.train().delta().dense()
@@ -78,8 +80,8 @@ def test_the_gradient_is_that_of_the_update() -> None:
         torch.testing.assert_close(found, wanted)
 
 
-def test_outside_of_training_all_ranks_take_part_and_nothing_is_drawn() -> None:
-    """The peer draws its rank even then."""
+def test_dylora_uses_all_ranks_in_eval_mode_whatever_the_seed() -> None:
+    """lycoris-lora draws a rank in eval mode, too."""
     _, layer = dylora(nn.Linear(9, 7))
     full = heads(layer)[RANK // BLOCK]
     for seed in range(5):
@@ -87,7 +89,7 @@ def test_outside_of_training_all_ranks_take_part_and_nothing_is_drawn() -> None:
         torch.testing.assert_close(layer.eval().delta().dense(), full)
 
 
-def test_what_is_drawn_is_a_function_of_the_seed() -> None:
+def test_the_same_seed_draws_the_same_ranks_of_dylora() -> None:
     _, layer = dylora(nn.Linear(9, 7))
     results = []
     for seed in (4, 1, 4):
@@ -97,8 +99,8 @@ def test_what_is_drawn_is_a_function_of_the_seed() -> None:
     assert not torch.equal(results[0], results[1])
 
 
-def test_a_file_is_loaded() -> None:
-    """Into the peer's, none is: its load_state_dict does nothing."""
+def test_dylora_loads_the_file_that_it_wrote() -> None:
+    """lycoris-lora's DyLoRA loads none: its load_state_dict does nothing."""
     network, _ = dylora(nn.Linear(9, 7))
     state = network.adapter_state(dtype=None)
     other, layer = dylora(nn.Linear(9, 7))
@@ -123,24 +125,26 @@ def test_a_file_is_loaded() -> None:
         ({"use_tucker": True}, 'algo = "dylora" has no use_tucker', "use_tucker"),
     ],
 )
-def test_what_cannot_be_built_is_named(options: dict[str, int], message: str, where: str) -> None:
+def test_dylora_options_that_do_not_fit_are_refused_with_layer_and_option(
+    options: dict[str, int], message: str, where: str
+) -> None:
     config = NetworkConfig(algo="dylora", network_dim=RANK, **{"block_size": BLOCK, **options})
     with pytest.raises(ConfigError, match=message) as caught:
         dylora(nn.Linear(9, 7), config)
     assert caught.value.where == where
 
 
-def test_a_block_size_below_1_is_named() -> None:
+def test_a_block_size_below_1_is_refused() -> None:
     with pytest.raises(ConfigError, match="block_size is 0"):
         NetworkConfig(algo="dylora", block_size=0)
 
 
-def test_no_file_is_detected_as_its_own() -> None:
+def test_files_of_dylora_are_detected_as_lora() -> None:
     assert algorithm("dylora").trains == "lora"
 
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-def test_a_training_step_compiles_as_one_graph() -> None:
+def test_a_training_step_of_dylora_compiles_as_one_graph() -> None:
     module = nn.Linear(9, 7)
     network, layer = dylora(module)
     x, wanted = torch.randn(3, 9), heads(layer)

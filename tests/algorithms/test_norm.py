@@ -1,4 +1,4 @@
-"""Normalisations: which are trained, what they compute, and what does not fit them."""
+"""Normalisations: which ones are adapted, what they compute, and which files do not fit them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LAYERS = [
 
 
 @pytest.mark.parametrize(("module", "shape"), LAYERS)
-def test_op_is_the_modules_own(module: Any, shape: tuple[int, ...]) -> None:
+def test_a_norm_spec_computes_what_the_module_computes(module: Any, shape: tuple[int, ...]) -> None:
     for parameter in module.parameters():
         nn.init.normal_(parameter)
     spec = NormSpec.from_module(module)
@@ -44,7 +44,9 @@ def test_op_is_the_modules_own(module: Any, shape: tuple[int, ...]) -> None:
         nn.BatchNorm2d(6),
     ],
 )
-def test_without_a_weight_for_each_channel_it_is_skipped(module: nn.Module) -> None:
+def test_a_normalisation_without_a_weight_for_each_channel_is_not_adapted(
+    module: nn.Module,
+) -> None:
     assert spec_of(module) is None
     with pytest.raises(ShapeError, match=f"{type(module).__name__} is no normalisation"):
         NormSpec.from_module(module)
@@ -68,7 +70,7 @@ def algorithms(config: NetworkConfig) -> dict[str, str]:
     return {key: layer.plan.algorithm.name for key, layer in layers.items()}
 
 
-def test_train_norm_adds_them_to_any_algorithm() -> None:
+def test_train_norm_adds_the_normalisations_to_any_algorithm() -> None:
     norms = {"lycoris_norm": "norm", "lycoris_group": "norm"}
     assert algorithms(NetworkConfig(network_dim=4)) == {"lycoris_linear": "loha"}
     both = NetworkConfig(algo="lora", network_dim=4, train_norm=True, dora_wd=True, use_scalar=True)
@@ -78,7 +80,7 @@ def test_train_norm_adds_them_to_any_algorithm() -> None:
     assert algorithms(without) == {"lycoris_linear": "loha", "lycoris_norm": "norm"}
 
 
-def test_a_pattern_sees_only_what_is_trained() -> None:
+def test_a_pattern_for_normalisations_fits_nothing_without_train_norm() -> None:
     with pytest.raises(ConfigError, match=r"the pattern '.*group' fits no layer"):
         algorithms(NetworkConfig(exclude=(r"\.group",)))
 
@@ -89,7 +91,7 @@ def test_dora_around_a_normalisation_is_refused() -> None:
     assert caught.value.where == "dora_wd"
 
 
-def test_a_network_of_both_merges_and_comes_back_from_its_file() -> None:
+def test_layers_with_normalisations_merge_and_come_back_from_their_file() -> None:
     model = Block().requires_grad_(False)
     for parameter in model.parameters():
         nn.init.normal_(parameter)
@@ -118,15 +120,17 @@ def test_a_network_of_both_merges_and_comes_back_from_its_file() -> None:
         ("lycoris_norm", {"b_norm": 6}, r"no algorithm stores the keys \['b_norm'\]"),
     ],
 )
-def test_a_file_that_does_not_fit_is_named(key: str, tensors: dict[str, int], message: str) -> None:
+def test_norm_tensors_that_do_not_fit_their_layer_are_refused_by_name(
+    key: str, tensors: dict[str, int], message: str
+) -> None:
     state = AdapterState({f"{key}.{name}": torch.ones(size) for name, size in tensors.items()})
     with pytest.raises(FormatError, match=message) as caught:
         load_network(state, {"model": Block()})
     assert caught.value.where == key
 
 
-def test_a_subclass_that_computes_in_float32_keeps_doing_so() -> None:
-    """As the GroupNorm32 of ldm's U-Net."""
+def test_a_normalisation_that_computes_in_float32_still_does_so_when_adapted() -> None:
+    """The GroupNorm32 of ldm's U-Net is such a class."""
 
     class GroupNorm32(nn.GroupNorm):
         def forward(self, x: Tensor) -> Tensor:

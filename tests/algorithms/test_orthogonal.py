@@ -1,4 +1,4 @@
-"""Diag-OFT and BOFT: what cannot be split, what a file may hold, what the bias does."""
+"""Diag-OFT and BOFT: which block sizes and files are refused, and what happens to the bias."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def perturbed(network: Network) -> Network:
     return network
 
 
-def test_a_butterfly_that_does_not_fit_says_what_would() -> None:
+def test_a_boft_rank_that_does_not_fit_the_width_is_refused_with_one_that_does() -> None:
     with pytest.raises(ConfigError) as caught:
         build(nn.Linear(16, 320), algo="boft", network_dim=8)
     assert caught.value.where == "model.proj, network_dim"
@@ -43,7 +43,7 @@ def test_widths_that_no_block_divides_are_refused(algo: str) -> None:
     assert caught.value.fix is not None and "no size does" in caught.value.fix
 
 
-def test_blocks_of_one_output_are_refused() -> None:
+def test_diag_oft_blocks_of_one_output_are_refused() -> None:
     with pytest.raises(ConfigError) as caught:
         build(nn.Linear(16, 9), algo="diag-oft", network_dim=2)
     assert caught.value.fix == "use 3 or more, or exclude the layer"
@@ -53,7 +53,9 @@ def test_blocks_of_one_output_are_refused() -> None:
     ("width", "dim", "shape"),
     [(320, 4, (80, 4, 4)), (320, 32, (32, 10, 10)), (4, 4, (2, 2, 2)), (4, 100, (2, 2, 2))],
 )
-def test_blocks_of_diag_oft(width: int, dim: int, shape: tuple[int, ...]) -> None:
+def test_network_dim_decides_the_block_size_of_diag_oft(
+    width: int, dim: int, shape: tuple[int, ...]
+) -> None:
     network = build(nn.Linear(3, width), algo="diag-oft", network_dim=dim)
     (layer,) = network.layers.values()
     assert layer.plan.shapes() == {"oft_blocks": shape}
@@ -71,21 +73,21 @@ def test_alpha_is_the_constraint_whatever_network_alpha_says() -> None:
 
 
 @pytest.mark.parametrize("value", [-0.1, float("nan")])
-def test_a_constraint_is_a_length(value: float) -> None:
+def test_a_negative_or_nan_constraint_is_refused(value: float) -> None:
     with pytest.raises(ConfigError, match="constraint is "):
         NetworkConfig(algo="boft", constraint=value)
 
 
 @pytest.mark.parametrize("algo", ["diag-oft", "boft"])
-def test_a_scalar_is_refused(algo: str) -> None:
+def test_use_scalar_is_refused_for_rotations(algo: str) -> None:
     with pytest.raises(ConfigError, match=r"use_scalar: .*not proportional"):
         build(nn.Linear(8, 8), algo=algo, use_scalar=True)
 
 
 @pytest.mark.parametrize("algo", ["diag-oft", "boft", "ia3", "glora"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_the_bias_is_not_touched(algo: str, dtype: torch.dtype) -> None:
-    """lycoris-lora's bypass_mode turns and scales it."""
+def test_rotations_and_scales_leave_the_bias_alone(algo: str, dtype: torch.dtype) -> None:
+    """lycoris-lora's bypass_mode turns and scales the bias, too."""
     linear = nn.Linear(6, 8).to(dtype).requires_grad_(False)
     linear.bias.fill_(100.0)
     x = torch.zeros(3, 6, dtype=dtype)
@@ -124,18 +126,20 @@ def test_a_multiplier_is_linear_and_a_rotation_keeps_lengths(algo: str) -> None:
         ((8, 8), "no algorithm stores"),
     ],
 )
-def test_files_of_another_layer_are_refused(shape: tuple[int, ...], message: str) -> None:
+def test_oft_files_that_do_not_fit_the_layer_are_refused(
+    shape: tuple[int, ...], message: str
+) -> None:
     with pytest.raises(FormatError) as caught:
         detect({"oft_blocks": torch.zeros(shape)}, "proj", LayerSpec(8, 5))
     assert caught.value.where == "proj" and message in str(caught.value)
 
 
-def test_fewer_stages_than_fit_are_read() -> None:
+def test_a_boft_file_with_fewer_stages_than_fit_is_read() -> None:
     plan = detect({"oft_blocks": torch.zeros(2, 4, 2, 2)}, "proj", LayerSpec(8, 5))
     assert plan.algorithm.name == "boft"
 
 
-def test_files_of_sd_scripts_own_oft() -> None:
+def test_oft_files_of_sd_scripts_are_read_as_diag_oft() -> None:
     model = nn.ModuleDict({"proj": nn.Linear(6, 8)})
     state = AdapterState(
         {

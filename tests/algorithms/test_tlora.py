@@ -1,4 +1,4 @@
-"""T-LoRA: where it starts, which ranks a sample sees, and what it cannot do."""
+"""T-LoRA: what it starts from, which ranks a sample sees, and what it refuses."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ BY_NAME = NetworkConfig(algo="tlora", network_dim=4, network_alpha=4.0, conv_dim
 
 
 @pytest.mark.parametrize(("module", "shape"), LAYERS)
-def test_it_starts_from_the_largest_directions(module: nn.Module, shape: tuple[int, ...]) -> None:
+def test_tlora_starts_from_the_largest_singular_directions_of_the_weight(
+    module: nn.Module, shape: tuple[int, ...]
+) -> None:
     _, layer = tlora(module, perturbed=False)
     q, p, values = (tensor.detach().flatten(1) for tensor in layer.tensors().values())
     weight = module.weight.detach().flatten(1)
@@ -43,7 +45,7 @@ def test_it_starts_from_the_largest_directions(module: nn.Module, shape: tuple[i
     torch.testing.assert_close(torch.linalg.matrix_norm(rest, 2), torch.linalg.svdvals(weight)[4])
 
 
-def test_ranks_shrink_with_the_noise() -> None:
+def test_the_number_of_tlora_ranks_shrinks_with_the_timestep() -> None:
     timesteps = torch.tensor([0, 1, 499, 500, 999, 1000])
     assert ranks_at(timesteps, 8).sum(1).tolist() == [8, 7, 4, 4, 1, 1]
     assert ranks_at(timesteps, 1).sum(1).tolist() == [1] * 6
@@ -77,7 +79,9 @@ def test_each_sample_of_a_batch_sees_its_own_ranks(
 
 
 @pytest.mark.parametrize(("module", "shape"), LAYERS)
-def test_outside_of_training_all_ranks_are_on(module: nn.Module, shape: tuple[int, ...]) -> None:
+def test_tlora_uses_all_ranks_in_eval_mode_whatever_the_last_timesteps(
+    module: nn.Module, shape: tuple[int, ...]
+) -> None:
     """Whatever timesteps the last training step told."""
     network, _ = tlora(module)
     x = torch.randn(shape)
@@ -90,7 +94,9 @@ def test_outside_of_training_all_ranks_are_on(module: nn.Module, shape: tuple[in
 
 
 @pytest.mark.parametrize(("module", "shape"), LAYERS)
-def test_a_sample_is_a_lora_of_its_ranks(module: nn.Module, shape: tuple[int, ...]) -> None:
+def test_a_sample_sees_what_its_first_ranks_have_learned_since_the_start(
+    module: nn.Module, shape: tuple[int, ...]
+) -> None:
     network, layer = tlora(module)
     start, _ = tlora(module, perturbed=False)
     network.train()
@@ -110,7 +116,7 @@ def test_a_sample_is_a_lora_of_its_ranks(module: nn.Module, shape: tuple[int, ..
     torch.testing.assert_close(found, spec.op(spec.pad(x), wanted), rtol=1e-4, atol=1e-5)
 
 
-def test_text_encoders_see_no_noise() -> None:
+def test_timesteps_reach_the_unet_and_not_the_text_encoder() -> None:
     models = {name: nn.Sequential(nn.Linear(4, 4)) for name in ("unet", "text_encoder")}
     network = build_network(models, NetworkConfig(algo="tlora", network_dim=2, include=("0",)))
     network.set_timesteps(torch.tensor([3]))
@@ -131,21 +137,21 @@ def test_a_network_in_training_merges_all_ranks() -> None:
     network.unmerge()
 
 
-def test_an_input_of_other_samples_is_named() -> None:
+def test_a_batch_of_another_size_than_the_timesteps_is_refused() -> None:
     network, _ = tlora(nn.Linear(9, 7))
     network.train().set_timesteps(torch.tensor([1, 2]))
     with network.injected(), pytest.raises(ShapeError, match=r"2 samples .* shape \(3, 9\)"):
         next(iter(network.sites.values())).module(torch.randn(3, 9))
 
 
-def test_what_it_starts_from_is_in_no_file_and_no_state() -> None:
+def test_the_start_of_tlora_is_neither_in_files_nor_in_the_state_dict() -> None:
     network, _ = tlora(nn.Linear(9, 7))
     assert not any("origin" in key for key in network.state_dict())
     names = {key.partition(".")[2] for key in network.adapter_state().tensors}
     assert names == {"q_layer.weight", "p_layer.weight", "lambda_layer", "alpha"}
 
 
-def test_a_rank_above_the_layers_changes_nothing_at_first() -> None:
+def test_a_rank_above_the_layers_width_still_starts_without_a_change() -> None:
     model = nn.Sequential(nn.Linear(9, 2), nn.Linear(2, 9), nn.Linear(9, 9))
     network = build_network({"model": model}, CONFIG)
     before = model(x := torch.randn(3, 9))
@@ -154,8 +160,9 @@ def test_a_rank_above_the_layers_changes_nothing_at_first() -> None:
     assert next(iter(network.layers.values())).tensors()["p_layer.weight"].shape == (2, 4)
 
 
-def test_a_small_move_from_large_values_survives_half_precision() -> None:
-    """Each of the two products is 1e4 times the update: they are not subtracted from each other."""
+def test_a_small_update_beside_a_large_start_survives_bfloat16() -> None:
+    """Trained product and start are each 1e4 times the update, so their outputs must not be
+    computed apart and subtracted."""
     module = nn.Linear(64, 64, bias=False)
     nn.init.normal_(module.weight)
     _, layer = tlora(module, perturbed=False)
@@ -169,26 +176,26 @@ def test_a_small_move_from_large_values_survives_half_precision() -> None:
     assert (found - wanted).norm() < 0.01 * wanted.norm()
 
 
-def test_a_norm_cannot_be_limited() -> None:
+def test_limiting_the_norm_of_tlora_is_refused() -> None:
     network, _ = tlora(nn.Linear(9, 7))
     with pytest.raises(ConfigError, match="scale_weight_norms: a norm cannot be limited for tlora"):
         network.limit_norms(1.0)
 
 
-def test_a_scalar_is_refused() -> None:
+def test_use_scalar_is_refused_for_tlora() -> None:
     with pytest.raises(ConfigError, match="not proportional to any of its tensors"):
         model = nn.Sequential(nn.Linear(9, 7))
         build_network({"model": model}, NetworkConfig(algo="tlora", network_dim=4, use_scalar=True))
 
 
-def test_a_packed_weight_is_refused() -> None:
+def test_tlora_on_a_quantised_weight_is_refused() -> None:
     module = nn.Linear(9, 7, bias=False)
     module.weight = nn.Parameter(torch.zeros(63, 1, dtype=torch.uint8), requires_grad=False)
     with pytest.raises(ConfigError, match=r"model\.0, algo: Linear holds a packed weight of uint8"):
         build_network({"model": nn.Sequential(module)}, CONFIG)
 
 
-def test_on_meta_only_shapes_are_found() -> None:
+def test_tlora_over_a_model_on_meta_stays_on_meta() -> None:
     with torch.device("meta"):
         model = nn.Sequential(nn.Linear(9, 7))
     network = build_network({"model": model}, CONFIG)
@@ -196,7 +203,7 @@ def test_on_meta_only_shapes_are_found() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-def test_a_training_step_compiles_as_one_graph() -> None:
+def test_a_training_step_of_tlora_compiles_as_one_graph() -> None:
     module = nn.Linear(9, 7)
     network, _ = tlora(module)
     network.train()
@@ -209,7 +216,7 @@ def test_a_training_step_compiles_as_one_graph() -> None:
             torch.testing.assert_close(compiled(x), module(x))
 
 
-def test_a_file_comes_back() -> None:
+def test_a_tlora_file_gives_the_same_outputs_after_loading() -> None:
     module = nn.Linear(9, 7)
     network, _ = tlora(module)
     x = torch.randn(3, 9)

@@ -1,4 +1,4 @@
-"""docs/performance.md and its picture are what the results give; a table says what a file says."""
+"""docs/performance.md and its picture hold what the benchmarks' results give."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ NO_SPREAD = {"ratio_q1": 1.0, "ratio_q3": 2.0}
 
 
 def words(text: str) -> str | list[str]:
-    """What a page says; of a picture its labels and values, since versions of matplotlib differ in
-    the last digit of a coordinate."""
+    """Return the text of a page, or the labels and values of an SVG picture: versions of matplotlib
+    differ in the last digit of a coordinate."""
     return re.findall("<!-- (.*?) -->", text) if text.startswith("<?xml") else text
 
 
-def test_the_pages_are_what_the_results_give():
+def test_the_committed_page_and_picture_are_what_the_results_give():
     pages = document.pages()
     assert set(pages) == {document.PAGE, document.PICTURE}
     for path, text in pages.items():
@@ -48,7 +48,7 @@ def step_row(case: str, by: str, **figures) -> dict:
     return {**SETTING, "case": case, "by": by, **figures}
 
 
-def test_a_step_its_forced_paths_its_memory_and_what_is_missing(results):
+def test_the_page_shows_step_times_paths_memory_and_what_was_skipped(results):
     rows = [
         step_row("", "floor", cpu_seconds=2.0, ratio=1.0, peak_mb_above_rest=100.0),
         step_row("", "floor, our products", ratio=0.75, **NO_SPREAD),
@@ -70,7 +70,7 @@ def test_a_step_its_forced_paths_its_memory_and_what_is_missing(results):
     assert "Measured on: some processor; torch 2.1." in page
 
 
-def test_gradient_accumulation(results):
+def test_the_page_compares_building_once_a_step_with_building_for_every_batch(results):
     kernels = {
         "batch, frozen": 5, "batch, built each time": 9, "batch, built once": 7, "once": 2,
     }  # fmt: skip
@@ -86,7 +86,7 @@ def test_gradient_accumulation(results):
     assert "| built once | 1.25 (1.00 to 2.00) | 7, and 2 once |" in page
 
 
-def test_a_gpu_run_that_was_cut_short(results):
+def test_a_gpu_run_that_was_cut_short_shows_what_failed_and_what_had_no_time(results):
     common = {"part": "steps", "model": "sdxl", "pixels": 1024}
     setting = {**common, "batch": 1, "checkpointing": False}
     rows = [

@@ -21,7 +21,7 @@ def run_script(name: str, *arguments: str | Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_step_on_the_cpu_beside_the_peers(tmp_path):
+def test_step_time_measures_ours_and_the_peers_and_keeps_earlier_rows(tmp_path):
     result = tmp_path / "steps.json"
     run_script(
         "step_time.py", "--model", "tiny", "--latents", "8", "--rounds", "2", "--peer-rounds", "1",
@@ -48,7 +48,7 @@ def test_a_step_on_the_cpu_beside_the_peers(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it reads /proc")
-def test_memory_of_a_step(tmp_path):
+def test_step_time_measures_the_peak_memory_of_a_step(tmp_path):
     result = tmp_path / "steps.json"
     run_script(
         "step_time.py", "--model", "tiny", "--latents", "16", "--rounds", "1", "--case", "loha_8_4",
@@ -60,7 +60,7 @@ def test_memory_of_a_step(tmp_path):
 
 
 @pytest.mark.slow
-def test_everything_for_an_accelerator_on_the_cpu(tmp_path):
+def test_the_gpu_benchmark_runs_every_part_on_the_cpu(tmp_path):
     result = tmp_path / "gpu.json"
     run_script("gpu.py", "--device", "cpu", "--small", "--seconds", "400", "--json", result)
     rows = json.loads(result.read_text(encoding="utf-8"))["rows"]
@@ -72,7 +72,7 @@ def test_everything_for_an_accelerator_on_the_cpu(tmp_path):
 
 
 @pytest.mark.slow
-def test_no_time_is_said_of_every_figure(tmp_path):
+def test_the_gpu_benchmark_says_of_every_figure_that_no_time_was_left(tmp_path):
     result = tmp_path / "gpu.json"
     run_script("gpu.py", "--device", "cpu", "--small", "--seconds", "0", "--json", result)
     rows = json.loads(result.read_text(encoding="utf-8"))["rows"]

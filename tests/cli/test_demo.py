@@ -1,4 +1,4 @@
-"""The demo's course with two steps and few pictures; its figures are `make demo`'s to keep."""
+"""The demo with two steps and few pictures; only `make demo` checks its real figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lycoris_ext.mini import BASE_STYLES, LEARNED_STYLE
 from lycoris_ext.mini.drawings.drawn import DrawnSource
 
 
-def test_prompts_ask_for_what_the_adapter_never_saw():
+def test_the_demo_asks_for_subjects_that_the_adapter_never_saw():
     prompts = choose_prompts(48)
     shown = set(DrawnSource.learned_subjects)
     assert len(prompts.learned) == len(prompts.base) == 48
@@ -27,12 +27,12 @@ def test_prompts_ask_for_what_the_adapter_never_saw():
     assert {prompt.style for prompt in prompts.base} == set(BASE_STYLES)
 
 
-def test_seeds_are_the_prompts_numbers_in_order(tmp_path):
+def test_the_demo_draws_each_prompt_with_its_number_as_the_seed(tmp_path):
     specs = choose_prompts(4).specs(DemoSettings(tmp_path))
     assert [spec.seed for spec in specs] == [0, 1, 2, 3, 0, 1, 2, 3]
 
 
-def test_config_is_the_seeds_default(tmp_path):
+def test_the_demo_trains_with_the_recipe_seed_default(tmp_path):
     config = demo.demo_config(DemoSettings(tmp_path))
     network = config.network
     assert (network.algo, network.network_dim, network.conv_dim) == ("loha", 8, 4)
@@ -41,7 +41,8 @@ def test_config_is_the_seeds_default(tmp_path):
 
 
 def pretend(monkeypatch, good):
-    """Judges that know the style by whether an adapter was trained at all."""
+    """Replace the judges: they recognise the learned style in pictures with adapter only if `good`,
+    and all else as it was asked for."""
     answers = iter(["flat", LEARNED_STYLE if good else "flat"])
     prompts = choose_prompts(4)
 
@@ -58,7 +59,9 @@ def pretend(monkeypatch, good):
     monkeypatch.setattr(demo, "judge_accuracy", lambda: {"style": {"sharp": 0.99}})
 
 
-def test_whole_course_twice(tmp_path, monkeypatch, capsys):
+def test_the_demo_reports_a_learned_style_and_the_next_run_a_missed_one(
+    tmp_path, monkeypatch, capsys
+):
     folder = tmp_path / "out"
     settings = DemoSettings(
         folder,

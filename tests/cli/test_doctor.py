@@ -36,7 +36,7 @@ def config(tmp_path, **options):
     return path
 
 
-def test_all_is_well(report):
+def test_doctor_exits_0_where_everything_works(report):
     code, checks = report()
     assert code == 0
     assert checks["torch"]["found"] == torch.__version__
@@ -45,7 +45,7 @@ def test_all_is_well(report):
     assert checks["device"]["state"] == "ok"
 
 
-def test_lines_for_people(capsys):
+def test_doctor_prints_a_line_for_each_check_and_a_verdict(capsys):
     assert cli.main(["doctor"]) in (0, 4)
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("ok      torch: ") for line in lines)
@@ -63,7 +63,7 @@ def without(monkeypatch, *missing):
     monkeypatch.setattr(doctor, "version", version)
 
 
-def test_a_missing_package(report, monkeypatch):
+def test_a_missing_package_is_an_error_only_where_training_needs_it(report, monkeypatch):
     without(monkeypatch, "diffusers", "tensorboard")
     code, checks = report()
     assert code == 4
@@ -73,14 +73,14 @@ def test_a_missing_package(report, monkeypatch):
     assert "log_with" in checks["tensorboard"]["found"]
 
 
-def test_without_torch_the_rest_is_still_told(report, monkeypatch):
+def test_without_torch_doctor_still_checks_the_rest(report, monkeypatch):
     without(monkeypatch, "torch")
     code, checks = report()
     assert code == 4
     assert "hosts" in checks and "device" not in checks
 
 
-def test_8_bit_counts_only_where_it_is_used(report, monkeypatch, tmp_path):
+def test_a_missing_bitsandbytes_stops_only_configs_that_use_it(report, monkeypatch, tmp_path):
     import sys
 
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
@@ -93,7 +93,7 @@ def test_8_bit_counts_only_where_it_is_used(report, monkeypatch, tmp_path):
     assert checks["optimizer AdamW"]["found"] == "a step works"
 
 
-def test_an_8_bit_step_that_fails(report, monkeypatch):
+def test_an_8_bit_step_that_fails_or_changes_nothing_is_an_error(report, monkeypatch):
     from lycoris_ext.training import step
 
     def fail(*_):
@@ -108,7 +108,9 @@ def test_an_8_bit_step_that_fails(report, monkeypatch):
     assert code == 4 and "a step changes nothing" in checks["optimizer AdamW8bit"]["found"]
 
 
-def test_what_a_config_asks_for(report, tmp_path, monkeypatch):
+def test_doctor_checks_the_device_the_base_and_the_pictures_of_a_config(
+    report, tmp_path, monkeypatch
+):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     path = config(
         tmp_path,
@@ -125,7 +127,7 @@ def test_what_a_config_asks_for(report, tmp_path, monkeypatch):
     assert cli.main(["doctor", str(tmp_path / "none.toml")]) == 2
 
 
-def test_what_is_wrong_with_pictures_is_told_before_training(report, tmp_path, pictures):
+def test_doctor_lists_what_is_wrong_with_the_pictures_of_a_config(report, tmp_path, pictures):
     (pictures / "2_shapes" / "03.txt").unlink()
     (pictures / "0_off").mkdir()
     places = {"train_data_dir": str(pictures), "reg_data_dir": str(tmp_path / "none")}
@@ -137,7 +139,7 @@ def test_what_is_wrong_with_pictures_is_told_before_training(report, tmp_path, p
     assert (checks["LX006"]["state"], checks["LX009"]["state"]) == ("note", "missing")
 
 
-def test_a_full_disk_and_a_file_in_the_way(report, monkeypatch, tmp_path):
+def test_a_full_disk_or_a_file_in_the_way_of_output_dir_is_an_error(report, monkeypatch, tmp_path):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10**8))
     code, checks = report()
@@ -158,7 +160,7 @@ def make(folder, *names):
             path.mkdir(parents=True)
 
 
-def test_hosts_nearby_and_by_name(report, tmp_path):
+def test_doctor_finds_hosts_nearby_and_those_named_with_host(report, tmp_path):
     make(tmp_path / "kohya", "train_network.py", "library/train_util.py", "networks")
     make(tmp_path / "ui", "nodes.py", "folder_paths.py", "comfy")
     make(tmp_path / "far" / "away" / "a1111", "webui.py", "modules/shared.py")

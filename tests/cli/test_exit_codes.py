@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def train(tiny_base, pictures, tmp_path, capsys):
-    """Train with the tiny base through the command line; returns exit code and last words."""
+    """Return a function that trains by the command line, and returns exit code and stderr."""
     options = {
         "pretrained_model_name_or_path": str(tiny_base),
         "train_data_dir": str(pictures),
@@ -43,32 +43,32 @@ def train(tiny_base, pictures, tmp_path, capsys):
     return call
 
 
-def test_0_done(train, tmp_path):
+def test_a_finished_training_exits_0(train, tmp_path):
     code, _ = train()
     assert code == 0 and (tmp_path / "out" / "last.safetensors").exists()
 
 
-def test_2_usage(train):
+def test_a_wrong_option_exits_2(train):
     code, said = train(lerning_rate=1)
     assert code == 2 and "did you mean learning_rate?" in said
     code, said = train(scale_weight_norms=-1.0)
     assert code == 2 and "scale_weight_norms is -1.0" in said
 
 
-def test_3_data(train, pictures):
+def test_a_damaged_picture_exits_3(train, pictures):
     (pictures / "2_shapes" / "02.png").write_bytes(b"")
     code, said = train()
     assert code == 3 and "02.png" in said
 
 
-def test_4_environment(train, monkeypatch):
+def test_a_missing_gpu_exits_4(train, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     code, said = train(device="cuda")
     assert code == 4 and "finds no GPU" in said
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on the address space")
-def test_5_memory(tiny_base, pictures, tmp_path):
+def test_running_out_of_memory_exits_5(tiny_base, pictures, tmp_path):
     script = f"""
 import resource, sys
 import lycoris_ext.training.terminal
@@ -86,7 +86,7 @@ sys.exit(cli.main(["train", "--pretrained_model_name_or_path", {str(tiny_base)!r
     assert "out of memory" in done.stderr and "network_dim below 8" in done.stderr
 
 
-def test_6_diverged(train, monkeypatch):
+def test_a_training_that_diverges_exits_6(train, monkeypatch):
     step = steps.optimizer_step
 
     def explode(optimizer, *rest):
@@ -102,7 +102,7 @@ def test_6_diverged(train, monkeypatch):
     assert code == 6 and "learning_rate" in said
 
 
-def test_130_interrupted_with_everything_saved(train, tmp_path, monkeypatch):
+def test_an_interrupted_training_exits_130_and_can_be_continued(train, tmp_path, monkeypatch):
     step = recipe.train_step
 
     def interrupted(*given, **settings):

@@ -1,4 +1,4 @@
-"""`lycoris-ext info`: what it tells of sound files, and what it says of damaged ones."""
+"""`lycoris-ext info`: what it prints of sound files, and which damaged files it refuses."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def adapter(tmp_path):
     return path
 
 
-def test_summary(adapter):
+def test_a_summary_holds_algorithm_ranks_sizes_hash_and_trigger_words(adapter):
     summary = summarize(adapter)
     assert summary.algorithms == ("loha",)
     assert {(group.rank, group.alpha, group.modules) for group in summary.layers} == {
@@ -50,7 +50,7 @@ def test_summary(adapter):
     assert summary.triggers == ("by fluent", "cat")
 
 
-def test_table(adapter, capsys):
+def test_info_prints_a_table_without_unset_fields_and_long_lines(adapter, capsys):
     assert main([str(adapter)]) == 0
     output = capsys.readouterr().out
     for part in ("rank 4, alpha 1: 1 modules", "learning rate", "0.0002", "by fluent, cat", "..."):
@@ -59,14 +59,14 @@ def test_table(adapter, capsys):
     assert max(map(len, output.splitlines()[1:])) < 130
 
 
-def test_json(adapter, capsys):
+def test_info_as_json_holds_the_whole_metadata(adapter, capsys):
     assert main([str(adapter), "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
     assert summary["hash"]["agrees"] is True
     assert summary["metadata"]["other"] == "x" * 200
 
 
-def test_locon_is_told_from_lora(tmp_path):
+def test_a_file_with_convolutions_is_called_locon(tmp_path):
     model = nn.Sequential(nn.Linear(12, 10), nn.Conv2d(4, 6, 3))
     network = build_network({"model": model}, NetworkConfig(algo="locon", conv_dim=4))
     save_adapter(tmp_path / "a.safetensors", network.adapter_state())
@@ -90,7 +90,7 @@ def test_locon_is_told_from_lora(tmp_path):
         ({"algo": "boft"}, "boft: 1 modules"),
     ],
 )
-def test_the_form_is_told(tmp_path, capsys, options, line):
+def test_info_names_the_form_of_the_algorithm(tmp_path, capsys, options, line):
     model = nn.Sequential(nn.Linear(12, 8))
     network = build_network({"model": model}, NetworkConfig(network_dim=2, **options))
     save_adapter(tmp_path / "a.safetensors", network.adapter_state())
@@ -98,7 +98,7 @@ def test_the_form_is_told(tmp_path, capsys, options, line):
     assert line in capsys.readouterr().out
 
 
-def test_what_only_the_metadata_tell_of_the_algorithm(tmp_path, capsys):
+def test_info_names_dylora_where_the_metadata_say_so(tmp_path, capsys):
     network = build_network({"model": nn.Sequential(nn.Linear(12, 8))}, NetworkConfig(algo="lora"))
     arguments = {"algo": "dylora", "block_size": 2, "conv_dim": None}
     for told in (json.dumps(arguments), json.dumps({"algo": "lora", "block_size": 2}), "[]"):
@@ -108,7 +108,7 @@ def test_what_only_the_metadata_tell_of_the_algorithm(tmp_path, capsys):
         assert ("dylora, block_size 2\n" in capsys.readouterr().out) == ("dylora" in told)
 
 
-def test_changed_tensors_are_told(adapter, capsys):
+def test_info_says_that_tensors_were_changed_after_saving(adapter, capsys):
     state = {key: value + 1 for key, value in safetensors.torch.load_file(adapter).items()}
     metadata = {"sshs_model_hash": "0" * 64, "ss_comment": "\x1b[31mred"}
     safetensors.torch.save_file(state, adapter, metadata)
@@ -118,7 +118,7 @@ def test_changed_tensors_are_told(adapter, capsys):
     assert "\x1b" not in output
 
 
-def test_no_hash_stored(tmp_path):
+def test_a_file_without_hash_and_alpha_is_summarised(tmp_path):
     tensors = {"lora_unet_a.lora_up.weight": torch.ones(4, 2)}
     tensors["lora_unet_a.lora_down.weight"] = torch.ones(2, 3)
     safetensors.torch.save_file(tensors, tmp_path / "a.safetensors")
@@ -128,18 +128,18 @@ def test_no_hash_stored(tmp_path):
     assert (summary.layers[0].rank, summary.layers[0].alpha) == (2, 2.0)
 
 
-def test_missing_file(tmp_path):
+def test_info_refuses_a_missing_file(tmp_path):
     with pytest.raises(DataError, match="there is no such file"):
         main([str(tmp_path / "none.safetensors")])
 
 
-def test_truncated_file(adapter):
+def test_info_refuses_a_truncated_file_by_name(adapter):
     adapter.write_bytes(adapter.read_bytes()[:-10])
     with pytest.raises(FormatError, match=r"style.safetensors"):
         main([str(adapter)])
 
 
-def test_contradicting_shapes(tmp_path):
+def test_info_names_the_layer_whose_shapes_contradict(tmp_path):
     tensors = {"lora_unet_a.lora_up.weight": torch.ones(4, 2)}
     tensors["lora_unet_a.lora_down.weight"] = torch.ones(3, 3)
     safetensors.torch.save_file(tensors, tmp_path / "a.safetensors")
@@ -147,7 +147,7 @@ def test_contradicting_shapes(tmp_path):
         summarize(tmp_path / "a.safetensors")
 
 
-def test_a_peft_file_is_told_with_its_config(tmp_path, capsys):
+def test_a_peft_file_is_summarised_with_the_config_beside_it(tmp_path, capsys):
     start = "base_model.model.down_blocks.0.attentions.0.proj_in"
     tensors = {
         f"{start}.lora_A.weight": torch.ones(2, 3),
@@ -177,7 +177,7 @@ def test_a_peft_file_is_told_with_its_config(tmp_path, capsys):
         ("loha", False, True, {"sd-scripts'", "diffusers", "AUTOMATIC1111"}),
     ],
 )
-def test_hosts_that_would_misread_a_file(tmp_path, algo, tucker, sdxl, hosts):
+def test_info_names_the_hosts_that_would_misread_a_file(tmp_path, algo, tucker, sdxl, hosts):
     config = NetworkConfig(algo=algo, use_tucker=tucker, conv_dim=2, include=("",))
     network = build_network(stand_in("sdxl" if sdxl else "sd"), config)
     save_adapter(tmp_path / "a.safetensors", network.adapter_state())
@@ -211,7 +211,7 @@ WEBUI, COMFYUI, DIFFUSERS = "AUTOMATIC1111", "ComfyUI", "diffusers"
         ({"algo": "tlora"}, {WEBUI: "T-LoRA", COMFYUI: "T-LoRA", DIFFUSERS: "T-LoRA"}),
     ],
 )
-def test_hosts_that_would_misread_an_algorithm(tmp_path, options, lines):
+def test_info_says_how_each_host_misreads_an_algorithm(tmp_path, options, lines):
     model = nn.Sequential(nn.Linear(12, 8))
     network = build_network({"model": model}, NetworkConfig(network_dim=2, **options))
     state = network.adapter_state()
@@ -245,7 +245,9 @@ def test_hosts_that_would_misread_an_algorithm(tmp_path, options, lines):
         ),
     ],
 )
-def test_layers_that_a_host_misreads(tmp_path, layer, options, line):
+def test_info_warns_of_kinds_of_layers_that_a_host_misreads_and_of_no_others(
+    tmp_path, layer, options, line
+):
     network = build_network({"m": nn.Sequential(layer)}, NetworkConfig(**options))
     save_adapter(tmp_path / "a.safetensors", network.adapter_state())
     assert line in summarize(tmp_path / "a.safetensors").misread_by
@@ -263,7 +265,7 @@ def test_a_hash_of_lycoris_loras_own_kind_is_not_compared(adapter, capsys):
     assert "one of lycoris-lora's own kind is stored" in capsys.readouterr().out
 
 
-def test_needs_the_base_dependencies_alone(adapter):
+def test_info_runs_without_the_packages_of_the_extra_train(adapter):
     blocked = ["diffusers", "transformers", "accelerate", "bitsandbytes", "tyro", "tqdm"]
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({blocked}))\n"

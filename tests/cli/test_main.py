@@ -1,4 +1,4 @@
-"""The command line: exit codes, errors in words, and what a user of sd-scripts types."""
+"""The command line: exit codes, error messages, flags, and `lycoris-ext init`."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from tests.tiny_pictures import write_picture
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_usage(capsys):
+def test_without_a_command_the_commands_are_listed(capsys):
     assert cli.main([]) == 0
     output = capsys.readouterr().out
     assert all(command in output for command in cli.COMMANDS)
 
 
-def test_unknown_command(capsys):
+def test_an_unknown_command_names_the_nearest_one(capsys):
     assert cli.main(["trian"]) == 2
     assert "did you mean train?" in capsys.readouterr().err
 
 
-def test_version(capsys):
+def test_the_flag_version_prints_the_version_of_the_package(capsys):
     import lycoris_ext
 
     assert cli.main(["--version"]) == 0
@@ -55,7 +55,7 @@ def test_version(capsys):
         (RuntimeError("[enforce fail] can't allocate memory: 9 bytes"), 5, "a smaller batch"),
     ],
 )
-def test_exit_codes(monkeypatch, capsys, error, code, said):
+def test_each_error_ends_with_its_exit_code_and_its_message(monkeypatch, capsys, error, code, said):
     def fail(_):
         raise error
 
@@ -92,7 +92,7 @@ def test_help_and_documentation_list_the_exit_codes(capsys):
         assert f"| {code} | {meaning} |" in page
 
 
-def test_our_own_mistakes_are_not_hidden(monkeypatch):
+def test_an_unexpected_error_is_raised_and_not_hidden(monkeypatch):
     def fail(_):
         raise RuntimeError("shape mismatch")
 
@@ -117,7 +117,7 @@ def test_without_the_extra_packages_the_pip_line_is_shown(package, tmp_path, pic
     assert 'pip install "lycoris-ext[train]"' in done.stderr
 
 
-def test_flags_in_both_spellings(tmp_path):
+def test_flags_are_read_with_underscores_and_with_dashes(tmp_path):
     file = tmp_path / "my.toml"
     file.write_text('output_name = "from file"\nseed = 3\nflip_aug = true\n', encoding="utf-8")
     config = config_from_arguments(
@@ -151,7 +151,7 @@ def test_flags_in_both_spellings(tmp_path):
     assert (config.network.conv_dim, config.network.network_train_unet_only) == (4, True)
 
 
-def test_an_unknown_flag(capsys):
+def test_an_unknown_flag_names_the_nearest_one(capsys):
     with pytest.raises(SystemExit) as caught:
         config_from_arguments(["--lerning_rate", "1"])
     assert caught.value.code == 2
@@ -197,7 +197,7 @@ def test_init_never_overwrites(pictures, tmp_path):
     assert path.read_text("utf-8") == "mine"
 
 
-def test_init_for_a_flat_folder_without_captions(tmp_path):
+def test_init_writes_image_dir_for_a_flat_folder_and_counts_missing_captions(tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()
     for number in range(2):
@@ -211,14 +211,14 @@ def test_init_for_a_flat_folder_without_captions(tmp_path):
     assert "2 have no caption" in path.read_text("utf-8")
 
 
-def test_init_with_nothing_to_look_at(tmp_path):
+def test_init_refuses_a_folder_that_is_missing_or_holds_no_pictures(tmp_path):
     with pytest.raises(DataError, match="no such folder"):
         init.main([str(tmp_path / "nothing")])
     with pytest.raises(DataError, match="no folder named"):
         init.main([str(tmp_path)])
 
 
-def test_a_reader_that_has_seen_enough_is_no_fault() -> None:
+def test_a_closed_pipe_is_no_error() -> None:
     command = [sys.executable, "-c", "from lycoris_ext.cli import main; raise SystemExit(main())"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stderr is not None

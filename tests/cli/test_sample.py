@@ -1,4 +1,4 @@
-"""`lycoris-ext sample`: numbered pictures with their text, grids with the bare model in them."""
+"""`lycoris-ext sample`: numbered pictures with their parameters, and grids."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def run(model, tmp_path, capsys):
 
 
 def difference(first, second):
-    """Largest difference of two pictures, in levels of 255."""
+    """Return the largest difference of two pictures in any channel, in levels of 255."""
     return max(high for _, high in ImageChops.difference(first, second).getextrema())
 
 
-def test_pictures_are_numbered_and_tell_how_they_came_about(run, model):
+def test_pictures_are_numbered_and_hold_their_generation_parameters(run, model):
     adapter = model.parent / "red.safetensors"
     paths = run("--prompt", "a cat", "--prompt", "dog", "-n", "2", "--seed", "5")
     paths += run("--prompt", "a cat", "--seed", "5", "--adapter", f"{adapter}:0.8")
@@ -60,7 +60,7 @@ def test_pictures_are_numbered_and_tell_how_they_came_about(run, model):
         assert bare.tobytes() != adapted.tobytes()
 
 
-def test_grid_always_has_the_bare_model(run, model, monkeypatch):
+def test_a_grid_always_has_a_column_without_adapter(run, model, monkeypatch):
     seen = {}
 
     def remember(cells, row_labels, column_labels, **options):
@@ -95,8 +95,8 @@ def test_grid_always_has_the_bare_model(run, model, monkeypatch):
     assert seen["columns"] == ["without adapter", "red"]
 
 
-def test_a_grid_shows_the_pictures_that_are_drawn_without_it(run, model, monkeypatch):
-    """Prompts keep their own seeds, sizes and steps; what is asked for twice is drawn once."""
+def test_a_grid_shows_the_same_pictures_as_sample_without_grid(run, model, monkeypatch):
+    """Prompts keep their own seeds, sizes and steps; equal pictures are drawn once."""
     seen = []
     monkeypatch.setattr(
         "lycoris_ext.grids.output.comparison_grid",
@@ -123,7 +123,7 @@ def test_a_grid_shows_the_pictures_that_are_drawn_without_it(run, model, monkeyp
             picture.close()
 
 
-def test_prompts_from_a_file_over_the_flags(run, tmp_path):
+def test_options_in_a_prompt_file_win_over_the_flags(run, tmp_path):
     file = tmp_path / "prompts.txt"
     file.write_text("a cat --d 7 --s 3 --ss ddim\ndog --w 40\n", encoding="utf-8")
     paths = run("--sample-prompts", str(file), "--seed", "5", "-n", "2", "--prompt", "red --l 2")
@@ -134,13 +134,13 @@ def test_prompts_from_a_file_over_the_flags(run, tmp_path):
     assert "Size: 40x32" in texts[4] and "Steps: 2, Sampler: Euler," in texts[4]
 
 
-def test_nothing_to_draw(run):
+def test_sample_without_a_prompt_is_refused(run):
     with pytest.raises(ConfigError, match="no prompt is given") as caught:
         run()
     assert "--sample-prompts FILE" in str(caught.value)
 
 
-def test_errors_name_what_is_wrong(run, model):
+def test_wrong_arguments_of_sample_are_refused_by_name(run, model):
     with pytest.raises(DataError, match=r"none.safetensors"):
         run("--prompt", "a", "--adapter", "none.safetensors:1")
     with pytest.raises(DataError, match=r"(?s)none.safetensors.*gone.safetensors"):

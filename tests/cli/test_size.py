@@ -21,7 +21,7 @@ ROWS = json.loads(
 
 @pytest.fixture(autouse=True, scope="module")
 def build_once():
-    """The real shapes are the same for every row."""
+    """Build the models on meta once for all rows of the oracle."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lycoris_ext.cli.size.build_meta", functools.cache(build_meta))
         yield
@@ -37,7 +37,7 @@ def _arguments(algorithm: str, dims: str, preset: str) -> list[str]:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: "-".join(map(str, row[:3])))
-def test_every_row_of_the_oracle(row, capsys):
+def test_sizes_are_those_of_networks_that_a_peer_built(row, capsys):
     algorithm, dims, preset, text_encoder, unet, parameters, megabytes = row
     assert main(_arguments(algorithm, dims, preset)) == 0
     size = json.loads(capsys.readouterr().out)
@@ -52,7 +52,7 @@ def test_file_bytes_are_those_of_a_real_file():
     assert file_bytes(shapes) == len(safetensors.torch.save(tensors))
 
 
-def test_table(capsys):
+def test_size_prints_the_number_of_parameters(capsys):
     assert main(["--algo", "lora", "--dim", "8", "--preset", "attn-only"]) == 0
     assert "2,184,192" in capsys.readouterr().out
 

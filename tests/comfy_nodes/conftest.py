@@ -13,7 +13,7 @@ from tests.tiny_pictures import write_pictures
 
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[Host]:
-    """ComfyUI, as far as our nodes see it."""
+    """Stand-ins of ComfyUI's modules can be imported, and input/shapes holds captioned pictures."""
     with inside_comfyui(tmp_path / "comfyui") as found:
         write_pictures(found.input / "shapes", size=(32, 32))
         yield found

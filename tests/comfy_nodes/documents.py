@@ -24,7 +24,7 @@ END = "<!-- end of inputs and outputs -->"
 
 
 def documents() -> dict[Path, str]:
-    """Every file and what it should hold; pages without our marks are left alone."""
+    """Return every file that is written from the nodes, with the text that it should hold."""
     with tempfile.TemporaryDirectory() as folder, inside_comfyui(Path(folder)):
         from comfy_nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 

@@ -14,7 +14,7 @@ WIDTH = 16
 
 
 class SpatialTransformer(nn.Module):
-    """A block that presets know by its class."""
+    """A block of the U-Net that presets select by the name of its class."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class SpatialTransformer(nn.Module):
 
 
 class Unet(nn.Module):
-    """ldm's names; [B, 4, h, w], timesteps, context -> [B, 4, h, w]."""
+    """A U-Net with ldm's names: (batch, 4, h, w), timesteps and context give (batch, 4, h, w)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Unet(nn.Module):
 
 
 class Dit(nn.Module):
-    """Of no family that we know by name; it adds in place, as ComfyUI's transformers do."""
+    """A denoiser of an unknown family; it adds in place, as ComfyUI's transformers do."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Dit(nn.Module):
 
 
 class Condition:
-    """ComfyUI's container of something that a model is told."""
+    """Holds a tensor that is passed to the model, as ComfyUI's conditions do."""
 
     def __init__(self, cond: Tensor) -> None:
         self.cond = cond
@@ -77,7 +77,7 @@ class Condition:
 
 
 def sampling_of(kind: str) -> Any:
-    """What ComfyUI makes of a family: a class of two parents."""
+    """Return a model_sampling for a kind of prediction, with two parent classes as in ComfyUI."""
 
     class ModelSampling(SAMPLING[kind], nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -99,7 +99,7 @@ def sampling_of(kind: str) -> Any:
 
 
 class SD15:
-    """The class's name is the family's."""
+    """The configuration of a family; our nodes know the family by the name of this class."""
 
 
 class Flux:
@@ -112,7 +112,7 @@ class LatentFormat:
 
 
 class Base(nn.Module):
-    """ComfyUI's BaseModel."""
+    """Stands for ComfyUI's BaseModel."""
 
     def __init__(self, network: nn.Module, family: type, kind: str) -> None:
         super().__init__()
@@ -145,8 +145,8 @@ class Base(nn.Module):
 
 
 class Patcher:
-    """ComfyUI's ModelPatcher: clones share one module and the backup of what they patched, and
-    weights stay patched until another clone is loaded."""
+    """Stands for ComfyUI's ModelPatcher: clones share one module and one backup of patched weights,
+    and patches stay in the weights until another clone is loaded."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model: Any = model
@@ -175,7 +175,7 @@ class Patcher:
 
     @torch.inference_mode()
     def load(self) -> None:
-        """The module's weights as these patches make them, one after the other."""
+        """Put the patches of this clone, and no others, into the weights of the module."""
         weights = self.model.state_dict()
         for key, weight in self.backup.items():
             weights[key].copy_(weight)
@@ -188,7 +188,7 @@ class Patcher:
             weights[key].copy_(weight)
 
     def patched(self, key: str) -> Tensor:
-        """A weight as ComfyUI sets it, and leaves it."""
+        """Load this clone and return a copy of one patched weight."""
         self.load()
         weight: Tensor = self.model.state_dict()[key].detach().clone()
         return weight
@@ -201,7 +201,7 @@ class CLIPAttention(nn.Module):
 
 
 class Encoder(nn.Module):
-    """CLIP's names; in place, as ComfyUI's adds."""
+    """A text encoder with CLIP's names; it adds in place, as ComfyUI's does."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -220,7 +220,7 @@ class Encoder(nn.Module):
 
 
 class Clip:
-    """ComfyUI's CLIP."""
+    """Stands for ComfyUI's CLIP."""
 
     def __init__(self) -> None:
         self.cond_stage_model = nn.Module()
@@ -267,7 +267,7 @@ class FirstStage(nn.Module):
 
 
 class Vae:
-    """ComfyUI's VAE: 8 pixels a latent."""
+    """Stands for ComfyUI's VAE; a latent covers 8 x 8 pixels."""
 
     def __init__(self) -> None:
         self.first_stage_model = FirstStage()
@@ -286,7 +286,7 @@ class Vae:
 def load_models(
     network: type = Unet, family: type = SD15, kind: str = "EPS"
 ) -> tuple[Patcher, Clip, Vae]:
-    """Frozen models as ComfyUI loads them: made of inference tensors."""
+    """Return model, CLIP and VAE as ComfyUI loads them: frozen, of inference tensors."""
     with torch.inference_mode(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         models = Patcher(Base(network(), family, kind)), Clip(), Vae()

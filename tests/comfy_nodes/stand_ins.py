@@ -1,4 +1,4 @@
-"""Small stand-ins of ComfyUI's modules: as much of them as our nodes ask for."""
+"""Small stand-ins of the modules of ComfyUI that our nodes import."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCHEDULERS = ["simple", "normal", "karras"]
 
 
 class InterruptProcessingException(Exception):
-    """What Cancel raises in ComfyUI."""
+    """The exception that Cancel raises in ComfyUI."""
 
 
 class Host:
@@ -40,7 +40,7 @@ class Host:
         self.progress: list[tuple[int, int, Any]] = []
 
     def modules(self) -> dict[str, types.ModuleType]:
-        """By the names under which our nodes import them."""
+        """Return the stand-ins by the names under which our nodes import them."""
         adapters = self._adapters()
         content: dict[str, dict[str, Any]] = {
             "folder_paths": self._folder_paths(),
@@ -150,7 +150,7 @@ class Host:
     @staticmethod
     def _adapters() -> dict[str, Any]:
         class WeightAdapterBase:
-            """What ComfyUI's patches are derived from."""
+            """Stands for the class that ComfyUI's patches are derived from."""
 
         return {"WeightAdapterBase": WeightAdapterBase}
 
@@ -191,7 +191,7 @@ SAMPLING: dict[str, Any] = {
 
 @contextmanager
 def inside_comfyui(folder: Path) -> Iterator[Host]:
-    """The modules are importable inside the ``with``."""
+    """Make the stand-ins importable inside the ``with``."""
     host = Host(folder)
     modules = host.modules()
     before = {name: sys.modules.get(name) for name in modules}

@@ -1,4 +1,4 @@
-"""Network, Dataset and Optimizer: what they hand on, and what they refuse."""
+"""The nodes Network, Dataset and Optimizer: what they return, and which inputs they refuse."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def defaults(node: Any) -> dict[str, Any]:
     return {key: settings["default"] for key, (_, settings) in inputs.items()}
 
 
-def test_untouched_widgets_are_the_cores_defaults(host: Host) -> None:
+def test_untouched_widgets_give_the_defaults_of_the_options(host: Host) -> None:
     (network,) = Network().describe(**defaults(Network))
     changed = {"conv_dim": 4, "conv_alpha": 1.0}  # the seed's settings
     assert NetworkConfig(**network) == NetworkConfig(**changed)
@@ -39,7 +39,7 @@ def test_untouched_widgets_are_the_cores_defaults(host: Host) -> None:
     assert ScheduleConfig(**own) == ScheduleConfig()
 
 
-def test_layers_by_name(host: Host) -> None:
+def test_include_and_exclude_take_one_pattern_a_line(host: Host) -> None:
     (options,) = Network().describe(algo="loha", include="conv_in\n\n  to_q ", exclude="")
     assert options["include"] == ("conv_in", "to_q") and options["exclude"] == ()
 
@@ -57,14 +57,14 @@ def test_layers_by_name(host: Host) -> None:
         (Optimizer, {"unet_lr": 0.0, "text_encoder_lr": 0.0}, "nothing would be trained"),
     ],
 )
-def test_contradictions_stand_on_their_node(
+def test_contradicting_widgets_are_refused_by_their_own_node(
     host: Host, node: Any, values: Any, reason: str
 ) -> None:
     with pytest.raises(ConfigError, match=reason):
         node().describe(**values)
 
 
-def test_tooltips_are_the_options_own_words() -> None:
+def test_a_tooltip_is_the_help_text_of_its_option() -> None:
     known = all_options()["factor"]
     assert option("factor").settings["tooltip"] == f"{known.help} Only for lokr."
 
@@ -79,7 +79,7 @@ def test_tooltips_are_the_options_own_words() -> None:
     ],
 )
 def test_a_widget_says_what_its_special_value_means(name: str, stands_for_unset: float) -> None:
-    """A widget is never empty: a value that the option cannot have leaves it out."""
+    """A widget cannot be empty, so a value that the option cannot have leaves the option out."""
     widget, known = option(name), all_options()[name]
     settings = widget.settings
     assert settings["default"] == settings["min"] == stands_for_unset
@@ -89,8 +89,8 @@ def test_a_widget_says_what_its_special_value_means(name: str, stands_for_unset:
         known.convert(stands_for_unset)
 
 
-def test_limits_of_widgets_are_the_options_limits() -> None:
-    """Just inside where a limit itself is not allowed."""
+def test_limits_of_a_widget_are_those_of_its_option() -> None:
+    """Where an option must be above or below a number, the widget's limit lies just inside."""
     assert option("network_dim").settings["min"] == 1
     assert option("factor").settings["min"] == -1
     alpha, dropout = option("network_alpha").settings, option("dropout").settings
@@ -99,7 +99,7 @@ def test_limits_of_widgets_are_the_options_limits() -> None:
     assert option("save_precision").kind == ["fp16", "bf16", "float"]
 
 
-def test_a_folder(host: Host) -> None:
+def test_the_dataset_node_reads_a_folder_of_folders_or_one_of_pictures(host: Host) -> None:
     data, summary = DatasetFolder().read("shapes", **CUT, reg_folder="")
     assert data.options["train_data_dir"] == str(host.input / "shapes")
     assert "2_shapes: 6 pictures x 2" in summary and "first caption: by tester" in summary
@@ -107,7 +107,7 @@ def test_a_folder(host: Host) -> None:
     assert data.options["image_dir"].endswith("2_shapes") and "6 pictures x 3" in summary
 
 
-def test_a_changed_folder_is_another(host: Host) -> None:
+def test_a_changed_picture_folder_makes_the_dataset_node_run_again(host: Host) -> None:
     first = DatasetFolder.IS_CHANGED(folder="shapes", reg_folder="")
     assert first == DatasetFolder.IS_CHANGED(folder="shapes", reg_folder="", resolution=64)
     caption = host.input / "shapes" / "2_shapes" / "00.txt"
@@ -124,7 +124,7 @@ def test_a_changed_folder_is_another(host: Host) -> None:
     assert isinstance(linked, float) and math.isnan(linked)
 
 
-def test_a_wrong_folder_is_told_before_anything_runs(host: Host) -> None:
+def test_a_wrong_folder_is_refused_before_anything_runs(host: Host) -> None:
     (host.input / "empty").mkdir()
     assert DatasetFolder.VALIDATE_INPUTS(folder="shapes") is True
     assert DatasetFolder.VALIDATE_INPUTS(folder=None) is True
@@ -137,7 +137,7 @@ def test_a_wrong_folder_is_told_before_anything_runs(host: Host) -> None:
         assert reason in str(DatasetFolder.VALIDATE_INPUTS(folder=folder))
 
 
-def test_missing_captions_are_named(host: Host) -> None:
+def test_the_dataset_node_names_pictures_without_caption(host: Host) -> None:
     (host.input / "shapes" / "2_shapes" / "03.txt").unlink()
     with pytest.raises(DataError, match=r"1 of 6 pictures have no caption(.|\n)*03\.png"):
         DatasetFolder().read("shapes", **CUT)

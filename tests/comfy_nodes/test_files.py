@@ -1,4 +1,4 @@
-"""Load, Apply, Inspect, Save and Compare Grid on stand-ins of ComfyUI's models."""
+"""The nodes Load, Apply, Inspect, Save and Compare Grid on stand-ins of ComfyUI's models."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from comfy_nodes.apply import Apply
 from comfy_nodes.compare_grid import CompareGrid, found_files
 from comfy_nodes.host.adapter import Adapter, content_hash
 from comfy_nodes.host.patches import targets_of
-from comfy_nodes.host.places import listed_name, output_place, picture_folder
 from comfy_nodes.inspect_file import Inspect
 from comfy_nodes.load import Load
 from comfy_nodes.save import Save
@@ -37,7 +36,7 @@ HOW: dict[str, Any] = {
 
 
 def perturbed(models: Any, **options: Any) -> Network:
-    """A network over ComfyUI's modules whose update is not zero."""
+    """Return a network over ComfyUI's modules whose update is not zero."""
     config = NetworkConfig(**{"network_dim": 2, "conv_dim": 2, "network_alpha": 2.0, **options})
     with torch.inference_mode(False):
         network = build_network(targets_of(models[0], models[1]), config)
@@ -57,7 +56,7 @@ def written(host: Host, models: Any, name: str = "a", **options: Any) -> Network
 
 
 def merged(network: Network, multiplier: float) -> dict[str, tuple[Tensor, Tensor | None]]:
-    """Weight and bias of every layer with the update in it."""
+    """Return weight and bias of every layer with the update merged into them."""
     with torch.inference_mode():
         network.merge(multiplier)
         found = {
@@ -81,7 +80,7 @@ def merged(network: Network, multiplier: float) -> dict[str, tuple[Tensor, Tenso
     ],
     ids=lambda options: options["algo"],
 )
-def test_an_adapter_means_what_it_means_in_training(host: Host, options: Any) -> None:
+def test_apply_gives_the_weights_that_merging_the_network_gives(host: Host, options: Any) -> None:
     models = load_models()
     network = written(host, models, **options)
     wanted = merged(network, 0.7)
@@ -102,7 +101,7 @@ def test_an_adapter_means_what_it_means_in_training(host: Host, options: Any) ->
     assert not models[0].patches, "the connected model is left alone"
 
 
-def test_stacked_adapters_have_no_order(host: Host) -> None:
+def test_stacked_adapters_give_the_same_weights_in_any_order(host: Host) -> None:
     models = load_models()
     loras = [
         Adapter(perturbed(models, algo="loha").adapter_state(dtype=None).tensors, {}, "loha"),
@@ -120,10 +119,10 @@ def test_stacked_adapters_have_no_order(host: Host) -> None:
 
 
 @pytest.mark.parametrize("options", [{"algo": "tlora"}, {"algo": "lora", "dora_wd": True}])
-def test_what_lies_in_the_weights_when_the_node_runs_does_not_matter(
+def test_patches_that_are_loaded_when_apply_runs_do_not_change_its_result(
     host: Host, options: Any
 ) -> None:
-    """As in the second column of a grid: the first one's patches are still there."""
+    """In the second column of a grid the patches of the first are still in the weights."""
     models = load_models()
     lora = Adapter(perturbed(models, **options).adapter_state(dtype=None).tensors, {}, "a")
     key = "diffusion_model.input_blocks.1.1.to_k.weight"
@@ -134,7 +133,7 @@ def test_what_lies_in_the_weights_when_the_node_runs_does_not_matter(
 
 
 @pytest.mark.parametrize("name", algorithm_names())
-def test_every_algorithm_is_put_on_and_drawn_with(host: Host, name: str) -> None:
+def test_apply_puts_every_algorithm_on_model_and_clip(host: Host, name: str) -> None:
     models = load_models()
     options = {"algo": name, "network_dim": 4, "conv_dim": 4}
     if name == "norm":
@@ -152,7 +151,7 @@ def test_every_algorithm_is_put_on_and_drawn_with(host: Host, name: str) -> None
                 torch.testing.assert_close(found, tensor, rtol=1e-4, atol=1e-5)
 
 
-def test_block_weights_that_comfyuis_loader_does_not_know_are_told(
+def test_the_report_says_that_comfyuis_own_loader_ignores_block_weights(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def load_lora(tensors: Any, names: Any, log_missing: bool) -> dict[str, Any]:
@@ -166,7 +165,7 @@ def test_block_weights_that_comfyuis_loader_does_not_know_are_told(
     assert "1 key read by ComfyUI's own loader\n" in report
 
 
-def test_blocks_and_zero_strength(host: Host) -> None:
+def test_block_weights_scale_layers_and_a_strength_of_0_adds_no_patches(host: Host) -> None:
     models = load_models()
     lora = Adapter(perturbed(models).adapter_state(dtype=None).tensors, {}, "a")
 
@@ -180,7 +179,7 @@ def test_blocks_and_zero_strength(host: Host) -> None:
     assert half == 0.5
 
 
-def test_keys_that_nobody_knows_are_told(host: Host) -> None:
+def test_the_report_lists_keys_that_nobody_knows(host: Host) -> None:
     models = load_models()
     tensors = perturbed(models).adapter_state(dtype=None).tensors
     strange = {"lora_unet_mars.lora_up.weight": torch.ones(2, 2), "what.is.this": torch.ones(1)}
@@ -189,7 +188,7 @@ def test_keys_that_nobody_knows_are_told(host: Host) -> None:
     assert "lora_unet_mars.lora_up.weight" in report and "what.is.this" in report
 
 
-def test_a_file_for_another_model(host: Host) -> None:
+def test_a_file_for_another_model_is_refused(host: Host) -> None:
     models = load_models()
     strange = {"lora_unet_mars.lora_up.weight": torch.ones(2, 2)}
     with pytest.raises(FormatError, match="none of the 1 tensors fits the connected model") as told:
@@ -202,7 +201,7 @@ def test_a_file_for_another_model(host: Host) -> None:
         Apply().apply(models[0], Adapter(shapes, {}, "wide"), 1.0)
 
 
-def test_inspect(host: Host) -> None:
+def test_inspect_shows_algorithm_rank_and_trigger_words(host: Host) -> None:
     written(host, load_models())
     (text,) = Inspect().tell("a.safetensors", unique_id="1")["result"]
     assert "loha, rank 2, alpha 2" in text and "my_word" in text
@@ -212,7 +211,7 @@ def test_inspect(host: Host) -> None:
         Inspect().tell("b.safetensors")
 
 
-def test_save(host: Host) -> None:
+def test_save_writes_the_chosen_name_dtype_and_metadata(host: Host) -> None:
     models = load_models()
     written(host, models)
     lora, _ = Load().read("a.safetensors")
@@ -231,7 +230,7 @@ def test_save(host: Host) -> None:
 
 
 def test_save_writes_kohyas_keys(host: Host) -> None:
-    """As ComfyUI's own trainer leaves an adapter: its names, kernels flattened."""
+    """The adapter is as ComfyUI's own trainer leaves it: under its names, kernels flattened."""
     models = load_models()
     tensors = {}
     for path, up, down in (
@@ -297,7 +296,7 @@ def test_a_grid_has_adapters_across_and_prompts_down(
     assert without[1].shape[0] == 2 * 4 and seen["title"] == "T" and seen["groups"] == ()
 
 
-def test_adapters_of_one_name_are_told_apart_and_the_same_is_one_column(
+def test_adapters_of_one_name_are_shown_with_their_hashes_and_equal_ones_once(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[list[str]] = []
@@ -335,7 +334,7 @@ def test_cancel_stops_a_grid(host: Host, monkeypatch: pytest.MonkeyPatch) -> Non
     assert host.progress[-1][:2] == (4, 6)
 
 
-def test_a_damaged_file_is_told_before_anything_is_drawn(host: Host) -> None:
+def test_a_damaged_file_is_refused_before_anything_is_drawn(host: Host) -> None:
     models = load_models()
     written(host, models)
     (host.loras / "b.safetensors").write_bytes(b"nothing")
@@ -345,7 +344,7 @@ def test_a_damaged_file_is_told_before_anything_is_drawn(host: Host) -> None:
     assert host.progress == []
 
 
-def test_a_grid_of_nothing(host: Host) -> None:
+def test_the_grid_node_refuses_inputs_that_choose_nothing_or_make_no_sense(host: Host) -> None:
     models = load_models()
     written(host, models)
     given = {"prompts": "", "seeds": "1", "strengths": "1", "files": "", **HOW}
@@ -366,7 +365,7 @@ def test_a_grid_of_nothing(host: Host) -> None:
     CompareGrid().compare(*models, **{**given, "files": "a"})  # no prompt draws what comes
 
 
-def test_files_by_name_and_pattern(host: Host) -> None:
+def test_files_are_found_by_name_and_pattern_with_steps_in_order(host: Host) -> None:
     for name in ("b", "a-step-2", "a-step-10"):
         save_adapter(host.loras / f"{name}.safetensors", AdapterState({"x.alpha": torch.ones(1)}))
     assert found_files("b\na-step-*\nb.safetensors") == [
@@ -377,30 +376,3 @@ def test_files_by_name_and_pattern(host: Host) -> None:
     before = CompareGrid.IS_CHANGED(files="a-step-*")
     save_adapter(host.loras / "a-step-3.safetensors", AdapterState({"x.alpha": torch.ones(1)}))
     assert CompareGrid.IS_CHANGED(files="a-step-*") != before
-
-
-def test_places(host: Host, tmp_path: Path) -> None:
-    assert output_place("a.safetensors") == (host.loras, "a")
-    assert output_place("people\\b") == (host.loras / "people", "b")
-    assert listed_name(host.loras / "people" / "b.safetensors") == str(Path("people/b.safetensors"))
-    refused = (
-        "",
-        "../a",
-        "a/../../../b",
-        "people/",
-        "C:evil",
-        "a:b",
-        "C:/a",
-        "a?/b",
-        "a./b",
-    )
-    for name in refused:
-        with pytest.raises(ConfigError, match="is no name for a file"):
-            output_place(name)
-    assert picture_folder("shapes") == host.input / "shapes"
-    assert picture_folder(f'"{tmp_path}"') == tmp_path
-    for text, reason in (("", "no folder is given"), ("../..", "leads out of")):
-        with pytest.raises(ConfigError, match=reason):
-            picture_folder(text)
-    with pytest.raises(DataError, match="there is no such folder"):
-        picture_folder("nowhere")

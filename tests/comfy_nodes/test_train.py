@@ -40,7 +40,7 @@ def dataset(**more: Any) -> Dataset:
 
 
 def train(models: Any, data: Dataset, network: dict[str, Any] = NETWORK, **more: Any) -> Any:
-    """Run the node as ComfyUI does: in inference mode."""
+    """Run the node Train as ComfyUI does: in inference mode."""
     model, clip, vae = models
     given = {"output_name": "mine", "max_train_steps": 4, "seed": 1, "clip": clip, **more}
     rates = {"optimizer_type": "AdamW", "learning_rate": 0.05, "lr_scheduler": "constant"}
@@ -71,7 +71,7 @@ def weights(models: Any) -> dict[str, Tensor]:
     }
 
 
-def test_a_run_and_what_it_leaves(host: Host) -> None:
+def test_the_train_node_writes_its_files_and_leaves_the_model_as_it_was(host: Host) -> None:
     models = load_models()
     before = weights(models)
     sampling = models[0].model.model_sampling
@@ -102,7 +102,7 @@ def test_a_run_and_what_it_leaves(host: Host) -> None:
     assert any("loss" in text for node, text in host.shown if node == "7")
 
 
-def test_the_model_alone(host: Host) -> None:
+def test_training_the_unet_only_adapts_no_clip_and_reads_each_caption_once(host: Host) -> None:
     models = load_models()
     answer = train(models, dataset(), {**NETWORK, "network_train_unet_only": True})
     assert not [key for key in answer["result"][0] if key.startswith("lora_te")]
@@ -110,13 +110,13 @@ def test_the_model_alone(host: Host) -> None:
     assert len(models[1].read) == len(set(models[1].read))
 
 
-def test_gradient_checkpointing_changes_nothing(host: Host) -> None:
+def test_gradient_checkpointing_does_not_change_the_adapter(host: Host) -> None:
     plain = train(load_models(), dataset(), output_name="plain")["result"][0]
     again = train(load_models(), dataset(), output_name="again", gradient_checkpointing=True)
     assert all(torch.equal(plain[key], again["result"][0][key]) for key in plain)
 
 
-def test_cancel_saves_and_the_same_again_goes_on(host: Host) -> None:
+def test_a_cancelled_run_is_saved_and_continued_exactly_by_the_same_workflow(host: Host) -> None:
     whole = train(load_models(), dataset(), output_name="whole")["result"][0]
     host.cancel_at = (2, 4)
     with pytest.raises(InterruptProcessingException):
@@ -133,7 +133,7 @@ def test_cancel_saves_and_the_same_again_goes_on(host: Host) -> None:
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
-def test_what_happens_to_a_name_that_is_taken(host: Host) -> None:
+def test_a_taken_name_is_numbered_overwritten_or_continued_as_chosen(host: Host) -> None:
     def name(**more: Any) -> str:
         return Path(train(load_models(), dataset(), **more)["result"][1]).stem
 
@@ -145,7 +145,7 @@ def test_what_happens_to_a_name_that_is_taken(host: Host) -> None:
     assert steps(host) == [1, 2, 3, 4, 5, 6]
 
 
-def test_another_caption_is_another_run(host: Host) -> None:
+def test_a_changed_caption_starts_a_run_of_another_name(host: Host) -> None:
     host.cancel_at = (1, 4)
     with pytest.raises(InterruptProcessingException):
         train(load_models(), dataset())
@@ -154,7 +154,7 @@ def test_another_caption_is_another_run(host: Host) -> None:
     assert Path(train(load_models(), dataset())["result"][1]).stem == "mine-2"
 
 
-def test_pictures_on_the_way(host: Host) -> None:
+def test_sample_pictures_are_saved_and_shown_and_do_not_change_the_adapter(host: Host) -> None:
     more = {"sample_every_n_steps": 2, "sample_prompts": "a cat\na dog", "sample_steps": 1}
     answer = train(load_models(), dataset(), **more)
     assert answer["result"][3].shape == (4, 32, 32, 3)
@@ -165,7 +165,7 @@ def test_pictures_on_the_way(host: Host) -> None:
     assert all(torch.equal(plain[key], answer["result"][0][key]) for key in plain)
 
 
-def test_images_and_conditionings_of_other_nodes(host: Host) -> None:
+def test_images_captions_and_conditionings_of_other_nodes_are_trained_on(host: Host) -> None:
     images = [torch.rand(2, 32, 32, 3), torch.rand(1, 40, 32, 3)]
     cut = {"resolution": [32], "train_batch_size": [1], "enable_bucket": [False]}
     encoded = [[[torch.randn(1, 3, 16), {"pooled_output": torch.randn(1, 16)}]]]
@@ -213,12 +213,14 @@ def test_an_error_leaves_the_model_as_it_was(
     train(models, dataset())
 
 
-def test_without_a_clip(host: Host) -> None:
+def test_captions_without_a_connected_clip_are_refused(host: Host) -> None:
     with pytest.raises(ConfigError, match="no CLIP is connected, and the dataset has captions"):
         train(load_models(), dataset(), clip=None)
 
 
-def test_another_family_is_written_under_comfyuis_names(host: Host) -> None:
+def test_an_unknown_family_is_saved_under_comfyuis_names_and_its_clip_is_refused(
+    host: Host,
+) -> None:
     models = load_models(Dit, Flux, "CONST")
     only = {**NETWORK, "network_train_unet_only": True}
     adapter = train(models, dataset(), only)["result"][0]
@@ -237,7 +239,7 @@ def test_another_family_is_written_under_comfyuis_names(host: Host) -> None:
         train(models, dataset(), output_name="text")
 
 
-def test_a_velocity_model_of_an_unknown_family_is_saved(host: Host) -> None:
+def test_a_velocity_model_of_an_unknown_family_is_saved_as_v_prediction(host: Host) -> None:
     only = {**NETWORK, "network_train_unet_only": True}
     adapter = train(load_models(Dit, Flux, "V_PREDICTION"), dataset(), only)["result"][0]
     assert adapter.metadata["ss_base_model_version"] == "other"
@@ -245,19 +247,21 @@ def test_a_velocity_model_of_an_unknown_family_is_saved(host: Host) -> None:
 
 
 @pytest.mark.parametrize("kind", ["EDM", "X0"])
-def test_models_that_predict_something_else(host: Host, kind: str) -> None:
+def test_models_that_predict_neither_noise_velocity_nor_flow_are_refused(
+    host: Host, kind: str
+) -> None:
     with pytest.raises(ConfigError, match="are not trained here"):
         train(load_models(kind=kind), dataset())
 
 
-def test_models_for_videos(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_for_videos_are_refused(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     models = load_models()
     monkeypatch.setattr(type(models[0].model.latent_format), "latent_dimensions", 3)
     with pytest.raises(ConfigError, match="pictures alone are trained here"):
         train(models, dataset())
 
 
-def test_starting_from_an_adapter(host: Host) -> None:
+def test_network_weights_start_the_training_from_that_adapter(host: Host) -> None:
     train(load_models(), dataset(), output_name="first")
     start = load_adapter(host.loras / "first.safetensors").tensors
     more = {"network_weights": "first.safetensors", "max_train_steps": 1}
@@ -267,7 +271,7 @@ def test_starting_from_an_adapter(host: Host) -> None:
 
 
 class AddOne:
-    """A patch of another node."""
+    """A patch of another node, which adds 1 to a weight."""
 
     def calculate_weight(self, weight: Tensor, *others: Any) -> Tensor:
         return weight + 1.0
@@ -281,7 +285,9 @@ def connected(kind: str = "EPS", **more: Any) -> ConnectedModel:
 @pytest.mark.parametrize(
     ("kind", "expected"), [("EPS", "epsilon"), ("V_PREDICTION", "v_prediction"), ("CONST", "flow")]
 )
-def test_the_prediction_is_the_networks_own(host: Host, kind: str, expected: str) -> None:
+def test_predict_returns_the_raw_output_at_the_timestep_that_comfyui_gives(
+    host: Host, kind: str, expected: str
+) -> None:
     base = connected(kind)
     schedule = base.schedule()
     assert schedule.prediction_type == expected and schedule.steps == 1000
@@ -301,7 +307,7 @@ def test_the_prediction_is_the_networks_own(host: Host, kind: str, expected: str
     torch.testing.assert_close(level.flatten(), sigmas, rtol=1e-4, atol=1e-5)
 
 
-def test_sizes_reach_the_model(host: Host) -> None:
+def test_sizes_and_crops_reach_the_model(host: Host) -> None:
     base = connected()
     with torch.inference_mode(False), base.prepared(False):
         base.predict(
@@ -315,7 +321,7 @@ def test_sizes_reach_the_model(host: Host) -> None:
     assert [told[name] for name in names] == [64, 48, 3, 5, 32, 24]
 
 
-def test_latents_have_a_spread(host: Host) -> None:
+def test_encode_pixels_returns_mean_and_standard_deviation_of_the_latents(host: Host) -> None:
     base = connected()
     pixels = torch.rand(1, 3, 32, 32) * 2 - 1
     mean, spread = base.encode_pixels(pixels)
@@ -327,23 +333,23 @@ def test_latents_have_a_spread(host: Host) -> None:
     assert type(base.vae.first_stage_model.regularization).__name__.startswith("Diagonal")
 
 
-def test_parentheses_are_letters_to_the_text_encoder(host: Host) -> None:
+def test_parentheses_in_captions_are_escaped_for_the_text_encoder(host: Host) -> None:
     base = connected()
     base.encode_text(["saber (fate)"])
     assert base.clip.read == ["saber \\(fate\\)"]
 
 
-def test_the_fingerprint_tells_models_apart(host: Host) -> None:
+def test_a_changed_weight_changes_the_fingerprint_of_the_model(host: Host) -> None:
     one, same, other = connected(), connected(), connected()
     with torch.no_grad(), torch.inference_mode():
         other.model.model.diffusion_model.time_embed[0].bias[0] += 1
     assert one.fingerprint() == same.fingerprint() != other.fingerprint()
 
 
-def test_a_lora_before_ours_is_in_the_fingerprint(
+def test_a_lora_node_before_ours_changes_the_fingerprint(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is in the weights only while ComfyUI has the model loaded."""
+    """Its patches are in the weights only while ComfyUI has the model loaded."""
     plain, base, loaded = connected().fingerprint(), connected(), []
     base.model.add_patches({"diffusion_model.out.2.weight": AddOne()})
     management = sys.modules["comfy.model_management"]
@@ -360,7 +366,7 @@ def test_a_lora_before_ours_is_in_the_fingerprint(
 
 
 @pytest.mark.parametrize("part", ["model", "clip"])
-def test_what_another_node_left_in_the_weights_is_not_in_the_fingerprint(
+def test_patches_that_another_node_left_loaded_do_not_change_the_fingerprint(
     host: Host, part: str
 ) -> None:
     plain, (model, clip, vae) = connected().fingerprint(), load_models()

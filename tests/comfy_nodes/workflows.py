@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Link:
-    """An output of another node of the workflow."""
+    """An output of another node, to which an input is linked."""
 
     node: str
     output: str
@@ -271,7 +271,7 @@ WORKFLOWS: dict[str, dict[str, Node]] = {
 
 
 def as_api(nodes: Mapping[str, Node], ours: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """A workflow as POST /prompt takes it."""
+    """Return a workflow in the form in which POST /prompt takes it."""
     numbers = {name: str(number) for number, name in enumerate(nodes, 1)}
     api = {}
     for name, node in nodes.items():
@@ -287,7 +287,7 @@ def as_api(nodes: Mapping[str, Node], ours: Mapping[str, Any]) -> dict[str, dict
 
 
 def as_graph(nodes: Mapping[str, Node], ours: Mapping[str, Any]) -> dict[str, Any]:
-    """A workflow as ComfyUI's page stores it."""
+    """Return a workflow in the form in which ComfyUI's page stores it."""
     numbers = {name: number for number, name in enumerate(nodes, 1)}
     links: list[list[Any]] = []
     written = [_node(number, node, ours) for number, node in enumerate(nodes.values(), 1)]

@@ -1,4 +1,4 @@
-"""Options from files, recipes and flags: what wins, and what is said of mistakes."""
+"""Options from files, recipes and flags: which source wins, and how mistakes are refused."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def refused(**values):
     return text
 
 
-def test_nothing_given_is_the_default():
+def test_without_options_the_config_is_the_default():
     assert build_config([]) == TrainConfig()
 
 
-def test_flags_over_file_over_recipe_over_default():
+def test_flags_win_over_the_file_the_file_over_recipes_and_these_over_defaults():
     file = OptionSource(
         "file", {"preset": "seed-default", "learning_rate": 1e-3, "resolution": 768}
     )
@@ -50,14 +50,14 @@ def test_flags_over_file_over_recipe_over_default():
     assert config.run.max_train_steps == 1600
 
 
-def test_a_recipe_on_the_command_line_lies_below_the_file():
+def test_a_file_wins_over_a_recipe_of_the_command_line():
     file = OptionSource("file", {"conv_dim": 2})
     config = build_config([file, OptionSource("command line", {"preset": ("seed-default",)})])
     assert config.network.conv_dim == 2
     assert config.network.conv_alpha == 1.0
 
 
-def test_the_seed_default_is_the_model_cards():
+def test_the_recipe_seed_default_has_the_values_of_the_model_card():
     config = build(preset="seed-default")
     network = config.network
     assert (network.algo, network.network_dim, network.conv_dim) == ("loha", 8, 4)
@@ -67,18 +67,18 @@ def test_the_seed_default_is_the_model_cards():
     assert (config.data.resolution, config.model.clip_skip) == (512, 1)
 
 
-def test_recipes_and_choices_of_layers_share_no_name():
+def test_recipes_are_valid_and_share_no_name_with_choices_of_layers():
     assert not set(RECIPES) & set(PRESETS)
     for recipe in RECIPES.values():
         build(**recipe)
 
 
-def test_a_recipe_and_a_choice_of_layers_together():
+def test_preset_takes_a_recipe_and_a_choice_of_layers_together():
     config = build(preset=["seed-default", "attn-mlp"])
     assert (config.network.preset, config.network.conv_dim) == ("attn-mlp", 4)
 
 
-def test_unknown_preset():
+def test_an_unknown_preset_names_the_nearest():
     text = refused(preset="seed-defualt")
     assert "unknown preset 'seed-defualt'" in text and "did you mean seed-default?" in text
 
@@ -92,23 +92,23 @@ def test_unknown_preset():
         ("networkdim", "network_dim"),
     ],
 )
-def test_unknown_option_names_the_nearest(wrong, right):
+def test_an_unknown_option_names_the_nearest(wrong, right):
     text = refused(**{wrong: 1})
     assert f"unknown option {wrong}" in text and f"did you mean {right}?" in text
 
 
-def test_unknown_option_without_a_neighbour():
+def test_an_unknown_option_unlike_any_other_points_to_help():
     assert "lycoris-ext train --help" in refused(qqqq=1)
 
 
-def test_options_of_sd_scripts_that_are_not_here_yet():
+def test_options_of_sd_scripts_that_are_not_supported_are_refused_as_such():
     text = refused(face_crop_aug_range="x")
     assert "an option of sd-scripts that lycoris_ext does not support yet" in text
     assert "remove face_crop_aug_range" in text
     assert "continues by itself" in refused(resume="x")
 
 
-def test_options_with_one_value_here():
+def test_options_with_one_possible_value_take_that_value_alone():
     build(save_model_as="safetensors", cache_latents=True, xformers=True, sdpa=False)
     assert "color_aug is True, here it is always False" in refused(color_aug=True)
     assert "save_model_as is 'ckpt'" in refused(save_model_as="ckpt")
@@ -127,19 +127,19 @@ def test_options_with_one_value_here():
         ("min_snr_gamma", "five", "expected a number"),
     ],
 )
-def test_nothing_is_guessed_from_a_wrong_type(name, value, said):
+def test_a_value_of_a_wrong_type_is_refused_with_the_expected_one(name, value, said):
     text = refused(**{name: value})
     assert f"{name} is {value!r}" in text and said in text
 
 
-def test_right_types_in_other_clothes():
+def test_whole_numbers_lists_and_single_texts_are_converted():
     assert build(learning_rate=1).optimizer.learning_rate == 1
     assert build(resolution=[512, 768]).data.size == (512, 768)
     assert build(resolution="512, 768").data.size == (512, 768)
     assert build(exclude="unet.*").network.exclude == ("unet.*",)
 
 
-def test_network_args_of_sd_scripts():
+def test_network_args_and_optimizer_args_of_sd_scripts_become_options():
     config = build(
         network_module="lycoris.kohya",
         network_dim=16,
@@ -158,7 +158,7 @@ def test_network_args_of_sd_scripts():
     )
 
 
-def test_network_args_of_lycoris():
+def test_network_args_of_lycoris_become_options():
     config = build(
         network_module="lycoris.kohya",
         network_args=["algo=lokr", "factor=8", "decompose_both=True", "bypass_mode=True",
@@ -170,7 +170,7 @@ def test_network_args_of_lycoris():
     assert build(network_args=["constrain=0.1"]).network.constraint == 0.1
 
 
-def test_network_args_that_sd_scripts_takes_through_the_adapter_are_taken_here():
+def test_network_args_of_the_kohya_adapter_become_options():
     config = build(
         network_module="lycoris_ext.kohya",
         network_args=["algo=LoHa", "include=unet.a, unet.b", "exclude=^unet\\.out", "conv_dim=4",
@@ -208,7 +208,7 @@ def test_network_module_decides_what_lora_means(module, args, algo):
     assert build(network_module=module, network_args=args).network.algo == algo
 
 
-def test_arguments_that_are_not_understood():
+def test_unknown_network_args_and_optimizer_args_are_refused_by_name():
     assert "network_args has train_t5xxl=1" in refused(network_args=["train_t5xxl=1"])
     said = refused(optimizer_args=["decouple=True"])
     assert "optimizer_args has decouple=True, which AdamW8bit does not take" in said
@@ -224,7 +224,7 @@ def test_arguments_that_are_not_understood():
     assert "network_module 'networks.dylora'" in refused(network_module="networks.dylora")
 
 
-def test_flat_and_tables_are_the_same(tmp_path):
+def test_a_flat_file_and_one_with_tables_give_the_same_config(tmp_path):
     flat, tables = tmp_path / "flat.toml", tmp_path / "tables.toml"
     flat.write_text('learning_rate = 1e-3\nnetwork_dim = 4\noutput_name = "ü"\n', encoding="utf-8")
     tables.write_text(
@@ -247,7 +247,7 @@ lr_weight = 1
 """
 
 
-def test_overrides_are_tables_of_a_file(tmp_path):
+def test_overrides_are_read_from_tables_and_written_back_the_same(tmp_path):
     path, resolved = tmp_path / "a.toml", tmp_path / "resolved.toml"
     path.write_text(OVERRIDES, encoding="utf-8")
     config = build_config([read_toml(path)])
@@ -272,7 +272,7 @@ def test_overrides_are_tables_of_a_file(tmp_path):
         ("unet", "overrides is ['unet'], expected a list of tables"),
     ],
 )
-def test_overrides_that_are_wrong(table, said):
+def test_wrong_overrides_are_refused_by_name(table, said):
     assert said in refused(overrides=[table])
 
 
@@ -283,7 +283,7 @@ def test_an_override_may_set_every_option_of_a_layer():
         assert known[name].default is None and known[name].convert(None) is None
 
 
-def test_files_that_cannot_be_read(tmp_path):
+def test_config_files_that_cannot_be_read_are_refused_with_a_remedy(tmp_path):
     path = tmp_path / "a.toml"
     with pytest.raises(ConfigError, match="there is no such file") as caught:
         read_toml(path)
@@ -300,7 +300,7 @@ def test_files_that_cannot_be_read(tmp_path):
         read_toml(path)
 
 
-def test_the_resolved_config_comes_back_the_same(tmp_path):
+def test_a_written_config_is_read_back_the_same(tmp_path):
     config = build(
         preset="seed-default",
         train_data_dir='C:\\pictures\\"x"',
@@ -315,7 +315,7 @@ def test_the_resolved_config_comes_back_the_same(tmp_path):
     assert build_config([read_toml(path)]) == config
 
 
-def test_what_is_shared_names_no_folder():
+def test_a_config_for_sharing_names_no_folders():
     config = build(
         train_data_dir="C:\\Users\\rosalind\\pics",
         output_dir="/home/rosalind/out",
@@ -331,12 +331,12 @@ def test_what_is_shared_names_no_folder():
     assert "rosalind" not in text and "logs" not in text
 
 
-def test_every_option_is_documented():
+def test_every_option_has_a_help_text():
     assert [name for name, option in all_options().items() if not option.help] == []
     assert set(TrainConfig().flat()) <= set(all_options())
 
 
-def test_changes_that_matter_when_a_run_is_continued():
+def test_only_options_that_change_the_result_count_as_changed():
     saved = json.loads(json.dumps(TrainConfig().flat()))
     assert TrainConfig().changed_since(saved) == {}
     assert build(max_train_steps=5, output_dir="x", save_every_n_steps=3).changed_since(saved) == {}
@@ -346,6 +346,6 @@ def test_changes_that_matter_when_a_run_is_continued():
     assert longer.changed_since(cosine) == {"max_train_steps": (1600, 5)}
 
 
-def test_configs_are_frozen():
+def test_a_config_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         TrainConfig().run.seed = 5

@@ -1,4 +1,4 @@
-"""The config that a file tells: ours comes back whole, others' as far as it can."""
+"""`lycoris-ext config`: our own files give back their whole config, others as much as they tell."""
 
 from __future__ import annotations
 
@@ -79,14 +79,14 @@ def adapter(path: Path, metadata: dict[str, str], **options: object) -> Path:
 
 
 def told(path: Path, tmp_path: Path) -> tuple[TrainConfig, str]:
-    """The command's file, read as `lycoris-ext train` reads it."""
+    """Run the command on an adapter; return the config that it wrote, and its text."""
     output = tmp_path / "again.toml"
     assert command.main([str(path), "--output", str(output)]) == 0
     assert config_from_arguments([str(output)]) == build_config([read_toml(output)])
     return build_config([read_toml(output)]), output.read_text("utf-8")
 
 
-def test_our_own_config_comes_back(tmp_path: Path) -> None:
+def test_the_config_stored_in_our_file_comes_back(tmp_path: Path) -> None:
     values = {"preset": ["seed-default"], "train_data_dir": "/home/me/pictures", "seed": 7,
               "sample_prompts": ["a --n b"], "output_name": "ü"}  # fmt: skip
     config = build_config([OptionSource("test", values)])
@@ -99,14 +99,14 @@ def test_our_own_config_comes_back(tmp_path: Path) -> None:
     assert "write the paths in front of them" in text
 
 
-def test_an_option_of_another_version_is_a_comment(tmp_path: Path) -> None:
+def test_an_unknown_option_stored_in_a_file_becomes_a_comment(tmp_path: Path) -> None:
     metadata = {"lycoris_ext_config": "[run]\nseed = 5\nwarp_speed = 9\n"}
     config, text = told(adapter(tmp_path / "a.safetensors", metadata), tmp_path)
     assert config.run.seed == 5
     assert "# warp_speed = 9  # unknown option warp_speed" in text
 
 
-def test_sd_scripts_fields_are_taken_over(tmp_path: Path) -> None:
+def test_metadata_of_sd_scripts_become_options(tmp_path: Path) -> None:
     config, text = told(adapter(tmp_path / "a.safetensors", SD_SCRIPTS), tmp_path)
     network, optimizer, data = config.network, config.optimizer, config.data
     assert (network.algo, network.network_dim, network.conv_dim) == ("loha", 2, 2)
@@ -126,7 +126,7 @@ def test_sd_scripts_fields_are_taken_over(tmp_path: Path) -> None:
         assert fact not in text
 
 
-def test_a_dataset_configs_common_values(tmp_path: Path) -> None:
+def test_only_values_common_to_all_subsets_of_a_dataset_config_are_taken(tmp_path: Path) -> None:
     subset = {"shuffle_caption": True, "keep_tokens": 2, "flip_aug": True}
     dataset = {"batch_size_per_device": 4, "resolution": [640, 640], "enable_bucket": True}
     datasets = [{**dataset, "subsets": [subset, {**subset, "keep_tokens": 3}]}, dataset]
@@ -145,7 +145,7 @@ def test_a_dataset_configs_common_values(tmp_path: Path) -> None:
         ({"algo": "lora", "conv_dim": None, "include": ("unet.*attn",)}, ("lora", 3, 0, False)),
     ],
 )
-def test_tensors_alone_tell_the_network(
+def test_algorithm_and_ranks_are_read_from_the_tensors_alone(
     tmp_path: Path, options: dict[str, object], expected: tuple[object, ...]
 ) -> None:
     config, text = told(adapter(tmp_path / "a.safetensors", {}, **options), tmp_path)
@@ -182,7 +182,9 @@ def small() -> dict[str, nn.Module]:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
-def test_tensors_alone_tell_the_form(tmp_path: Path, form: str, dtype: torch.dtype) -> None:
+def test_options_of_the_algorithm_are_read_from_the_tensors_alone(
+    tmp_path: Path, form: str, dtype: torch.dtype
+) -> None:
     """The config builds a network of the same shapes, scales and constraints."""
     config = NetworkConfig(**{"network_dim": 3, **FORMS[form]})  # type: ignore[arg-type]
     network = build_network(small(), config)
@@ -197,7 +199,7 @@ def test_tensors_alone_tell_the_form(tmp_path: Path, form: str, dtype: torch.dty
         assert layer.plan.scale == network.layers[key].plan.scale
 
 
-def test_dylora_is_told_by_its_name_alone(tmp_path: Path) -> None:
+def test_dylora_is_recognised_by_the_metadata_alone(tmp_path: Path) -> None:
     metadata = {"ss_network_args": json.dumps({"algo": "dylora", "block_size": "3"})}
     network = build_network(small(), NetworkConfig(algo="dylora", network_dim=3, block_size=3))
     save_adapter(tmp_path / "a.safetensors", network.adapter_state(metadata))
@@ -205,7 +207,7 @@ def test_dylora_is_told_by_its_name_alone(tmp_path: Path) -> None:
     assert (again.algo, again.network_dim, again.block_size) == ("dylora", 3, 3)
 
 
-def test_nothing_is_overwritten(tmp_path: Path) -> None:
+def test_an_existing_config_is_not_overwritten(tmp_path: Path) -> None:
     path = adapter(tmp_path / "a.safetensors", {})
     (tmp_path / "mine.toml").write_text("mine")
     with pytest.raises(ConfigError, match="not overwritten"):
@@ -213,7 +215,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "mine.toml").read_text() == "mine"
 
 
-def test_the_default_place_is_beside_where_one_stands(
+def test_the_config_is_written_to_the_current_folder_by_default(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = {"model": nn.Sequential(nn.Linear(9, 8))}
@@ -228,11 +230,13 @@ def test_the_default_place_is_beside_where_one_stands(
 
 @pytest.mark.parametrize("field", ["ss_datasets", "ss_network_args", "ss_resolution", "ss_seed"])
 @pytest.mark.parametrize("text", ["[" * 5000, "{", "[1]", '{"a": [1', "x\ny", "(" * 3000, "1e999"])
-def test_strangers_fields_break_nothing(tmp_path: Path, field: str, text: str) -> None:
+def test_malformed_metadata_still_give_a_valid_config(
+    tmp_path: Path, field: str, text: str
+) -> None:
     told(adapter(tmp_path / "a.safetensors", {field: text}), tmp_path)
 
 
-def test_strangers_texts_stay_inside_their_comments(tmp_path: Path) -> None:
+def test_line_breaks_in_metadata_cannot_add_options_to_the_config(tmp_path: Path) -> None:
     metadata = {
         "ss_x\nseed": "99",
         "ss_odd": "a\nseed = 99",

@@ -82,7 +82,7 @@ OWN = {
 
 
 def takes(name: str, told: dict[str, object]) -> bool:
-    """Whether an algorithm has what a form asks for."""
+    """Tell whether an algorithm has the options that a form sets."""
     chosen = algorithm(name)
     ways = [way for part in chosen.parts.values() for way in part]
     if "use_scalar" in told and not any(factor.zero for way in ways for factor in way.factors):
@@ -119,7 +119,7 @@ def perturbed(network: Network, std: float = 0.3) -> Network:
 def make(
     algo: str, variant: str, site: str, alpha: float = 3.0, dtype: torch.dtype = torch.float64
 ) -> tuple[nn.Module, Network, Tensor]:
-    """(module, perturbed network over it, input)"""
+    """Return a module, a perturbed network over it, and an input."""
     torch.manual_seed(1)
     build, shape = sites_of(algo)[site]
     module = nn.Sequential(build()).to(dtype).requires_grad_(False)
@@ -137,13 +137,13 @@ def bias_of(module: nn.Module) -> Tensor | None:
 
 
 def update(network: Network) -> Delta:
-    """The only layer's, as its next forward applies it."""
+    """Return the update of the only layer as its next forward applies it."""
     ((key, layer),) = network.layers.items()
     return layer.delta(FrozenLayer.of(network.sites[key].module, layer.plan.layer))
 
 
 def undecomposed(network: Network) -> Delta:
-    """The only layer's update without DoRA, which is not proportional to it."""
+    """Return the only layer's update without DoRA, which alone is proportional to alpha."""
     ((key, layer),) = network.layers.items()
     plan = replace(layer.plan, dora=None)
     return plan.delta(layer.tensors(), FrozenLayer.of(network.sites[key].module, plan.layer))

@@ -1,4 +1,4 @@
-"""Base models as sd-scripts hands them to a network module."""
+"""Small base models in the form in which sd-scripts hands them to a network module."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class Model(nn.Module):
 
 
 def peer_network(model: Model, config: NetworkConfig, **others: object) -> nn.Module:
-    """Its network of our config; ``others``: options that only it has."""
+    """Return lycoris-lora's network of our config; ``others`` are options that only it has."""
     algo = "locon" if config.algo == "lora" else config.algo
     # Some options are handed on through such a map alone.
     own = {name: True for name in ("train_on_input", "rs_lora") if getattr(config, name)}
@@ -65,7 +65,7 @@ def peer_network(model: Model, config: NetworkConfig, **others: object) -> nn.Mo
 
 
 def reader(model: Model, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """Its network as it builds it from a file."""
+    """Return the network that lycoris-lora builds from the tensors of a file."""
     network, _ = lycoris.create_lycoris_from_weights(1.0, None, model, dict(tensors))
     for module in modules(network):
         module.double()
@@ -73,7 +73,7 @@ def reader(model: Model, tensors: Mapping[str, Tensor]) -> nn.Module:
 
 
 def modules(peer: nn.Module) -> list[nn.Module]:
-    """Its adapters; they become the network's own only when it is applied."""
+    """Return the adapters of lycoris-lora's network, which are its submodules only when applied."""
     return peer.loras  # type: ignore[return-value]
 
 
@@ -89,20 +89,20 @@ def perturbed_peer(peer: nn.Module) -> nn.Module:
 
 
 def nudged(module: nn.Module) -> None:
-    """Moved from where it started, for updates that are relative to that."""
+    """Move every parameter away from its start, for updates that are a difference from it."""
     for parameter in module.parameters():
         parameter.data += torch.randn_like(parameter) * 0.3
 
 
 def change(model: Model, x: Tensor, network: Network) -> Tensor:
-    """What our forward adds to the model's output."""
+    """Return what our network adds to the output of the model."""
     before = model(x)
     with network.injected():
         return model(x) - before
 
 
 def peers_change(model: Model, x: Tensor, peer: nn.Module) -> Tensor:
-    """What its forward adds."""
+    """Return what lycoris-lora's network adds to the output of the model."""
     before = model(x)
     peer.apply_to()  # type: ignore[operator]
     after = model(x)
@@ -117,25 +117,25 @@ def agree(found: Tensor, wanted: Tensor) -> None:
 
 
 def distance(found: Tensor, wanted: Tensor) -> float:
-    """Of the wanted one's length."""
+    """Return the length of the difference as a share of the length of `wanted`."""
     return float(((found - wanted).norm() / wanted.norm()).detach())
 
 
 def stored(network: Network, folder: Path) -> dict[str, Tensor]:
-    """The tensors of the file that ours writes."""
+    """Save our network and return the tensors of the file."""
     save_adapter(folder / "ours.safetensors", network.adapter_state(dtype=None))
     return load_adapter(folder / "ours.safetensors").tensors
 
 
 def read(tensors: Mapping[str, Tensor], model: Model, folder: Path) -> Network:
-    """Ours, as it is built from a file of its tensors."""
+    """Save tensors of lycoris-lora and return the network that we build from the file."""
     state = AdapterState({key: tensor.detach().clone() for key, tensor in tensors.items()})
     save_adapter(folder / "theirs.safetensors", state)
     return load_network(folder / "theirs.safetensors", {"model": model}).double()
 
 
 def layer_tensors(peer: nn.Module) -> dict[str, Tensor]:
-    """Of its only adapter, under the keys of a file."""
+    """Return the tensors of lycoris-lora's only adapter, under the keys of a file."""
     (module,) = modules(peer)
     return {f"lycoris_layer.{key}": value.detach() for key, value in module.state_dict().items()}
 

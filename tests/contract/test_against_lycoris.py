@@ -1,4 +1,4 @@
-"""Files exchanged with lycoris-lora 4.1.3, in both directions: products, maps, DoRA, rotations."""
+"""LoRA, LoHa, LoKr, IA3, GLoRA, DoRA, OFT and BOFT exchanged with lycoris-lora 4.1.3."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def configuration(number: int) -> tuple[Model, Tensor, NetworkConfig]:
 
 
 def rotation(number: int) -> tuple[Model, Tensor, NetworkConfig]:
-    """Of outputs that both can split, and with a constraint that bites where there is one."""
+    """Return a model, input and config of OFT or BOFT, of a width that both packages can split."""
     dice = random.Random(number)
     torch.manual_seed(number)
     width, depth = 2 * dice.randint(2, 20), dice.randint(3, 20)
@@ -99,7 +99,7 @@ def rotation(number: int) -> tuple[Model, Tensor, NetworkConfig]:
 
 
 @pytest.mark.parametrize("number", range(80))
-def test_the_peer_reads_what_we_write(number: int, tmp_path: Path) -> None:
+def test_lycoris_computes_the_same_from_a_file_of_ours(number: int, tmp_path: Path) -> None:
     model, x, config = configuration(number)
     network = perturbed(build_network({"model": model}, config).double())
     tensors = stored(network, tmp_path)
@@ -117,7 +117,7 @@ def test_the_peer_reads_what_we_write(number: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", range(80))
-def test_we_read_what_the_peer_writes(number: int, tmp_path: Path) -> None:
+def test_we_compute_the_same_from_a_file_of_lycoris(number: int, tmp_path: Path) -> None:
     model, x, config = configuration(number)
     (layer,) = build_network({"model": model}, config).layers.values()
     if config.algo == "glora" or not layer.plan.has_rank:
@@ -129,7 +129,7 @@ def test_we_read_what_the_peer_writes(number: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", range(40))
-def test_the_peer_reads_rotations_that_we_write(
+def test_lycoris_computes_the_same_from_our_oft_and_boft_files(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, x, config = rotation(number)
@@ -141,7 +141,7 @@ def test_the_peer_reads_rotations_that_we_write(
 
 
 @pytest.mark.parametrize("number", range(40))
-def test_we_read_rotations_that_the_peer_writes(
+def test_we_compute_the_same_from_oft_and_boft_files_of_lycoris(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, x, config = rotation(number)

@@ -1,4 +1,4 @@
-"""Ranks that come and go, exchanged with lycoris-lora 4.1.3: DyLoRA and T-LoRA."""
+"""DyLoRA and T-LoRA, whose ranks change from step to step, against lycoris-lora 4.1.3."""
 
 from __future__ import annotations
 
@@ -48,8 +48,10 @@ def layer(case: str, seed: int) -> tuple[Model, Tensor]:
 
 @pytest.mark.parametrize("case", LAYERS)
 @pytest.mark.parametrize("seed", range(2))
-def test_dylora_files_in_both_directions(case: str, seed: int, tmp_path: Path) -> None:
-    """Its conv files hold lora_up as a matrix; its own loading takes nothing over."""
+def test_dylora_files_compute_the_same_here_and_in_lycoris(
+    case: str, seed: int, tmp_path: Path
+) -> None:
+    """lycoris-lora's own DyLoRA loads no file, so its product is computed from its tensors."""
     model, x = layer(case, seed)
     peer = perturbed_peer(peer_network(model, DYLORA))
     (module,) = modules(peer)
@@ -69,7 +71,9 @@ def test_dylora_files_in_both_directions(case: str, seed: int, tmp_path: Path) -
 
 @pytest.mark.parametrize("case", ["linear", "conv 1x1"])
 @pytest.mark.parametrize("seed", range(3))
-def test_tlora_in_both_directions(case: str, seed: int, tmp_path: Path) -> None:
+def test_tlora_files_compute_the_same_here_and_in_lycoris(
+    case: str, seed: int, tmp_path: Path
+) -> None:
     model, x = layer(case, seed)
     network = build_network({"model": model}, TLORA).double()
     nudged(network)
@@ -85,7 +89,7 @@ def test_tlora_in_both_directions(case: str, seed: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("case", ["linear", "conv 1x1"])
 @pytest.mark.parametrize("timestep", [0, 1, 249, 333, 500, 750, 999])
-def test_tlora_at_a_timestep(case: str, timestep: int) -> None:
+def test_tlora_uses_the_same_ranks_at_a_timestep_as_lycoris(case: str, timestep: int) -> None:
     model, x = layer(case, timestep)
     peer = peer_network(model, TLORA)
     for module in modules(peer):
@@ -99,8 +103,8 @@ def test_tlora_at_a_timestep(case: str, timestep: int) -> None:
         clear_timestep_mask()
 
 
-def test_the_peers_tlora_of_a_larger_kernel_has_another_layout() -> None:
-    """It reads a 3x3 convolution at one place and pads that: its own output is too large."""
+def test_a_tlora_file_of_lycoris_for_a_larger_kernel_is_refused() -> None:
+    """lycoris-lora itself fails there: it reads one position of the kernel and pads the rest."""
     model, x = layer("conv 3x3", 0)
     peer = peer_network(model, TLORA)
     with pytest.raises(FormatError, match=r"q_layer.weight has shape \(4, 6, 1, 1\), the layer"):

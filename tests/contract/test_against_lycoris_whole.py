@@ -1,4 +1,4 @@
-"""Differences stored whole, exchanged with lycoris-lora 4.1.3: full and norm."""
+"""Full and norm, which store whole differences, exchanged with lycoris-lora 4.1.3."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ LAYERS = {
 
 @pytest.mark.parametrize("case", LAYERS)
 @pytest.mark.parametrize("seed", range(2))
-def test_full_and_norm_in_both_directions(case: str, seed: int, tmp_path: Path) -> None:
+def test_full_and_norm_files_compute_the_same_here_and_in_lycoris(
+    case: str, seed: int, tmp_path: Path
+) -> None:
     build, shape, algo = LAYERS[case]
     torch.manual_seed(seed)
     module, x = build(), torch.randn(shape).double()
@@ -52,8 +54,8 @@ def test_full_and_norm_in_both_directions(case: str, seed: int, tmp_path: Path) 
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_train_norm_takes_the_peers_normalisations() -> None:
-    """Those inside the blocks that a preset names; none of CLIP's, which lie beside them."""
+def test_train_norm_adapts_the_normalisations_that_lycoris_adapts() -> None:
+    """Both adapt the normalisations inside the blocks that the preset names, and none of CLIP's."""
     unet, text = (build_meta("sd1")[name] for name in ("unet", "text_encoder"))
     config = NetworkConfig(algo="lora", network_dim=1, conv_dim=1, train_norm=True)
     network = build_network({"unet": unet, "text_encoder": text}, config)

@@ -81,7 +81,9 @@ def test_an_activation_after_the_layer_may_work_in_place(
 @pytest.mark.parametrize(
     ("algo", "variant", "site"), [case for case in CASES if case[2] not in NORMS]
 )
-def test_one_sample_without_a_batch(algo: str, variant: str, site: str) -> None:
+def test_a_sample_without_batch_axis_gives_the_output_that_it_gives_in_a_batch(
+    algo: str, variant: str, site: str
+) -> None:
     module, network, x = make(algo, variant, site)
     one = x[:1] if only_layer(network).plan.layer.is_conv else x.flatten(0, -2)[:1]
     with network.injected():
@@ -89,7 +91,9 @@ def test_one_sample_without_a_batch(algo: str, variant: str, site: str) -> None:
 
 
 @every_case
-def test_forward_equals_merged_model(algo: str, variant: str, site: str) -> None:
+def test_the_injected_forward_equals_that_of_the_merged_model(
+    algo: str, variant: str, site: str
+) -> None:
     for alpha, multiplier in [(1.0, 1.0), (float(RANK), 0.7), (3.0, -1.0)]:
         module, network, x = make(algo, variant, site, alpha)
         before = module(x)
@@ -136,7 +140,7 @@ def test_a_limited_norm_keeps_the_direction(algo: str, variant: str, site: str) 
 
 
 @every_case
-def test_file_round_trip_is_bitwise(algo: str, variant: str, site: str, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_file_comes_back_bit_for_bit(algo: str, variant: str, site: str, tmp_path) -> None:  # type: ignore[no-untyped-def]
     module, network, x = make(algo, variant, site, dtype=torch.float32)
     path = tmp_path / "adapter.safetensors"
     save_adapter(path, network.adapter_state(dtype=None))
@@ -220,7 +224,7 @@ def test_two_adapters_stack_in_any_order(algo: str, variant: str, site: str) -> 
         or (case[1] == "plain" and case[2] in NORMS)
     ],
 )
-def test_compiles_as_one_graph(algo: str, variant: str, site: str) -> None:
+def test_every_algorithm_compiles_as_one_graph(algo: str, variant: str, site: str) -> None:
     module, network, x = make(algo, variant, site, dtype=torch.float32)
     with network.injected():
         torch._dynamo.reset()

@@ -1,4 +1,4 @@
-"""Every family of the table, and everybody who reads the table."""
+"""Every row of the table of families, and every module that reads the table."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ OF_UNETS = pytest.mark.parametrize(
 
 
 def denoiser(family: Family) -> nn.Module:
-    """A model with the direct submodules by which the family is known."""
+    """Return an empty model with the direct submodules by which the family is recognised."""
     model = nn.Module()
     for name in family.submodules:
         model.add_module(name, nn.Sequential(nn.Linear(2, 2)))
@@ -49,7 +49,7 @@ def denoiser(family: Family) -> nn.Module:
 
 
 @ALL
-def test_a_family_is_found_by_what_its_files_say(family: Family) -> None:
+def test_a_family_is_found_by_the_version_in_its_files(family: Family) -> None:
     for start in family.versions:
         assert family_of_version(f"{start}_x") is family
     for variant in family.variants:
@@ -62,7 +62,7 @@ def test_a_family_is_found_by_what_its_files_say(family: Family) -> None:
     "variant",
     [variant.id for family in (*FAMILIES.values(), OTHER) for variant in family.variants],
 )
-def test_metadata_know_every_variant(variant: str) -> None:
+def test_metadata_name_version_architecture_and_prediction_of_every_variant(variant: str) -> None:
     family, known = variant_of(variant)
     facts = RunFacts(family=variant, base=ModelReference("base"), steps=1, max_train_steps=1)
     metadata = build_metadata({}, facts)
@@ -74,7 +74,7 @@ def test_metadata_know_every_variant(variant: str) -> None:
 
 
 @ALL
-def test_keys_of_every_text_encoder_lead_back_to_it(family: Family) -> None:
+def test_the_key_of_a_text_encoders_layer_leads_back_to_it(family: Family) -> None:
     path = "encoder.layers.0.fc1"
     for encoder in family.text_encoders:
         inner = f"{TEXT_LEVEL[:-1]}.{path}" if encoder.key.endswith(TEXT_LEVEL) else path
@@ -87,7 +87,7 @@ def test_keys_of_every_text_encoder_lead_back_to_it(family: Family) -> None:
 
 
 @OF_TRANSFORMERS
-def test_a_transformer_is_known_by_its_modules(family: Family) -> None:
+def test_a_transformer_family_is_recognised_by_its_submodules(family: Family) -> None:
     model = denoiser(family)
     assert family_of_unet(model) is family
     encoders = [nn.Linear(2, 2) for _ in family.text_encoders]
@@ -100,7 +100,7 @@ def test_a_transformer_is_known_by_its_modules(family: Family) -> None:
 
 
 @OF_UNETS
-def test_every_block_of_a_unet_has_a_number_for_each_reader(family: Family) -> None:
+def test_block_dims_and_block_weights_cover_every_block_of_a_unet(family: Family) -> None:
     cut = family.blocks
     assert cut is not None
     lead_in = [f"input_blocks.{number}.0.in_layers.2" for number in range(cut.sides)]
@@ -122,7 +122,7 @@ def test_every_block_of_a_unet_has_a_number_for_each_reader(family: Family) -> N
 
 
 @ALL
-def test_a_file_of_another_family_is_not_taken_for_one_that_fits(family: Family) -> None:
+def test_a_file_fits_a_host_only_where_a_model_of_its_family_is_loaded(family: Family) -> None:
     state = AdapterState({}, {"ss_base_model_version": family.versions[0]})
     for loaded in FAMILIES.values():
         fit = check_fit(state, {}, HostTraits("Host 1.0", loaded))
@@ -132,7 +132,7 @@ def test_a_file_of_another_family_is_not_taken_for_one_that_fits(family: Family)
 
 
 @ALL
-def test_comfyui_classes_are_known_by_their_names(family: Family) -> None:
+def test_families_and_text_encoders_are_recognised_by_comfyuis_names(family: Family) -> None:
     assert family.variants or not family.comfyui  # what is trained there is named in its files
     for name in family.comfyui:
         config = type(name, (), {})()
@@ -153,7 +153,7 @@ def test_loaded_families_have_the_configs_of_their_parts(family: Family) -> None
 
 
 @ALL
-def test_no_two_rows_claim_the_same(family: Family) -> None:
+def test_no_two_families_share_a_version_or_a_comfyui_class(family: Family) -> None:
     assert {*family.text_targets} <= {*TEXT_ENCODERS}
     for other in FAMILIES.values():
         if other is not family:

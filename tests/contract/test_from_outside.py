@@ -87,12 +87,14 @@ def model() -> nn.Sequential:
 
 
 def bundles(model: nn.Module, **options: Any) -> dict[str, int]:
-    """Key -> how many numbers are trained."""
+    """Return key -> how many numbers are trained."""
     network = build_network({"model": model}, NetworkConfig(algo="bundles", **options))
     return {key: len(layer.tensors()["bundle_scale"]) for key, layer in network.layers.items()}
 
 
-def test_it_trains_is_saved_and_comes_back(model: nn.Sequential, tmp_path: Path) -> None:
+def test_an_algorithm_from_outside_trains_and_comes_back_from_its_file(
+    model: nn.Sequential, tmp_path: Path
+) -> None:
     network = build_network({"model": model}, NetworkConfig(algo="bundles", bundle=2))
     x = torch.randn(5, 6)
     before, wanted = model(x), torch.randn(5, 8)
@@ -112,7 +114,7 @@ def test_it_trains_is_saved_and_comes_back(model: nn.Sequential, tmp_path: Path)
     assert split_key("model.block.bundle_scale") == ("model.block", "bundle_scale")
 
 
-def test_its_option_is_a_flag_a_line_of_toml_and_an_argument_of_sd_scripts(tmp_path: Path) -> None:
+def test_the_option_of_an_algorithm_is_a_flag_a_toml_line_and_a_network_arg(tmp_path: Path) -> None:
     config = config_from_arguments(["--algo", "bundles", "--bundle", "2"])
     assert config.network.bundle == 2  # type: ignore[attr-defined]
     (tmp_path / "a.toml").write_text(dump_toml(config), encoding="utf-8")
@@ -124,7 +126,7 @@ def test_its_option_is_a_flag_a_line_of_toml_and_an_argument_of_sd_scripts(tmp_p
     assert config_from_arguments([str(tmp_path / "b.toml")]).network == config.network
 
 
-def test_help_names_its_option(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_the_option_of_an_algorithm(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         config_from_arguments(["--help"])
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
@@ -132,7 +134,7 @@ def test_help_names_its_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Only for bundles. A whole number, 1 or more" in shown
 
 
-def test_layers_may_have_another_value_by_override_and_by_preset_file(
+def test_overrides_and_preset_files_give_layers_another_value_of_the_option(
     model: nn.Sequential, tmp_path: Path
 ) -> None:
     assert bundles(model) == {"lycoris_0": 2, "lycoris_2": 2}
@@ -146,7 +148,9 @@ def test_layers_may_have_another_value_by_override_and_by_preset_file(
     assert {layer.plan.algorithm.name for layer in found.values()} == {"loha", "bundles"}
 
 
-def test_what_cannot_be_is_refused_by_name(model: nn.Sequential, tmp_path: Path) -> None:
+def test_wrong_values_of_the_option_are_refused_by_name(
+    model: nn.Sequential, tmp_path: Path
+) -> None:
     with pytest.raises(ConfigError, match="bundle is 0, expected 1 or more"):
         NetworkConfig(algo="bundles", bundle=0)
     with pytest.raises(ConfigError, match=r'"loha" has no bundle(.|\n)*that has it: bundles'):
@@ -159,7 +163,7 @@ def test_what_cannot_be_is_refused_by_name(model: nn.Sequential, tmp_path: Path)
         read_preset(NetworkConfig(preset=str(preset)))
 
 
-def test_comfyuis_node_and_the_docs_show_its_option() -> None:
+def test_comfyuis_node_and_the_docs_show_the_option() -> None:
     kind, settings = NetworkNode.INPUT_TYPES()["optional"]["bundle"]
     assert (kind, settings["default"], settings["min"]) == ("INT", 4, 1)
     assert settings["tooltip"].startswith("How many neighbouring output channels share a factor")
@@ -169,7 +173,7 @@ def test_comfyuis_node_and_the_docs_show_its_option() -> None:
     assert "| `bundle` | a whole number, 1 or more | `4` | How many " in options_as_markdown()
 
 
-def test_a_run_writes_it_into_its_file_and_the_file_tells_it_again(
+def test_the_option_is_written_to_the_metadata_and_read_back_from_the_tensors(
     tiny_base: Path, pictures: Path, tmp_path: Path
 ) -> None:
     run = config_from_arguments(
@@ -205,6 +209,6 @@ def test_an_unregistered_algorithm_leaves_nothing_behind(model: nn.Sequential) -
         register(Bundles)
 
 
-def test_a_name_is_given_once() -> None:
+def test_registering_a_name_twice_is_refused() -> None:
     with pytest.raises(TypeError, match="there is an algorithm bundles already"):
         register(Bundles)

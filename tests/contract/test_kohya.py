@@ -23,7 +23,7 @@ from tests.kohya_models import LOHA, METADATA, MODULE, Models, create, disturb, 
 
 
 def train(network: Any, models: Models, args: Namespace | None = None, steps: int = 2) -> Any:
-    """TN:690 to the end, as far as it touches the network; returns what was logged."""
+    """Do what train_network.py does with a network after line 690; return what was logged."""
     args = args or Namespace(
         text_encoder_lr=[1e-3], unet_lr=1e-3, learning_rate=1e-4, scale_weight_norms=None,
         network_weights=None, train_text_encoder=True, train_unet=True,
@@ -79,7 +79,7 @@ def train(network: Any, models: Models, args: Namespace | None = None, steps: in
         ({}, None),
     ],
 )
-def test_the_axis_of_dora_is_told_once(
+def test_the_log_names_the_axis_of_dora_once(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     arguments: dict[str, str],
@@ -95,7 +95,7 @@ def test_the_axis_of_dora_is_told_once(
     assert all(axis and axis in line for line in told)
 
 
-def test_norms_that_would_read_packed_weights_are_not_logged(tmp_path: Path) -> None:
+def test_norms_that_need_quantised_weights_are_not_logged(tmp_path: Path) -> None:
     models = tiny_models(tmp_path)
     network = create(models, algo="ia3")
     network.prepare_network(Namespace(logging_dir="logs"))
@@ -106,7 +106,7 @@ def test_norms_that_would_read_packed_weights_are_not_logged(tmp_path: Path) -> 
     assert network.weight_norms() is None
 
 
-def test_the_functions_have_sd_scripts_signatures() -> None:
+def test_the_module_functions_have_the_signatures_that_sd_scripts_calls() -> None:
     created = list(inspect.signature(MODULE.create_network).parameters)
     assert created[:7] == [
         "multiplier", "network_dim", "network_alpha", "vae", "text_encoder", "unet",
@@ -120,7 +120,9 @@ def test_the_functions_have_sd_scripts_signatures() -> None:
 
 
 @pytest.mark.parametrize("family", ["sd1", "sdxl"])
-def test_a_training_run(tmp_path: Path, family: str) -> None:
+def test_a_training_run_changes_the_output_and_leaves_the_base_frozen(
+    tmp_path: Path, family: str
+) -> None:
     models = tiny_models(tmp_path / family, family)
     before = models.denoise().detach()
     network = create(models, **LOHA)
@@ -141,7 +143,9 @@ def test_a_training_run(tmp_path: Path, family: str) -> None:
 
 
 @pytest.mark.parametrize("ending", ["safetensors", "ckpt", "pt"])
-def test_saving_and_continuing(models: Models, tmp_path: Path, ending: str) -> None:
+def test_a_saved_file_holds_dtype_and_metadata_and_training_continues_from_it(
+    models: Models, tmp_path: Path, ending: str
+) -> None:
     network = create(models, **LOHA)
     train(network, models)
     metadata = dict(METADATA)
@@ -174,7 +178,9 @@ def test_saving_and_continuing(models: Models, tmp_path: Path, ending: str) -> N
         torch.testing.assert_close(tensor, stored[key].float(), rtol=0, atol=1e-6)
 
 
-def test_dim_from_weights_and_base_weights(models: Models, tmp_path: Path) -> None:
+def test_dim_from_weights_and_base_weights_build_the_network_of_the_file(
+    models: Models, tmp_path: Path
+) -> None:
     network = create(models, **LOHA)
     disturb(network)
     path = str(tmp_path / "file.safetensors")
@@ -202,7 +208,7 @@ def test_dim_from_weights_and_base_weights(models: Models, tmp_path: Path) -> No
     assert not torch.allclose(models.denoise(), applied)
 
 
-def test_one_model_alone(models: Models, tmp_path: Path) -> None:
+def test_training_one_model_alone_adapts_that_model_alone(models: Models, tmp_path: Path) -> None:
     path = tmp_path / "both.safetensors"
     both = create(models, **LOHA)
     disturb(both)
@@ -225,7 +231,9 @@ def test_one_model_alone(models: Models, tmp_path: Path) -> None:
         network.apply_to(models.passed, models.unet, True, False)
 
 
-def test_what_a_file_has_and_the_network_has_not(models: Models, tmp_path: Path) -> None:
+def test_tensors_without_a_layer_are_refused_and_layers_without_tensors_listed(
+    models: Models, tmp_path: Path
+) -> None:
     wide = create(models, **LOHA)
     wide.save_weights(tmp_path / "wide.safetensors", None, {})
     narrow = create(models, preset="attn-mlp", **LOHA)
@@ -238,7 +246,7 @@ def test_what_a_file_has_and_the_network_has_not(models: Models, tmp_path: Path)
         create(models, alpha=3.0, **LOHA).load_weights(tmp_path / "wide.safetensors")
 
 
-def test_learning_rates_of_each_text_encoder_and_none(sdxl: Models) -> None:
+def test_each_text_encoder_has_its_learning_rate_and_rate_0_freezes_it(sdxl: Models) -> None:
     network = create(sdxl, **LOHA)
     rates = network.prepare_optimizer_params_with_multiple_te_lrs
     for given, expected in (
@@ -260,7 +268,7 @@ def test_learning_rates_of_each_text_encoder_and_none(sdxl: Models) -> None:
     assert names == ["textencoder 1", "textencoder 2"]
 
 
-def test_loraplus_reaches_loha(models: Models) -> None:
+def test_loraplus_ratios_raise_the_rate_of_loha_factors(models: Models) -> None:
     network = create(models, loraplus_lr_ratio="16", loraplus_text_encoder_lr_ratio="4", **LOHA)
     groups, names = network.prepare_optimizer_params(1e-3, 1e-3, 1e-3)
     rates = dict(zip(names, (group["lr"] for group in groups), strict=True))
@@ -269,7 +277,7 @@ def test_loraplus_reaches_loha(models: Models) -> None:
     )
 
 
-def test_block_learning_rates(models: Models) -> None:
+def test_block_learning_rates_and_block_dims_reach_their_blocks(models: Models) -> None:
     weights = ",".join(["0"] + ["1"] * 11)
     network = create(models, down_lr_weight=weights, mid_lr_weight="0.5", **LOHA)
     assert not any("conv_in" in key or "time_embedding" in key for key in network.layers)
@@ -282,7 +290,7 @@ def test_block_learning_rates(models: Models) -> None:
     assert {layer.plan.rank for key, layer in ranks.layers.items() if "te_" in key} == {4}
 
 
-def test_a_type_error_of_ours_is_not_taken_for_another_signature(
+def test_a_type_error_of_ours_is_not_hidden_by_the_trainers_retry(
     models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = create(models, **LOHA)
@@ -297,7 +305,7 @@ def test_a_type_error_of_ours_is_not_taken_for_another_signature(
         assert isinstance(caught.value.__cause__, TypeError)
 
 
-def test_scaled_norms(models: Models) -> None:
+def test_scale_weight_norms_limits_the_norms_and_returns_what_it_did(models: Models) -> None:
     args = Namespace(
         text_encoder_lr=None, unet_lr=None, learning_rate=1e-2, scale_weight_norms=0.05,
         network_weights=None, train_text_encoder=True, train_unet=True,
@@ -310,7 +318,7 @@ def test_scaled_norms(models: Models) -> None:
     assert norms.max() <= 0.0501 and norms.mean() == pytest.approx(mean, rel=1e-4)
 
 
-def test_norms_are_logged_where_the_run_is(models: Models, tmp_path: Path) -> None:
+def test_norms_are_computed_where_the_run_is_logged(models: Models, tmp_path: Path) -> None:
     args = Namespace(
         text_encoder_lr=None, unet_lr=None, learning_rate=1e-2, scale_weight_norms=None,
         network_weights=None, train_text_encoder=True, train_unet=True,
@@ -322,7 +330,7 @@ def test_norms_are_logged_where_the_run_is(models: Models, tmp_path: Path) -> No
     assert grads.shape == weights.shape and grads.mean() > 0 and combined is None
 
 
-def test_t_lora_sees_the_timesteps(models: Models) -> None:
+def test_t_lora_gets_the_timesteps_of_the_trainer(models: Models) -> None:
     network = create(models, algo="tlora", preset="attn-only")
     network.apply_to(models.passed, models.unet, False, True)
     network.train()
@@ -331,7 +339,7 @@ def test_t_lora_sees_the_timesteps(models: Models) -> None:
     assert timesteps == {(10, 500)}
 
 
-def test_the_start_follows_the_seed_of_the_run(models: Models) -> None:
+def test_the_seed_of_the_run_decides_the_initial_weights(models: Models) -> None:
     starts = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)  # the trainer's set_seed
@@ -341,7 +349,7 @@ def test_the_start_follows_the_seed_of_the_run(models: Models) -> None:
     assert any(not torch.equal(starts[0][key], starts[2][key]) for key in starts[0])
 
 
-def test_half_precision_of_the_whole_network(models: Models) -> None:
+def test_a_network_in_bfloat16_has_finite_gradients(models: Models) -> None:
     network = create(models, **LOHA)
     network.apply_to(models.passed, models.unet, True, True)
     network.to(torch.bfloat16)  # --full_bf16
@@ -350,7 +358,7 @@ def test_half_precision_of_the_whole_network(models: Models) -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 
 
-def test_a_file_that_is_not_finite_is_not_written(models: Models, tmp_path: Path) -> None:
+def test_a_network_with_nan_is_not_written(models: Models, tmp_path: Path) -> None:
     network = create(models, **LOHA)
     with torch.no_grad():
         next(network.parameters()).fill_(torch.nan)
@@ -359,7 +367,9 @@ def test_a_file_that_is_not_finite_is_not_written(models: Models, tmp_path: Path
     assert not list(tmp_path.glob("file*"))
 
 
-def test_a_file_of_another_family_is_refused(models: Models, sdxl: Models, tmp_path: Path) -> None:
+def test_a_file_of_another_family_an_empty_one_and_none_are_refused(
+    models: Models, sdxl: Models, tmp_path: Path
+) -> None:
     create(sdxl, **LOHA).save_weights(tmp_path / "xl.safetensors", None, {})
     with pytest.raises(FormatError, match="has no place"):
         MODULE.create_network_from_weights(

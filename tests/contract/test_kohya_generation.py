@@ -16,9 +16,10 @@ from lycoris_ext.network import Network
 from tests.kohya_models import LOHA, METADATA, MODULE, Models, create, disturb, tiny_models
 
 
-def test_generation_scripts(models: Models, tmp_path: Path) -> None:
-    """gen_img.py:1911-1938 and 2595-2616: a list of one text encoder, applied, merged, calculated
-    before."""
+def test_gen_img_draws_the_same_applied_merged_and_calculated_before(
+    models: Models, tmp_path: Path
+) -> None:
+    """As gen_img.py:1911-1938 and 2595-2616 do, which pass one text encoder in a list."""
     network = create(models, **LOHA)
     disturb(network)
     path = str(tmp_path / "file.safetensors")
@@ -70,8 +71,11 @@ def test_generation_scripts(models: Models, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("named", ["kohya", "diffusers"])
-def test_minimal_inference_scripts(sdxl: Models, tmp_path: Path, named: str) -> None:
-    """flux, sd3, lumina: positional, strict, without dtype and device; hunyuan: by keywords."""
+def test_minimal_inference_scripts_draw_the_same_applied_and_merged(
+    sdxl: Models, tmp_path: Path, named: str
+) -> None:
+    """flux, sd3 and lumina pass arguments by position, without dtype and device, and load strictly;
+    hunyuan passes keywords."""
     network = create(sdxl, algo="lora", conv_dim="0")
     disturb(network)
     network.apply_to(sdxl.passed, sdxl.unet)
@@ -105,7 +109,7 @@ def test_minimal_inference_scripts(sdxl: Models, tmp_path: Path, named: str) -> 
 
 
 def under_diffusers_names(network: Network) -> dict[str, Tensor]:
-    """A file without alphas: they are the ranks."""
+    """Return the tensors under diffusers' names; without alphas, the ranks take their place."""
     named = {}
     for key, layer in network.layers.items():
         site = network.sites[key]

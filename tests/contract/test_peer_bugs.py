@@ -73,7 +73,7 @@ MERGED = {
 
 
 @pytest.mark.parametrize("case", MERGED)
-def test_1_and_2_merging_adds_what_the_forward_adds(case: str) -> None:
+def test_merging_adds_what_the_forward_adds(case: str) -> None:
     build, shape, options, ratio = MERGED[case]
     torch.manual_seed(0)
     model, x = build(), torch.randn(shape).double()
@@ -92,7 +92,7 @@ def test_1_and_2_merging_adds_what_the_forward_adds(case: str) -> None:
 
 
 def tucker_product(factors: dict[str, Tensor]) -> Tensor:
-    """(t1 x w1a x w1b) o (t2 x w2a x w2b), by torch's own gradients."""
+    """Return (t1 x w1a x w1b) o (t2 x w2a x w2b), built with torch.einsum alone."""
     first, second = (
         torch.einsum(
             "abkl,ao,bi->oikl",
@@ -105,8 +105,8 @@ def tucker_product(factors: dict[str, Tensor]) -> Tensor:
     return first * second
 
 
-def test_3_gradients_of_tucker_loha() -> None:
-    """PEFT's of hada_w1_a and hada_w2_a are taken with the other side's core."""
+def test_gradients_of_tucker_loha_are_those_of_torch() -> None:
+    """PEFT computes those of hada_w1_a and hada_w2_a with the core of the other side."""
     torch.manual_seed(0)
     model, x = conv(), torch.randn(CONV).double()
     network = ours(model, algo="loha", use_tucker=True, network_alpha=4.0)
@@ -135,8 +135,8 @@ def test_3_gradients_of_tucker_loha() -> None:
     assert {key for key in errors if errors[key] > 1e-6} == {"hada_w1_a", "hada_w2_a"}
 
 
-def test_4_a_scale_of_exactly_one_trains() -> None:
-    """The peer's function fails on the number that is its own default."""
+def test_loha_trains_at_a_scale_of_exactly_1() -> None:
+    """lycoris-lora's function fails on a scale of 1, which is its own default."""
     torch.manual_seed(0)
     model, x = linear(), torch.randn(LINEAR).double()
     network = ours(model, algo="loha", network_alpha=4.0)
@@ -158,7 +158,7 @@ def test_4_a_scale_of_exactly_one_trains() -> None:
 
 
 @every_case
-def test_5_small_updates_survive_a_bfloat16_base(algo: str, variant: str, site: str) -> None:
+def test_small_updates_survive_a_bfloat16_base(algo: str, variant: str, site: str) -> None:
     module, network, x = make(algo, variant, site, dtype=torch.float32)
     module[0].weight.normal_(0, 0.03)
     x = x.bfloat16()
@@ -187,7 +187,7 @@ READ_BACK = {
 
 
 @pytest.mark.parametrize("case", READ_BACK)
-def test_6_files_are_read_back_as_what_they_are(case: str, tmp_path: Path) -> None:
+def test_files_that_lycoris_cannot_read_back_are_read_back_here(case: str, tmp_path: Path) -> None:
     options, fault = READ_BACK[case]
     torch.manual_seed(0)
     model, x = linear(), torch.randn(LINEAR).double()
@@ -198,7 +198,7 @@ def test_6_files_are_read_back_as_what_they_are(case: str, tmp_path: Path) -> No
         peers_change(model, x, reader(model, tensors))
 
 
-def test_6_dylora_is_read_back_and_draws_nothing_in_use(tmp_path: Path) -> None:
+def test_dylora_is_read_back_and_uses_all_ranks_outside_of_training(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model, x = linear(), torch.randn(LINEAR).double()
     options = {"algo": "dylora", "block_size": 2}
@@ -218,7 +218,7 @@ def test_6_dylora_is_read_back_and_draws_nothing_in_use(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("algo", ["lora", "loha", "lokr", "glora"])
-def test_7_dropout_drops(algo: str) -> None:
+def test_dropout_drops_in_training_and_not_in_eval_mode(algo: str) -> None:
     torch.manual_seed(0)
     model, x = linear(), torch.randn(LINEAR).double()
     network = ours(model, algo=algo, dropout=0.5).train()
@@ -237,8 +237,10 @@ def test_7_dropout_drops(algo: str) -> None:
     ("algo", "variant", "site"),
     [case for case in CASES if case[2] in ("linear", "conv 1x1", "conv 3x3 dilated")],
 )
-def test_8_bypass_mode_is_the_same_update_or_is_refused(algo: str, variant: str, site: str) -> None:
-    """DoRA is not left out, the bias is neither turned nor scaled, and a dilated kernel fits."""
+def test_bypass_mode_gives_the_same_update_or_is_refused(
+    algo: str, variant: str, site: str
+) -> None:
+    """lycoris-lora's loses DoRA, turns and scales the bias, and fails on a dilated kernel."""
     module, network, x = make(algo, variant, site)
     before = module(x)
     with network.injected():
@@ -259,21 +261,29 @@ def test_8_bypass_mode_is_the_same_update_or_is_refused(algo: str, variant: str,
         agree(module(x) - before, wanted)
 
 
-def test_8_the_peers_bypass() -> None:
+def test_bypass_mode_neither_loses_dora_nor_fails_on_a_dilated_kernel() -> None:
     torch.manual_seed(0)
     model, x = linear(), torch.randn(LINEAR).double()
-    peer = theirs(model, algo="loha", dora_wd=True, bypass_mode=True)
-    bare = theirs(model, algo="loha", bypass_mode=True)
+    options = {"algo": "loha", "bypass_mode": True}
+    peer, bare = theirs(model, **options, dora_wd=True), theirs(model, **options)
     for mine, its in zip(bare.loras[0].parameters(), peer.loras[0].parameters(), strict=False):
         mine.data.copy_(its)
-    assert distance(peers_change(model, x, peer), peers_change(model, x, bare)) < 1e-6
+    assert distance(peers_change(model, x, bare), peers_change(model, x, peer)) < 1e-6
+    network, plain = ours(model, **options, dora_wd=True), ours(model, **options)
+    plain.load_state_dict(network.state_dict(), strict=False)
+    assert distance(change(model, x, plain), change(model, x, network)) > 0.1
+
     model, x = conv(dilation=2), torch.randn(CONV).double()
+    options = {"algo": "locon", "conv_dim": 4, "bypass_mode": True}
+    network = ours(model, **options)
+    spec, delta = only_layer(network).plan.layer, update(network)
+    agree(change(model, x, network), spec.op(spec.pad(x), delta.dense()))
     with pytest.raises(RuntimeError, match="size of tensor"):
-        peers_change(model, x, theirs(model, algo="locon", conv_dim=4, bypass_mode=True))
+        peers_change(model, x, theirs(model, **options))
 
 
-def test_9_a_layer_that_is_not_square_keeps_its_sides() -> None:
-    """The peer hands the weight to a stand-in whose inputs and outputs have changed places."""
+def test_an_adapted_linear_keeps_its_in_and_out_features() -> None:
+    """lycoris-lora's parametrization builds a stand-in in which the two have changed places."""
     torch.manual_seed(0)
     model, x = linear(), torch.randn(LINEAR).double()
     network = ours(model, algo="lora")
@@ -292,7 +302,7 @@ def test_9_a_layer_that_is_not_square_keeps_its_sides() -> None:
     assert (stand_in.out_features, stand_in.in_features) == (20, 12)
 
 
-def test_10_attn_only_is_the_attention_of_the_unet() -> None:
+def test_attn_only_selects_exactly_the_attention_of_the_unet() -> None:
     unet = build_meta("sd1")["unet"]
     network = build_network(
         {"unet": unet}, NetworkConfig(algo="lora", network_dim=1, preset="attn-only")

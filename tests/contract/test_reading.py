@@ -1,4 +1,4 @@
-"""An adapter file is opened once and read at most once, whatever is to be known of it."""
+"""Every reader opens an adapter file once and reads it at most once."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ READERS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_an_adapter_is_opened_once(
+def test_every_reader_opens_an_adapter_file_once(
     reader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = build_network(
@@ -82,7 +82,7 @@ def test_an_adapter_is_opened_once(
     assert found.bytes_read is None or found.bytes_read < files[1].stat().st_size + _SLACK
 
 
-def test_a_whole_model_among_a_runs_files_is_not_read(tmp_path: Path) -> None:
+def test_listing_a_run_does_not_read_a_whole_model_among_its_files(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     path = tmp_path / "model.safetensors"

@@ -1,4 +1,4 @@
-"""Captions, order and latents: functions of (seed, epoch, sample), whoever asks and how often."""
+"""Captions, order and latents depend on seed, epoch and sample, and on nothing else."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def training_set(tmp_path):
     return open_training_set(config, seed=7)
 
 
-def test_seeds_are_stable_and_differ():
+def test_derived_seeds_are_the_same_in_every_version_and_differ_from_each_other():
     # The value is a promise: the same seed gives the same pictures in every version.
     assert derive_seed(0, "noise", 1, 2) == 8206195150748915899
     seeds = {
@@ -56,7 +56,7 @@ def test_seeds_are_stable_and_differ():
     assert derive_seed(0, "noise", 1, 11) != derive_seed(0, "noise", 11, 1)
 
 
-def test_every_sample_once_an_epoch_in_batches_of_one_bucket(training_set):
+def test_every_sample_comes_once_an_epoch_in_batches_of_one_bucket(training_set):
     buckets = set()
     for epoch in range(3):
         numbers = range(
@@ -74,13 +74,13 @@ def test_every_sample_once_an_epoch_in_batches_of_one_bucket(training_set):
     assert training_set.batches_per_epoch == 4 + 2
 
 
-def test_repeats_show_a_picture_so_often(training_set):
+def test_a_picture_is_shown_as_often_an_epoch_as_its_repeats(training_set):
     plans = [training_set.batch_at(n) for n in range(training_set.batches_per_epoch)]
     shown = Counter(picture for plan in plans for picture in plan.pictures)
     assert [shown[n] for n in range(9)] == [2] * 4 + [3] * 5
 
 
-def test_epochs_differ_and_asking_leaves_no_trace(training_set):
+def test_epochs_differ_in_order_and_asking_for_batches_changes_none(training_set):
     size = training_set.batches_per_epoch
     later = training_set.batch_at(5 * size + 3)
     first = [training_set.batch_at(n) for n in range(size)]
@@ -93,19 +93,19 @@ def test_epochs_differ_and_asking_leaves_no_trace(training_set):
 @pytest.mark.filterwarnings(
     "ignore:This DataLoader will create 2 worker:UserWarning"
 )  # of one core
-def test_workers_bring_the_same_batches(training_set):
+def test_worker_processes_bring_the_same_batches(training_set):
     expected = [training_set.batch_at(n) for n in range(3, 12)]
     assert list(iterate_batches(training_set, 3, 12)) == expected
     object.__setattr__(training_set.config, "max_data_loader_n_workers", 2)
     assert list(iterate_batches(training_set, 3, 12)) == expected
 
 
-def test_nothing_asked_leaves_the_caption_alone():
+def test_without_options_a_caption_is_left_as_it_is():
     caption = "a,b ,  weird   spacing"
     assert caption_for(caption, DataConfig(), seed=0, epoch=0, sample_id=0) == caption
 
 
-def test_shuffling_keeps_the_first_tags():
+def test_shuffling_keeps_the_first_tags_in_place():
     config = DataConfig(shuffle_caption=True, keep_tokens=2)
     shown = {caption_for(CAPTION, config, seed=0, epoch=epoch, sample_id=4) for epoch in range(20)}
     assert len(shown) > 15
@@ -114,7 +114,7 @@ def test_shuffling_keeps_the_first_tags():
         assert sorted(caption.split(", ")) == sorted(CAPTION.split(", "))
 
 
-def test_dropping_tags_spares_the_kept_ones():
+def test_dropping_tags_spares_those_of_keep_tokens():
     config = DataConfig(caption_tag_dropout_rate=0.5, keep_tokens=1)
     shown = [caption_for(CAPTION, config, seed=0, epoch=0, sample_id=n) for n in range(400)]
     assert all(caption.startswith("a") for caption in shown)
@@ -124,7 +124,7 @@ def test_dropping_tags_spares_the_kept_ones():
     assert caption_for(CAPTION, everything, seed=0, epoch=0, sample_id=0) == "a"
 
 
-def test_dropping_captions():
+def test_caption_dropout_rate_drops_that_share_of_the_captions():
     config = DataConfig(caption_dropout_rate=0.25)
     shown = [caption_for(CAPTION, config, seed=0, epoch=0, sample_id=n) for n in range(400)]
     assert 0.2 < shown.count("") / 400 < 0.3
@@ -132,13 +132,13 @@ def test_dropping_captions():
 
 
 def encode(pixels):
-    """Half size, four channels; the spread is not zero."""
+    """Stand in for a VAE: latents of half the size with four channels, and a spread above zero."""
     small = torch.nn.functional.avg_pool2d(pixels, 2)
     mean = torch.cat([small, small[:, :1]], dim=1)
     return mean, torch.full_like(mean, 0.1)
 
 
-def test_latents_are_a_function_of_the_batch(training_set):
+def test_latents_of_a_batch_are_the_same_for_the_same_seed(training_set):
     cache = cache_latents(training_set, encode)
     plan = training_set.batch_at(4)
     latents = cache.batch(plan, seed=7).latents
@@ -149,7 +149,7 @@ def test_latents_are_a_function_of_the_batch(training_set):
     assert cache.batch(plan, seed=7).mask is None
 
 
-def test_mirrored_pictures_are_mirrored(training_set):
+def test_latents_are_mirrored_where_the_batch_says_so_about_half_of_the_time(training_set):
     def exact(pixels):
         mean, spread = encode(pixels)
         return mean, spread * 0
@@ -178,7 +178,7 @@ def test_a_vae_that_overflows_names_the_picture(training_set):
     assert ".png" in str(caught.value)
 
 
-def test_counts_for_the_metadata(training_set):
+def test_folders_tags_and_buckets_are_counted_for_the_metadata(training_set):
     assert training_set.folder_counts() == {
         "2_wide": {"n_repeats": 2, "img_count": 4},
         "3_shapes": {"n_repeats": 3, "img_count": 5},
@@ -187,13 +187,13 @@ def test_counts_for_the_metadata(training_set):
     assert sum(training_set.bucket_counts().values()) == training_set.samples_per_epoch == 23
 
 
-def test_generators_are_on_the_cpu():
+def test_seeded_generators_are_on_the_cpu():
     assert torch_generator(0, "x").device == torch.device("cpu")
 
 
 @pytest.mark.skipif(shutil.which("ps") is None, reason="asks ps for processes")
-def test_workers_leave_when_the_main_process_is_killed_at_their_start(pictures):
-    """Killed before they are up, they must not wait for it forever."""
+def test_worker_processes_end_when_the_main_process_is_killed_at_their_start(pictures):
+    """A worker that is not up yet must not wait for a killed main process for ever."""
     code = (
         "from lycoris_ext.data import DataConfig, open_training_set, iterate_batches\n"
         "if __name__ == '__main__':\n"
@@ -218,7 +218,7 @@ def test_workers_leave_when_the_main_process_is_killed_at_their_start(pictures):
 
 
 def _group(leader: int) -> set[int]:
-    """Processes of a session, as `ps` tells them, without those that have ended."""
+    """Return the ids of the processes of a session that have not ended, as `ps` lists them."""
     listed = subprocess.run(
         ["ps", "-eo", "pid=,sid=,stat="], capture_output=True, text=True, check=True
     )

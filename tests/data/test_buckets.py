@@ -1,4 +1,4 @@
-"""Aspect buckets: the results of sd-scripts."""
+"""Aspect buckets are those of sd-scripts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ORACLE = json.loads(
 )
 
 
-def test_the_list_of_sd_scripts_at_512():
+def test_the_bucket_list_at_512_is_that_of_sd_scripts():
     half = [(256, 832), (256, 896), (256, 960), (256, 1024), (320, 704), (320, 768), (384, 640)]
     half.append((448, 576))
     expected = (*half, (512, 512), *sorted((height, width) for width, height in half))
@@ -27,14 +27,14 @@ def test_the_list_of_sd_scripts_at_512():
 
 
 @pytest.mark.parametrize("case", ORACLE["bucket_lists"])
-def test_the_lists_of_sd_scripts(case):
+def test_bucket_lists_are_those_of_sd_scripts(case):
     buckets = bucket_resolutions(tuple(case["size"]), *case["limits"])
     assert [list(bucket) for bucket in buckets] == case["buckets"]
 
 
 @pytest.mark.parametrize("number", range(len(ORACLE["settings"])))
-def test_the_places_of_sd_scripts(number):
-    """What its own BucketManager answered for these sizes and options."""
+def test_bucket_and_resized_size_of_a_picture_are_those_of_sd_scripts(number):
+    """The oracle holds what sd-scripts' BucketManager answered for these sizes and options."""
     options = dict(ORACLE["settings"][number])
     pictures = options.pop("pictures")
     config = DataConfig(**options)
@@ -44,13 +44,13 @@ def test_the_places_of_sd_scripts(number):
         assert [*placement.bucket, *placement.resized] == expected, (width, height)
 
 
-def test_enough_places_were_compared():
+def test_the_oracle_holds_many_pictures_with_and_without_enlarging():
     assert sum(len(case["pictures"]) for case in ORACLE["settings"]) > 500
     assert {case["bucket_no_upscale"] for case in ORACLE["settings"]} == {True, False}
 
 
 @given(SIDES, SIDES, st.sampled_from([512, 768, "512,768", 1024]))
-def test_the_nearest_shape_that_there_is(width, height, resolution):
+def test_the_bucket_of_a_picture_has_the_nearest_aspect_ratio(width, height, resolution):
     config = DataConfig(resolution=resolution)
     bucket = place((width, height), config).bucket
     ratio = width / height
@@ -61,7 +61,7 @@ def test_the_nearest_shape_that_there_is(width, height, resolution):
 
 
 @given(SIDES, SIDES)
-def test_turned_pictures_get_turned_buckets_where_sizes_are_free(width, height):
+def test_a_turned_picture_gets_the_turned_bucket_with_bucket_no_upscale(width, height):
     config = DataConfig(bucket_no_upscale=True)
     bucket, turned = (place(size, config).bucket for size in ((width, height), (height, width)))
     area = [w * h for w, h in (bucket, turned)]
@@ -81,7 +81,7 @@ def test_turned_pictures_get_turned_buckets_where_sizes_are_free(width, height):
         ((100, 100), (512, 512), (512, 512)),
     ],
 )
-def test_nearest_aspect_ratio(picture, bucket, resized):
+def test_a_picture_is_resized_to_cover_the_bucket_of_the_nearest_ratio(picture, bucket, resized):
     placement = place(picture, DataConfig())
     assert (placement.bucket, placement.resized) == (bucket, resized)
 
@@ -94,13 +94,13 @@ def test_nearest_aspect_ratio(picture, bucket, resized):
         ((512, 512), (512, 512), (512, 512)),
     ],
 )
-def test_without_enlarging(picture, bucket, resized):
+def test_bucket_no_upscale_never_enlarges_a_picture(picture, bucket, resized):
     placement = place(picture, DataConfig(bucket_no_upscale=True))
     assert (placement.bucket, placement.resized) == (bucket, resized)
 
 
 @given(SIDES, SIDES, st.sampled_from([64, 256, 512, "512,768", 1024]), st.booleans(), st.booleans())
-def test_the_cut_lies_inside_and_the_bucket_is_a_multiple(
+def test_the_crop_lies_inside_the_picture_and_the_bucket_is_a_multiple_of_its_step(
     width, height, resolution, buckets, small
 ):
     config = DataConfig(resolution=resolution, enable_bucket=buckets, bucket_no_upscale=small)
@@ -120,17 +120,17 @@ def test_the_cut_lies_inside_and_the_bucket_is_a_multiple(
     ("resolution", "limits"),
     [(512, (256, 1024, 64)), (64, (32, 128, 16)), (1536, (256, 3072, 64)), (32, (16, 64, 16))],
 )
-def test_limits_that_nobody_set(resolution, limits):
+def test_unset_bucket_limits_follow_the_resolution(resolution, limits):
     assert DataConfig(resolution=resolution).bucket_limits == limits
 
 
-def test_limits_are_widened_to_multiples():
+def test_bucket_limits_are_widened_to_multiples_of_the_step():
     config = DataConfig(min_bucket_reso=300, max_bucket_reso=1000, bucket_reso_steps=64)
     assert config.bucket_limits == (256, 1024, 64)
     assert DataConfig(min_bucket_reso=16).bucket_limits[0] == 64
 
 
-def test_limits_that_contradict_the_resolution():
+def test_bucket_limits_that_exclude_the_resolution_are_refused():
     with pytest.raises(ConfigError, match="min_bucket_reso 768 is above the resolution 512"):
         DataConfig(min_bucket_reso=768)
     with pytest.raises(ConfigError, match="max_bucket_reso 448 is below the resolution 512"):
@@ -138,7 +138,7 @@ def test_limits_that_contradict_the_resolution():
 
 
 @pytest.mark.parametrize("resolution", ["", "512x512", "1,2,3", "-1", 0])
-def test_resolution_that_is_none(resolution):
+def test_a_resolution_that_is_neither_one_number_nor_two_is_refused(resolution):
     with pytest.raises(ConfigError, match="neither one number nor two"):
         DataConfig(resolution=resolution)
 
@@ -157,14 +157,14 @@ def test_resolution_that_is_none(resolution):
         ("max_data_loader_n_workers", -1),
     ],
 )
-def test_options_out_of_range_are_named(name, value):
+def test_dataset_options_out_of_range_are_refused_by_name_and_value(name, value):
     with pytest.raises(ConfigError) as caught:
         DataConfig(**{name: value})
     assert name in str(caught.value) and repr(value) in str(caught.value)
 
 
 @pytest.mark.parametrize("flipped", [False, True])
-def test_size_ids_describe_the_cut(flipped):
+def test_size_ids_hold_the_original_size_and_the_corner_of_the_crop(flipped):
     config = DataConfig(resolution="32", enable_bucket=False)
     placement = place((101, 40), config)
     height, width, top, left, *cut = placement.size_ids(flipped)

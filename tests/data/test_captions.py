@@ -1,4 +1,4 @@
-"""What becomes of captions: sd-scripts' results; chances are functions of (seed, epoch, sample)."""
+"""Options that change captions work as in sd-scripts, and by chance as seed and sample say."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def shown(caption, *, epoch=0, sample_id=0, **options):
 
 
 @pytest.mark.parametrize("case", ORACLE["captions"], ids=lambda case: case["caption"])
-def test_captions_of_sd_scripts(case):
-    """Its own answers where nothing is left to chance."""
+def test_captions_without_chance_are_those_of_sd_scripts(case):
+    """The oracle holds what sd-scripts made of these captions where nothing is left to chance."""
     assert shown(case["caption"], epoch=case["epoch"], **case["options"]) == case["expected"]
 
 
-def test_a_mark_keeps_both_ends_while_the_middle_is_shuffled():
+def test_keep_tokens_separator_keeps_both_ends_while_the_middle_is_shuffled():
     options = {"shuffle_caption": True, "keep_tokens_separator": "|||", "keep_tokens": 7}
     seen = {shown("a, b ||| c, d, e, f ||| g, h", epoch=epoch, **options) for epoch in range(30)}
     assert len(seen) > 10
@@ -36,19 +36,19 @@ def test_a_mark_keeps_both_ends_while_the_middle_is_shuffled():
         assert sorted(caption.split(", ")) == list("abcdefgh")
 
 
-def test_a_mark_never_reaches_the_model():
+def test_keep_tokens_separator_is_removed_from_the_caption():
     assert shown("a ||| b", keep_tokens_separator="|||") == "a, b"
     assert shown("a, b", keep_tokens_separator="|||") == "a, b"
 
 
-def test_what_belongs_together_stays_together():
+def test_tags_joined_by_the_secondary_separator_stay_together():
     options = {"shuffle_caption": True, "secondary_separator": ";"}
     seen = {shown("a, b;c;d, e", epoch=epoch, **options) for epoch in range(20)}
     assert len(seen) > 3
     assert all("b,c,d" in caption for caption in seen)
 
 
-def test_wildcards_are_drawn_evenly_and_again_the_same():
+def test_wildcards_are_drawn_evenly_and_the_same_again():
     options = {"enable_wildcard": True}
     seen = [shown("a {red|blue|green} cat", sample_id=n, **options) for n in range(600)]
     counts = Counter(caption.split()[1] for caption in seen)
@@ -57,7 +57,7 @@ def test_wildcards_are_drawn_evenly_and_again_the_same():
     assert seen == [shown("a {red|blue|green} cat", sample_id=n, **options) for n in range(600)]
 
 
-def test_one_of_several_lines_is_drawn(tmp_path, pictures):
+def test_enable_wildcard_draws_one_of_several_lines(tmp_path, pictures):
     (pictures / "2_shapes" / "02.txt").write_text("one\n\n two \nthree\n", encoding="utf-8")
     scan = scan_folders(DataConfig(train_data_dir=str(pictures), enable_wildcard=True))
     assert scan.findings == ()
@@ -70,6 +70,6 @@ def test_one_of_several_lines_is_drawn(tmp_path, pictures):
     assert seen == {"by me, one end", "by me, two end", "by me, three end"}
 
 
-def test_an_interval_below_zero():
+def test_a_negative_caption_dropout_every_n_epochs_is_refused():
     with pytest.raises(ConfigError, match="caption_dropout_every_n_epochs is -1"):
         DataConfig(caption_dropout_every_n_epochs=-1)

@@ -1,4 +1,4 @@
-"""Pictures as they come: every format and colour model that people have, each really written."""
+"""Decoding pictures of every format and colour model that people have."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def notes(path, **options):
 
 
 def apart(first, second):
-    """Largest difference of any channel."""
+    """Return the largest difference of two pictures in any channel."""
     return max(int(high) for _, high in ImageChops.difference(first, second).getextrema())
 
 
@@ -49,7 +49,7 @@ def apart(first, second):
         pytest.param("a.avif", {"quality": 95}, 12, marks=needs_avif),
     ],
 )
-def test_formats(tmp_path, name, options, tolerance):
+def test_every_format_is_decoded_to_the_picture_that_was_saved(tmp_path, name, options, tolerance):
     drawn = SMOOTH if tolerance else NOISE
     drawn.save(tmp_path / name, **options)
     picture = open_picture(tmp_path / name)
@@ -58,14 +58,14 @@ def test_formats(tmp_path, name, options, tolerance):
     assert notes(tmp_path / name) == ()
 
 
-def test_the_content_counts_not_the_name(tmp_path):
+def test_the_format_is_read_from_the_content_and_not_from_the_name(tmp_path):
     NOISE.save(tmp_path / "a.webp", lossless=True)
     (tmp_path / "a.webp").rename(tmp_path / "a.png")
     assert apart(open_picture(tmp_path / "a.png"), NOISE) == 0
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.webp", pytest.param("a.avif", marks=needs_avif)])
-def test_alpha_becomes_white_or_a_mask(tmp_path, name):
+def test_transparent_parts_become_white_or_with_alpha_mask_a_mask(tmp_path, name):
     picture = Image.new("RGBA", (16, 16), (200, 40, 10, 255))
     picture.paste((0, 120, 240, 0), (0, 0, 8, 16))
     options = {"lossless": True, "exact": True} if name == "a.webp" else {}
@@ -102,7 +102,7 @@ def test_a_mask_that_leaves_nothing_is_refused(tmp_path):
     assert "ghost.png" in str(caught.value) and "alpha_mask = false" in str(caught.value)
 
 
-def test_palette_with_and_without_transparency(tmp_path):
+def test_a_transparent_palette_colour_becomes_white_or_masked(tmp_path):
     picture = Image.new("P", (4, 4), 1)
     picture.putpalette([10, 20, 30, 40, 50, 60])
     picture.save(tmp_path / "plain.png")
@@ -120,7 +120,7 @@ def chunk(name, data):
 
 
 def png(colour_type, depth, row, *, chunks=b""):
-    """A PNG of one row, for what Pillow does not write."""
+    """Return the bytes of a PNG of one row, for kinds that Pillow does not write."""
     width = len(row) * 8 // depth // {0: 1, 2: 3, 4: 2, 6: 4}[colour_type]
     header = struct.pack(">IIBBBBB", width, 1, depth, colour_type, 0, 0, 0)
     body = chunk(b"IHDR", header) + chunks + chunk(b"IDAT", zlib.compress(b"\0" + row))
@@ -137,7 +137,7 @@ def test_grey_of_16_bits_is_scaled_not_clipped(tmp_path):
     assert [shown.getpixel((x, 0))[0] for x in range(5)] == [0, 1, 100, 128, 255]
 
 
-def test_grey_of_16_bits_with_a_transparent_grey(tmp_path):
+def test_the_transparent_level_of_a_16_bit_grey_becomes_white(tmp_path):
     row, transparent = levels_16(25700, 25701, 25699, 0), chunk(b"tRNS", levels_16(25700))
     (tmp_path / "a.png").write_bytes(png(0, 16, row, chunks=transparent))
     shown = open_picture(tmp_path / "a.png")
@@ -154,15 +154,15 @@ def test_grey_of_16_bits_with_a_transparent_grey(tmp_path):
         (4, (32896, 0), (255, 255, 255)),
     ],
 )
-def test_colours_of_16_bits(tmp_path, colour_type, levels, expected):
+def test_colours_of_16_bits_are_scaled_to_8_bits(tmp_path, colour_type, levels, expected):
     (tmp_path / "a.png").write_bytes(png(colour_type, 16, levels_16(*levels)))
     assert open_picture(tmp_path / "a.png").getpixel((0, 0)) == expected
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_rotation(tmp_path, name, orientation):
-    """Stored as orientation N says, every picture comes out the same."""
+def test_pictures_are_turned_upright_as_exif_says(tmp_path, name, orientation):
+    """A picture that is stored in any of the eight orientations comes out the same."""
     upright = Image.new("RGB", (64, 32), "white")
     upright.paste((255, 0, 0), (0, 0, 16, 16))
     undo = {
@@ -207,7 +207,7 @@ SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.webp"])
-def test_profiles_are_converted_to_srgb(tmp_path, name):
+def test_colour_profiles_are_converted_to_srgb(tmp_path, name):
     picture = Image.new("RGB", (4, 4), (55, 128, 255))
     picture.save(tmp_path / name, icc_profile=linear_profile(), lossless=True)
     # Linear 55/255 and 128/255 by the formula of IEC 61966-2-1.
@@ -219,12 +219,12 @@ def test_profiles_are_converted_to_srgb(tmp_path, name):
     assert notes(tmp_path / name) == ()
 
 
-def test_srgb_is_left_as_it_is(tmp_path):
+def test_a_picture_with_an_srgb_profile_is_left_as_it_is(tmp_path):
     NOISE.save(tmp_path / "a.png", icc_profile=SRGB)
     assert apart(open_picture(tmp_path / "a.png"), NOISE) == 0
 
 
-def test_a_profile_and_transparency(tmp_path):
+def test_a_colour_profile_and_transparency_are_both_applied(tmp_path):
     picture = Image.new("RGBA", (4, 4), (55, 55, 55, 255))
     picture.putpixel((0, 0), (55, 55, 55, 0))
     picture.save(tmp_path / "a.png", icc_profile=linear_profile())
@@ -236,13 +236,13 @@ def test_a_profile_and_transparency(tmp_path):
 @pytest.mark.parametrize(
     ("mode", "profile"), [("RGB", b"junk" * 40), ("CMYK", SRGB), ("L", SRGB), ("RGB", SRGB[:200])]
 )
-def test_a_profile_that_cannot_be_used_is_noted(tmp_path, mode, profile):
+def test_a_colour_profile_that_cannot_be_used_is_noted(tmp_path, mode, profile):
     Image.new(mode, (8, 8)).save(tmp_path / "a.jpg", icc_profile=profile)
     assert notes(tmp_path / "a.jpg") == ("profile",)
     assert open_picture(tmp_path / "a.jpg").mode == "RGB"
 
 
-def test_cmyk(tmp_path):
+def test_cmyk_white_and_black_stay_white_and_black(tmp_path):
     for name, ink, expected in (("white", 0, 255), ("black", 255, 0)):
         Image.new("CMYK", (8, 8), (0, 0, 0, ink)).save(tmp_path / f"{name}.jpg", quality=100)
         shown = open_picture(tmp_path / f"{name}.jpg").getpixel((1, 1))
@@ -264,7 +264,7 @@ def test_the_second_picture_in_a_phones_jpeg_is_no_animation(tmp_path):
     assert notes(tmp_path / "a.jpg") == ()
 
 
-def test_notes_are_told_once_with_names(tmp_path):
+def test_animated_and_transparent_pictures_are_noted_in_one_line_each(tmp_path):
     folder = tmp_path / "1_x"
     folder.mkdir()
     for number in range(5):
@@ -297,7 +297,7 @@ def test_a_bomb_of_text_is_refused_by_name(tmp_path):
         open_picture(tmp_path / "bomb.png")
 
 
-def test_a_thread_of_a_picture_that_no_bucket_holds(tmp_path):
+def test_a_picture_too_thin_for_every_bucket_is_refused(tmp_path):
     folder = tmp_path / "1_x"
     folder.mkdir()
     Image.new("RGB", (1, 3000)).save(folder / "thread.png")
@@ -317,7 +317,7 @@ def test_a_thread_of_a_picture_that_no_bucket_holds(tmp_path):
         (b"\0\0\0\x18ftypheic" + bytes(40), "HEIC, which Pillow does not read"),
     ],
 )
-def test_what_is_no_picture_is_said(tmp_path, raw, said):
+def test_a_file_that_is_no_picture_is_refused_with_the_reason(tmp_path, raw, said):
     (tmp_path / "a.png").write_bytes(raw)
     with pytest.raises(DataError) as caught:
         open_picture(tmp_path / "a.png")
@@ -357,7 +357,7 @@ if HAS_AVIF:
     st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), max_size=3),
     st.booleans(),
 )
-def test_damage_is_a_picture_or_a_refusal_never_a_crash(tmp_path, name, keep, changes, cut):
+def test_a_damaged_file_is_decoded_or_refused_and_never_a_crash(tmp_path, name, keep, changes, cut):
     raw = bytearray(FILES[name])
     for place, value in changes:
         raw[int(place * len(raw))] = value

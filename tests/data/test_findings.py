@@ -1,4 +1,4 @@
-"""Findings: what is wrong or notable in a data set, reported together, by codes that stay."""
+"""Findings: what is wrong or notable in a data set is reported together, under lasting codes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def codes(findings) -> list[str]:
 
 @pytest.fixture
 def messy(tmp_path) -> dict[str, str]:
-    """Folders with everything wrong that can be at once; returns the options that name them."""
+    """Write folders in which everything possible is wrong; return the options that name them."""
     train = write_pictures(tmp_path / "train", count=5)
     write_pictures(train, count=2, repeats=7)
     (train / "2_shapes" / "00.txt").unlink()
@@ -37,7 +37,7 @@ def messy(tmp_path) -> dict[str, str]:
     return {"train_data_dir": str(train), "reg_data_dir": str(tmp_path / "nowhere")}
 
 
-def test_a_messy_folder_takes_one_round(messy):
+def test_everything_wrong_with_a_data_set_is_reported_at_once(messy):
     with pytest.raises(DataError) as caught:
         open_training_set(DataConfig(**messy, resolution=32), seed=0)
     text = str(caught.value)
@@ -89,7 +89,7 @@ def test_a_folder_that_may_not_be_read_is_named(pictures, monkeypatch):
     assert len(caught.value.parts) == 1
 
 
-def test_an_error_lists_so_many_files_and_counts_the_others():
+def test_an_error_lists_the_first_files_and_counts_the_others():
     paths = [Path(f"{number:02d}.png") for number in range(LISTED + 12)]
     text = str(LOOSE.finding(paths, "pictures lie about", "move them").as_error())
     assert text.startswith("pictures lie about [LX002]:\n  00.png\n")
@@ -98,7 +98,7 @@ def test_an_error_lists_so_many_files_and_counts_the_others():
     assert str(details.as_error()) == "a picture is wrong [LX002]:\n  a.png: too dark"
 
 
-def test_a_line_names_a_few_files():
+def test_a_finding_on_one_line_names_three_files_and_counts_the_others():
     paths = [Path("folder") / f"{number}.png" for number in range(5)]
     notes = [
         LOOSE.finding(paths, "5 pictures", "move", "note"),
@@ -113,11 +113,14 @@ def test_a_line_names_a_few_files():
 
 
 def test_warnings_and_notes_do_not_stop_a_run():
-    raise_if_errors([LOOSE.finding([], "it is dark", severity="warning")])
+    mild = [LOOSE.finding([], "it is dark", severity=name) for name in ("warning", "note")]
+    raise_if_errors(mild)
+    with pytest.raises(DataError, match=r"^it is black \[LX002\]$"):
+        raise_if_errors([*mild, LOOSE.finding([], "it is black")])
 
 
 def test_every_code_stands_in_the_docs_with_its_meaning():
-    """A code that changes or loses its meaning is met here."""
+    """Users look codes up there, so a code must not change or lose its meaning."""
     rows = [line for line in PAGE.read_text("utf-8").splitlines() if line.startswith("| LX")]
     assert rows == [
         f"| {known.code.name} | {known.code.severity} | {known.code.meaning} |"
@@ -172,7 +175,7 @@ def test_a_rule_of_one_file_outside_the_package_stops_a_run(pictures, tmp_path, 
     assert not (tmp_path / "out").exists()
 
 
-def test_a_rule_that_is_forgotten_is_not_asked(pictures, rule_file):
+def test_a_removed_rule_is_not_run(pictures, rule_file):
     (pictures / "2_shapes" / "03.txt").write_text("red,\tblue", encoding="utf-8")
     config = DataConfig(train_data_dir=str(pictures), resolution=32)
     rule_file("warning")

@@ -1,4 +1,4 @@
-"""Finding pictures and captions, and what is said of a folder that is not as it should be."""
+"""Finding pictures and captions in folders, and refusing folders that are not as they should be."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def scan(folder: Path, **options):
     return scan_folders(DataConfig(train_data_dir=str(folder), **options))
 
 
-def test_repeats_and_captions_in_a_stable_order(tmp_path):
+def test_pictures_are_found_in_order_with_their_repeats_and_captions(tmp_path):
     write_pictures(tmp_path, count=3, repeats=10)
     write_picture(tmp_path / "10_shapes" / "x.JPG")
     (tmp_path / "10_shapes" / "x.txt").write_text("last", encoding="utf-8")
@@ -31,7 +31,7 @@ def test_repeats_and_captions_in_a_stable_order(tmp_path):
     assert found.findings == ()
 
 
-def test_names_as_in_the_model_card(tmp_path):
+def test_repeats_are_read_from_a_folder_name_with_tildes(tmp_path):
     folder = tmp_path / "53_characters~fanart~OyamaMihari"
     folder.mkdir()
     write_picture(folder / "a.png")
@@ -39,26 +39,26 @@ def test_names_as_in_the_model_card(tmp_path):
     assert scan(tmp_path).pictures[0].repeats == 53
 
 
-def test_no_folder_given():
+def test_a_data_set_without_a_folder_is_refused():
     with pytest.raises(ConfigError, match="no pictures are given") as caught:
         scan_folders(DataConfig())
     assert "train_data_dir" in str(caught.value)
 
 
-def test_folder_missing(tmp_path):
+def test_a_missing_folder_is_refused_by_its_path(tmp_path):
     with pytest.raises(DataError, match="does not exist") as caught:
         scan(tmp_path / "nothing")
     assert str(tmp_path / "nothing") in str(caught.value)
 
 
-def test_pointing_at_the_leaf_names_the_parent(tmp_path):
+def test_a_train_data_dir_that_holds_the_pictures_itself_names_the_parent(tmp_path):
     write_pictures(tmp_path, count=2, repeats=10)
     with pytest.raises(DataError, match="2 pictures lie directly in") as caught:
         scan(tmp_path / "10_shapes")
     assert f"train_data_dir is the PARENT folder: set it to {tmp_path}" in str(caught.value)
 
 
-def test_loose_pictures_offer_both_ways(tmp_path):
+def test_loose_pictures_are_refused_with_both_remedies(tmp_path):
     write_picture(tmp_path / "a.png")
     with pytest.raises(DataError, match="1 picture lies directly") as caught:
         scan(tmp_path)
@@ -66,7 +66,7 @@ def test_loose_pictures_offer_both_ways(tmp_path):
     assert f"10_{tmp_path.name}" in str(caught.value)
 
 
-def test_folder_without_repeats(tmp_path):
+def test_a_folder_without_repeats_in_its_name_is_refused_with_a_better_name(tmp_path):
     write_pictures(tmp_path, count=1)
     (tmp_path / "mystyle").mkdir()
     write_picture(tmp_path / "mystyle" / "a.png")
@@ -76,12 +76,12 @@ def test_folder_without_repeats(tmp_path):
     assert 'rename "mystyle" to "10_mystyle"' in str(caught.value)
 
 
-def test_empty_parent(tmp_path):
+def test_a_train_data_dir_without_folders_is_refused(tmp_path):
     with pytest.raises(DataError, match="no folder named <repeats>_<name>"):
         scan(tmp_path)
 
 
-def test_no_pictures_in_the_folder(tmp_path):
+def test_folders_without_pictures_are_refused(tmp_path):
     (tmp_path / "10_x").mkdir()
     (tmp_path / "10_x" / "a.txt").write_text("a", encoding="utf-8")
     with pytest.raises(DataError, match="there is no picture in the folders of train_data_dir"):
@@ -101,7 +101,8 @@ def test_missing_captions_are_counted_and_named(tmp_path):
 
 
 def test_captions_under_another_ending_are_found_and_named(tmp_path):
-    """sd-scripts' own default is .caption; whoever has these must not be told to write them."""
+    """sd-scripts' own default is .caption; whoever has such files must not be told to write
+    captions."""
     write_pictures(tmp_path, count=3)
     for number in range(3):
         caption = tmp_path / "2_shapes" / f"{number:02d}.txt"
@@ -119,7 +120,7 @@ def test_an_empty_caption_counts_as_missing(pictures):
     assert "03.png" in str(caught.value)
 
 
-def test_missing_captions_allowed_fall_back_to_the_folder(pictures):
+def test_allow_missing_captions_takes_the_folder_name_as_the_caption(pictures):
     (pictures / "2_shapes" / "03.txt").unlink()
     found = scan(pictures, allow_missing_captions=True)
     assert found.pictures[3].caption == "shapes"
@@ -140,12 +141,12 @@ def test_captions_that_are_not_utf8_are_named(pictures, raw, said):
     assert "02.txt" in str(caught.value) and said in str(caught.value)
 
 
-def test_notepad_byte_order_mark_is_dropped(pictures):
+def test_a_byte_order_mark_in_a_caption_is_dropped(pictures):
     (pictures / "2_shapes" / "02.txt").write_bytes(b"\xef\xbb\xbfred, blue\r\n")
     assert scan(pictures).pictures[2].caption == "red, blue"
 
 
-def test_first_line_only_with_a_note(pictures):
+def test_only_the_first_line_of_a_caption_is_used_with_a_warning(pictures):
     (pictures / "2_shapes" / "02.txt").write_text("one\ntwo\n", encoding="utf-8")
     found = scan(pictures)
     assert found.pictures[2].caption == "one"
@@ -154,7 +155,7 @@ def test_first_line_only_with_a_note(pictures):
     assert line.endswith("02.txt")
 
 
-def test_what_systems_leave_behind_is_ignored(pictures):
+def test_files_that_operating_systems_leave_behind_are_ignored(pictures):
     folder = pictures / "2_shapes"
     for name in ("Thumbs.db", ".DS_Store", "desktop.ini", "._00.png"):
         (folder / name).write_bytes(b"junk")
@@ -166,7 +167,7 @@ def test_what_systems_leave_behind_is_ignored(pictures):
     assert found.findings == ()
 
 
-def test_left_out_files_are_told_of(pictures):
+def test_folders_pictures_and_files_that_are_left_out_are_reported(pictures):
     (pictures / "2_shapes" / "a.gif").write_bytes(b"x")
     (pictures / "2_shapes" / "deep").mkdir()
     write_picture(pictures / "2_shapes" / "deep" / "a.png")
@@ -178,7 +179,7 @@ def test_left_out_files_are_told_of(pictures):
     assert other == f"warning LX008: 1 file {said} the format is not supported: {folder / 'a.gif'}"
 
 
-def test_one_folder_of_any_name(tmp_path):
+def test_image_dir_takes_a_folder_of_any_name(tmp_path):
     write_pictures(tmp_path, count=2)
     (tmp_path / "2_shapes").rename(tmp_path / "mine")
     found = scan_folders(DataConfig(image_dir=str(tmp_path / "mine"), num_repeats=3))
@@ -186,7 +187,7 @@ def test_one_folder_of_any_name(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["été 画像 🌸", "n" * 200])
-def test_unicode_and_long_names(tmp_path, name):
+def test_pictures_with_unicode_and_long_names_are_read(tmp_path, name):
     folder = tmp_path / f"3_{name[:80]}"
     folder.mkdir()
     write_picture(folder / f"{name}.png")
@@ -195,6 +196,6 @@ def test_unicode_and_long_names(tmp_path, name):
     assert (picture.caption, picture.repeats, picture.folder) == ("über, 桜", 3, folder.name)
 
 
-def test_both_kinds_of_folder_are_refused():
+def test_train_data_dir_and_image_dir_together_are_refused():
     with pytest.raises(ConfigError, match="both train_data_dir"):
         DataConfig(train_data_dir="a", image_dir="b")

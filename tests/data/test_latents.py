@@ -1,4 +1,4 @@
-"""Latents in memory and in files: the same bits, found by what they depend on."""
+"""Latents in files equal those in memory, and are found by all that they depend on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.tiny_pictures import write_picture, write_pictures
 
 
 class Vae:
-    """Half size, four channels, and a count of what it was asked."""
+    """Stands for a VAE: latents of half the size with four channels; counts its calls."""
 
     def __init__(self, shift=0.0):
         self.asked = 0
@@ -37,14 +37,14 @@ def all_batches(data, cache):
 
 
 def cached(data, folder, *, vae="v1", shift=0.0):
-    """The latents from files, and how often the VAE was needed for them."""
+    """Return the latents that are cached in a folder, and how often the VAE was needed for them."""
     encode = Vae(shift)
     cache = cache_latents(data, encode, store=DiskStore(folder), vae=vae)
     assert cache.encoded == encode.asked
     return cache, encode.asked
 
 
-def test_files_and_memory_hold_the_same_bits(pictures, tmp_path):
+def test_latents_from_files_equal_those_in_memory_bit_for_bit(pictures, tmp_path):
     data = training_set(pictures)
     expected = all_batches(data, cache_latents(data, Vae()))
     for asked in (12, 0):
@@ -55,7 +55,7 @@ def test_files_and_memory_hold_the_same_bits(pictures, tmp_path):
             assert batch.mask is None
 
 
-def test_a_cache_out_of_date_cannot_be_met(pictures, tmp_path):
+def test_a_changed_picture_vae_or_size_computes_its_latents_anew_and_no_others(pictures, tmp_path):
     """Whatever the latents depend on, a change of it computes them anew, and of it alone."""
     folder = tmp_path / "cache"
     first = training_set(pictures)
@@ -73,7 +73,7 @@ def test_a_cache_out_of_date_cannot_be_met(pictures, tmp_path):
     assert cached(training_set(pictures), folder)[1] == 0
 
 
-def test_latents_in_files_are_not_in_memory(tmp_path):
+def test_latents_in_files_are_not_kept_in_memory(tmp_path):
     """Nothing stays but the files: a large folder must not fill the memory."""
     data = training_set(write_pictures(tmp_path / "p", count=3))
     cache, _ = cached(data, tmp_path / "cache")
@@ -100,7 +100,7 @@ def test_a_damaged_file_is_rebuilt_in_the_middle_of_a_run(pictures, tmp_path):
     assert cache.encoded > 12
 
 
-def test_a_picture_that_changes_under_a_run_is_refused(pictures):
+def test_a_picture_that_changed_after_it_was_checked_is_refused(pictures):
     data = training_set(pictures)
     write_picture(pictures / "2_shapes" / "04.png", number=99)
     with pytest.raises(DataError, match="changed since the pictures were checked") as caught:

@@ -1,4 +1,4 @@
-"""Opening pictures: what is damaged is named before anything else happens."""
+"""Opening pictures: damaged ones are named before anything else happens."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_all_damaged_pictures_are_named_at_once(pictures):
 
 
 @pytest.mark.parametrize("keep", [20, 60, 100])
-def test_a_truncated_jpeg_is_damaged(tmp_path, keep):
+def test_a_truncated_jpeg_is_refused_by_name(tmp_path, keep):
     path = tmp_path / "a.jpg"
     write_picture(path, size=(64, 64))
     raw = path.read_bytes()
@@ -43,7 +43,7 @@ def test_a_truncated_jpeg_is_damaged(tmp_path, keep):
         open_picture(path)
 
 
-def test_size_is_upright(tmp_path):
+def test_the_size_is_that_of_the_picture_turned_upright(tmp_path):
     picture = Image.new("RGB", (40, 20), "red")
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -74,12 +74,12 @@ def test_grey_becomes_rgb(tmp_path, mode, value, grey):
     assert open_picture(tmp_path / "a.png").getpixel((1, 1)) == (grey, grey, grey)
 
 
-def test_cmyk_jpeg(tmp_path):
+def test_a_cmyk_jpeg_becomes_rgb(tmp_path):
     Image.new("CMYK", (8, 8), (0, 0, 0, 0)).save(tmp_path / "a.jpg")
     assert open_picture(tmp_path / "a.jpg").getpixel((1, 1)) == (255, 255, 255)
 
 
-def test_tensor_is_cut_at_the_centre():
+def test_a_picture_is_cut_at_its_centre():
     picture = Image.new("RGB", (48, 16), "black")
     picture.paste((255, 255, 255), (16, 0, 32, 16))
     config = DataConfig(resolution=16, enable_bucket=False)

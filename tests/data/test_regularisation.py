@@ -1,4 +1,4 @@
-"""Regularisation folders: as many pictures an epoch as training pictures, marked in each batch."""
+"""Regularisation pictures: how many an epoch shows, and how batches mark them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ORACLE = json.loads(
 
 @pytest.fixture
 def both(tmp_path):
-    """Six pictures twice an epoch, and three of a class without captions."""
+    """Write six training pictures, shown twice an epoch, and three of a class without captions."""
     write_pictures(tmp_path / "train")
     folder = tmp_path / "reg" / "1_a shape"
     folder.mkdir(parents=True)
@@ -37,19 +37,19 @@ def config(both, **options):
 
 
 @pytest.mark.parametrize("case", ORACLE["regularisation"])
-def test_repeats_of_sd_scripts(case):
+def test_repeats_of_regularisation_pictures_are_those_of_sd_scripts(case):
     assert match_repeats(case["repeats"], case["wanted"]) == case["matched"]
 
 
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=30), st.integers(1, 500))
-def test_an_epoch_has_as_many_as_are_wanted(repeats, wanted):
+def test_an_epoch_has_as_many_regularisation_pictures_as_are_wanted(repeats, wanted):
     matched = match_repeats(repeats, wanted)
     assert sum(matched) >= wanted
     assert sum(matched) - wanted < max(repeats)
     assert all(new >= old for new, old in zip(matched, repeats, strict=False))
 
 
-def test_the_class_is_the_caption_and_no_caption_file_is_missed(both):
+def test_a_regularisation_picture_without_caption_has_the_class_of_its_folder(both):
     pictures = scan_folders(config(both)).pictures
     regular = [picture for picture in pictures if picture.is_reg]
     assert [picture.caption for picture in regular] == ["a shape"] * 3
@@ -60,7 +60,7 @@ def test_the_class_is_the_caption_and_no_caption_file_is_missed(both):
     assert captions == ["a shape", "a round shape", "a shape"]
 
 
-def test_more_than_are_needed_are_left_out_with_a_note(both):
+def test_regularisation_pictures_beyond_those_needed_are_left_out_with_a_note(both):
     for number in range(3, 20):
         write_picture(both / "reg" / "1_a shape" / f"{number:02d}.png", number)
     scan = scan_folders(config(both))
@@ -88,7 +88,7 @@ def test_batches_say_which_rows_are_regularisation(both):
     assert mixed > 0
 
 
-def test_counts_and_fingerprint(both):
+def test_regularisation_is_counted_apart_and_changes_the_fingerprint(both):
     training_set = open_training_set(config(both), seed=0)
     assert training_set.folder_counts() == {"2_shapes": {"n_repeats": 2, "img_count": 6}}
     assert training_set.folder_counts(is_reg=True) == {
@@ -102,7 +102,7 @@ def test_counts_and_fingerprint(both):
     assert len(prints | {alone.fingerprint}) == 3
 
 
-def test_faults_name_reg_data_dir(both):
+def test_faults_of_a_regularisation_folder_name_reg_data_dir(both):
     with pytest.raises(DataError, match="does not exist") as caught:
         scan_folders(config(both, reg_data_dir=str(both / "none")))
     assert "check reg_data_dir" in str(caught.value)

@@ -64,7 +64,7 @@ CASES: dict[str, dict[str, object]] = {
 
 
 def write_bmp(path: Path, width: int, height: int, shade: int) -> None:
-    """A picture whose bytes no library decides on."""
+    """Write a picture of one shade; no library decides on the bytes of such a file."""
     row = bytes([shade, 90, 255 - shade] * width).ljust((width * 3 + 3) // 4 * 4, b"\0")
     header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0)
     start = struct.pack("<2sIHHI", b"BM", 54 + len(row) * height, 0, 0, 54)
@@ -72,7 +72,7 @@ def write_bmp(path: Path, width: int, height: int, shade: int) -> None:
 
 
 def write_data_set(root: Path) -> None:
-    """Two folders of training pictures in several shapes, and one of regularisation."""
+    """Write two folders of training pictures in several shapes, and one for regularisation."""
     folders = {
         "train/10_été": (5, (40, 40)),
         "train/3_wide": (4, (96, 32)),
@@ -90,7 +90,7 @@ def write_data_set(root: Path) -> None:
 
 
 def record(root: Path, options: dict[str, object]) -> dict[str, object]:
-    """All that a run learns of a data set."""
+    """Return all that a run learns of a data set."""
     places = {
         name: str(root / str(options[name]))
         for name in ("train_data_dir", "image_dir", "reg_data_dir")
@@ -112,7 +112,7 @@ def record(root: Path, options: dict[str, object]) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_run_of_an_earlier_version_meets_the_same_batches(tmp_path, case):
+def test_a_run_of_an_earlier_version_goes_on_with_the_same_batches(tmp_path, case):
     write_data_set(tmp_path)
     found = json.loads(json.dumps(record(tmp_path, CASES[case])))
     assert found == json.loads(RECORD.read_text("utf-8"))[case]

@@ -1,4 +1,4 @@
-"""Tensors kept under keys: nothing out of date, nothing damaged, nothing lost between processes."""
+"""The cache of tensors uses nothing outdated or damaged, and loses nothing between processes."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def store(request, tmp_path):
     return MemoryStore() if request.param == "memory" else DiskStore(tmp_path / "cache")
 
 
-def test_what_is_kept_comes_back_bit_for_bit(store):
+def test_saved_tensors_come_back_bit_for_bit(store):
     assert store.load(KEY) is None
     store.save(KEY, some_tensors())
     assert same(store.load(KEY), some_tensors())
     assert store.load(cache_key(kind="other")) is None
 
 
-def test_only_what_is_missing_is_computed(store):
+def test_tensors_are_computed_once_and_then_loaded(store):
     calls = []
 
     def compute():
@@ -57,7 +57,7 @@ def test_only_what_is_missing_is_computed(store):
     assert len(calls) == 1
 
 
-def test_keys_follow_every_part():
+def test_a_change_of_any_part_changes_the_cache_key():
     parts = {"picture": "ab", "bucket": (512, 512), "mirrored": False, "vae": "cd"}
     keys = {cache_key(**parts)}
     changes = {"picture": "ac", "bucket": (512, 576), "mirrored": True, "vae": "ce"}
@@ -73,7 +73,9 @@ def test_keys_follow_every_part():
 @given(
     place=st.floats(0, 0.999), value=st.integers(0, 255), keep=st.floats(0, 1), cut=st.booleans()
 )
-def test_no_damage_goes_unseen(tmp_path_factory, place, value, keep, cut):
+def test_a_damaged_cache_file_is_never_used_and_is_written_anew(
+    tmp_path_factory, place, value, keep, cut
+):
     store = DiskStore(tmp_path_factory.mktemp("store"))
     store.save(KEY, some_tensors())
     (path,) = store.folder.iterdir()
@@ -87,7 +89,7 @@ def test_no_damage_goes_unseen(tmp_path_factory, place, value, keep, cut):
     assert path.read_bytes() == raw
 
 
-def test_a_file_under_another_name_counts_as_none(tmp_path):
+def test_a_renamed_cache_file_is_not_used(tmp_path):
     store = DiskStore(tmp_path)
     store.save(KEY, some_tensors())
     (path,) = tmp_path.iterdir()
@@ -96,7 +98,7 @@ def test_a_file_under_another_name_counts_as_none(tmp_path):
     assert store.load(other) is None
 
 
-def test_size_tells_files_and_bytes(tmp_path):
+def test_the_size_of_a_store_counts_files_and_bytes(tmp_path):
     store = DiskStore(tmp_path / "new")
     assert store.size() == (0, 0)
     store.save(KEY, some_tensors())
@@ -106,7 +108,7 @@ def test_size_tells_files_and_bytes(tmp_path):
     assert size == sum(path.stat().st_size for path in (tmp_path / "new").iterdir())
 
 
-def test_what_killed_writers_left_is_cleared_when_it_is_old(tmp_path):
+def test_temporary_files_of_killed_writers_are_removed_once_they_are_old(tmp_path):
     store = DiskStore(tmp_path)
     store.save(KEY, some_tensors())
     fresh, old = (tmp_path / f".{KEY}.tensors.{number}.tmp" for number in (11, 12))
@@ -118,14 +120,14 @@ def test_what_killed_writers_left_is_cleared_when_it_is_old(tmp_path):
     assert same(store.load(KEY), some_tensors())
 
 
-def test_a_folder_that_cannot_be_made_is_said(tmp_path):
+def test_a_cache_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(EnvironmentFault, match="the folder cannot be made") as caught:
         DiskStore(tmp_path / "file")
     assert str(tmp_path / "file") in str(caught.value) and "cache_dir" in str(caught.value)
 
 
-def test_a_file_that_cannot_be_read_is_said(tmp_path):
+def test_a_cache_file_that_cannot_be_read_is_named(tmp_path):
     store = DiskStore(tmp_path)
     (tmp_path / f"{KEY}.tensors").mkdir()
     with pytest.raises(EnvironmentFault, match="cannot be read") as caught:
@@ -133,8 +135,8 @@ def test_a_file_that_cannot_be_read_is_said(tmp_path):
     assert KEY in str(caught.value) and "cache_dir" in str(caught.value)
 
 
-def test_a_file_that_another_process_holds_is_no_fault_when_it_is_whole(tmp_path, monkeypatch):
-    """Windows refuses to replace a file that is being read; the other one wrote the same bytes."""
+def test_a_cache_file_that_cannot_be_replaced_is_no_error_if_it_is_whole(tmp_path, monkeypatch):
+    """Windows refuses to replace a file that another process, which wrote the same, is reading."""
     store = DiskStore(tmp_path)
 
     def refuse(path, content):
@@ -173,8 +175,8 @@ if __name__ == "__main__":
 """
 
 
-def test_two_processes_share_a_folder(tmp_path):
-    """Both find, write, replace and damage the same files at the same time."""
+def test_two_processes_share_a_cache_folder_and_never_read_damage(tmp_path):
+    """Both load, write, replace and damage the same files at the same time."""
     script = tmp_path / "writer.py"
     script.write_text(WRITER, encoding="utf-8")
     root = str(Path(__file__).resolve().parents[2])

@@ -1,4 +1,4 @@
-"""Subsets: folders with options of their own, from a config to the batches."""
+"""Subsets: folders with options of their own, from the config to the batches."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_an_option_of_a_subset_is_declared_once():
         assert of_one[name] == replace(known, hint=known.hint | None, default=None)
 
 
-def test_folders_named_with_repeats_are_the_subsets_that_say_the_same(two):
+def test_folders_named_with_repeats_give_the_batches_of_equal_subsets(two):
     options = {"resolution": 32, "train_batch_size": 4, "shuffle_caption": True, "flip_aug": True}
     (two / "b" / "2_shapes").rename(two / "a" / "4_wide")
     parent = open_training_set(DataConfig(train_data_dir=str(two / "a"), **options), seed=5)
@@ -111,7 +111,7 @@ def test_equal_shapes_of_subsets_share_batches(two):
     assert training_set.batches_per_epoch == 1
 
 
-def test_a_subset_without_a_mask_counts_everywhere_beside_one_with_a_mask(tmp_path):
+def test_a_picture_without_a_mask_counts_everywhere_in_a_batch_with_masks(tmp_path):
     for name, alpha in (("masked", 0), ("plain", 255)):
         (tmp_path / name).mkdir()
         picture = Image.new("RGBA", (32, 32), (200, 0, 0, 255))
@@ -165,7 +165,7 @@ def test_class_tokens_are_the_caption_of_pictures_without_one(two):
     assert finding.severity == "warning"
 
 
-def test_missing_captions_are_told_for_each_ending_of_caption_files(two):
+def test_missing_captions_are_reported_for_each_caption_extension(two):
     with pytest.raises(DataError) as caught:
         scan_folders(
             DataConfig(
@@ -178,7 +178,7 @@ def test_missing_captions_are_told_for_each_ending_of_caption_files(two):
     assert "4 of 4 pictures have no caption (no .cap file" in str(caught.value)
 
 
-def test_what_a_subset_decides_is_part_of_the_fingerprint(two):
+def test_an_option_of_a_subset_changes_the_fingerprint(two):
     def fingerprint(**own) -> str:
         tables = [subset(two / "a" / "3_shapes", **own)]
         return open_training_set(DataConfig(subsets=tables, resolution=32), seed=0).fingerprint
@@ -213,7 +213,7 @@ class_tokens = "person"
 """
 
 
-def test_subsets_are_tables_of_a_file_and_come_back_the_same(tmp_path):
+def test_subsets_are_read_from_tables_and_written_back_the_same(tmp_path):
     path, resolved = tmp_path / "a.toml", tmp_path / "resolved.toml"
     path.write_text(SUBSETS, encoding="utf-8")
     config = build_config([read_toml(path)])
@@ -248,7 +248,7 @@ def test_subsets_that_are_wrong_are_refused_by_name(table, said):
     assert said in refused(subsets=[table], max_bucket_reso=1024)
 
 
-def test_captions_that_are_kept_may_not_change_in_any_subset():
+def test_cached_text_encodings_refuse_captions_that_change_in_any_subset():
     kept = {"cache_text_encoder_outputs": True, "network_train_unet_only": True}
     text = refused(subsets=[{"image_dir": "a", "shuffle_caption": True}], **kept)
     assert "shuffle_caption = true changes captions from epoch to epoch" in text

@@ -1,4 +1,4 @@
-"""The table at the start of a run."""
+"""The table of folders that a run prints at its start."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def lines_of(**options):
     return summarize(open_training_set(DataConfig(resolution=32, **options), seed=0))
 
 
-def test_folders_captions_buckets_and_totals(tmp_path):
+def test_the_summary_lists_folders_captions_buckets_and_totals(tmp_path):
     write_pictures(tmp_path / "p", count=5, repeats=3)
     write_pictures(tmp_path / "q", count=2, repeats=1, size=(128, 32))
     (tmp_path / "q" / "1_shapes").rename(tmp_path / "p" / "1_a very long name of a folder")
@@ -30,7 +30,7 @@ def test_folders_captions_buckets_and_totals(tmp_path):
     ]
 
 
-def test_long_captions_are_cut(tmp_path):
+def test_the_summary_cuts_long_captions(tmp_path):
     folder = tmp_path / "1_x"
     folder.mkdir()
     write_picture(folder / "a.png")
@@ -39,7 +39,7 @@ def test_long_captions_are_cut(tmp_path):
     assert row.endswith('tag, ta..."') and len(row) <= 100
 
 
-def test_very_many_folders_are_counted(tmp_path):
+def test_the_summary_counts_the_folders_that_it_does_not_show(tmp_path):
     for number in range(FOLDERS_SHOWN + 3):
         folder = tmp_path / f"1_{number:03d}"
         folder.mkdir()

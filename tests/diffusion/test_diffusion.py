@@ -1,4 +1,4 @@
-"""Noise, targets and weights against their formulas."""
+"""Noise, targets and loss weights follow their formulas and sd-scripts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def draw(ids, number=0, seed=0, latents=None, **options):
     return draw_noise(latents, ids, SCHEDULE, loss, seed=seed, batch_number=number)
 
 
-def test_schedule_is_stable_diffusions():
+def test_the_noise_schedule_and_targets_are_those_of_diffusers():
     theirs = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
     assert torch.equal(SCHEDULE.alphas_cumprod, theirs.alphas_cumprod)
     latents, noise = torch.randn(3, *SHAPE), torch.randn(3, *SHAPE)
@@ -80,7 +80,7 @@ def test_noise_offset_shifts_whole_channels():
     assert float(shift.abs().max()) > 0.01
 
 
-def test_range_of_timesteps():
+def test_timesteps_lie_between_min_timestep_and_max_timestep():
     drawn = draw(list(range(200)), min_timestep=100, max_timestep=110)
     assert set(drawn.timesteps.tolist()) == set(range(100, 110))
     with pytest.raises(ConfigError, match="between min_timestep 500 and max_timestep 500"):
@@ -94,7 +94,7 @@ def test_loss_is_the_mean_over_the_batch():
     torch.testing.assert_close(plain, (prediction - target).square().mean())
 
 
-def test_what_an_option_adds_leaves_all_other_numbers_alone():
+def test_an_option_of_noise_changes_neither_timesteps_nor_other_samples():
     plain = draw([1, 2])
     for options in (
         {"ip_noise_gamma": 0.1},
@@ -109,7 +109,7 @@ def test_what_an_option_adds_leaves_all_other_numbers_alone():
     assert torch.equal(plain.input_noise, plain.noise)
 
 
-def test_the_offset_may_have_a_random_strength():
+def test_noise_offset_random_strength_scales_each_samples_offset_between_0_and_1():
     ids = list(range(400))
     full = draw(ids, noise_offset=0.1).noise - draw(ids).noise
     some = draw(ids, noise_offset=0.1, noise_offset_random_strength=True).noise - draw(ids).noise
@@ -119,7 +119,7 @@ def test_the_offset_may_have_a_random_strength():
     assert abs(float(strengths.mean()) - 0.5) < 0.05
 
 
-def test_the_offset_may_follow_the_latents():
+def test_adaptive_noise_scale_lets_the_offset_follow_the_mean_of_the_latents():
     latents = torch.zeros(1, *SHAPE)
     latents[0, 1], latents[0, 2] = 2.0, -2.0
     shift = draw([1], noise_offset=0.1).noise - draw([1]).noise
@@ -141,7 +141,7 @@ def test_input_perturbation_reaches_the_latents_not_the_target():
     assert abs(float(deviations.mean()) - 0.05) < 0.01 and float(deviations.max()) < 0.13
 
 
-def test_multires_noise_is_sd_scripts():
+def test_multires_noise_is_that_of_sd_scripts():
     generator = torch_generator(7, "oracle")
     noise = torch.randn((2, 6, 5), generator=generator)
     found = multires_noise(noise, 5, 0.4, generator)
@@ -150,7 +150,7 @@ def test_multires_noise_is_sd_scripts():
     assert float(found.std()) == pytest.approx(1.0)
 
 
-def test_zero_terminal_snr_is_diffusers_and_sd_scripts():
+def test_zero_terminal_snr_gives_the_schedule_of_diffusers_and_sd_scripts():
     bent = zero_terminal_snr(SCHEDULE.alphas_cumprod)
     alphas = torch.cat([SCHEDULE.alphas_cumprod[:1], SCHEDULE.alphas_cumprod[1:]])
     betas = 1 - torch.cat([alphas[:1], alphas[1:] / alphas[:-1]])
@@ -184,7 +184,7 @@ def test_at_zero_snr_every_weight_is_finite():
         )
 
 
-def test_what_an_option_says_of_the_base():
+def test_without_options_a_schedule_keeps_its_prediction_type():
     assert SCHEDULE.as_asked(LossConfig()).prediction_type == "epsilon"
     assert VELOCITY.as_asked(LossConfig()).prediction_type == "v_prediction"
 
@@ -201,13 +201,13 @@ def test_what_an_option_says_of_the_base():
         (FLOW, {"zero_terminal_snr": True}, "only noise; the base predicts flow"),
     ],
 )
-def test_options_for_the_other_kind_of_prediction(schedule, options, said):
+def test_loss_options_for_another_kind_of_prediction_are_refused(schedule, options, said):
     with pytest.raises(ConfigError) as caught:
         schedule.as_asked(LossConfig(**options))
     assert said in str(caught.value) and next(iter(options)) in str(caught.value)
 
 
-def test_a_flow_is_a_straight_line():
+def test_a_flow_mixes_linearly_and_its_target_is_the_derivative():
     """Rectified flow: x_t = (1 - level) x_0 + level noise, whose derivative is the target."""
     levels = torch.linspace(0.001, 1.0, 1000, dtype=torch.float64)
     schedule = NoiseSchedule(((1 - levels) ** 2).float(), "flow").as_asked(LossConfig())
@@ -223,7 +223,7 @@ def test_a_flow_is_a_straight_line():
 
 
 @pytest.mark.parametrize("name", ORACLE["weights"])
-def test_weights_are_sd_scripts(name):
+def test_timestep_weights_are_those_of_sd_scripts(name):
     option, kind = name.split()
     value = {"min_snr_gamma": 5.0, "v_pred_like_loss": 0.5}.get(option, True)
     schedule = NoiseSchedule(SCHEDULE.alphas_cumprod, kind)
@@ -233,7 +233,7 @@ def test_weights_are_sd_scripts(name):
 
 
 def weights_in_float64(kept, *, velocity):
-    """The weights' formulas as their papers write them."""
+    """Return the weights of one timestep as their papers define them."""
     snr = kept / (1 - kept)
     capped = min(snr, HIGHEST_SNR)
     return {
@@ -244,7 +244,7 @@ def weights_in_float64(kept, *, velocity):
 
 @pytest.mark.parametrize("schedule", [SCHEDULE, VELOCITY], ids=["epsilon", "v_prediction"])
 @pytest.mark.parametrize("option", ["min_snr_gamma", "debiased_estimation_loss"])
-def test_weights_in_float64(schedule, option):
+def test_timestep_weights_follow_the_formulas_of_their_papers(schedule, option):
     timesteps = torch.arange(1000)
     loss = LossConfig(**{option: 5.0 if option == "min_snr_gamma" else True})
     velocity = schedule is VELOCITY
@@ -257,7 +257,7 @@ def test_weights_in_float64(schedule, option):
 
 
 @pytest.mark.parametrize("name", ORACLE["errors"])
-def test_errors_are_sd_scripts(name):
+def test_pixel_errors_are_those_of_sd_scripts(name):
     kind, threshold = name.split()
     options = {"huber_schedule": threshold, "huber_c": 0.15, "huber_scale": 1.5}
     has_threshold = PIXEL_LOSSES[kind].options().keys() == options.keys()
@@ -270,7 +270,7 @@ def test_errors_are_sd_scripts(name):
     torch.testing.assert_close(found, torch.tensor(ORACLE["errors"][name]), rtol=1e-4, atol=1e-7)
 
 
-def test_regularization_pictures_have_their_own_weight():
+def test_prior_loss_weight_scales_the_loss_of_regularisation_pictures():
     prediction, target = torch.randn(3, *SHAPE), torch.randn(3, *SHAPE)
     errors = (prediction - target).square().mean(dim=(1, 2, 3))
     is_reg = torch.tensor([False, True, False])
@@ -314,12 +314,12 @@ def test_half_precision_predictions_are_compared_in_float32():
         ),
     ],
 )
-def test_bad_options(options, said):
+def test_loss_options_that_make_no_sense_are_refused(options, said):
     with pytest.raises(ConfigError) as caught:
         LossConfig(**options)
     assert said in str(caught.value)
 
 
-def test_a_base_that_predicts_something_else():
+def test_an_unknown_prediction_type_is_refused():
     with pytest.raises(ConfigError, match="predicts 'sample'"):
         NoiseSchedule(SCHEDULE.alphas_cumprod, "sample")

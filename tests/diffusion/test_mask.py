@@ -1,4 +1,4 @@
-"""Masks: places that do not count in the loss."""
+"""Masks weigh the loss of each place of the latents."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def test_a_mask_of_ones_changes_nothing():
         assert torch.equal(loss(some(0), torch.ones(2, 1, 6, 5), config), expected)
 
 
-def test_each_place_counts_as_much_as_the_mask_says():
+def test_the_mask_weighs_the_error_of_each_place():
     mask = some(2, channels=1).sigmoid()
     expected = ((some(0) - some(1)).double() ** 2 * mask).mean()
     torch.testing.assert_close(loss(some(0), mask).double(), expected)
 
 
-def test_what_is_masked_gets_no_gradient():
+def test_masked_places_get_no_gradient():
     mask = torch.ones(2, 1, 6, 5)
     mask[:, :, :, :2] = 0.0
     prediction = some(0).requires_grad_()
@@ -44,7 +44,7 @@ def test_what_is_masked_gets_no_gradient():
     )
 
 
-def test_the_step_hands_the_mask_on():
+def test_the_training_step_applies_the_mask():
     latents = torch.zeros(2, 4, 6, 5)
     draws = draw_noise(latents, [0, 1], SCHEDULE, LossConfig(), seed=0, batch_number=0)
 

@@ -1,4 +1,4 @@
-"""The scripts in examples/ run as they are, and leave what they say they leave."""
+"""The scripts in examples/ run and write the file that they name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ SCRIPTS = sorted(EXAMPLES.glob("*.py"))
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_a_script_runs_with_fewer_steps(script, tmp_path, monkeypatch, capsys):
+def test_each_example_runs_with_fewer_steps_and_writes_its_file(
+    script, tmp_path, monkeypatch, capsys
+):
     arguments = ["--steps", "2", "--output-dir", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", [script.name, *arguments])
     monkeypatch.syspath_prepend(str(EXAMPLES))
@@ -28,7 +30,7 @@ def test_a_script_runs_with_fewer_steps(script, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_a_script_runs_as_it_is(script, tmp_path):
+def test_each_example_runs_as_it_is_and_writes_its_file(script, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent)}
     done = subprocess.run(
         [sys.executable, str(script)],
@@ -39,7 +41,7 @@ def test_a_script_runs_as_it_is(script, tmp_path):
 
 
 def check_result(printed: str, folder: Path) -> None:
-    """The last line names the file, and the file is whole."""
+    """Assert that the last printed line names a file in the folder, and that it can be read."""
     name = printed.strip().splitlines()[-1].removeprefix("adapter: ").partition(",")[0]
     result = folder / name
     assert result.is_file(), printed

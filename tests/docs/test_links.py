@@ -13,13 +13,13 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
 def links_of(page: Path) -> list[str]:
-    """Where a page links to, without what leads out of the repository."""
+    """Return the links of a page that stay inside the repository."""
     found = LINK.findall(page.read_text("utf-8"))
     return [link.partition("#")[0] for link in found if "://" not in link and link[0] != "#"]
 
 
 @pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")), ids=lambda page: page.name)
-def test_a_link_at_the_root_leads_somewhere(page):
+def test_links_of_pages_at_the_root_lead_to_files(page):
     dead = [link for link in links_of(page) if not (page.parent / link).exists()]
     assert not dead
 

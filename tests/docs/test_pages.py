@@ -21,7 +21,7 @@ GROUPS = {
 
 
 def program_of(page: Path) -> str:
-    """The blocks of a page as one program, whose line numbers are those of the page."""
+    """Return the Python blocks of a page as one program, with the line numbers of the page."""
     text = page.read_text("utf-8")
     lines = [""] * len(text.splitlines())
     for block in BLOCK.finditer(text):
@@ -32,7 +32,7 @@ def program_of(page: Path) -> str:
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_the_blocks_of_a_page_run_from_top_to_bottom(group, tmp_path):
+def test_the_python_blocks_of_a_page_run_from_top_to_bottom(group, tmp_path):
     starter = tmp_path / "all_pages.py"
     for page in GROUPS[group]:
         program = tmp_path / page.name  # so that a traceback shows the line

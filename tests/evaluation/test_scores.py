@@ -1,4 +1,4 @@
-"""Shares, their intervals, and the verdict over a style."""
+"""Shares with their intervals, and the verdict whether a style was learned."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lycoris_ext.evaluation.scores import Share, at_least, at_most, matches
 from lycoris_ext.mini.style_report import StyleSamples, score_style
 
 
-def test_wilson_interval_against_published_values():
+def test_the_interval_of_a_share_has_the_published_values():
     # Newcombe 1998, table I: 81 of 263 and 0 of 20.
     assert Share(81, 263).interval == pytest.approx((0.2553, 0.3662), abs=1e-4)
     assert Share(0, 20).interval == pytest.approx((0.0, 0.1611), abs=1e-4)
@@ -20,19 +20,19 @@ def test_wilson_interval_against_published_values():
 
 
 @pytest.mark.parametrize(("count", "total"), [(0, 0), (3, 2), (-1, 2)])
-def test_what_is_no_share(count, total):
+def test_a_share_above_its_total_below_0_or_of_nothing_is_refused(count, total):
     with pytest.raises(ConfigError, match="is no share"):
         Share(count, total)
 
 
-def test_matches_counts():
+def test_matches_counts_the_right_answers():
     assert matches(["a", "b", "a"], "a") == Share(2, 3)
     assert matches(["a", "b", "a"], ["a", "b", "c"]) == Share(2, 3)
     with pytest.raises(ConfigError, match=r"2 answers .* and 1 right"):
         matches(["a", "b"], ["a"])
 
 
-def test_limits_themselves_pass():
+def test_a_score_exactly_at_its_limit_passes():
     assert at_least("x", 0.7, 0.7).passed
     assert not at_least("x", 0.69, 0.7).passed
     assert at_most("x", 0.9 - 0.8, 0.1).passed, "not failed by binary rounding"
@@ -53,7 +53,7 @@ def report(after="fluent", kept="noto", subject="cat"):
     )
 
 
-def test_a_style_that_was_learned():
+def test_a_learned_style_passes_every_criterion():
     good = report()
     assert (good.style_before, good.style_after) == (Share(1, 10), Share(8, 10))
     assert (good.subject_in_base_styles, good.subject_in_learned_style) == (
@@ -69,7 +69,7 @@ def test_a_style_that_was_learned():
 @pytest.mark.parametrize(
     "failure", [{"after": "noto"}, {"kept": "fluent"}, {"subject": "dog"}], ids=str
 )
-def test_each_way_to_fail(failure):
+def test_each_failure_misses_exactly_one_criterion(failure):
     bad = report(**failure)
     assert not bad.passed
     assert sum(not criterion.passed for criterion in bad.criteria) == 1

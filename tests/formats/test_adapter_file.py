@@ -1,4 +1,4 @@
-"""Adapter files: what is written is read, what is damaged is refused in words."""
+"""Adapter files: what is written can be read, and damaged files are refused with a message."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ def raw(header: object, data: bytes = b"", length: int | None = None) -> bytes:
 
 
 def one(**changes: object) -> dict[str, object]:
-    """The header of a file with one tensor."""
+    """Return the header of a file with one tensor, with some fields changed."""
     return {"a.b": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8], **changes}}
 
 
-def test_round_trip_keeps_bits_and_metadata(tmp_path: Path) -> None:
+def test_a_saved_adapter_is_loaded_with_the_same_bits_and_metadata(tmp_path: Path) -> None:
     state, path = a_state(), tmp_path / "猫" / "a.safetensors"
     save_adapter(path, state)
     again = load_adapter(path)
@@ -63,7 +63,7 @@ def test_round_trip_keeps_bits_and_metadata(tmp_path: Path) -> None:
     assert {key: again.metadata[key] for key in state.metadata} == state.metadata
 
 
-def test_equal_states_are_equal_bytes_and_the_hash_is_the_data_sections(tmp_path: Path) -> None:
+def test_equal_adapters_give_equal_bytes_and_the_hash_of_their_data(tmp_path: Path) -> None:
     state = a_state()
     shuffled = AdapterState(
         dict(reversed(state.tensors.items())), dict(reversed(state.metadata.items()))
@@ -79,7 +79,7 @@ def test_equal_states_are_equal_bytes_and_the_hash_is_the_data_sections(tmp_path
     assert (8 + length) % 8 == 0  # readers map the data as aligned numbers
 
 
-def test_no_handle_is_kept_on_a_loaded_file(tmp_path: Path) -> None:
+def test_a_loaded_adapter_does_not_change_with_its_file(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     save_adapter(path, a_state())
     state = load_adapter(path)
@@ -147,9 +147,9 @@ def test_a_header_that_is_too_long_is_refused(
         load_adapter(tmp_path / "a")
 
 
-def test_the_hashes_are_sd_scripts(tmp_path: Path) -> None:
-    """Against its recipe over the library's own bytes, for a file beyond the legacy hash's megabyte
-    and one that ends before it."""
+def test_both_hashes_are_those_of_sd_scripts(tmp_path: Path) -> None:
+    """Compare with sd-scripts' recipe over bytes of the safetensors library, for a file longer and
+    one shorter than the megabyte that the legacy hash skips."""
     for numbers in (400_000, 10):
         tensors = {"lora_unet_a.alpha": torch.arange(numbers, dtype=torch.float32)}
         metadata = {"ss_comment": 'é"\\\n\x01\x7f猫', "modelspec.title": "x"}
@@ -179,7 +179,9 @@ def test_every_truncation_is_refused(tmp_path: Path) -> None:
     max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
-def test_flipped_bits_give_an_error_or_tensors(tmp_path: Path, data: st.DataObject) -> None:
+def test_a_file_with_flipped_bits_gives_an_error_or_tensors(
+    tmp_path: Path, data: st.DataObject
+) -> None:
     path = tmp_path / "a.safetensors"
     save_adapter(path, a_state())
     content = bytearray(path.read_bytes())
@@ -194,13 +196,15 @@ def test_flipped_bits_give_an_error_or_tensors(tmp_path: Path, data: st.DataObje
     assert sum(tensor.numel() for tensor in state.tensors.values()) <= len(content)
 
 
-def test_a_missing_file_says_so(tmp_path: Path) -> None:
+def test_a_missing_adapter_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no such file"):
         load_adapter(tmp_path / "nowhere.safetensors")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_non_finite_numbers_are_named_on_both_ways(tmp_path: Path, value: float) -> None:
+def test_nan_and_infinity_are_refused_by_key_in_saving_and_loading(
+    tmp_path: Path, value: float
+) -> None:
     bad = AdapterState({"lora_unet_a.alpha": torch.tensor(value)})
     with pytest.raises(FormatError, match=r"NaN or infinity.*lora_unet_a\.alpha"):
         save_adapter(tmp_path / "a", bad)
@@ -224,7 +228,7 @@ def test_two_spellings_of_one_tensor_are_refused() -> None:
         AdapterState(tensors).layers()
 
 
-def test_a_mapped_file_reads_the_same_and_writing_to_it_leaves_the_file(tmp_path: Path) -> None:
+def test_writing_to_the_tensors_of_a_mapped_file_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     save_adapter(path, a_state())
     content = path.read_bytes()
@@ -270,7 +274,7 @@ def test_one_bad_number_among_many_is_found(
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_finite_numbers_whose_sum_is_not_are_finite(dtype: torch.dtype) -> None:
+def test_finite_numbers_whose_sum_overflows_count_as_finite(dtype: torch.dtype) -> None:
     tensor = torch.full((100,), torch.finfo(dtype).max, dtype=dtype)
     assert tensor.sum().isinf()
     assert container.is_finite(tensor)
@@ -292,7 +296,7 @@ def test_atomic_write_keeps_the_old_file_when_the_writer_fails(tmp_path: Path) -
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.bin"]
 
 
-def test_threads_that_write_one_file(tmp_path: Path) -> None:
+def test_two_threads_that_write_one_file_leave_one_version_whole(tmp_path: Path) -> None:
     path, both = tmp_path / "a.bin", threading.Barrier(2, timeout=10)
 
     def slowly(text: bytes) -> Callable[[BinaryIO], None]:
@@ -312,7 +316,9 @@ def test_threads_that_write_one_file(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.bin"]
 
 
-def test_what_a_killed_writer_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_temporary_files_of_killed_writers_are_removed_by_pattern(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     left: list[Path] = []
     with monkeypatch.context() as patched:
         patched.setattr(os, "replace", lambda source, target: left.append(source))
@@ -324,7 +330,9 @@ def test_what_a_killed_writer_left(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_disk_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error_and_leaves_no_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     real = open
 
     def full(path: object, mode: str = "r", *rest: object) -> object:
@@ -337,7 +345,7 @@ def test_a_full_disk_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert not os.listdir(tmp_path)
 
 
-def test_only_the_layers_of_some_models() -> None:
+def test_only_keeps_the_layers_of_the_given_models() -> None:
     keys = ("lora_unet_a.alpha", "lora_te_b.alpha", "lora_te3_c.alpha", "lycoris_d.alpha")
     state = AdapterState({key: torch.ones(()) for key in keys}, {"a": "b"})
     kept = state.only(["unet", "text_encoder"])
@@ -345,7 +353,7 @@ def test_only_the_layers_of_some_models() -> None:
 
 
 @pytest.mark.parametrize(("target", "count"), [("diffusion_model", 2), ("text_encoder", 1)])
-def test_only_the_layers_of_a_denoiser_without_names_of_ours(target: str, count: int) -> None:
+def test_only_keeps_the_layers_of_a_denoiser_under_comfyuis_names(target: str, count: int) -> None:
     keys = ("diffusion_model.blocks.0.alpha", "diffusion_model.input_blocks.1.1.proj_in.alpha",
             "lora_te_b.alpha")  # fmt: skip
     kept = AdapterState({key: torch.ones(()) for key in keys}).only((target,))

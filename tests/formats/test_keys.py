@@ -1,4 +1,4 @@
-"""Keys are sd-scripts', whichever library named the module; everybody's lead to the same place."""
+"""Keys are written as sd-scripts writes them, and keys of every tool lead to the same layer."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TE = "text_encoder"
         ("unet", "input_blocks.1.1.proj_in", "lora_unet_down_blocks_0_attentions_0_proj_in"),
     ],
 )
-def test_prefix(target: str, path: str, key: str) -> None:
+def test_layers_are_written_under_the_keys_of_sd_scripts(target: str, path: str, key: str) -> None:
     assert key_prefix(target, path) == key
     assert target_of(key) == target
 
@@ -78,7 +78,7 @@ def test_sdxl_is_written_under_ldm_names(diffusers: str, ldm: str) -> None:
     assert place_in_file(key) == place_in_model("unet", diffusers) == place_in_model("unet", ldm)
 
 
-def test_text_encoders_of_sdxl() -> None:
+def test_text_encoders_of_sdxl_are_written_as_te1_and_te2() -> None:
     path = "text_model.encoder.layers.0.mlp.fc1"
     under = path.replace(".", "_")
     sdxl = FAMILIES["sdxl"]
@@ -105,7 +105,9 @@ def test_text_encoders_of_sdxl() -> None:
         ("anima", "text_encoder", "layers.0.mlp.up_proj", "lora_te_layers_0_mlp_up_proj"),
     ],
 )
-def test_other_families(family: str, target: str, path: str, key: str) -> None:
+def test_keys_of_newer_families_are_those_of_sd_scripts_and_lead_back(
+    family: str, target: str, path: str, key: str
+) -> None:
     assert key_prefix(target, path, FAMILIES[family]) == key
     assert place_in_file(key) == place_in_model(target, path)
 
@@ -126,7 +128,9 @@ def test_other_families(family: str, target: str, path: str, key: str) -> None:
         (["unet"], ["x_embedder", "blocks", "t_embedding_norm"], "anima"),
     ],
 )
-def test_family(targets: list[str], children: list[str], family: str) -> None:
+def test_the_family_is_known_from_targets_and_submodules(
+    targets: list[str], children: list[str], family: str
+) -> None:
     assert family_of_models(targets, children) is FAMILIES[family]
 
 
@@ -188,18 +192,20 @@ DOWN, UP = "lora_down.weight", "lora_up.weight"
         ("fc.0.lora_magnitude_vector.default.weight", ("", "fc_0"), "dora_scale"),
     ],
 )
-def test_everybodys_keys_are_read(key: str, place: tuple[str, str], name: str) -> None:
+def test_keys_of_every_tool_lead_to_their_layer_and_tensor(
+    key: str, place: tuple[str, str], name: str
+) -> None:
     layer, found = split_key(key)
     assert place_in_file(layer) == Place(*place)
     assert found == name
 
 
 @pytest.mark.parametrize("key", ["loose", "alpha", "unet.x.lora_magnitude", "a.b.bias"])
-def test_keys_that_cannot_be_taken_apart(key: str) -> None:
+def test_keys_without_a_known_tensor_name_are_not_split(key: str) -> None:
     assert split_key(key) == (key, "")
 
 
-def test_a_plain_modules_own_names_are_left_alone() -> None:
+def test_layer_names_of_a_plain_module_are_not_translated() -> None:
     # It may have layers of both names, which are one place in a U-Net or a text encoder.
     assert place_in_model("model", "text_model.fc") != place_in_model("model", "fc")
     assert place_in_model("model", "input_blocks.0.0") == Place("model", "input_blocks_0_0")
@@ -214,11 +220,11 @@ def test_a_plain_modules_own_names_are_left_alone() -> None:
         ("lycoris_fc", "model"),
     ],
 )
-def test_targets_are_guessed_where_a_file_does_not_say(layer: str, target: str) -> None:
+def test_the_target_is_guessed_where_a_key_does_not_name_it(layer: str, target: str) -> None:
     assert target_of(layer) == target
 
 
-def test_other_families_have_comfyuis_names() -> None:
+def test_a_denoiser_of_an_unknown_family_is_written_under_comfyuis_names() -> None:
     path = "double_blocks.0.img_attn.qkv"
     key = key_prefix("diffusion_model", path)
     assert key == f"diffusion_model.{path}"

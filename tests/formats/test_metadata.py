@@ -1,4 +1,4 @@
-"""Metadata as sd-scripts writes them, read off its own source where that is at hand."""
+"""Metadata have the fields and the spelling of sd-scripts."""
 
 from __future__ import annotations
 
@@ -76,13 +76,13 @@ OPTIONS = {
 }
 
 
-def test_every_field_of_sd_scripts_is_there() -> None:
+def test_exactly_the_ss_fields_of_sd_scripts_are_written() -> None:
     metadata = build_metadata(OPTIONS, FACTS)
     assert {key for key in metadata if key.startswith("ss_")} == {f"ss_{name}" for name in FIELDS}
     assert all(isinstance(value, str) for value in metadata.values())
 
 
-def test_values_are_what_sd_scripts_str_gives() -> None:
+def test_metadata_values_are_written_as_sd_scripts_writes_them() -> None:
     metadata = build_metadata(OPTIONS, FACTS)
     for field, text in {
         "output_name": "style",
@@ -112,7 +112,7 @@ def test_values_are_what_sd_scripts_str_gives() -> None:
     assert json.loads(metadata["ss_dataset_dirs"]) == FACTS.dataset_dirs
 
 
-def test_modelspec() -> None:
+def test_modelspec_fields_describe_the_adapter() -> None:
     metadata = build_metadata(OPTIONS, FACTS)
     date = metadata.pop("modelspec.date")
     assert datetime.fromisoformat(date).timestamp() > 0
@@ -141,7 +141,9 @@ def test_modelspec() -> None:
         ("sdxl_v", "sdxl_base_v1-0", "False", "stable-diffusion-xl-v1-base/lora", "v"),
     ],
 )
-def test_families(family: str, version: str, v2: str, architecture: str, prediction: str) -> None:
+def test_version_architecture_and_prediction_follow_the_family(
+    family: str, version: str, v2: str, architecture: str, prediction: str
+) -> None:
     metadata = build_metadata({}, replace(FACTS, family=family))
     assert metadata["ss_base_model_version"] == version
     assert metadata["ss_v2"] == v2
@@ -149,12 +151,12 @@ def test_families(family: str, version: str, v2: str, architecture: str, predict
     assert metadata["modelspec.prediction_type"] == prediction
 
 
-def test_an_unknown_family() -> None:
+def test_an_unknown_family_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"(?s)unknown family 'flux'.*sdxl"):
         build_metadata({}, replace(FACTS, family="flux"))
 
 
-def test_what_is_not_known_is_left_out() -> None:
+def test_unknown_values_are_left_out_of_the_metadata() -> None:
     """Readers parse times as numbers; "None" would break them."""
     bare = RunFacts(family="sd1", base=ModelReference("folder"), steps=1, max_train_steps=2)
     metadata = build_metadata({}, bare)
@@ -164,7 +166,7 @@ def test_what_is_not_known_is_left_out() -> None:
     assert "modelspec.trigger_phrase" not in metadata
 
 
-def test_legacy_hash_of_a_checkpoint(tmp_path: Path) -> None:
+def test_the_legacy_hash_covers_64_kb_after_the_first_megabyte(tmp_path: Path) -> None:
     path = tmp_path / "model.ckpt"
     path.write_bytes(b"x" * 0x100000)
     assert legacy_hash(path) == "e3b0c442"  # sha256 of nothing, as for a file below one megabyte
@@ -182,5 +184,7 @@ def test_legacy_hash_of_a_checkpoint(tmp_path: Path) -> None:
         ({}, ()),
     ],
 )
-def test_trigger_words(metadata: dict[str, str], expected: tuple[str, ...]) -> None:
+def test_trigger_words_are_the_trigger_phrase_or_the_commonest_tags(
+    metadata: dict[str, str], expected: tuple[str, ...]
+) -> None:
     assert trigger_words(metadata) == expected

@@ -1,4 +1,4 @@
-"""Damaged files: an error or the same tensors, never a crash, a hang or much memory."""
+"""Reading a damaged file gives an error or tensors, and never a crash, a hang or much memory."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ NUMBERS = (-1, 0, 1, 7, 2**31, 2**53, 2**63, 2**64, 10**30, 1.5, True, None, "4"
 
 
 def change_header(content: bytearray, dice: random.Random) -> None:
-    """Well-formed JSON that lies: shapes, offsets, dtypes, names."""
+    """Write a header that is valid JSON and wrong in a shape, offset, dtype or name."""
     (length,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + length])
     key = dice.choice(list(header))
@@ -103,7 +103,7 @@ def mutated(original: bytes, seed: int) -> bytearray:
 
 
 def read_or_refuse(content: bytearray) -> dict[str, Tensor] | None:
-    """The tensors, or None for an error of ours; anything else is the test's failure."""
+    """Return the tensors, or None if the file is refused; any other error fails the test."""
     try:
         return parse_adapter(content, "mutated.safetensors").tensors
     except FormatError:
@@ -128,8 +128,8 @@ def test_ten_thousand_mutations_give_an_error_or_tensors(tmp_path: Path) -> None
     assert min(outcomes.values()) > count / 20, outcomes  # both things really happen
 
 
-def test_what_is_not_touched_by_the_damage_reads_the_same(tmp_path: Path) -> None:
-    """A flipped bit of the data changes one number; of the padding or metadata none."""
+def test_a_flipped_bit_changes_at_most_one_tensor(tmp_path: Path) -> None:
+    """The bit lies in the data section, where it changes one number."""
     save_adapter(tmp_path / "a", a_state())
     original = (tmp_path / "a").read_bytes()
     wanted = load_adapter(tmp_path / "a").tensors
@@ -145,7 +145,7 @@ def test_what_is_not_touched_by_the_damage_reads_the_same(tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ru_maxrss in kB is Linux's")
-def test_memory_stays_below_twice_the_files_size(tmp_path: Path) -> None:
+def test_reading_a_file_takes_memory_below_twice_its_size(tmp_path: Path) -> None:
     path = tmp_path / "big.safetensors"
     save_adapter(path, a_state(width=400_000))  # 38 MB
     code = f"""
@@ -160,7 +160,7 @@ print(memory_of_reading({str(path)!r}))
 
 
 def memory_of_reading(path: str) -> float:
-    """Peak of reading a file and damaged copies of it from the disk, in sizes of the file."""
+    """Return the peak memory of reading a file and damaged copies of it, in sizes of the file."""
     import resource  # not on Windows
 
     small = Path(path).with_suffix(".small")

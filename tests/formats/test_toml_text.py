@@ -1,4 +1,4 @@
-"""TOML: what is written is read again, on every Python, with what is installed there."""
+"""Writing and reading TOML on every Python, with whichever package is installed."""
 
 from __future__ import annotations
 
@@ -24,18 +24,20 @@ VALUES = st.recursive(
 
 
 @given(VALUES)
-def test_what_is_written_is_read_again(value: object) -> None:
+def test_a_written_value_is_read_back_the_same(value: object) -> None:
     assert toml_text.read_tables(f"x = {toml_text.toml_value(value)}") == {"x": value}
 
 
 @pytest.mark.parametrize("package", ["tomli", "toml"])
-def test_the_package_that_is_there(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whichever_toml_package_is_installed_is_used(
+    package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("tomli", "toml"):
         monkeypatch.setitem(sys.modules, name, sys if name == package else None)
     assert toml_text._package() is sys
 
 
-def test_neither_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_toml_package_the_error_names_tomli(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("tomli", "toml"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(EnvironmentFault, match="reads TOML with the package tomli"):

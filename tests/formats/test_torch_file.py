@@ -1,4 +1,4 @@
-"""Files of torch.save: tensors come out, and nothing in them is ever run."""
+"""Files of torch.save: tensors are read, and nothing that a pickle names is ever run."""
 
 from __future__ import annotations
 
@@ -53,20 +53,20 @@ def weights():
     )
 
 
-def test_every_kind_of_tensor(path):
+def test_every_kind_of_tensor_is_read(path):
     torch.save(weights(), path)
     same(load_torch_file(path), weights())
     assert load_weights(path).metadata == {}
 
 
-def test_a_modules_state_dict(path):
+def test_the_state_dict_of_a_module_is_read(path):
     module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
     torch.save(module.state_dict(), path)  # an OrderedDict with an attribute, _metadata
     same(load_torch_file(path), dict(module.state_dict()))
 
 
 class ModelCheckpoint:
-    """Lightning files name their callbacks, and hold what these remember."""
+    """A callback of Lightning, as its checkpoints name and hold it."""
 
 
 class Remembered(dict):
@@ -75,7 +75,7 @@ class Remembered(dict):
 
 @pytest.fixture
 def lightning(path):
-    """A file that names classes which are not installed where it is read."""
+    """Write a checkpoint that names classes which cannot be imported where it is read."""
     names = ["pytorch_lightning"]
     names += [f"{names[0]}.callbacks", f"{names[0]}.callbacks.model_checkpoint"]
     sys.modules.update({name: types.ModuleType(name) for name in names})
@@ -102,18 +102,18 @@ def lightning(path):
     return path
 
 
-def test_lightning(lightning, capsys):
+def test_a_lightning_checkpoint_is_read_without_importing_its_classes(lightning, capsys):
     same(load_torch_file(lightning), weights())
     assert "pytorch_lightning" not in sys.modules
     assert capsys.readouterr().out == ""
 
 
-def test_state_dict_below_state_dict(path):
+def test_a_state_dict_inside_a_state_dict_is_read(path):
     torch.save({"state_dict": {"state_dict": weights()}}, path)
     same(load_torch_file(path), weights())
 
 
-def test_state_dict_that_holds_itself(path):
+def test_a_state_dict_that_holds_itself_is_read(path):
     content = dict(weights())
     content["state_dict"] = content
     torch.save(content, path)
@@ -124,7 +124,7 @@ def test_state_dict_that_holds_itself(path):
 
 
 class Calls:
-    """Pickles as a call of any function."""
+    """Is pickled as a call of the given function."""
 
     def __init__(self, function, *arguments):
         self.call = (function, arguments)
@@ -133,11 +133,11 @@ class Calls:
         return self.call
 
     def __call__(self):
-        """Only what can be called may stand for a function in a pickle."""
+        """Do nothing: pickle accepts only callables in the place of a function."""
 
 
 def hostile(mark):
-    """What a pickle can try, with a trace where it succeeds."""
+    """Return objects that run code when unpickled; each leaves the file `mark` if it succeeds."""
     line = f"open({str(mark)!r}, 'w').close()"
     return {
         "os.system": Calls(os.system, f"echo > '{mark}'"),
@@ -154,7 +154,7 @@ def hostile(mark):
 
 @pytest.mark.parametrize("attack", list(hostile("")))
 @pytest.mark.parametrize("nested", [False, True])
-def test_nothing_is_run(path, tmp_path, attack, nested, monkeypatch):
+def test_no_function_that_a_pickle_names_is_run(path, tmp_path, attack, nested, monkeypatch):
     mark = tmp_path / "it ran"
     harm = hostile(mark)[attack]
     content = {**weights(), "harm": harm}
@@ -172,7 +172,7 @@ def refuse(name, *_args, **_kwargs):
 
 
 def write_pickle(path, program, storages=()):
-    """A file of torch.save with this pickle in place of its own."""
+    """Write a file of torch.save whose pickle is replaced by `program`."""
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", program)
         archive.writestr("archive/version", "3\n")
@@ -191,7 +191,7 @@ class Storage:
 
 
 def with_tensor(build, *arguments):
-    """A pickle of {"a": build(*arguments)}."""
+    """Return a pickle of {"a": build(*arguments)}."""
     stream = io.BytesIO()
     _AsStorage(stream, protocol=2).dump({"a": Calls(build, *arguments)})
     return stream.getvalue()
@@ -215,7 +215,7 @@ RAW = ("0", b"\0" * 16)
         ((FLOATS, 0, 7, (1,)), "not iterable"),
     ],
 )
-def test_tensors_that_reach_beyond_their_numbers(path, arguments, says):
+def test_tensors_that_reach_beyond_their_storage_are_refused(path, arguments, says):
     from torch._utils import _rebuild_tensor_v2
 
     program = with_tensor(_rebuild_tensor_v2, *arguments, False, OrderedDict())
@@ -243,7 +243,7 @@ SET_ATTRIBUTE = {
 
 
 @pytest.mark.parametrize("target", SET_ATTRIBUTE)
-def test_nothing_of_ours_can_be_changed(path, target):
+def test_a_pickle_cannot_set_attributes_of_our_reader(path, target):
     write_pickle(path, SET_ATTRIBUTE[target])
     with pytest.raises(FormatError, match="made to do harm"):
         load_torch_file(path)
@@ -251,8 +251,8 @@ def test_nothing_of_ours_can_be_changed(path, target):
     same(load_torch_file(path), weights())
 
 
-def test_a_tensor_cannot_be_changed(path):
-    """torch.Tensor has a __setstate__ of its own: no tensor is there while the pickle runs."""
+def test_a_pickle_cannot_change_a_tensor(path):
+    """torch.Tensor has a __setstate__, so no tensor may exist while the pickle is read."""
     stream = io.BytesIO()
     pickler = _AsStorage(stream, protocol=2)
     pickler.dump(Calls(torch._utils._rebuild_tensor_v2, FLOATS, 0, (1,), (1,), False, None))
@@ -262,8 +262,8 @@ def test_a_tensor_cannot_be_changed(path):
         load_torch_file(path)
 
 
-def test_numbers_that_are_not_wanted_are_not_read(path):
-    """An optimizer's state is larger than the model and may be of kinds that are not known."""
+def test_numbers_of_the_optimizers_state_are_not_read(path):
+    """The state is larger than the model and may hold tensors of unknown kinds."""
     content = {"state_dict": weights(), "optimizer_states": [{0: torch.arange(1000.0)}]}
     torch.save(content, path)
     damaged = bytearray(path.read_bytes())
@@ -273,7 +273,7 @@ def test_numbers_that_are_not_wanted_are_not_read(path):
     same(load_torch_file(path), weights())
 
 
-def test_numbers_of_another_byte_order(path):
+def test_numbers_in_big_endian_order_are_refused(path):
     write_pickle(path, with_tensor(torch._utils._rebuild_tensor_v2, FLOATS, 0, (1,), (1,)), [RAW])
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("archive/byteorder", "big")
@@ -281,7 +281,7 @@ def test_numbers_of_another_byte_order(path):
         load_torch_file(path)
 
 
-def test_attributes_that_pose_as_methods(path):
+def test_an_attribute_that_poses_as_a_method_is_not_called(path):
     """An OrderedDict whose `items` is what the pickle calls eval."""
     write_pickle(path, b"ccollections\nOrderedDict\n)R}X\x05\x00\x00\x00itemscbuiltins\neval\nsb.")
     with pytest.raises(FormatError, match="holds no tensors"):
@@ -291,7 +291,7 @@ def test_attributes_that_pose_as_methods(path):
 @pytest.mark.parametrize(
     "program", [b"", b"garbage", b"\x80\x02", b"\x80\x02}q\x00X\xff\xff\xff\x7fa.", b"cos\n"]
 )
-def test_broken_pickles(path, program):
+def test_broken_pickles_are_refused(path, program):
     write_pickle(path, program)
     with pytest.raises(FormatError, match="is damaged or was made to do harm"):
         load_torch_file(path)
@@ -300,35 +300,35 @@ def test_broken_pickles(path, program):
 # Other files
 
 
-def test_files_of_before_torch_1_6(path):
+def test_files_of_a_torch_before_1_6_are_refused_with_a_way_to_convert_them(path):
     torch.save(weights(), path, _use_new_zipfile_serialization=False)
     with pytest.raises(FormatError, match=r"of a torch before 1.6 .*\n.*save it anew: python -c"):
         load_torch_file(path)
 
 
-def test_the_advice_for_old_files_works(path, tmp_path):
-    """What the message says to do, done."""
+def test_a_file_of_an_old_torch_is_read_once_it_is_saved_anew(path, tmp_path):
+    """Do what the error message tells the user to do."""
     torch.save(weights(), path, _use_new_zipfile_serialization=False)
     content = torch.load(path, map_location="cpu", weights_only=True)
     torch.save(content, tmp_path / "new.ckpt")
     same(load_torch_file(tmp_path / "new.ckpt"), weights())
 
 
-def test_other_archives(path):
+def test_a_zip_archive_of_another_kind_is_refused(path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("word/document.xml", "<w/>")
     with pytest.raises(FormatError, match=r"is no file of torch.save"):
         load_torch_file(path)
 
 
-def test_truncated(path):
+def test_a_truncated_file_is_refused(path):
     torch.save(weights(), path)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(FormatError, match="cannot be read"):
         load_torch_file(path)
 
 
-def test_damaged_numbers(path):
+def test_numbers_with_a_wrong_checksum_are_refused(path):
     torch.save({"a": torch.arange(1000.0)}, path)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF
@@ -337,7 +337,7 @@ def test_damaged_numbers(path):
         load_torch_file(path)
 
 
-def test_compressed_numbers(path, tmp_path):
+def test_compressed_numbers_are_refused(path, tmp_path):
     torch.save({"a": torch.zeros(1000)}, path)
     small = tmp_path / "small.ckpt"
     with zipfile.ZipFile(path) as source, zipfile.ZipFile(small, "w", zipfile.ZIP_DEFLATED) as to:
@@ -347,13 +347,13 @@ def test_compressed_numbers(path, tmp_path):
         load_torch_file(small)
 
 
-def test_no_such_file(path):
+def test_a_missing_file_is_refused(path):
     for load in (load_torch_file, load_weights):
         with pytest.raises(DataError, match="no such file"):
             load(path)
 
 
-def test_a_safetensors_file_by_another_name(path):
+def test_a_safetensors_file_named_ckpt_is_read(path):
     import safetensors.torch
 
     safetensors.torch.save_file({"a": torch.ones(2)}, path, {"modelspec.title": "x"})

@@ -1,4 +1,4 @@
-"""DoRA around any update: what it costs, and what it learns."""
+"""DoRA around any update: its memory, its exact norms, and what it trains."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class TooLarge(Exception):
 
 
 class NothingOfThisSize(TorchDispatchMode):
-    """Fails where an operation returns new memory for that many numbers."""
+    """Raises TooLarge where an operation returns new memory for `numbers` numbers or more."""
 
     def __init__(self, numbers: int) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ def decomposed(module: nn.Module, **options: object) -> Network:
     ("module", "shape"),
     [(nn.Linear(1280, 640), (1, 77, 1280)), (nn.Conv2d(320, 320, 3, padding=1), (1, 320, 6, 6))],
 )
-def test_nothing_of_the_weights_size_is_built(
+def test_a_step_of_dora_builds_no_tensor_of_the_weights_size(
     on_output: bool, module: nn.Module, shape: tuple[int, ...]
 ) -> None:
     model = nn.Sequential(module).requires_grad_(False)
@@ -64,7 +64,7 @@ def test_nothing_of_the_weights_size_is_built(
 
 @pytest.mark.parametrize("on_input", [False, True])
 @pytest.mark.parametrize("shape", [(7, 5), (6, 4, 3, 3), (300, 700)])
-def test_norms_in_rows_are_the_norms_of_the_whole(shape: tuple[int, ...], on_input: bool) -> None:
+def test_weight_norms_are_those_of_the_whole_matrix(shape: tuple[int, ...], on_input: bool) -> None:
     weight = torch.randn(shape, dtype=torch.float64)
     layer = LayerSpec(shape[0], shape[1], shape[2:])
     up, down = torch.randn(shape[0], 2).double(), torch.randn(2, *shape[1:]).double()
@@ -112,8 +112,8 @@ def test_norms_from_the_factors_are_exact(
 
 
 @pytest.mark.parametrize("on_input", [False, True])
-def test_norms_of_channels_that_the_update_takes_away_are_exact(on_input: bool) -> None:
-    """The sum ||W||^2 + <2 W + d, d> alone has no digit left there."""
+def test_norms_of_channels_that_the_update_cancels_are_exact(on_input: bool) -> None:
+    """The sum ||W||^2 + <2 W + d, d> alone has no correct digit there."""
     torch.manual_seed(0)
     for update in some_updates((48, 32), 3, 0.3).values():
         weight = 1e-4 * torch.randn(48, 32) - update.dense()
@@ -139,7 +139,7 @@ def test_norms_are_exact_inside_autocast(on_input: bool) -> None:
 
 
 @pytest.mark.parametrize("on_output", [False, True])
-def test_it_learns_lengths_and_directions(on_output: bool) -> None:
+def test_dora_trains_magnitudes_and_directions(on_output: bool) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(12, 10)).requires_grad_(False)
     frozen = {key: tensor.clone() for key, tensor in model.state_dict().items()}

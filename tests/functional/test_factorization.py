@@ -1,4 +1,4 @@
-"""The factors are the peer's, for every width."""
+"""Widths are factorized as lycoris-lora factorizes them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lycoris.functional import general
 from lycoris_ext.functional import butterfly_factorization, factorization, smallest_butterfly
 
 
-def test_factors_are_those_of_lycoris() -> None:
+def test_factors_of_a_width_are_those_of_lycoris() -> None:
     for width in (*range(1, 200), 320, 640, 768, 1280, 2560, 3072, 5120, 10240, 49408):
         for factor in (-1, *range(1, 34), 64, 320):
             assert factorization(width, factor) == peer.factorization(width, factor), (
@@ -17,7 +17,7 @@ def test_factors_are_those_of_lycoris() -> None:
             )
 
 
-def test_butterflies_are_those_of_lycoris() -> None:
+def test_butterfly_sizes_of_a_width_are_those_of_lycoris() -> None:
     for width in (*range(1, 200), 320, 640, 768, 1280, 2560, 10240):
         works = [
             largest

@@ -1,4 +1,4 @@
-"""The identities behind the fast path, over random shapes, in float64."""
+"""The identities by which a LoHa is one low-rank product, over random shapes in float64."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def check_gradients(function, backward, first: Tensor, second: Tensor) -> None: 
 
 @identity
 @given(size, size, size, size)
-def test_a_hadamard_product_of_products_is_one_product(o: int, i: int, r1: int, r2: int) -> None:
+def test_a_hadamard_product_of_low_rank_products_is_one_low_rank_product(
+    o: int, i: int, r1: int, r2: int
+) -> None:
     b1, a1, b2, a2 = random(o, r1), random(r1, i), random(o, r2), random(r2, i)
     wanted = (b1 @ a1) * (b2 @ a2)
     up = khatri_rao.rows(b1.T, b2.T).T
@@ -38,7 +40,9 @@ def test_a_hadamard_product_of_products_is_one_product(o: int, i: int, r1: int, 
 
 @identity
 @given(size, size, size, size, st.lists(size, max_size=3))
-def test_tucker_cores_multiply_alike(o: int, i: int, r1: int, r2: int, kernel: list[int]) -> None:
+def test_a_hadamard_product_of_tucker_products_is_one_tucker_product(
+    o: int, i: int, r1: int, r2: int, kernel: list[int]
+) -> None:
     up1, up2, down1, down2 = random(o, r1), random(o, r2), random(r1, i), random(r2, i)
     core1, core2 = random(r1, r1, *kernel), random(r2, r2, *kernel)
 
@@ -55,7 +59,7 @@ def test_tucker_cores_multiply_alike(o: int, i: int, r1: int, r2: int, kernel: l
     check_gradients(khatri_rao.cores, khatri_rao.cores_backward, core1, core2)
 
 
-def test_a_large_gradient_is_read_row_by_row_to_the_same_sums(
+def test_a_large_gradient_taken_row_by_row_gives_the_same_sums(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(khatri_rao, "_LARGE", 0)

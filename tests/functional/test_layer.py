@@ -1,4 +1,4 @@
-"""A LayerSpec computes what the module computes, and prices its calls rightly."""
+"""A LayerSpec computes what the module computes, and chooses the cheaper path."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ LAYERS = [
 
 @pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")
 @pytest.mark.parametrize(("module", "shape"), LAYERS)
-def test_op_is_the_modules_own(module: nn.Module, shape: tuple[int, ...]) -> None:
+def test_a_layer_spec_computes_what_the_module_computes(
+    module: nn.Module, shape: tuple[int, ...]
+) -> None:
     module, x = module.double(), torch.randn(shape).double().requires_grad_()
     spec = LayerSpec.from_module(module)
     assert spec.weight_shape == tuple(module.weight.shape)
@@ -39,7 +41,7 @@ def test_op_is_the_modules_own(module: nn.Module, shape: tuple[int, ...]) -> Non
         torch.testing.assert_close(mine, theirs)
 
 
-def test_other_modules_are_named() -> None:
+def test_modules_that_are_neither_linear_nor_conv_are_refused() -> None:
     with pytest.raises(ShapeError, match="LayerNorm is neither Linear nor Conv"):
         LayerSpec.from_module(nn.LayerNorm(3))
     assert not LayerSpec.supports(nn.ConvTranspose2d(2, 2, 2))

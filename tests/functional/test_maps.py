@@ -1,4 +1,4 @@
-"""Updates that act on the channels of the frozen layer."""
+"""Updates that are a map of the frozen layer's input or output channels (OFT, IA3, GLoRA)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lycoris_ext.functional import (
 
 
 class Packed(nn.Linear):
-    """A Linear whose weight only its own forward can read."""
+    """A Linear with a quantised weight that only its own forward can read."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__(linear.in_features, linear.out_features)
@@ -43,7 +43,7 @@ MAPS = {
 
 
 @pytest.mark.parametrize("mapping", MAPS.values(), ids=MAPS)
-def test_all_readings_of_a_map_are_one_matrix(mapping: ChannelMap) -> None:
+def test_every_method_of_a_channel_map_applies_the_same_matrix(mapping: ChannelMap) -> None:
     matrix = mapping.planes(torch.eye(8))
     y = torch.randn(2, 5, 8)
     torch.testing.assert_close(mapping.shift(y), y @ matrix.T)
@@ -53,7 +53,7 @@ def test_all_readings_of_a_map_are_one_matrix(mapping: ChannelMap) -> None:
 
 @pytest.mark.parametrize("mapping", MAPS.values(), ids=MAPS)
 @pytest.mark.parametrize("side", [OutputMap, InputMap])
-def test_packed_weights_are_never_asked_for(mapping: ChannelMap, side: type) -> None:
+def test_maps_over_a_quantised_layer_never_read_its_weight(mapping: ChannelMap, side: type) -> None:
     linear = nn.Linear(8, 8)
     packed, layer, x = Packed(linear), LayerSpec(8, 8), torch.randn(5, 8)
 

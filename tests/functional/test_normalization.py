@@ -1,4 +1,4 @@
-"""The length of an update from its factors is that of the matrix they make."""
+"""The norm of an update, computed from its factors, is the norm of its matrix."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def check(delta: Delta) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(size, size, kernels, rank, rank, st.booleans())
-def test_norms_are_the_matrixs(
+def test_the_norm_of_an_update_is_that_of_its_matrix(
     out: int, width: int, kernel: tuple[int, ...], r1: int, r2: int, core: bool
 ) -> None:
     layer = LayerSpec(out, width, kernel)
@@ -50,7 +50,7 @@ def test_norms_are_the_matrixs(
 
 
 @pytest.mark.parametrize("r", [2, 40])
-def test_both_ways_to_a_loha_agree_and_the_cheaper_one_runs(
+def test_both_ways_to_the_norm_of_a_loha_agree_and_the_cheaper_one_runs(
     r: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layer = LayerSpec(300, 200)
@@ -64,14 +64,18 @@ def test_both_ways_to_a_loha_agree_and_the_cheaper_one_runs(
     assert ran == ["hadamard" if r == 2 else "hadamard_by_rows"]
 
 
-def test_rows_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_norm_of_a_loha_is_the_same_with_rows_taken_in_parts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     factors = (random(11, 3), random(3, 5), random(11, 3), random(3, 5))
     whole = gram.hadamard_by_rows(*factors)
     monkeypatch.setattr(gram, "_NUMBERS", 10)
     torch.testing.assert_close(gram.hadamard_by_rows(*factors), whole)
 
 
-def test_no_matrix_is_built_for_a_lora_or_a_small_loha(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_norm_of_a_lora_or_a_small_loha_builds_no_matrix(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     layer = LayerSpec(640, 640)
     lora, other = low_rank(layer, 8, False), low_rank(layer, 8, False)
     deltas = [lora, Hadamard(layer, 1.0, lora, other)]

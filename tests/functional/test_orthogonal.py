@@ -1,4 +1,4 @@
-"""Rotations: exact where they are small, orthogonal where they are not."""
+"""Rotations of diag-OFT and BOFT: orthogonal at any size, exact where they are small."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_cayley_makes_rotations() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_small_rotations_keep_their_digits(dtype: torch.dtype) -> None:
-    """(I + Q)(I - Q)^-1 - I would leave none of them."""
+    """Computing (I + Q)(I - Q)^-1 - I would leave no correct digit."""
     blocks = random_blocks(5, 8, 8, std=1e-9).to(dtype)
     wanted = cayley(blocks.double())
     found = cayley(blocks)
@@ -31,7 +31,7 @@ def test_small_rotations_keep_their_digits(dtype: torch.dtype) -> None:
     assert (found - wanted).norm() <= 1e-6 * wanted.norm()
 
 
-def test_the_limit_is_of_all_blocks_together() -> None:
+def test_the_constraint_limits_the_norm_of_all_blocks_together() -> None:
     blocks = random_blocks(5, 8, 8, std=1e-4)
     length = (blocks - blocks.mT).norm()
     for limit in (float(length) * 1.01, 0.0):
@@ -40,14 +40,14 @@ def test_the_limit_is_of_all_blocks_together() -> None:
     torch.testing.assert_close(found, cayley(blocks / 3), rtol=1e-5, atol=1e-12)
 
 
-def test_blocks_at_zero_have_a_gradient_under_a_limit() -> None:
+def test_blocks_at_zero_have_a_finite_gradient_under_a_constraint() -> None:
     blocks = torch.zeros(3, 4, 4, requires_grad=True)
     (cayley(blocks, 0.1) * random_blocks(3, 4, 4)).sum().backward()
     assert blocks.grad is not None and blocks.grad.isfinite().all() and blocks.grad.abs().max() > 0
 
 
 def butterfly(shifts: Tensor) -> Tensor:
-    """The matrix, stage by stage and channel by channel."""
+    """Return the matrix of a butterfly, built stage by stage and channel by channel."""
     stages, blocks, size, _ = shifts.shape
     width = blocks * size
     product = torch.eye(width, dtype=shifts.dtype)
@@ -82,7 +82,7 @@ def test_a_butterfly_is_the_product_of_its_stages(shape: tuple[int, ...]) -> Non
     torch.testing.assert_close(Butterfly(shifts).pull(y), y @ (wanted - eye))
 
 
-def test_a_butterfly_loses_nothing_in_low_precision() -> None:
+def test_a_small_butterfly_keeps_its_digits_in_bfloat16() -> None:
     shifts = cayley(random_blocks(4, 8, 4, 4, std=1e-5))
     y = torch.randn(64, 32)
     wanted = Butterfly(shifts).shift(y.double())
@@ -90,7 +90,7 @@ def test_a_butterfly_loses_nothing_in_low_precision() -> None:
     assert (found - wanted).norm() <= 0.01 * wanted.norm()
 
 
-def test_lengths_come_after_the_rotation() -> None:
+def test_rescaling_comes_after_the_rotation() -> None:
     shifts, lengths = cayley(random_blocks(3, 4, 4)), random_blocks(12)
     eye = torch.eye(12, dtype=torch.float64)
     rotation = BlockRotation(shifts).planes(eye) + eye

@@ -1,4 +1,4 @@
-"""Products are torch's, whichever library makes them."""
+"""Matrix products are exact, whichever library computes them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def close(found: Tensor, wanted: Tensor) -> None:
 
 
 def random(*shape: int) -> Tensor:
-    """Float32, its last two axes in transposed memory order."""
+    """Return float32 numbers whose last two axes lie in transposed order in memory."""
     return torch.randn(*shape[:-2], shape[-1], shape[-2]).transpose(-1, -2)
 
 
@@ -43,7 +43,9 @@ def test_products_are_those_of_float64(m: int, k: int, n: int, batch: int) -> No
 
 @every_size
 @pytest.mark.parametrize("trained", ["x", "weight", "bias"])
-def test_a_gradient_is_never_lost(m: int, k: int, n: int, trained: str) -> None:
+def test_a_linear_passes_a_gradient_to_whichever_input_is_trained(
+    m: int, k: int, n: int, trained: str
+) -> None:
     inputs = {"x": torch.randn(2, n, k), "weight": torch.randn(m, k), "bias": torch.randn(m)}
     inputs[trained].requires_grad_()
     out = product.linear(**inputs)
@@ -55,7 +57,9 @@ def test_a_gradient_is_never_lost(m: int, k: int, n: int, trained: str) -> None:
 
 @every_size
 @pytest.mark.parametrize("bias", [None, "has one"])
-def test_a_frozen_layer_passes_its_gradient_on(m: int, k: int, n: int, bias: str | None) -> None:
+def test_a_frozen_linear_passes_the_exact_gradient_to_its_input(
+    m: int, k: int, n: int, bias: str | None
+) -> None:
     x, weight = torch.randn(2, n, k, requires_grad=True), torch.randn(m, k)
     added = None if bias is None else torch.randn(m)
     out = product.linear(x, weight, added)
@@ -71,10 +75,10 @@ def test_a_frozen_layer_passes_its_gradient_on(m: int, k: int, n: int, bias: str
         close(product.linear(x, weight, added), exact)
 
 
-def test_repeated_rows_are_left_to_the_library_that_knows_them(
+def test_products_of_expanded_rows_are_left_to_torch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The other one takes a thousand times as long, so the gradient of a mean would stand still."""
+    """The gradient of a mean has such rows, and the other library takes 1000 times as long."""
     asked = []
     monkeypatch.setattr(product, "_LINEAR", lambda *tensors: asked.append(tensors))
     gradient, matrix = torch.randn(1, 130).expand(160, 130), torch.randn(130, 110)
@@ -83,7 +87,7 @@ def test_repeated_rows_are_left_to_the_library_that_knows_them(
     assert not asked
 
 
-def test_products_follow_autocast_and_other_dtypes() -> None:
+def test_products_have_the_dtype_of_autocast_or_of_their_inputs() -> None:
     left, right = torch.randn(160, 130), torch.randn(130, 110)
     with torch.autocast("cpu", torch.bfloat16):
         assert product.mm(left, right).dtype == torch.bfloat16

@@ -1,4 +1,4 @@
-"""The shapes that annotations declare hold in every call that a test makes (``tests.shapes``)."""
+"""The tests check the shapes that annotations declare in every call (``tests.shapes``)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.shapes import check_class
 LAYER = LayerSpec(out_features=4, in_features=6)
 
 
-def test_a_function_given_factors_that_do_not_fit_is_stopped():
+def test_a_function_called_with_wrong_shapes_is_an_error():
     with pytest.raises(TypeCheckError, match="parameter 'second'"):
         khatri_rao.rows(torch.ones(2, 5), torch.ones(3, 1))  # torch would broadcast in silence
 
 
-def test_a_decorated_function_is_checked_too():
+def test_the_shapes_of_a_decorated_function_are_checked():
     with pytest.raises(TypeCheckError, match="parameter 'weight'"):
         weight_norms(torch.ones(4), on_input=False)
 
@@ -46,6 +46,6 @@ def test_a_method_is_held_to_the_shape_that_its_base_declares():
         Transposed(LAYER, 1.0, torch.ones(4, 6)).dense()
 
 
-def test_what_runs_inside_the_compiler_is_left_alone():
+def test_a_checked_function_still_compiles():
     compiled = torch.compile(khatri_rao.rows, backend="eager", fullgraph=True)
     assert compiled(torch.ones(2, 5), torch.ones(3, 5)).shape == (6, 5)

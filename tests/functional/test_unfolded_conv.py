@@ -1,4 +1,4 @@
-"""A convolution over few positions is the same, whichever way it goes."""
+"""A convolution over few positions is computed as a matrix product, with the same result."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def close(found: Tensor | None, wanted: Tensor) -> None:
 
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
-    """The inputs that are unfolded."""
+    """Return the list of inputs that are unfolded during the test."""
     inputs: list[Tensor] = []
     unfold = F.unfold
 
@@ -47,7 +47,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 @pytest.mark.parametrize("size", [SMALL, LARGE])
 @pytest.mark.parametrize("batch", [1, 2])
-def test_it_is_the_convolution_of_float64(
+def test_an_unfolded_convolution_is_that_of_float64(
     geometry: str, size: tuple[int, int], batch: int, taken: list[Tensor]
 ) -> None:
     spec = layer(*size, geometry)
@@ -82,7 +82,7 @@ def test_it_is_the_convolution_of_float64(
     [(layer(80, 4), 3), (layer(80, 4, groups=2), 2)],
     ids=["many positions", "groups"],
 )
-def test_what_is_slower_that_way_or_not_known_there_stays(
+def test_convolutions_over_many_positions_or_in_groups_are_not_unfolded(
     spec: LayerSpec, side: int, taken: list[Tensor]
 ) -> None:
     x, weight = torch.randn(1, 4, side, side), torch.randn(spec.weight_shape)
@@ -90,7 +90,7 @@ def test_what_is_slower_that_way_or_not_known_there_stays(
     assert not taken
 
 
-def test_channels_last_tensors_keep_their_convolution(taken: list[Tensor]) -> None:
+def test_channels_last_tensors_are_not_unfolded(taken: list[Tensor]) -> None:
     spec, x = layer(80, 4), torch.randn(1, 4, 2, 2)
     weight = torch.randn(spec.weight_shape)
     spec.op(x.contiguous(memory_format=torch.channels_last), weight)
@@ -100,7 +100,7 @@ def test_channels_last_tensors_keep_their_convolution(taken: list[Tensor]) -> No
     assert len(taken) == int(product.onednn_knows(x, weight))
 
 
-def test_only_where_the_faster_library_is_known() -> None:
+def test_float64_and_autocast_are_not_unfolded() -> None:
     spec = layer(80, 4)
     x, weight = torch.randn(1, 4, 2, 2), torch.randn(spec.weight_shape)
     assert not unfolded_conv.applies(spec, x.double(), weight.double())

@@ -39,7 +39,7 @@ def write_checkpoint(path: Path, step: int, seed: int = 0, **config: object) -> 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A run's folder: steps 200 and 1000, whose names sort the other way round."""
+    """Write a run's folder with steps 200 and 1000, whose names sort the other way round."""
     folder = tmp_path / "run"
     folder.mkdir()
     write_checkpoint(folder / "tilty-step-200.safetensors", 200, seed=1)
@@ -71,7 +71,7 @@ def old_plan(entrant: Entrant) -> str:
 
 
 class ColourPainter:
-    """Paints every cell in a colour of its own; counts."""
+    """Paints every cell in a colour of its own, without a model, and remembers the cells."""
 
     def __init__(self, version: str = "1", faulty: str = "", stop_after: int = 10**6) -> None:
         self.version = version

@@ -1,4 +1,4 @@
-"""Listing a run: what is there, in order, and what is refused with a sentence."""
+"""Listing the checkpoints of a run in order, and refusing other files in one line each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_checkpoints_stand_in_order_of_their_steps(run: Path) -> None:
     assert first.hash != second.hash
 
 
-def test_a_step_by_the_name_alone(tmp_path: Path) -> None:
+def test_the_step_is_read_from_the_name_where_the_metadata_lack_it(tmp_path: Path) -> None:
     for name, step in (("a-step-00000500", 500), ("b-step-70-ema", 70), ("c", None)):
         path = write_checkpoint(tmp_path / f"{name}.safetensors", 0)
         content = path.read_bytes().replace(b'"ss_steps":"0"', b'"ss_steps":"?"')
@@ -33,12 +33,12 @@ def test_a_step_by_the_name_alone(tmp_path: Path) -> None:
         assert read_checkpoint(path).step == step
 
 
-def test_one_file_is_a_run_of_one(run: Path) -> None:
+def test_a_file_is_listed_as_a_run_of_one_checkpoint(run: Path) -> None:
     listed = list_run(run / "tilty-step-200.safetensors")
     assert [known.step for known in listed.checkpoints] == [200]
 
 
-def test_a_file_that_changed_is_read_again(run: Path) -> None:
+def test_a_checkpoint_is_read_again_only_when_its_file_changed(run: Path) -> None:
     path = run / "tilty-step-200.safetensors"
     before = read_checkpoint(path)
     assert read_checkpoint(path) is before
@@ -60,7 +60,7 @@ def test_scores_are_shown_where_a_run_has_them(run: Path) -> None:
 
 
 def hostile_files(folder: Path) -> dict[str, str]:
-    """Write files that nobody should believe; name -> what is said."""
+    """Write files that pretend or are damaged; return what is said of each, by name."""
     (folder / "claims.safetensors").write_bytes(struct.pack("<Q", 10 << 30) + b"{}")
     (folder / "empty.safetensors").touch()
     header = {"lora_unet_x.lora_up.weight": {"dtype": "F32", "shape": [4], "data_offsets": [8, 0]}}
@@ -79,7 +79,7 @@ def hostile_files(folder: Path) -> dict[str, str]:
     }
 
 
-def test_hostile_files_get_a_sentence_and_the_rest_is_listed(run: Path) -> None:
+def test_hostile_files_are_refused_in_one_line_each_and_the_others_listed(run: Path) -> None:
     wanted = hostile_files(run)
     listed = list_run(run)
     assert len(listed.checkpoints) == 2
@@ -101,21 +101,23 @@ def test_a_model_of_many_gigabytes_is_not_read(tmp_path: Path) -> None:
         read_checkpoint(path)
 
 
-def test_what_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_folder_or_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no such folder"):
         list_run(tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"no such file\n  -> list the folder again"):
         read_checkpoint(tmp_path / "gone.safetensors")
 
 
-def test_a_file_that_goes_while_its_folder_is_listed_is_refused_alone(run: Path) -> None:
+def test_a_file_that_vanishes_while_its_folder_is_listed_is_refused_alone(run: Path) -> None:
     first, second = run / "tilty-step-200.safetensors", run / "tilty-step-1000.safetensors"
     listed = list_run(run, lambda path: first.unlink() if path == first else None)
     assert [known.path for known in listed.checkpoints] == [second]
     assert listed.refused == ((first.name, "there is no such file"),)
 
 
-def test_a_folder_that_may_not_be_read(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_may_not_be_read_is_refused(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refused(path: Path) -> None:
         raise PermissionError(13, "Permission denied")
 

@@ -1,4 +1,4 @@
-"""Whether an adapter fits, in words."""
+"""The sentences that say whether an adapter fits a host and its model."""
 
 from __future__ import annotations
 
@@ -20,12 +20,16 @@ def layers() -> dict[str, LayerSpec | None]:
     return {"lycoris_0": spec_of(nn.Linear(12, 10)), "lycoris_1": spec_of(nn.Conv2d(4, 6, 3))}
 
 
-def test_everything_fits(run: Path, layers: dict[str, LayerSpec | None]) -> None:
+def test_an_adapter_of_the_hosts_family_whose_layers_fit_works(
+    run: Path, layers: dict[str, LayerSpec | None]
+) -> None:
     fit = check_fit(load_adapter(run / "tilty-step-200.safetensors"), layers, HOST)
     assert fit.works and str(fit) == "all 2 layers fit"
 
 
-def test_what_does_not(run: Path, layers: dict[str, LayerSpec | None]) -> None:
+def test_every_reason_why_an_adapter_does_not_fit_is_listed(
+    run: Path, layers: dict[str, LayerSpec | None]
+) -> None:
     state = load_adapter(run / "tilty-step-1000.safetensors")
     layers["lycoris_1"] = spec_of(nn.Conv2d(8, 6, 3))
     del layers["lycoris_0"]

@@ -1,4 +1,4 @@
-"""A grid: its plan, what is drawn and kept, and what continues."""
+"""A grid: its plan, which cells are drawn and which are kept, and how it is continued."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def make_plan(**more: object) -> GridPlan:
     return GridPlan.crossed(**{**values, **more})  # type: ignore[arg-type]
 
 
-def test_adapters_stand_across_and_all_else_down() -> None:
+def test_adapters_are_columns_and_all_else_is_rows() -> None:
     plan = make_plan(base_models=("x", "y"), negative_prompts=("", "ugly"))
     assert plan.column_labels() == [
         "without adapter",
@@ -54,8 +54,8 @@ def test_adapters_stand_across_and_all_else_down() -> None:
     assert tuple(half[::8]) == plan.columns, "a network is changed once a column"
 
 
-def test_labels_tell_what_differs_and_the_subtitle_what_does_not() -> None:
-    """Neither leaves anything out that decides a picture."""
+def test_labels_name_what_differs_and_the_subtitle_what_all_pictures_share() -> None:
+    """Together they leave out nothing that decides a picture."""
     karras = Settings(30, sampler="euler", extra=(("scheduler", "karras"),))
     plan = make_plan(tests=(PromptTest("a cat"),), seeds=(3,), settings=karras)
     assert plan.row_labels() == ["a cat"]
@@ -74,7 +74,7 @@ def test_labels_tell_what_differs_and_the_subtitle_what_does_not() -> None:
     assert make_plan().title == "a, b" and make_plan(entrants=()).title == "without adapter"
 
 
-def test_what_decides_a_picture_decides_its_key() -> None:
+def test_whatever_changes_a_picture_changes_its_key_and_nothing_else_does() -> None:
     plan = make_plan()
     (row, *_), (_, column, *_) = plan.rows, plan.columns
     cell = Cell(row, column)
@@ -100,14 +100,14 @@ def test_what_decides_a_picture_decides_its_key() -> None:
     assert bare.key(painter) == others[0].key(painter), "no adapter has no strength"
 
 
-def test_pictures_of_version_0_1_0_are_found_again() -> None:
-    """Their files lie in the folders of users, named by this key."""
+def test_the_key_of_a_picture_is_that_of_version_0_1_0() -> None:
+    """Files named by this key lie in the folders of users."""
     row = Row(PromptTest("a dog", "dog", "rain"), 2, "m", Settings(21, 6.5, 64, 48, "Euler a", 2))
     key = Cell(row, Column(A, Strength(0.5, 1.0))).key({"version": "1"})
     assert key == "9ae02d8f18aa8eaee5e50f97cd11cd04f4cd3f367d0a929a7069101703180a81"
 
 
-def test_plans_that_make_no_sense() -> None:
+def test_plans_that_make_no_sense_are_refused() -> None:
     for more, said in (
         ({"tests": ()}, "tests: nothing is chosen"),
         ({"seeds": (1, 1)}, "seeds: 1 stands twice"),
@@ -126,7 +126,7 @@ def test_plans_that_make_no_sense() -> None:
         Settings(extra=(("vae", "x"), ("tiles", 2), ("scheduler", "y"))).refuse_extra("scheduler")
 
 
-def test_adapters_of_one_name_are_told_apart() -> None:
+def test_adapters_of_one_name_are_labelled_with_their_hashes() -> None:
     other = Entrant("a", "c" * 64)
     assert [e.name for e in with_unique_names([A, other, B, A])] == [
         "a (aaaaaa)",
@@ -146,7 +146,7 @@ def test_seeds_and_ranges_of_seeds_are_read() -> None:
             parse_seeds(text)
 
 
-def test_strengths() -> None:
+def test_a_strength_is_one_number_or_two_for_text_encoder_and_unet() -> None:
     assert Strength.parse("0.8") == Strength(0.8, 0.8)
     assert Strength.parse(" 0.5:1") == Strength(0.5, 1.0)
     for text in ("", "x", "1:", "nan", "1e9"):
@@ -154,7 +154,7 @@ def test_strengths() -> None:
             Strength.parse(text)
 
 
-def test_prompt_tests_are_about_the_adapter() -> None:
+def test_prompt_tests_are_filled_with_trigger_words_and_tags() -> None:
     tests = fill(list(PROMPT_TESTS), "Tilty,", ["Tilty", "aniscreen", "smile"], "aniscreen")
     assert [(test.prompt, test.negative_prompt) for test in tests] == [
         ("Tilty", ""),
@@ -171,7 +171,7 @@ def test_prompt_tests_are_about_the_adapter() -> None:
         fill(["x"], "Tilty")
 
 
-def test_nothing_is_drawn_twice(tmp_path: Path) -> None:
+def test_pictures_on_disk_are_not_drawn_again(tmp_path: Path) -> None:
     store, painter, plan = CellStore(tmp_path), ColourPainter(), make_plan()
     grid = draw_grid(plan, painter, store)
     assert grid.complete and len(painter.painted) == 20
@@ -184,7 +184,7 @@ def test_nothing_is_drawn_twice(tmp_path: Path) -> None:
     assert len(other.painted) == 20, "another version of the program draws other pictures"
 
 
-def test_an_interrupted_grid_goes_on(tmp_path: Path) -> None:
+def test_an_interrupted_grid_goes_on_with_its_missing_pictures(tmp_path: Path) -> None:
     store, plan = CellStore(tmp_path), make_plan()
     grid = draw_grid(plan, ColourPainter(stop_after=7), store)
     assert not grid.complete and len(grid.cells) == 7
@@ -216,13 +216,13 @@ def test_a_grid_in_memory_has_the_pictures_of_one_on_disk(tmp_path: Path) -> Non
 
 
 def test_a_painter_that_is_stopped_is_closed(tmp_path: Path) -> None:
-    """It may hold an adapter in the model until then."""
+    """Until it is closed it may hold an adapter in the model."""
     painter, asked = ColourPainter(), iter([False, True])
     draw_grid(make_plan(), painter, MemoryStore(), stopped=lambda: next(asked))
     assert len(painter.painted) == 1 and painter.closed
 
 
-def test_a_column_that_nobody_drew_stands_beside_the_grid() -> None:
+def test_pictures_that_are_handed_over_stand_in_a_column_beside_the_grid() -> None:
     grid = draw_grid(make_plan(seeds=(1,)), ColourPainter(), MemoryStore())
     real = [Image.new("RGB", (32, 24), (1, 2, 3)) for _ in grid.plan.rows]
     alone, beside = grid_picture(grid), grid_picture(grid, beside={"a photograph": real})
@@ -242,14 +242,14 @@ def test_a_damaged_picture_is_drawn_again(tmp_path: Path) -> None:
     assert len(again.painted) == 2
 
 
-def test_rows_that_come_out_the_same_are_one(tmp_path: Path) -> None:
+def test_equal_rows_of_a_plan_become_one(tmp_path: Path) -> None:
     tests = (PromptTest("a cat"), PromptTest("a cat", negative_prompt="ugly"))
     plan = make_plan(tests=tests, negative_prompts=("", "ugly"), seeds=(1,))
     assert [row.test.negative_prompt for row in plan.rows] == ["", "ugly", "ugly, ugly"]
     assert draw_grid(plan, ColourPainter(), CellStore(tmp_path)).complete
 
 
-def test_rows_that_differ_in_their_labels_are_drawn_once(tmp_path: Path) -> None:
+def test_rows_that_differ_in_their_labels_alone_are_drawn_once(tmp_path: Path) -> None:
     plan = make_plan(tests=(PromptTest("a cat"), PromptTest("a cat", "trigger only")), seeds=(1,))
     store, painter = CellStore(tmp_path / "cells"), ColourPainter()
     grid = draw_grid(plan, painter, store)
@@ -257,13 +257,13 @@ def test_rows_that_differ_in_their_labels_are_drawn_once(tmp_path: Path) -> None
     assert grid.table()[0] == grid.table()[1]
 
 
-def test_a_folder_of_pictures_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_folder_of_pictures_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cells").touch()
     with pytest.raises(EnvironmentFault, match="the folder cannot be made"):
         draw_grid(make_plan(), ColourPainter(), CellStore(tmp_path / "cells"))
 
 
-def test_a_setting_changed_on_the_way_is_a_fault(tmp_path: Path) -> None:
+def test_a_setting_changed_while_drawing_marks_all_later_pictures(tmp_path: Path) -> None:
     store, painter, plan = CellStore(tmp_path), ColourPainter(), make_plan(entrants=(A,))
 
     def change(now: GridProgress, grid: object) -> None:
@@ -277,7 +277,7 @@ def test_a_setting_changed_on_the_way_is_a_fault(tmp_path: Path) -> None:
     assert draw_grid(plan, again, store).faults == [] and len(again.painted) == 8
 
 
-def test_progress_tells_what_is_left(tmp_path: Path) -> None:
+def test_progress_counts_pictures_and_tells_the_time_that_is_left(tmp_path: Path) -> None:
     told: list[GridProgress] = []
     store = CellStore(tmp_path)
     draw_grid(make_plan(seeds=(1,)), ColourPainter(), store)
@@ -289,7 +289,9 @@ def test_progress_tells_what_is_left(tmp_path: Path) -> None:
     assert str(now) == "3 of 9 pictures, 1 h 01 min left (a, a cat)"
 
 
-def test_a_grid_on_disk_is_read_again(tmp_path: Path) -> None:
+def test_a_written_plan_is_read_back_with_its_faults_and_a_damaged_one_refused(
+    tmp_path: Path,
+) -> None:
     plan = make_plan(settings=Settings(extra=(("scheduler", "karras"),)))
     painter = ColourPainter(faulty="b", stop_after=18)
     grid = draw_grid(plan, painter, CellStore(tmp_path / "cells"))
@@ -315,7 +317,7 @@ def test_a_grid_on_disk_is_read_again(tmp_path: Path) -> None:
 
 
 def test_a_plan_of_version_0_1_0_is_read(tmp_path: Path) -> None:
-    """Its page still posts votes by row and column."""
+    """A page of that version still posts votes by row and column."""
     path = tmp_path / PLAN
     path.write_text(old_plan(A), encoding="utf-8")
     plan = read_plan(path)
@@ -326,7 +328,7 @@ def test_a_plan_of_version_0_1_0_is_read(tmp_path: Path) -> None:
     assert read_faults(path) == [["", "x"], ["", None]]
 
 
-def test_a_fault_is_seen_in_the_picture(tmp_path: Path) -> None:
+def test_a_faulty_cell_is_crossed_out_in_the_picture(tmp_path: Path) -> None:
     plan = make_plan(entrants=(B,), strengths=(Strength(),), seeds=(1,))
     red = (179, 38, 30)
     shares = []
@@ -337,7 +339,9 @@ def test_a_fault_is_seen_in_the_picture(tmp_path: Path) -> None:
     assert shares[0] == 0 < shares[1]
 
 
-def test_one_large_picture_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_grid_holds_one_picture_of_full_size_in_memory_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened: list[weakref.ref[Image.Image]] = []
     read = StoredCell.picture.fget
     assert read is not None

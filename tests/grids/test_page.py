@@ -1,4 +1,4 @@
-"""The page: whole by itself, and nothing in it can be anything but text."""
+"""The HTML page of a grid needs no other file, and foreign texts in it stay text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HOSTILE = "</script><script>alert(1)</script><!-- @data@ @script@ '\"&"
 
 
 class Tags(HTMLParser):
-    """Collects what a browser would see as tags, and the texts of scripts."""
+    """Collects the tags that a browser would see, and the texts of scripts."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ def content_of(page: str) -> dict[str, Any]:
     return json.loads(tags.texts[0])  # type: ignore[no-any-return]
 
 
-def test_the_page_needs_nothing_else(run: Path, tmp_path: Path) -> None:
+def test_the_page_loads_nothing_from_elsewhere(run: Path, tmp_path: Path) -> None:
     page = page_of(run, tmp_path)
     tags = Tags()
     tags.feed(page)
@@ -66,7 +66,7 @@ def test_the_page_needs_nothing_else(run: Path, tmp_path: Path) -> None:
     assert not re.search(r"https?://", page)
 
 
-def test_strangers_texts_are_text(run: Path, tmp_path: Path) -> None:
+def test_foreign_texts_never_become_tags_of_the_page(run: Path, tmp_path: Path) -> None:
     page = page_of(run, tmp_path, HOSTILE)
     tags = Tags()
     tags.feed(page)
@@ -77,7 +77,7 @@ def test_strangers_texts_are_text(run: Path, tmp_path: Path) -> None:
     assert content["ballots"][0][1]["prompt"] == HOSTILE
 
 
-def test_its_policy_lets_its_own_script_run_alone(run: Path, tmp_path: Path) -> None:
+def test_the_policy_of_the_page_lets_its_own_script_run_alone(run: Path, tmp_path: Path) -> None:
     tags = Tags()
     tags.feed(page_of(run, tmp_path))
     (policy,) = [a["content"] for tag, a in tags.seen if tag == "meta" and "http-equiv" in a]
@@ -86,7 +86,7 @@ def test_its_policy_lets_its_own_script_run_alone(run: Path, tmp_path: Path) -> 
     assert "default-src 'none'" in policy
 
 
-def test_columns_tell_what_they_are(run: Path, tmp_path: Path) -> None:
+def test_columns_of_the_page_name_algorithm_ranks_and_step(run: Path, tmp_path: Path) -> None:
     content = content_of(page_of(run, tmp_path))
     assert content["columns"] == [
         {"label": "without adapter", "notes": []},
@@ -96,7 +96,7 @@ def test_columns_tell_what_they_are(run: Path, tmp_path: Path) -> None:
     assert content_of(page_of(run, tmp_path, bare=False))["bare"] is False
 
 
-def test_what_is_missing_or_wrong_is_shown(run: Path, tmp_path: Path) -> None:
+def test_the_page_shows_missing_and_faulty_cells(run: Path, tmp_path: Path) -> None:
     half = content_of(page_of(run, tmp_path / "a", stop_after=1))
     assert half["cells"][0][0]["src"].startswith("data:image/png;base64,")
     assert half["cells"][0][1] is None

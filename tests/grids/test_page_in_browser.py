@@ -1,4 +1,4 @@
-"""The page driven in a real browser: zoom, hide, flip, slide, vote."""
+"""The HTML page of a grid in a real browser: zoom, hide, flip, compare, vote."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
         yield opened
 
 
-def test_it_stands_and_complains_of_nothing(browser: Chrome) -> None:
+def test_the_page_shows_every_picture_and_logs_no_error(browser: Chrome) -> None:
     assert browser.find_element(By.ID, "title").text == "<i>a</i>, b"
     subtitle = browser.find_element(By.ID, "subtitle").text
     assert subtitle == "Euler, 20 steps, CFG 7, 512x512, seed 1, both"
@@ -56,7 +56,7 @@ def test_it_stands_and_complains_of_nothing(browser: Chrome) -> None:
     assert browser.get_log("browser") == []
 
 
-def test_pictures_grow(browser: Chrome) -> None:
+def test_the_slider_changes_the_size_of_the_pictures(browser: Chrome) -> None:
     width = "return document.querySelector('figure').offsetWidth"
     for size in (96, 320):
         browser.execute_script(
@@ -66,7 +66,7 @@ def test_pictures_grow(browser: Chrome) -> None:
         assert browser.execute_script(width) == size
 
 
-def test_rows_and_columns_are_hidden(browser: Chrome) -> None:
+def test_unticking_a_row_or_a_column_hides_it(browser: Chrome) -> None:
     for boxes, visible in (("#columns", 8), ("#rows", 4)):
         browser.execute_script(f"document.querySelectorAll('{boxes} input')[1].click()")
         assert browser.execute_script(VISIBLE) == visible
@@ -75,7 +75,7 @@ def test_rows_and_columns_are_hidden(browser: Chrome) -> None:
     assert browser.execute_script(VISIBLE) == 10
 
 
-def test_flipping_in_place_and_beside_the_base(browser: Chrome) -> None:
+def test_keys_flip_through_the_pictures_and_lay_them_over_the_base(browser: Chrome) -> None:
     browser.find_element(By.CSS_SELECTOR, "figure img").click()
     viewer, where, over, under = (
         browser.find_element(By.ID, name) for name in ("viewer", "where", "over", "under")
@@ -124,7 +124,7 @@ def test_votes_are_counted_kept_and_saved(browser: Chrome) -> None:
 
 
 class Host:
-    """Serves a page, answers with the votes that it keeps, and takes down what is posted."""
+    """Serves a page, answers with the votes in `kept`, and keeps what is posted."""
 
     def __init__(self, folder: Path) -> None:
         plan = GridPlan.crossed((), (PromptTest("a cat"), PromptTest("a dog")))
@@ -168,7 +168,9 @@ def host(tmp_path: Path) -> Iterator[Host]:
         server.shutdown()
 
 
-def test_a_star_is_posted_and_taken_back(browser: Chrome, host: Host) -> None:
+def test_a_click_on_a_star_posts_a_vote_and_the_next_one_withdraws_it(
+    browser: Chrome, host: Host
+) -> None:
     browser.get(host.url)
     for count in (1, 2):
         browser.find_element(By.CLASS_NAME, "vote").click()
@@ -193,7 +195,7 @@ def test_votes_that_the_host_keeps_are_shown(browser: Chrome, host: Host) -> Non
     assert browser.find_elements(By.CSS_SELECTOR, "button.vote.mine") == []
 
 
-def test_votes_that_cannot_be_read_are_told(browser: Chrome, host: Host) -> None:
+def test_the_page_says_that_votes_could_not_be_read(browser: Chrome, host: Host) -> None:
     host.status = 400
     browser.get(host.url)
     told = "document.querySelector('#tally').textContent"

@@ -1,4 +1,4 @@
-"""Grids drawn by our own pipeline: in batches, and without a trace in the model."""
+"""Grids drawn by our own pipeline: in batches, and without leaving an adapter in the model."""
 
 from __future__ import annotations
 
@@ -108,13 +108,15 @@ def test_what_the_pipeline_does_not_have_is_refused_before_anything_is_drawn(
 
 
 class Refusing(MemoryStore):
-    """No picture may get here."""
+    """A store that fails as soon as a picture is drawn."""
 
     def keep(self, key: str, painted: Painted) -> Painted:
         raise AssertionError("something was drawn")
 
 
-def test_files_of_one_name_and_files_named_twice(adapter: Path, tmp_path: Path) -> None:
+def test_files_of_one_name_get_hashes_equal_files_one_column_and_missing_ones_an_error(
+    adapter: Path, tmp_path: Path
+) -> None:
     copy = tmp_path / adapter.name
     copy.write_bytes(adapter.read_bytes())
     other = tmp_path / "other" / adapter.name

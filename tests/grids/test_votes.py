@@ -1,4 +1,4 @@
-"""Votes beside a run."""
+"""Votes on cells of a grid are kept in a file beside the run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def vote(column: Column, seed: int = 1, grid: str = "g") -> Vote:
     return Vote.of(grid, Cell(Row(PromptTest("a cat"), seed), column))
 
 
-def test_one_vote_a_row(tmp_path: Path) -> None:
+def test_a_later_vote_on_a_row_replaces_the_earlier_one(tmp_path: Path) -> None:
     assert read_votes(tmp_path) == []
     for column, seed in ((A, 1), (B, 1), (B, 2), (Column(), 3)):
         votes = cast(tmp_path, vote(column, seed))
@@ -29,7 +29,7 @@ def test_one_vote_a_row(tmp_path: Path) -> None:
     assert tally(read_votes(tmp_path), "g") == {("b", "1"): 2, ("", ""): 1}
 
 
-def test_a_file_of_another_kind_is_left_alone(tmp_path: Path) -> None:
+def test_a_file_that_holds_no_votes_is_left_as_it_is(tmp_path: Path) -> None:
     for text in ("{", '{"votes": [{"x": 1}]}', '{"version": 1, "votes": [{"x": 1}]}', "[]"):
         (tmp_path / FILE).write_text(text, encoding="utf-8")
         with pytest.raises(DataError, match="this is no file of votes"):
@@ -37,7 +37,7 @@ def test_a_file_of_another_kind_is_left_alone(tmp_path: Path) -> None:
         assert (tmp_path / FILE).read_text(encoding="utf-8") == text
 
 
-def test_a_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+def test_votes_of_a_newer_version_are_left_as_they_are(tmp_path: Path) -> None:
     cast(tmp_path, vote(A))
     text = (tmp_path / FILE).read_text(encoding="utf-8").replace('"version": 1', '"version": 2')
     (tmp_path / FILE).write_text(text, encoding="utf-8")
@@ -46,7 +46,7 @@ def test_a_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / FILE).read_text(encoding="utf-8") == text
 
 
-def test_a_vote_taken_back(tmp_path: Path) -> None:
+def test_a_vote_can_be_withdrawn(tmp_path: Path) -> None:
     for column, seed in ((A, 1), (B, 2)):
         cast(tmp_path, vote(column, seed))
     left = withdraw(tmp_path, vote(Column(), 1))

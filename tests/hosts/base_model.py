@@ -24,7 +24,7 @@ write_random_model(Path(sys.argv[1]), sys.argv[2])
 
 
 def cache_folder() -> Path:
-    """Where the models are kept; about 2 GB for sd1, 7 GB for sdxl."""
+    """Return the folder in which the models are kept: about 2 GB for sd1, 7 GB for sdxl."""
     named = os.environ.get("LYCORIS_EXT_HOSTS_CACHE")
     folder = Path(named) if named else Path(tempfile.gettempdir()) / "lycoris-ext-hosts"
     folder.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def base_model(family: str) -> Path:
 
 
 def clip_tokenizers(*model_ids: str) -> Path:
-    """A folder for sd-scripts' --tokenizer_cache_dir: CLIP's tokenizer under each model's id."""
+    """Return a folder for --tokenizer_cache_dir: CLIP's tokenizer under each model's id."""
     folder = cache_folder() / "tokenizers"
     for model_id in model_ids:
         place = folder / model_id.replace("/", "_")

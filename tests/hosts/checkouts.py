@@ -143,7 +143,8 @@ def check_installed(checkout: Checkout) -> None:
 
 
 def host_environment() -> dict[str, str]:
-    """Ours without what would let this environment in; offline, on the CPU, in UTF-8."""
+    """Return our environment variables for a host: offline, on the CPU, in UTF-8, not this
+    Python."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     return kept | {
         "PYTHONUTF8": "1",
@@ -154,7 +155,7 @@ def host_environment() -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nothing listens on."""
+    """Return a port of 127.0.0.1 that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

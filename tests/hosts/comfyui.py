@@ -46,7 +46,7 @@ class Finished:
 
     @property
     def executed(self) -> set[str]:
-        """Nodes that did not come from ComfyUI's cache."""
+        """The ids of nodes that did not come from ComfyUI's cache."""
         cached: set[str] = set()
         for kind, data in self.messages:
             if kind == "execution_cached":
@@ -55,7 +55,7 @@ class Finished:
 
     @property
     def error(self) -> dict[str, Any]:
-        """Of the node that failed: node_id, node_type, exception_message."""
+        """The error of the node that failed: node_id, node_type, exception_message."""
         return next(data for kind, data in self.messages if kind == "execution_error")
 
     @property
@@ -147,7 +147,7 @@ class Server:
         raise AssertionError(f"ComfyUI did not start in {limit} s\n{''.join(self.log[-60:])}")
 
     def get(self, path: str) -> Any:
-        """What ComfyUI answers: JSON as it is, anything else as bytes."""
+        """Return what ComfyUI answers: JSON decoded, anything else as bytes."""
         return self._ask(urllib.request.Request(f"http://127.0.0.1:{self.port}{path}"))
 
     def post(self, path: str, content: Mapping[str, Any]) -> Any:
@@ -172,7 +172,7 @@ class Server:
         return answer
 
     def refused(self, workflow: Workflow) -> dict[str, str]:
-        """What ComfyUI says of a workflow that it does not even queue: node id -> error."""
+        """Queue a workflow that ComfyUI must refuse; return node id -> error."""
         try:
             self.queue(workflow)
         except urllib.error.HTTPError as error:
@@ -184,7 +184,7 @@ class Server:
         raise AssertionError("ComfyUI queued it")
 
     def wait(self, prompt_id: str, limit: float = 1800) -> Finished:
-        """Wait until a workflow is done."""
+        """Wait until a queued workflow has ended and return what became of it."""
         started = time.monotonic()
         while time.monotonic() - started < limit:
             history = self.get(f"/history/{prompt_id}")
@@ -203,7 +203,7 @@ class Server:
         raise AssertionError(f"not done in {limit} s\n{''.join(self.log[-60:])}")
 
     def run(self, workflow: Workflow, limit: float = 1800) -> Finished:
-        """Queue a workflow and wait."""
+        """Queue a workflow, wait for its end and return what became of it."""
         return self.wait(self.queue(workflow), limit)
 
     def interrupt(self) -> None:
@@ -211,7 +211,7 @@ class Server:
         self.post("/interrupt", {})
 
     def logged(self, pattern: str) -> bool:
-        """Whether a line of the log fits a pattern."""
+        """Tell whether a line of ComfyUI's log matches a pattern."""
         return any(re.search(pattern, line) for line in list(self.log))
 
     @property
@@ -229,13 +229,13 @@ class Server:
 
 
 def node(kind: str, **inputs: Any) -> dict[str, Any]:
-    """A node of a workflow in API format; a link is ["node id", output]."""
+    """Return a node of a workflow in API format; a link is ["node id", output]."""
     return {"class_type": kind, "inputs": inputs}
 
 
 def training(folder: str, name: str = "trained", steps: int = 2, **more: Any) -> Workflow:
-    """LoHa 8/4 at 64 px on a CPU: the nodes 1 to 5 are checkpoint, network, dataset, optimizer and
-    train."""
+    """Return a workflow that trains LoHa 8/4 at 64 px on a CPU: nodes 1 to 5 are checkpoint,
+    network, dataset, optimizer and train."""
     network = more.pop("network", {})
     dataset = more.pop("dataset", {})
     return {
@@ -290,7 +290,8 @@ def training(folder: str, name: str = "trained", steps: int = 2, **more: Any) ->
 
 
 def sampling(model: Any, clip: Any, prefix: str, start: int = 20) -> Workflow:
-    """A picture of 64 px in two steps, saved as output/PREFIX_00001_.png."""
+    """Return nodes that draw a picture of 64 px in two steps and save it as
+    output/PREFIX_00001_.png."""
     ids = [str(start + number) for number in range(6)]
     return {
         ids[0]: node("CLIPTextEncode", clip=clip, text="a cat"),

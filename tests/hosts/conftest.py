@@ -34,13 +34,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def host_key(nodeid: str) -> str | None:
-    """The host of a test, by the name of its file."""
+    """Return the key of the host of a test, by the name of its file."""
     stem = Path(nodeid.partition("::")[0]).stem
     return next((key for key in HOSTS if f"{stem}_".startswith(f"test_{key}_")), None)
 
 
 class Receipts:
-    """Runs the tests of the chosen hosts that are named, and writes down what they did."""
+    """A plugin that runs the tests of the chosen hosts and writes a receipt for each."""
 
     def __init__(self, chosen: list[str]) -> None:
         self.tests: dict[str, dict[str, dict[str, Any]]] = {key: {} for key in chosen}

@@ -76,13 +76,13 @@ def tree_hashes(host: Host, root: Path = ROOT) -> dict[str, str]:
 
 
 def moved(receipt: dict[str, Any], host: Host, root: Path = ROOT) -> list[str]:
-    """The parts that are not what they were when the receipt was written."""
+    """Return the parts whose hashes are no longer those of the receipt."""
     then, now = receipt["trees"], tree_hashes(host, root)
     return sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
 
 
 def state(key: str, folder: Path = FOLDER, root: Path = ROOT) -> str:
-    """One line: whether a host's receipt is of this tree."""
+    """Return a line that says whether the receipt of a host is of this tree."""
     host, path = HOSTS[key], folder / f"{key}.json"
     if not path.is_file():
         return f"{host.name}: no receipt"
@@ -95,7 +95,7 @@ def state(key: str, folder: Path = FOLDER, root: Path = ROOT) -> str:
 
 
 def host_commit(folder: Path) -> str:
-    """The checkout's commit, marked where its files are not the commit's."""
+    """Return the commit of a checkout, marked if its files are not those of the commit."""
     try:
         if Path(_git(folder, "rev-parse", "--show-toplevel")).resolve() != folder:
             return "unknown"
@@ -106,7 +106,7 @@ def host_commit(folder: Path) -> str:
 
 
 def host_versions(checkout: Checkout) -> dict[str, str]:
-    """What the host's environment holds of what matters."""
+    """Return the versions of Python and of the packages that matter in the host's environment."""
     done = subprocess.run(
         [str(checkout.python), "-c", VERSIONS, *checkout.host.packages],
         env=host_environment(),

@@ -124,7 +124,7 @@ def generate(
 
 
 def step_seconds(run: Run) -> list[float]:
-    """How long each step of a training took, by the arrival of its progress bar."""
+    """Return how long each step of a training took, by the moves of its progress bar."""
     arrived: dict[int, float] = {}
     for when, text in run.pieces:
         for done in re.findall(r"steps:\s+\d+%\|[^|]*\|\s*(\d+)/", text):

@@ -1,4 +1,4 @@
-"""Finding and watching hosts, without one."""
+"""Finding a host's checkout and watching its scripts, without a real host."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_named_and_found(folder: Path) -> None:
+def test_a_checkout_that_the_environment_names_is_found(folder: Path) -> None:
     named = {"SD_SCRIPTS_DIR": str(folder), "SD_SCRIPTS_PYTHON": sys.executable}
     assert find_checkout(HOST, named) == Checkout(HOST, folder.resolve(), Path(sys.executable))
 
 
-def test_the_environment_beside_it(folder: Path) -> None:
+def test_the_interpreter_in_the_folder_venv_of_a_checkout_is_taken(folder: Path) -> None:
     inside = "venv/Scripts/python.exe" if os.name == "nt" else "venv/bin/python"
     python = folder / inside
     python.parent.mkdir(parents=True)
@@ -38,7 +38,9 @@ def test_the_environment_beside_it(folder: Path) -> None:
     assert find_checkout(HOST, {"SD_SCRIPTS_DIR": str(folder)}).python == python.resolve()
 
 
-def test_what_is_missing_is_said(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_missing_checkout_or_interpreter_is_named(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     elsewhere = str(tmp_path_factory.mktemp("elsewhere"))
     for environment, said in (
         ({}, r"SD_SCRIPTS_DIR: is not set\n  -> set it to a folder with sd-scripts"),
@@ -53,7 +55,7 @@ def test_what_is_missing_is_said(folder: Path, tmp_path_factory: pytest.TempPath
             find_checkout(HOST, environment)
 
 
-def test_another_copy_of_ours_is_refused(folder: Path) -> None:
+def test_another_copy_of_the_package_in_a_host_is_refused(folder: Path) -> None:
     checkout = Checkout(HOST, folder, Path(sys.executable))
     (folder / "lycoris_ext.py").touch()
     with pytest.raises(EnvironmentFault, match=r"has another copy.*\n.*pip install --no-deps"):
@@ -63,7 +65,7 @@ def test_another_copy_of_ours_is_refused(folder: Path) -> None:
         check_installed(checkout)
 
 
-def test_a_script_is_watched(folder: Path) -> None:
+def test_a_script_runs_in_the_hosts_folder_and_its_output_is_timed(folder: Path) -> None:
     checkout = Checkout(HOST, folder, Path(sys.executable))
     code = "import os, sys, time\nprint(sys.argv[1:], os.getcwd())\ntime.sleep(0.2)\nprint('ü')"
     (folder / "say.py").write_text(code, encoding="utf-8")
@@ -73,7 +75,7 @@ def test_a_script_is_watched(folder: Path) -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it reads /proc")
-def test_the_peak_is_the_scripts_own(folder: Path) -> None:
+def test_the_peak_memory_is_the_scripts_own_and_not_its_parents(folder: Path) -> None:
     checkout = Checkout(HOST, folder, Path(sys.executable))
     size = 300 << 20
     ours = bytearray(b"x") * size  # a child begins with its parent's peak

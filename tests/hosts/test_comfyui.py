@@ -28,7 +28,7 @@ SHORT = {"preset": "attn-only", "network_dim": 4}
 
 @pytest.fixture(scope="module")
 def trained(server: Server) -> dict[str, Any]:
-    """Sampled, trained with pictures on the way, and sampled again, in three prompts."""
+    """Draw a picture, train with sample pictures, and draw again, in three prompts."""
     before = server.run({"1": training("")["1"], **sampling(["1", 0], ["1", 1], "before")})
     assert before.status == "success", before.messages
     more = {
@@ -60,7 +60,7 @@ def pixels(content: bytes) -> bytes:
         return picture.convert("RGB").tobytes()
 
 
-def test_all_nodes_register(server: Server) -> None:
+def test_all_nodes_register_in_comfyui(server: Server) -> None:
     known = server.get("/object_info")
     assert set(NODE_CLASS_MAPPINGS) <= set(known)
     assert not server.logged(rf"IMPORT FAILED.*{PACK}")
@@ -68,7 +68,7 @@ def test_all_nodes_register(server: Server) -> None:
         assert known[name]["python_module"] == f"custom_nodes.{PACK}"
 
 
-def test_it_trains_on_the_connected_model(
+def test_the_train_node_trains_on_the_connected_model(
     server: Server, trained: dict[str, Any], record_property: Any
 ) -> None:
     path = server.loras / "trained.safetensors"
@@ -87,11 +87,15 @@ def test_it_trains_on_the_connected_model(
     assert (server.loras / "trained-step-1.safetensors").is_file()
 
 
-def test_the_model_samples_as_before(server: Server, trained: dict[str, Any]) -> None:
+def test_the_model_samples_the_same_after_training_as_before(
+    server: Server, trained: dict[str, Any]
+) -> None:
     assert pixels(output(server, "before")) == pixels(output(server, "after"))
 
 
-def test_the_file_changes_the_picture(server: Server, trained: dict[str, Any]) -> None:
+def test_the_trained_file_changes_the_picture_as_in_comfyuis_own_loader(
+    server: Server, trained: dict[str, Any]
+) -> None:
     workflow = {
         "1": trained["workflow"]["1"],
         "2": node("LycorisExtLoad", file="trained.safetensors"),
@@ -120,7 +124,7 @@ def test_the_file_changes_the_picture(server: Server, trained: dict[str, Any]) -
     assert max(abs(a - b) for a, b in zip(ours, theirs, strict=True)) <= 1
 
 
-def test_it_runs_again_only_when_something_changed(server: Server) -> None:
+def test_a_workflow_trains_again_only_when_something_changed(server: Server) -> None:
     workflow = training("changing", "cached", 1, network=SHORT)
     assert "5" in server.run(workflow).executed
     assert "5" not in server.run(workflow).executed
@@ -130,7 +134,9 @@ def test_it_runs_again_only_when_something_changed(server: Server) -> None:
     assert (server.loras / "cached-2.safetensors").is_file()
 
 
-def test_cancel_saves_and_the_same_workflow_goes_on(server: Server, record_property: Any) -> None:
+def test_a_cancelled_run_is_saved_and_the_same_workflow_continues_it(
+    server: Server, record_property: Any
+) -> None:
     workflow = training("long", "stopped", 6, network=SHORT)
     prompt = server.queue(workflow)
     events = server.loras / "stopped.events.jsonl"
@@ -164,7 +170,7 @@ def test_a_wrong_folder_is_refused_at_once(server: Server) -> None:
         assert list(told) == ["3"] and reason in told["3"]
 
 
-def test_a_missing_clip_is_told_at_once(server: Server, trained: dict[str, Any]) -> None:
+def test_a_missing_clip_is_refused_at_once(server: Server, trained: dict[str, Any]) -> None:
     workflow = training("shapes", "without_clip")
     del workflow["5"]["inputs"]["clip"]
     done = server.run(workflow)
@@ -174,7 +180,9 @@ def test_a_missing_clip_is_told_at_once(server: Server, trained: dict[str, Any])
     )
 
 
-def test_a_file_of_another_family_is_told_at_once(server: Server, trained: dict[str, Any]) -> None:
+def test_a_file_of_another_family_is_refused_at_once(
+    server: Server, trained: dict[str, Any]
+) -> None:
     network = load_adapter(server.loras / "trained.safetensors")
     # SDXL's blocks have other widths, and blocks that SD1 lacks.
     key = "lora_unet_input_blocks_7_1_transformer_blocks_9_attn1_to_q"
@@ -215,7 +223,9 @@ def test_the_text_encoder_trains_and_comfyuis_nodes_take_the_adapter(server: Ser
     assert set(load_adapter(saved).tensors) == set(tensors)
 
 
-def test_a_labelled_grid(server: Server, trained: dict[str, Any]) -> None:
+def test_the_grid_node_draws_all_columns_and_rows_and_only_once(
+    server: Server, trained: dict[str, Any]
+) -> None:
     workflow = {
         "1": trained["workflow"]["1"],
         "2": node(

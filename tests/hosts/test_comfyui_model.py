@@ -1,4 +1,4 @@
-"""Inside ComfyUI's Python: what patches mean, and what a step costs."""
+"""Inside ComfyUI's Python: patches equal merging, every family trains, and a step costs little."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ pytestmark = pytest.mark.hosts
 INSIDE = Path(__file__).resolve().parent / "inside"
 
 
-def test_every_algorithm_means_the_same_here(comfyui: Checkout, record_property: Any) -> None:
-    """A small model of ComfyUI's classes: our nodes' patches and its own loader against merging."""
+def test_patches_of_every_algorithm_give_the_merged_weights_in_comfyui(
+    comfyui: Checkout, record_property: Any
+) -> None:
+    """Compare our patches and ComfyUI's own loader with merging, on a small model."""
     run = run_script(comfyui, INSIDE / "comfyui_parity.py", str(ROOT))
     found = json.loads(run.output.splitlines()[-1])
     record_property("worst_error", max(case["ours"] for case in found.values()))
@@ -29,8 +31,10 @@ def test_every_algorithm_means_the_same_here(comfyui: Checkout, record_property:
         assert found[name]["theirs"] < 1e-5 and found[name]["theirs_missing"] == 0, name
 
 
-def test_every_family_trains(comfyui: Checkout, tmp_path: Path, record_property: Any) -> None:
-    """Small models of ComfyUI's classes; their files in its own loader."""
+def test_every_family_trains_in_comfyui_and_its_file_loads_there(
+    comfyui: Checkout, tmp_path: Path, record_property: Any
+) -> None:
+    """Train small models of ComfyUI's classes and load the files with its own loader."""
     pictures = write_pictures(tmp_path / "pictures", size=(64, 64))
     run = run_script(comfyui, INSIDE / "comfyui_families.py", str(ROOT), str(pictures))
     found = json.loads(run.output.splitlines()[-1])
@@ -44,11 +48,11 @@ def test_every_family_trains(comfyui: Checkout, tmp_path: Path, record_property:
     assert kinds == {"SD15": "sd_v1", "SD20": "sd_v2", "SDXL": "sdxl_base_v1-0", "Flux": "other"}
 
 
-def test_a_step_costs_half_of_the_native_trainers(
+def test_a_step_takes_at_most_half_the_time_of_comfyuis_own_trainer(
     comfyui: Checkout, tmp_path: Path, record_property: Any
 ) -> None:
-    """LoHa on every layer at 128 px in float32, each in a process of its own: rank 8 as ComfyUI's
-    trainer has it everywhere, and the seed's 8 with 4 for convolutions."""
+    """LoHa on every layer at 128 px in float32, each in a process of its own: rank 8 everywhere, as
+    ComfyUI's trainer has it, and 8 with 4 for convolutions."""
     pictures = write_pictures(tmp_path / "pictures", size=(128, 128))
     arguments = (str(ROOT), str(base_model("sd1")), str(pictures))
     told = {}

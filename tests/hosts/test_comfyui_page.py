@@ -46,7 +46,9 @@ SMALLER = {
 }
 
 
-def test_the_page(server: Server, record_property: Any) -> None:
+def test_a_template_loads_shows_its_help_and_runs_on_comfyuis_page(
+    server: Server, record_property: Any
+) -> None:
     """A template loads without a missing node, its trainer shows its help, and the run ends with
     pictures on the canvas."""
     with browsing((2400, 1100)) as browser:
@@ -99,8 +101,8 @@ def test_the_page(server: Server, record_property: Any) -> None:
 
 
 def click_until(browser: Chrome, element: str, then: str, limit: float = 60) -> None:
-    """Click what one JavaScript expression says, again and again until another one is true: what
-    moves while a page settles is missed at times."""
+    """Click the element that a JavaScript expression finds, again and again until `then` is true:
+    clicks on what still moves are missed at times."""
 
     def clicked(_: Chrome) -> bool:
         if browser.execute_script(f"return Boolean({then})"):

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.hosts
 INSIDE = Path(__file__).resolve().parent / "inside"
 
 
-def test_we_name_what_comfyui_computes_otherwise_and_nothing_else(comfyui: Checkout) -> None:
+def test_info_names_exactly_what_comfyui_computes_otherwise(comfyui: Checkout) -> None:
     done = run_script(comfyui, INSIDE / "comfyui_weights.py", str(ROOT), "--cpu")
     found = json.loads(done.output.splitlines()[-1])
     assert len(found) > 60

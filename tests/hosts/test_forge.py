@@ -1,4 +1,4 @@
-"""The tab inside the real Forge: what it does otherwise than AUTOMATIC1111."""
+"""The tab inside the real Forge, where it differs from AUTOMATIC1111."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SMALLEST = {"steps": 2, "width": 64, "height": 64, "sampler": "Euler"}
 
 @pytest.fixture(scope="module")
 def host(forge: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Webui]:
-    """Forge with this clone in its extensions, and a run to look at."""
+    """Start Forge with this clone in its extensions, and with a run to look at."""
     data = tmp_path_factory.mktemp("forge")
     run = data / "models" / "Lora" / "tilty"
     modules = sd1_modules()
@@ -59,7 +59,7 @@ def files(run: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def odd(host: Webui, files: dict[str, str]) -> dict[str, str]:
-    """LoHas that the model has no place for: two layers, ten layers, and one of another shape."""
+    """Write LoHas of which the model lacks two and ten layers, and one of another shape."""
     state = load_adapter(files["loha"])
     layers = list(state.layers())
 
@@ -85,7 +85,7 @@ def faults(job: dict[str, Any]) -> list[str]:
     return [cell["fault"] for row in job["cells"] for cell in row]
 
 
-def test_the_tab_is_there(host: Webui) -> None:
+def test_the_tab_and_the_axes_of_the_xyz_plot_are_there_once(host: Webui) -> None:
     config = host.get("/config")
     identities = [part["props"].get("elem_id") for part in config["components"]]
     for name in ("pages", "list", "draw", "vote", "install", "train"):
@@ -104,7 +104,7 @@ def test_keys_are_checked_before_anything_is_drawn(host: Webui, files: dict[str,
     assert [answer["verdict"] for answer in answers] == ["all 354 layers fit"] * 4
 
 
-def test_a_run_is_listed_and_what_does_not_fit_is_said(
+def test_a_run_is_listed_and_layers_that_do_not_fit_are_named(
     host: Webui, run: Path, odd: dict[str, str]
 ) -> None:
     listed = host.post(f"{V1}/run", {"folder": str(run)})
@@ -117,7 +117,9 @@ def test_a_run_is_listed_and_what_does_not_fit_is_said(
     assert "The model has another shape for 16 of its 354 layers" in narrow
 
 
-def test_a_grid_of_verified_cells(host: Webui, files: dict[str, str], record_property: Any) -> None:
+def test_cells_of_a_grid_are_the_pictures_that_the_hosts_own_tag_draws(
+    host: Webui, files: dict[str, str], record_property: Any
+) -> None:
     started = time.monotonic()
     job = draw(host, *files.values(), strengths=["0.5:1"], **SMALLEST)
     record_property("seconds_a_picture", round((time.monotonic() - started) / job["total"], 2))
@@ -132,7 +134,7 @@ def test_a_grid_of_verified_cells(host: Webui, files: dict[str, str], record_pro
         assert pixels(cell["path"]) == own, kind
 
 
-def test_what_does_not_fit_is_marked_and_the_grid_goes_on(
+def test_adapters_that_do_not_fit_are_marked_and_the_grid_goes_on(
     host: Webui, files: dict[str, str], odd: dict[str, str]
 ) -> None:
     job = draw(host, *odd.values(), files["lokr"], **SMALLEST)
@@ -142,7 +144,7 @@ def test_what_does_not_fit_is_marked_and_the_grid_goes_on(
     assert "another shape for 16" in narrow
 
 
-def test_an_overwritten_file_is_another_picture(host: Webui, run: Path) -> None:
+def test_an_overwritten_file_gives_another_picture(host: Webui, run: Path) -> None:
     modules = sd1_modules()
     path = host.loras / "changing" / "changing.safetensors"
     write_adapter(path, "loha", seed=7, modules=modules)
@@ -153,14 +155,16 @@ def test_an_overwritten_file_is_another_picture(host: Webui, run: Path) -> None:
     assert (before[1]["fault"], after[1]["fault"]) == ("", "")
 
 
-def test_base_models_are_rows(host: Webui, files: dict[str, str]) -> None:
+def test_each_base_model_is_a_row_of_a_grid(host: Webui, files: dict[str, str]) -> None:
     models = [model["title"] for model in host.get("/sdapi/v1/sd-models")]
     assert len(models) == 2
     job = draw(host, files["loha"], base_models=models, **SMALLEST)
     assert (job["state"], faults(job)) == ("complete", [""] * 4)
 
 
-def test_interrupt_and_resume(host: Webui, files: dict[str, str]) -> None:
+def test_an_interrupted_grid_goes_on_with_its_missing_pictures(
+    host: Webui, files: dict[str, str]
+) -> None:
     asked = {"prompts": ["a house"], "seeds": [20, 21, 22], **SMALLEST}
     host.post(f"{V1}/grids", {"files": [files["lokr"]], **asked})
     while host.get(f"{V1}/job")["done"] < 1:

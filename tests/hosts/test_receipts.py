@@ -1,4 +1,4 @@
-"""Receipts of host runs: what they hold, when they are stale, when none is written."""
+"""Receipts of host runs: what they hold, when they are stale, and when none is written."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def tree(tmp_path: Path) -> Path:
     return root
 
 
-def test_trees_are_gits(tree: Path) -> None:
+def test_tree_hashes_are_those_of_git(tree: Path) -> None:
     hashes = receipts.tree_hashes(HOST, tree)
     assert hashes == {
         name: git(tree, "rev-parse", f"HEAD:{name}")
@@ -49,7 +49,7 @@ def test_trees_are_gits(tree: Path) -> None:
     }
 
 
-def test_what_is_not_committed_counts_as_it_will(tree: Path) -> None:
+def test_uncommitted_changes_are_hashed_as_they_will_be_when_committed(tree: Path) -> None:
     before = receipts.tree_hashes(HOST, tree)
     (tree / "docs" / "d.md").write_text("other", encoding="utf-8")
     (tree / "lycoris_ext" / "__pycache__").mkdir()
@@ -68,7 +68,9 @@ def test_what_is_not_committed_counts_as_it_will(tree: Path) -> None:
     assert receipts.tree_hashes(HOST, tree) == uncommitted
 
 
-def test_a_receipt_and_its_end(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_receipt_holds_the_results_and_is_stale_once_a_part_changes(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(receipts, "FOLDER", tmp_path / "receipts")
     monkeypatch.setattr(receipts, "host_versions", lambda _: {"torch": "2.13.0"})
     trees = receipts.tree_hashes(HOST, tree)
@@ -91,7 +93,9 @@ def test_a_receipt_and_its_end(tree: Path, tmp_path: Path, monkeypatch: pytest.M
     assert receipts.state("comfyui", path.parent, tree) == "ComfyUI: no receipt"
 
 
-def test_the_hosts_commit(tree: Path, tmp_path: Path) -> None:
+def test_the_commit_of_a_host_says_whether_its_files_were_changed(
+    tree: Path, tmp_path: Path
+) -> None:
     commit = git(tree, "rev-parse", "HEAD")
     assert receipts.host_commit(tree.resolve()) == commit
     (tree / "docs" / "d.md").write_text("other", encoding="utf-8")
@@ -101,7 +105,7 @@ def test_the_hosts_commit(tree: Path, tmp_path: Path) -> None:
     assert receipts.host_commit(unpacked.resolve()) == "unknown"
 
 
-def test_versions_of_an_environment() -> None:
+def test_the_version_of_every_package_of_a_host_is_found() -> None:
     checkout = Checkout(HOST, ROOT, Path(sys.executable))
     versions = receipts.host_versions(checkout)
     assert set(versions) == {"python", *HOST.packages}
@@ -128,7 +132,7 @@ def test_a_host_that_is_not_named_fails() -> None:
         assert f"{name}: not run. {variable}: is not set" in done.stdout
 
 
-def test_a_part_of_the_tests_gets_no_receipt() -> None:
+def test_a_run_of_some_of_the_host_tests_gets_no_receipt() -> None:
     for part in (("-k", "layers"), ("tests/hosts/test_receipts.py",)):
         done = run_hosts(*part, "--host", "sd_scripts")
         assert done.returncode == 4, done.stdout

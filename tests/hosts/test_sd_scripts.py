@@ -55,7 +55,7 @@ def trained(
     pictures: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Trained:
-    """(algorithm, run, folder) of two steps, with the state of the run."""
+    """Train two steps with each algorithm; return (algorithm, run, folder with file and state)."""
     folder = tmp_path_factory.mktemp(request.param)
     more = (*SETTINGS[request.param], "--save_state_on_train_end")
     run = train_network(sd_scripts, pictures, folder, MODULE, *more)
@@ -68,13 +68,15 @@ def file(trained: Trained) -> Path:
 
 
 def moved(first: Path, second: Path) -> float:
-    """The largest distance between equal tensors of two files."""
+    """Return the largest difference of any number between two files with the same keys."""
     mine, other = load_adapter(first).tensors, load_adapter(second).tensors
     assert mine.keys() == other.keys()
     return max((mine[key].float() - other[key].float()).abs().max().item() for key in mine)
 
 
-def test_two_steps_and_the_file(trained: Trained, file: Path, record_property: Any) -> None:
+def test_two_steps_write_a_file_in_which_every_layer_was_trained(
+    trained: Trained, file: Path, record_property: Any
+) -> None:
     algo, run, _ = trained
     record_property("step_seconds", [round(seconds, 2) for seconds in step_seconds(run)])
     record_property("peak_gb", run.peak and round(run.peak / 1e9, 2))
@@ -91,7 +93,7 @@ def test_two_steps_and_the_file(trained: Trained, file: Path, record_property: A
     assert all(state.tensors[key].abs().max() > 0 for key in trained_keys)
 
 
-def test_metadata(trained: Trained, file: Path) -> None:
+def test_the_metadata_hold_module_options_and_hash(trained: Trained, file: Path) -> None:
     algo, _, _ = trained
     metadata = load_adapter(file).metadata
     assert metadata["ss_network_module"] == MODULE
@@ -103,7 +105,9 @@ def test_metadata(trained: Trained, file: Path) -> None:
     assert metadata["sshs_model_hash"] == read_adapter_file(file).data_hash()
 
 
-def test_resume(trained: Trained, pictures: Path, sd_scripts: Checkout, tmp_path: Path) -> None:
+def test_a_resumed_run_goes_on_from_its_state(
+    trained: Trained, pictures: Path, sd_scripts: Checkout, tmp_path: Path
+) -> None:
     algo, _, folder = trained
     more = (*SETTINGS[algo], f"--resume={folder / 'network-state'}", "--skip_until_initial_step")
     train_network(sd_scripts, pictures, tmp_path, MODULE, *more, steps=3)
@@ -111,7 +115,7 @@ def test_resume(trained: Trained, pictures: Path, sd_scripts: Checkout, tmp_path
     assert 0 < step < 20 * RATE  # AdamW's steps are a few rates long; a fresh factor is far away
 
 
-def test_continue_from_the_file(
+def test_network_weights_continue_from_the_file(
     trained: Trained, file: Path, pictures: Path, sd_scripts: Checkout, tmp_path: Path
 ) -> None:
     algo, _, _ = trained
@@ -121,7 +125,7 @@ def test_continue_from_the_file(
     assert 0 < moved(file, tmp_path / "network.safetensors") < 20 * RATE
 
 
-def test_our_sampler_draws_with_it(file: Path, tmp_path: Path) -> None:
+def test_our_sampler_draws_another_picture_with_the_file(file: Path, tmp_path: Path) -> None:
     adapter = strengthened(file, tmp_path / "strong.safetensors")
     model = f"--model={base_model('sd1')}"
     small = ("--width=64", "--height=64", "--steps=1", "--seed=1", "--device=cpu")
@@ -135,7 +139,7 @@ def test_our_sampler_draws_with_it(file: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("trained", ["loha"], indirect=True)
-def test_gen_img_applies_merges_and_calculates_before(
+def test_gen_img_draws_the_same_applied_merged_and_calculated_before(
     trained: Trained, file: Path, sd_scripts: Checkout, tmp_path: Path
 ) -> None:
     adapter = strengthened(file, tmp_path / "strong.safetensors")
@@ -153,8 +157,10 @@ def test_gen_img_applies_merges_and_calculates_before(
     assert distance(only_text, plain) > 1, "a list of one text encoder has the prefix lora_te"
 
 
-def test_sdxl(sd_scripts: Checkout, pictures: Path, tmp_path: Path, record_property: Any) -> None:
-    """One step of the U-Net in half precision: all that 16 GB of memory allow."""
+def test_a_step_of_sdxl_writes_all_788_layers_of_the_unet(
+    sd_scripts: Checkout, pictures: Path, tmp_path: Path, record_property: Any
+) -> None:
+    """One step of the U-Net in half precision is all that 16 GB of memory allow."""
     if (free := available_memory()) < SDXL_MEMORY:
         pytest.skip(f"needs {SDXL_MEMORY / 1e9:.0f} GB of memory, {free / 1e9:.0f} GB are free")
     less = ("--network_train_unet_only", "--cache_text_encoder_outputs", "--mixed_precision=bf16",
@@ -178,8 +184,8 @@ def available_memory() -> int:
     return int(found[1]) * 1024 if found else 0
 
 
-def test_the_example_is_one_command(sd_scripts: Checkout, tmp_path: Path) -> None:
-    """As it stands, but for what this machine lacks: a GPU, bitsandbytes, time."""
+def test_the_example_config_trains_with_one_command(sd_scripts: Checkout, tmp_path: Path) -> None:
+    """The config is changed only where this needs a GPU, bitsandbytes or much time."""
     picture = write_pictures(tmp_path / "pictures", count=1, repeats=1, size=(64, 64))
     example = ROOT / "examples" / "kohya" / "seed_default.toml"
     slow = ("--optimizer_type=AdamW", "--max_train_epochs=1", "--min_bucket_reso=64")
@@ -190,7 +196,9 @@ def test_the_example_is_one_command(sd_scripts: Checkout, tmp_path: Path) -> Non
     assert summary.algorithms == ("loha",)
 
 
-def test_what_the_kohya_ss_gui_writes(sd_scripts: Checkout, pictures: Path, tmp_path: Path) -> None:
+def test_a_config_that_the_kohya_ss_gui_writes_trains(
+    sd_scripts: Checkout, pictures: Path, tmp_path: Path
+) -> None:
     """Its config file names lycoris.kohya; its additional parameters come behind the file."""
     config = {
         "network_module": "lycoris.kohya",
@@ -206,7 +214,7 @@ def test_what_the_kohya_ss_gui_writes(sd_scripts: Checkout, pictures: Path, tmp_
     assert json_object(metadata["ss_network_args"])["algo"] == "loha"
 
 
-def test_a_step_beside_networks_lora(
+def test_a_step_takes_at_most_a_quarter_more_time_than_networks_lora(
     sd_scripts: Checkout, pictures: Path, tmp_path: Path, record_property: Any
 ) -> None:
     """LoHa 8/4 with convolutions against networks.lora of dim 8 without, alternating."""
@@ -230,7 +238,7 @@ def test_a_step_beside_networks_lora(
 
 
 def strengthened(file: Path, path: Path) -> Path:
-    """The same adapter with alphas that make two steps visible, and no more."""
+    """Save the same adapter with alphas so large that two steps become visible."""
     state = load_adapter(file)
     tensors = {k: t * 20 if k.endswith("alpha") else t for k, t in state.tensors.items()}
     save_adapter(path, AdapterState(tensors, state.metadata))

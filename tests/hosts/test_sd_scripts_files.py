@@ -1,4 +1,4 @@
-"""What sd-scripts' own networks.lora trains and writes, read here."""
+"""Files that sd-scripts' own networks.lora trains and writes are read here."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LAYERS = {"unet": 278, "text_encoder": 72}
 
 @pytest.fixture(scope="module")
 def training(sd_scripts: Checkout, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path]:
-    """Two steps of networks.lora with convolutions, and the file."""
+    """Train two steps of networks.lora with convolutions; return the run and the file."""
     folder = tmp_path_factory.mktemp("networks_lora")
     pictures = write_pictures(folder / "pictures", size=(64, 64))
     more = ("--network_args", "conv_dim=4", "conv_alpha=1")
@@ -41,7 +41,9 @@ def trained(training: tuple[Run, Path]) -> Path:
     return training[1]
 
 
-def test_it_trains_here(training: tuple[Run, Path], record_property: Any) -> None:
+def test_networks_lora_trains_two_steps_in_this_checkout(
+    training: tuple[Run, Path], record_property: Any
+) -> None:
     run, _ = training
     steps = step_seconds(run)
     assert len(steps) == 2
@@ -49,7 +51,7 @@ def test_it_trains_here(training: tuple[Run, Path], record_property: Any) -> Non
     record_property("peak_gb", run.peak and round(run.peak / 1e9, 2))
 
 
-def test_every_layer_is_placed(trained: Path, record_property: Any) -> None:
+def test_every_layer_of_a_networks_lora_file_is_placed(trained: Path, record_property: Any) -> None:
     summary = summarize(trained)
     record_property("data_sha256", read_adapter_file(trained).data_hash())
     assert summary.modules == LAYERS
@@ -59,7 +61,7 @@ def test_every_layer_is_placed(trained: Path, record_property: Any) -> None:
     assert len(load_network(trained, build_meta("sd1")).layers) == sum(LAYERS.values())
 
 
-def test_our_hashes_are_sd_scripts(trained: Path, tmp_path: Path) -> None:
+def test_our_hashes_are_those_of_sd_scripts(trained: Path, tmp_path: Path) -> None:
     theirs = load_adapter(trained)
     plain = {key: text for key, text in theirs.metadata.items() if not key.startswith("sshs_")}
     save_adapter(tmp_path / "again.safetensors", AdapterState(theirs.tensors, plain))
@@ -73,7 +75,7 @@ def test_our_hashes_are_sd_scripts(trained: Path, tmp_path: Path) -> None:
     assert theirs.metadata["ss_sd_model_name"] == base.name
 
 
-def test_the_config_that_would_train_it_again(trained: Path, tmp_path: Path) -> None:
+def test_the_config_read_from_the_file_would_train_it_again(trained: Path, tmp_path: Path) -> None:
     output = tmp_path / "again.toml"
     assert write_config([str(trained), "--output", str(output)]) == 0
     config = build_config([read_toml(output)])
@@ -84,7 +86,9 @@ def test_the_config_that_would_train_it_again(trained: Path, tmp_path: Path) -> 
     assert config.optimizer.optimizer_type == "AdamW"
 
 
-def test_generation_with_it(sd_scripts: Checkout, trained: Path, tmp_path: Path) -> None:
+def test_gen_img_draws_another_picture_with_the_file_of_networks_lora(
+    sd_scripts: Checkout, trained: Path, tmp_path: Path
+) -> None:
     with_it = generate(sd_scripts, tmp_path / "with", "networks.lora", trained, multiplier=50)
     without = generate(sd_scripts, tmp_path / "without")
     assert with_it.size == without.size == (64, 64)

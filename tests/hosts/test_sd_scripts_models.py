@@ -1,4 +1,4 @@
-"""sd-scripts' own models as targets: the layers and keys are those of its network modules."""
+"""sd-scripts' own models: we adapt the layers under the keys that its network modules do."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
-def test_layers_and_keys_are_networks_loras(sd_scripts: Checkout, family: str) -> None:
+def test_layers_and_keys_are_those_of_networks_lora(sd_scripts: Checkout, family: str) -> None:
     run = run_script(sd_scripts, INSIDE / "sd_scripts_layers.py", family)
     found = json.loads(run.output.splitlines()[-1])
     assert found["ours"] == found["theirs"]
@@ -33,7 +33,7 @@ def test_layers_and_keys_are_networks_loras(sd_scripts: Checkout, family: str) -
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_families_are_those_of_the_oracle(
+def test_layers_of_every_family_are_those_of_the_oracle(
     sd_scripts: Checkout, family: str, record_property: Any
 ) -> None:
     found = ask(sd_scripts, family)
@@ -41,7 +41,7 @@ def test_families_are_those_of_the_oracle(
     record_property("layers", found["ours"]["layers"])
 
 
-def test_regions_are_networks_loras(sd_scripts: Checkout) -> None:
+def test_regions_compute_what_networks_lora_computes(sd_scripts: Checkout) -> None:
     run = run_script(sd_scripts, INSIDE / "sd_scripts_regions.py")
     for mixture, differences in json.loads(run.output.splitlines()[-1]).items():
         assert len(differences) == 7

@@ -1,4 +1,4 @@
-"""The tab inside the real AUTOMATIC1111: drawn, checked, clicked."""
+"""The tab inside the real AUTOMATIC1111: its routes, and clicks in a browser."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ max_train_steps = 4
 
 @pytest.fixture(scope="module")
 def host(webui: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Webui]:
-    """A host with this clone and an installed copy in its extensions, and a run to look at."""
+    """Start a host with this clone and an installed copy as extensions, and with a run."""
     data = tmp_path_factory.mktemp("webui")
     (data / "extensions").mkdir()
     (data / "models").mkdir()
@@ -99,7 +99,7 @@ def test_the_tab_is_there_once(host: Webui) -> None:
     assert "Error loading script" not in said and "Error executing callback" not in said
 
 
-def test_routes_are_described(host: Webui) -> None:
+def test_every_route_is_described_in_openapi(host: Webui) -> None:
     paths = host.get("/openapi.json")["paths"]
     ours = {path for path in paths if path.startswith(V1)}
     assert len(ours) == 14 and f"{V1}/grids/{{grid}}/page" in ours
@@ -107,7 +107,7 @@ def test_routes_are_described(host: Webui) -> None:
     assert body["properties"]["strengths"]["type"] == "array"
 
 
-def test_a_run_is_listed(host: Webui, run: Path) -> None:
+def test_a_run_is_listed_in_order_and_its_hostile_file_refused(host: Webui, run: Path) -> None:
     assert str(run) in host.get(f"{V1}/runs")
     listed = host.post(f"{V1}/run", {"folder": str(run)})
     found = [(each["name"], each["step"]) for each in listed["checkpoints"]]
@@ -127,7 +127,9 @@ def test_keys_are_checked_before_anything_is_drawn(host: Webui, files: dict[str,
     assert IGNORED in verdicts[3] and "306 layers" in verdicts[3]
 
 
-def test_a_grid_of_verified_cells(host: Webui, files: dict[str, str], record_property: Any) -> None:
+def test_a_grid_marks_what_the_host_ignores_and_redraws_that_alone(
+    host: Webui, files: dict[str, str], record_property: Any
+) -> None:
     started = time.monotonic()
     job = draw(
         host,
@@ -156,7 +158,9 @@ def test_a_grid_of_verified_cells(host: Webui, files: dict[str, str], record_pro
     assert again["painted"] == 12, "what is right is kept, what has a fault is tried again"
 
 
-def test_pictures_are_those_of_the_hosts_own_tag(host: Webui, files: dict[str, str]) -> None:
+def test_cells_of_a_grid_are_the_pictures_that_the_hosts_own_tag_draws(
+    host: Webui, files: dict[str, str]
+) -> None:
     kinds = ("loha", "locon-tucker", "lokr")
     for kind in kinds:
         shutil.copy(files[kind], host.loras / f"own_{kind}.safetensors")
@@ -167,7 +171,7 @@ def test_pictures_are_those_of_the_hosts_own_tag(host: Webui, files: dict[str, s
         assert pixels(job["cells"][0][column]["path"]) == own, kind
 
 
-def test_base_models_are_rows(host: Webui, files: dict[str, str]) -> None:
+def test_each_base_model_is_a_row_of_a_grid(host: Webui, files: dict[str, str]) -> None:
     models = [model["title"] for model in host.get("/sdapi/v1/sd-models")]
     job = draw(host, files["loha"], base_models=models)
     assert [cell["fault"] for row in job["cells"] for cell in row] == [""] * 4
@@ -176,7 +180,7 @@ def test_base_models_are_rows(host: Webui, files: dict[str, str]) -> None:
         assert f"Model: {model.split('.')[0]}" in read_parameters(Path(row[0]["path"]))
 
 
-def test_an_overwritten_file_is_another_picture(host: Webui, run: Path) -> None:
+def test_an_overwritten_file_gives_another_picture(host: Webui, run: Path) -> None:
     path = write_adapter(run / "changing.safetensors", "loha", seed=7)
     before = draw(host, str(path))["cells"][0]
     write_adapter(path, "loha", seed=8)
@@ -187,7 +191,9 @@ def test_an_overwritten_file_is_another_picture(host: Webui, run: Path) -> None:
     assert (before[1]["fault"], after[1]["fault"]) == ("", "")
 
 
-def test_interrupt_and_resume(host: Webui, files: dict[str, str]) -> None:
+def test_an_interrupted_grid_goes_on_with_its_missing_pictures(
+    host: Webui, files: dict[str, str]
+) -> None:
     asked = {"prompts": ["a house"], "seeds": list(range(20, 30)), "steps": 12}
     host.post(f"{V1}/grids", {"files": [files["lokr"]], **SMALL, **asked})
     while host.get(f"{V1}/job")["done"] < 3:
@@ -203,7 +209,7 @@ def test_interrupt_and_resume(host: Webui, files: dict[str, str]) -> None:
     assert [cell["fault"] for row in resumed["cells"] for cell in row] == [""] * 20
 
 
-def test_a_network_that_was_not_loaded_is_marked(
+def test_a_network_that_was_loaded_in_part_is_marked(
     host: Webui, run: Path, files: dict[str, str]
 ) -> None:
     state = load_adapter(files["loha"])
@@ -217,7 +223,9 @@ def test_a_network_that_was_not_loaded_is_marked(
     assert "has no place for" in cells[1]["fault"] and "elsewhere" in cells[1]["fault"]
 
 
-def test_what_is_left_on_disk(host: Webui, files: dict[str, str]) -> None:
+def test_page_picture_and_votes_of_a_grid_are_kept_on_disk(
+    host: Webui, files: dict[str, str]
+) -> None:
     grid = draw(host, files["loha"], tests=["trigger only"], trigger="Tilty")["grid"]
     page = host.get(f"{V1}/grids/{grid}/page").decode("utf-8")
     assert "http://" not in page and "https://" not in page and "data:image/png;base64," in page
@@ -231,7 +239,7 @@ def test_what_is_left_on_disk(host: Webui, files: dict[str, str]) -> None:
     assert [vote["adapter"] for vote in kept["votes"]] == ["loha"]
 
 
-def test_the_winner_is_installed(host: Webui, files: dict[str, str]) -> None:
+def test_the_winner_is_installed_with_preview_and_card(host: Webui, files: dict[str, str]) -> None:
     cell = draw(host, files["lokr"])["cells"][0][1]
     asked = {"file": files["lokr"], "name": "tilty", "preview": cell["path"], "strength": 0.8}
     written = host.post(f"{V1}/install", asked)
@@ -247,7 +255,9 @@ def test_the_winner_is_installed(host: Webui, files: dict[str, str]) -> None:
     assert status == 400 and answer["error"] == "there is a file of this name"
 
 
-def test_the_axes_of_the_xyz_plot(host: Webui, files: dict[str, str]) -> None:
+def test_the_axes_of_the_xyz_plot_draw_each_checkpoint_and_strength(
+    host: Webui, files: dict[str, str]
+) -> None:
     (info,) = [
         each
         for each in host.get("/sdapi/v1/script-info")
@@ -280,7 +290,7 @@ def test_the_axes_of_the_xyz_plot(host: Webui, files: dict[str, str]) -> None:
     assert len(set(pictures)) == 3, "None twice, and two strengths"
 
 
-def test_paths_and_requests_are_refused_in_words(host: Webui, tmp_path: Path) -> None:
+def test_paths_outside_and_wrong_requests_are_refused_in_words(host: Webui, tmp_path: Path) -> None:
     outside = write_adapter(tmp_path / "outside.safetensors", "lokr")
     for path in (str(outside), "/etc/passwd", f"{host.data}/../outside", "\0", "~/.."):
         status, answer = host.request(f"{V1}/run", {"folder": path})
@@ -353,7 +363,7 @@ def test_a_click_draws_a_grid(host: Webui, run: Path, tmp_path: Path) -> None:
     assert kept["votes"][-1]["adapter"] == "locon-tucker"
 
 
-def test_training_is_another_process(host: Webui) -> None:
+def test_a_training_runs_in_another_process_and_writes_its_checkpoint(host: Webui) -> None:
     folder = host.data / "runs" / "mimo"
     folder.mkdir()
     config = folder / "mimo.toml.txt"

@@ -174,7 +174,7 @@ def running(
 
 
 def _sd1_checkpoints(folder: Path) -> None:
-    """One model of SD1's size under two names: 2 GB are enough."""
+    """Put one model of SD1's size under two names, which takes 2 GB."""
     folder.mkdir(parents=True)
     for name in ("sd1-a", "sd1-b"):
         (folder / f"{name}.safetensors").symlink_to(base_model("sd1"))
@@ -220,7 +220,7 @@ def plain(
     negative: str = "",
     settings: Mapping[str, Any] = SMALL,
 ) -> bytes:
-    """What the host's own API draws."""
+    """Return the pixels of a picture that the host's own API draws."""
     answer = host.post(
         "/sdapi/v1/txt2img",
         {
@@ -246,7 +246,7 @@ def open_tab(browser: Chrome, host: Webui) -> None:
 
 
 def click_tab(browser: Chrome, within: str, title: str) -> None:
-    """Go to a tab of the tabs that a CSS selector finds."""
+    """Click the tab of a title, among the tabs inside a CSS selector."""
     browser.execute_script(
         f"[...document.querySelectorAll('{within} > .tab-nav button')]"
         f".find((each) => each.textContent.trim() === '{title}').click()"

@@ -1,4 +1,4 @@
-"""Our nodes into a ComfyUI's custom_nodes: linked, copied, refused."""
+"""`lycoris-ext install comfyui` puts the nodes into custom_nodes, as a link or a copy."""
 
 from __future__ import annotations
 
@@ -40,12 +40,13 @@ def comfyui(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Importing torch in another process takes seconds; other tests do it."""
+    """Skip the check that the nodes load, which takes seconds; other tests run it."""
     monkeypatch.setattr(module, "_check_loads", lambda folder, python: None)
 
 
 def loaded(pack: Path) -> tuple[Path, Path, int]:
-    """Where core and help pages come from, and how many nodes there are."""
+    """Load the pack as ComfyUI does; return the folders of core and help, and the count of
+    nodes."""
     command = [sys.executable, "-c", LOAD, str(pack)]
     done = subprocess.run(
         command, cwd=pack.parent, check=True, capture_output=True, encoding="utf-8"
@@ -55,7 +56,9 @@ def loaded(pack: Path) -> tuple[Path, Path, int]:
 
 
 @pytest.mark.parametrize("link", [True, False], ids=["linked", "copied"])
-def test_the_pack_works_and_brings_templates_and_locale(comfyui: Path, link: bool) -> None:
+def test_the_installed_pack_loads_and_brings_templates_and_locale(
+    comfyui: Path, link: bool
+) -> None:
     told = install_comfyui(comfyui, link)
     pack = comfyui / "custom_nodes" / FOLDER
     assert ("linked to" if link else "copied") in told[0]
@@ -70,7 +73,7 @@ def test_the_pack_works_and_brings_templates_and_locale(comfyui: Path, link: boo
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_again_replaces_what_it_made(comfyui: Path) -> None:
+def test_installing_again_replaces_the_earlier_pack(comfyui: Path) -> None:
     pack = comfyui / "custom_nodes" / FOLDER
     install_comfyui(comfyui, link=False)
     (pack / "old.txt").touch()
@@ -79,7 +82,7 @@ def test_again_replaces_what_it_made(comfyui: Path) -> None:
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_the_old_one_comes_back_where_the_new_one_cannot_take_its_place(
+def test_the_old_pack_comes_back_where_the_new_one_cannot_take_its_place(
     comfyui: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pack = comfyui / "custom_nodes" / FOLDER
@@ -100,7 +103,7 @@ def test_the_old_one_comes_back_where_the_new_one_cannot_take_its_place(
     assert [path.name for path in pack.parent.iterdir()] == [FOLDER]
 
 
-def test_what_is_not_ours_stays(comfyui: Path) -> None:
+def test_a_folder_that_is_not_ours_is_not_overwritten(comfyui: Path) -> None:
     pack = comfyui / "custom_nodes" / FOLDER
     pack.mkdir()
     (pack / "__init__.py").write_text("a clone", encoding="utf-8")
@@ -109,13 +112,17 @@ def test_what_is_not_ours_stays(comfyui: Path) -> None:
     assert (pack / "__init__.py").read_text("utf-8") == "a clone"
 
 
-def test_no_comfyui(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_without_custom_nodes_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["install", "comfyui", str(tmp_path)]) == 3
     assert "there is no folder custom_nodes" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_the_command(comfyui: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_install_comfyui_with_copy_copies_the_pack(
+    comfyui: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["install", "comfyui", str(comfyui), "--copy"]) == 0
     assert "copied\nthe nodes can be imported" in capsys.readouterr().out
 
@@ -135,13 +142,13 @@ def test_nodes_that_do_not_load_leave_the_old_ones(
     assert [path.name for path in entry.parents[1].iterdir()] == [FOLDER]
 
 
-def test_missing_data(comfyui: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_data_folder_is_named(comfyui: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "DATA", ("nowhere",))
     with pytest.raises(EnvironmentFault, match="the folder nowhere is missing"):
         install_comfyui(comfyui, link=True)
 
 
-def test_comfyuis_own_python(comfyui: Path, tmp_path: Path) -> None:
+def test_the_python_beside_comfyui_is_found(comfyui: Path, tmp_path: Path) -> None:
     assert python_of(comfyui) == Path(sys.executable)
     embedded = tmp_path / "python_embeded" / "python.exe"
     embedded.parent.mkdir()

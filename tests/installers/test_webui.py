@@ -1,4 +1,4 @@
-"""Putting the tab into a host's folder."""
+"""`lycoris-ext install webui` puts the tab into a host's extensions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def host(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_installed_and_renewed(host: Path) -> None:
+def test_installing_again_renews_the_extension(host: Path) -> None:
     place = host / "extensions" / NAME
     assert install_webui(host)[0].startswith(f"installed: {place}")
     assert {path.name for path in place.iterdir()} == {
@@ -39,7 +39,7 @@ def test_installed_and_renewed(host: Path) -> None:
     assert [path.name for path in (host / "extensions").iterdir()] == [NAME]
 
 
-def test_the_copy_stands_alone(host: Path) -> None:
+def test_the_installed_copy_imports_without_the_clone(host: Path) -> None:
     install_webui(host)
     code = (
         "import webui_extension.register, lycoris_ext, importlib.resources as r; "
@@ -59,7 +59,7 @@ def test_the_copy_stands_alone(host: Path) -> None:
     assert Path(file).parents[1] == (host / "extensions" / NAME).resolve() and parts == "True"
 
 
-def test_what_is_there_is_not_overwritten(host: Path) -> None:
+def test_a_folder_that_is_not_ours_is_not_overwritten(host: Path) -> None:
     clone = host / "extensions" / NAME
     clone.mkdir()
     (clone / "mine").touch()
@@ -68,7 +68,7 @@ def test_what_is_there_is_not_overwritten(host: Path) -> None:
     assert (clone / "mine").exists()
 
 
-def test_another_folder_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_host_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is no folder of AUTOMATIC1111's or Forge's"):
         install_webui(tmp_path)
 

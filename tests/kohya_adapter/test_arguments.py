@@ -1,4 +1,4 @@
-"""Texts of --network_args become options, or an error that names the nearest one."""
+"""Texts of --network_args become options, or an error that says what is right."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def config(dim: int | None = 8, alpha: float | None = 4.0, **given: Any) -> Netw
     return read_arguments(dim, alpha, None, given).config
 
 
-def test_without_arguments_it_is_lycoris() -> None:
+def test_without_arguments_the_network_is_that_of_lycoris() -> None:
     made = config(None, None)
     assert (made.algo, made.network_dim, made.network_alpha) == ("lora", 4, 1.0)
     assert (made.conv_dim, made.conv_alpha, made.preset) == (4, 1.0, "full")
     assert config(dropout=None) == config(8, 4.0)
 
 
-def test_sizes() -> None:
+def test_conv_dim_and_conv_alpha_are_read_and_an_alpha_of_0_is_the_rank() -> None:
     made = config(algo="LoHa", conv_dim="4", conv_alpha="1")
     assert (made.algo, made.conv_dim, made.conv_alpha) == ("loha", 4, 1.0)
     assert config(conv_dim="4").conv_alpha == 4.0
@@ -53,12 +53,14 @@ def test_sizes() -> None:
         ({"warn_on_unmatched": "False", "train_norm": "None"}, {"train_norm": False}),
     ],
 )  # fmt: skip
-def test_values(given: dict[str, str], expected: dict[str, object]) -> None:
+def test_texts_of_arguments_become_options_of_their_type(
+    given: dict[str, str], expected: dict[str, object]
+) -> None:
     made = config(**given)
     assert {name: getattr(made, name) for name in expected} == expected
 
 
-def test_what_is_no_option_of_the_network() -> None:
+def test_arguments_that_are_no_network_options_are_kept_apart() -> None:
     given = {"loraplus_lr_ratio": "16", "train_t5xxl": "True", "block_dims": "1,2",
              "train_llm_adapter": "false"}  # fmt: skip
     arguments = read_arguments(8, 4.0, None, given)
@@ -70,7 +72,7 @@ def test_what_is_no_option_of_the_network() -> None:
 
 
 @pytest.mark.parametrize("algo", GUI_ARGUMENTS)
-def test_what_the_kohya_ss_gui_writes(algo: str) -> None:
+def test_arguments_that_the_kohya_ss_gui_writes_are_read(algo: str) -> None:
     given = dict(item.split("=", 1) for item in GUI_ARGUMENTS[algo].split())
     made = config(8, 1.0, **given, dropout=None)
     assert (made.algo, made.network_dim, made.preset) == (algo, 8, "full")
@@ -92,12 +94,14 @@ def test_what_the_kohya_ss_gui_writes(algo: str) -> None:
         ({"dropout": "2"}, "dropout is 2.0"),
     ],
 )
-def test_refusals(given: dict[str, str], message: str) -> None:
+def test_wrong_arguments_are_refused_with_what_is_right(
+    given: dict[str, str], message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
         config(**given)
 
 
-def test_the_page_names_every_argument() -> None:
+def test_docs_hosts_kohya_names_every_argument() -> None:
     page = Path(__file__).parents[2] / "docs" / "hosts" / "kohya.md"
     named = set(re.findall(r"`(\w+)`", page.read_text(encoding="utf-8")))
     with pytest.raises(ConfigError, match="use one of") as caught:
@@ -106,7 +110,7 @@ def test_the_page_names_every_argument() -> None:
     assert set(known) - named == {"warn_on_unmatched"}, "which has no effect"
 
 
-def test_as_texts_is_what_makes_it_again() -> None:
+def test_as_texts_gives_arguments_that_are_read_back_the_same() -> None:
     arguments = read_arguments(8, 4.0, None, {"algo": "lokr", "factor": "4", "exclude": "a, b"})
     texts = arguments.as_texts()
     assert texts["conv_dim"] == "8" and texts["preset"] == "full"

@@ -40,7 +40,7 @@ SDXL = {
 
 
 def settings(family: str, path: str, **arguments: str) -> dict[str, object]:
-    """What the arguments say of one layer among all."""
+    """Return the settings that block arguments give one layer of a U-Net."""
     paths = SD if family == "sd1" else SDXL
     overrides = block_overrides(arguments, FAMILIES[family], paths, (8, 8), None)
     return merged(overrides, f"unet.{path}", False, {}, rank=8)[0]
@@ -50,13 +50,15 @@ def settings(family: str, path: str, **arguments: str) -> dict[str, object]:
     *(("sd1", path, block) for path, block in SD.items()),
     *(("sdxl", path, block) for path, block in SDXL.items()),
 ])  # fmt: skip
-def test_numbers_of_blocks(family: str, path: str, block: int) -> None:
+def test_a_layer_lies_in_the_block_that_sd_scripts_counts(
+    family: str, path: str, block: int
+) -> None:
     count = 25 if family == "sd1" else 23
     dims = ",".join(str(number + 1) for number in range(count))
     assert settings(family, path, block_dims=dims)["rank"] == block + 1
 
 
-def test_alike_blocks_share_an_override() -> None:
+def test_equal_blocks_share_one_override() -> None:
     dims = ",".join(["4"] * 12 + ["8"] + ["4"] * 12)
     overrides = block_overrides({"block_dims": dims}, FAMILIES["sd1"], SD, (8, 8), None)
     assert sorted(override.network_dim or 0 for override in overrides) == [4, 8]
@@ -65,7 +67,7 @@ def test_alike_blocks_share_an_override() -> None:
         assert len(fitting) == 1
 
 
-def test_sizes_of_convolutions() -> None:
+def test_convolutions_of_a_block_take_conv_block_dims_or_conv_dim() -> None:
     dims = ",".join(["4"] * 25)
     (override,) = block_overrides({"block_dims": dims}, FAMILIES["sd1"], SD, (8, 8), (2, 1.0))
     assert (override.network_dim, override.conv_dim, override.conv_alpha) == (4, 2, 1.0)
@@ -88,7 +90,7 @@ def test_sizes_of_convolutions() -> None:
 def test_an_alpha_of_0_is_as_large_as_the_rank(
     dims: dict[str, int], conv: tuple[int, float] | None, expected: dict[str, float]
 ) -> None:
-    """Whose: the block's own, or else the network's."""
+    """The rank of the block is meant, or the network's if the block has none."""
     told = {"block_alphas": 0, "conv_block_alphas": 0, **dims}
     arguments = {name: ",".join([str(value)] * 25) for name, value in told.items()}
     (override,) = block_overrides(arguments, FAMILIES["sd1"], SD, (8, 6), conv)
@@ -106,7 +108,9 @@ def test_an_alpha_of_0_is_as_large_as_the_rank(
         ("linear+.25", 0.25, 3 / 11 + 0.25, 1.25),
     ],
 )
-def test_curves(curve: str, first: float, fourth: float, last: float) -> None:
+def test_named_curves_give_the_learning_rates_of_sd_scripts(
+    curve: str, first: float, fourth: float, last: float
+) -> None:
     weights = [
         settings("sd1", path, down_lr_weight=curve).get("lr_weight", 1.0)
         for path in ("conv_in", "down_blocks.0.downsamplers.0.conv",
@@ -115,7 +119,7 @@ def test_curves(curve: str, first: float, fourth: float, last: float) -> None:
     assert weights == pytest.approx([first, fourth, last, 1.0])
 
 
-def test_lists_and_the_threshold() -> None:
+def test_lists_of_lr_weights_and_the_zero_threshold_reach_their_blocks() -> None:
     up = ",".join(["0.1", "", *["1"] * 10])
     told = {"up_lr_weight": up, "mid_lr_weight": "0.3", "block_lr_zero_threshold": "0.2"}
     assert settings("sd1", "up_blocks.0.resnets.0.conv1", **told) == {"lr_weight": 0.0}
@@ -136,11 +140,13 @@ def test_lists_and_the_threshold() -> None:
         ("flux", {"block_dims": "4"}, r"this model is FLUX\.1"),
     ],
 )
-def test_refusals(family: str, arguments: dict[str, str], message: str) -> None:
+def test_wrong_block_arguments_are_refused_by_name(
+    family: str, arguments: dict[str, str], message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
         block_overrides(arguments, FAMILIES[family], SD, (8, 8), None)
 
 
-def test_nothing_is_said() -> None:
+def test_without_block_arguments_there_are_no_overrides() -> None:
     for arguments in ({}, {"block_lr_zero_threshold": "0.1"}):
         assert block_overrides(arguments, FAMILIES["flux"], SD, (8, 8), None) == ()

@@ -32,7 +32,7 @@ def models(family: str) -> tuple[Any, nn.Module]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_layers_are_those_of_the_real_classes(family: str) -> None:
+def test_layers_and_keys_of_every_family_are_those_of_the_oracle(family: str) -> None:
     encoders, unet = models(family)
     cases: dict[str, dict[str, Any]] = {
         "ours": {"conv_dim": "4", "train_t5xxl": "True"},
@@ -50,7 +50,7 @@ def test_layers_are_those_of_the_real_classes(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", ["flux", "sd3", "lumina", "anima", "hunyuan-image"])
-def test_a_file_finds_its_layers_again(family: str) -> None:
+def test_a_file_of_a_newer_family_loads_into_the_layers_that_wrote_it(family: str) -> None:
     encoders, unet = models(family)
     network = create_network(1.0, 2, 2.0, None, encoders, unet, train_t5xxl="True", algo="lora")
     fresh = {key: tensor.new_zeros(tensor.shape, device="cpu") for key, tensor in
@@ -77,7 +77,7 @@ def test_anima_adapts_its_language_adapter_when_asked() -> None:
           "lora_unet_out_2"}),
     ],
 )  # fmt: skip
-def test_an_end_of_sdxl_that_is_included_is_adapted(include: str, more: set[str]) -> None:
+def test_an_outer_layer_of_sdxl_that_include_names_is_adapted(include: str, more: set[str]) -> None:
     encoders, unet = models("sdxl")
     plain = create_network(1.0, 8, 4.0, None, encoders, unet)
     network = create_network(1.0, 8, 4.0, None, encoders, unet, include=include)
@@ -90,7 +90,7 @@ def rates_of_encoders(network: Any) -> dict[str, float]:
     return {name: group["lr"] for name, group in zip(names, groups, strict=True) if name != "unet"}
 
 
-def test_rates_go_by_the_place_among_the_encoders_that_are_handed_over() -> None:
+def test_text_encoder_rates_go_by_the_position_among_the_given_encoders() -> None:
     encoders, unet = models("sdxl")
     network = create_network(1.0, 8, 4.0, None, encoders, unet, exclude=r"^text_encoder\.")
     assert rates_of_encoders(network) == {"textencoder": 2.0}
@@ -106,7 +106,7 @@ def test_rates_go_by_the_place_among_the_encoders_that_are_handed_over() -> None
     assert rates_of_encoders(loaded) == {"textencoder": 2.0}
 
 
-def test_trees_hold_what_they_are_made_of() -> None:
+def test_a_model_built_from_a_tree_has_that_tree() -> None:
     for found in ORACLE.values():
         for tree in found["trees"]:
             assert tree_of(model_of(tree)) == tree

@@ -1,4 +1,4 @@
-"""The same arguments give the networks of lycoris.kohya 3.2.0.post2: names, shapes and starts."""
+"""Arguments give the names, shapes and initial values of lycoris.kohya 3.2.0.post2."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ORACLE: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
 
 
 def stored(case: str, text_encoder: Any, unet: nn.Module) -> dict[str, Tensor]:
-    """What our file of a case would hold."""
+    """Return the tensors that our file of a case would hold."""
     dim, alpha, arguments = CASES[case]
     network = create_network(1.0, dim, alpha, None, text_encoder, unet, **arguments)
     return {
@@ -38,7 +38,7 @@ def stored(case: str, text_encoder: Any, unet: nn.Module) -> dict[str, Tensor]:
 
 
 def cases() -> Iterator[Any]:
-    """Every case on SD1; on the others what decides on layers, the rest of it with `make slow`."""
+    """Yield every case on SD1 and those that decide on layers on the others; the rest is slow."""
     for case, families in ORACLE["shapes"].items():
         for family in families:
             quick = family == "sd1" or case.startswith(("preset", "no arguments", "loha 8/4"))
@@ -46,17 +46,17 @@ def cases() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("case", "family"), [*cases()])
-def test_layers_keys_and_shapes(case: str, family: str) -> None:
+def test_layers_keys_and_shapes_are_those_of_lycoris_kohya(case: str, family: str) -> None:
     assert shape_digest(stored(case, *models_of(family))) == ORACLE["shapes"][case][family]
 
 
-def test_the_default_preset_with_the_seeds_loha() -> None:
-    found = ORACLE["shapes"]["loha 8/4"]["sd1"]
+def test_loha_8_4_with_the_default_preset_has_354_layers_on_sd1() -> None:
+    found = shape_digest(stored("loha 8/4", *models_of("sd1")))
     assert (found["layers"], found["tensors"], found["numbers"]) == (354, 1770, 15_207_744)
 
 
 @pytest.mark.parametrize("case", ORACLE["initial"])
-def test_where_they_start(case: str) -> None:
+def test_initial_values_are_distributed_as_in_lycoris_kohya(case: str) -> None:
     torch.manual_seed(3)
     ours = statistics(stored(case, None, small_model()))
     theirs = ORACLE["initial"][case]
@@ -75,9 +75,8 @@ def test_where_they_start(case: str) -> None:
 
 
 @pytest.mark.parametrize("algo", ["loha", "locon", "lokr"])
-def test_files_go_both_ways_with_4_1_3(algo: str, tmp_path: Path) -> None:
-    """And the forward is the same; of the U-Net, because transformers 5 has other names for CLIP's
-    layers than every file."""
+def test_files_compute_the_same_here_and_in_lycoris_4_1_3(algo: str, tmp_path: Path) -> None:
+    """Of the U-Net alone, because transformers 5 names CLIP's layers otherwise than every file."""
     arguments = {"algo": algo, "preset": "unet-transformer-only"}
     there, here = tiny_models(tmp_path / "there"), tiny_models(tmp_path / "here")
     plain = here.denoise()

@@ -1,4 +1,4 @@
-"""gen_img.py's regions: who is updated where; tests/hosts compares them with networks.lora's."""
+"""gen_img.py's regions: which part of a picture and which prompts a network updates."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_an_update_stays_inside_its_mask(models: Models) -> None:
     assert "forward" not in vars(models.unet.get_submodule(RESNET))
 
 
-def test_an_empty_mask_is_the_whole_picture_and_shrunk_sizes_have_one(models: Models) -> None:
+def test_an_empty_mask_covers_the_whole_picture_at_shrunk_sizes_too(models: Models) -> None:
     network = applied(models)
     full = output(models, RESNET)
     network.set_region(0, False, torch.zeros(SIDE, SIDE))
@@ -68,7 +68,7 @@ def test_an_empty_mask_is_the_whole_picture_and_shrunk_sizes_have_one(models: Mo
     torch.testing.assert_close(output(models, RESNET), full)
 
 
-def test_the_last_network_repeats_the_queries(models: Models) -> None:
+def test_the_last_network_repeats_the_queries_for_every_prompt(models: Models) -> None:
     network = applied(models)
     full = output(models, QUERY)
     network.set_region(0, True, torch.ones(SIDE, SIDE))
@@ -77,6 +77,6 @@ def test_the_last_network_repeats_the_queries(models: Models) -> None:
     torch.testing.assert_close(found, full[[0, *[1] * PROMPTS]])
 
 
-def test_the_order_of_calls(models: Models) -> None:
+def test_a_generation_before_set_region_is_refused(models: Models) -> None:
     with pytest.raises(ConfigError, match="set_region was not called"):
         applied(models).set_current_generation(BATCH, PROMPTS, SIDE, SIDE, {}, None)

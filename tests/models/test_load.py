@@ -1,4 +1,4 @@
-"""Loading a base model: frozen, offline, and precise about what is missing."""
+"""Loading a base model from a folder: frozen, offline, and with the missing parts named."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def load(folder, **options):
     return load_pipeline(config, "cpu", torch.float32)
 
 
-def test_frozen_in_eval_mode_and_offline(pristine, monkeypatch):
+def test_a_base_is_loaded_frozen_in_eval_mode_and_offline(pristine, monkeypatch):
     def refuse(*_args, **_kwargs):
         raise AssertionError("a network connection was tried")
 
@@ -44,14 +44,14 @@ def test_frozen_in_eval_mode_and_offline(pristine, monkeypatch):
     assert set(pipeline.targets()) == {"unet", "text_encoder"}
 
 
-def test_schedule_is_stable_diffusions(pristine):
+def test_the_noise_schedule_is_that_of_stable_diffusion(pristine):
     schedule = load(pristine).noise_schedule
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
     assert torch.allclose(schedule.alphas_cumprod, torch.cumprod(1 - betas, 0))
     assert schedule.prediction_type == "epsilon"
 
 
-def test_dtypes(pristine):
+def test_the_autoencoder_stays_in_float32_beside_a_float16_unet(pristine):
     config = ModelConfig(pretrained_model_name_or_path=str(pristine))
     pipeline = load_pipeline(config, "cpu", torch.float16)
     assert pipeline.dtype == torch.float16
@@ -71,7 +71,7 @@ def test_all_missing_parts_are_named(folder):
     assert "vae" not in message.split("->")[0]
 
 
-def test_fp16_variant_is_found(folder):
+def test_weights_of_the_fp16_variant_are_found(folder):
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
     weights.rename(weights.with_name("diffusion_pytorch_model.fp16.safetensors"))
     weights = folder / "text_encoder" / "model.safetensors"
@@ -79,7 +79,7 @@ def test_fp16_variant_is_found(folder):
     assert load(folder).encode_text(["a cat"]).states.shape[0] == 1
 
 
-def test_weights_that_do_not_fill_the_model(folder):
+def test_a_unet_that_lacks_a_weight_is_refused_by_its_name(folder):
     path = folder / "unet" / "diffusion_pytorch_model.safetensors"
     tensors = safetensors.torch.load_file(path)
     del tensors["conv_in.weight"]
@@ -89,7 +89,7 @@ def test_weights_that_do_not_fill_the_model(folder):
 
 
 @pytest.mark.parametrize("level", ["", "text_model."])
-def test_text_encoders_of_older_and_newer_transformers(folder, pristine, level):
+def test_text_encoders_saved_by_older_and_newer_transformers_load_alike(folder, pristine, level):
     path = folder / "text_encoder" / "model.safetensors"
     tensors = safetensors.torch.load_file(path)
     renamed = {level + key.removeprefix("text_model."): t for key, t in tensors.items()}
@@ -98,7 +98,7 @@ def test_text_encoders_of_older_and_newer_transformers(folder, pristine, level):
     assert torch.equal(ours, theirs)
 
 
-def test_text_encoder_that_lacks_weights(folder):
+def test_a_text_encoder_that_lacks_a_weight_is_refused_by_its_name(folder):
     path = folder / "text_encoder" / "model.safetensors"
     tensors = safetensors.torch.load_file(path)
     lost = next(key for key in tensors if key.endswith("final_layer_norm.bias"))
@@ -109,14 +109,14 @@ def test_text_encoder_that_lacks_weights(folder):
 
 
 @pytest.mark.parametrize("part", ["vae/diffusion_pytorch_model", "text_encoder/model"])
-def test_damaged_weights(folder, part):
+def test_damaged_weights_are_refused(folder, part):
     path = folder / f"{part}.safetensors"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(DataError, match="cannot be read"):
         load(folder)
 
 
-def test_parts_of_different_models(folder):
+def test_parts_of_different_models_are_refused(folder):
     path = folder / "unet" / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**config, "cross_attention_dim": 48}), encoding="utf-8")
@@ -124,7 +124,7 @@ def test_parts_of_different_models(folder):
         load(folder)
 
 
-def test_scheduler_that_is_no_json(folder):
+def test_a_scheduler_config_that_is_no_json_is_refused(folder):
     (folder / "scheduler" / "scheduler_config.json").write_text("{", encoding="utf-8")
     with pytest.raises(DataError, match="not valid JSON"):
         load(folder)
@@ -133,13 +133,13 @@ def test_scheduler_that_is_no_json(folder):
 @pytest.mark.parametrize(
     ("part", "says"), [("transformer", "a transformer"), ("prior", "Stable Cascade")]
 )
-def test_other_families(folder, part, says):
+def test_folders_of_other_families_are_refused_by_name(folder, part, says):
     (folder / part).mkdir()
     with pytest.raises(DataError, match=says):
         load(folder)
 
 
-def test_refiner(folder):
+def test_the_sdxl_refiner_is_refused(folder):
     (folder / "text_encoder_2").mkdir()
     path = folder / "unet" / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
@@ -149,7 +149,7 @@ def test_refiner(folder):
 
 
 @pytest.mark.parametrize("family", ["sd2", "sdxl"])
-def test_families(tmp_path, family):
+def test_folders_of_sd2_and_sdxl_load_frozen_and_a_missing_part_is_named(tmp_path, family):
     folder = write_tiny_folder(tmp_path / "model", family=family)
     pipeline = load(folder)
     assert pipeline.kind == family
@@ -163,7 +163,7 @@ def test_families(tmp_path, family):
             load(folder)
 
 
-def test_prediction(folder):
+def test_the_prediction_follows_the_scheduler_and_the_option_before_it(folder):
     assert load(folder, v_parameterization=True).kind == "sd1_v"
     path = folder / "scheduler" / "scheduler_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
@@ -174,20 +174,20 @@ def test_prediction(folder):
     assert load(folder, v_parameterization=False).kind == "sd1"
 
 
-def test_v2_that_contradicts_the_model(pristine):
+def test_v2_that_contradicts_the_model_is_refused(pristine):
     assert load(pristine, v2=False).kind == "sd1"
     with pytest.raises(ConfigError, match=r"v2 is true, and model is Stable Diffusion 1.x"):
         load(pristine, v2=True)
 
 
-def test_names_that_are_not_there(tmp_path):
+def test_a_missing_model_is_refused_and_never_downloaded(tmp_path):
     with pytest.raises(DataError, match="never downloaded"):
         load("runwayml/stable-diffusion-v1-5")
     with pytest.raises(DataError, match="no such file"):
         load(tmp_path / "model.safetensors")
 
 
-def test_inpainting_folder(folder):
+def test_an_inpainting_folder_is_refused(folder):
     for name in ("config.json", "diffusion_pytorch_model.safetensors"):
         path = folder / "unet" / name
         if name == "config.json":
@@ -201,7 +201,7 @@ def test_inpainting_folder(folder):
         load(folder)
 
 
-def test_another_vae(pristine, tmp_path):
+def test_the_option_vae_replaces_the_models_autoencoder(pristine, tmp_path):
     other = write_tiny_folder(tmp_path / "other", seed=1)
     own, replaced = load(pristine), load(pristine, vae=str(other))
     inner = load(pristine, vae=str(other / "vae"))
@@ -214,14 +214,14 @@ def test_another_vae(pristine, tmp_path):
         load(pristine, vae=str(tmp_path))
 
 
-def test_config_is_checked():
+def test_wrong_model_options_are_refused():
     with pytest.raises(ConfigError, match="clip_skip is 0"):
         ModelConfig(clip_skip=0)
     with pytest.raises(ConfigError, match="no base model"):
         ModelConfig(pretrained_model_name_or_path="")
 
 
-def test_mini_base():
+def test_the_default_base_is_the_shipped_mini():
     pipeline = load_pipeline(ModelConfig(), "cpu", torch.float32)
     assert pipeline.name == "mini"
     assert len(pipeline.base_hash()) == 64
@@ -242,7 +242,7 @@ def test_mini_base():
         ),
     ],
 )
-def test_meta_families_have_the_real_counts(family, counts):
+def test_models_on_meta_have_the_real_numbers_of_parameters(family, counts):
     parts = build_meta(family)
     assert {n: sum(p.numel() for p in part.parameters()) for n, part in parts.items()} == counts
 
@@ -250,7 +250,7 @@ def test_meta_families_have_the_real_counts(family, counts):
 @pytest.mark.parametrize(
     ("family", "scale"), [("sd1", 0.18215), ("sd2", 0.18215), ("sdxl", 0.13025)]
 )
-def test_configs_of_real_autoencoders(family, scale):
+def test_autoencoders_have_the_real_size_and_scaling_factor(family, scale):
     from diffusers import AutoencoderKL
 
     config = AutoencoderKL.load_config(config_folder(LOADED[family], "vae"), local_files_only=True)
@@ -260,6 +260,6 @@ def test_configs_of_real_autoencoders(family, scale):
     assert vae.config.scaling_factor == scale
 
 
-def test_unknown_family():
+def test_an_unknown_family_is_refused():
     with pytest.raises(ConfigError, match="sd9"):
         build_meta("sd9")

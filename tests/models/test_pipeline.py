@@ -1,4 +1,4 @@
-"""Text, latents and pictures of a pipeline."""
+"""What a pipeline makes of captions, pixels and latents."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def pipeline(tmp_path_factory):
     return tiny_pipeline(tmp_path_factory.mktemp("tiny"))
 
 
-def test_sizes(pipeline):
+def test_a_pipeline_tells_its_picture_size_tokens_and_latent_channels(pipeline):
     assert pipeline.latent_factor == LATENT_FACTOR
     assert pipeline.picture_size == PICTURE_SIZE
     assert pipeline.max_tokens == MAX_TOKENS
     assert pipeline.latent_channels == 4
 
 
-def test_encode_text_pads_and_cuts(pipeline):
+def test_encode_text_pads_and_cuts_to_the_encoders_length(pipeline):
     text = pipeline.encode_text(["a cat", "dog " * 100, ""])
     assert text.states.shape == (3, MAX_TOKENS, 32)
     assert text.pooled is None
@@ -42,12 +42,12 @@ def test_clip_skip_counts_from_the_end(pipeline):
     assert torch.equal(pipeline.encode_text(["a cat"], 1).states, output.last_hidden_state)
 
 
-def test_clip_skip_beyond_the_layers(pipeline):
+def test_a_clip_skip_beyond_the_layers_is_refused(pipeline):
     with pytest.raises(ConfigError, match=r"clip_skip is 4, and the text encoder .* has 3 layers"):
         pipeline.encode_text(["a cat"], 4)
 
 
-def test_pipelines_own_clip_skip(pipeline, tmp_path):
+def test_encode_text_takes_the_clip_skip_of_the_config_by_default(pipeline, tmp_path):
     other = tiny_pipeline(tmp_path, clip_skip=2)
     assert torch.equal(
         other.encode_text(["a cat"]).states, pipeline.encode_text(["a cat"], 2).states
@@ -63,7 +63,7 @@ def test_gradients_reach_adapters_in_the_text_encoder(pipeline, clip_skip):
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in first.parameters())
 
 
-def test_encode_posterior(pipeline):
+def test_encode_posterior_returns_scaled_mean_and_standard_deviation(pipeline):
     pixels = torch.rand(2, 3, PICTURE_SIZE, PICTURE_SIZE) * 2 - 1
     mean, std = pipeline.encode_posterior(pixels)
     side = PICTURE_SIZE // LATENT_FACTOR
@@ -73,7 +73,7 @@ def test_encode_posterior(pipeline):
     assert torch.allclose(std, posterior.std * scale)
 
 
-def test_decode_latents(pipeline):
+def test_decode_latents_returns_rgb_pictures_of_full_size(pipeline):
     side = PICTURE_SIZE // LATENT_FACTOR
     pictures = pipeline.decode_latents(torch.randn(2, 4, side, side))
     assert [picture.size for picture in pictures] == [(PICTURE_SIZE, PICTURE_SIZE)] * 2

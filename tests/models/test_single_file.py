@@ -1,4 +1,4 @@
-"""One file against the same weights in a folder, against diffusers, and what is no base model."""
+"""Base models in a single file, compared with the same weights in a folder and with diffusers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SD2 = {"v_parameterization": False}
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """A tiny model of every family in the diffusers layout, named as its family."""
+    """Write a tiny model of every family in the diffusers layout, in a folder of its name."""
     root = tmp_path_factory.mktemp("families")
     for name in LOADED:
         write_tiny_folder(root / name, seed=1, family=name, clip_words=True)
@@ -33,7 +33,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="module", autouse=True)
 def tiny_configs(folders):
-    """The configs that fill in what a single file lacks are those of the tiny models."""
+    """Take the configs of the tiny models for what a single file lacks."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(part_configs, "CONFIGS", folders)
         yield
@@ -41,7 +41,7 @@ def tiny_configs(folders):
 
 @pytest.fixture(scope="module")
 def files(folders, tmp_path_factory):
-    """The same models as one .safetensors file each."""
+    """Write the same models as one .safetensors file each."""
     root = tmp_path_factory.mktemp("files")
     for name, family in LOADED.items():
         pipeline = load(folders / name)
@@ -63,7 +63,7 @@ def options_for(family):
 
 
 def rewritten(source, target, change, metadata=None):
-    """A copy of a file with its tensors changed."""
+    """Write a copy of a file with its tensors changed; return its path."""
     tensors = safetensors.torch.load_file(source)
     change(tensors)
     safetensors.torch.save_file(tensors, target, metadata)
@@ -80,7 +80,7 @@ def prediction(pipeline, captions=("a photo of a cat, 1girl",)):
 
 
 @pytest.mark.parametrize("family", LOADED)
-def test_a_file_is_the_same_model_as_its_folder(folders, files, family, monkeypatch):
+def test_a_single_file_loads_the_same_model_as_its_folder(folders, files, family, monkeypatch):
     def refuse(*_args, **_kwargs):
         raise AssertionError("a network connection was tried")
 
@@ -106,8 +106,8 @@ def test_a_file_is_the_same_model_as_its_folder(folders, files, family, monkeypa
 
 
 @pytest.mark.parametrize("family", LOADED)
-def test_against_diffusers_own_reading(folders, files, family):
-    """Text states, pooled embedding and sizes as diffusers gives them to its U-Net."""
+def test_a_single_file_gives_the_outputs_that_diffusers_gives(folders, files, family):
+    """Compare text states, pooled embedding and the U-Net's output at given sizes."""
     import diffusers
 
     path = files / f"{family}.safetensors"
@@ -139,8 +139,8 @@ def test_against_diffusers_own_reading(folders, files, family):
 
 
 @pytest.mark.parametrize("family", LOADED)
-def test_lightning_checkpoint(files, tmp_path, family):
-    """As the original repositories saved them: weights below "state_dict", beside the trainer's."""
+def test_a_lightning_checkpoint_loads_the_same_model(files, tmp_path, family):
+    """The original repositories saved weights below "state_dict", beside values of the trainer."""
     source = files / f"{family}.safetensors"
     content = {"state_dict": safetensors.torch.load_file(source), "global_step": 7, "epoch": 1}
     torch.save(content, tmp_path / f"{family}.ckpt")
@@ -159,7 +159,7 @@ def test_half_precision_files_load_in_any_precision(files, tmp_path):
     assert pipeline.vae.dtype == torch.float32
 
 
-def test_text_encoder_without_its_level(files, tmp_path):
+def test_a_text_encoder_saved_without_text_model_loads_the_same(files, tmp_path):
     """Some old merges lost `text_model.`, and some keep position_ids as a weight."""
 
     def change(tensors):
@@ -174,11 +174,9 @@ def test_text_encoder_without_its_level(files, tmp_path):
 # What the U-Net predicts
 
 
-def test_sd2_that_does_not_say_what_it_predicts(files):
+def test_an_sd2_file_that_does_not_say_what_it_predicts_is_refused(files):
     path = files / "sd2.safetensors"
-    with pytest.raises(
-        ConfigError, match=r"v_parameterization: sd2.safetensors is .* does not say"
-    ):
+    with pytest.raises(ConfigError, match=r"v_parameterization: sd2.safetensors .* does not say"):
         load(path)
     large, small = load(path, v_parameterization=True), load(path, v_parameterization=False)
     assert (large.kind, small.kind) == ("sd2_v", "sd2")
@@ -195,7 +193,7 @@ def test_sd2_that_does_not_say_what_it_predicts(files):
         ({"modelspec.architecture": "stable-diffusion-v2-512"}, "sd2"),
     ],
 )
-def test_metadata_say_it(files, tmp_path, metadata, kind):
+def test_metadata_say_what_an_sd2_file_predicts(files, tmp_path, metadata, kind):
     path = rewritten(
         files / "sd2.safetensors", tmp_path / "a.safetensors", lambda tensors: None, metadata
     )
@@ -203,7 +201,7 @@ def test_metadata_say_it(files, tmp_path, metadata, kind):
     assert load(path, v_parameterization=kind == "sd2").kind != kind, "the user's word comes first"
 
 
-def test_xl_of_velocity(files, tmp_path):
+def test_an_xl_file_predicts_velocity_by_its_key_or_by_the_option(files, tmp_path):
     path = rewritten(
         files / "sdxl.safetensors",
         tmp_path / "v.safetensors",
@@ -213,7 +211,7 @@ def test_xl_of_velocity(files, tmp_path):
     assert load(files / "sdxl.safetensors", v_parameterization=True).kind == "sdxl_v"
 
 
-def test_v2_is_checked(files):
+def test_v2_that_contradicts_the_file_is_refused(files):
     with pytest.raises(ConfigError, match=r"v2 is true, and sd1.safetensors is Stable Diffusion 1"):
         load(files / "sd1.safetensors", v2=True)
     with pytest.raises(ConfigError, match=r"v2 is false, and sd2.safetensors is .* Diffusion 2"):
@@ -228,7 +226,7 @@ def without_vae(tensors):
         del tensors[key]
 
 
-def test_vae_files(files, folders, tmp_path):
+def test_vae_files_of_every_layout_load_the_same_autoencoder(files, folders, tmp_path):
     other = write_tiny_folder(tmp_path / "other", seed=5)
     vae = load(other).vae
     bare = {key: value.contiguous() for key, value in ldm_vae(vae).items()}
@@ -247,7 +245,7 @@ def test_vae_files(files, folders, tmp_path):
         assert len(pipeline.weight_files) == 2
 
 
-def test_model_without_autoencoder(files, tmp_path):
+def test_a_file_without_autoencoder_is_refused(files, tmp_path):
     path = rewritten(files / "sd1.safetensors", tmp_path / "novae.safetensors", without_vae)
     with pytest.raises(DataError, match=r"no autoencoder \(VAE\)\n.*name one with vae"):
         load(path)
@@ -256,7 +254,7 @@ def test_model_without_autoencoder(files, tmp_path):
         load(path, vae=str(tmp_path / "unet.safetensors"))
 
 
-def test_folder_without_autoencoder_takes_another(folders, files, tmp_path):
+def test_a_folder_without_autoencoder_takes_the_one_of_the_option_vae(folders, files, tmp_path):
     folder = shutil.copytree(folders / "sd1", tmp_path / "model")
     shutil.rmtree(folder / "vae")
     with pytest.raises(DataError, match=r"missing: vae/config.json"):
@@ -309,7 +307,7 @@ def tensors_of(kind, pipeline):
         ("text", r"no base model; it holds 1 tensor: a\.b"),
     ],
 )
-def test_what_is_no_base_model(folders, tmp_path, kind, says):
+def test_files_that_are_no_base_model_are_refused_by_what_they_are(folders, tmp_path, kind, says):
     stored = tensors_of(kind, load(folders / "sd1"))
     path = tmp_path / "it.safetensors"
     safetensors.torch.save_file({k: v.contiguous().clone() for k, v in stored.items()}, path)
@@ -353,7 +351,7 @@ def drop_text(tensors):
         ("sd1", drop_text, "a U-Net but no text encoder"),
     ],
 )
-def test_models_that_are_not_trained_here(files, tmp_path, family, change, says):
+def test_models_of_other_kinds_are_refused_by_their_kind(files, tmp_path, family, change, says):
     path = rewritten(files / f"{family}.safetensors", tmp_path / "it.safetensors", change)
     with pytest.raises(DataError, match=says):
         load(path, **options_for(family))
@@ -374,7 +372,7 @@ def test_weights_that_are_missing_are_named(files, tmp_path, lost):
         load(path)
 
 
-def test_weights_of_another_shape(files, tmp_path):
+def test_weights_of_another_shape_are_refused_by_name(files, tmp_path):
     key = "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"
     path = rewritten(
         files / "sd1.safetensors",
@@ -392,7 +390,7 @@ def test_weights_of_another_shape(files, tmp_path):
         load(path)
 
 
-def test_damaged_files(files, tmp_path):
+def test_damaged_files_are_refused(files, tmp_path):
     path = tmp_path / "it.safetensors"
     path.write_bytes((files / "sd1.safetensors").read_bytes()[:5000])
     with pytest.raises(DataError, match="not a sound safetensors file"):

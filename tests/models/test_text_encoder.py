@@ -1,4 +1,4 @@
-"""OpenCLIP's names against diffusers' own conversion, and clip skip in every family."""
+"""OpenCLIP's names compared with diffusers', and what SDXL reads of its text encoders."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def xl(tmp_path_factory):
     return tiny_pipeline(tmp_path_factory.mktemp("xl"), family="sdxl")
 
 
-def test_open_clip_against_diffusers(xl):
+def test_open_clip_weights_get_the_names_that_diffusers_gives_them(xl):
     from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
 
     encoder = xl.text_encoder_2
@@ -50,7 +50,7 @@ def test_xl_reads_both_encoders_before_their_last_layers(xl):
     assert text.pooled.shape == (1, 24)
 
 
-def test_clip_skip_of_xl(xl):
+def test_xl_reads_the_same_layer_at_clip_skip_1_and_2_and_refuses_3(xl):
     one, two = xl.encode_text(["cat"], 1), xl.encode_text(["cat"], 2)
     assert torch.equal(one.states, two.states)
     with pytest.raises(
@@ -64,7 +64,7 @@ def test_clip_skip_is_checked_when_the_model_is_loaded(tmp_path):
         tiny_pipeline(tmp_path, clip_skip=4)
 
 
-def test_gradients_reach_both_encoders(xl):
+def test_gradients_reach_adapters_in_both_text_encoders_of_xl(xl):
     config = NetworkConfig(algo="lora", network_dim=2)
     network = build_network(xl.targets(), config)
     with torch.no_grad():
@@ -83,7 +83,7 @@ def test_gradients_reach_both_encoders(xl):
     assert reached == {"text_encoder", "text_encoder_2"}
 
 
-def test_what_xl_is_told_of_sizes_counts(xl):
+def test_xl_predicts_something_else_for_other_sizes_and_crops(xl):
     latents, timesteps = torch.zeros(2, 4, 8, 8), torch.tensor([3, 700])
     with torch.no_grad():
         text = xl.encode_text(["cat", "dog"])

@@ -1,4 +1,4 @@
-"""Injecting leaves no trace, bears wrapping by hosts, pickles, and drops as it says."""
+"""Injecting leaves no trace, survives wrapping by hosts and pickling, and drops as asked."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_injecting_twice_is_refused() -> None:
         network.merge()
 
 
-def test_an_error_inside_the_block_still_removes() -> None:
+def test_an_error_inside_injected_still_removes_the_network() -> None:
     module = nn.Sequential(nn.Linear(4, 3))
     network = perturbed(module)
     with pytest.raises(RuntimeError), network.injected():
@@ -52,7 +52,7 @@ def test_an_error_inside_the_block_still_removes() -> None:
     assert "forward" not in module[0].__dict__
 
 
-def test_a_host_that_wraps_us_finds_a_pass_through() -> None:
+def test_a_hosts_wrapper_around_a_removed_network_passes_through() -> None:
     module = nn.Linear(4, 3)
     x, network = torch.randn(2, 4), perturbed(nn.Sequential(module))
     before, calls = module(x), []
@@ -92,13 +92,13 @@ def test_an_injected_model_pickles() -> None:
 
 
 class Quantised(nn.Linear):
-    """Stands for any Linear subclass: its weight is not what its forward computes with."""
+    """Stands for subclasses of Linear whose forward does not compute with their weight alone."""
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.linear(x, self.weight * 2, self.bias)
 
 
-def test_a_subclass_keeps_its_own_forward() -> None:
+def test_a_subclass_of_linear_keeps_its_own_forward() -> None:
     module = Quantised(40, 30)
     x, network = torch.randn(2, 40), perturbed(nn.Sequential(module))
     (layer,) = network.layers.values()
@@ -119,8 +119,10 @@ def padded_otherwise(module: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("change", [tiled, padded_otherwise])
-def test_what_a_script_does_to_a_convolution_stays(change: Callable[[nn.Module], None]) -> None:
-    """Seamless tiling, as scripts do it; before and after the network is there."""
+def test_a_convolution_that_a_script_has_changed_stays_changed(
+    change: Callable[[nn.Module], None],
+) -> None:
+    """Scripts make pictures tile like this, before or after a network is injected."""
     module = nn.Conv2d(8, 80, 3, padding=1)
     network = build_network({"model": nn.Sequential(module)}, NetworkConfig(network_dim=2))
     x = torch.randn(1, 8, 2, 2)
@@ -146,8 +148,10 @@ def test_a_forward_that_a_host_gives_torchs_class_is_called(
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("module", [nn.Linear(8, 8), nn.Conv2d(8, 8, 1)], ids=["linear", "conv"])
-def test_only_float32_weights_are_merged_with(module: nn.Module, dtype: torch.dtype) -> None:
-    """A sum in bf16 would swallow the update (see test_5 of the peers' bugs)."""
+def test_only_float32_weights_are_merged_in_the_forward(
+    module: nn.Module, dtype: torch.dtype
+) -> None:
+    """A sum in bf16 would swallow the update."""
     module = module.to(dtype).requires_grad_(False)
     network = perturbed(nn.Sequential(module))
     asked: list[bool] = []
@@ -217,7 +221,7 @@ def test_module_dropout_drops_the_whole_update() -> None:
     torch.testing.assert_close(outs[~gone], update.expand_as(outs)[~gone], rtol=1e-4, atol=1e-5)
 
 
-def test_dropouts_are_a_function_of_the_seed() -> None:
+def test_the_same_seed_drops_the_same() -> None:
     module = nn.Linear(6, 5)
     network = perturbed(nn.Sequential(module), dropout=0.5, rank_dropout=0.5, module_dropout=0.5)
     network.train()
@@ -228,10 +232,11 @@ def test_dropouts_are_a_function_of_the_seed() -> None:
             torch.manual_seed(seed)
             results.append(module(x))
     assert torch.equal(results[0], results[2])
+    assert not torch.equal(results[0], results[1])
 
 
 @pytest.mark.parametrize("name", ["dropout", "rank_dropout", "module_dropout"])
 @pytest.mark.parametrize("value", [-0.1, 1.0, 2.0])
-def test_a_probability_out_of_range_is_named(name: str, value: float) -> None:
+def test_a_dropout_out_of_range_is_refused_by_name(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"{name}: is {value}"):
         Dropouts(**{name: value})

@@ -1,4 +1,4 @@
-"""A U-Net and a text encoder of a few layers."""
+"""A U-Net and a text encoder of a few layers, as targets of a network."""
 
 from __future__ import annotations
 

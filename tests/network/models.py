@@ -1,4 +1,4 @@
-"""Layers under the class names that presets know."""
+"""Small models whose blocks have the class names that presets select."""
 
 from __future__ import annotations
 

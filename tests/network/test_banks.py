@@ -1,4 +1,4 @@
-"""Built once for several batches: the same gradients, fewer kernels, and nothing stale."""
+"""Factors built once for several batches: the same gradients in fewer kernels, never outdated."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 class Model(nn.Module):
-    """Layers of every geometry, several of one shape, and one that no input passes."""
+    """Layers of every geometry, several of one shape, and one that no input reaches."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ def gradients(network: Network) -> dict[str, Tensor | None]:
 
 
 def expected(network: Network, work: Callable[[], None]) -> dict[str, Tensor | None]:
-    """The gradients without a bank."""
+    """Return the gradients of `work` without building once, and clear them."""
     work()
     found = gradients(network)
     network.zero_grad(set_to_none=True)
@@ -92,7 +92,7 @@ def expected(network: Network, work: Callable[[], None]) -> dict[str, Tensor | N
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_gradients_are_those_of_plain_accumulation(
+def test_building_once_gives_the_gradients_of_plain_accumulation(
     model: Model, batches: list[Tensor], variant: str
 ) -> None:
     network = perturbed(model, **VARIANTS[variant])
@@ -112,7 +112,9 @@ def test_the_gradients_are_those_of_plain_accumulation(
             assert found[name].stride() == parameter.stride()
 
 
-def test_gradients_are_added_to_those_that_are_there(model: Model, batches: list[Tensor]) -> None:
+def test_building_once_adds_its_gradients_to_earlier_ones(
+    model: Model, batches: list[Tensor]
+) -> None:
     network = perturbed(model)
     banks = Banks(network.layers.values())
     with network.injected():
@@ -125,7 +127,7 @@ def test_gradients_are_added_to_those_that_are_there(model: Model, batches: list
 
 
 def test_a_layer_may_take_another_path_in_every_batch() -> None:
-    """Few positions go through the chain, many through the merged weight, as it costs least."""
+    """Few positions are cheapest as a chain of factors, many as a merged weight."""
     module = nn.Linear(48, 48).requires_grad_(False)
     network = perturbed(nn.Sequential(module), network_dim=4)
     (layer,) = network.layers.values()
@@ -158,7 +160,7 @@ def test_frozen_layers_stay_without_gradient(model: Model, batches: list[Tensor]
 
 
 @pytest.mark.parametrize("max_norm", [0.0, 1e-3])
-def test_steps_with_and_without_clipping_are_the_same(
+def test_building_once_gives_the_same_steps_with_and_without_clipping(
     model: Model, batches: list[Tensor], max_norm: float
 ) -> None:
     def trained(use: bool) -> dict[str, Tensor]:
@@ -180,7 +182,7 @@ def test_steps_with_and_without_clipping_are_the_same(
 
 
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
-def test_a_picture_on_the_way_sees_the_present_parameters(
+def test_a_picture_drawn_inside_built_once_uses_the_present_parameters(
     model: Model, batches: list[Tensor], context: Callable[[], Any]
 ) -> None:
     network = perturbed(model, dropout=0.3)
@@ -208,7 +210,7 @@ def test_a_picture_on_the_way_sees_the_present_parameters(
         torch.testing.assert_close(gradient, wanted[name], rtol=1e-12, atol=1e-13)
 
 
-def test_a_step_inside_is_an_error_and_leaves_nothing_built(
+def test_an_optimizer_step_inside_built_once_is_refused_and_leaves_nothing_built(
     model: Model, batches: list[Tensor]
 ) -> None:
     network = perturbed(model)
@@ -225,7 +227,7 @@ def test_a_step_inside_is_an_error_and_leaves_nothing_built(
             accumulate(model, batches)
 
 
-def test_building_twice_is_an_error(model: Model) -> None:
+def test_built_once_inside_built_once_is_refused(model: Model) -> None:
     network = perturbed(model)
     with Banks(network.layers.values()).built_once():
         again = Banks(network.layers.values()).built_once()
@@ -234,7 +236,7 @@ def test_building_twice_is_an_error(model: Model) -> None:
         assert any(layer.built for layer in network.layers.values())
 
 
-def test_after_an_error_nothing_is_contracted() -> None:
+def test_an_error_inside_built_once_leaves_no_gradients() -> None:
     module = nn.Linear(16, 16).requires_grad_(False)
     network = perturbed(nn.Sequential(module))
     banks, fault = Banks(network.layers.values()), pytest.raises(RuntimeError, match="elsewhere")
@@ -245,7 +247,7 @@ def test_after_an_error_nothing_is_contracted() -> None:
     assert not any(layer.built for layer in network.layers.values())
 
 
-def test_query_key_and_value_lie_side_by_side() -> None:
+def test_factors_of_query_key_and_value_lie_side_by_side_in_memory() -> None:
     block = BasicTransformerBlock(32, 2, 16, cross_attention_dim=24)
     network = perturbed(block)
     with Banks(network.layers.values()).built_once():
@@ -256,13 +258,12 @@ def test_query_key_and_value_lie_side_by_side() -> None:
             assert starts == [starts[0] + i * downs[0].numel() for i in range(len(downs))]
 
 
-def test_a_chain_larger_than_the_weight_is_not_kept(model: Model) -> None:
+def test_factors_larger_than_the_weight_are_not_built_once(model: Model) -> None:
     assert Banks(perturbed(model, network_dim=8, conv_dim=8).layers.values()).groups == []
 
 
 class Operators(TorchDispatchMode):
-    """Keeps the names of all that is computed, and refuses what waits for a device or draws
-    elsewhere than there."""
+    """Keeps the names of operations; given a device, fails where one waits for it or leaves it."""
 
     def __init__(self, device: str | None = None) -> None:
         super().__init__()
@@ -280,7 +281,7 @@ class Operators(TorchDispatchMode):
         return out
 
 
-def test_many_layers_are_built_and_contracted_in_as_many_kernels_as_one() -> None:
+def test_six_layers_are_built_in_as_many_kernels_as_two() -> None:
     def kernels(count: int) -> int:
         model = nn.Sequential(*(nn.Linear(16, 16) for _ in range(count))).requires_grad_(False)
         network = perturbed(model)
@@ -295,7 +296,7 @@ def test_many_layers_are_built_and_contracted_in_as_many_kernels_as_one() -> Non
     assert 0 < kernels(6) < 40
 
 
-def test_a_step_waits_for_no_device_and_draws_on_it() -> None:
+def test_a_step_never_waits_for_the_device_and_draws_its_dropouts_there() -> None:
     """On the meta device there is nothing to wait for: whatever asks for a number fails."""
     with torch.device("meta"):
         model = Model().bfloat16().requires_grad_(False)
@@ -326,7 +327,7 @@ FORMS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_no_form_asks_for_a_number_in_a_step(form: str) -> None:
+def test_no_algorithm_reads_a_number_off_the_device_in_a_step(form: str) -> None:
     model = nn.Sequential(nn.Conv2d(32, 32, 3, padding=1), nn.Conv2d(32, 32, 1)).bfloat16()
     sizes = {"network_dim": 4, "conv_dim": 4}
     drops = {"dropout": 0.1, "rank_dropout": 0.1, "module_dropout": 0.1}

@@ -1,4 +1,4 @@
-"""Strengths of a U-Net's blocks."""
+"""Strengths of single blocks of a U-Net."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_blocks_have_ldms_numbers_in_every_naming(family: str, naming: str) -> N
     assert found["text_model.encoder.layers.0.self_attn.q_proj"] == "BASE"
 
 
-def test_names() -> None:
+def test_named_blocks_have_their_weight_and_all_others_1() -> None:
     weights = BlockWeights.parse("IN08=0.5, OUT=0, base = 2\nM00=0.25")
     sites = {site.name: site for site in all_sites(stand_in("sd")).values()}
 
@@ -47,14 +47,14 @@ def test_names() -> None:
 
 
 @pytest.mark.parametrize("count", LISTS)
-def test_lists(count: int) -> None:
+def test_a_list_of_numbers_gives_every_block_its_weight(count: int) -> None:
     numbers = [str(number) for number in range(count)]
     weights = BlockWeights.parse(", ".join(numbers)).weights
     assert list(weights.values()) == list(map(float, numbers))
     assert weights["BASE"] == 0.0 and "M00" in weights
 
 
-def test_nothing_said() -> None:
+def test_an_empty_text_gives_no_block_weights() -> None:
     assert BlockWeights.parse(" ").weights == {}
 
 
@@ -67,7 +67,7 @@ def test_nothing_said() -> None:
         (", ".join(["1"] * 16 + ["x"]), "'x' is no number"),
     ],
 )
-def test_mistakes(text: str, reason: str) -> None:
+def test_wrong_block_weights_are_refused(text: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason) as told:
         BlockWeights.parse(text)
     assert told.value.where == "block_weights"

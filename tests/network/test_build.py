@@ -1,4 +1,4 @@
-"""Which layers a config adapts, and what they start from."""
+"""Which layers a config adapts, and with which initial values."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("preset", EXPECTED)
-def test_presets(targets: dict[str, nn.Module], preset: str) -> None:
+def test_each_preset_adapts_its_layers(targets: dict[str, nn.Module], preset: str) -> None:
     network = build_network(targets, NetworkConfig(preset=preset))
     assert {site.path for site in network.sites.values()} == EXPECTED[preset]
 
@@ -42,7 +42,7 @@ def test_presets(targets: dict[str, nn.Module], preset: str) -> None:
     [("lora", None, False), ("lora", 4, True), ("locon", None, True), ("loha", None, True)]
     + [(algo, 0, False) for algo in ("lora", "locon", "loha")],
 )
-def test_conv_dim_default_per_algorithm(
+def test_the_default_of_conv_dim_depends_on_the_algorithm(
     targets: dict[str, nn.Module], algo: str, conv_dim: int | None, has_conv: bool
 ) -> None:
     network = build_network(targets, NetworkConfig(algo=algo, network_dim=6, conv_dim=conv_dim))
@@ -53,7 +53,7 @@ def test_conv_dim_default_per_algorithm(
         assert ranks["block.conv1"] == (conv_dim or 6)
 
 
-def test_include_and_exclude_by_name_and_pattern(targets: dict[str, nn.Module]) -> None:
+def test_include_adds_layers_and_exclude_removes_them(targets: dict[str, nn.Module]) -> None:
     config = NetworkConfig(preset="attn-only", include=("unet.other",), exclude=(r"^text_encoder",))
     network = build_network(targets, config)
     assert {s.path for s in network.sites.values()} == {"attention.attn1.to_q", "other"}
@@ -76,7 +76,9 @@ def test_a_spatial_layer_by_name_without_conv_dim_is_an_error(
         build_network(targets, config)
 
 
-def test_one_side_only(targets: dict[str, nn.Module]) -> None:
+def test_the_options_unet_only_and_text_encoder_only_adapt_that_model_alone(
+    targets: dict[str, nn.Module],
+) -> None:
     unet = build_network(targets, NetworkConfig(network_train_unet_only=True))
     text = build_network(targets, NetworkConfig(network_train_text_encoder_only=True))
     assert {site.target for site in unet.sites.values()} == {"unet"}
@@ -98,7 +100,9 @@ def test_one_side_only(targets: dict[str, nn.Module]) -> None:
         ),
     ],
 )
-def test_contradictions_are_refused(options: dict[str, object], message: str) -> None:
+def test_wrong_and_contradicting_network_options_are_refused(
+    options: dict[str, object], message: str
+) -> None:
     with pytest.raises(ConfigError, match=f"(?s){message}"):
         NetworkConfig(**options)  # type: ignore[arg-type]
 
@@ -115,7 +119,7 @@ def test_two_layers_with_one_key_are_refused() -> None:
 
 
 def test_a_denoiser_that_is_no_unet_is_adapted_whole(targets: dict[str, nn.Module]) -> None:
-    """Its keys are ComfyUI's, dots included."""
+    """Its keys are those of ComfyUI, with dots."""
     model = nn.Module()
     model.double_blocks = nn.ModuleList([nn.Linear(4, 4)])
     model.final_layer = nn.Linear(4, 6)
@@ -151,7 +155,7 @@ def test_a_layer_starts_the_same_whatever_else_is_adapted(targets: dict[str, nn.
     )
 
 
-def test_meta_tensors_build_without_memory() -> None:
+def test_a_network_over_a_model_on_meta_stays_on_meta() -> None:
     with torch.device("meta"):
         model = UNet()
     network = build_network({"unet": model}, NetworkConfig())
@@ -159,7 +163,7 @@ def test_meta_tensors_build_without_memory() -> None:
     assert network.parameter_count() > 0
 
 
-def test_a_model_that_is_left_out(targets: dict[str, nn.Module]) -> None:
+def test_leave_out_removes_the_layers_of_a_model(targets: dict[str, nn.Module]) -> None:
     network = build_network(targets, NetworkConfig())
     assert network.targets == ("unet", "text_encoder")
     network.leave_out(["text_encoder", "text_encoder_2"])

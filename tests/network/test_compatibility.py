@@ -59,7 +59,7 @@ FAMILIES = {"SD1 and SD2": "sd", "SDXL": "sdxl"}
 
 
 def planned(chosen: type[Algorithm], spec: LayerSpec, tucker: bool) -> Plan:
-    """A rank at which even the stand-in's small LoKr factors are stored as products."""
+    """Return a plan with a rank at which even small LoKr factors are stored as products."""
     rank = 1 if chosen.name == "lokr" else 2
     asked = {"use_tucker": tucker, "factor": 2}
     options = {name: value for name, value in asked.items() if chosen.reads(name)}
@@ -67,7 +67,7 @@ def planned(chosen: type[Algorithm], spec: LayerSpec, tucker: bool) -> Plan:
 
 
 def layers_of(family: str, name: str, spatial: bool, tucker: bool) -> dict:
-    """Every layer of the stand-in, adapted: (target, path) -> tensors."""
+    """Return tensors for every layer of the stand-in: (target, path) -> name -> tensor."""
     chosen = algorithm(name)
     layers = {}
     for site in all_sites(stand_in(family)).values():
@@ -79,7 +79,7 @@ def layers_of(family: str, name: str, spatial: bool, tucker: bool) -> dict:
 
 
 def outcome(key_format: KeyFormat, family: str, case: str) -> str:
-    """Whether such a file is read whole into both namings of the U-Net."""
+    """Tell whether such a file is read whole into a U-Net of either naming."""
     name, spatial, tucker = CASES[case]
     if key_format.only_lora and case != "LoRA":
         return "there is none"
@@ -112,7 +112,7 @@ def reading_table() -> list[str]:
 
 
 def writing_table() -> list[str]:
-    """What our own files meet in the hosts, from the table that `lycoris-ext info` uses."""
+    """Return the table of what hosts do with our files, from what `lycoris-ext info` says."""
     lines = ["| our file | " + " | ".join(HOSTS) + " |", "|---|" + "---|" * len(HOSTS)]
     for case, (name, options) in WRITTEN.items():
         chosen = algorithm(name)
@@ -175,7 +175,7 @@ def page() -> str:
     return TEXT.format(reading="\n".join(reading_table()), writing="\n".join(writing_table()))
 
 
-def test_the_page_says_what_the_code_does() -> None:
+def test_docs_compatibility_says_what_the_code_does() -> None:
     assert PAGE.read_text("utf-8") == page(), "python -m tests.network.test_compatibility"
 
 
@@ -187,7 +187,7 @@ def test_every_format_is_read_for_every_family() -> None:
 
 
 def test_files_of_other_models_are_not_placed_by_chance() -> None:
-    """The table would be worth little if anything were read."""
+    """The table of compatibility would be worth little if anything were read."""
     sites = all_sites(stand_in("sd"))
     foreign = ("lora_unet_double_blocks_0_img_attn_qkv", "transformer.blocks.0.attn.to_q",
                "lora_te3_encoder_block_0_layer_0_SelfAttention_q")  # fmt: skip

@@ -1,4 +1,4 @@
-"""A thousand random adapters through every key format, and files that fit nowhere."""
+"""Random adapters through the keys of every tool, and files that fit nowhere."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ STORED = [
 
 
 def random_adapter(dice: random.Random, family: str) -> Layers:
-    """Some layers of one algorithm, each with its own rank, alpha and dtype."""
+    """Return some layers of one random algorithm, each with its own rank, alpha and dtype."""
     sites = list(SITES[family, "diffusers"].values())
     # every second one a LoRA, which alone all formats have
     chosen = algorithm(dice.choice([*STORED, *["lora"] * len(STORED)]))
@@ -66,7 +66,7 @@ def random_adapter(dice: random.Random, family: str) -> Layers:
 
 
 def read(tensors: dict[str, Tensor], sites: dict[str, Site]) -> dict[str, tuple[Plan, dict]]:
-    """Through the bytes of a file: our key -> plan and tensors."""
+    """Write and read the bytes of a file; return our key -> (plan, tensors)."""
     state = parse_adapter(bytearray(safetensors.torch.save(tensors)), "test.safetensors")
     layers = state.layers()
     placed = place_layers(layers, sites)
@@ -97,7 +97,7 @@ def check(key_format: KeyFormat, layers: Layers, family: str, naming: str) -> in
     return len(found)
 
 
-def test_a_thousand_random_adapters_through_every_format() -> None:
+def test_a_thousand_random_adapters_are_read_from_every_format() -> None:
     read_layers = dict.fromkeys((key_format.name for key_format in FORMATS), 0)
     for seed in range(1000):
         dice = random.Random(seed)
@@ -113,8 +113,10 @@ def test_a_thousand_random_adapters_through_every_format() -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("algo", ["locon", "loha"])
-def test_what_we_write_is_read_into_both_namings(family: str, algo: str, tmp_path: Path) -> None:
-    """diffusers' U-Net writes what sd-scripts' own reads, and the other way round."""
+def test_a_file_over_one_naming_of_the_unet_loads_into_the_other(
+    family: str, algo: str, tmp_path: Path
+) -> None:
+    """Files go from diffusers' U-Net to the one with ldm's names, and the other way round."""
     models = {naming: stand_in(family, naming) for naming in ("diffusers", "ldm")}
     include = ("",)  # every layer: the stand-ins have no blocks that a preset knows
     for naming, other in (("diffusers", "ldm"), ("ldm", "diffusers")):
@@ -128,7 +130,7 @@ def test_what_we_write_is_read_into_both_namings(family: str, algo: str, tmp_pat
         for key, tensor in network.state_dict().items():
             assert torch.equal(again.state_dict()[key], tensor)
         starts = {key.split("_")[1] for key in again.sites}
-        assert starts == {"unet", "te"} if family == "sd" else {"unet", "te1", "te2"}
+        assert starts == ({"unet", "te"} if family == "sd" else {"unet", "te1", "te2"})
         ldm = {key for key in again.sites if "input_blocks" in key}
         assert bool(ldm) is (family == "sdxl")
 
@@ -156,12 +158,12 @@ def alpha_of(state: AdapterState) -> float:
         ({"unet.lora_alpha": 5, "unet.use_rslora": True}, 5 * 2**0.5),
     ],
 )
-def test_diffusers_metadata_say_the_alpha(config: dict[str, object], alpha: float) -> None:
+def test_the_alpha_is_read_from_diffusers_metadata(config: dict[str, object], alpha: float) -> None:
     metadata = {"lora_adapter_metadata": json.dumps(config)}
     assert alpha_of(AdapterState(lora_file("unet."), metadata)) == pytest.approx(alpha)
 
 
-def test_pefts_config_beside_the_file_says_the_alpha(tmp_path: Path) -> None:
+def test_the_alpha_is_read_from_pefts_config_beside_the_file(tmp_path: Path) -> None:
     path = tmp_path / "adapter_model.safetensors"
     save_adapter(path, AdapterState(lora_file("base_model.model.")))
     assert alpha_of(load_adapter(path)) == 2.0
@@ -182,7 +184,7 @@ def test_pefts_config_beside_the_file_says_the_alpha(tmp_path: Path) -> None:
         ('{"unet.alpha_pattern": {"(a+)+$": 1}}', "only names of layers are understood"),
     ],
 )
-def test_configs_that_cannot_be_followed(text: str, message: str) -> None:
+def test_metadata_of_diffusers_that_cannot_be_followed_are_refused(text: str, message: str) -> None:
     with pytest.raises(FormatError, match=message):
         alpha_of(AdapterState(lora_file("unet."), {"lora_adapter_metadata": text}))
 
@@ -206,14 +208,14 @@ def test_two_names_of_one_layer_are_refused() -> None:
         load_network(AdapterState({**lora_file("unet."), **lora_file("")}), stand_in("sd"))
 
 
-def test_everything_that_cannot_be_placed_is_listed() -> None:
+def test_layers_of_a_file_that_cannot_be_placed_are_counted_and_listed() -> None:
     tensors = {f"unet.nowhere.{number}.{name}": tensor for number in range(12)
                for name, tensor in LORA.items()}  # fmt: skip
     with pytest.raises(FormatError, match=r"12 layers of the file.*nowhere\.0, .* and 2 more"):
         load_network(AdapterState(tensors), stand_in("sd"))
 
 
-def test_a_loaded_network_holds_nothing_of_its_file(tmp_path: Path) -> None:
+def test_a_loaded_network_does_not_change_with_its_file(tmp_path: Path) -> None:
     """The file is mapped while it is read; afterwards it may be cut short or replaced."""
     path = tmp_path / "a.safetensors"
     save_adapter(path, AdapterState(lora_file("unet.")))

@@ -1,4 +1,4 @@
-"""Updates that are longer than they may be."""
+"""scale_weight_norms shortens updates that are too long."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lycoris_ext.network import NetworkConfig, build_network
 
 @pytest.mark.parametrize("algo", ["lora", "locon", "loha"])
 @pytest.mark.parametrize("use_tucker", [False, True])
-def test_limited_norms_keep_the_direction(targets, algo, use_tucker):
+def test_limit_norms_shortens_too_long_updates_and_keeps_their_direction(targets, algo, use_tucker):
     config = NetworkConfig(algo=algo, network_dim=3, use_tucker=use_tucker, use_scalar=True)
     network = build_network(targets, config)
     torch.manual_seed(0)
@@ -31,8 +31,8 @@ def test_limited_norms_keep_the_direction(targets, algo, use_tucker):
     assert network.limit_norms(limit * 1.0001)[0] == 0
 
 
-def test_limited_norms_of_a_lora_are_sd_scripts():
-    """Numbers from its apply_max_norm_regularization(1.5) on these factors, alpha 1."""
+def test_limited_norms_of_a_lora_are_those_of_sd_scripts():
+    """The numbers are those of apply_max_norm_regularization(1.5) for these factors, alpha 1."""
     module = nn.Linear(4, 3)
     network = build_network(
         {"model": nn.Sequential(module)}, NetworkConfig(algo="lora", network_dim=2)

@@ -1,4 +1,4 @@
-"""What a file that does not fit is told, and what a network takes of one."""
+"""Which files are refused and why, and which layers of a file a network takes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_an_empty_file_is_refused(targets: dict[str, nn.Module]) -> None:
         load_network(AdapterState({}), targets)
 
 
-def test_a_layer_without_a_place_is_named(targets: dict[str, nn.Module]) -> None:
+def test_a_layer_of_the_file_that_the_model_lacks_is_named(targets: dict[str, nn.Module]) -> None:
     state = stored(targets)
     extra = {f"lora_unet_nowhere.{n}": t for n, t in state.layers()["lora_unet_conv_in"].items()}
     with pytest.raises(FormatError, match="no place for 1 layer of the file: lora_unet_nowhere"):
@@ -52,7 +52,7 @@ def test_a_layer_without_a_place_is_named(targets: dict[str, nn.Module]) -> None
         ),
     ],
 )
-def test_layers_that_contradict_themselves_or_the_model(
+def test_tensors_that_contradict_each_other_or_the_model_are_refused(
     targets: dict[str, nn.Module],
     change,  # type: ignore[no-untyped-def]
     message: str,
@@ -64,7 +64,7 @@ def test_layers_that_contradict_themselves_or_the_model(
     assert "lora_unet_conv_in" in str(caught.value)
 
 
-def test_nothing_is_half_loaded(targets: dict[str, nn.Module]) -> None:
+def test_a_refused_file_changes_no_tensor(targets: dict[str, nn.Module]) -> None:
     network = build_network(targets, NetworkConfig())
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     tensors = {
@@ -77,10 +77,10 @@ def test_nothing_is_half_loaded(targets: dict[str, nn.Module]) -> None:
     assert all(torch.equal(before[key], tensor) for key, tensor in network.state_dict().items())
 
 
-def test_nothing_is_half_loaded_where_a_later_layer_has_another_rank(
+def test_a_file_with_another_rank_in_its_last_layer_changes_no_tensor(
     targets: dict[str, nn.Module],
 ) -> None:
-    """Its tensors fit each other, so that reading the layer alone finds nothing wrong."""
+    """The tensors of that layer fit each other, so reading it alone finds nothing wrong."""
     network = build_network(targets, NetworkConfig(network_alpha=2.0))
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     last = [*network.layers][-1]
@@ -105,7 +105,9 @@ def test_another_alpha_is_refused(targets: dict[str, nn.Module]) -> None:
     ) == ([], [])
 
 
-def test_a_part_of_a_file_and_a_part_of_a_network(targets: dict[str, nn.Module]) -> None:
+def test_loading_partly_takes_the_common_layers_and_returns_the_others(
+    targets: dict[str, nn.Module],
+) -> None:
     wide = build_network(targets, NetworkConfig())
     narrow = build_network(targets, NetworkConfig(preset="attn-mlp"))
     unet = build_network({"unet": targets["unet"]}, NetworkConfig())
@@ -117,7 +119,9 @@ def test_a_part_of_a_file_and_a_part_of_a_network(targets: dict[str, nn.Module])
         narrow.load_adapter_state(wide.adapter_state(), partly=True)
 
 
-def test_tensors_of_a_file_under_the_names_of_the_state(targets: dict[str, nn.Module]) -> None:
+def test_as_own_gives_the_tensors_of_a_file_the_shapes_of_the_state(
+    targets: dict[str, nn.Module],
+) -> None:
     network = build_network(targets, NetworkConfig(algo="locon"))
     own = network.state_dict()
     stored = {key: tensor for key, tensor in own.items() if not key.endswith("alpha")}
@@ -129,8 +133,8 @@ def test_tensors_of_a_file_under_the_names_of_the_state(targets: dict[str, nn.Mo
     assert all(named[key].shape == tensor.shape for key, tensor in own.items())
 
 
-def test_kernels_that_a_file_holds_flat() -> None:
-    """As ComfyUI's own trainer stores them."""
+def test_kernels_that_a_file_holds_flat_are_reshaped() -> None:
+    """ComfyUI's own trainer stores them so."""
     unet = UNet()
     key = "diffusion_model.block.conv1"
     up, down = torch.randn(8, 2), torch.randn(2, 8 * 9)

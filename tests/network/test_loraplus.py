@@ -33,14 +33,16 @@ def keys_by_group(options: dict[str, object], **ratios: float) -> dict[str, set[
         ),
     ],
 )
-def test_the_role_decides_not_the_name(options: dict[str, object], plus: set[str]) -> None:
+def test_loraplus_raises_the_rate_of_the_factors_on_the_output_side(
+    options: dict[str, object], plus: set[str]
+) -> None:
     alone = keys_by_group(options)
     assert set(alone) == {"model"}
     found = keys_by_group(options, loraplus_lr_ratio=16.0)
     assert found == {"model": alone["model"] - plus, "model plus": plus}
 
 
-def test_ratios_of_each_model_and_of_layers_with_a_rate() -> None:
+def test_loraplus_ratios_apply_to_each_model_and_to_layers_with_their_own_rate() -> None:
     targets = {"unet": UNet(), "text_encoder": TextEncoder()}
     overrides = (LayerOverride(match="attn1", learning_rate=1e-4),)
     network = build_network(targets, NetworkConfig(overrides=overrides))
@@ -60,7 +62,7 @@ def test_ratios_of_each_model_and_of_layers_with_a_rate() -> None:
     assert "unet plus" in names and "text_encoder plus" not in names
 
 
-def test_a_ratio_without_such_a_factor_is_refused() -> None:
+def test_a_loraplus_ratio_without_a_factor_for_it_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"loraplus_lr_ratio: .*no adapter of model") as caught:
         keys_by_group({"algo": "lokr", "full_matrix": True}, loraplus_lr_ratio=16.0)
     assert "such as lora or loha" in str(caught.value)

@@ -1,4 +1,4 @@
-"""Merged into the base, and out of it again."""
+"""Merging a network into the base, and unmerging it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_merging_for_good_keeps_no_copy(targets: dict[str, nn.Module]) -> None:
         network.unmerge()
 
 
-def test_a_merge_that_the_host_undid(targets: dict[str, nn.Module]) -> None:
+def test_after_forget_merge_the_network_can_be_merged_again(targets: dict[str, nn.Module]) -> None:
     network = build_network(targets, NetworkConfig())
     network.merge(keep=False)
     with pytest.raises(ConfigError, match="merged or injected already"):

@@ -1,4 +1,4 @@
-"""Layers that are different from the others: by pattern, and what is said of mistakes."""
+"""Overrides give layers, chosen by a pattern, options of their own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def build(*overrides: LayerOverride, **options: object) -> Network:
 
 
 def plans(network: Network) -> dict[str, tuple[str, int, float]]:
-    """Name -> (algorithm, rank, alpha)"""
+    """Return name -> (algorithm, rank, alpha) of every adapted layer."""
     return {
         network.sites[key].name: (layer.plan.algorithm.name, layer.plan.rank, layer.plan.alpha)
         for key, layer in network.layers.items()
@@ -34,7 +34,7 @@ def refused(*overrides: LayerOverride, **options: object) -> str:
     return str(caught.value)
 
 
-def test_algorithm_rank_alpha_and_options_of_some_layers() -> None:
+def test_an_override_sets_algorithm_rank_alpha_and_options_of_its_layers() -> None:
     found = plans(
         build(
             LayerOverride(match="attn1", algo="lora", network_dim=2, network_alpha=0.5),
@@ -47,7 +47,7 @@ def test_algorithm_rank_alpha_and_options_of_some_layers() -> None:
     assert found["text_encoder.attention.q_proj"] == ("loha", 4, 1.0)
 
 
-def test_the_first_that_sets_a_thing_decides_on_it() -> None:
+def test_the_first_override_that_sets_an_option_decides_it() -> None:
     found = plans(
         build(
             LayerOverride(match=r"attention\.attn1", network_dim=2),
@@ -59,14 +59,14 @@ def test_the_first_that_sets_a_thing_decides_on_it() -> None:
 
 
 def test_an_override_to_lora_keeps_convolutions() -> None:
-    """For the whole network "lora" leaves convolutions alone; of a layer it only says how."""
+    """As the network's algorithm "lora" leaves convolutions out; in an override it does not."""
     assert plans(build(LayerOverride(match="unet", algo="lora")))["unet.block.conv1"][:2] == (
         "lora",
         4,
     )
 
 
-def test_a_rank_for_convolutions_that_have_none() -> None:
+def test_conv_dim_of_an_override_adapts_convolutions_that_had_no_rank() -> None:
     assert "unet.block.conv1" not in plans(build(algo="lora"))
     override = LayerOverride(match="block", network_dim=3)
     found = plans(build(override, algo="lora"))
@@ -81,14 +81,14 @@ def test_a_rank_for_convolutions_that_have_none() -> None:
 
 
 @pytest.mark.parametrize("nothing", [{"network_dim": 0}, {"learning_rate": 0.0}, {"lr_weight": 0}])
-def test_nothing_for_some_layers(nothing: dict[str, float]) -> None:
+def test_an_override_with_rank_or_rate_0_leaves_its_layers_alone(nothing: dict[str, float]) -> None:
     found = plans(
         build(LayerOverride(match="attention", **nothing), LayerOverride(match="proj", factor=-1))
     )  # type: ignore[arg-type]
     assert set(found) == {"unet.conv_in", "unet.block.conv1", "unet.block.conv_shortcut"}
 
 
-def test_dropouts_scalar_and_way_of_some_layers() -> None:
+def test_an_override_sets_dropouts_scalar_and_bypass_mode_of_its_layers() -> None:
     network = build(
         LayerOverride(
             match="attn1", rank_dropout=0.5, use_scalar=True, bypass_mode=True, rs_lora=True
@@ -101,7 +101,7 @@ def test_dropouts_scalar_and_way_of_some_layers() -> None:
     assert other.dropouts.rank_dropout == 0.0 and other.scalar is None and not other.bypass_mode
 
 
-def test_rates_of_some_layers() -> None:
+def test_an_override_sets_or_scales_the_learning_rate_of_its_layers() -> None:
     network = build(
         LayerOverride(match="attn1", learning_rate=5e-5),
         LayerOverride(match="attention", lr_weight=0.5),
@@ -119,7 +119,7 @@ def test_rates_of_some_layers() -> None:
     assert len(held) == len(set(held)) == len(list(network.parameters()))
 
 
-def test_what_sd_scripts_says_by_block_can_be_said() -> None:
+def test_overrides_can_say_what_sd_scripts_says_by_block() -> None:
     """block_dims, block_alphas, conv_block_dims, *_lr_weight; network_reg_dims and _reg_lrs."""
     by_block = [
         LayerOverride(match=r"unet\.block\.", network_dim=2, network_alpha=1, conv_dim=3,
@@ -154,20 +154,22 @@ def test_what_sd_scripts_says_by_block_can_be_said() -> None:
         ({"match": "x", "wd_on_output": True}, "wd_on_output: .*dora_wd is false"),
     ],
 )
-def test_mistakes_name_the_override(settings: dict[str, object], message: str) -> None:
+def test_wrong_values_of_an_override_are_refused_by_its_pattern(
+    settings: dict[str, object], message: str
+) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         NetworkConfig(overrides=(LayerOverride(**settings),))  # type: ignore[arg-type]
     assert f'match = "{settings["match"]}"' in str(caught.value)
 
 
-def test_a_pattern_that_fits_nothing() -> None:
+def test_an_override_that_fits_no_adapted_layer_is_refused() -> None:
     text = refused(LayerOverride(match="no_such_layer", network_dim=2))
     assert "'no_such_layer' fits no layer" in text and "patterns see names like" in text
     text = refused(LayerOverride(match="unet.other", network_dim=2))
     assert "fits no layer that is adapted (unet.other is not)" in text and "include" in text
 
 
-def test_options_that_do_nothing_are_refused() -> None:
+def test_an_option_that_no_chosen_algorithm_has_is_refused() -> None:
     text = refused(factor=4)
     assert 'factor: algo = "loha" has no factor (first layer: unet.conv_in)' in text
     assert "an algorithm that has it: lokr" in text
@@ -186,12 +188,14 @@ def test_options_that_do_nothing_are_refused() -> None:
         ({"network_alpha": float("inf")}, "network_alpha is inf"),
     ],
 )
-def test_contradictory_options(options: dict[str, object], message: str) -> None:
+def test_options_out_of_range_or_without_what_they_need_are_refused(
+    options: dict[str, object], message: str
+) -> None:
     with pytest.raises(ConfigError, match=f"(?s){message}"):
         NetworkConfig(**options)  # type: ignore[arg-type]
 
 
-def test_a_rank_above_every_layer_that_it_is_for() -> None:
+def test_a_rank_above_every_layer_is_refused() -> None:
     text = refused(network_dim=9)
     assert "network_dim: rank 9 is larger than every layer it is for" in text
     assert "unet.conv_in, has a weight of 8 x 72" in text and "use 8 or less" in text
@@ -202,14 +206,14 @@ def test_a_rank_above_every_layer_that_it_is_for() -> None:
 
 
 @pytest.mark.parametrize("algo", ["tlora", "glora"])
-def test_a_rank_above_every_layer_of_other_algorithms(algo: str) -> None:
+def test_a_rank_above_every_layer_is_refused_for_tlora_and_glora(algo: str) -> None:
     model = nn.Sequential(nn.Linear(16, 24))
     with pytest.raises(ConfigError, match=r"rank 64 is larger.*24 x 16"):
         build_network({"model": model}, NetworkConfig(algo=algo, network_dim=64))
 
 
-def test_normalisations_beside_activations() -> None:
-    """bypass_mode says how an update is applied that can be applied in two ways."""
+def test_bypass_mode_and_trained_normalisations_work_together() -> None:
+    """bypass_mode is not refused for normalisations, which can be applied in one way alone."""
     model = nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8))
     network = build_network(
         {"model": model}, NetworkConfig(network_dim=2, bypass_mode=True, train_norm=True)
@@ -221,7 +225,7 @@ def test_normalisations_beside_activations() -> None:
         assert not torch.allclose(model(x), before)
 
 
-def test_what_one_layer_cannot_have_names_the_layer() -> None:
+def test_an_algorithm_or_option_that_a_layer_cannot_have_names_the_layer() -> None:
     model = nn.Sequential(nn.Linear(8, 16), nn.Conv2d(8, 8, 3, groups=2))
 
     def refused(*overrides: LayerOverride, **options: Any) -> str:
@@ -237,14 +241,14 @@ def test_what_one_layer_cannot_have_names_the_layer() -> None:
     assert "model.0, use_scalar" in text
 
 
-def test_a_rank_above_some_layers_is_what_everybody_has() -> None:
-    """conv_out of Stable Diffusion has 4 outputs; files must have the sizes of others' files."""
+def test_a_rank_above_some_layers_alone_is_kept() -> None:
+    """Other tools' files have the full rank even in conv_out, which has 4 outputs."""
     model = nn.Sequential(nn.Linear(32, 32), nn.Linear(32, 4))
     network = build_network({"model": model}, NetworkConfig(network_dim=8))
     assert {layer.plan.rank for layer in network.layers.values()} == {8}
 
 
-def test_bypass_mode_never_builds_the_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bypass_mode_never_builds_the_matrix_of_the_update(monkeypatch: pytest.MonkeyPatch) -> None:
     from lycoris_ext.functional import Hadamard
 
     module = nn.Sequential(nn.Linear(24, 24))
@@ -267,7 +271,7 @@ def test_bypass_mode_never_builds_the_weight(monkeypatch: pytest.MonkeyPatch) ->
     torch.testing.assert_close(*outs)
 
 
-def test_bypass_mode_where_there_is_no_such_way() -> None:
+def test_bypass_mode_on_a_grouped_convolution_is_refused() -> None:
     model = nn.Sequential(nn.Conv2d(8, 8, 3, groups=2))
     with pytest.raises(ConfigError) as caught:
         build_network({"model": model}, NetworkConfig(network_dim=2, bypass_mode=True))
@@ -276,7 +280,7 @@ def test_bypass_mode_where_there_is_no_such_way() -> None:
     assert "exclude the layer" in text
 
 
-def test_rank_dropout_scale_makes_up_for_what_is_dropped() -> None:
+def test_rank_dropout_scale_enlarges_the_rows_that_are_kept() -> None:
     module = nn.Sequential(nn.Linear(6, 50))
     options = {"network_dim": 2, "rank_dropout": 0.5, "rank_dropout_scale": True}
     network = build_network({"model": module}, NetworkConfig(**options))  # type: ignore[arg-type]
@@ -292,7 +296,7 @@ def test_rank_dropout_scale_makes_up_for_what_is_dropped() -> None:
     assert torch.isfinite(layer.delta().dense()).all()  # nothing is left, and nothing is NaN
 
 
-def test_rates_of_layers_that_a_file_has_chosen() -> None:
+def test_layer_rates_gives_the_layers_of_a_file_the_rates_of_the_overrides() -> None:
     network = build(LayerOverride(match="attn1", algo="lokr", learning_rate=5e-5, lr_weight=2.0))
     rates = layer_rates(
         network.sites, NetworkConfig(overrides=(LayerOverride(match="conv", lr_weight=0),))

@@ -1,4 +1,4 @@
-"""The learning rate of each model."""
+"""The learning rate of each model and text encoder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from lycoris_ext.network import NetworkConfig, build_network, load_network
 from tests.network.models import TextEncoder, UNet
 
 
-def test_learning_rates_per_target(targets: dict[str, nn.Module]) -> None:
+def test_each_model_has_its_learning_rate_and_rate_0_freezes_it(
+    targets: dict[str, nn.Module],
+) -> None:
     network = build_network(targets, NetworkConfig())
     groups = network.param_groups(1e-3, text_encoder_lr=5e-4)
     assert {group["name"]: group["lr"] for group in groups} == {"unet": 1e-3, "text_encoder": 5e-4}
@@ -22,7 +24,7 @@ def test_learning_rates_per_target(targets: dict[str, nn.Module]) -> None:
         network.param_groups(0.0)
 
 
-def test_rates_of_each_text_encoder() -> None:
+def test_each_text_encoder_has_its_learning_rate() -> None:
     targets = {name: TextEncoder() for name in ("text_encoder", "text_encoder_3")}
     network = build_network({"unet": UNet(), **targets}, NetworkConfig())
     for given, expected in (([1.0, 2.0], (1.0, 2.0)), ([1.0], (1.0, 1.0)), ([], (9.0, 9.0))):
@@ -31,7 +33,7 @@ def test_rates_of_each_text_encoder() -> None:
         assert rates["unet"] == 9.0
 
 
-def test_rates_go_by_the_models_that_are_handed_over() -> None:
+def test_text_encoder_rates_go_by_the_position_among_the_given_models() -> None:
     encoders = {name: TextEncoder() for name in ("text_encoder", "text_encoder_2")}
     targets = {"unet": UNet(), **encoders}
     built = build_network(targets, NetworkConfig(exclude=(r"^text_encoder\.",)))

@@ -1,4 +1,4 @@
-"""Files that PEFT and diffusers themselves wrote, and their own idea of ldm's names."""
+"""Files that PEFT and diffusers themselves wrote, and ldm's names as diffusers converts them."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def unet_of(family: str) -> Any:
 
 @pytest.mark.parametrize("family", ["sd", "sdxl"])
 def test_ldm_names_are_those_of_diffusers_conversion(family: str) -> None:
-    """Every weight of the U-Net under our ldm name, through diffusers' conversion of checkpoints,
-    comes out under the name that it has."""
+    """Every weight of the U-Net under our ldm name comes out of diffusers' conversion of
+    checkpoints under its own name."""
     unet = unet_of(family)
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
@@ -70,7 +70,7 @@ def test_ldm_names_are_those_of_diffusers_conversion(family: str) -> None:
 
 
 def ldm_name(path: str, family: str) -> str:
-    """ldm's dotted path: numbers and known words between the underscores of the key's name."""
+    """Return ldm's dotted path of a layer, from the name with underscores in its key."""
     name = key_prefix("unet", path, FAMILIES["sdxl"]).removeprefix("lora_unet_")
     if family == "sd" and name == "output_blocks_2_2_conv":
         name = "output_blocks_2_1_conv"  # no attention in that block of SD1
@@ -85,7 +85,7 @@ WORDS = ("input_blocks", "output_blocks", "middle_block", "time_embed", "label_e
 
 
 class Tiny(nn.Module):
-    """A little of a U-Net, under its names."""
+    """Two layers under names of a U-Net."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ PEFT_CONFIGS = {
 
 
 def peft_model(model: nn.Module, kind: str, options: dict[str, Any]) -> Any:
-    """Adapted by PEFT, every factor moved away from where it starts."""
+    """Return the model adapted by PEFT, with every factor moved away from its start."""
     config = getattr(peft, kind)(**{"r": 2, "target_modules": LAYERS, **options})
     adapted = peft.get_peft_model(model, config).double()
     for name, parameter in adapted.named_parameters():
@@ -127,7 +127,7 @@ def peft_model(model: nn.Module, kind: str, options: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize("case", PEFT_CONFIGS)
-def test_what_peft_saves_does_here_what_it_does_there(case: str, tmp_path: Path) -> None:
+def test_a_file_of_peft_computes_the_same_here(case: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = Tiny().double()
     clean = deepcopy(model)
@@ -155,7 +155,7 @@ UNREAD = {
 # BOFT looks for a CUDA compiler, and a bias looks to PEFT like a torn file
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("case", UNREAD)
-def test_other_forms_of_pefts_are_refused_by_name(case: str, tmp_path: Path) -> None:
+def test_other_adapters_of_peft_are_refused_by_name(case: str, tmp_path: Path) -> None:
     kind, options, key = UNREAD[case]
     config = getattr(peft, kind)(target_modules=LAYERS[1:], **options)
     peft.get_peft_model(Tiny(), config).save_pretrained(tmp_path)
@@ -164,7 +164,7 @@ def test_other_forms_of_pefts_are_refused_by_name(case: str, tmp_path: Path) -> 
     assert "merge_and_unload" in str(raised.value)
 
 
-def test_what_diffusers_saves_is_read_with_its_alpha(tmp_path: Path, tiny_base: Path) -> None:
+def test_a_file_of_diffusers_is_read_with_its_alpha(tmp_path: Path, tiny_base: Path) -> None:
     with quiet_loading():
         from diffusers import StableDiffusionPipeline, UNet2DConditionModel
         from diffusers.training_utils import _collate_lora_metadata

@@ -77,7 +77,7 @@ def written(folder: Path, text: str) -> str:
 
 
 @pytest.mark.parametrize("text", [NESTED, GLOBS])
-def test_the_same_network_as_lycoris_gives(
+def test_a_preset_file_gives_the_network_that_lycoris_gives(
     unet: UNet2DConditionModel, tmp_path: Path, text: str
 ) -> None:
     path = written(tmp_path, text)
@@ -117,14 +117,14 @@ def peer_tensors(peer, key: str):  # type: ignore[no-untyped-def]
 
 
 def test_attn_only_selects_the_attention_of_diffusers(unet: UNet2DConditionModel) -> None:
-    """lycoris-lora 4.1.3's preset of this name fits no class of diffusers."""
+    """lycoris-lora 4.1.3's preset attn-only names no class of diffusers."""
     network = build_network({"unet": unet}, NetworkConfig(preset="attn-only"))
     assert {site.path.split(".")[-1] for site in network.sites.values()} >= {"to_q", "to_k", "to_v"}
     assert all(".attn" in site.path for site in network.sites.values())
 
 
 def test_ia3_selects_keys_values_and_second_linears(unet: UNet2DConditionModel) -> None:
-    """lycoris-lora 4.1.3's preset of this name selects nothing at all: its names fit beginnings."""
+    """lycoris-lora 4.1.3's preset ia3 selects nothing: it matches its names at the beginning."""
     choices = choose_layers({"unet": unet}, NetworkConfig(preset="ia3"))
     by_end = {}
     for choice in choices:
@@ -141,18 +141,18 @@ def paths(config: NetworkConfig) -> set[str]:
     return {choice.site.name for choice in choose_layers(targets, config)}
 
 
-def test_what_a_file_leaves_out_is_as_in_full(tmp_path: Path) -> None:
+def test_an_empty_preset_file_selects_what_full_selects(tmp_path: Path) -> None:
     empty = NetworkConfig(preset=written(tmp_path, "# nothing"))
     assert paths(empty) == paths(NetworkConfig(preset="full"))
 
 
-def test_text_encoders_have_targets_of_their_own(tmp_path: Path) -> None:
+def test_a_preset_file_has_targets_of_their_own_for_text_encoders(tmp_path: Path) -> None:
     text = "unet_target_module = []\nunet_target_name = []\ntext_encoder_target_module = []\n"
     config = NetworkConfig(preset=written(tmp_path, text + 'text_encoder_target_name = [".*q_"]'))
     assert paths(config) == {"text_encoder.attention.q_proj"}
 
 
-def test_plain_modules_are_selected_as_by_lycoris_wrapper(tmp_path: Path) -> None:
+def test_a_preset_file_selects_layers_of_a_plain_module_as_lycoris_does(tmp_path: Path) -> None:
     config = NetworkConfig(
         network_dim=4,
         preset=written(
@@ -167,7 +167,7 @@ def test_plain_modules_are_selected_as_by_lycoris_wrapper(tmp_path: Path) -> Non
     }  # fmt: skip
 
 
-def test_overrides_come_before_the_file(tmp_path: Path) -> None:
+def test_overrides_win_over_the_preset_file(tmp_path: Path) -> None:
     text = '[module_algo_map.Attention]\nalgo = "lokr"\ndim = 2\n'
     config = NetworkConfig(
         preset=written(tmp_path, text), overrides=(LayerOverride(match="to_q", network_dim=3),)
@@ -201,14 +201,16 @@ def test_overrides_come_before_the_file(tmp_path: Path) -> None:
         ("enable_conv", "no valid TOML"),
     ],
 )
-def test_mistakes_name_the_file_and_the_key(tmp_path: Path, text: str, message: str) -> None:
+def test_mistakes_in_a_preset_file_name_the_file_and_the_key(
+    tmp_path: Path, text: str, message: str
+) -> None:
     path = written(tmp_path, text)
     with pytest.raises(ConfigError, match=f"(?s){message}") as caught:
         choose_layers({"unet": UNet()}, NetworkConfig(preset=path))
     assert path in str(caught.value)
 
 
-def test_all_mistakes_of_a_file_are_told_at_once(tmp_path: Path) -> None:
+def test_all_mistakes_in_a_preset_file_are_reported_at_once(tmp_path: Path) -> None:
     text = 'enable_conv = 1\n[name_algo_map.a]\ndim = "3"\n[name_algo_map.b]\nfactor = 0.5\n'
     with pytest.raises(ConfigError) as caught:
         read_preset(NetworkConfig(preset=written(tmp_path, text)))
@@ -229,13 +231,13 @@ def test_settings_of_a_file_that_contradict_the_config_name_the_pattern(tmp_path
 NOWHERE = r"(?s)nowhere\.toml: the preset cannot be read.*folder"
 
 
-def test_a_file_that_is_not_there_is_told_where_layers_are_chosen() -> None:
+def test_a_missing_preset_file_is_refused_when_layers_are_chosen() -> None:
     config = NetworkConfig(preset="nowhere.toml")
     with pytest.raises(ConfigError, match=NOWHERE):
         choose_layers({"unet": UNet()}, config)
 
 
-def test_a_file_that_is_not_there_is_told_before_a_run_loads_anything() -> None:
+def test_a_missing_preset_file_is_refused_before_a_run_loads_anything() -> None:
     with pytest.raises(ConfigError, match=NOWHERE):
         build_config([OptionSource("my.toml", {"preset": "nowhere.toml"})])
 
@@ -253,21 +255,23 @@ def test_a_config_reads_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert reads == [Path(path)]
 
 
-def test_a_file_as_an_option_of_a_run(tmp_path: Path) -> None:
+def test_the_option_preset_takes_a_file_beside_a_recipe(tmp_path: Path) -> None:
     path = written(tmp_path, GLOBS)
     config = build_config([OptionSource("my.toml", {"preset": ["seed-default", path]})])
     assert config.network.preset == path and config.network.conv_dim == 4
     assert 'preset = "preset.toml"' in dump_toml(config, for_sharing=True)
 
 
-def test_a_prefix_counts_for_the_keys_of_a_plain_module_alone(tmp_path: Path) -> None:
+def test_a_lora_prefix_that_is_not_lycoris_is_refused_for_plain_modules_alone(
+    tmp_path: Path,
+) -> None:
     config = NetworkConfig(preset=str(written(tmp_path, 'lora_prefix = "lora_unet"')))
     assert choose_layers({"unet": UNet()}, config)
     with pytest.raises(ConfigError, match=r"lora_prefix is 'lora_unet'.*begin with lycoris"):
         choose_layers({"model": UNet()}, config)
 
 
-def test_t_lora_as_lycoris_writes_it(tmp_path: Path) -> None:
+def test_options_of_tlora_as_lycoris_writes_them_are_read(tmp_path: Path) -> None:
     text = '[name_algo_map.conv_in]\nalgo = "tlora"\nsig_type = "principal"\nuse_data_init = true'
     config = NetworkConfig(preset=str(written(tmp_path, text + "\nmask_group_id = 0")))
     (choice,) = (

@@ -1,4 +1,4 @@
-"""Bases whose weights are packed: adapted on activations, never merged, never read."""
+"""Base models with quantised weights: adapted through activations, never merged, never read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WIDTHS = (96, 80)
 
 
 class Int8Linear(nn.Linear):
-    """Rows in int8 with a scale each, two numbers packed in one row of twice the length."""
+    """Holds rows of int8 with a scale each, two rows packed into one."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__(linear.in_features, linear.out_features)
@@ -36,7 +36,7 @@ class Int8Linear(nn.Linear):
 
 
 class Fp8Linear(nn.Module):
-    """Weight-only fp8 as some trainers have it: no subclass of torch's Linear at all."""
+    """Holds its weight in fp8, as some trainers have it, and is no subclass of torch's Linear."""
 
     def __init__(self, linear: nn.Linear) -> None:
         nn.Module.__init__(self)  # not the next class's, where there is one
@@ -52,7 +52,7 @@ class Fp8Linear(nn.Module):
 
 
 class Fp8Subclass(Fp8Linear, nn.Linear):
-    """The same as a subclass; its weight has the right shape and the wrong dtype."""
+    """The same fp8 layer as a subclass of Linear: its weight has the wrong dtype alone."""
 
 
 def from_bitsandbytes(name: str) -> Any:
@@ -97,7 +97,7 @@ def perturbed(network: Network) -> Network:
 
 @every_base
 @pytest.mark.parametrize("algo", FAMILIES)
-def test_what_works_on_activations_trains(
+def test_lora_loha_and_lokr_train_on_quantised_weights(
     kind: str, algo: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = quantised(kind)
@@ -126,7 +126,7 @@ def test_what_works_on_activations_trains(
 
 
 @every_base
-def test_learning_on_a_quantised_base(kind: str) -> None:
+def test_training_on_a_quantised_base_lowers_the_loss(kind: str) -> None:
     model = quantised(kind)
     network = build_network({"model": model}, NetworkConfig(network_dim=4, network_alpha=4))
     x = torch.randn(64, WIDTHS[0])
@@ -144,7 +144,7 @@ def test_learning_on_a_quantised_base(kind: str) -> None:
 
 
 @every_base
-def test_merging_is_refused_and_changes_nothing(kind: str) -> None:
+def test_merging_into_quantised_weights_is_refused_and_changes_nothing(kind: str) -> None:
     model = nn.Sequential(nn.Linear(WIDTHS[1], WIDTHS[0]), *quantised(kind))
     network = perturbed(build_network({"model": model}, NetworkConfig(network_dim=4)))
     first = model[0].weight.clone()
@@ -159,7 +159,7 @@ def test_merging_is_refused_and_changes_nothing(kind: str) -> None:
 
 
 class Whatever(Algorithm):
-    """An algorithm that has its update as a matrix and nothing else."""
+    """An algorithm whose update exists as a whole matrix alone."""
 
     name = "whatever"
     parts: ClassVar = {"w": (Whole(Factor("w", "out in k", kaiming, zero=True)),)}
@@ -175,7 +175,7 @@ def whatever(monkeypatch: pytest.MonkeyPatch) -> str:
     return Whatever.name
 
 
-def test_an_algorithm_of_whole_matrices_is_refused(whatever: str) -> None:
+def test_an_algorithm_that_needs_the_matrix_is_refused_on_quantised_weights(whatever: str) -> None:
     model = nn.Sequential(nn.Linear(8, 8), *quantised("int8"))
     build_network({"model": model[:1]}, NetworkConfig(algo=whatever))
     with pytest.raises(ConfigError) as caught:
@@ -190,7 +190,7 @@ def test_an_algorithm_of_whole_matrices_is_refused(whatever: str) -> None:
     build_network({"model": model}, NetworkConfig(algo=whatever, overrides=(mended,)))
 
 
-def test_bypass_mode_with_an_algorithm_that_has_none(whatever: str) -> None:
+def test_bypass_mode_is_refused_for_an_algorithm_that_needs_the_matrix(whatever: str) -> None:
     model = nn.Sequential(nn.Linear(8, 8))
     with pytest.raises(ConfigError) as caught:
         build_network({"model": model}, NetworkConfig(algo=whatever, bypass_mode=True))
@@ -202,10 +202,10 @@ def test_bypass_mode_with_an_algorithm_that_has_none(whatever: str) -> None:
 
 
 class Packed(Tensor):
-    """Stands for torchao's: a subclass of Tensor under a Linear of torch's own class."""
+    """Stands for torchao's weights: a subclass of Tensor in a Linear of torch's own class."""
 
 
-def test_a_weight_of_a_foreign_type_is_not_merged_with() -> None:
+def test_a_weight_of_a_foreign_tensor_type_is_not_merged_in_the_forward() -> None:
     module = nn.Linear(8, 8)
     spec = LayerSpec.from_module(module)
     assert spec.holds(module.weight) and spec.holds(module.weight.detach().bfloat16())
@@ -223,9 +223,9 @@ def test_a_weight_of_a_foreign_type_is_not_merged_with() -> None:
     assert paths == [False]
 
 
-def test_what_is_no_linear_is_left_alone() -> None:
+def test_a_module_that_only_looks_like_a_linear_is_not_adapted() -> None:
     class WrappedLinear(nn.Module):
-        """As PEFT's: it has widths, and a Linear inside that is found by itself."""
+        """Has the widths of a Linear and holds one, as PEFT's layers do."""
 
         in_features, out_features = 8, 8
 
@@ -247,8 +247,10 @@ READERS = {
 
 @pytest.mark.parametrize("kind", ["int8", "fp8", "fp8 subclass"])
 @pytest.mark.parametrize("form", READERS)
-def test_what_depends_on_the_base_reads_its_outputs_alone(kind: str, form: str) -> None:
-    """The update is that of a plain layer with the same numbers."""
+def test_updates_that_depend_on_the_base_are_the_same_on_quantised_weights(
+    kind: str, form: str
+) -> None:
+    """Compare with a plain layer that holds the same numbers."""
     config = NetworkConfig(**READERS[form], network_dim=10)  # type: ignore[arg-type]
     packed, plain = quantised(kind), nn.Sequential(nn.Linear(*WIDTHS)).requires_grad_(False)
     bias = packed[0].bias.detach()
@@ -266,7 +268,7 @@ def test_what_depends_on_the_base_reads_its_outputs_alone(kind: str, form: str) 
 
 
 @pytest.mark.parametrize("algo", ["loha", "lora", "lokr"])
-def test_dora_needs_the_numbers_of_the_weight(algo: str) -> None:
+def test_dora_on_quantised_weights_is_refused(algo: str) -> None:
     config = NetworkConfig(algo=algo, network_dim=4, dora_wd=True)
     with pytest.raises(ConfigError) as caught:
         build_network({"model": quantised("int8")}, config)

@@ -36,7 +36,7 @@ class Transformer2DModel(nn.Module):
 
 
 class SpatialTransformer(Transformer2DModel):
-    """ldm's, and ComfyUI's."""
+    """The transformer of ldm and of ComfyUI."""
 
 
 class Sd1Resnet(nn.Module):
@@ -60,12 +60,12 @@ class Downsample2D(nn.Module):
 
 
 def named(kind: type[nn.Module], name: str, *arguments: str) -> nn.Module:
-    """An instance whose class is called so."""
+    """Return an object of a subclass with the given class name."""
     return type(name, (kind,), {})(*arguments)
 
 
 class Sd1UNet(nn.Module):
-    """library/original_unet.py"""
+    """The U-Net of library/original_unet.py."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class Sd1UNet(nn.Module):
 
 
 class LdmUNet(nn.Module):
-    """library/sdxl_original_unet.py and ComfyUI's; they differ in the names of classes."""
+    """The U-Net of library/sdxl_original_unet.py or of ComfyUI, by the names of its classes."""
 
     def __init__(self, resnet: str, transformer: type[nn.Module], sampler: str, sdxl: bool) -> None:
         super().__init__()
@@ -138,7 +138,7 @@ PARTS = {
 
 @pytest.mark.parametrize("preset", PARTS)
 @pytest.mark.parametrize("unet", UNETS)
-def test_presets_take_the_layers_of_every_u_net(unet: str, preset: str) -> None:
+def test_presets_select_the_same_layers_in_every_class_of_unet(unet: str, preset: str) -> None:
     network = build_network({"unet": UNETS[unet]()}, NetworkConfig(preset=preset))
     names = LDM if "sdxl" in unet else SD
     expected = {f"lora_unet_{name}" for part in PARTS[preset] for name in names[part]}
@@ -146,7 +146,7 @@ def test_presets_take_the_layers_of_every_u_net(unet: str, preset: str) -> None:
 
 
 @pytest.mark.parametrize(("written", "read"), [("sd1", "comfy sd1"), ("sdxl", "comfy sdxl")])
-def test_a_file_goes_from_one_to_the_other(written: str, read: str) -> None:
+def test_a_file_over_sd_scripts_unet_loads_into_comfyuis_and_back(written: str, read: str) -> None:
     for source, target in ((written, read), (read, written)):
         state = build_network({"unet": UNETS[source]()}, NetworkConfig()).adapter_state()
         assert len(load_network(state, {"unet": UNETS[target]()}).sites) == len(state.layers())

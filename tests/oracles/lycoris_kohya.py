@@ -90,13 +90,13 @@ INITIAL = (
 
 
 def models_of(family: str) -> tuple[Any, nn.Module]:
-    """(text encoder or list of them, U-Net) as the trainer passes them, on meta."""
+    """Return (text encoder or list of them, U-Net) on meta, as the trainer passes them."""
     *encoders, unet = map(model_of, json.loads(MODELS.read_text("utf-8"))[family]["trees"])
     return (encoders if len(encoders) > 1 else encoders[0]), unet
 
 
 def shape_digest(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """How many layers, tensors and numbers, and which keys with which shapes."""
+    """Return the counts of layers, tensors and parameters, and a hash of keys and shapes."""
     lines = sorted(f"{key} {tuple(tensor.shape)}" for key, tensor in tensors.items())
     return {
         "layers": len({key.partition(".")[0] for key in tensors}),
@@ -107,7 +107,7 @@ def shape_digest(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def small_model() -> nn.Module:
-    """Weights that do not matter, but are there."""
+    """Return a small U-Net whose weights are not on meta, for algorithms that read them."""
     torch.manual_seed(0)
     model = model_of(SMALL).to_empty(device="cpu")
     for parameter in model.parameters():
@@ -116,7 +116,7 @@ def small_model() -> nn.Module:
 
 
 def statistics(tensors: Mapping[str, Tensor]) -> dict[str, list[Any]]:
-    """Shape, mean, standard deviation and the largest absolute value of each tensor."""
+    """Return shape, mean, standard deviation and largest absolute value of each tensor."""
     return {
         key: [
             [*t.shape],

@@ -24,7 +24,7 @@ FAMILIES = (
 
 
 def ask(checkout: Checkout, family: str) -> dict[str, Any]:
-    """What the script inside says of a family; names become a count and a hash."""
+    """Return what the script inside sd-scripts finds of a family, names as a count and a hash."""
     run = run_script(checkout, INSIDE, family)
     found: dict[str, Any] = json.loads(run.output.splitlines()[-1])
     more = sorted(set(found["ours"]) - set(found["theirs"]))
@@ -39,7 +39,7 @@ def ask(checkout: Checkout, family: str) -> dict[str, Any]:
 
 
 def digest(names: list[str]) -> dict[str, Any]:
-    """How many, and which: sha256 over the sorted names, a line each."""
+    """Return the number of names, and a sha256 over the sorted names, one a line."""
     text = "\n".join(sorted(names))
     return {"layers": len(names), "sha256": hashlib.sha256(text.encode()).hexdigest()}
 

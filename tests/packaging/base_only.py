@@ -67,7 +67,7 @@ def import_base_modules() -> list[str]:
 
 
 def train_two_steps(folder: Path) -> None:
-    """A LoHa on a plain module, through the training step, into a file and out of it again."""
+    """Train a LoHa on a plain module for two steps, save it and load it again."""
     from lycoris_ext.diffusion import LossConfig, NoiseSchedule, draw_noise
     from lycoris_ext.training.optimizers import OptimizerConfig, build_optimizer
     from lycoris_ext.training.step import denoising_loss, optimizer_step

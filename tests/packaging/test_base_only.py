@@ -54,7 +54,7 @@ def test_importing_the_package_costs_little_beyond_torch() -> None:
 
 
 @pytest.mark.parametrize("missing", ["diffusers", "transformers", "tyro", "tqdm"])
-def test_the_command_line_names_the_pip_line(
+def test_train_without_a_package_of_the_extra_train_names_the_pip_line(
     missing: str, tiny_base: Path, pictures: Path, tmp_path: Path
 ) -> None:
     config = tmp_path / "my.toml"

@@ -1,4 +1,4 @@
-"""Charts of matplotlib: the same bytes each time, in a style that leaks nowhere."""
+"""Charts of matplotlib have the same bytes each time, and their style changes no other chart."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def test_the_same_chart_has_the_same_bytes(kind: str, monkeypatch: pytest.Monkey
     assert matplotlib.__version__.encode() not in first, "no version, which changes for nothing"
 
 
-def test_sizes_are_in_pixels_and_the_paper_is_white() -> None:
+def test_charts_have_the_size_in_pixels_and_white_paper() -> None:
     with Image.open(io.BytesIO(chart_bytes(falling(), "png"))) as picture:
         assert picture.size == (800, 480), "twice as sharp"
         assert picture.convert("RGB").getpixel((2, 2)) == (255, 255, 255)
     assert b'width="300pt" height="180pt"' in chart_bytes(falling(), "svg"), "3/4 point a pixel"
 
 
-def test_the_files_ending_decides_and_the_title_is_written(tmp_path: Path) -> None:
+def test_the_ending_of_the_file_decides_the_format_of_a_chart(tmp_path: Path) -> None:
     written = save_chart(tmp_path / "new" / "a.SVG", falling()).read_text(encoding="utf-8")
     assert "<!-- Loss &lt; 1 -->" in written
     assert save_chart(tmp_path / "a.png", falling()).read_bytes()[:4] == b"\x89PNG"
@@ -45,13 +45,13 @@ def test_the_files_ending_decides_and_the_title_is_written(tmp_path: Path) -> No
         save_chart(tmp_path / "a.gif", falling())
 
 
-def test_the_style_is_gone_afterwards() -> None:
+def test_drawing_a_chart_leaves_matplotlibs_style_as_it_was() -> None:
     before = dict(matplotlib.rcParams)
     chart_bytes(falling(), "svg")
     assert dict(matplotlib.rcParams) == before
 
 
-def test_somebody_elses_style_changes_no_chart() -> None:
+def test_another_style_of_matplotlib_does_not_change_a_chart() -> None:
     before = chart_bytes(falling(), "svg")
     with matplotlib.rc_context({"axes.facecolor": "black", "lines.linewidth": 9}):
         assert chart_bytes(falling(), "svg") == before

@@ -1,4 +1,4 @@
-"""Loss curves, from the events of a run."""
+"""The loss curve of a run, read from its events."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_losses_are_read_in_order_and_once(tmp_path):
     assert read_losses(path) == [LossPoint(1, 0.5, 0.1), LossPoint(2, 0.4, 0.2)]
 
 
-def test_no_losses(tmp_path):
+def test_a_run_without_losses_is_refused(tmp_path):
     with pytest.raises(DataError, match="no such file"):
         read_losses(tmp_path / "none.jsonl")
     with pytest.raises(DataError, match="no step of training"):
@@ -56,7 +56,7 @@ def colours(picture):
     return {colour for _, colour in picture.getcolors(1 << 20)}
 
 
-def test_curve_is_drawn_with_and_without_learning_rate():
+def test_the_learning_rate_is_drawn_only_where_it_changes():
     falling = [LossPoint(step, 1 / step, 0.1) for step in range(1, 50)]
     plain = loss_curve(falling, "a title", size=(480, 270))
     assert plain.size == (480, 270)
@@ -66,6 +66,6 @@ def test_curve_is_drawn_with_and_without_learning_rate():
 
 
 @pytest.mark.parametrize("losses", [[0.3], [0.0, 0.0], [1e-9, 1e9], [0.1] * 3])
-def test_odd_curves(losses):
+def test_curves_of_one_loss_of_equal_losses_and_of_extremes_are_drawn(losses):
     points = [LossPoint(step + 7, loss) for step, loss in enumerate(losses)]
     assert (33, 92, 183) in colours(loss_curve(points))

@@ -1,4 +1,4 @@
-"""Fonts, with Pillow as it is and as it was before 10.1."""
+"""Fonts with today's Pillow and with one older than 10.1."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def old_pillow(*size: int) -> ImageFont.ImageFont:
     return ImageFont.ImageFont()
 
 
-def test_sizes() -> None:
+def test_a_font_of_twice_the_size_is_about_twice_as_wide() -> None:
     assert fonts.font(40).getlength("text") > 1.7 * fonts.font(20).getlength("text")
 
 
-def test_an_old_pillow_looks_for_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_pillow_takes_a_font_file_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def truetype(name: str, size: int) -> str:
@@ -44,7 +44,9 @@ def test_an_old_pillow_looks_for_a_file(monkeypatch: pytest.MonkeyPatch) -> None
     assert asked[-1] == "arial.ttf" and len(asked) > 1
 
 
-def test_an_old_pillow_without_a_file_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_pillow_without_a_font_file_takes_its_own_font(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def truetype(name: str, size: int) -> str:
         raise OSError
 

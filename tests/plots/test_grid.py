@@ -1,4 +1,4 @@
-"""Comparison grids: every picture in its place, every label on the sheet."""
+"""Comparison grids: pictures stand in their places, and labels fit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def picture(index, size=(64, 64)):
 
 
 def found(grid, colour):
-    """Bounding box of all pixels of exactly this colour."""
+    """Return the bounding box of all pixels of exactly this colour."""
     pixels = grid.load()
     hits = [
         (x, y)
@@ -43,7 +43,7 @@ def test_pictures_stand_in_rows_and_columns_enlarged():
     assert boxes[0, 0][3] < boxes[1, 0][1] < boxes[2, 0][1]
 
 
-def test_blocks_stand_side_by_side():
+def test_blocks_of_rows_stand_side_by_side():
     tall = comparison_grid(cells(), ["a", "b", "c", "d"], ["x", "y", "z"])
     wide = comparison_grid(cells(), ["a", "b", "c", "d"], ["x", "y", "z"], blocks=2)
     assert wide.height < tall.height
@@ -53,7 +53,7 @@ def test_blocks_stand_side_by_side():
     assert abs(third[1] - first[1]) <= 4
 
 
-def test_groups_are_set_apart():
+def test_groups_of_columns_are_set_apart():
     labels = ["a"] * 4, ["x", "y", "z"]
     plain = comparison_grid(cells(), *labels)
     grouped = comparison_grid(cells(), *labels, groups=(1,))
@@ -67,7 +67,7 @@ def test_large_pictures_keep_their_size():
     assert 512 < grid.width < 640
 
 
-def test_type_grows_with_large_pictures():
+def test_fonts_and_margins_grow_with_large_pictures():
     small, large = (
         comparison_grid([[picture(0, (side, side))]], ["a row"], ["a column"], "A title")
         for side in (256, 512)
@@ -76,14 +76,14 @@ def test_type_grows_with_large_pictures():
     assert abs(large.height / small.height - 2) < 0.05
 
 
-def test_empty_places_and_mixed_sizes():
+def test_pictures_keep_their_proportions_beside_empty_cells_and_other_sizes():
     rows = [[picture(0, (64, 32)), None], [picture(1, (32, 64)), picture(2)]]
     grid = comparison_grid(rows, ["a", "b"], ["x", "y"])
     box = found(grid, COLOURS[0])
     assert box[2] - box[0] > 1.7 * (box[3] - box[1])
 
 
-def test_no_labels_no_label_column():
+def test_without_row_labels_there_is_no_column_for_them():
     narrow = comparison_grid([[picture(0)]], [""], ["x"])
     wide = comparison_grid([[picture(0)]], ["a long label of a row"], ["x"])
     assert wide.width > narrow.width + 50
@@ -92,7 +92,7 @@ def test_no_labels_no_label_column():
 @pytest.mark.parametrize(
     "text", ["one two three four five six seven", "a_very_long_name_000123.safetensors", "W" * 60]
 )
-def test_text_is_wrapped_into_its_room(text):
+def test_long_texts_are_wrapped_into_four_lines_of_their_width(text):
     lines = _wrap(text, 15, 100)
     assert 1 < len(lines) <= 4
     assert all(_text_width(line, 15) <= 100 for line in lines)
@@ -103,7 +103,7 @@ def test_text_that_does_not_fit_ends_in_dots():
     assert _wrap("", 15, 100) == []
 
 
-def test_what_follows_a_long_prompt_is_still_read():
+def test_lines_after_a_long_prompt_are_still_shown():
     lines = _wrap("word " * 40 + "\nseed 1, negative: rain", 15, 100, most=4)
     assert len(lines) == 4 and lines[1].endswith("...")
     assert " ".join(lines[2:]) == "seed 1, negative: rain"
@@ -128,6 +128,8 @@ def test_a_crossed_out_picture_is_a_copy():
         ([[None]], ["a"], ["x", "y"], "row 0 has 1 pictures, and there are 2 columns"),
     ],
 )
-def test_what_does_not_go_together(rows, row_labels, column_labels, message):
+def test_unequal_numbers_of_pictures_and_labels_are_refused(
+    rows, row_labels, column_labels, message
+):
     with pytest.raises(ConfigError, match=message):
         comparison_grid(rows, row_labels, column_labels)

@@ -1,4 +1,4 @@
-"""Text under pictures, and their names."""
+"""Generation parameters inside of pictures, and numbered names of their files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lycoris_ext.sampling.infotext import AdapterInfo, infotext
 from lycoris_ext.sampling.specs import PromptSpec
 
 
-def test_infotext_in_automatic1111s_form():
+def test_infotext_has_the_form_of_automatic1111():
     text = infotext(
         PromptSpec("a cat, by fluent", negative_prompt="blurry", seed=7, cfg_scale=6.5),
         (64, 96),
@@ -36,7 +36,7 @@ def test_infotext_leaves_out_what_is_not_known():
 
 
 @pytest.mark.parametrize("prompt", ["plain", "umlaut: ä", "猫, \U0001f431"])
-def test_parameters_come_back(tmp_path, prompt):
+def test_parameters_in_a_png_are_read_back(tmp_path, prompt):
     path = save_picture(tmp_path / "new" / "a.png", Image.new("RGB", (4, 4), "red"), prompt)
     assert read_parameters(path) == prompt
     with Image.open(path) as picture:
@@ -44,7 +44,7 @@ def test_parameters_come_back(tmp_path, prompt):
     assert [entry.name for entry in path.parent.iterdir()] == ["a.png"]
 
 
-def test_numbers_go_on_and_overwrite_nothing(tmp_path):
+def test_numbered_paths_go_on_after_the_highest_number_in_the_folder(tmp_path):
     moment = datetime(2023, 3, 26, 9, 8, 58)
     folder = tmp_path / "samples"
     assert next_number(folder) == 0

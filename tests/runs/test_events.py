@@ -1,4 +1,4 @@
-"""The event file: every step once, whatever was killed when."""
+"""The file of events holds every step once, whenever the run was killed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lycoris_ext.training.sample_config import SampleConfig
 from tests.recorded import loss_curve
 
 
-def test_steps_make_a_curve(tmp_path):
+def test_the_logged_steps_give_the_curve_of_losses(tmp_path):
     log = EventLog(tmp_path / "e.jsonl")
     log.write("step", 1, loss=0.5)
     log.write("checkpoint", 1, file="a")
@@ -36,6 +36,6 @@ def test_continuing_drops_later_steps_and_half_lines(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["sample_every_n_steps", "sample_every_n_epochs"])
-def test_pictures_every_0_steps(name):
+def test_drawing_pictures_every_0_steps_is_refused(name):
     with pytest.raises(ConfigError, match=f"{name} is 0"):
         SampleConfig(**{name: 0})

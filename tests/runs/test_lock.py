@@ -1,4 +1,4 @@
-"""Two processes on one name: the second stops, and a killed one is in nobody's way."""
+"""Two processes under one name: the second is refused, and a killed one blocks nobody."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def holder(tmp_path):
     process.communicate()
 
 
-def test_a_second_process_stops_with_a_sentence(holder, tmp_path):
+def test_a_second_process_under_the_same_name_is_refused(holder, tmp_path):
     path = tmp_path / ".a.lock"
     with pytest.raises(EnvironmentFault) as caught, RunLock(path):
         pass
@@ -55,7 +55,7 @@ def test_a_second_process_stops_with_a_sentence(holder, tmp_path):
     assert not path.exists()
 
 
-def test_a_killed_process_leaves_no_obstacle(holder, tmp_path):
+def test_the_lock_of_a_killed_process_can_be_taken(holder, tmp_path):
     path = tmp_path / ".a.lock"
     holder.kill()
     holder.wait()
@@ -65,7 +65,7 @@ def test_a_killed_process_leaves_no_obstacle(holder, tmp_path):
     assert not path.exists()
 
 
-def test_who_holds_a_lock_is_known_while_it_is_held(holder, tmp_path):
+def test_the_process_that_holds_a_lock_is_known_while_it_is_held(holder, tmp_path):
     path = tmp_path / ".a.lock"
     assert lock_holder(tmp_path / ".b.lock") is None
     assert not (tmp_path / ".b.lock").exists()
@@ -75,7 +75,7 @@ def test_who_holds_a_lock_is_known_while_it_is_held(holder, tmp_path):
     assert path.exists() and lock_holder(path) is None
 
 
-def test_no_folder_is_made_for_a_lock(tmp_path):
+def test_taking_a_lock_makes_no_folder(tmp_path):
     folder = tmp_path / "out"
     with RunLock(folder / ".a.lock") as lock:
         assert not folder.exists()

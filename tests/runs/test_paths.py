@@ -1,4 +1,4 @@
-"""What a run's files are called, read in both directions."""
+"""Names of a run's files, and the steps and epochs that are read from them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lycoris_ext.runs.paths import RunPaths, epoch_in_name, step_in_name
 PATHS = RunPaths(Path("out"), "my")
 
 
-def test_a_checkpoint_tells_its_step() -> None:
+def test_the_step_is_read_from_the_name_of_a_checkpoint() -> None:
     assert step_in_name(PATHS.checkpoint(1200)) == 1200
     assert step_in_name(PATHS.averaged(PATHS.checkpoint(1200))) == 1200
     assert step_in_name(PATHS.adapter) is None
@@ -27,7 +27,9 @@ def test_a_checkpoint_tells_its_step() -> None:
         ("my-0003", None, None),
     ],
 )
-def test_names_of_sd_scripts_are_read_too(name: str, step: int | None, epoch: int | None) -> None:
+def test_step_and_epoch_are_read_from_names_of_sd_scripts(
+    name: str, step: int | None, epoch: int | None
+) -> None:
     path = Path("out") / f"{name}.safetensors"
     assert (step_in_name(path), epoch_in_name(path)) == (step, epoch)
 

@@ -1,4 +1,4 @@
-"""Saving and restoring: byte for byte, and refusing what does not belong."""
+"""The state of a run is restored bit for bit, and states of other runs are refused."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_restored_run_goes_on_bit_for_bit(tmp_path, kind):
 
 
 def assert_same(mine, theirs):
-    """The same values, of the same types and dtypes, in the same containers."""
+    """Assert equal values of equal types and dtypes in equal containers."""
     assert type(mine) is type(theirs)
     if isinstance(mine, torch.Tensor):
         assert mine.dtype == theirs.dtype and mine.shape == theirs.shape
@@ -109,7 +109,7 @@ def test_whatever_an_optimizer_keeps_comes_back_as_it_was(tmp_path):
     assert its_optimizer.state["of no parameter"] == {"count": 7}
 
 
-def test_a_counter_on_the_cpu_stays_there_and_the_rest_follows_its_parameter():
+def test_a_step_count_on_the_cpu_stays_there_and_moments_follow_their_parameter():
     """torch's Adam keeps its count of steps on the CPU; "meta" stands for a GPU."""
     network, optimizer = build("AdamW")
     step(network, optimizer, 0)
@@ -125,12 +125,12 @@ def test_a_counter_on_the_cpu_stays_there_and_the_rest_follows_its_parameter():
         }
 
 
-def test_no_file_is_no_state(tmp_path):
+def test_a_missing_file_is_no_state(tmp_path):
     assert load_state(tmp_path / "nothing") is None
 
 
 @pytest.mark.parametrize("damage", [b"", b"junk", None])
-def test_a_damaged_state_says_what_to_do(tmp_path, damage):
+def test_a_damaged_state_is_refused_with_a_remedy(tmp_path, damage):
     network, optimizer = build("AdamW")
     path = tmp_path / "run.state"
     save_state(path, PROGRESS, network, optimizer)
@@ -153,7 +153,7 @@ def test_a_state_of_an_older_version_is_refused_in_a_clear_sentence(tmp_path, mo
     assert "finish the run with the version that began it, or delete this file" in text
 
 
-def test_other_groups_of_parameters_are_refused(tmp_path):
+def test_a_state_of_other_parameter_groups_is_refused(tmp_path):
     network, optimizer = build("AdamW")
     save_state(tmp_path / "s", PROGRESS, network, optimizer)
     weights, biases = ([p for p in network.parameters() if p.ndim == n] for n in (2, 1))

@@ -1,4 +1,4 @@
-"""Prompt lines and prompt files, as sd-scripts' users keep them."""
+"""Prompts with options behind them, and files of prompts as sd-scripts' users keep them."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ CAT = {
 }
 
 
-def test_options_in_a_line():
+def test_options_behind_a_prompt_are_read():
     line = "a cat, by night --n blurry, bad --w 512 --h 768 --d 3 --s 28 --l 7.5 --ss euler_a"
     assert parse_prompt(line) == CAT
     assert parse_prompt(line.replace("--w", "--W")) == CAT
     assert parse_prompt("a--b") == {"prompt": "a--b"}
 
 
-def test_mistakes_in_a_line():
+def test_unknown_options_and_wrong_values_behind_a_prompt_are_refused():
     with pytest.raises(ConfigError, match="option --q is not supported"):
         parse_prompt("a --q 1")
     with pytest.raises(ConfigError, match="--w 'wide' is no int"):
         parse_prompt("a --w wide")
 
 
-def test_a_file_of_lines(tmp_path):
+def test_prompts_are_read_from_the_lines_of_a_file(tmp_path):
     path = tmp_path / "p.txt"
     path.write_text("\ufeff# mine\n\na cat\na dog --d 1\n", encoding="utf-8")
     assert read_prompts([str(path)]) == [{"prompt": "a cat"}, {"prompt": "a dog", "seed": 1}]
@@ -44,7 +44,7 @@ def test_a_file_of_lines(tmp_path):
         read_prompts([str(tmp_path / "none.txt")])
 
 
-def test_a_file_of_toml(tmp_path):
+def test_prompts_are_read_from_a_toml_file_with_common_options(tmp_path):
     path = tmp_path / "p.toml"
     path.write_text(
         '[prompt]\nwidth = 512\nheight = 768\nnegative_prompt = "blurry, bad"\nscale = 7.5\n'
@@ -64,7 +64,7 @@ def test_a_file_of_toml(tmp_path):
     }
 
 
-def test_a_file_of_json(tmp_path):
+def test_prompts_are_read_from_a_json_file(tmp_path):
     path = tmp_path / "p.json"
     entries = [{"prompt": "a cat", "sample_steps": 4}, "a dog --s 5"]
     path.write_text(json.dumps(entries), encoding="utf-8")
@@ -96,7 +96,7 @@ def test_a_file_of_json(tmp_path):
         ("a.json", '[{"seed": 5}]', ConfigError, "a prompt has no text"),
     ],
 )
-def test_files_that_are_wrong(tmp_path, name, content, kind, said):
+def test_wrong_prompt_files_are_refused_by_name(tmp_path, name, content, kind, said):
     path = tmp_path / name
     path.write_text(content, encoding="utf-8")
     with pytest.raises(kind, match=said) as caught:

@@ -1,4 +1,4 @@
-"""Pictures depend on their spec, and on nothing else."""
+"""A picture depends on its spec and its adapters, and on nothing else."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def spec(seed, prompt="a cat", **options):
 
 
 def difference(first, second):
-    """Largest difference of two pictures, in levels of 255."""
+    """Return the largest difference of two pictures in any channel, in levels of 255."""
     return max(high for _, high in ImageChops.difference(first, second).getextrema())
 
 
@@ -53,7 +53,7 @@ def test_every_sampler_gives_the_same_picture_for_the_same_seed(pipeline, sample
 
 
 @pytest.mark.parametrize("sampler", ["Euler", "Euler a", "DPM2 a", "DPM++ 2M SDE", "PLMS"])
-def test_neither_batch_size_nor_mates_nor_order_matter(pipeline, sampler):
+def test_a_picture_depends_neither_on_batch_size_nor_neighbours_nor_order(pipeline, sampler):
     specs = [
         spec(5, sampler=sampler),
         spec(6, "dog", cfg_scale=1.0, sampler=sampler),
@@ -70,7 +70,7 @@ def test_neither_batch_size_nor_mates_nor_order_matter(pipeline, sampler):
     assert together[4].size == (40, 24)
 
 
-def test_everything_in_a_spec_counts(pipeline):
+def test_each_option_of_a_spec_changes_the_picture(pipeline):
     base = sample_pictures(pipeline, [spec(1)])[0]
     for other in (
         spec(1, "dog dog dog"),
@@ -83,20 +83,20 @@ def test_everything_in_a_spec_counts(pipeline):
     assert sample_pictures(pipeline, [spec(1)], clip_skip=2)[0].tobytes() != base.tobytes()
 
 
-def test_no_guidance_ignores_the_negative_prompt(pipeline):
+def test_a_cfg_scale_of_1_ignores_the_negative_prompt(pipeline):
     plain, negative = sample_pictures(
         pipeline, [spec(1, cfg_scale=1.0), spec(1, cfg_scale=1.0, negative_prompt="red")], 1
     )
     assert difference(plain, negative) == 0
 
 
-def test_global_random_state_is_left_alone(pipeline):
+def test_sampling_leaves_torchs_random_state_alone(pipeline):
     before = torch.get_rng_state()
     sample_pictures(pipeline, [spec(1, sampler="Euler a"), spec(1)])
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_progress_counts_to_the_end(pipeline):
+def test_progress_counts_every_call_of_the_denoiser(pipeline):
     seen = []
     specs = [spec(1), spec(2, steps=2), spec(3)]
     sample_pictures(pipeline, specs, 1, progress=lambda done, total: seen.append((done, total)))
@@ -143,13 +143,13 @@ def test_adapter_errors_leave_the_model_bare(pipeline, adapter, tmp_path):
         ("C:\\loras\\a.safetensors:.5", "C:\\loras\\a.safetensors", 0.5),
     ],
 )
-def test_adapter_and_strength(text, path, strength):
+def test_an_adapter_is_parsed_with_or_without_a_strength(text, path, strength):
     use = AdapterUse.parse(text)
     assert (str(use.path), use.strength) == (path, strength)
 
 
 @pytest.mark.parametrize("text", ["", ":0.5", "a:nan"])
-def test_adapter_without_file_or_strength(text):
+def test_an_adapter_without_file_or_finite_strength_is_refused(text):
     with pytest.raises(ConfigError, match="is neither FILE nor FILE:STRENGTH"):
         AdapterUse.parse(text)
 
@@ -164,7 +164,7 @@ def test_adapter_without_file_or_strength(text):
         ({"width": 0}, "width is 0"),
     ],
 )
-def test_specs_are_checked(options, message):
+def test_wrong_options_of_a_spec_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         PromptSpec("a", **options)
 
@@ -181,15 +181,15 @@ def test_specs_are_checked(options, message):
         ("dpm_2_a", "DPM2 a"),
     ],
 )
-def test_sampler_names_of_both_tools_in_any_case(given, known):
+def test_sampler_names_of_both_tools_are_known_in_any_case(given, known):
     assert PromptSpec("a", sampler=given).sampler == known
 
 
-def test_every_alias_leads_somewhere():
+def test_every_alias_names_a_sampler():
     assert set(ALIASES.values()) <= set(SAMPLERS)
 
 
-def test_a_sampler_that_needs_a_package(monkeypatch):
+def test_a_sampler_that_needs_a_missing_package_names_it(monkeypatch):
     import diffusers
 
     def missing(**options):
@@ -211,6 +211,6 @@ def test_zero_terminal_snr_starts_from_noise_alone():
         build_sampler("Heun", config, 10)
 
 
-def test_sizes_are_checked(pipeline):
+def test_a_size_that_does_not_fit_the_base_is_refused(pipeline):
     with pytest.raises(ConfigError, match=r"width is 30 pixels, .* multiples of 4"):
         sample_pictures(pipeline, [spec(1, width=30)])

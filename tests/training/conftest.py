@@ -27,7 +27,7 @@ def options(tiny_base, pictures, tmp_path):
 
 @pytest.fixture
 def run(options):
-    """A whole run with these options changed; returns the adapter's path."""
+    """Return a function that trains with some options changed and returns the adapter's path."""
 
     def train_with(**changes):
         return train_in_terminal(build_config([OptionSource("test", {**options, **changes})]))

@@ -99,7 +99,7 @@ class Averaging(torch.optim.Optimizer):
 
 
 class SignDescent(torch.optim.Optimizer):
-    """Steps of one length along the sign of an average of gradients."""
+    """Takes steps of one length along the sign of an average of gradients."""
 
     def __init__(self, params: Any, lr: float, momentum: float, nesterov: bool) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "nesterov": nesterov})
@@ -151,7 +151,7 @@ KINDS = (ESTIMATING, AVERAGING, SIGN)
 
 
 class Base(SmallBase):
-    """With a layer that is large enough for the 8-bit states of bitsandbytes."""
+    """The small base with a layer that is large enough for the 8-bit states of bitsandbytes."""
 
     def __init__(self) -> None:
         super().__init__()

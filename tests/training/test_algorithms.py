@@ -1,4 +1,4 @@
-"""Whole short runs of the algorithms that ask something of the training step."""
+"""Whole short runs of algorithms that need something from the training step, such as timesteps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lycoris_ext.training import train as recipe
         ("full", {"diff", "diff_b"}),
     ],
 )
-def test_a_run_beside_trained_normalisations(run, algo, ends):
+def test_dylora_tlora_and_full_train_together_with_normalisations(run, algo, ends):
     path = run(
         algo=algo,
         train_norm=True,
@@ -35,7 +35,7 @@ def test_a_run_beside_trained_normalisations(run, algo, ends):
     assert any(tensor.any() for key, tensor in tensors.items() if key.endswith("w_norm"))
 
 
-def test_the_same_run_twice_is_the_same_file(run):
+def test_two_equal_runs_of_dylora_give_equal_tensors(run):
     files = [load_adapter(run(algo="dylora", block_size=1, output_name=name)) for name in "ab"]
     assert all(
         torch.equal(files[0].tensors[key], files[1].tensors[key]) for key in files[0].tensors
@@ -46,18 +46,18 @@ def test_the_same_run_twice_is_the_same_file(run):
     ("axis", "said"),
     [({}, "inputs, not"), ({"wd_on_output": True}, "outputs (wd_on_output), which")],
 )
-def test_the_axis_of_dora_is_said_once(run, capsys, axis, said):
+def test_a_run_names_the_axis_of_dora_once(run, capsys, axis, said):
     run(algo="loha", dora_wd=True, max_train_steps=1, **axis)
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "DoRA" in line]
     assert said in line and "ComfyUI" in line
 
 
-def test_nothing_is_said_without_dora(run, capsys):
+def test_a_run_without_dora_does_not_mention_it(run, capsys):
     run(algo="loha", max_train_steps=1)
     assert "DoRA" not in capsys.readouterr().err
 
 
-def test_pictures_on_the_way_see_all_ranks(run, monkeypatch):
+def test_sample_pictures_of_tlora_are_drawn_with_all_ranks(run, monkeypatch):
     drawing, asked = [], {True: 0, False: 0}
 
     def counted(timesteps, rank):
@@ -77,7 +77,7 @@ def test_pictures_on_the_way_see_all_ranks(run, monkeypatch):
     assert len(list(path.parent.rglob("*.png"))) == 2
 
 
-def test_a_step_tells_the_timesteps_of_its_samples(run, monkeypatch):
+def test_each_step_hands_tlora_the_timesteps_of_its_samples(run, monkeypatch):
     told = []
     monkeypatch.setattr(Network, "set_timesteps", lambda self, timesteps: told.append(timesteps))
     run(algo="tlora", train_batch_size=2, max_train_steps=3)

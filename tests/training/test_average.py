@@ -1,4 +1,4 @@
-"""The average of the weights, against diffusers' own and through a run."""
+"""The average of the weights (EMA) is that of diffusers, and can stand in for the weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 from lycoris_ext.training.average import WeightAverage
 
 
-def test_it_is_diffusers_average():
+def test_the_average_of_the_weights_is_that_of_diffusers():
     torch.manual_seed(0)
     model = nn.Linear(3, 2)
     ours = WeightAverage(model, 0.6)
@@ -26,13 +26,13 @@ def test_it_is_diffusers_average():
     assert ours.decay_at(29) == 0.6 and ours.decay_at(2) == pytest.approx(2 / 11)
 
 
-def test_what_is_not_trained_is_not_averaged():
+def test_frozen_parameters_are_not_averaged():
     model = nn.Linear(3, 2)
     model.bias.requires_grad_(False)
     assert set(WeightAverage(model, 0.9).tensors) == {"weight"}
 
 
-def test_the_average_is_in_place_for_a_moment():
+def test_in_place_puts_the_average_in_and_the_weights_back():
     model = nn.Linear(3, 2)
     average = WeightAverage(model, 0.9)
     own = model.weight.detach().clone()

@@ -1,4 +1,4 @@
-"""Caches of a run: the same result with and without, never out of date, never contradictory."""
+"""Caches do not change a run's result, are never outdated, and refuse contradicting options."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ ON_DISK = {"cache_latents_to_disk": True, "cache_text_encoder_outputs_to_disk": 
 
 
 @pytest.mark.parametrize("precision", ["no", "bf16"])
-def test_caches_change_nothing_but_time(options, tmp_path, capsys, precision):
+def test_caches_in_memory_and_on_disk_do_not_change_the_adapter(
+    options, tmp_path, capsys, precision
+):
     options["mixed_precision"] = precision
     expected = tensors(options, output_name="plain")
     assert not (tmp_path / "out" / "cache").exists()
@@ -54,7 +56,7 @@ def test_caches_change_nothing_but_time(options, tmp_path, capsys, precision):
     assert "captions: 6 found, 0 new" in said
 
 
-def test_another_run_finds_them_and_damage_is_mended(options, tmp_path, capsys):
+def test_another_run_finds_a_shared_cache_and_mends_damaged_files(options, tmp_path, capsys):
     shared = tmp_path / "shared"
     expected = tensors(options, cache_dir=str(shared), **ON_DISK)
     assert not (tmp_path / "out" / "cache").exists()
@@ -70,14 +72,16 @@ def test_another_run_finds_them_and_damage_is_mended(options, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("sample", [{}, {"sample_every_n_steps": 2, "sample_prompts": ["x --s 1"]}])
-def test_encoders_leave_the_device_when_nobody_needs_them(options, monkeypatch, sample):
+def test_cached_text_encoders_leave_the_device_unless_pictures_are_drawn(
+    options, monkeypatch, sample
+):
     released = []
     monkeypatch.setattr(PipelineBase, "release_text_encoders", lambda self: released.append(self))
     train_in_terminal(config(options, cache_text_encoder_outputs=True, **sample))
     assert len(released) == (not sample)
 
 
-def test_an_encoder_that_left_is_fetched_back(options, tiny_base, monkeypatch):
+def test_a_released_text_encoder_is_fetched_back_when_it_encodes(options, tiny_base, monkeypatch):
     base = PipelineBase(config(options))
     pipeline = base.pipeline
     expected = base.encode_text(["a"])
@@ -91,19 +95,19 @@ def test_an_encoder_that_left_is_fetched_back(options, tiny_base, monkeypatch):
     assert moved == [torch.device("meta")]
 
 
-def test_pictures_folders_stay_as_they_are(options, pictures):
+def test_caches_write_nothing_into_the_folders_of_pictures(options, pictures):
     before = sorted(pictures.rglob("*"))
     train_in_terminal(config(options, **ON_DISK))
     assert sorted(pictures.rglob("*")) == before
 
 
-def test_a_run_may_go_on_with_other_caches(options):
+def test_a_run_may_be_continued_with_other_caches(options):
     train_in_terminal(config(options))
     longer = tensors(options, max_train_steps=5, cache_dir="", **ON_DISK)
     assert same(tensors(options, max_train_steps=5, output_name="whole"), longer)
 
 
-def test_identities_follow_the_models_weights(options):
+def test_cache_identities_follow_weights_clip_skip_and_precision(options):
     def both(base):
         return base.identity("vae"), base.identity("text")
 
@@ -122,7 +126,7 @@ def test_identities_follow_the_models_weights(options):
     assert half[0] != vae and half[1] != text
 
 
-def test_the_folder_lies_beside_the_results_or_where_it_is_wanted(options, tmp_path):
+def test_the_cache_lies_beside_the_results_or_in_cache_dir(options, tmp_path):
     assert cache_folder(config(options)) == tmp_path / "out" / "cache"
     assert cache_folder(config(options, cache_dir=str(tmp_path / "x"))) == tmp_path / "x"
 
@@ -153,7 +157,9 @@ def test_a_trained_text_encoder_cannot_be_cached(options):
     config(options, cache_text_encoder_outputs=True, text_encoder_lr=0.0)
 
 
-def test_regularisation_and_masks_reach_the_run(options, tmp_path, pictures, capsys):
+def test_regularisation_reaches_the_metadata_and_masks_lower_the_loss(
+    options, tmp_path, pictures, capsys
+):
     reg = tmp_path / "reg" / "1_shape"
     reg.mkdir(parents=True)
     for number in range(2):
@@ -180,7 +186,7 @@ def test_regularisation_and_masks_reach_the_run(options, tmp_path, pictures, cap
     assert all(0.15 < a / b < 0.4 for a, b in zip(losses[True], losses[False], strict=True))
 
 
-def test_the_start_tells_what_was_found(options, capsys):
+def test_a_run_prints_folders_buckets_and_totals_at_its_start(options, capsys):
     train_in_terminal(config(options))
     said = capsys.readouterr().err
     assert '2_shapes         6        12         6  "by tester, red, square, bright' in said

@@ -1,4 +1,4 @@
-"""Whose files a run's are: nobody writes over another's."""
+"""A run never writes over the files of another run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lycoris_ext.runs.lock import RunLock
 from lycoris_ext.training import train as recipe
 
 
-def test_a_locked_run_is_refused_before_anything_is_touched(run, tmp_path):
+def test_a_run_whose_name_is_locked_is_refused_before_anything_is_touched(run, tmp_path):
     with (
         RunLock(tmp_path / ".a.lock"),
         pytest.raises(EnvironmentFault, match="another process is training"),

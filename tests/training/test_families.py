@@ -1,4 +1,4 @@
-"""SD2, also of velocity, and SDXL: the step, its adapter's file, pictures."""
+"""Runs on SD2, with velocity too, and on SDXL: the step, the adapter's file, and pictures."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def options(tmp_path):
     }
 
 
-def test_a_run_on_one_file(options, tmp_path, monkeypatch):
-    """A .ckpt with CLIP's real vocabulary; what it lacks comes from the family's configs."""
+def test_a_run_on_a_single_file_equals_one_on_its_folder(options, tmp_path, monkeypatch):
+    """The file is a .ckpt with CLIP's real vocabulary, and takes its configs from the family."""
     folder = write_tiny_folder(tmp_path / "configs" / "sd1", clip_words=True)
     monkeypatch.setattr(part_configs, "CONFIGS", folder.parent)
     whole = load_pipeline(ModelConfig(pretrained_model_name_or_path=str(folder)), "cpu")
@@ -84,7 +84,9 @@ def test_a_run_on_one_file(options, tmp_path, monkeypatch):
         ("sdxl", {"network_train_unet_only": True}, "sdxl_base_v1-0"),
     ],
 )
-def test_a_run(bases, options, tmp_path, family, changes, version):
+def test_a_run_on_sd2_and_sdxl_writes_an_adapter_that_changes_pictures(
+    bases, options, tmp_path, family, changes, version
+):
     base = str(bases[family])
     config = build_config(
         [OptionSource("test", {**options, "pretrained_model_name_or_path": base, **changes})]
@@ -132,8 +134,8 @@ def batch_loss(base, options, **changes):
     return BatchLoss(config, base, network, latents, TextCache(base)), training_set
 
 
-def test_velocity_is_the_target(bases, options):
-    """The same U-Net, noise and pictures: only what the answer is compared with differs."""
+def test_v_parameterization_changes_the_target_and_no_input_of_the_unet(bases, options):
+    """U-Net, noise and pictures are the same: only the target of the loss differs."""
     noise, training_set = batch_loss(bases["sd2"], options)
     velocity, _ = batch_loss(bases["sd2"], options, v_parameterization=True)
     asked = {}
@@ -152,7 +154,7 @@ def test_velocity_is_the_target(bases, options):
     assert noise_loss != velocity_loss
 
 
-def test_xl_is_told_where_each_picture_was_cut(bases, options):
+def test_xl_gets_the_original_size_and_the_crop_of_each_picture(bases, options):
     loss, training_set = batch_loss(
         bases["sdxl"], options, flip_aug=True, train_batch_size=2, max_bucket_reso=64
     )
@@ -172,7 +174,7 @@ def test_xl_is_told_where_each_picture_was_cut(bases, options):
     assert seen[0].tolist()[0][4:] == [placement.bucket[1], placement.bucket[0]]
 
 
-def test_text_that_is_not_trained_is_encoded_once(bases, options, monkeypatch):
+def test_captions_of_an_untrained_text_encoder_are_encoded_once(bases, options, monkeypatch):
     loss, _ = batch_loss(bases["sdxl"], options, network_train_unet_only=True)
     calls = []
     real = loss.base.pipeline.encode_text
@@ -187,7 +189,7 @@ def test_text_that_is_not_trained_is_encoded_once(bases, options, monkeypatch):
     assert torch.equal(first.pooled, again.pooled.flip(0))
 
 
-def test_the_models_options_are_in_the_metadata(bases, options):
+def test_options_of_the_model_and_the_network_are_in_the_metadata(bases, options):
     values = {
         **options,
         "pretrained_model_name_or_path": str(bases["sd2"]),

@@ -1,4 +1,4 @@
-"""Models of real size, their weights random: one file is loaded, trained on, reloaded, sampled."""
+"""Models of real size with random weights: loaded from one file, trained on, and drawn with."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ FACTS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("family", "precision"), [("sd1", "no"), ("sdxl", "bf16")])
-def test_train_save_reload_sample(family, precision, tmp_path, capsys, request):
+def test_a_model_of_full_size_trains_saves_reloads_and_samples(
+    family, precision, tmp_path, capsys, request
+):
     if family == "sdxl" and physical_memory() < 20e9:
         pytest.skip("SDXL needs 20 GB of memory")
     started = time.monotonic()
@@ -76,14 +78,14 @@ def test_train_save_reload_sample(family, precision, tmp_path, capsys, request):
 
 
 def physical_memory() -> float:
-    """Bytes of this machine; infinite where it does not say."""
+    """Return the bytes of memory of this machine, or infinity if the system does not say."""
     if not hasattr(os, "sysconf"):  # Windows
         return math.inf
     return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
 def memory() -> str:
-    """The most memory that this process has held, where the system says so."""
+    """Return a text of the most memory that this process has held, if the system says so."""
     try:
         import resource
     except ModuleNotFoundError:  # Windows

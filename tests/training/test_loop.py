@@ -64,7 +64,7 @@ def test_a_run_writes_adapter_checkpoints_pictures_events_and_config(options, tm
     assert all(torch.equal(final[key], checkpoint[key]) for key in final)
 
 
-def test_the_adapter_learned_and_loads(options, tiny_base):
+def test_the_trained_adapter_loads_and_changes_the_output(options, tiny_base):
     from lycoris_ext.models import ModelConfig, load_pipeline
 
     path = run(options)
@@ -80,7 +80,7 @@ def test_the_adapter_learned_and_loads(options, tiny_base):
     assert not torch.equal(plain, trained)
 
 
-def test_metadata_says_what_was_done_and_nothing_about_the_disk(options, tmp_path):
+def test_metadata_tell_what_was_trained_and_name_no_folder(options, tmp_path):
     metadata = load_adapter(run(options, conv_dim=2)).metadata
     assert metadata["ss_network_module"] == "lycoris_ext.kohya"
     assert metadata["ss_network_dim"] == "4"
@@ -95,7 +95,7 @@ def test_metadata_says_what_was_done_and_nothing_about_the_disk(options, tmp_pat
     assert str(tmp_path) not in json.dumps(metadata)
 
 
-def test_two_runs_are_the_same_bytes(options, tmp_path):
+def test_two_equal_runs_write_the_same_bytes(options, tmp_path):
     first = run(options, output_dir=str(tmp_path / "a"), shuffle_caption=True)
     second = run(options, output_dir=str(tmp_path / "b"), shuffle_caption=True)
     assert first.read_bytes() == second.read_bytes()
@@ -103,7 +103,7 @@ def test_two_runs_are_the_same_bytes(options, tmp_path):
     assert first.read_bytes() != third.read_bytes()
 
 
-def test_pictures_on_the_way_do_not_change_the_result(options, tmp_path):
+def test_sample_pictures_do_not_change_the_adapter(options, tmp_path):
     plain = run(options, output_dir=str(tmp_path / "a"), dropout=0.2)
     drawn = run(
         options,
@@ -116,14 +116,14 @@ def test_pictures_on_the_way_do_not_change_the_result(options, tmp_path):
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
-def test_checkpointing_changes_nothing_but_memory(options, tmp_path):
+def test_gradient_checkpointing_does_not_change_the_adapter(options, tmp_path):
     plain = run(options, output_dir=str(tmp_path / "a"), dropout=0.2)
     saved = run(options, output_dir=str(tmp_path / "b"), dropout=0.2, gradient_checkpointing=True)
     ours, theirs = load_adapter(plain).tensors, load_adapter(saved).tensors
     assert all(torch.allclose(ours[key], theirs[key], atol=1e-4) for key in ours)
 
 
-def test_bf16(options):
+def test_a_run_in_bf16_writes_an_adapter(options):
     assert run(options, mixed_precision="bf16", max_train_steps=2).exists()
 
 
@@ -137,7 +137,7 @@ def test_unet_rate_0_trains_the_text_encoder_alone(options):
     assert all(key.startswith("lora_te_") for key in state.tensors)
 
 
-def test_pictures_of_several_shapes_in_their_own_buckets(options, pictures, capsys):
+def test_pictures_of_several_shapes_train_in_their_own_buckets(options, pictures, capsys):
     write_pictures(pictures / "x", count=3, repeats=1, size=(128, 32))
     (pictures / "x" / "1_shapes").rename(pictures / "1_wide")
     (pictures / "x").rmdir()
@@ -149,15 +149,14 @@ def test_pictures_of_several_shapes_in_their_own_buckets(options, pictures, caps
     assert buckets["1"] == {"resolution": [64, 16], "count": 3}
 
 
-def test_epochs_give_the_length(options):
+def test_max_train_epochs_decides_the_number_of_steps(options):
     path = run(options, max_train_epochs=1, train_batch_size=4, save_every_n_epochs=1)
     assert load_adapter(path).metadata["ss_steps"] == "3"
     assert path.with_name("test-step-3.safetensors").exists()
 
 
-def test_batches_of_a_step_share_what_they_build(options, tmp_path, monkeypatch):
-    """The same course as where each builds for itself, but for the order of sums; pictures that are
-    drawn on the way change nothing."""
+def test_building_factors_once_a_step_does_not_change_the_losses(options, tmp_path, monkeypatch):
+    """Only the order of sums differs; sample pictures in between change nothing."""
     options = {**options, "gradient_accumulation_steps": 3, "network_dim": 2}
     shared = run(options, output_dir=str(tmp_path / "a"))
     drawn = run(
@@ -190,7 +189,7 @@ def test_batches_of_a_step_share_what_they_build(options, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("accumulation", [1, 3])
-def test_ctrl_c_saves_and_the_same_command_goes_on(
+def test_ctrl_c_saves_and_the_same_command_goes_on_byte_for_byte(
     options, tmp_path, monkeypatch, capsys, accumulation
 ):
     changes = {"gradient_accumulation_steps": accumulation, "rank_dropout": 0.2, "network_dim": 2}
@@ -243,14 +242,14 @@ def test_a_result_without_a_state_is_not_overwritten(options):
         run(options)
 
 
-def test_other_options_are_not_mixed_into_a_run(options, tmp_path):
+def test_a_run_is_not_continued_with_other_options(options, tmp_path):
     run(options)
     with pytest.raises(ConfigError, match=r"learning_rate was 0\.001, is 0\.01") as caught:
         run(options, learning_rate=1e-2, max_train_steps=8)
     assert "stands at step 4 with other options" in str(caught.value)
 
 
-def test_other_pictures_are_not_mixed_into_a_run(options, pictures):
+def test_a_run_is_not_continued_with_other_pictures(options, pictures):
     run(options)
     write_picture(pictures / "2_shapes" / "00.png", number=50)
     with pytest.raises(DataError, match="pictures or captions changed") as caught:
@@ -258,7 +257,7 @@ def test_other_pictures_are_not_mixed_into_a_run(options, pictures):
     assert "put them back" in str(caught.value)
 
 
-def test_another_base_is_not_mixed_into_a_run(options, tmp_path):
+def test_a_run_is_not_continued_on_another_base(options, tmp_path):
     from tests.tiny_pipeline import write_tiny_folder
 
     run(options)
@@ -267,7 +266,7 @@ def test_another_base_is_not_mixed_into_a_run(options, tmp_path):
         run(options, max_train_steps=8, pretrained_model_name_or_path=str(other))
 
 
-def test_what_cannot_be_exact_is_said_in_a_line(options, tmp_path, capsys):
+def test_a_run_continued_under_another_torch_says_that_it_is_not_exact(options, tmp_path, capsys):
     path = run(options)
     network_state = load_state(path.with_name("test.state"))
     assert network_state.progress.threads == torch.get_num_threads()
@@ -304,32 +303,32 @@ def test_a_loss_that_is_nan_stops_with_step_batch_and_files(options, monkeypatch
     assert load_state(path.with_name("test.state")).progress.step == 2
 
 
-def test_fp16_without_a_gpu(options):
+def test_fp16_without_a_gpu_is_refused(options):
     with pytest.raises(ConfigError, match="fp16 training needs a CUDA GPU") as caught:
         run(options, mixed_precision="fp16")
     assert "bf16" in str(caught.value)
 
 
-def test_a_gpu_that_is_not_there(options, monkeypatch):
+def test_a_missing_gpu_is_refused(options, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(EnvironmentFault, match="finds no GPU"):
         run(options, device="cuda")
 
 
-def test_a_folder_that_cannot_be_made(options, tmp_path):
+def test_an_output_dir_that_cannot_be_made_is_refused(options, tmp_path):
     (tmp_path / "file").write_text("x", encoding="utf-8")
     with pytest.raises(EnvironmentFault, match="the folder cannot be made") as caught:
         run(options, output_dir=str(tmp_path / "file" / "out"))
     assert "choose another output_dir" in str(caught.value)
 
 
-def test_a_mistake_leaves_no_folder_behind(options, tmp_path):
+def test_a_refused_run_leaves_no_folder_behind(options, tmp_path):
     with pytest.raises(DataError):
         run(options, train_data_dir=str(tmp_path / "nothing"))
     assert not (tmp_path / "out").exists()
 
 
-def test_what_killed_writers_left_is_removed(options, tmp_path):
+def test_temporary_files_of_a_killed_run_are_removed(options, tmp_path):
     (tmp_path / "out").mkdir()
     for name in (".test.state.99.tmp", ".test-step-2.safetensors.99.tmp", ".other.state.9.tmp"):
         (tmp_path / "out" / name).write_bytes(b"half")
@@ -344,7 +343,7 @@ def test_a_damaged_picture_is_named_before_the_model_is_loaded(options, pictures
         run(options, pretrained_model_name_or_path="not/there")
 
 
-def test_sides_that_do_not_fit_the_base(options):
+def test_a_resolution_that_does_not_fit_the_base_is_refused(options):
     with pytest.raises(ConfigError, match="30x30 pixels are no multiple of the base model's 4"):
         run(options, resolution=30, enable_bucket=False)
 
@@ -363,7 +362,7 @@ def test_sides_that_do_not_fit_the_base(options):
         ({"ema_decay": 1.0}, "ema_decay is 1.0, expected a number from 0 to below 1"),
     ],
 )
-def test_bad_options_of_a_run(options, changes, said):
+def test_wrong_options_of_a_run_are_refused(options, changes, said):
     with pytest.raises(ConfigError) as caught:
         run(options, **changes)
     assert said in str(caught.value)

@@ -1,4 +1,4 @@
-"""The facts that a run gathers about itself."""
+"""The facts about a run that are written into the metadata of its files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def metadata(step: int = 4, **options: object) -> dict[str, str]:
     return training_metadata(config, PICTURES, "a" * 64, "sd1", step)
 
 
-def test_counts() -> None:
+def test_metadata_count_epochs_steps_and_batches() -> None:
     told = metadata()
     assert told["ss_num_epochs"] == "3"  # 9 steps of 2 batches, 6 batches an epoch
     assert (told["ss_epoch"], told["ss_steps"], told["ss_max_train_steps"]) == ("1", "4", "9")
@@ -72,7 +72,7 @@ def test_a_base_whose_hash_is_known_is_not_read_again(tmp_path: Path) -> None:
     assert found.bytes_read is None or found.bytes_read < 1_000_000
 
 
-def test_lists_are_told_as_network_args_take_them() -> None:
+def test_lists_in_the_metadata_are_read_back_by_network_args() -> None:
     told = metadata(include=["unet.a", "unet.b"], exclude="unet.c")
     given = json.loads(told["ss_network_args"])
     assert (given["include"], given["exclude"]) == ("unet.a,unet.b", "unet.c")

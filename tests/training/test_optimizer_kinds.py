@@ -44,7 +44,7 @@ ALL = pytest.mark.parametrize("name", [*optimizer_names(), *(kind.name for kind 
 
 @pytest.fixture(autouse=True)
 def outside(monkeypatch):
-    """The table with optimizers of other packages; as it was after the test."""
+    """Add the optimizers of other packages to the table, and restore it after the test."""
     monkeypatch.setattr(optimizer_kinds, "_KINDS", dict(optimizer_kinds._KINDS))
     for kind in KINDS:
         register_optimizer(kind)
@@ -66,7 +66,7 @@ def step(network, optimizer, number=0):
 
 
 def changed_options(kind):
-    """Each option of a kind with another value than its default."""
+    """Return each option of a kind with another value than its default."""
     return {
         known.name: not known.default if isinstance(known.default, bool) else known.default / 2
         for known in kind.options
@@ -77,7 +77,7 @@ def changed_options(kind):
 
 
 def contents(folder):
-    """Of all files but the events, which tell of a stop."""
+    """Return the bytes of all files of a run but its events, in which a stop is recorded."""
     files = (path for path in folder.iterdir() if path.suffix in (".safetensors", ".state"))
     return {path.name: path.read_bytes() for path in files}
 
@@ -123,7 +123,7 @@ def test_a_killed_run_ends_in_the_same_bytes_as_one_that_was_not(pictures, tmp_p
 
 
 @ALL
-def test_saving_and_drawing_on_the_way_change_nothing_that_is_learned(run, tmp_path, name):
+def test_saving_and_drawing_change_nothing_that_is_learned(run, tmp_path, name):
     options = {"optimizer_type": name, "learning_rate": 1e-2, "save_precision": "float"}
     plain = run(**options, output_dir=str(tmp_path / "plain"))
     busy = {"save_every_n_steps": 1, "sample_every_n_steps": 2, "sample_prompts": ["cat --s 1"]}
@@ -163,7 +163,7 @@ def test_the_class_in_the_metadata_is_the_one_that_trains(name):
 
 
 @ALL
-def test_modes_are_declared_where_there_are_some(name):
+def test_has_modes_is_declared_exactly_where_the_optimizer_has_eval(name):
     _, optimizer = network_and_optimizer(name)
     assert hasattr(optimizer, "eval") is optimizer_kind(name).has_modes
 
@@ -192,7 +192,7 @@ def test_every_option_of_an_optimizer_reaches_it(name):
         assert settings(**{option: value}) != settings(), option
 
 
-def test_no_two_options_have_one_name():
+def test_no_two_options_share_a_name():
     names = [option.name for option in OptimizerConfig._fields().values()]
     names += [option.name for option in OptimizerConfig.kind_options()]
     assert len(names) == len(set(names))
@@ -252,7 +252,7 @@ def test_a_missing_package_is_named_with_the_line_that_installs_it():
     assert 'pip install prodigy, or set optimizer_type = "AdamW"' in str(caught.value)
 
 
-def test_what_cannot_be_saved_is_an_error_and_not_lost(tmp_path):
+def test_a_value_that_cannot_be_saved_is_an_error_and_not_lost(tmp_path):
     from lycoris_ext.runs.optimizer_state import pack
 
     network, optimizer = network_and_optimizer("AdamW")

@@ -1,4 +1,4 @@
-"""Optimizers and the step."""
+"""Building an optimizer from its options, and the step with clipping."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def test_without_bitsandbytes_the_error_says_what_to_do(monkeypatch):
     assert 'optimizer_type = "AdamW"' in text
 
 
-def test_adamw_needs_nothing(monkeypatch):
+def test_adamw_works_without_bitsandbytes(monkeypatch):
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     assert isinstance(build(parameters((2, 2)), optimizer_type="AdamW"), torch.optim.AdamW)
 
 
-def test_groups_keep_their_rates():
+def test_each_group_keeps_its_own_rate_in_a_step():
     first, second = parameters((2, 2), (3, 3))
     groups = [
         {"params": [first], "lr": 1e-3, "name": "unet"},
@@ -65,12 +65,12 @@ def test_groups_keep_their_rates():
     assert [group["lr"] for group in optimizer.param_groups] == [5e-4, 2.5e-4]
 
 
-def test_nothing_to_train():
+def test_an_optimizer_without_parameters_is_refused():
     with pytest.raises(ConfigError, match="no parameter to train"):
         build([])
 
 
-def test_clipping_scales_to_the_norm_and_tells_the_old_one():
+def test_clipping_scales_the_gradient_to_the_norm_and_returns_the_old_one():
     (parameter,) = parameters((10,))
     optimizer = torch.optim.SGD([{"params": [parameter], "lr": 1.0, "base_lr": 1.0}])
     before = parameter.detach().clone()
@@ -81,7 +81,7 @@ def test_clipping_scales_to_the_norm_and_tells_the_old_one():
     assert parameter.grad is None
 
 
-def test_a_broken_gradient_changes_nothing():
+def test_a_gradient_that_is_not_finite_changes_no_parameter():
     (parameter,) = parameters((4,))
     optimizer = build([parameter], optimizer_type="AdamW")
     before = parameter.detach().clone()
@@ -90,7 +90,7 @@ def test_a_broken_gradient_changes_nothing():
     assert torch.equal(parameter, before)
 
 
-def test_norm_of_no_gradients():
+def test_the_norm_without_gradients_is_0():
     assert float(gradient_norm(parameters((2,)))) == 0.0
 
 
@@ -109,7 +109,7 @@ def test_norm_of_no_gradients():
         ({"adam_beta2": 1.0}, "adam_beta2 is 1.0"),
     ],
 )
-def test_bad_options(options, said):
+def test_wrong_optimizer_options_are_refused(options, said):
     with pytest.raises(ConfigError) as caught:
         OptimizerConfig(**options)
     assert said in str(caught.value)

@@ -1,4 +1,4 @@
-"""What the options of a run do to it: schedules, noise, loss, average, norms, memory."""
+"""What options do to a whole run: schedules, noise, loss, average, norms, memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.recorded import loss_curve
 
 @pytest.fixture
 def stopped_after_2(monkeypatch):
-    """Every run of the test stops by itself when two steps are done, and says so."""
+    """Interrupt the next run of the test after two steps."""
     step = recipe.train_step
 
     def interrupted(batch_loss, plans, *rest, **settings):
@@ -60,7 +60,9 @@ CONTINUED = {
 
 
 @pytest.mark.parametrize("name", CONTINUED)
-def test_whatever_is_asked_a_stop_changes_nothing(run, tmp_path, stopped_after_2, name):
+def test_a_stopped_run_goes_on_byte_for_byte_with_every_option(
+    run, tmp_path, stopped_after_2, name
+):
     with pytest.raises(RunInterrupted, match="stopped after step 2 of 4"):
         run(**CONTINUED[name])
     continued = run(**CONTINUED[name])
@@ -84,7 +86,7 @@ def test_learning_rates_are_logged_as_scheduled(run):
     assert [rate["text_encoder"] for rate in rates] == pytest.approx([1e-4, 7.5e-5, 5e-5, 2.5e-5])
 
 
-def test_the_average_is_a_file_of_its_own(run, tmp_path):
+def test_ema_decay_writes_the_average_to_a_file_of_its_own(run, tmp_path):
     path = run(ema_decay=0.99, save_every_n_steps=2, save_precision="float")
     plain = run(output_dir=str(tmp_path / "plain"), save_precision="float")
     averaged = load_adapter(path.with_name("test-ema.safetensors"))
@@ -102,7 +104,7 @@ def test_the_average_is_a_file_of_its_own(run, tmp_path):
         run(ema_decay=0.99)
 
 
-def test_max_norm_holds_every_layer_down(run, tiny_base):
+def test_scale_weight_norms_limits_the_norm_of_every_layer(run, tiny_base):
     from lycoris_ext.models import ModelConfig, load_pipeline
 
     path = run(scale_weight_norms=0.002, save_precision="float", learning_rate=1e-2)
@@ -117,7 +119,7 @@ def test_max_norm_holds_every_layer_down(run, tiny_base):
     assert counts[-1] > 0
 
 
-def test_regularization_pictures_count_as_much_as_asked(run, tmp_path, monkeypatch):
+def test_prior_loss_weight_scales_the_loss_of_regularisation_pictures(run, tmp_path, monkeypatch):
     plan_of = TrainingSet.batch_at
 
     def second_is_reg(self, number):
@@ -132,7 +134,9 @@ def test_regularization_pictures_count_as_much_as_asked(run, tmp_path, monkeypat
     assert losses[2] == pytest.approx(0.25 * expected[2])
 
 
-def test_a_velocity_base_is_drawn_as_it_is_trained(run, tmp_path, monkeypatch):
+def test_sample_pictures_of_a_velocity_base_use_the_schedule_of_its_training(
+    run, tmp_path, monkeypatch
+):
     seen = []
     real = Terminal.draw
 
@@ -156,7 +160,7 @@ def test_a_velocity_base_is_drawn_as_it_is_trained(run, tmp_path, monkeypatch):
     assert float(last) == 0.0
 
 
-def test_an_option_for_the_other_kind_of_base(run):
+def test_an_option_for_another_kind_of_prediction_is_refused(run):
     with pytest.raises(ConfigError, match="the base predicts epsilon"):
         run(zero_terminal_snr=True)
 

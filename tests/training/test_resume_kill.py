@@ -1,4 +1,4 @@
-"""SIGKILL at random moments and inside writes: the result is the unbroken run's, byte for byte."""
+"""Runs killed at random moments and inside writes end in the bytes of the unbroken run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check(report, kills, inside):
     assert report.kills_inside_write >= inside
 
 
-def test_two_kills_one_inside_a_write(tmp_path):
+def test_a_run_killed_twice_and_once_inside_a_write_ends_in_the_same_bytes(tmp_path):
     def in_this_process(config, output):
         assert cli.main(["train", str(config), "--output_dir", str(output)]) == 0
 
@@ -39,13 +39,13 @@ def test_two_kills_one_inside_a_write(tmp_path):
 
 
 @pytest.mark.slow
-def test_twenty_kills_with_two_workers(tmp_path):
+def test_a_run_with_two_workers_killed_twenty_times_ends_in_the_same_bytes(tmp_path):
     check(run_kills(tmp_path, kills=20, inside=6, steps=160, workers=2, seed=0), 20, 5)
 
 
 @pytest.mark.slow
-def test_ctrl_c_reaches_every_process_and_is_survived(tmp_path):
-    """A terminal sends it to the loader's workers, too."""
+def test_ctrl_c_to_every_process_of_a_run_saves_it_without_a_traceback(tmp_path):
+    """A terminal sends the signal to the loader's workers, too."""
     base = write_tiny_folder(tmp_path / "base")
     pictures = write_pictures(tmp_path / "pictures")
     config = tmp_path / "run.toml"

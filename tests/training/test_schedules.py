@@ -1,4 +1,4 @@
-"""Learning rates over a run, against the libraries that sd-scripts takes them from."""
+"""Learning rates over a run, compared with the libraries that sd-scripts takes them from."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def factors(total=50, **options):
 
 
 def rates_of_transformers(name, total, **options):
-    """What sd-scripts makes of the same options: its own mapping onto transformers' functions."""
+    """Return the rates that sd-scripts gets from transformers for the same options."""
     functions = {str(kind.value): value for kind, value in TYPE_TO_SCHEDULER_FUNCTION.items()}
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=RATE)
     cycles = options.get("lr_scheduler_num_cycles", 1)
@@ -80,12 +80,12 @@ def test_schedules_are_those_of_transformers(name):
     assert ours == pytest.approx(theirs, rel=1e-12, abs=1e-18)
 
 
-def test_every_schedule_is_compared():
+def test_every_schedule_but_rex_is_compared_with_transformers():
     assert set(SCHEDULES) - set(SETTINGS) == {"rex"}
 
 
 @pytest.mark.parametrize("name", ["linear", "cosine", "cosine_with_restarts", "polynomial"])
-def test_those_of_diffusers_are_the_same(name):
+def test_schedules_are_those_of_diffusers(name):
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=RATE)
     schedule = get_scheduler(
         name, optimizer, num_warmup_steps=5, num_training_steps=40, num_cycles=3, power=0.5
@@ -101,7 +101,7 @@ def test_those_of_diffusers_are_the_same(name):
         schedule.step()
 
 
-def test_rex_is_the_papers_formula():
+def test_rex_follows_the_formula_of_its_paper():
     ours = factors(100, lr_scheduler="rex", lr_warmup_steps=20)
     assert ours[:20] == pytest.approx([step / 20 for step in range(20)])
     progress = [(step - 20) / 80 for step in range(20, 100)]
@@ -112,7 +112,7 @@ def test_rex_is_the_papers_formula():
     assert learning_rate_factor(config, 100, 100) == 0.0
 
 
-def test_restarts_have_as_many_peaks():
+def test_cosine_with_restarts_has_as_many_peaks_as_cycles():
     ours = factors(400, lr_scheduler="cosine_with_restarts", lr_scheduler_num_cycles=4)
     assert [step for step, factor in enumerate(ours) if factor == 1.0] == [0, 100, 200, 300]
 
@@ -126,7 +126,7 @@ def test_restarts_have_as_many_peaks():
         ({"lr_scheduler": "warmup_stable_decay", "lr_decay_steps": 20}, {79: 1, 90: 0.5}),
     ],
 )
-def test_shares_and_defaults(options, values):
+def test_warm_up_and_decay_are_given_in_steps_or_as_a_share_of_the_run(options, values):
     found = factors(100, **options)
     assert {step: found[step] for step in values} == pytest.approx(values)
 
@@ -138,7 +138,7 @@ def test_factors_stay_between_0_and_1_whatever_the_length(name):
         assert all(0.0 <= f <= 1.0 for f in factors(total, lr_scheduler=name, **options))
 
 
-def test_which_schedules_depend_on_the_length():
+def test_only_schedules_that_fall_to_an_end_depend_on_the_length():
     free = {
         name
         for name in SCHEDULES
@@ -186,7 +186,7 @@ def _needed(name):
         ({"lr_scheduler_num_cycles": 0}, "lr_scheduler_num_cycles is 0, expected 1 or more"),
     ],
 )
-def test_bad_options(options, said):
+def test_wrong_schedule_options_are_refused(options, said):
     with pytest.raises(ConfigError) as caught:
         ScheduleConfig(**options)
     assert said in str(caught.value)

@@ -1,4 +1,4 @@
-"""Runs that start from adapters: going on from one, training on top of one."""
+"""Runs that start from adapters: network_weights are trained on, base_weights are merged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lycoris_ext.training.start_config import StartConfig
 
 @pytest.fixture
 def adapter(tiny_base, tmp_path):
-    """Write an adapter with no zero in it; returns its path."""
+    """Return a function that writes an adapter without a zero in it and returns its path."""
 
     def write(name="first", seed=0, dtype=torch.float32, **options):
         targets = load_pipeline(
@@ -39,7 +39,7 @@ def adapter(tiny_base, tmp_path):
     return write
 
 
-def test_training_goes_on_from_the_weights(run, adapter):
+def test_network_weights_start_the_training_from_that_file(run, adapter):
     path = adapter()
     result = run(network_weights=str(path), learning_rate=1e-7, save_precision="float")
     before, after = load_adapter(path).tensors, load_adapter(result).tensors
@@ -49,7 +49,7 @@ def test_training_goes_on_from_the_weights(run, adapter):
     assert any(not torch.equal(after[key], before[key]) for key in after)
 
 
-def test_the_network_is_built_as_the_file_is(run, adapter):
+def test_dim_from_weights_builds_the_network_of_the_file(run, adapter):
     path = adapter(algo="locon", network_dim=3, network_alpha=2.0, conv_dim=2, preset="full")
     result = run(network_weights=str(path), dim_from_weights=True, dropout=0.1)
     before, after = load_adapter(path), load_adapter(result)
@@ -72,19 +72,21 @@ def test_the_network_is_built_as_the_file_is(run, adapter):
         ({"preset": "full"}, "the file lacks 57 layers of the model"),
     ],
 )
-def test_weights_of_other_sizes(run, adapter, changes, said):
+def test_network_weights_that_contradict_the_config_are_refused(run, adapter, changes, said):
     with pytest.raises(FormatError) as caught:
         run(network_weights=str(adapter()), **changes)
     assert said in str(caught.value) and "first.safetensors" in str(caught.value)
     assert "dim_from_weights = true" in str(caught.value)
 
 
-def test_alphas_that_fp16_rounds_are_the_same(run, adapter):
+def test_an_alpha_that_fp16_has_rounded_does_not_contradict_the_config(run, adapter):
     path = adapter(network_dim=5, rs_lora=True, dtype=torch.float16)
     run(network_weights=str(path), network_dim=5, rs_lora=True)
 
 
-def test_base_weights_are_in_the_base_and_not_in_the_result(run, adapter, tiny_base, tmp_path):
+def test_base_weights_are_merged_into_the_base_and_not_into_the_result(
+    run, adapter, tiny_base, tmp_path
+):
     first, second = adapter("first"), adapter("second", seed=1)
     config = StartConfig(base_weights=(str(first), str(second)), base_weights_multiplier=(0.5,))
     model = ModelConfig(pretrained_model_name_or_path=str(tiny_base))
@@ -108,7 +110,7 @@ def test_base_weights_are_in_the_base_and_not_in_the_result(run, adapter, tiny_b
     assert any(not torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_other_weights_are_not_mixed_into_a_run(run, adapter):
+def test_a_run_is_not_continued_from_other_weights(run, adapter):
     path = adapter()
     result = run(base_weights=[str(path)])
     assert load_state(result.with_name("test.state")).progress.start
@@ -120,7 +122,7 @@ def test_other_weights_are_not_mixed_into_a_run(run, adapter):
     run(base_weights=[str(path.with_name("moved.safetensors"))], max_train_steps=6)
 
 
-def test_weights_that_are_not_there(run, tmp_path):
+def test_missing_network_weights_are_refused_before_a_folder_is_made(run, tmp_path):
     with pytest.raises(DataError, match="no such file"):
         run(network_weights=str(tmp_path / "none.safetensors"))
     assert not (tmp_path / "out").exists()
@@ -137,7 +139,7 @@ def test_weights_that_are_not_there(run, tmp_path):
         ),
     ],
 )
-def test_bad_options(options, said):
+def test_wrong_options_of_the_start_are_refused(options, said):
     with pytest.raises(ConfigError) as caught:
         StartConfig(**options)
     assert said in str(caught.value)

@@ -1,4 +1,4 @@
-"""TensorBoard: what is written, where, and what is said when it is not there."""
+"""Logging to TensorBoard: which curves are written, where, and what if it is missing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.recorded import loss_curve
 
 
 class Writer:
-    """Stands in for TensorBoard's SummaryWriter and remembers what it is told."""
+    """Stands for TensorBoard's SummaryWriter and remembers its calls."""
 
     opened: ClassVar[list[Writer]] = []
 
@@ -39,7 +39,7 @@ def writers(monkeypatch):
     return Writer.opened
 
 
-def test_curves_have_sd_scripts_names_and_go_on(run, writers, tmp_path):
+def test_tensorboard_curves_have_sd_scripts_names_and_go_on_with_the_run(run, writers, tmp_path):
     logs = str(tmp_path / "logs")
     path = run(log_with="tensorboard", logging_dir=logs, max_train_steps=2, text_encoder_lr=5e-4)
     run(log_with="tensorboard", logging_dir=logs, max_train_steps=3, text_encoder_lr=5e-4)
@@ -54,7 +54,7 @@ def test_curves_have_sd_scripts_names_and_go_on(run, writers, tmp_path):
     assert {value for name, value, _ in first.scalars if name == "lr/textencoder"} == {5e-4}
 
 
-def test_without_tensorboard_nothing_begins(run, monkeypatch, tmp_path):
+def test_without_tensorboard_a_run_that_logs_to_it_is_refused(run, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(EnvironmentFault, match="cannot be imported") as caught:
         run(log_with="tensorboard", logging_dir=str(tmp_path / "logs"))
@@ -70,7 +70,7 @@ def test_without_tensorboard_nothing_begins(run, monkeypatch, tmp_path):
         ({"log_with": "wandb", "logging_dir": "logs"}, "use one of tensorboard"),
     ],
 )
-def test_bad_options(options, said):
+def test_wrong_logging_options_are_refused(options, said):
     with pytest.raises(ConfigError) as caught:
         RunConfig(**options)
     assert said in str(caught.value)

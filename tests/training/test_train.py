@@ -1,4 +1,4 @@
-"""The recipe on a small base of its own: what base and watcher are asked and told, how it stops."""
+"""The recipe `train` on a small base: what it asks of base and watcher, and how it goes on."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def train(config: TrainConfig, base: Base, told: Watcher, mode: str = MODES[0]) 
 
 
 class Base:
-    """A convolution, and captions as numbers."""
+    """A base model whose denoiser is a convolution and whose encoded captions are numbers."""
 
     kind, device, latent_factor, reads_first = "sd1", torch.device("cpu"), 4, True
 
@@ -145,7 +145,9 @@ def steps(folder: Path, name: str = "mine") -> list[int]:
     return [event["step"] for event in events if event["event"] == "step"]
 
 
-def test_out_of_memory_before_the_first_step(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_before_the_first_step_says_what_to_change(
+    config: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9")
 
@@ -154,7 +156,9 @@ def test_out_of_memory_before_the_first_step(config: Any, monkeypatch: pytest.Mo
         train(config(), Base(), Told())
 
 
-def test_a_run_asks_and_tells_each_thing_once(config: Any, tmp_path: Path) -> None:
+def test_a_run_encodes_each_caption_once_and_reports_each_step_once(
+    config: Any, tmp_path: Path
+) -> None:
     base, told = Base(), Told()
     path = train(config(sample_every_n_steps=2, sample_at_first=True), base, told)
     assert path == tmp_path / "out" / "mine.safetensors"
@@ -165,13 +169,15 @@ def test_a_run_asks_and_tells_each_thing_once(config: Any, tmp_path: Path) -> No
     assert load_adapter(path).metadata["ss_sd_model_name"] == "a host's"
 
 
-def test_changing_captions_are_read_when_they_are_shown(config: Any) -> None:
+def test_changing_captions_are_encoded_in_the_step_that_shows_them(config: Any) -> None:
     base = Base()
     train(config(shuffle_caption=True), base, Told())
     assert base.asked and all(prepared for _, prepared in base.asked)
 
 
-def test_more_captions_than_are_kept(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_cache_of_captions_does_not_change_the_adapter(
+    config: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     options = {"train_batch_size": 2, "shuffle_caption": True}
     plain = train(config(**options), Base(), Told())
     monkeypatch.setattr(recipe, "MAX_KEPT", 1)
@@ -190,7 +196,7 @@ def test_more_captions_than_are_kept(config: Any, monkeypatch: pytest.MonkeyPatc
     ],
     ids=["asked", "after a step", "after the last step", "while drawing"],
 )
-def test_however_it_ends_it_goes_on(
+def test_a_run_that_stopped_or_failed_goes_on_bit_for_bit(
     config: Any, tmp_path: Path, told: Told, error: type, done: int
 ) -> None:
     whole = train(config(output_name="whole"), Base(), Told())
@@ -208,19 +214,19 @@ def test_however_it_ends_it_goes_on(
 @pytest.mark.parametrize(
     "change", [{"learning_rate": 2e-2}, {"max_train_steps": 1}, {"seed": 1}], ids=str
 )
-def test_another_run_takes_another_name(config: Any, change: dict[str, Any]) -> None:
+def test_a_run_with_other_options_takes_another_name(config: Any, change: dict[str, Any]) -> None:
     with pytest.raises(RunInterrupted):
         train(config(), Base(), Told(stop_after=1))
     assert train(config(**change), Base(), Told()).stem == "mine-2"
 
 
-def test_another_base_takes_another_name(config: Any) -> None:
+def test_a_run_on_another_base_takes_another_name(config: Any) -> None:
     with pytest.raises(RunInterrupted):
         train(config(), Base(), Told(stop_after=1))
     assert train(config(), Base("b"), Told()).stem == "mine-2"
 
 
-def test_other_files_to_start_from_take_another_name(config: Any, tmp_path: Path) -> None:
+def test_a_run_from_other_network_weights_takes_another_name(config: Any, tmp_path: Path) -> None:
     first = train(config(output_name="first"), Base(), Told())
     second = train(config(output_name="second", seed=1), Base(), Told())
     start = tmp_path / "start.safetensors"
@@ -235,7 +241,9 @@ def test_other_files_to_start_from_take_another_name(config: Any, tmp_path: Path
     assert train(config(network_weights=str(start)), Base(), Told()).stem == "mine-3"
 
 
-def test_a_network_built_as_a_file_is_tells_so(config: Any, tmp_path: Path) -> None:
+def test_the_metadata_tell_algorithm_and_rank_of_a_network_from_a_file(
+    config: Any, tmp_path: Path
+) -> None:
     first = train(config(output_name="first", algo="lora", network_dim=3), Base(), Told())
     start = {"network_weights": str(first), "dim_from_weights": True}
     metadata = load_adapter(train(config(**start), Base(), Told())).metadata
@@ -246,7 +254,9 @@ def test_a_network_built_as_a_file_is_tells_so(config: Any, tmp_path: Path) -> N
     assert train(config(**start, output_name="third"), Base(), Told()).stem == "third"
 
 
-def test_the_hosts_threads_are_its_own(config: Any) -> None:
+def test_a_continued_run_uses_its_first_number_of_threads_and_restores_the_hosts(
+    config: Any,
+) -> None:
     seen: list[int] = []
 
     class Counting(Told):
@@ -266,7 +276,7 @@ def test_the_hosts_threads_are_its_own(config: Any) -> None:
     assert set(seen) == {before + 1} and torch.get_num_threads() == before
 
 
-def test_each_mode_takes_the_name_that_it_promises(config: Any) -> None:
+def test_each_mode_for_a_taken_name_gives_the_name_that_it_promises(config: Any) -> None:
     def name(mode: str, **more: Any) -> str:
         return train(config(**more), Base(), Told(), mode).stem
 
@@ -279,17 +289,17 @@ def test_each_mode_takes_the_name_that_it_promises(config: Any) -> None:
         name("perhaps")
 
 
-def test_pictures_that_do_not_fit_the_autoencoder(config: Any) -> None:
+def test_a_resolution_that_does_not_fit_the_autoencoder_is_refused(config: Any) -> None:
     with pytest.raises(ConfigError, match="30x30 pixels are no multiple of the base model's 4"):
         train(config(resolution=30, enable_bucket=False), Base(), Told())
 
 
-def test_a_norm_that_cannot_be_limited(config: Any) -> None:
+def test_scale_weight_norms_is_refused_for_a_rotation(config: Any) -> None:
     with pytest.raises(ConfigError, match="a norm cannot be limited"):
         train(config(algo="diag-oft", scale_weight_norms=1.0), Base(), Told())
 
 
-def test_adapters_to_train_on_top_of_are_merged_into_any_base(config: Any) -> None:
+def test_base_weights_are_merged_into_any_base(config: Any) -> None:
     first = train(config(output_name="first", learning_rate=0.5), Base(), Told())
     plain, on_top = Told(), Told()
     train(config(output_name="plain"), Base(), plain)
@@ -311,7 +321,7 @@ def test_caches_on_disk_serve_any_base(config: Any, tmp_path: Path) -> None:
         assert all(torch.equal(wanted[key], found[key]) for key in wanted)
 
 
-def test_pictures_that_were_drawn_stand_in_the_events(config: Any, tmp_path: Path) -> None:
+def test_drawn_pictures_are_written_to_the_events(config: Any, tmp_path: Path) -> None:
     train(config(sample_every_n_steps=2), Base(), Told())
     events = read_events(tmp_path / "out" / "mine.events.jsonl")
     drawn = [event["files"] for event in events if event["event"] == "pictures"]

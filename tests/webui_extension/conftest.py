@@ -1,4 +1,4 @@
-"""A host that is none: it loads what its folder of networks holds, and can be told to lie."""
+"""A stand-in of the host, which can be told to draw otherwise than asked."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TAG = re.compile(r"<lora:([^:]+):([^:]+):([^>]+)>")
 
 
 class FakeHost:
-    """What `WebuiHost` is to the laboratory."""
+    """Stands for `WebuiHost`: loads the networks in its folder and paints a colour."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -111,7 +111,7 @@ def host(tmp_path: Path) -> FakeHost:
 
 @pytest.fixture
 def folder(host: FakeHost, run: Path) -> Path:  # noqa: F811 - the fixture
-    """The run, where the host allows it."""
+    """Move the run into a folder that the host allows, and return that."""
     place = host.root / "runs" / "tilty"
     run.rename(place)
     return place

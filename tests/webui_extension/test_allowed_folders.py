@@ -1,4 +1,4 @@
-"""Paths stay inside the allowed folders; names stay names."""
+"""Paths stay inside the allowed folders, and names cannot lead out of them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def inside(tmp_path: Path) -> Path:
     return folder
 
 
-def test_inside(inside: Path) -> None:
+def test_a_path_inside_an_allowed_folder_is_resolved(inside: Path) -> None:
     allowed = AllowedFolders(lambda: [inside, inside, inside.parent / "nowhere"])
     assert allowed.folders() == [Path(os.path.realpath(inside))]
     for text in (str(inside), f"  {inside}/run ", str(inside / "run" / ".." / "run")):
         assert allowed.resolve(text).is_dir()
 
 
-def test_outside(inside: Path) -> None:
+def test_a_path_outside_of_the_allowed_folders_is_refused(inside: Path) -> None:
     allowed = AllowedFolders(lambda: [inside])
     for text in (
         "",
@@ -45,13 +45,13 @@ def test_outside(inside: Path) -> None:
             allowed.resolve(text)
 
 
-def test_a_link_leads_nowhere_else(inside: Path) -> None:
+def test_a_link_that_leads_out_of_an_allowed_folder_is_refused(inside: Path) -> None:
     (inside / "link").symlink_to(inside.parent, target_is_directory=True)
     with pytest.raises(NotAllowed, match="not inside a folder that the host allows"):
         AllowedFolders(lambda: [inside]).resolve(inside / "link" / "allowed too long")
 
 
-def test_what_is_outside_is_not_even_looked_at(
+def test_a_path_outside_is_refused_without_looking_at_the_disk(
     inside: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[str] = []
@@ -74,7 +74,7 @@ def test_an_allowed_folder_may_be_a_link(inside: Path) -> None:
     assert allowed.resolve(inside.parent / "link" / "run") == run == allowed.resolve(run)
 
 
-def test_names() -> None:
+def test_names_that_are_unsafe_for_a_file_are_refused() -> None:
     for name in ("tilty", "my style v2", "漢字-1"):
         assert clean_name(f" {name} ") == name
     for name in (

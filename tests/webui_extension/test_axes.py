@@ -1,4 +1,4 @@
-"""The X/Y/Z plot's axes, on prompts."""
+"""The axes that the tab adds to the X/Y/Z plot, seen in the prompts that they write."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def axes(laboratory: Laboratory) -> Axes:
     return Axes(laboratory)
 
 
-def test_either_axis_may_come_first(axes: Axes, folder: Path) -> None:
+def test_either_axis_of_the_plot_may_come_first(axes: Axes, folder: Path) -> None:
     path = str(folder / "tilty-step-200.safetensors")
     prompts = set()
     for checkpoint_first in (True, False):
@@ -34,14 +34,16 @@ def test_either_axis_may_come_first(axes: Axes, folder: Path) -> None:
     assert prompt.endswith(":0.5:1>") and prompt.count("tilty-step-200") == 1
 
 
-def test_none_is_without(axes: Axes) -> None:
+def test_the_choice_none_draws_without_adapter(axes: Axes) -> None:
     p = SimpleNamespace(prompt="a cat")
     axes.set_checkpoint(p, "None", [])
     axes.set_strength(p, "0.5", [])
     assert p.prompt == "a cat"
 
 
-def test_choices_and_what_is_not_there(axes: Axes, folder: Path) -> None:
+def test_missing_checkpoints_and_wrong_strengths_of_the_plot_are_refused(
+    axes: Axes, folder: Path
+) -> None:
     choices = axes.choices()
     assert choices[0] == "None" and len(choices) == 3
     axes.confirm(None, choices)
@@ -52,7 +54,7 @@ def test_choices_and_what_is_not_there(axes: Axes, folder: Path) -> None:
         axes.confirm(None, [str(folder / "gone.safetensors")])
 
 
-def test_both_axes_refuse_before_the_first_picture(
+def test_both_axes_are_added_once_with_a_check_before_the_first_picture(
     laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options: list[SimpleNamespace] = []

@@ -1,4 +1,4 @@
-"""What Forge does otherwise, with stand-ins for its modules; tests/hosts/test_forge.py is real."""
+"""Where Forge differs from AUTOMATIC1111, on stand-ins; tests/hosts/test_forge.py runs Forge."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from webui_extension import forge
 
 
 class Model(nn.Module):
-    """A part of the base model."""
+    """A part of the base model with two layers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ def module(name: str, **content: Any) -> ModuleType:
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """Forge's modules, its model not loaded yet."""
+    """Put stand-ins of Forge's modules in place, whose model is not loaded yet."""
     objects = SimpleNamespace(
         unet=SimpleNamespace(model=Model(), lora_patches={}),
         clip=SimpleNamespace(
@@ -84,14 +84,18 @@ def adapter(path: Path, *layers: str) -> Path:
     return path
 
 
-def test_layers_that_it_applies(model: SimpleNamespace, tmp_path: Path) -> None:
+def test_applied_layers_are_those_that_forge_and_the_model_know(
+    model: SimpleNamespace, tmp_path: Path
+) -> None:
     names = ("lora_unet_first", "lora_unet_second", "lora_unet_gone", "lora_unet_other")
     applied = forge.applied_layers(adapter(tmp_path / "a.safetensors", *names))
     shapes = {name: spec and spec.weight_shape for name, spec in applied.items()}
     assert shapes == {"lora_unet_first": (4, 6), "lora_unet_second": (2, 4, 3, 3)}
 
 
-def test_a_file_that_it_leaves_out(model: SimpleNamespace, tmp_path: Path) -> None:
+def test_a_file_that_forge_leaves_out_for_its_unknown_tensors_is_refused(
+    model: SimpleNamespace, tmp_path: Path
+) -> None:
     six = [f"lora_unet_x{n}" for n in range(6)]
     assert forge.applied_layers(adapter(tmp_path / "a.safetensors", "lora_unet_first", *six))
     path = adapter(tmp_path / "b.safetensors", "lora_unet_first", *six, "lora_unet_y")
@@ -99,13 +103,15 @@ def test_a_file_that_it_leaves_out(model: SimpleNamespace, tmp_path: Path) -> No
         forge.applied_layers(path)
 
 
-def test_no_base_model(model: SimpleNamespace, tmp_path: Path) -> None:
+def test_a_host_without_base_model_is_refused(model: SimpleNamespace, tmp_path: Path) -> None:
     model.checkpoints.clear()
     with pytest.raises(EnvironmentFault, match=r"the host has no base model\n  -> put one there"):
         forge.applied_layers(adapter(tmp_path / "a.safetensors", "lora_unet_first"))
 
 
-def test_how_strongly_it_applied(model: SimpleNamespace, tmp_path: Path) -> None:
+def test_loaded_network_reads_strength_and_layers_off_forges_patches(
+    model: SimpleNamespace, tmp_path: Path
+) -> None:
     path = tmp_path / "a.safetensors"
     forge.applied_layers(adapter(path, "lora_unet_first"))
     patches = model.loaded.forge_objects_original.unet.lora_patches
@@ -115,7 +121,9 @@ def test_how_strongly_it_applied(model: SimpleNamespace, tmp_path: Path) -> None
     assert forge.loaded_network(path) == forge.LoadedNetwork(path, None, 0.5, 2)
 
 
-def test_exceptions_come_back_from_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_and_exceptions_come_back_from_forges_main_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def run_and_wait_result(work: Callable[[], None]) -> None:
         work()
 

@@ -1,4 +1,4 @@
-"""What is asked of AUTOMATIC1111, with stand-ins for its modules; tests/hosts is real."""
+"""What is asked of AUTOMATIC1111, on stand-ins of its modules; tests/hosts runs the real one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from webui_extension.painter import Order
 
 
 class Task:
-    """A `StableDiffusionProcessingTxt2Img`."""
+    """Stands for `StableDiffusionProcessingTxt2Img`."""
 
     asked: dict[str, Any]
 
@@ -29,7 +29,7 @@ class Task:
 
 @pytest.fixture
 def shared(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """The host's module of that name, and those that a picture needs."""
+    """Put stand-ins of the host's modules in place that a picture needs, and return `shared`."""
     labels = ("sd_model_checkpoint", "CLIP_stop_at_last_layers", "sd_lora", "sd_hypernetwork")
     info = SimpleNamespace(title="model-a [0a]")
     state = SimpleNamespace(begin=lambda job: None, end=lambda: None)
@@ -55,7 +55,9 @@ def shared(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return values
 
 
-def test_nothing_of_the_hosts_is_added_to_a_picture(shared: SimpleNamespace) -> None:
+def test_networks_and_face_restoration_of_the_host_are_off_in_a_picture(
+    shared: SimpleNamespace,
+) -> None:
     order = Order("a cat", "", 1, "model-a [0a]", Settings())
     assert WebuiHost().draw(order) is not None
     assert Task.asked["restore_faces"] is False
@@ -67,7 +69,7 @@ def test_nothing_of_the_hosts_is_added_to_a_picture(shared: SimpleNamespace) -> 
     }
 
 
-def test_programs_are_started_only_where_the_host_says_so(shared: SimpleNamespace) -> None:
+def test_programs_are_started_only_where_the_host_allows_it(shared: SimpleNamespace) -> None:
     assert not WebuiHost().may_start_programs(), "a host that does not say"
     for refused in (True, False):
         shared.cmd_opts.disable_extension_access = refused

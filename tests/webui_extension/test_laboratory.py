@@ -1,4 +1,4 @@
-"""List, check, draw, vote, install: all but the host itself."""
+"""Listing, checking and drawing in the tab, with a stand-in of the host."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ def faults(job: Job) -> list[str]:
     return [cell.fault if cell else "missing" for row in job.grid.table() for cell in row]
 
 
-def test_runs_are_found(laboratory: Laboratory, folder: Path) -> None:
+def test_runs_in_allowed_folders_are_found_and_others_refused(
+    laboratory: Laboratory, folder: Path
+) -> None:
     assert laboratory.runs() == ([folder], "")
     assert len(laboratory.pick(str(folder)).checkpoints) == 2
     with pytest.raises(NotAllowed):
         laboratory.pick(str(folder.parents[2]))
 
 
-def test_what_goes_or_is_closed_while_runs_are_listed(
+def test_a_file_that_vanishes_or_a_closed_folder_does_not_stop_the_list_of_runs(
     laboratory: Laboratory, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = folder.with_name("a") / "gone.safetensors"
@@ -56,7 +58,7 @@ def test_what_goes_or_is_closed_while_runs_are_listed(
     assert laboratory.runs() == ([folder], "") and not gone.exists()
 
 
-def test_folders_that_are_not_looked_into_are_told(
+def test_the_list_of_runs_says_that_not_all_folders_were_searched(
     laboratory: Laboratory, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_MAX_SEARCHED", 1)
@@ -64,7 +66,7 @@ def test_folders_that_are_not_looked_into_are_told(
     assert found == [] and note.startswith("The search stopped after 1 folder")
 
 
-def test_verdicts_before_anything_is_drawn(
+def test_a_verdict_is_given_before_anything_is_drawn(
     laboratory: Laboratory, folder: Path, host: FakeHost
 ) -> None:
     plain, dora = laboratory.pick(str(folder)).checkpoints
@@ -73,7 +75,9 @@ def test_verdicts_before_anything_is_drawn(
     assert not host.orders
 
 
-def test_a_grid(laboratory: Laboratory, folder: Path, host: FakeHost) -> None:
+def test_a_grid_is_drawn_in_order_and_kept_as_page_and_picture(
+    laboratory: Laboratory, folder: Path, host: FakeHost
+) -> None:
     job = ask(laboratory, folder, strengths=["0.5:1"], seeds=[1, 2], prompts=["a cat --n rain"])
     assert (job.state, faults(job)) == ("complete", [""] * 4)
     assert [order.negative_prompt for order in host.orders] == ["rain"] * 4
@@ -98,7 +102,7 @@ def test_a_grid(laboratory: Laboratory, folder: Path, host: FakeHost) -> None:
         ({"breaks_off": True}, ["", "the host broke off: shape '[4, 4]' is invalid"]),
     ],
 )
-def test_every_lie_of_the_host_is_marked(
+def test_a_cell_that_the_host_drew_otherwise_than_asked_is_marked(
     laboratory: Laboratory, folder: Path, host: FakeHost, lie: dict[str, Any], said: list[str]
 ) -> None:
     for name, value in lie.items():
@@ -108,12 +112,12 @@ def test_every_lie_of_the_host_is_marked(
     assert found[: len(said)] == said and found[1] and job.state == "complete"
 
 
-def test_dora_that_is_ignored_is_marked(laboratory: Laboratory, folder: Path) -> None:
+def test_dora_that_the_host_ignores_is_marked(laboratory: Laboratory, folder: Path) -> None:
     job = ask(laboratory, folder, files=[str(folder / "tilty-step-1000.safetensors")])
     assert faults(job)[0] == "" and "ignores DoRA's lengths" in faults(job)[1]
 
 
-def test_a_host_that_breaks_off_is_asked_why(
+def test_a_host_that_breaks_off_gives_each_cell_its_reason(
     laboratory: Laboratory, folder: Path, host: FakeHost
 ) -> None:
     host.breaks_off = True
@@ -127,7 +131,9 @@ def test_a_host_that_breaks_off_is_asked_why(
     assert laboratory.page(job.plan.id).is_file()
 
 
-def test_interrupted_and_resumed(laboratory: Laboratory, folder: Path, host: FakeHost) -> None:
+def test_an_interrupted_grid_goes_on_with_its_missing_pictures(
+    laboratory: Laboratory, folder: Path, host: FakeHost
+) -> None:
     host.interrupted_at = 3
     job = ask(laboratory, folder, seeds=[1, 2, 3])
     assert (job.state, len(job.grid.cells)) == ("interrupted", 3)
@@ -137,7 +143,7 @@ def test_interrupted_and_resumed(laboratory: Laboratory, folder: Path, host: Fak
     assert job.state == "complete" and len(host.orders) == 3
 
 
-def test_what_is_drawn_before_an_error_is_shown(
+def test_a_grid_keeps_its_cells_when_it_is_stopped_by_an_error(
     laboratory: Laboratory, folder: Path, host: FakeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -158,7 +164,9 @@ def test_what_is_drawn_before_an_error_is_shown(
         assert laboratory.page(job.plan.id).read_text("utf-8") == page
 
 
-def test_an_overwritten_file_fails_the_grid_in_words(laboratory: Laboratory, folder: Path) -> None:
+def test_a_file_overwritten_after_it_was_listed_fails_the_grid_in_words(
+    laboratory: Laboratory, folder: Path
+) -> None:
     path = folder / "tilty-step-200.safetensors"
     asked = schemas.checked({"files": [str(path)], "prompts": ["x"]}, schemas.GRID)
     plan = plan_of(laboratory, asked)
@@ -168,7 +176,7 @@ def test_an_overwritten_file_fails_the_grid_in_words(laboratory: Laboratory, fol
     assert job.state == "failed" and "was overwritten after it was listed" in job.problem
 
 
-def test_a_file_that_goes_while_it_is_drawn_is_judged_by_its_copy(
+def test_a_file_that_vanishes_while_it_is_drawn_does_not_fail_the_grid(
     laboratory: Laboratory, folder: Path, host: FakeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, draw = folder / "tilty-step-200.safetensors", host.draw
@@ -182,7 +190,7 @@ def test_a_file_that_goes_while_it_is_drawn_is_judged_by_its_copy(
     assert (job.state, faults(job)) == ("complete", ["", ""])
 
 
-def test_the_loaded_model_is_a_part_of_the_grid(
+def test_another_loaded_model_makes_another_grid(
     laboratory: Laboratory, folder: Path, host: FakeHost
 ) -> None:
     first = ask(laboratory, folder)
@@ -215,12 +223,14 @@ def test_the_loaded_model_is_a_part_of_the_grid(
         ({"files": ["/etc/passwd"], "prompts": ["a"]}, "not inside a folder"),
     ],
 )
-def test_requests_that_make_no_sense(laboratory: Laboratory, asked: Any, said: str) -> None:
+def test_requests_that_make_no_sense_are_refused(
+    laboratory: Laboratory, asked: Any, said: str
+) -> None:
     with pytest.raises(LycorisExtError, match=said):
         plan_of(laboratory, schemas.checked(asked, schemas.GRID))
 
 
-def test_prompts_bring_no_networks_of_their_own(laboratory: Laboratory, folder: Path) -> None:
+def test_prompts_that_name_networks_are_refused(laboratory: Laboratory, folder: Path) -> None:
     for more in ({"prompts": ["a <lora:x:1>"]}, {"negative_prompts": ["<LYCO:y:1>"]}):
         with pytest.raises(ConfigError, match=r"the prompt holds <l...:\.\.\.>"):
             ask(laboratory, folder, **more)

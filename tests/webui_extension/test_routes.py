@@ -1,4 +1,4 @@
-"""What the routes answer; the host tests ask them over HTTP."""
+"""What the actions behind the routes answer; the host tests ask them over HTTP."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ def actions(laboratory: Laboratory, tmp_path: Path) -> Actions:
     return Actions(laboratory, Training(AllowedFolders(list), tmp_path / "training"))
 
 
-def test_every_answer_is_json(actions: Actions, laboratory: Laboratory, folder: Path) -> None:
+def test_the_answer_of_every_action_is_json(
+    actions: Actions, laboratory: Laboratory, folder: Path
+) -> None:
     assert actions.runs() == [str(folder)] and actions.job() == {"state": "none"}
     listed = actions.run({"folder": str(folder)})
     first = listed["checkpoints"][0]
@@ -42,7 +44,7 @@ def test_every_answer_is_json(actions: Actions, laboratory: Laboratory, folder: 
     json.dumps([listed, started, ended, job_json(job)])
 
 
-def test_errors_are_text_and_a_number() -> None:
+def test_an_error_is_answered_as_plain_text_with_its_status() -> None:
     error = DataError("what\n<b>", where="w" * 400, fix="fix")
     assert error_json(error) == {"error": "what <b>", "where": "w" * 297 + "...", "fix": "fix"}
     for kind, number in ((NotAllowed, 403), (EnvironmentFault, 500), (DataError, 400)):
@@ -50,7 +52,7 @@ def test_errors_are_text_and_a_number() -> None:
         assert status_of(failed) == number
 
 
-def test_schemas_describe_what_is_checked() -> None:
+def test_every_field_of_a_schema_is_described_and_its_numbers_are_checked() -> None:
     for schema in (schemas.GRID, schemas.VOTE, schemas.INSTALL, schemas.TRAINING, schemas.FILES):
         assert set(schema["required"]) <= set(schema["properties"])
         assert all(field["description"] for field in schema["properties"].values())

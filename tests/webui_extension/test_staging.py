@@ -1,4 +1,4 @@
-"""Adapters under names that no other file ever had."""
+"""Adapters are copied under names that no other content ever has."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def age(*paths: Path) -> None:
         os.utime(path, (time.time() - 4000, time.time() - 4000))
 
 
-def test_a_copy_under_its_hash(tmp_path: Path) -> None:
+def test_an_adapter_is_copied_under_a_clean_name_with_its_hash(tmp_path: Path) -> None:
     known = read_checkpoint(write_checkpoint(tmp_path / "a <b>:1, (2).safetensors", 1))
     staged = Staging(tmp_path / "Lora").stage(known.path, known.hash)
     assert staged.name == f"a_b_1_2__{known.hash[:12]}.safetensors"
@@ -28,7 +28,7 @@ def test_a_copy_under_its_hash(tmp_path: Path) -> None:
     assert Staging(tmp_path / "Lora").stage(known.path, known.hash) == staged
 
 
-def test_two_files_of_one_name_and_one_overwritten(tmp_path: Path) -> None:
+def test_files_of_one_name_get_two_copies_and_an_overwritten_one_is_refused(tmp_path: Path) -> None:
     staging = Staging(tmp_path / "Lora")
     names = set()
     for folder in ("a", "b"):
@@ -47,7 +47,7 @@ def test_two_files_of_one_name_and_one_overwritten(tmp_path: Path) -> None:
         staging.stage(path, before.hash)
 
 
-def test_earlier_grids_are_cleared_away(tmp_path: Path) -> None:
+def test_copies_of_earlier_grids_are_removed_once_they_are_old(tmp_path: Path) -> None:
     staging = Staging(tmp_path / "Lora")
     staging.keep_only([])
     paths = [write_checkpoint(tmp_path / f"{n}.safetensors", n, seed=n) for n in range(3)]
@@ -60,7 +60,7 @@ def test_earlier_grids_are_cleared_away(tmp_path: Path) -> None:
     assert sorted((tmp_path / "Lora" / FOLDER).iterdir()) == staged[1:]
 
 
-def test_one_that_is_held_open_goes_the_next_time(
+def test_a_copy_that_is_held_open_is_removed_the_next_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     staging = Staging(tmp_path / "Lora")

@@ -1,4 +1,4 @@
-"""The tab's handlers, with a stand-in for gradio; tests/hosts clicks in the real one."""
+"""The tab's handlers, with a stand-in for gradio; tests/hosts clicks in the real tab."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NUMBERS = {"Steps": 20, "CFG scale": 7, "Clip skip": 1, "Width": 512, "Height": 
 
 @pytest.fixture
 def gradio(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
-    """Each part is a mock; `update` is what it was called with."""
+    """Replace gradio by a mock in which `update` returns its arguments."""
     there = MagicMock()
     there.update = dict
     monkeypatch.setitem(sys.modules, "gradio", there)
@@ -32,11 +32,11 @@ def gradio(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
 
 
 def clicked(gradio: MagicMock, index: int) -> Callable[..., Any]:
-    """The handler of a button, by its place on the page."""
+    """Return the handler of a button, by the order of buttons on the page."""
     return gradio.Button.return_value.click.call_args_list[index].args[0]  # type: ignore[no-any-return]
 
 
-def test_an_emptied_number_is_named(
+def test_an_empty_number_field_is_named_and_nothing_is_drawn(
     gradio: MagicMock, laboratory: Laboratory, folder: Path
 ) -> None:
     build_test(laboratory, PICKED)
@@ -49,7 +49,7 @@ def test_an_emptied_number_is_named(
     assert laboratory.jobs.last is None
 
 
-def test_an_emptied_strength_is_named(
+def test_an_empty_strength_field_is_named_and_nothing_is_installed(
     gradio: MagicMock, laboratory: Laboratory, folder: Path, host: FakeHost
 ) -> None:
     build_use(laboratory, PICKED)
@@ -59,7 +59,7 @@ def test_an_emptied_strength_is_named(
     assert not list(host.lora_folder().glob("Tilty*"))
 
 
-def test_a_grid_that_ended_by_an_error_is_shown_as_far_as_it_is(
+def test_a_grid_that_ended_by_an_error_is_shown_with_the_error(
     gradio: MagicMock, laboratory: Laboratory, folder: Path
 ) -> None:
     build_test(laboratory, PICKED)
@@ -69,7 +69,7 @@ def test_a_grid_that_ended_by_an_error_is_shown_as_far_as_it_is(
     assert picture["value"] == str(job.folder / "grid.png") and "No space left" in said
 
 
-def test_folders_that_are_not_looked_into_are_told(
+def test_the_tab_says_that_not_all_folders_were_searched(
     gradio: MagicMock, laboratory: Laboratory, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build_pick(laboratory)

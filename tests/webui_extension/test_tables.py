@@ -12,7 +12,7 @@ from webui_extension.tables import metadata_table, paragraph, run_table, verdict
 SCRIPT = "<img src=x onerror=alert(1)>"
 
 
-def test_strangers_texts_are_escaped(tmp_path: Path, run: Path) -> None:
+def test_foreign_texts_are_escaped_in_every_table(tmp_path: Path, run: Path) -> None:
     state = load_adapter(run / "tilty-step-200.safetensors")
     metadata = {
         **state.metadata,
@@ -34,7 +34,7 @@ def test_strangers_texts_are_escaped(tmp_path: Path, run: Path) -> None:
         assert "<img" not in html and "&lt;img src=x" in html
 
 
-def test_what_a_run_table_tells(run: Path) -> None:
+def test_the_tables_of_a_run_show_algorithm_ranks_base_and_tags(run: Path) -> None:
     html = run_table(list_run(run))
     assert html.index("tilty-step-200") < html.index("tilty-step-1000")
     for text in ("loha, DoRA", "8/1", "base.safetensors, sd_v1"):

@@ -1,4 +1,4 @@
-"""Training is another process with another interpreter; this one only watches."""
+"""Training runs in another process with another interpreter, and the tab only watches it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ with RunLock(folder / ".my.lock"), (folder / "my.events.jsonl").open("a") as eve
 
 
 def interpreter(path: Path, trains: str) -> str:
-    """Something that reads configs as Python does, and trains as the text says."""
+    """Write a script that reads configs as Python does, and trains as the text says."""
     return script(path, READER.format(python=sys.executable) + trains)
 
 
@@ -76,7 +76,7 @@ def python(tmp_path: Path) -> str:
 
 @pytest.fixture
 def idle(tmp_path: Path) -> str:
-    """An interpreter that waits, and says so."""
+    """Write an interpreter that prints a word and waits."""
     waiting = 'import time\nprint("waiting", flush=True)\ntime.sleep(60)\n'
     return interpreter(tmp_path / "idle", waiting)
 
@@ -95,13 +95,13 @@ def until(training: Training, word: str) -> str:
 
 
 def stop(training: Training) -> None:
-    """Stop `idle`, which may swallow an interrupt while it starts."""
+    """Stop a training of `idle`, once it is ready to be interrupted."""
     until(training, "waiting")
     training.stop()
     until(training, "not running")
 
 
-def test_followed_to_its_end(
+def test_a_training_is_followed_to_its_end(
     training: Training, config: Path, python: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COMMANDLINE_ARGS", "--share")
@@ -111,7 +111,7 @@ def test_followed_to_its_end(
     assert until(training, "finished") == "my.toml: finished, step 3, loss 0.5000. step 3"
 
 
-def test_what_it_wrote_at_its_end_is_seen(
+def test_what_a_training_writes_at_its_very_end_is_seen(
     training: Training, config: Path, python: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config.write_text(config.read_text("utf-8") + "# short\n", encoding="utf-8")
@@ -128,7 +128,7 @@ def test_what_it_wrote_at_its_end_is_seen(
     assert training.state().finished and not training.state().running
 
 
-def test_a_restarted_host_finds_it_and_stops_it(
+def test_a_restarted_host_finds_the_running_training_and_stops_it(
     training: Training, config: Path, python: str, tmp_path: Path
 ) -> None:
     training.start(str(config), python)
@@ -143,7 +143,9 @@ def test_a_restarted_host_finds_it_and_stops_it(
     assert not reloaded.state().running
 
 
-def test_what_is_refused(training: Training, config: Path, tmp_path: Path) -> None:
+def test_a_training_without_permission_interpreter_or_config_is_refused(
+    training: Training, config: Path, tmp_path: Path
+) -> None:
     with pytest.raises(ConfigError, match="users of its page may not start programs"):
         training.start(str(config), sys.executable, allowed=False)
     with pytest.raises(EnvironmentFault, match="no Python for training is set"):
@@ -159,7 +161,7 @@ def test_what_is_refused(training: Training, config: Path, tmp_path: Path) -> No
         training.start(str(config), sys.executable)
 
 
-def test_an_interpreter_that_cannot_be_run(
+def test_an_interpreter_that_cannot_be_run_is_refused(
     training: Training, config: Path, python: str, tmp_path: Path
 ) -> None:
     Path(python).chmod(0o644)
@@ -174,7 +176,7 @@ def test_an_interpreter_that_cannot_be_run(
 
 
 @pytest.mark.parametrize("does", ["print('hello')", "import time; time.sleep(60)"])
-def test_a_program_that_is_no_interpreter_is_named(
+def test_a_program_that_is_no_interpreter_is_refused_by_name(
     training: Training, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str
 ) -> None:
     monkeypatch.setattr(child, "_PATIENCE", 0.5)
@@ -184,13 +186,15 @@ def test_a_program_that_is_no_interpreter_is_named(
     assert caught.value.where == python
 
 
-def test_a_note_of_another_version(training: Training, tmp_path: Path) -> None:
+def test_a_note_of_another_version_counts_as_no_training(
+    training: Training, tmp_path: Path
+) -> None:
     (tmp_path / "outputs").mkdir()
     (tmp_path / "outputs" / module.CURRENT).write_text('{"config": "x.toml"}', encoding="utf-8")
     assert str(training.state()) == "No training was started."
 
 
-def test_nothing_beside_the_config_is_imported(training: Training, config: Path) -> None:
+def test_modules_beside_the_config_are_not_imported(training: Training, config: Path) -> None:
     beside = config.parent / "lycoris_ext"
     beside.mkdir()
     beside.joinpath("__main__.py").write_text(
@@ -213,7 +217,7 @@ def test_nothing_beside_the_config_is_imported(training: Training, config: Path)
         ("output_dir", "the config cannot be read"),
     ],
 )
-def test_names_that_are_none(
+def test_a_config_with_an_unsafe_name_or_that_cannot_be_read_is_refused(
     training: Training, config: Path, tmp_path: Path, text: str, said: str
 ) -> None:
     config.write_text(text, encoding="utf-8")
@@ -231,13 +235,15 @@ WAYS_OUT = (
 
 @pytest.mark.parametrize("folder", ["output", "logging", "cache"])
 @pytest.mark.parametrize("text", WAYS_OUT)
-def test_no_spelling_leads_out(training: Training, config: Path, text: str, folder: str) -> None:
+def test_no_spelling_of_a_folder_leads_out_of_the_allowed_ones(
+    training: Training, config: Path, text: str, folder: str
+) -> None:
     config.write_text(text.replace("output", folder), encoding="utf-8")
     with pytest.raises(NotAllowed):
         training.start(str(config), sys.executable)
 
 
-def test_what_was_checked_is_what_is_used(
+def test_the_folders_that_were_checked_are_handed_to_the_training(
     training: Training, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commands: list[list[str]] = []
@@ -254,7 +260,7 @@ def test_what_was_checked_is_what_is_used(
     ]
 
 
-def test_a_host_that_reads_no_toml_starts_all_the_same(
+def test_a_host_without_a_package_for_toml_still_starts_a_training(
     training: Training, config: Path, idle: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("tomllib", "tomli", "toml"):
@@ -263,7 +269,7 @@ def test_a_host_that_reads_no_toml_starts_all_the_same(
     stop(training)
 
 
-def test_two_clicks_start_one(
+def test_two_clicks_at_once_start_one_training(
     training: Training, config: Path, idle: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     both, started = threading.Barrier(2), []
@@ -288,7 +294,7 @@ def test_two_clicks_start_one(
     assert len(started) == 1
 
 
-def test_a_process_out_of_reach(
+def test_a_training_that_cannot_be_signalled_is_an_error(
     training: Training, config: Path, idle: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(pid: int, number: int) -> None:

@@ -1,4 +1,4 @@
-"""Stars, given in the tab or on the page: kept beside the run."""
+"""Votes that are given in the tab or on the page are kept beside the run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from webui_extension.allowed_folders import NotAllowed
 from webui_extension.laboratory import Laboratory
 
 
-def test_votes_lie_beside_the_run(laboratory: Laboratory, folder: Path) -> None:
+def test_votes_are_kept_beside_the_run_and_can_be_withdrawn(
+    laboratory: Laboratory, folder: Path
+) -> None:
     grid = ask(laboratory, folder, seeds=[1, 2]).plan.id
     laboratory.vote(grid, 0, 1)
     laboratory.vote(grid, 1, 0)
@@ -59,7 +61,7 @@ def test_votes_at_the_same_time_are_all_kept(
     assert laboratory.votes(grid) == {"tilty-step-200 at 1": 4}
 
 
-def test_what_is_faulty_or_not_drawn_is_no_best_picture(
+def test_a_faulty_or_missing_cell_cannot_be_voted_for(
     laboratory: Laboratory, folder: Path, host: FakeHost
 ) -> None:
     host.loads, host.interrupted_at = False, 3
@@ -75,7 +77,9 @@ def test_what_is_faulty_or_not_drawn_is_no_best_picture(
     assert laboratory.stars(grid) == {1: 1}
 
 
-def test_a_grid_that_does_not_tell_its_faults(laboratory: Laboratory, folder: Path) -> None:
+def test_a_grid_without_recorded_faults_can_be_voted_on(
+    laboratory: Laboratory, folder: Path
+) -> None:
     grid = ask(laboratory, folder).plan.id
     plan = laboratory.page(grid).with_name("grid.json")
     content = json.loads(plan.read_text("utf-8"))
@@ -85,7 +89,7 @@ def test_a_grid_that_does_not_tell_its_faults(laboratory: Laboratory, folder: Pa
     assert laboratory.stars(grid) == {0: 1}
 
 
-def test_a_grid_of_version_0_1_0_is_voted_on(laboratory: Laboratory, folder: Path) -> None:
+def test_a_grid_of_version_0_1_0_can_be_voted_on(laboratory: Laboratory, folder: Path) -> None:
     grid = "0123456789abcdef"
     path = laboratory.grid_folder(grid) / "grid.json"
     path.parent.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The winner in the host's own folder."""
+"""Installing the winner into the host's folder of networks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from webui_extension.allowed_folders import NotAllowed
 from webui_extension.laboratory import Laboratory
 
 
-def test_the_winner(laboratory: Laboratory, folder: Path, host: FakeHost) -> None:
+def test_the_winner_is_installed_with_preview_and_card_and_overwrites_nothing(
+    laboratory: Laboratory, folder: Path, host: FakeHost
+) -> None:
     job = ask(laboratory, folder)
     checkpoint = laboratory.checkpoint(str(folder / "tilty-step-200.safetensors"))
     picture = laboratory.best_picture(checkpoint)
@@ -42,7 +44,7 @@ def test_the_winner(laboratory: Laboratory, folder: Path, host: FakeHost) -> Non
     assert not list(host.lora_folder().glob("y.*"))
 
 
-def test_a_winner_that_is_another_file_or_finds_no_room(
+def test_a_winner_that_was_overwritten_or_finds_no_room_leaves_no_file(
     laboratory: Laboratory, folder: Path, host: FakeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = folder / "tilty-step-200.safetensors"

@@ -31,7 +31,7 @@ from lycoris_ext.training.watcher import Watcher
 
 
 class Vae:
-    """Eight pixels a latent, without weights."""
+    """A VAE without weights; a latent covers 8 x 8 pixels."""
 
     def __init__(self, channels: int) -> None:
         self.channels = channels
@@ -61,7 +61,7 @@ class Missing(logging.Handler):
 
 
 class AnyCaption(dict):
-    """Conditionings for every caption alike."""
+    """Returns the same conditioning for every caption."""
 
     def __init__(self, states: int, pooled: int) -> None:
         generator = torch.Generator().manual_seed(0)

@@ -91,7 +91,7 @@ FAMILIES: dict[str, tuple[dict[str, Any], int, int]] = {
 
 
 def small_model(family: str = "SD15") -> Any:
-    """A MODEL of a family, a few channels wide."""
+    """Return a MODEL of a family with few channels."""
     config = getattr(comfy.supported_models, family)(FAMILIES[family][0])
     config.set_inference_dtype(torch.float32, None)
     model = config.get_model({}, "", device="cpu")
@@ -100,7 +100,7 @@ def small_model(family: str = "SD15") -> Any:
 
 
 def small_clip() -> Any:
-    """A CLIP of two layers, in float32."""
+    """Return a CLIP of two layers, in float32."""
     target = comfy.supported_models.SD15({}).clip_target({})
     layers = {"num_hidden_layers": 2, "intermediate_size": 64}
     options = {"clip_l_model_config": layers, "dtype": torch.float32}

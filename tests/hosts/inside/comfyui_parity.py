@@ -1,4 +1,4 @@
-"""Run inside ComfyUI: what our patches and its own loader make of files of every algorithm."""
+"""Run inside ComfyUI: compare our patches and its own loader with merging, for all algorithms."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ STRENGTH = 0.7
 
 
 class Missing(logging.Handler):
-    """Counts the keys that ComfyUI says it has not loaded."""
+    """Counts the keys that ComfyUI logs as not loaded."""
 
     count = 0
 
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def perturb(network: Any) -> None:
-    """A fresh adapter is zero and hides every mistake."""
+    """Move every tensor away from its start: a fresh adapter is zero and hides every mistake."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for layer in network.layers.values():
@@ -91,7 +91,7 @@ def weights(network: Any) -> dict[str, Any]:
 
 
 def patched(network: Any, model: Any, clip: Any) -> dict[str, Any]:
-    """The weights as ComfyUI sets them for sampling."""
+    """Return the weights as ComfyUI patches them for sampling."""
     with torch.inference_mode():
         load_models_gpu([model, clip.patcher], force_full_load=True)
         found = weights(network)
@@ -101,7 +101,7 @@ def patched(network: Any, model: Any, clip: Any) -> dict[str, Any]:
 
 
 def worst(wanted: dict[str, Any], found: dict[str, Any]) -> float:
-    """The largest error of any layer, as a share of its largest weight."""
+    """Return the largest error of any layer, as a share of that layer's largest weight."""
     return max(
         float((wanted[key] - found[key]).abs().max() / wanted[key].abs().max()) for key in wanted
     )

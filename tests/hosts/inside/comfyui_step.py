@@ -43,7 +43,7 @@ def main() -> None:
 
 @torch.inference_mode(False)
 def frozen(model: Any, clip: Any, vae: Any) -> list[float]:
-    """Forward, and backward to the input: what no trainer can go below."""
+    """Run forward and backward to the input, the least that a step can be; return its end times."""
     base = ConnectedModel(model, clip, vae, trains_text=False, precision="no")
     ends = []
     with base.prepared(False):
@@ -85,7 +85,7 @@ def ours(model: Any, clip: Any, vae: Any) -> list[float]:
 
 
 def native(model: Any, clip: Any, vae: Any) -> list[float]:
-    """ComfyUI's own trainer, at the end of each of its optimizer's steps."""
+    """Train with ComfyUI's own trainer; return the times at which its optimizer's steps end."""
     from comfy_extras.nodes_train import TrainLoraNode
 
     ends: list[float] = []

@@ -72,7 +72,7 @@ def build(form: str, layer: nn.Module) -> Network | None:
 
 
 def import_comfy() -> Any:
-    """ComfyUI's loader; on the way it looks for a device, as the options of this script say."""
+    """Import ComfyUI's loader, which looks for a device as the options of this script say."""
     sys.path.insert(0, os.getcwd())
     import comfy.options
 
@@ -85,7 +85,7 @@ def import_comfy() -> Any:
 def their_weight(
     lora: Any, tensors: dict[str, Tensor], prefix: str, weight: Tensor, strength: float
 ) -> Tensor:
-    """The weight as ComfyUI patches it; it logs what it cannot do and leaves the weight alone."""
+    """Return the weight that ComfyUI makes, or the unchanged one where it cannot."""
     patches = lora.load_lora(dict(tensors), {prefix: "layer.weight"}, log_missing=False)
     if "layer.weight" not in patches:
         return weight

@@ -27,7 +27,7 @@ Models = tuple[list[nn.Module], nn.Module]
 
 
 def clip(wide: bool = False, projected: bool = False) -> nn.Module:
-    """CLIP-L, or CLIP-G."""
+    """Return an empty CLIP-L, or CLIP-G."""
     sizes = (1280, 5120, 32, 20) if wide else (768, 3072, 12, 12)
     names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
     config = transformers.CLIPTextConfig(**dict(zip(names, sizes, strict=True)))
@@ -44,7 +44,7 @@ def t5() -> nn.Module:
 
 
 def sd(second: bool) -> Models:
-    """SD1 with CLIP-L, or SD2 with OpenCLIP-H."""
+    """Return SD1 with CLIP-L, or SD2 with OpenCLIP-H."""
     models = import_module("library.original_unet")
     config = transformers.CLIPTextConfig(
         hidden_size=1024, intermediate_size=4096, num_hidden_layers=23, num_attention_heads=16

@@ -55,7 +55,7 @@ def build() -> tuple[nn.Module, nn.Module]:
 
 
 def inputs() -> dict[str, Tensor]:
-    """By path; rows as gen_img.py passes them to each layer."""
+    """Return the input of each layer by its path, with the rows that gen_img.py passes to it."""
     torch.manual_seed(1)
     pictures, rows = 2 * BATCH, BATCH * (1 + PROMPTS)
     tokens = (HEIGHT // 8) * (WIDTH // 8)

@@ -1,0 +1,40 @@
+"""Where the nodes read pictures and write adapters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from comfy_nodes.host.places import listed_name, output_place, picture_folder
+from lycoris_ext.errors import ConfigError, DataError
+from tests.comfy_nodes.stand_ins import Host
+
+
+def test_file_names_stay_in_the_lora_folder_and_relative_folders_in_the_input_folder(
+    host: Host, tmp_path: Path
+) -> None:
+    assert output_place("a.safetensors") == (host.loras, "a")
+    assert output_place("people\\b") == (host.loras / "people", "b")
+    assert listed_name(host.loras / "people" / "b.safetensors") == str(Path("people/b.safetensors"))
+    refused = (
+        "",
+        "../a",
+        "a/../../../b",
+        "people/",
+        "C:evil",
+        "a:b",
+        "C:/a",
+        "a?/b",
+        "a./b",
+    )
+    for name in refused:
+        with pytest.raises(ConfigError, match="is no name for a file"):
+            output_place(name)
+    assert picture_folder("shapes") == host.input / "shapes"
+    assert picture_folder(f'"{tmp_path}"') == tmp_path
+    for text, reason in (("", "no folder is given"), ("../..", "leads out of")):
+        with pytest.raises(ConfigError, match=reason):
+            picture_folder(text)
+    with pytest.raises(DataError, match="there is no such folder"):
+        picture_folder("nowhere")
