@@ -255,6 +255,8 @@ def test_every_option_has_a_sentence_as_help_and_a_valid_default() -> None:
     for name, known in all_options().items():
         assert known.help.strip() == known.help and known.help.endswith("."), name
         assert known.convert(known.default) == known.default, name
+        assert known.help[0].isupper() or known.help[0] in '"[', name
+        assert known.unset or known.default is not None, name
 
 
 def test_faults_collect_our_errors_and_let_others_through() -> None:

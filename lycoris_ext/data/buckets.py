@@ -51,6 +51,8 @@ class BucketOptions(Section):
         512,
         'Side in pixels of the square that pictures are cut to, such as 512, or "width,height"; '
         "with enable_bucket other shapes of the same area are used as well.",
+        low=8,
+        step=8,
         read=_read_resolution,
     )
     enable_bucket: bool = option(
@@ -60,20 +62,20 @@ class BucketOptions(Section):
     )
     min_bucket_reso: int | None = option(
         None,
-        "Shortest side in pixels that a picture is cut to with enable_bucket; unset: 256, or half "
-        "the resolution where 256 does not fit.",
+        "Shortest side in pixels that a picture is cut to with enable_bucket.",
+        unset="256, or half the resolution where 256 does not fit",
         low=1,
     )
     max_bucket_reso: int | None = option(
         None,
-        "Longest side in pixels that a picture is cut to with enable_bucket; unset: 1024, or twice "
-        "the resolution where 1024 does not fit.",
+        "Longest side in pixels that a picture is cut to with enable_bucket.",
+        unset="1024, or twice the resolution where 1024 does not fit",
         low=1,
     )
     bucket_reso_steps: int | None = option(
         None,
-        "With enable_bucket both sides of a cut picture are multiples of so many pixels; unset: "
-        "64, or 16 for a resolution below 256.",
+        "With enable_bucket both sides of a cut picture are multiples of so many pixels.",
+        unset="64, or 16 for a resolution below 256",
         low=1,
         fix="use a multiple of 8 for Stable Diffusion",
     )

@@ -46,6 +46,7 @@ class DataConfig(SubsetOptions):
         "Further folders, each a table ``[[data.subsets]]`` with its image_dir, is_reg and "
         "class_tokens, and any option about repeats, resolution, captions, mirroring or batch size "
         "that is to differ from the rest of the data set.",
+        unset="there are none",
         may_change="always",
     )
     cache_latents_to_disk: bool = option(
@@ -67,8 +68,8 @@ class DataConfig(SubsetOptions):
     )
     cache_dir: str = option(
         "",
-        "Folder for latents and captions that are kept in files, which runs may share; unset: a "
-        'folder "cache" in output_dir.',
+        "Folder for latents and captions that are kept in files, which runs may share.",
+        unset='a folder "cache" in output_dir',
         is_path=True,
         may_change="always",
         recorded="in the run's own files",
