@@ -240,15 +240,17 @@ def _form(plans: Sequence[Plan]) -> dict[str, object]:
     """The options that lead to such plans of one algorithm."""
     found: dict[str, object] = {}
     for plan in plans:
-        for option, value in plan.told().items():
+        for option, value in plan.shown_options().items():
             found.setdefault(option, _shortest(value) if isinstance(value, float) else value)
     chosen = plans[0].algorithm
     if chosen.split_by:
-        splits = {(plan.layer.out_features, plan.own, plan.spaces): plan for plan in plans}
+        splits = {
+            (plan.layer.out_features, plan.extra_axes, plan.part_layers): plan for plan in plans
+        }
         widest = max(plan.layer.out_features for plan in plans)
         usual = chosen.Options().values().get(chosen.split_by, 1)
         for size in (usual, *range(1, widest + 1)):
-            if all(chosen.splits_so(plan, size) for plan in splits.values()):
+            if all(chosen.matches_split(plan, size) for plan in splits.values()):
                 found[chosen.split_by] = size
                 break
     if chosen.reads("full_matrix") and not any(plan.has_rank for plan in plans):

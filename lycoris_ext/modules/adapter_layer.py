@@ -87,7 +87,7 @@ class AdapterLayer(nn.Module):
         device = next(iter(tensors.values())).device
         self.register_buffer("alpha", torch.tensor(float(plan.alpha), device=device))
         self.scalar = nn.Parameter(torch.zeros((), device=device)) if use_scalar else None
-        self.built: tuple[Tensor, ...] = ()  # a bank's, see network/banks.py
+        self.precomputed: tuple[Tensor, ...] = ()  # a bank's, see network/banks.py
 
     def tensors(self) -> dict[str, Tensor]:
         """The stored tensors by their names in a file, without alpha and scalar."""
@@ -100,21 +100,21 @@ class AdapterLayer(nn.Module):
             base: the frozen layer, where ``plan.needs_base``.
         """
         tensors: Mapping[str, Tensor] = self.tensors()
-        base = self.informed(base)
+        base = self.with_origin(base)
         if self.training:
             if base is not None and self.timesteps is not None:
                 base = replace(base, timesteps=self.timesteps)
             tensors = self.plan.algorithm.in_training(tensors, self.plan)
         delta = self.plan.delta(tensors, base, self.scalar)
-        if self.built:
-            delta = delta.with_built(self.built)
+        if self.precomputed:
+            delta = delta.with_built(self.precomputed)
         if self.multiplier != 1.0:
             delta = delta.scaled(self.multiplier)
         if self.training:
             delta = self._drop(delta)
         return delta
 
-    def informed(self, base: FrozenLayer | None) -> FrozenLayer | None:
+    def with_origin(self, base: FrozenLayer | None) -> FrozenLayer | None:
         """The frozen layer, with what this adapter alone knows of it, if it does."""
         if base is None or not self._origin:
             return base
@@ -166,7 +166,9 @@ class AdapterLayer(nn.Module):
         Args:
             base: the frozen layer, where the algorithm needs it.
         """
-        return self.plan.undecomposed.delta(self.tensors(), self.informed(base), self.scalar).norm()
+        return self.plan.without_dora.delta(
+            self.tensors(), self.with_origin(base), self.scalar
+        ).norm()
 
     @torch.no_grad()
     def shrink(self, share: float) -> None:
@@ -176,7 +178,7 @@ class AdapterLayer(nn.Module):
             ConfigError: as ``norm_degree``.
         """
         tensors, degree = self.tensors(), self.norm_degree()
-        for factor in self.plan.undecomposed.factors():
+        for factor in self.plan.without_dora.factors():
             tensors[factor.key].mul_(share ** (1.0 / degree))
 
     @torch.no_grad()

@@ -10,7 +10,7 @@ from lycoris_ext.network import Network
 def network_notes(network: Network) -> Iterator[str]:
     """A line for each thing that is not as everywhere, whatever the number of layers."""
     axes = {
-        "wd_on_output" in layer.plan.told()
+        "wd_on_output" in layer.plan.shown_options()
         for layer in network.layers.values()
         if layer.plan.dora is not None
     }

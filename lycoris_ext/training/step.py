@@ -79,7 +79,7 @@ def train_step(
             updated.
     """
     losses = []
-    with (banks or Banks(())).built_once():
+    with (banks or Banks(())).precomputed_once():
         for plan in plans:
             loss = batch_loss(plan)
             part = loss / len(plans)

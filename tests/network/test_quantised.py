@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lycoris_ext.algorithms import Algorithm, base
+from lycoris_ext.algorithms import Algorithm, registry
 from lycoris_ext.algorithms.parts import Factor, Whole, kaiming
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.functional import Delta, LayerSpec
@@ -171,7 +171,7 @@ class Whatever(Algorithm):
 
 @pytest.fixture
 def whatever(monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setitem(base._REGISTRY, Whatever.name, Whatever)
+    monkeypatch.setitem(registry._REGISTRY, Whatever.name, Whatever)
     return Whatever.name
 
 
