@@ -56,7 +56,7 @@ class GLoRA(Algorithm):
 
     @classmethod
     def delta(cls, parts: Mapping[str, Part], plan: Plan, base: FrozenLayer | None) -> Delta:
-        mix, beside = parts["a"], parts["b"]
-        assert isinstance(mix, LowRank) and isinstance(beside, LowRank) and base is not None
+        mix, added = parts["a"], parts["b"]
+        assert isinstance(mix, LowRank) and isinstance(added, LowRank) and base is not None
         before = InputMap(plan.layer, 1.0, base, Thin(mix.up, mix.down.flatten(1)))
-        return Sum(plan.layer, plan.scale, (before, beside))
+        return Sum(plan.layer, plan.scale, (before, added))

@@ -48,17 +48,17 @@ def check_path(selected: SelectedLayer, layer: AdapterLayer) -> None:
     has_way = layer.delta(FrozenLayer.of(site.module, site.spec)).thin_cost() is not None
     if layer.bypass_mode and not (has_way and site.spec.groups == 1):
         raise ConfigError(
-            "bypass_mode goes through thin activations, and "
+            "bypass_mode computes up(down(x)), and "
             + ("a grouped convolution" if has_way else f'algo = "{name}"')
-            + " has no such way",
+            + " cannot be computed so",
             where=f"{site.name}, {selected.option('bypass_mode')}",
             fix="remove bypass_mode, set it to false for this layer in overrides, or "
             + ("exclude the layer" if has_way else "choose another algorithm, such as loha"),
         )
     if is_packed(site) and not has_way:
         raise ConfigError(
-            f"{described(site)}: it can be adapted on its activations alone, and "
-            f'algo = "{name}" has no such way',
+            f"{described(site)}, so its adapter must compute up(down(x)), and "
+            f'algo = "{name}" cannot be computed so',
             where=f"{site.name}, {selected.option('algo')}",
             fix=_OTHERWISE,
         )

@@ -133,6 +133,7 @@ class LayerOptions(Section):
 
     @property
     def dropouts(self) -> Dropouts:
+        """The four dropout options."""
         return Dropouts(
             self.dropout, self.rank_dropout, self.module_dropout, self.rank_dropout_scale
         )

@@ -79,6 +79,7 @@ class Network(nn.Module):
 
     @property
     def is_injected(self) -> bool:
+        """Whether the adapters are in the forward of their layers."""
         return bool(self._attachments)
 
     def leave_out(self, targets: Collection[str]) -> None:
@@ -92,9 +93,9 @@ class Network(nn.Module):
             raise ConfigError("the network is injected already", fix="remove it first")
         if len(dropped) == len(self.sites):
             raise ConfigError(
-                f"no layer is left to train: the network adapts {', '.join(self.targets)} alone",
+                f"no layer is left to train: the network adapts only {', '.join(self.targets)}",
                 where="preset",
-                fix="train this model, or choose a preset with layers of the other one",
+                fix="train this model, or choose a preset that adapts another model, too",
             )
         for key in dropped:
             del self.sites[key]

@@ -66,8 +66,8 @@ def _check_ratios(
     asked = {target for target, _, _ in groups if ratios[target] is not None}
     if asked and not any(plus for _, _, plus in groups):
         raise ConfigError(
-            f"a rate of its own is asked for the factors on the output side, and no adapter of "
-            f"{', '.join(sorted(asked))} is stored as a product that has one",
+            f"it sets the rate of factors on the output side, and no adapter of "
+            f"{', '.join(sorted(asked))} is stored as a low-rank product",
             where="loraplus_lr_ratio",
-            fix="remove the ratio, or choose an algorithm of products, such as lora or loha",
+            fix="remove the ratio, or choose an algorithm such as lora or loha",
         )
