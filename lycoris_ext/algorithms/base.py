@@ -294,7 +294,7 @@ class Plan:
 
     @property
     def useful_rank(self) -> int | None:
-        """``Algorithm.useful_rank`` of this plan."""
+        """The highest rank that its low-rank products can have; None if it has no product."""
         return self.algorithm.useful_rank(self)
 
     @property

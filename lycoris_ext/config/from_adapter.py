@@ -246,7 +246,7 @@ def _sizes(plans: Iterable[Plan], dim: str, alpha: str) -> dict[str, object]:
 
 
 def _algorithm_options(plans: Sequence[Plan]) -> dict[str, object]:
-    """Return the options of an algorithm with which it makes these plans, all of which are its."""
+    """Return the options with which an algorithm makes these plans; all are of one algorithm."""
     found: dict[str, object] = {}
     for plan in plans:
         for option, value in plan.shown_options().items():

@@ -59,7 +59,7 @@ class Network(nn.Module):
 
     @property
     def layers(self) -> dict[str, AdapterLayer]:
-        """The adapters by the key of their layer, which is the prefix of its tensors in a file."""
+        """Key -> adapter of each adapted layer; the key is the prefix of its tensors in files."""
         return {key: self._modules[_module_name(key)] for key in self.sites}  # type: ignore[misc]
 
     @property

@@ -11,7 +11,7 @@ from typing import Any
 
 
 class StopRequest:
-    """Whether the user has asked the run to stop after the current step: ``asked``."""
+    """A request to stop after the current step; ``asked`` is True once the user has made it."""
 
     def __init__(self) -> None:
         self.asked = False

@@ -8,7 +8,7 @@ from lycoris_ext.network import Network
 
 
 def network_notes(network: Network) -> Iterator[str]:
-    """Yield a line for each property of the network that other programs compute differently."""
+    """Yield a line about how ComfyUI computes the network's DoRA; none without DoRA."""
     axes = {
         "wd_on_output" in layer.plan.shown_options()
         for layer in network.layers.values()

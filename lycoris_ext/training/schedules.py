@@ -205,7 +205,7 @@ class Polynomial(WarmedUp):
 
 @dataclass(frozen=True, init=False)
 class Rex(WarmedUp):
-    """Reflected exponential: Chen, Wolfe & Kyrillidis 2021, arXiv:2107.04197, eq. 1."""
+    """The rate falls to 0, ever faster; Chen, Wolfe & Kyrillidis 2021, arXiv:2107.04197, eq. 1."""
 
     def factor(self, at: Span) -> float:
         left = 1.0 - at.progress
