@@ -182,7 +182,7 @@ def test_building_once_gives_the_same_steps_with_and_without_clipping(
 
 
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
-def test_a_picture_drawn_inside_built_once_uses_the_present_parameters(
+def test_a_picture_drawn_inside_precomputed_once_uses_the_present_parameters(
     model: Model, batches: list[Tensor], context: Callable[[], Any]
 ) -> None:
     network = perturbed(model, dropout=0.3)
@@ -210,7 +210,7 @@ def test_a_picture_drawn_inside_built_once_uses_the_present_parameters(
         torch.testing.assert_close(gradient, wanted[name], rtol=1e-12, atol=1e-13)
 
 
-def test_an_optimizer_step_inside_built_once_is_refused_and_leaves_nothing_built(
+def test_an_optimizer_step_inside_precomputed_once_is_refused_and_leaves_nothing_built(
     model: Model, batches: list[Tensor]
 ) -> None:
     network = perturbed(model)
@@ -229,7 +229,7 @@ def test_an_optimizer_step_inside_built_once_is_refused_and_leaves_nothing_built
             accumulate(model, batches)
 
 
-def test_built_once_inside_built_once_is_refused(model: Model) -> None:
+def test_precomputed_once_inside_precomputed_once_is_refused(model: Model) -> None:
     network = perturbed(model)
     with Banks(network.layers.values()).precomputed_once():
         again = Banks(network.layers.values()).precomputed_once()
@@ -238,7 +238,7 @@ def test_built_once_inside_built_once_is_refused(model: Model) -> None:
         assert any(layer.precomputed for layer in network.layers.values())
 
 
-def test_an_error_inside_built_once_leaves_no_gradients() -> None:
+def test_an_error_inside_precomputed_once_leaves_no_gradients() -> None:
     module = nn.Linear(16, 16).requires_grad_(False)
     network = perturbed(nn.Sequential(module))
     banks, fault = Banks(network.layers.values()), pytest.raises(RuntimeError, match="elsewhere")
@@ -260,7 +260,7 @@ def test_factors_of_query_key_and_value_lie_side_by_side_in_memory() -> None:
             assert starts == [starts[0] + i * downs[0].numel() for i in range(len(downs))]
 
 
-def test_factors_larger_than_the_weight_are_not_built_once(model: Model) -> None:
+def test_factors_larger_than_the_weight_are_not_precomputed_once(model: Model) -> None:
     assert Banks(perturbed(model, network_dim=8, conv_dim=8).layers.values()).groups == []
 
 
