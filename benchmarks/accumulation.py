@@ -60,7 +60,7 @@ def optimizer_step(network: Network | None, banks: Banks | None, batch: Callable
     """
     with (
         nullcontext() if network is None else network.injected(),
-        nullcontext() if banks is None else banks.built_once(),
+        nullcontext() if banks is None else banks.precomputed_once(),
     ):
         batch()
     if network is not None:
@@ -92,7 +92,7 @@ def count_kernels(options: dict[str, Any], latents: int) -> dict[str, int]:
         batch()  # later batches add to existing gradients
         report["batch, built each time"] = counted(batch)
         network.zero_grad()
-        with CountKernels() as all_of_it, banks.built_once():
+        with CountKernels() as all_of_it, banks.precomputed_once():
             batch()
             one = counted(batch)
         report["batch, built once"] = one

@@ -31,7 +31,7 @@ from lycoris_ext.network import (
     is_preset_file,
     load_network,
 )
-from lycoris_ext.network.selection import choose_layers, layer_rates
+from lycoris_ext.network.selection import layer_rates, select_layers
 from lycoris_ext.network.sites import Site, Targets, all_sites
 from lycoris_ext.training.notes import network_notes
 
@@ -71,7 +71,7 @@ def create_network(
     arguments = read_arguments(network_dim, network_alpha, neuron_dropout, kwargs)
     targets = name_targets(text_encoder, unet, arguments.train_t5xxl)
     config = _for_this_model(arguments, targets)
-    chosen = [choice.site for choice in choose_layers(targets, config)]
+    chosen = [choice.site for choice in select_layers(targets, config)]
     conv = config.dims(spatial=True) if kwargs.get("conv_dim") else None
     overrides = _block_overrides(arguments, targets, chosen, conv)
     network = build_network(

@@ -260,7 +260,7 @@ class KohyaNetwork(Network):
         own = self.state_dict()
         shapes = {key: tensor.shape for key, tensor in own.items()}
         if any(shapes.get(key) != tensor.shape for key, tensor in state_dict.items()):
-            state_dict = self.as_own(AdapterState(dict(state_dict)))
+            state_dict = self.as_state_dict(AdapterState(dict(state_dict)))
         return super().load_state_dict(state_dict, strict, assign)
 
     def save_weights(

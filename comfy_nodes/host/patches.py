@@ -220,7 +220,7 @@ def _delta(layer: AdapterLayer, site: Site, device: torch.device) -> Delta:
         site.module.forward,
     )
     tensors = {name: tensor.detach().to(device) for name, tensor in layer.tensors().items()}
-    return layer.plan.delta(tensors, layer.informed(base))
+    return layer.plan.delta(tensors, layer.with_origin(base))
 
 
 @cache

@@ -1,4 +1,4 @@
-"""One file per algorithm: what is stored, and one formula."""
+"""The algorithms (LoRA, LoHa, LoKr, ...), one file each: the tensors that are stored, a formula."""
 
 from lycoris_ext.algorithms import (  # noqa: F401 - importing registers them
     boft,
@@ -12,16 +12,15 @@ from lycoris_ext.algorithms import (  # noqa: F401 - importing registers them
     oft,
     tlora,
 )
-from lycoris_ext.algorithms.base import (
-    Algorithm,
-    Plan,
+from lycoris_ext.algorithms.base import Algorithm, Plan
+from lycoris_ext.algorithms.detection import detect
+from lycoris_ext.algorithms.registry import (
     algorithm,
     algorithm_names,
     algorithm_options,
     register,
     unregister,
 )
-from lycoris_ext.algorithms.detection import detect
 
 __all__ = [
     "Algorithm",

@@ -1,4 +1,8 @@
-"""What an algorithm is: parts that are stored, alternatives for each, and one formula."""
+"""The base class of algorithms, and ``Plan``: how an algorithm adapts one layer.
+
+An algorithm's formula combines a few matrices, its parts. Each part can be stored in alternative
+ways: as a whole matrix, as two low-rank factors, or with a Tucker core (see ``parts``).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -15,30 +19,36 @@ from lycoris_ext.algorithms import dora
 from lycoris_ext.algorithms.parts import Alternative, Core, Factor, Part, TuckerOptions
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.functional import Delta, Dora, FrozenLayer, LayerSpec
-from lycoris_ext.options import Option, Section, options_of
+from lycoris_ext.options import Section
 
 Sizes = dict[str, int]
-"""Symbolic axes, solved: {"out": 320, "in": 640, "rank": 8}."""
+"""Sizes of the symbolic axes of stored tensors: {"out": 320, "in": 640, "rank": 8}."""
 
 
 class Algorithm:
-    """Base of every algorithm: a table of parts and one formula.
+    """Base of every algorithm: a table of the tensors that are stored, and one formula.
+
+    The classes are never instantiated; a ``Plan`` holds what differs from layer to layer.
 
     Attributes:
-        name: id in configs.
-        Options: the options that it reads; any other is refused. DoRA's among them: DoRA may be put
-            around it.
-        parts: for each part of the formula, the alternatives in which it may be stored.
-        splits: each part has an "out" and an "in" of its own, smaller than the layer's.
+        name: the value of the option ``algo`` that chooses it.
+        Options: class of the options that the algorithm reads; any other option is refused. If it
+            is a subclass of ``DoraOptions``, DoRA can be applied to the algorithm.
+        parts: name of each matrix in the formula -> the alternative ways to store it.
+        splits: the parts are matrices smaller than the layer's weight, each with its own number of
+            outputs and inputs, as the two factors of a Kronecker product are.
         needs_base: the formula reads the frozen layer.
-        needs_base_weight: it reads the layer's weight itself, which a quantised layer has packed.
-        takes_timesteps: in training the update depends on the samples' timesteps.
+        needs_base_weight: the formula reads the values of the layer's weight, so the layer must not
+            be quantised.
+        takes_timesteps: in training the update depends on the timesteps of the noisy samples.
         stores_alpha: a file holds an alpha for each layer.
-        adds: the update is the sum of its stored tensors (of weight and bias), not a product.
-        of_norms: it is for normalisations, and only for them.
-        split_by: the option that says how the outputs are split; empty where they are not.
-        trains: the name of the algorithm whose files it trains; empty where it has its own.
-        fixed: LyCORIS's options of it that have one value here, and that value.
+        adds: the update is the sum of the stored tensors (those of weight and bias), not a product.
+        of_norms: the algorithm adapts normalisations, and nothing else.
+        split_by: the option that sets how outputs are split into blocks or factors; "" if the
+            algorithm does not split them.
+        trains: the name of another algorithm, if files are saved as that algorithm's; "" if the
+            algorithm has a file format of its own.
+        fixed: option of LyCORIS for this algorithm -> the only value that is supported here.
     """
 
     name: ClassVar[str]
@@ -57,20 +67,22 @@ class Algorithm:
 
     @classmethod
     def reads(cls, option: str) -> bool:
-        """Whether an option of this name makes a difference."""
+        """Return True if the algorithm reads an option of this name."""
         return option in cls.Options.options()
 
     @classmethod
     def plan(
         cls, layer: LayerSpec, rank: int, alpha: float, options: Section | None = None
     ) -> Plan:
-        """How a new adapter of this layer is stored.
+        """Plan a new adapter for one layer: which tensors it stores, of which shapes.
 
         Args:
-            options: of the class ``Options``; None: its defaults.
+            layer: the layer's shapes.
+            rank, alpha: of the adapter.
+            options: an object of the class ``Options``; None: its defaults.
 
         Raises:
-            ConfigError: the layer cannot be adapted so.
+            ConfigError: the algorithm cannot adapt this layer with these options.
         """
         options = cls.Options() if options is None else options
         plan = cls.choose(layer, rank, alpha, options)
@@ -80,127 +92,117 @@ class Algorithm:
 
     @classmethod
     def choose(cls, layer: LayerSpec, rank: int, alpha: float, options: Any) -> Plan:
-        """Which alternative of each part is stored; ``options`` are of the class ``Options``.
+        """Choose how each part is stored; algorithms override this, ``plan`` adds DoRA to it.
 
-        Unless an algorithm says otherwise it is the first one, or the second, with a core, where
-        ``use_tucker`` asks for it.
+        By default each part is stored in its first alternative, or in its second one, which has a
+        Tucker core, if the option use_tucker is set and the layer is a convolution beyond 1x1.
+
+        Args:
+            options: an object of the class ``Options``.
         """
         core = int(isinstance(options, TuckerOptions) and options.wants_core(layer))
         return Plan(cls, layer, (core,) * len(cls.parts), rank, alpha, (layer,) * len(cls.parts))
 
     @classmethod
     def useful_rank(cls, plan: Plan) -> int | None:
-        """The rank beyond which no stored product can say more; None where there is no product."""
-        spaces = plan.spaces_of_products
-        return max((min(space.out_features, space.fan_in) for space in spaces), default=None)
+        """Return the highest rank that any matrix stored as a low-rank product can have.
+
+        None if nothing is stored as a product.
+        """
+        layers = plan.layers_of_products
+        return max((min(layer.out_features, layer.fan_in) for layer in layers), default=None)
 
     @classmethod
     def allows(cls, chosen: tuple[int, ...]) -> bool:
-        """Whether these alternatives of the parts can stand side by side."""
+        """Return True if the parts may be stored in these alternatives (index of each) together."""
         return True
 
     @classmethod
-    def spaces(cls, layer: LayerSpec, sizes: tuple[Sizes, ...]) -> tuple[LayerSpec, ...]:
-        """The layer that each part stands for, from its solved axes."""
+    def part_layers(cls, layer: LayerSpec, sizes: tuple[Sizes, ...]) -> tuple[LayerSpec, ...]:
+        """Return for each part the shapes of its matrix, as those of a layer.
+
+        They are the adapted layer's own, unless the algorithm splits the weight. ``sizes`` are
+        those of each part's axes.
+        """
         return (layer,) * len(sizes)
 
     @classmethod
     def widths(cls, sizes: tuple[Sizes, ...]) -> tuple[int, int]:
-        """Outputs and inputs of the layer, as far as the solved axes of the parts tell them, else
-        0; an input that is stored with its kernel counts as one width."""
-        told = sizes if cls.splits else sizes[:1]
-        out = prod(own.get("out", 0) for own in told)
-        return out, prod(own.get("in", own.get("in*k", 0)) for own in told)
+        """Return the layer's outputs and inputs as the axes of a file's tensors give them.
+
+        0 stands for a number that no axis gives. If inputs are stored together with the kernel, the
+        number of inputs is in * kernel area.
+        """
+        of_parts = sizes if cls.splits else sizes[:1]
+        out = prod(part.get("out", 0) for part in of_parts)
+        return out, prod(part.get("in", part.get("in*k", 0)) for part in of_parts)
 
     @classmethod
     def flaw(cls, sizes: tuple[Sizes, ...]) -> str | None:
-        """What is wrong with the solved axes of the parts, whatever the layer; None: nothing."""
+        """Return what is wrong with the sizes of a file's axes, in words; None if they are fine."""
         return None
 
     @classmethod
-    def told(cls, plan: Plan) -> dict[str, Any]:
-        """The options that a plan tells by itself, where they are no defaults."""
+    def shown_options(cls, plan: Plan) -> dict[str, Any]:
+        """Return the options that follow from how a plan's tensors are stored, without defaults.
+
+        For a plan that was detected in a file: the options, other than rank and alpha, with which
+        the file must have been trained.
+        """
         return {"use_tucker": True} if plan.uses_core else {}
 
     @classmethod
-    def splits_so(cls, plan: Plan, size: int) -> bool:
-        """Whether ``split_by`` = size splits the layer's outputs as the plan does."""
+    def matches_split(cls, plan: Plan, size: int) -> bool:
+        """Return True if ``split_by`` = size would split the layer's outputs as the plan does."""
         raise TypeError(f"{cls.__name__} does not split outputs")
 
     @classmethod
     def origin(cls, plan: Plan, weight: Tensor) -> dict[str, Tensor]:
-        """Where the stored tensors start, by their keys, from the frozen weight, if the update is
-        relative to that: it is zero there, and a file does not hold it."""
+        """Return the initial values of the stored tensors, if the update is a difference from them.
+
+        They follow from the frozen weight and are not in files. Most algorithms have none: {}.
+
+        Args:
+            weight: the frozen weight, (out, in, *kernel).
+        """
         return {}
 
     @classmethod
     def in_training(cls, tensors: Mapping[str, Tensor], plan: Plan) -> Mapping[str, Tensor]:
-        """The stored tensors as one training step sees them. What is drawn is drawn on their
-        device from torch's generator, which the step seeds."""
+        """Return the stored tensors as one training step uses them; by default unchanged.
+
+        An algorithm that draws something here (DyLoRA its number of ranks) draws it on the tensors'
+        device from torch's global generator, which is seeded for every batch.
+        """
         return tensors
 
     @classmethod
     def delta(cls, parts: Mapping[str, Part], plan: Plan, base: FrozenLayer | None) -> Delta:
-        """The formula: the parts, canonical, to the update, scaled by ``plan.scale``; ``base`` is
-        there where the algorithm needs it."""
+        """Compute the update of the weight, multiplied by ``plan.scale``: the algorithm's formula.
+
+        Args:
+            parts: name -> matrix, as ``Alternative.delta`` reads it from the stored tensors.
+            plan: of the layer.
+            base: the frozen layer; never None if ``needs_base``.
+        """
         raise TypeError(f"{cls.__name__} has no formula")
-
-
-_REGISTRY: dict[str, type[Algorithm]] = {}
-AlgorithmClass = TypeVar("AlgorithmClass", bound=type[Algorithm])
-
-
-def register(cls: AlgorithmClass) -> AlgorithmClass:
-    """Class decorator: make the algorithm known by its name.
-
-    Raises:
-        TypeError: another one has this name, or declares an option of one name differently.
-    """
-    if cls.name in _REGISTRY:
-        raise TypeError(f"there is an algorithm {cls.name} already: unregister it first")
-    _options_of({**_REGISTRY, cls.name: cls})
-    _REGISTRY[cls.name] = cls
-    return cls
-
-
-def unregister(name: str) -> None:
-    """Forget an algorithm; networks that were built with it go on working."""
-    del _REGISTRY[name]
-
-
-def algorithm_names() -> list[str]:
-    return sorted(_REGISTRY)
-
-
-def algorithm_options() -> list[Option]:
-    """The options of all algorithms, each once, in the order in which they were registered."""
-    return _options_of(_REGISTRY)
-
-
-def _options_of(algorithms: Mapping[str, type[Algorithm]]) -> list[Option]:
-    return options_of({name: cls.Options.options().values() for name, cls in algorithms.items()})
-
-
-def algorithm(name: str) -> type[Algorithm]:
-    """Raises ConfigError, with the known names, for an unknown one."""
-    if name not in _REGISTRY:
-        raise ConfigError(
-            f"unknown algorithm {name!r}", where="algo", fix=f"use one of {algorithm_names()}"
-        )
-    return _REGISTRY[name]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How one layer is adapted; comes equally from options and from a file.
+    """How one layer is adapted: which tensors are stored, of which shapes, and what they mean.
+
+    ``Algorithm.plan`` makes one from options, ``detect`` from the tensors of a file.
 
     Attributes:
-        chosen: index of the alternative of each part.
-        rank: 0 where a file does not tell it, since no stored tensor has that axis.
+        algorithm: the class with the formula.
+        layer: shapes of the adapted layer.
+        chosen: for each part of the algorithm, the index of the alternative that is stored.
+        rank: of the adapter; 0 for a file whose tensors have no rank.
         alpha: as a file stores it.
-        spaces: the layer that each part stands for.
-        own: sizes of the axes that only this algorithm has, as (axis, size).
-        dora: the lengths beside the algorithm's parts; None without DoRA.
+        part_layers: for each part, the shapes of its matrix, as those of a layer.
+        extra_axes: (name, size) of axes that only this algorithm has, such as blocks.
+        dora: the stored tensor with DoRA's magnitudes; None without DoRA.
     """
 
     algorithm: type[Algorithm]
@@ -208,64 +210,75 @@ class Plan:
     chosen: tuple[int, ...]
     rank: int
     alpha: float
-    spaces: tuple[LayerSpec, ...]
-    own: tuple[tuple[str, int], ...] = ()
+    part_layers: tuple[LayerSpec, ...]
+    extra_axes: tuple[tuple[str, int], ...] = ()
     dora: Factor | None = None
 
     def __post_init__(self) -> None:
-        # Before Python 3.12 they take a lock when first asked, which torch.compile cannot trace.
+        # Before Python 3.12 a cached property takes a lock when it is first read, which
+        # torch.compile cannot trace.
         _ = self.scale, self._stored
 
     @cached_property
     def scale(self) -> float:
-        """alpha / rank; 1 where nothing that is stored has a rank."""
+        """alpha / rank; 1 if no stored tensor has a rank."""
         return self.alpha / self.rank if self.has_rank else 1.0
 
     @property
     def has_rank(self) -> bool:
+        """Whether a stored tensor has a rank axis."""
         return any("rank" in factor.axes.split() for factor in self.factors())
 
     @property
     def uses_core(self) -> bool:
+        """Whether a part is stored with a Tucker core."""
         return any(isinstance(part, Core) for _, part, _ in self._stored)
 
     @property
     def needs_base(self) -> bool:
-        """Whether ``delta`` reads the frozen layer."""
+        """Whether ``delta`` needs the frozen layer: the algorithm reads it, or DoRA does."""
         return self.algorithm.needs_base or self.dora is not None
 
     @property
     def needs_base_weight(self) -> bool:
-        """Whether it reads the layer's weight itself, which a quantised layer has packed."""
+        """Whether ``delta`` reads the values of the frozen weight, so it must not be quantised."""
         return self.algorithm.needs_base_weight or self.dora is not None
 
-    def told(self) -> dict[str, Any]:
-        """The options that it tells by itself, where they are no defaults."""
-        told = self.algorithm.told(self)
+    def shown_options(self) -> dict[str, Any]:
+        """Return the options that follow from how the tensors are stored, without defaults.
+
+        ``Algorithm.shown_options`` and DoRA's: {"use_tucker": True, "dora_wd": True}.
+        """
+        shown = self.algorithm.shown_options(self)
         if self.dora is not None:
-            told["dora_wd"] = True
+            shown["dora_wd"] = True
             if self.dora is dora.AXES[True]:
-                told["wd_on_output"] = True
-        return told
+                shown["wd_on_output"] = True
+        return shown
 
     @property
-    def undecomposed(self) -> Plan:
-        """The same without DoRA."""
+    def without_dora(self) -> Plan:
+        """The same plan without DoRA."""
         return self if self.dora is None else replace(self, dora=None)
 
     @property
     def norm_degree(self) -> int | None:
-        """The power of a common factor of the stored tensors, DoRA's lengths apart, with which the
-        update grows; None where it is proportional to no power of them."""
+        """The exponent d of: all stored tensors times s give the update times s**d.
+
+        DoRA's magnitudes are not counted among the tensors. None if there is no such exponent.
+        """
         if self.algorithm.needs_base:
             return None
-        return 1 if self.algorithm.adds else len(self.undecomposed.factors())
+        return 1 if self.algorithm.adds else len(self.without_dora.factors())
 
     def origin(self, weight: Tensor) -> dict[str, Tensor]:
-        """Where the stored tensors start, if the update is relative to that; else nothing.
+        """Return the initial values of the stored tensors, if the update is a difference from them.
+
+        {} for most algorithms. The update is zero at these values.
 
         Args:
-            weight: of the frozen layer; on meta only shapes are found.
+            weight: the frozen weight, (out, in, *kernel); on the meta device the result holds
+                shapes only.
         """
         if weight.is_meta and self.algorithm.origin is not Algorithm.origin:
             return {key: weight.new_empty(shape) for key, shape in self.shapes().items()}
@@ -273,30 +286,33 @@ class Plan:
 
     @property
     def output_keys(self) -> frozenset[str]:
-        """Factors that stand on the output side of a product: LoRA+ gives them a rate of their
-        own (docs/decisions/010-loraplus.md)."""
+        """Keys of the factors on the output side of a product ("up", "B").
+
+        LoRA+ gives them a learning rate of their own (docs/decisions/010-loraplus.md).
+        """
         return frozenset(factor.key for _, part, _ in self._stored for factor in part.on_output)
 
     @property
     def useful_rank(self) -> int | None:
-        """The rank beyond which it can say no more; None where it has none."""
+        """The highest rank that its low-rank products can have; None if it has no product."""
         return self.algorithm.useful_rank(self)
 
     @property
-    def spaces_of_products(self) -> list[LayerSpec]:
-        """The layer that each stored product stands for."""
-        return [space for _, part, space in self._stored if part.on_output]
+    def layers_of_products(self) -> list[LayerSpec]:
+        """For each part stored as a product, the shapes of its matrix, as those of a layer."""
+        return [layer for _, part, layer in self._stored if part.on_output]
 
     def factors(self) -> tuple[Factor, ...]:
+        """Return the description of every stored tensor except alpha."""
         stored = tuple(factor for _, part, _ in self._stored for factor in part.factors)
         return stored if self.dora is None else (*stored, self.dora)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of each stored tensor by its key."""
-        own = dict(self.own)
+        """Return key -> shape of every stored tensor except alpha."""
+        extra_axes = dict(self.extra_axes)
         shapes = {
-            factor.key: factor.shape(space, self.rank, own)
-            for _, part, space in self._stored
+            factor.key: factor.shape(layer, self.rank, extra_axes)
+            for _, part, layer in self._stored
             for factor in part.factors
         }
         if self.dora is not None:
@@ -309,18 +325,18 @@ class Plan:
         base: FrozenLayer | None = None,
         scalar: Tensor | float | None = None,
     ) -> Delta:
-        """The update, scaled by alpha / rank, from the stored tensors.
+        """Return the update of the layer's weight, multiplied by alpha / rank.
 
         Args:
-            tensors: by their keys.
-            base: the frozen layer, where ``needs_base``.
-            scalar: times this, the trained scalar.
+            tensors: key -> stored tensor.
+            base: the frozen layer, required if ``needs_base``.
+            scalar: the trained number of the option use_scalar, by which the update is multiplied.
         """
         if self.needs_base and base is None:
             raise ConfigError(
                 f"{self.algorithm.name} needs the layer that it adapts", fix="inject the network"
             )
-        parts = {name: part.delta(tensors, space) for name, part, space in self._stored}
+        parts = {name: part.delta(tensors, layer) for name, part, layer in self._stored}
         delta = self.algorithm.delta(parts, self, base)
         if scalar is not None:
             delta = delta.scaled(scalar)
@@ -337,11 +353,15 @@ class Plan:
         weight: Tensor | None = None,
         origin: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """Fresh float32 tensors whose update is zero (with ``use_scalar``: times a zero scalar).
+        """Return key -> initial tensor in float32, such that the update is zero.
 
         Args:
-            weight: of the frozen layer, where ``needs_base_weight``.
-            origin: what ``origin`` said of it.
+            generator: of random numbers.
+            use_scalar: the update is multiplied by a trained number that starts at 0, so the factor
+                that would otherwise be zero is initialised at random.
+            device: of the tensors.
+            weight: the frozen weight, (out, in, *kernel), required if ``needs_base_weight``.
+            origin: the result of ``origin`` for this weight.
         """
         if use_scalar and not any(factor.zero for factor in self.factors()):
             raise ConfigError(
@@ -360,7 +380,7 @@ class Plan:
                 tensor = torch.full(tensor.shape, factor.constant, device=device)
             elif factor is self.dora:
                 assert weight is not None
-                tensor.copy_(dora.lengths(factor, weight).reshape(tensor.shape))
+                tensor.copy_(dora.initial_magnitudes(factor, weight).reshape(tensor.shape))
             elif factor.zero and not use_scalar:
                 tensor.zero_()
             else:
@@ -370,9 +390,9 @@ class Plan:
 
     @cached_property
     def _stored(self) -> tuple[tuple[str, Alternative, LayerSpec], ...]:
-        """(name, chosen alternative, space) of each part."""
+        """(name, chosen alternative, shapes of its matrix) of each part."""
         parts = self.algorithm.parts
         return tuple(
-            (name, parts[name][i], space)
-            for name, i, space in zip(parts, self.chosen, self.spaces, strict=True)
+            (name, parts[name][i], layer)
+            for name, i, layer in zip(parts, self.chosen, self.part_layers, strict=True)
         )

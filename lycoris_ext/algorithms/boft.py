@@ -1,5 +1,7 @@
-"""BOFT: the outputs are turned in blocks, in stages that join ever farther ones;
-docs/algorithms/boft.md.
+"""BOFT: a rotation of the output channels that is a product of block-diagonal rotations.
+
+Each stage rotates blocks of channels, and each stage joins channels that are farther apart, as in a
+butterfly network; docs/algorithms/boft.md.
 
 Source: BOFT, Liu et al. 2023, arXiv:2311.06243; the layout and the order are LyCORIS's.
 """
@@ -10,9 +12,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from lycoris_ext.algorithms.base import Sizes, register
+from lycoris_ext.algorithms.base import Sizes
 from lycoris_ext.algorithms.orthogonal import Orthogonal
 from lycoris_ext.algorithms.parts import Factor, Raw
+from lycoris_ext.algorithms.registry import register
 from lycoris_ext.functional import (
     Butterfly,
     ChannelMap,
@@ -25,7 +28,7 @@ from lycoris_ext.functional import (
 
 @register
 class BOFT(Orthogonal):
-    """``network_dim`` is the size that a block may have."""
+    """BOFT; ``network_dim`` is the largest size of a block."""
 
     name = "boft"
     rule = "an even size, and a power of two of them"

@@ -1,4 +1,4 @@
-"""Which algorithm stored the tensors of one layer, and how."""
+"""Find out from the tensors of one layer in a file which algorithm they belong to."""
 
 from __future__ import annotations
 
@@ -8,21 +8,24 @@ from math import prod
 from torch import Tensor
 
 from lycoris_ext.algorithms import dora
-from lycoris_ext.algorithms.base import Algorithm, Plan, Sizes, algorithm, algorithm_names
+from lycoris_ext.algorithms.base import Algorithm, Plan, Sizes
 from lycoris_ext.algorithms.parts import KNOWN_AXES, Alternative, Factor
+from lycoris_ext.algorithms.registry import algorithm, algorithm_names
 from lycoris_ext.errors import FormatError
 from lycoris_ext.functional import LayerSpec
 
 
 def detect(tensors: Mapping[str, Tensor], where: str, layer: LayerSpec | None = None) -> Plan:
-    """Which algorithm stored these tensors of one layer, and how.
+    """Find the algorithm of one layer's tensors in a file; return its plan for them.
 
-    The key set must be one algorithm's exactly; then symbolic axes are unified with real shapes.
+    The keys must be exactly those that one algorithm stores. The sizes of rank, inputs, outputs and
+    so on are then solved from the tensors' shapes.
 
     Args:
-        tensors: by their keys behind the layer's prefix, ``alpha`` among them or not.
+        tensors: key without the layer's prefix -> tensor; ``alpha`` may be missing.
         where: the layer's name, for messages.
-        layer: the layer they belong to; without it the plan's layer is what the shapes tell.
+        layer: shapes of the adapted layer. None: they are inferred from the tensors, as far as
+            possible (stride and padding are not in a file).
 
     Raises:
         FormatError: no algorithm stores these keys, or the shapes contradict each other or the
@@ -32,12 +35,12 @@ def detect(tensors: Mapping[str, Tensor], where: str, layer: LayerSpec | None = 
     inner = keys - {dora.KEY}
     for candidate in map(algorithm, algorithm_names()):
         if candidate.trains:
-            continue  # its files are another's
+            continue  # its files are saved as another algorithm's
         for chosen in _selections(candidate):
             stored = [part[i] for part, i in zip(candidate.parts.values(), chosen, strict=True)]
             factors = [factor for part in stored for factor in part.factors]
             expected = inner if issubclass(candidate.Options, dora.DoraOptions) else keys
-            if {factor.key for factor in factors} == expected and _alike(factors, tensors):
+            if {factor.key for factor in factors} == expected and _belong(factors, tensors):
                 return _unify(candidate, chosen, stored, tensors, where, layer)
     raise FormatError(
         f"no algorithm stores the keys {sorted(keys)}",
@@ -53,16 +56,17 @@ def _selections(candidate: type[Algorithm]) -> list[tuple[int, ...]]:
     return [chosen for chosen in selections if candidate.allows(chosen)]
 
 
-def _alike(factors: list[Factor], tensors: Mapping[str, Tensor]) -> bool:
-    """Whether the tensors are these factors', where two algorithms or forms store the same keys.
+def _belong(factors: list[Factor], tensors: Mapping[str, Tensor]) -> bool:
+    """Return True if the tensors belong to these factors, given that their keys agree.
 
-    diag-OFT and BOFT both store ``oft_blocks``, BOFT's with one axis more (its stages): where axes
-    are an algorithm's own, their number tells. (IA)^3 on inputs and (IA)^3 on outputs both store
-    ``weight`` and ``on_input``: the number in ``on_input`` tells.
+    Two algorithms, or two forms of one, may store the same keys. diag-OFT and BOFT both store
+    ``oft_blocks``; BOFT's has one axis more (its stages), so the number of axes decides. (IA)^3 on
+    inputs and (IA)^3 on outputs both store ``weight`` and ``on_input``; the constant in
+    ``on_input`` decides.
     """
     return all(
         (factor.constant is None or bool((tensors[factor.key] == factor.constant).all()))
-        and (not factor.has_own_axes or tensors[factor.key].ndim == len(factor.axes.split()))
+        and (not factor.has_extra_axes or tensors[factor.key].ndim == len(factor.axes.split()))
         for factor in factors
     )
 
@@ -75,7 +79,11 @@ def _unify(
     where: str,
     layer: LayerSpec | None,
 ) -> Plan:
-    """Solve the axes for rank (and layer sizes); every tensor must agree with the solution."""
+    """Solve the sizes of all axes from the tensors' shapes, check them, and return the plan.
+
+    Raises:
+        FormatError: the shapes contradict each other or the layer.
+    """
     if layer is not None and layer.is_norm != candidate.of_norms:
         kind = "a normalisation" if layer.is_norm else "no normalisation"
         raise FormatError(
@@ -87,19 +95,19 @@ def _unify(
     sizes: list[Sizes] = []
     kernel: tuple[int, ...] = ()
     for part in stored:
-        own: Sizes = {} if candidate.splits else shared
+        of_part: Sizes = {} if candidate.splits else shared
         if "rank" in shared:
-            own["rank"] = shared["rank"]
+            of_part["rank"] = shared["rank"]
         for factor in part.factors:
-            kernel = _solve(factor, tuple(tensors[factor.key].shape), own, where) or kernel
-        if "rank" in own:
-            shared["rank"] = own["rank"]
-        sizes.append(own)
+            kernel = _solve(factor, tuple(tensors[factor.key].shape), of_part, where) or kernel
+        if "rank" in of_part:
+            shared["rank"] = of_part["rank"]
+        sizes.append(of_part)
     rank = shared.get("rank", 0)
-    if rank < 1 and any("rank" in own for own in sizes):
+    if rank < 1 and any("rank" in of_part for of_part in sizes):
         raise FormatError("rank 0", where=where, fix="the file is damaged")
     if layer is None:
-        layer = dora.narrowed(_layer(candidate.widths(tuple(sizes)), kernel), tensors)
+        layer = dora.with_kernel(_layer(candidate.widths(tuple(sizes)), kernel), tensors)
     flaw = candidate.flaw(tuple(sizes))
     if flaw is not None:
         raise FormatError(flaw, where=where, fix="the file is damaged")
@@ -110,9 +118,9 @@ def _unify(
         chosen,
         rank,
         rank if alpha is None else float(alpha),
-        candidate.spaces(layer, tuple(sizes)),
+        candidate.part_layers(layer, tuple(sizes)),
         tuple((axis, size) for axis, size in shared.items() if axis not in KNOWN_AXES),
-        dora.of_file(tensors, layer, where),
+        dora.axis_in_file(tensors, layer, where),
     )
     for key, expected in plan.shapes().items():
         found = tuple(tensors[key].shape)
@@ -127,16 +135,16 @@ def _unify(
 
 
 def _solve(factor: Factor, shape: tuple[int, ...], sizes: Sizes, where: str) -> tuple[int, ...]:
-    """Add what one tensor's shape says about the axes; returns the kernel if it has one."""
+    """Add the sizes of one tensor's axes to ``sizes``; return the shape of its kernel or ()."""
     rest = list(shape)
     kernel: tuple[int, ...] = ()
     for axis in factor.axes.split():
         if axis == "k":
             kernel, rest = tuple(rest), []
         elif axis == "1k":
-            rest = []  # ones: the plan's own shapes are compared afterwards
+            rest = []  # ones: compared with the plan's shapes afterwards
         elif axis == "1conv" and len(rest) < 2:
-            pass  # a Linear's
+            pass  # of a Linear, which lacks this axis
         elif not rest:
             raise _misfit(factor, shape, where)
         elif axis in ("1", "1conv"):
@@ -162,13 +170,13 @@ def _misfit(factor: Factor, shape: tuple[int, ...], where: str) -> FormatError:
 
 
 def _layer(widths: tuple[int, int], kernel: tuple[int, ...]) -> LayerSpec:
-    """The layer as far as shapes tell it: a kernel that is stored flat counts as width."""
+    """Return the layer's shapes as inferred from a file; a flat kernel counts as inputs."""
     ones = (1,) * len(kernel)
     return LayerSpec(*widths, kernel, ones, ones, ones)
 
 
 def _check_widths(widths: tuple[int, int], layer: LayerSpec, where: str) -> None:
-    """What no tensor's own shape tells: factors and blocks must fill the layer."""
+    """Check that the sizes of Kronecker factors or blocks multiply to those of the layer."""
     out, width = widths
     if out not in (0, layer.out_features) or width not in (0, layer.in_features, layer.fan_in):
         raise FormatError(
@@ -180,10 +188,10 @@ def _check_widths(widths: tuple[int, int], layer: LayerSpec, where: str) -> None
 
 
 def _flat(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """As ComfyUI's trainer stores a kernel: in one dimension with its inputs."""
+    """Return the shape with inputs and kernel in one dimension, as ComfyUI's trainer stores it."""
     return (*shape[:1], prod(shape[1:]))
 
 
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A 1x1 conv and a Linear store the same numbers; only trailing ones differ."""
+    """Return the shape without ones: a 1x1 convolution and a Linear store the same numbers."""
     return tuple(size for size in shape if size != 1)

@@ -1,4 +1,4 @@
-"""What full and norm have in common: the updates of the weight and of the bias, as they are."""
+"""The common base of full and norm, which store updates of weight and bias without factors."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from lycoris_ext.options import Section
 
 
 class Difference(Algorithm):
-    """Base of both; their parts are the weight's update and ``of_bias``, which a layer without a
-    bias is not given."""
+    """Base of ``Full`` and ``Norm``: the parts are the update of the weight, then ``of_bias``.
+
+    For a layer without a bias only the first is stored.
+    """
 
     stores_alpha = False
     adds = True
@@ -21,5 +23,5 @@ class Difference(Algorithm):
 
 
 def of_bias(key: str) -> tuple[Alternative, ...]:
-    """The update of the bias, or none."""
+    """Return the alternatives of the bias' update: stored under this key, (out,), or absent."""
     return Raw(Factor(key, "out", normal(0.1), zero=True)), Absent()

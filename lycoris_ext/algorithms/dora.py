@@ -1,4 +1,4 @@
-"""DoRA around another algorithm: the one tensor that it stores; docs/algorithms/dora.md.
+"""DoRA applied to another algorithm: its options and its magnitudes; docs/algorithms/dora.md.
 
 Source: DoRA, Liu et al. 2024, arXiv:2402.09353; the names and the input axis are LyCORIS's.
 """
@@ -22,22 +22,23 @@ AXES = {
     False: Factor(KEY, "1 in 1k"),
     True: Factor(KEY, "out 1 1k"),
 }
-"""The lengths, by whether each output channel has one (else each input channel)."""
+"""How magnitudes are stored: False: one for each input channel, True: for each output channel."""
 
 
 @dataclass(frozen=True, init=False)
 class DoraOptions(Section):
-    """Whether DoRA is put around an algorithm; for those that allow it."""
+    """The options of DoRA, for algorithms to which it can be applied."""
 
     dora_wd: bool = option(
         False,
-        "Train the length of the weights of each channel apart from their direction (DoRA).",
+        "DoRA: train the length (magnitude) of the weights of each channel separately from their "
+        "direction.",
         aliases=("weight_decompose",),
     )
     wd_on_output: bool = option(
         False,
-        "With dora_wd: train one length for each output channel, instead of one for each input "
-        "channel. ComfyUI computes files with lengths of output channels wrongly.",
+        "With dora_wd: train a length for each output channel instead of each input channel. "
+        "ComfyUI computes files with lengths of output channels wrongly.",
         aliases=("wd_on_out",),
     )
 
@@ -50,16 +51,29 @@ class DoraOptions(Section):
             )
 
 
-def lengths(
+def initial_magnitudes(
     factor: Factor, weight: Annotated[Tensor, "out in *kernel"]
 ) -> Annotated[Tensor, "channels"]:
-    """Those of the frozen weight (out, in, *kernel), flat: a fresh adapter changes nothing."""
+    """Return DoRA's initial magnitudes: the norms of the frozen weight along one axis.
+
+    With these a new adapter changes nothing.
+
+    Args:
+        factor: one of ``AXES``: decides between input and output channels.
+        weight: (out, in, *kernel), of the frozen layer.
+    """
     return weight_norms(weight, on_input=factor is AXES[False])
 
 
-def narrowed(layer: LayerSpec, tensors: Mapping[str, Tensor]) -> LayerSpec:
-    """A layer read off a file's factors, whose kernel may hide in its width: lengths over the input
-    tell the two apart."""
+def with_kernel(layer: LayerSpec, tensors: Mapping[str, Tensor]) -> LayerSpec:
+    """Separate the kernel from the inputs of a layer that was inferred from a file.
+
+    Some algorithms store inputs and kernel in one dimension, so ``layer.in_features`` may be inputs
+    * kernel area. DoRA's magnitudes of input channels give the true number of inputs.
+
+    Returns:
+        A convolution with a flat kernel if the magnitudes show one; otherwise the layer unchanged.
+    """
     shape = tensors[KEY].shape if KEY in tensors else ()
     if layer.kernel or len(shape) < 3 or shape[0] != 1 or layer.in_features % shape[1]:
         return layer
@@ -67,11 +81,16 @@ def narrowed(layer: LayerSpec, tensors: Mapping[str, Tensor]) -> LayerSpec:
     return LayerSpec(layer.out_features, shape[1], (area,), (1,), (0,), (1,))
 
 
-def of_file(tensors: Mapping[str, Tensor], layer: LayerSpec, where: str) -> Factor | None:
-    """Which axis a file's lengths are of; None without DoRA.
+def axis_in_file(tensors: Mapping[str, Tensor], layer: LayerSpec, where: str) -> Factor | None:
+    """Return the one of ``AXES`` that a file's magnitudes have; None if the file has no DoRA.
+
+    Args:
+        tensors: key -> tensor of one layer in the file.
+        layer: shapes of the adapted layer.
+        where: the layer's name, for messages.
 
     Raises:
-        FormatError: their shape fits neither.
+        FormatError: the magnitudes fit neither the input nor the output channels.
     """
     if KEY not in tensors:
         return None

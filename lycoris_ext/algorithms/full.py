@@ -1,4 +1,4 @@
-"""Full: the update of the weight as it is, and of the bias; docs/algorithms/full.md.
+"""Full: trains the whole updates of weight and bias, without factors; docs/algorithms/full.md.
 
 The layout is LyCORIS's ("native" fine-tuning stored as a difference).
 """
@@ -10,15 +10,16 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from lycoris_ext.algorithms.base import Plan, register
+from lycoris_ext.algorithms.base import Plan
 from lycoris_ext.algorithms.difference import Difference, of_bias
 from lycoris_ext.algorithms.parts import Factor, Part, Whole, kaiming
+from lycoris_ext.algorithms.registry import register
 from lycoris_ext.functional import Delta, Dense, FrozenLayer
 
 
 @register
 class Full(Difference):
-    """A layer without a bias is given none."""
+    """Full updates of weight and bias; a layer without a bias gets none."""
 
     name = "full"
     parts: ClassVar = {

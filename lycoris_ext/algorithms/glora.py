@@ -1,5 +1,6 @@
-"""GLoRA: delta = W a1 a2 + b1 b2, one low rank before the frozen weight and one beside it;
-docs/algorithms/glora.md.
+"""GLoRA: delta = W a1 a2 + b1 b2; docs/algorithms/glora.md.
+
+One low-rank product is applied to the input of the frozen weight W, another one is added to W.
 
 Source: GLoRA, Chavan et al. 2023, arXiv:2306.07967; the layout is LyCORIS's.
 """
@@ -9,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from lycoris_ext.algorithms.base import Algorithm, Plan, Sizes, register
+from lycoris_ext.algorithms.base import Algorithm, Plan, Sizes
 from lycoris_ext.algorithms.parts import Core, Factor, Part, Product, TuckerOptions, kaiming
+from lycoris_ext.algorithms.registry import register
 from lycoris_ext.functional import Delta, FrozenLayer, InputMap, LayerSpec, LowRank, Sum, Thin
 
 
 @register
 class GLoRA(Algorithm):
-    """The first part mixes the input channels of one group, whatever the kernel."""
+    """GLoRA; the product a1 a2 is (in, in): it mixes the input channels and has no kernel."""
 
     name = "glora"
     needs_base = True
@@ -44,17 +46,17 @@ class GLoRA(Algorithm):
     @classmethod
     def choose(cls, layer: LayerSpec, rank: int, alpha: float, options: TuckerOptions) -> Plan:
         core = int(options.wants_core(layer))
-        return Plan(cls, layer, (0, core), rank, alpha, cls.spaces(layer, ()))
+        return Plan(cls, layer, (0, core), rank, alpha, cls.part_layers(layer, ()))
 
     @classmethod
-    def spaces(cls, layer: LayerSpec, sizes: tuple[Sizes, ...]) -> tuple[LayerSpec, ...]:
+    def part_layers(cls, layer: LayerSpec, sizes: tuple[Sizes, ...]) -> tuple[LayerSpec, ...]:
         ones = (1,) * len(layer.kernel)
         mix = LayerSpec(layer.in_features, layer.in_features, ones, ones, (0,) * len(ones), ones)
         return mix, layer
 
     @classmethod
     def delta(cls, parts: Mapping[str, Part], plan: Plan, base: FrozenLayer | None) -> Delta:
-        mix, beside = parts["a"], parts["b"]
-        assert isinstance(mix, LowRank) and isinstance(beside, LowRank) and base is not None
+        mix, added = parts["a"], parts["b"]
+        assert isinstance(mix, LowRank) and isinstance(added, LowRank) and base is not None
         before = InputMap(plan.layer, 1.0, base, Thin(mix.up, mix.down.flatten(1)))
-        return Sum(plan.layer, plan.scale, (before, beside))
+        return Sum(plan.layer, plan.scale, (before, added))

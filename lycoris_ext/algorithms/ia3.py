@@ -1,4 +1,4 @@
-"""IA3: one factor per channel of the frozen layer, W' = diag(1 + w) W or W diag(1 + w).
+"""(IA)^3: scales the channels of the frozen weight, W' = diag(1 + w) W or W diag(1 + w).
 
 Source: (IA)^3, Liu et al. 2022, arXiv:2205.05638; the layout is LyCORIS's.
 """
@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from lycoris_ext.algorithms.base import Algorithm, Plan, register
+from lycoris_ext.algorithms.base import Algorithm, Plan
 from lycoris_ext.algorithms.parts import Factor, Part, Raw, normal
+from lycoris_ext.algorithms.registry import register
 from lycoris_ext.functional import Delta, Diagonal, FrozenLayer, InputMap, LayerSpec, OutputMap
 from lycoris_ext.options import Section, option
 
@@ -21,7 +22,7 @@ _OUTPUT, _INPUT = range(2)
 
 @dataclass(frozen=True, init=False)
 class IA3Options(Section):
-    """Options of (IA)^3."""
+    """The options of (IA)^3."""
 
     train_on_input: bool = option(
         False, "Scale the input channels of each layer, instead of its output channels."
@@ -30,7 +31,10 @@ class IA3Options(Section):
 
 @register
 class IA3(Algorithm):
-    """``on_input`` tells the two forms apart; a square layer's shapes would not."""
+    """(IA)^3 on output or input channels.
+
+    A file holds the constant ``on_input``, because the shapes of a square layer do not show which.
+    """
 
     name = "ia3"
     needs_base = True
@@ -53,7 +57,7 @@ class IA3(Algorithm):
         return Plan(cls, layer, (side, side), rank, alpha, (layer, layer))
 
     @classmethod
-    def told(cls, plan: Plan) -> dict[str, Any]:
+    def shown_options(cls, plan: Plan) -> dict[str, Any]:
         return {"train_on_input": True} if plan.chosen[0] == _INPUT else {}
 
     @classmethod

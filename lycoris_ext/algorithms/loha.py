@@ -9,15 +9,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lycoris_ext.algorithms.base import Algorithm, Plan, register
+from lycoris_ext.algorithms.base import Algorithm, Plan
 from lycoris_ext.algorithms.dora import DoraOptions
 from lycoris_ext.algorithms.parts import Core, Factor, Part, Product, TuckerOptions, normal
+from lycoris_ext.algorithms.registry import register
 from lycoris_ext.functional import Delta, FrozenLayer, Hadamard, LowRank
 
 
 def _side(number: int, zero: bool) -> tuple[Product, Core]:
-    """The alternatives of one side of the Hadamard product; the core's left factor is stored
-    transposed."""
+    """Return the alternatives of one side of the Hadamard product: without a core, and with one.
+
+    With a core the left factor is stored transposed, as (rank, out).
+    """
     left, right = f"hada_w{number}_a", f"hada_w{number}_b"
     return (
         Product(
@@ -34,11 +37,13 @@ def _side(number: int, zero: bool) -> tuple[Product, Core]:
 
 @dataclass(frozen=True, init=False)
 class LoHaOptions(DoraOptions, TuckerOptions):
-    """Options of LoHa."""
+    """The options of LoHa."""
 
 
 @register
 class LoHa(Algorithm):
+    """LoHa: the element-wise product of two low-rank products."""
+
     name = "loha"
     Options = LoHaOptions
     parts: ClassVar = {"w1": _side(1, zero=False), "w2": _side(2, zero=True)}

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from lycoris_ext.algorithms.base import Algorithm, Plan, Sizes, register
+from lycoris_ext.algorithms.base import Algorithm, Plan, Sizes
 from lycoris_ext.algorithms.dora import DoraOptions
 from lycoris_ext.algorithms.parts import (
     Core,
@@ -20,6 +20,7 @@ from lycoris_ext.algorithms.parts import (
     Whole,
     kaiming,
 )
+from lycoris_ext.algorithms.registry import register
 from lycoris_ext.functional import Delta, FrozenLayer, Kron, LayerSpec, Recomputed, factorization
 from lycoris_ext.options import option
 
@@ -29,36 +30,39 @@ _RIGHT = "lokr_w2_b"
 
 @dataclass(frozen=True, init=False)
 class LoKrOptions(DoraOptions, TuckerOptions):
-    """Options of LoKr: how the weight is split into two factors, and how each is stored."""
+    """The options of LoKr: how the weight is split into two factors, and how these are stored."""
 
     factor: int = option(
         -1,
-        "How a weight's widths are split between the two factors of the Kronecker product: one of "
-        "them has this width, or the largest below it that divides the layer's; -1: both are as "
-        "equal as possible.",
+        "How the inputs and outputs of a layer are split between the two factors of the Kronecker "
+        "product: one factor has this many, or the largest smaller number that divides the "
+        "layer's; -1: both factors are as equal as possible.",
         low=1,
         also=(-1,),
     )
     unbalanced_factorization: bool = option(
         False,
-        "Give the larger part of the outputs to the first factor of the Kronecker product, instead "
-        "of the smaller part.",
+        "Give the first factor of the Kronecker product the larger number of outputs, instead of "
+        "the smaller one.",
     )
     decompose_both: bool = option(
         False,
-        "Store the first factor of the Kronecker product as a product of two thin matrices, too, "
-        "where that takes fewer numbers.",
+        "Also store the first factor of the Kronecker product as a low-rank product, if that takes "
+        "fewer numbers; usually only the second factor is stored so.",
     )
     full_matrix: bool = option(
         False,
-        "Store both factors of the Kronecker product as whole matrices, whatever decompose_both "
-        "and the rank say.",
+        "Store both factors of the Kronecker product as full matrices; decompose_both and the rank "
+        "then have no effect.",
     )
 
 
 @register
 class LoKr(Algorithm):
-    """The first factor, (l, m), is small; the second, (k, n) with the kernel, carries the rank."""
+    """LoKr: the Kronecker product of a small matrix w1 and a larger one, w2, with the kernel.
+
+    Usually w2 is stored as a low-rank product and w1 as a full matrix.
+    """
 
     name = "lokr"
     Options = LoKrOptions
@@ -91,31 +95,33 @@ class LoKr(Algorithm):
         if options.unbalanced_factorization:
             left, right = right, left
         width, depth = factorization(layer.in_features, options.factor)
-        first, second = _WHOLE, _WHOLE  # a product only where it is the smaller of the two
+        first, second = _WHOLE, _WHOLE  # a product only if it takes fewer numbers than the matrix
         if options.decompose_both and rank < max(left, width) / 2 and not options.full_matrix:
             first = _PRODUCT
         if rank < max(right, depth) / 2 and not options.full_matrix:
             second = _CORE if options.wants_core(layer) else _PRODUCT
         if first == second == _WHOLE:
-            alpha = rank  # what every reader takes for a scale of 1
-        spaces = cls.spaces(layer, ({"out": left, "in": width}, {"out": right, "in": depth}))
-        return Plan(cls, layer, (first, second), rank, alpha, spaces)
+            alpha = rank  # which every program reads as a scale of 1
+        part_layers = cls.part_layers(
+            layer, ({"out": left, "in": width}, {"out": right, "in": depth})
+        )
+        return Plan(cls, layer, (first, second), rank, alpha, part_layers)
 
     @classmethod
-    def told(cls, plan: Plan) -> dict[str, Any]:
-        first, second = plan.spaces
-        told = super().told(plan)
+    def shown_options(cls, plan: Plan) -> dict[str, Any]:
+        first, second = plan.part_layers
+        shown = super().shown_options(plan)
         if first.out_features > second.out_features:
-            told["unbalanced_factorization"] = True
-        return {**told, "decompose_both": True} if plan.chosen[0] == _PRODUCT else told
+            shown["unbalanced_factorization"] = True
+        return {**shown, "decompose_both": True} if plan.chosen[0] == _PRODUCT else shown
 
     @classmethod
-    def splits_so(cls, plan: Plan, size: int) -> bool:
-        sizes = sorted(space.out_features for space in plan.spaces)
+    def matches_split(cls, plan: Plan, size: int) -> bool:
+        sizes = sorted(layer.out_features for layer in plan.part_layers)
         return list(factorization(plan.layer.out_features, size)) == sizes
 
     @classmethod
-    def spaces(cls, layer: LayerSpec, sizes: tuple[Sizes, ...]) -> tuple[LayerSpec, ...]:
+    def part_layers(cls, layer: LayerSpec, sizes: tuple[Sizes, ...]) -> tuple[LayerSpec, ...]:
         first, second = sizes
         area = layer.fan_in // layer.in_features
         depth = second["in"] if "in" in second else second["in*k"] // area

@@ -13,9 +13,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lycoris_ext.algorithms.base import Algorithm, Plan, register
+from lycoris_ext.algorithms.base import Algorithm, Plan
 from lycoris_ext.algorithms.dora import DoraOptions
 from lycoris_ext.algorithms.parts import Core, Factor, Part, Product, TuckerOptions, kaiming
+from lycoris_ext.algorithms.registry import register
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.functional import Delta, FrozenLayer, LayerSpec, LowRank
 from lycoris_ext.options import Section, option
@@ -26,12 +27,12 @@ _DOWN = Factor("lora_down.weight", "rank in k", kaiming)
 
 @dataclass(frozen=True, init=False)
 class LoRAOptions(DoraOptions, TuckerOptions):
-    """Options of LoRA."""
+    """The options of LoRA."""
 
 
 @register
 class LoRA(Algorithm):
-    """On convolutions this is LoCon; the two differ only in which layers are given a rank."""
+    """LoRA; on convolutions larger than 1x1 it is called LoCon, with the same formula and files."""
 
     name = "lora"
     Options: ClassVar[type[Section]] = LoRAOptions
@@ -55,22 +56,25 @@ class LoRA(Algorithm):
 
 @dataclass(frozen=True, init=False)
 class DyLoRAOptions(DoraOptions):
-    """Options of DyLoRA. A Tucker core has no ranks that could be cut off one after the other."""
+    """The options of DyLoRA.
+
+    use_tucker is not among them: ranks cannot be cut off one by one from a Tucker core.
+    """
 
     block_size: int = option(
         4,
-        "How many ranks make a block: a training step draws a block, trains it, and leaves the "
-        "ranks behind it out. It must divide the rank.",
+        "Number of ranks in a block of DyLoRA, a divisor of the rank: each training step draws a "
+        "block at random, trains it, and switches off the ranks after it.",
         low=1,
     )
 
 
 @register
 class DyLoRA(LoRA):
-    """A LoRA that works with its first ranks alone, in steps of ``block_size``.
+    """DyLoRA: trains a LoRA that also works if its last ranks are cut off, block by block.
 
-    Each training step and layer draws a number of blocks: those take part, and the last of them
-    learns. A finished file is a LoRA whose ranks may be cut off from the end.
+    In each training step each layer draws a number of blocks of ``block_size`` ranks: these are
+    used, and the last of them is trained. The file is an ordinary LoRA.
     """
 
     name = "dylora"
@@ -87,13 +91,16 @@ class DyLoRA(LoRA):
                 where="block_size",
                 fix=f"use one of {divisors}, or a rank that is a multiple of {size}",
             )
-        return replace(super().choose(layer, rank, alpha, options), own=(("block", size),))
+        return replace(super().choose(layer, rank, alpha, options), extra_axes=(("block", size),))
 
     @classmethod
     def in_training(cls, tensors: Mapping[str, Tensor], plan: Plan) -> Mapping[str, Tensor]:
-        """All at the scale that the file states: what is cut off later leaves the rest as it was
-        trained."""
-        size = dict(plan.own)["block"]
+        """Return the factors with a random number of blocks switched off and one block trained.
+
+        The scale is always alpha / rank of the full rank, so that a file from which ranks are cut
+        off later computes what was trained.
+        """
+        size = dict(plan.extra_axes)["block"]
         up, down = tensors[_UP.key], tensors[_DOWN.key]
         blocks = torch.arange(plan.rank, device=up.device) // size
         last = torch.randint(plan.rank // size, (), device=up.device)

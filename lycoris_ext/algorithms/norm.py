@@ -1,4 +1,4 @@
-"""Norm: the weight and the bias of a normalisation; docs/algorithms/norm.md.
+"""Norm: trains the weight and the bias of normalisations; docs/algorithms/norm.md.
 
 The layout is LyCORIS's (train_norm).
 """
@@ -10,15 +10,16 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from lycoris_ext.algorithms.base import Plan, register
+from lycoris_ext.algorithms.base import Plan
 from lycoris_ext.algorithms.difference import Difference, of_bias
 from lycoris_ext.algorithms.parts import Factor, Part, Raw, normal
+from lycoris_ext.algorithms.registry import register
 from lycoris_ext.functional import Affine, Delta, FrozenLayer
 
 
 @register
 class Norm(Difference):
-    """The only algorithm for LayerNorm, GroupNorm and RMSNorm, and for nothing else."""
+    """Updates of LayerNorm, GroupNorm and RMSNorm; no other algorithm adapts these layers."""
 
     name = "norm"
     of_norms = True

@@ -1,4 +1,4 @@
-"""Diag-OFT: the outputs are turned in blocks; docs/algorithms/diag-oft.md.
+"""Diag-OFT: a block-diagonal rotation of the output channels; docs/algorithms/diag-oft.md.
 
 Source: OFT, Qiu et al. 2023, arXiv:2306.07280; the layout and the order are LyCORIS's.
 """
@@ -10,15 +10,16 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from lycoris_ext.algorithms.base import Sizes, register
+from lycoris_ext.algorithms.base import Sizes
 from lycoris_ext.algorithms.orthogonal import Orthogonal
 from lycoris_ext.algorithms.parts import Factor, Raw
+from lycoris_ext.algorithms.registry import register
 from lycoris_ext.functional import BlockRotation, ChannelMap, LayerSpec, cayley, factorization
 
 
 @register
 class DiagOFT(Orthogonal):
-    """``network_dim`` is the size of a block, or their number where that is the smaller one."""
+    """Diag-OFT; ``network_dim`` is the size of a block, or their number if that is smaller."""
 
     name = "diag-oft"
     rule = "at least 2, at most the root of the outputs"
@@ -31,7 +32,7 @@ class DiagOFT(Orthogonal):
     def sizes(cls, layer: LayerSpec, largest: int) -> Sizes | None:
         width = layer.out_features
         block, blocks = factorization(width, largest)
-        if block == 1:  # 4 outputs for 4: blocks of 1 could not turn
+        if block == 1:  # 4 outputs in 4 blocks: a rotation needs at least 2 channels
             block, blocks = factorization(width, min(largest, isqrt(width)))
         return None if block == 1 else {"blocks": blocks, "block": block}
 
@@ -42,4 +43,4 @@ class DiagOFT(Orthogonal):
 
     @classmethod
     def rotation(cls, blocks: Tensor, limit: float) -> ChannelMap:
-        return BlockRotation(cayley(blocks.mT, limit))  # stored is the rotation's transpose
+        return BlockRotation(cayley(blocks.mT, limit))  # files store the rotation's transpose

@@ -1,7 +1,8 @@
-"""What diag-OFT and BOFT have in common: W' = diag(rescale) R W, R a rotation of the outputs.
+"""The common base of diag-OFT and BOFT: W' = diag(rescale) R W with a rotation R of the outputs.
 
-A file's alpha is the constraint: Q, of which R is made, may be as long as alpha times the outputs;
-0, or no alpha at all: as long as it likes. So nothing here has a rank, and the scale is 1.
+R is computed from a trained matrix Q (Cayley transform). The alpha in a file is the constraint: the
+norm of Q is limited to alpha * outputs; 0 or a missing alpha means no limit. There is no rank, and
+the scale is 1.
 """
 
 from __future__ import annotations
@@ -21,25 +22,29 @@ from lycoris_ext.options import Section, option
 
 @dataclass(frozen=True, init=False)
 class OrthogonalOptions(Section):
-    """Options of diag-OFT and BOFT."""
+    """The options of diag-OFT and BOFT."""
 
     constraint: float = option(
         0.0,
-        "How far a weight may be turned: the matrix that the rotation is made of is kept shorter "
-        "than this times the number of outputs. 0: as far as it likes.",
+        "Limit of the rotation of a weight: the norm of the matrix that the rotation is computed "
+        "from is at most this times the number of outputs. 0: no limit.",
         low=0,
         aliases=("constrain",),
     )
-    rescaled: bool = option(False, "Train a length for each output channel, too.")
+    rescaled: bool = option(
+        False, "In addition to the rotation, train a factor that scales each output channel."
+    )
 
 
 class Orthogonal(Algorithm):
-    """Base of both.
+    """Base of ``DiagOFT`` and ``BOFT``.
+
+    Subclasses declare two parts: "blocks", the trained matrices, whose last axes are "blocks block
+    block"; and "rescale", which is ``Orthogonal.rescale``.
 
     Attributes:
-        rule: which blocks it can have, in words.
-        rescale: how the lengths of the outputs are stored, for ``parts``; the other part is
-            "blocks", its axes "blocks block block", perhaps behind others.
+        rule: which sizes of blocks are possible, in words, for messages.
+        rescale: alternatives of the factors that scale the outputs: absent, or (out, 1, ...).
     """
 
     needs_base = True
@@ -50,18 +55,26 @@ class Orthogonal(Algorithm):
 
     @classmethod
     def sizes(cls, layer: LayerSpec, largest: int) -> Sizes | None:
-        """The axes of ``oft_blocks`` with blocks of at most ``largest``; None where the outputs
-        cannot be split so."""
+        """Return the sizes of the axes of ``oft_blocks``; None if the outputs cannot be split.
+
+        Args:
+            largest: the largest size that a block may have.
+        """
         raise TypeError(f"{cls.__name__} has no sizes")
 
     @classmethod
     def smallest(cls, layer: LayerSpec) -> int | None:
-        """The smallest ``largest`` that does; None where none does."""
+        """Return the smallest ``largest`` for which ``sizes`` finds a split; None if none does."""
         raise TypeError(f"{cls.__name__} has no sizes")
 
     @classmethod
     def rotation(cls, blocks: Tensor, limit: float) -> ChannelMap:
-        """R - I, from ``oft_blocks`` and the length that Q may have (0: any)."""
+        """Return R - I.
+
+        Args:
+            blocks: ``oft_blocks``, (..., blocks, block, block).
+            limit: the largest norm of Q; 0: no limit.
+        """
         raise TypeError(f"{cls.__name__} has no rotation")
 
     @classmethod
@@ -78,17 +91,17 @@ class Orthogonal(Algorithm):
                 else "no size does: exclude the layer, or use another algorithm for it",
             )
         chosen = (0, int(options.rescaled))
-        own = tuple(sizes.items())
-        return Plan(cls, layer, chosen, rank, options.constraint, (layer, layer), own)
+        axes = tuple(sizes.items())
+        return Plan(cls, layer, chosen, rank, options.constraint, (layer, layer), axes)
 
     @classmethod
-    def told(cls, plan: Plan) -> dict[str, Any]:
-        told: dict[str, Any] = {"constraint": plan.alpha} if plan.alpha else {}
-        return {**told, "rescaled": True} if plan.chosen[1] else told
+    def shown_options(cls, plan: Plan) -> dict[str, Any]:
+        shown: dict[str, Any] = {"constraint": plan.alpha} if plan.alpha else {}
+        return {**shown, "rescaled": True} if plan.chosen[1] else shown
 
     @classmethod
-    def splits_so(cls, plan: Plan, size: int) -> bool:
-        return cls.sizes(plan.layer, size) == dict(plan.own)
+    def matches_split(cls, plan: Plan, size: int) -> bool:
+        return cls.sizes(plan.layer, size) == dict(plan.extra_axes)
 
     @classmethod
     def widths(cls, sizes: tuple[Sizes, ...]) -> tuple[int, int]:

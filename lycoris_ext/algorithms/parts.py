@@ -1,9 +1,9 @@
-"""In which ways a part of an algorithm's formula may be stored.
+"""The ways in which the matrices of an algorithm's formula can be stored in a file.
 
-A *part* is a matrix of the formula. It lists the alternatives in which it may be stored; each is
-made of ``Factor``s, whose axis string says how the tensor lies in the file. A generic reader
-delivers the canonical layout (left (out, rank), right (rank, in, *kernel), core (rank, rank,
-*kernel)), so that transposed factors, flattened kernels and trailing 1x1 never reach the maths.
+A *part* is a matrix of the formula, an *alternative* is one way to store it, and a *factor* is one
+stored tensor, whose axis string describes its layout in the file. ``Alternative.delta`` reads the
+stored tensors into one common layout: left (out, rank), right (rank, in, *kernel), core (rank,
+rank, *kernel). So formulas never see transposed factors, flattened kernels or trailing 1x1 axes.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ from torch import Tensor
 from lycoris_ext.functional import Delta, Dense, LayerSpec, LowRank
 from lycoris_ext.options import Section, option
 
-# Axes of a stored tensor: "out" "in" "rank" are one dimension each, "in*k" the input and the kernel
-# in one, "k" the kernel's dimensions, "1k" as many ones, "1" a one, "1conv" a one that only
-# convolutions have. Any other name is an axis of the algorithm's own.
+# Axes of a stored tensor: "out", "in" and "rank" are one dimension each; "in*k" is inputs and
+# kernel in one dimension; "k" stands for all dimensions of the kernel, "1k" for as many of size 1;
+# "1" is a dimension of size 1, "1conv" one that only convolutions have. Any other name is an axis
+# that only one algorithm has.
 KNOWN_AXES = ("out", "in", "rank", "in*k", "k", "1k", "1", "1conv")
 
 Initialiser = Callable[[Tensor, torch.Generator], Tensor]
 
 
 def normal(std: float) -> Initialiser:
+    """Return an initialiser that draws from a normal distribution with mean 0."""
     return partial(_normal, std=std)  # a lambda would not pickle
 
 
@@ -36,32 +38,34 @@ def _normal(tensor: Tensor, generator: torch.Generator, std: float) -> Tensor:
 
 
 def zeros(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    """Fill a tensor with 0; an ``Initialiser``."""
     return tensor.zero_()
 
 
 def ones(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    """Fill a tensor with 1; an ``Initialiser``."""
     return tensor.fill_(1.0)
 
 
 def kaiming(tensor: Tensor, generator: torch.Generator) -> Tensor:
-    """torch's own default for Linear and Conv: uniform within 1 / sqrt(fan in)."""
+    """Fill a tensor as torch does for Linear and Conv: uniform within +- 1 / sqrt(fan in)."""
     bound = 1 / sqrt(tensor[0].numel())
     return tensor.uniform_(-bound, bound, generator=generator)
 
 
 @dataclass(frozen=True)
 class Factor:
-    """One stored tensor.
+    """One stored tensor: its key, its layout, and how it is initialised.
 
     Attributes:
-        key: its name in a file behind the layer's prefix.
-        axes: its layout, see the list above.
-        init: how it starts.
-        zero: it starts at zero instead, so that a fresh adapter changes nothing; with
-            ``use_scalar`` the scalar is the zero and this factor starts as ``init`` says. The
-            update is proportional to it.
-        constant: the number that it always holds, and that tells this alternative from others
-            with the same keys; such a tensor is not trained.
+        key: its name in a file, without the layer's prefix.
+        axes: its layout: names of ``KNOWN_AXES`` and axes of the algorithm, separated by spaces.
+        init: fills the tensor of a new adapter.
+        zero: a new adapter has zeros here instead, so that its update is zero. With the option
+            use_scalar the scalar is zero and ``init`` is used. The update must be proportional to
+            this tensor.
+        constant: a number that the tensor always holds, and by which this alternative is told from
+            others with the same keys; such a tensor is not trained.
     """
 
     key: str
@@ -71,17 +75,25 @@ class Factor:
     constant: int | None = None
 
     @property
-    def has_own_axes(self) -> bool:
-        """Whether some axes are the algorithm's own, as diag-OFT's and BOFT's blocks: then the
-        tensor has just so many axes, which tells one from the other."""
+    def has_extra_axes(self) -> bool:
+        """Whether some axes are the algorithm's and not in ``KNOWN_AXES``, as OFT's "blocks".
+
+        The tensor then has exactly as many dimensions as ``axes`` has names.
+        """
         return not set(self.axes.split()) <= set(KNOWN_AXES)
 
     def shape(
-        self, layer: LayerSpec, rank: int, own: Mapping[str, int] | None = None
+        self, layer: LayerSpec, rank: int, extra_axes: Mapping[str, int] | None = None
     ) -> tuple[int, ...]:
-        """Its sizes; ``own`` gives those of the algorithm's own axes."""
+        """Return the shape of the tensor.
+
+        Args:
+            layer: shapes of the matrix that the factor is a part of, as those of a layer.
+            rank: of the adapter.
+            extra_axes: name -> size of axes that only this algorithm has.
+        """
         sizes = {
-            **{axis: (size,) for axis, size in (own or {}).items()},
+            **{axis: (size,) for axis, size in (extra_axes or {}).items()},
             "1": (1,),
             "1conv": (1,) if layer.kernel else (),
             "out": (layer.out_features,),
@@ -95,28 +107,33 @@ class Factor:
 
 
 Part = Delta | Tensor | None
-"""A matrix of the formula, a plain tensor (``Raw``), or nothing (``Absent``)."""
+"""A part as formulas get it: a matrix, a tensor as stored (``Raw``), or None (``Absent``)."""
 
 
 class Alternative:
-    """One way to store a part. Subclasses know their factors' roles.
+    """One way to store a part of a formula.
 
     Attributes:
-        factors: what is stored.
-        on_output: those of them that make outputs from a rank: the "up" or "B" of a product.
+        factors: the stored tensors.
+        on_output: the factor on the output side of a low-rank product ("up", "B"), if there is one.
     """
 
     factors: tuple[Factor, ...]
     on_output: tuple[Factor, ...] = ()
 
     def delta(self, tensors: Mapping[str, Tensor], layer: LayerSpec) -> Part:
-        """What the formula is given for this part."""
+        """Return the part as the formula gets it.
+
+        Args:
+            tensors: key -> stored tensor; those of other parts may be among them.
+            layer: shapes of the part's matrix, as those of a layer.
+        """
         raise TypeError(f"{type(self).__name__} has no delta")
 
 
 @dataclass(frozen=True)
 class Whole(Alternative):
-    """The matrix itself."""
+    """A part that is stored as the full matrix."""
 
     matrix: Factor
 
@@ -130,7 +147,7 @@ class Whole(Alternative):
 
 @dataclass(frozen=True)
 class Raw(Alternative):
-    """A tensor that is no matrix of the layer: the formula takes it as it lies in the file."""
+    """A part that is no matrix of the layer's shape: formulas get the tensor as it is stored."""
 
     tensor: Factor
 
@@ -144,7 +161,7 @@ class Raw(Alternative):
 
 @dataclass(frozen=True)
 class Absent(Alternative):
-    """A part that is not there."""
+    """A part that is not stored: formulas get None."""
 
     factors: tuple[Factor, ...] = ()
 
@@ -154,7 +171,7 @@ class Absent(Alternative):
 
 @dataclass(frozen=True)
 class Product(Alternative):
-    """left @ right"""
+    """A part that is stored as a low-rank product, left @ right."""
 
     left: Factor
     right: Factor
@@ -176,7 +193,10 @@ class Product(Alternative):
 
 @dataclass(frozen=True)
 class Core(Alternative):
-    """left x core x right: a kernel between two channel mixes (Tucker); see TuckerOptions."""
+    """A part that is stored as a Tucker decomposition: left x core x right.
+
+    left and right mix channels, the core (rank, rank, *kernel) has the kernel; see TuckerOptions.
+    """
 
     left: Factor
     core: Factor
@@ -199,27 +219,27 @@ class Core(Alternative):
 
 @dataclass(frozen=True, init=False)
 class TuckerOptions(Section):
-    """Whether kernels are stored with a core; for the algorithms that can."""
+    """The option use_tucker, for algorithms that can store convolutions with a Tucker core."""
 
     use_tucker: bool = option(
         False,
-        "Store the adapter of a convolution larger than 1x1 as a small kernel between two mixes of "
-        "channels (Tucker decomposition), which takes fewer numbers.",
+        "Tucker decomposition: store the adapter of a convolution larger than 1x1 as a kernel of "
+        "rank x rank channels between two 1x1 convolutions, which takes fewer numbers.",
         aliases=("use_cp", "use_conv_cp"),
     )
 
     def wants_core(self, layer: LayerSpec) -> bool:
-        """Whether a layer gets one: it is asked for, and the kernel has something to factor."""
+        """Return True if use_tucker is set and the layer is a convolution larger than 1x1."""
         return self.use_tucker and layer.is_spatial
 
 
 def _left(tensor: Tensor, factor: Factor) -> Tensor:
-    """(out, rank), from (rank, out) or (out, rank, 1, 1)."""
+    """Return a left factor as (out, rank), from (rank, out) or (out, rank, 1, 1)."""
     if factor.axes.startswith("rank"):
         return tensor.T
     return _shaped(tensor, tensor.shape[:2])
 
 
 def _shaped(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Reshaped, without a node in the graph where nothing changes."""
+    """Reshape a tensor; if its shape is right, add no node to the autograd graph."""
     return tensor if tensor.shape == shape else tensor.reshape(shape)

@@ -1,6 +1,6 @@
-"""T-LoRA: the first singular directions of the weight, moved; docs/algorithms/tlora.md.
+"""T-LoRA: trains the first singular vectors and values of the weight; docs/algorithms/tlora.md.
 
-    delta = P diag(l) Q - P0 diag(l0) Q0        P0 diag(l0) Q0: the r largest of W's SVD
+    delta = P diag(l) Q - P0 diag(l0) Q0        P0 diag(l0) Q0: the first r terms of W's SVD
 
 Source: T-LoRA, Soboleva et al. 2025, arXiv:2507.05964; the layout is LyCORIS's.
 """
@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lycoris_ext.algorithms.base import Algorithm, Plan, register
+from lycoris_ext.algorithms.base import Algorithm, Plan
 from lycoris_ext.algorithms.parts import Factor, Part, Raw
+from lycoris_ext.algorithms.registry import register
 from lycoris_ext.functional import Delta, FrozenLayer, Gated, LowRank
 
 _Q, _P, _LAMBDA = "q_layer.weight", "p_layer.weight", "lambda_layer"
@@ -23,13 +24,14 @@ _Q, _P, _LAMBDA = "q_layer.weight", "p_layer.weight", "lambda_layer"
 
 @register
 class TLoRA(Algorithm):
-    """In training the noisier a sample is, the fewer ranks it sees."""
+    """T-LoRA; in training, fewer ranks are used for a sample the more noise it has."""
 
     name = "tlora"
     needs_base = True
     needs_base_weight = True
     takes_timesteps = True
-    # It starts from the weight's largest directions and goes by one table of timesteps.
+    # LyCORIS's options of T-LoRA at the only values supported here: start from the largest singular
+    # values, with one rule for the ranks of all layers.
     fixed: ClassVar = {"sig_type": "principal", "use_data_init": True, "mask_group_id": 0}
     parts: ClassVar = {
         "q": (Raw(Factor(_Q, "rank in k")),),
@@ -43,8 +45,11 @@ class TLoRA(Algorithm):
 
     @classmethod
     def origin(cls, plan: Plan, weight: Tensor) -> dict[str, Tensor]:
-        """float32, as the peer's, so that both find the same to the last bit on one machine. Ranks
-        beyond the weight's own are zeros that stay."""
+        """Return the first terms of the weight's SVD, as the initial values of all three tensors.
+
+        They are computed in float32 as in LyCORIS, so that both programs get the same bits on one
+        machine. If the rank is higher than the weight's, the remaining terms are zero and stay so.
+        """
         left, values, right = torch.linalg.svd(weight.float().flatten(1), full_matrices=False)
         shapes, missing = plan.shapes(), max(0, plan.rank - len(values))
         values = F.pad(values[: plan.rank], (0, missing), value=1e-6)
@@ -57,8 +62,11 @@ class TLoRA(Algorithm):
 
     @classmethod
     def delta(cls, parts: Mapping[str, Part], plan: Plan, base: FrozenLayer | None) -> Delta:
-        """As (P l - P0 l0) Q + P0 l0 (Q - Q0): differences are taken of the parameters, in their
-        precision, and not of what a half-precision layer makes of each product."""
+        """Return the update as (P l - P0 l0) Q + P0 l0 (Q - Q0).
+
+        So differences are taken between parameters, in their precision, and not between products
+        that a half-precision layer has rounded.
+        """
         assert base is not None
         origin = base.origin or cls.origin(plan, base.weight)
         q, p, values = (parts[name] for name in cls.parts)
@@ -73,18 +81,19 @@ class TLoRA(Algorithm):
         return Gated(plan.layer, plan.scale, up, down, gates)
 
 
-# LyCORIS's: of so many timesteps, and never less than one rank.
+# As in LyCORIS: the number of timesteps, and the lowest number of ranks.
 _TIMESTEPS, _LEAST = 1000, 1
 
 
 def ranks_at(timesteps: Annotated[Tensor, "batch"], rank: int) -> Annotated[Tensor, "batch {rank}"]:
-    """Which ranks take part: all without noise, one where there is nothing else.
+    """Return which ranks are used for each sample: all of them without noise, one for pure noise.
 
     Args:
-        timesteps: whole numbers (batch,), 0 for the least noise.
+        timesteps: (batch,), whole numbers from 0 (least noise) to 1000.
+        rank: of the adapter.
 
     Returns:
-        (batch, rank), ones and zeros.
+        (batch, rank): 1 for a rank that is used, 0 for one that is not.
     """
     steps = timesteps.long().clamp(0, _TIMESTEPS)
     count = (_TIMESTEPS - steps) * (rank - _LEAST) // _TIMESTEPS + _LEAST

@@ -1,4 +1,4 @@
-"""Options of a run: from files, recipes and flags to one checked config, and back to TOML."""
+"""Build the config of a run from TOML files, recipes and flags, and write configs as TOML."""
 
 from lycoris_ext.config.recipes import RECIPES
 from lycoris_ext.config.resolve import OptionSource, build_config

@@ -1,8 +1,8 @@
-"""The config that would train an adapter file again, as far as the file tells.
+"""Reconstruct from an adapter file the config with which it was trained, as far as possible.
 
-Our own files hold their resolved config. Of others' the ``ss_*`` fields tell most, and the tensors
-themselves the rank, the alpha and which algorithm. Every option that is found is tried on the
-reader of configs; what it would refuse becomes a commented line with its reason.
+Files of this library contain their config. In files of other trainers most options follow from
+the ``ss_*`` fields of the metadata; algorithm, rank and alpha follow from the tensors. Options that
+this library would refuse are written as comments with the reason.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from lycoris_ext.training.optimizer_kinds import optimizer_kinds
 from lycoris_ext.words import one_line
 
 STORED = "lycoris_ext_config"
-#: ss_* fields that tell what happened rather than what was asked for.
+#: ss_* fields that are no options: results and facts about the run.
 _FACTS = re.compile(
     r"ss_(session_id|training_.*_at|num_.*|steps|epoch|bucket_info|tag_frequency|datasets|"
     r"(reg_)?dataset_dirs|.*_hash|v2|base_model_version|total_batch_size|max_validation_steps|"
@@ -40,23 +40,28 @@ _NAMES = {
     "sd_model_name": "pretrained_model_name_or_path",
     "vae_name": "vae",
 }
-#: sd-scripts writes its own options whether they are used or not; unused they say nothing.
+#: Values of options that are unknown here and unused: sd-scripts writes all its options.
 _UNUSED = ("False", "0", "0.0", "1.0")
-#: Modules whose networks are known by their tensors.
+#: Values of network_module that need no line, because the algorithm is detected from the tensors.
 _MODULES = ("networks.lora", "lycoris.kohya", "lycoris_ext.kohya")
-#: Convolutions that are larger than 1x1 in every U-Net; a LoHa stores their kernels flat.
+#: Names of convolutions larger than 1x1; LoHa files do not show this, as they store kernels flat.
 _WIDE = re.compile(r"(.*_)?conv([12]|_in|_out)?")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One line of the config; ``reason``: why it is commented out, empty where it is not."""
+    """One line of the config to write.
+
+    Attributes:
+        reason: why the line is commented out; "" if it is not.
+    """
 
     option: str
     value: object
     reason: str = ""
 
     def line(self) -> str:
+        """Return the line of TOML."""
         text = f"{self.option} = {toml_value(self.value)}"
         return f"# {one_line(f'{text}  # {self.reason}')}" if self.reason else text
 
@@ -64,12 +69,12 @@ class Setting:
 def write_config(
     metadata: Mapping[str, str], plans: Mapping[str, Plan], targets: Collection[str]
 ) -> str:
-    """The TOML that would train a file again; the config reader takes it as it is.
+    """Return a config as TOML text that would train an adapter file again.
 
     Args:
         metadata: of the file.
-        plans: how each of its layers is adapted, by any names.
-        targets: "unet", "text_encoder", ...: which of them it adapts.
+        plans: layer's name -> how the layer is adapted, as ``detect`` finds it.
+        targets: names of the models that the file adapts: "unet", "text_encoder", ...
     """
     stored = _stored(metadata)
     settings = _try(stored or {**_measured(plans, targets), **dict(_from_fields(metadata))})
@@ -83,7 +88,7 @@ def write_config(
     )
     heading = [f"# From {source}. Lines that begin with # could not be taken over."]
     if any(_is_path(setting) for setting in settings):
-        heading.append("# Files keep the names of folders alone: write the paths in front of them.")
+        heading.append("# Adapter files hold only the last part of paths: complete them.")
     return "\n".join([*heading, "", *(setting.line() for setting in settings), *missing, ""])
 
 
@@ -93,7 +98,7 @@ def _is_path(setting: Setting) -> bool:
 
 
 def _try(found: Mapping[str, object]) -> list[Setting]:
-    """Each option on top of those that the reader took before it."""
+    """Check each option together with the valid ones before it; note why it is refused."""
     taken: dict[str, object] = {}
     settings = []
     for option, value in found.items():
@@ -108,19 +113,20 @@ def _try(found: Mapping[str, object]) -> list[Setting]:
 
 
 def _stored(metadata: Mapping[str, str]) -> dict[str, object]:
+    """Return the options of the config that a file of this library contains, else {}."""
     text = metadata.get(STORED, "")
     return dict(parse_toml(text, STORED).values) if text else {}
 
 
 def _from_fields(metadata: Mapping[str, str]) -> Iterator[tuple[str, object]]:
-    """Option -> value for each ss_* field that tells one."""
+    """Yield (option, value) for each ss_* field of the metadata that is an option."""
     for field, text in metadata.items():
         if not field.startswith("ss_") or _FACTS.fullmatch(field) or text in ("None", ""):
             continue
         option = _NAMES.get(field.removeprefix("ss_"), field.removeprefix("ss_"))
         known = option in all_options()
         if not option.isidentifier():
-            continue  # no option of anybody's, and it could end its line
+            continue  # no name of an option; written out, it could break the line
         if known or not (text in _UNUSED or (option == "network_module" and text in _MODULES)):
             yield option, _value(option, text)
     yield from _network_arguments(json_object(metadata.get("ss_network_args", "")))
@@ -129,8 +135,11 @@ def _from_fields(metadata: Mapping[str, str]) -> Iterator[tuple[str, object]]:
 
 
 def _network_arguments(arguments: Mapping[str, object]) -> Iterator[tuple[str, object]]:
-    """The algorithm is left to the tensors: LyCORIS's "lora" adapts what ours leaves alone. But of
-    one that trains another's files only its name tells."""
+    """Yield (option, value) for each of sd-scripts' network_args.
+
+    algo is usually left out and detected from the tensors, because "lora" means other layers in
+    LyCORIS. It is kept for algorithms such as DyLoRA, whose files look like those of another one.
+    """
     strange = []
     for name, value in arguments.items():
         if value in (None, "None"):
@@ -146,7 +155,7 @@ def _network_arguments(arguments: Mapping[str, object]) -> Iterator[tuple[str, o
 
 
 def _value(option: str, text: str) -> object:
-    """A field's text as the option's type: everything was written with str()."""
+    """Turn a field's text, which was written with str(), into a value of the option's type."""
     try:
         value: object = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -162,7 +171,7 @@ def _value(option: str, text: str) -> object:
 
 
 def _optimizer(text: str) -> Iterator[tuple[str, object]]:
-    """``torch.optim.adamw.AdamW(weight_decay=0.1,betas=(0.9, 0.99))``"""
+    """Yield options from a text like ``torch.optim.adamw.AdamW(weight_decay=0.1,eps=1e-8)``."""
     match = re.fullmatch(r"([\w.]+)(?:\((.*)\))?", text, re.DOTALL)
     if match is None or text == "None":
         return
@@ -175,7 +184,7 @@ def _optimizer(text: str) -> Iterator[tuple[str, object]]:
 
 
 def _dataset(text: str) -> Iterator[tuple[str, object]]:
-    """What all of a dataset config's datasets and subsets have in common."""
+    """Yield the options that have the same value in all datasets and subsets of ss_datasets."""
     try:
         datasets = json.loads(text or "[]")
     except (ValueError, RecursionError):
@@ -189,13 +198,13 @@ def _dataset(text: str) -> Iterator[tuple[str, object]]:
         if isinstance(subset, dict)
     ]
     names = {"batch_size_per_device": "train_batch_size"}
-    for places, fields in (
+    for tables, fields in (
         (datasets, ("batch_size_per_device", "resolution", "enable_bucket", "min_bucket_reso",
                     "max_bucket_reso")),
         (subsets, ("shuffle_caption", "keep_tokens", "flip_aug", "color_aug", "random_crop")),
     ):  # fmt: skip
         for field in fields:
-            values = [place.get(field) for place in places]
+            values = [table.get(field) for table in tables]
             if values and values[0] is not None and all(value == values[0] for value in values):
                 value = values[0]
                 if field == "resolution" and isinstance(value, list):
@@ -204,7 +213,7 @@ def _dataset(text: str) -> Iterator[tuple[str, object]]:
 
 
 def _measured(plans: Mapping[str, Plan], targets: Collection[str]) -> dict[str, object]:
-    """What the tensors themselves tell: the algorithm, its form, and of sizes the commonest."""
+    """Return the options that follow from the tensors: algorithm, its options, commonest sizes."""
     wide: list[Plan] = []
     narrow: list[Plan] = []
     normed = [layer for layer, plan in plans.items() if plan.algorithm.of_norms]
@@ -219,7 +228,7 @@ def _measured(plans: Mapping[str, Plan], targets: Collection[str]) -> dict[str, 
         "algo": "locon" if algo == "lora" and wide else algo,
         **_sizes(narrow or wide, "network_dim", "network_alpha"),
         **(_sizes(wide, "conv_dim", "conv_alpha") if wide else {"conv_dim": 0}),
-        **_form([plan for plan in others.values() if plan.algorithm.name == algo]),
+        **_algorithm_options([plan for plan in others.values() if plan.algorithm.name == algo]),
     }
     if normed and len(others) < len(plans):
         found["train_norm"] = True
@@ -231,24 +240,26 @@ def _measured(plans: Mapping[str, Plan], targets: Collection[str]) -> dict[str, 
 
 
 def _sizes(plans: Iterable[Plan], dim: str, alpha: str) -> dict[str, object]:
-    """The commonest rank and its alpha; nothing where no tensor has a rank."""
+    """Return the most common rank with its alpha, as two options; {} if no tensor has a rank."""
     sizes = Counter((plan.rank, float(plan.alpha)) for plan in plans if plan.has_rank)
     return dict(zip((dim, alpha), sizes.most_common(1)[0][0], strict=True)) if sizes else {}
 
 
-def _form(plans: Sequence[Plan]) -> dict[str, object]:
-    """The options that lead to such plans of one algorithm."""
+def _algorithm_options(plans: Sequence[Plan]) -> dict[str, object]:
+    """Return the options with which an algorithm makes these plans; all are of one algorithm."""
     found: dict[str, object] = {}
     for plan in plans:
-        for option, value in plan.told().items():
+        for option, value in plan.shown_options().items():
             found.setdefault(option, _shortest(value) if isinstance(value, float) else value)
     chosen = plans[0].algorithm
     if chosen.split_by:
-        splits = {(plan.layer.out_features, plan.own, plan.spaces): plan for plan in plans}
+        splits = {
+            (plan.layer.out_features, plan.extra_axes, plan.part_layers): plan for plan in plans
+        }
         widest = max(plan.layer.out_features for plan in plans)
         usual = chosen.Options().values().get(chosen.split_by, 1)
         for size in (usual, *range(1, widest + 1)):
-            if all(chosen.splits_so(plan, size) for plan in splits.values()):
+            if all(chosen.matches_split(plan, size) for plan in splits.values()):
                 found[chosen.split_by] = size
                 break
     if chosen.reads("full_matrix") and not any(plan.has_rank for plan in plans):
@@ -257,7 +268,10 @@ def _form(plans: Sequence[Plan]) -> dict[str, object]:
 
 
 def _shortest(value: float) -> float:
-    """The shortest number that a file would hold as this one, in half or in single precision."""
+    """Return the shortest decimal number that a file rounds to this value.
+
+    In a file that was saved in half precision an alpha of 0.1 is 0.0999755859375.
+    """
     for dtype in (torch.float16, torch.bfloat16, torch.float32):
         for digits in range(1, 9):
             short = float(f"{value:.{digits}g}")
@@ -267,7 +281,7 @@ def _shortest(value: float) -> float:
 
 
 def _missing(metadata: Mapping[str, str]) -> dict[str, str]:
-    """What no file tells and every run needs: option -> what is known of it, as a comment."""
+    """Return option -> comment for options that every run needs and no adapter file contains."""
     folders = json_object(metadata.get("ss_dataset_dirs", ""))
     held = ", ".join(f"{folder} {json.dumps(size)}" for folder, size in folders.items())
     return {

@@ -1,12 +1,11 @@
-"""Whole recipes by name: options as data, under the file and the flags."""
+"""Named sets of options that a run can start from; config file and flags override them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 RECIPES: dict[str, Mapping[str, object]] = {
-    # The settings of the LyCORIS experiments of March 2023: LoHa 8/4, and what all else is
-    # compared with.
+    # The settings of the LyCORIS experiments of March 2023, with which others are compared.
     "seed-default": {
         "algo": "loha",
         "network_dim": 8,

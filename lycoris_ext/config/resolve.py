@@ -1,4 +1,4 @@
-"""From layers of options to one config: flags over file over recipe over default."""
+"""Combine options from flags, file, recipe and defaults, in this priority, to one config."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from lycoris_ext.training.config import TrainConfig, all_options, section_types
 
 @dataclass(frozen=True)
 class OptionSource:
-    """Options from one place.
+    """Options from a file or from the command line.
 
     Args:
-        where: the file or "command line", for messages.
+        where: the file's name or "command line", for messages.
         values: option -> value, not checked yet.
     """
 
@@ -30,15 +30,19 @@ class OptionSource:
 
 
 def build_config(layers: Sequence[OptionSource]) -> TrainConfig:
-    """Put layers of options together, the later over the earlier, all over the defaults.
+    """Combine options from several sources to one checked config.
 
-    The option `preset` takes a recipe's name (seed-default), whose options lie below all layers, or
-    the name of a choice of layers (full, attn-mlp, ..., or a file), or a list of both. A preset
-    file is read here, so that a mistake in it is told before a model is loaded.
+    The option ``preset`` can be the name of a recipe (seed-default), the name of a choice of layers
+    to adapt (full, attn-mlp, ..., or a preset file), or a list of both. A preset file is read here,
+    so that faults in it are reported before a model is loaded.
+
+    Args:
+        layers: the sources; later ones override earlier ones, and each overrides the recipe.
 
     Raises:
-        ConfigError: all that is wrong, at once: options are unknown (the nearest is named), known
-            to sd-scripts alone, of a wrong type, out of range, or contradict each other.
+        ConfigError: all faults at once: options that are unknown (the most similar known one is
+            named), supported by sd-scripts only, of a wrong type, out of range, or contradicting
+            each other.
     """
     known, faults = all_options(), Faults()
     given: dict[str, object] = {}
@@ -66,7 +70,7 @@ def build_config(layers: Sequence[OptionSource]) -> TrainConfig:
 def _put_together(
     values: Mapping[str, object], wrong: Collection[str], faults: Faults
 ) -> TrainConfig:
-    """The config of these options; sections in which some are wrong wait until they are mended."""
+    """Create the config, or raise all faults; sections with wrong options are not created."""
     sections: dict[str, Any] = {}
     for section, kind in section_types().items():
         options = kind.options()
@@ -99,7 +103,7 @@ def _find(name: str, known: Mapping[str, Option], where: str) -> Option:
 
 
 def _presets(value: object, where: str) -> list[str]:
-    """The names of recipes and choices of layers that the option `preset` gives."""
+    """Return the names in the option ``preset``: of recipes, presets of layers, or preset files."""
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
         raise ConfigError(f"preset is {value!r}, expected a text", where=where, fix="change preset")

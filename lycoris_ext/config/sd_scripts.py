@@ -1,6 +1,4 @@
-"""Options that sd-scripts' users already have in their files: translated, accepted, or refused by
-name.
-"""
+"""Options of sd-scripts in users' files: translate, ignore, or refuse them by name."""
 
 from __future__ import annotations
 
@@ -32,7 +30,7 @@ ALWAYS_SO: dict[str, tuple[object, ...]] = {
     "full_bf16": (False,),
     "max_token_length": (75,),
 }
-"""sd-scripts options with the values that are always in force here; others are refused."""
+"""Options of sd-scripts -> the only values that are supported; other values are refused."""
 
 WITHOUT_EFFECT = frozenset(
     _words(
@@ -43,7 +41,7 @@ WITHOUT_EFFECT = frozenset(
         """
     )
 )
-"""Options that change speed or comfort but not the result: accepted, nothing to do."""
+"""Options of sd-scripts that do not change the result: accepted and ignored."""
 
 NOT_YET = frozenset(
     _words(
@@ -65,7 +63,7 @@ NOT_YET = frozenset(
         """
     )
 )
-"""Known to sd-scripts, not supported here."""
+"""Options of sd-scripts that are not supported: refused by name."""
 
 HINTS = {
     "resume": "a run continues by itself when it is started again with the same output_name",
@@ -74,22 +72,25 @@ HINTS = {
     "dataset_config": "write its subsets as [[data.subsets]], see docs/data.md",
     "wandb_run_name": 'use log_with = "tensorboard"; the loss curve is in NAME.events.jsonl, too',
     "lr_scheduler_type": "use lr_scheduler",
-    "output_config": "the resolved config is always written beside the result",
+    "output_config": "the complete config is always written as NAME.toml into output_dir",
 }
 
 
 def translate(values: Values, where: str, optimizer_type: object = None) -> Values:
-    """Turn sd-scripts' spellings into ours: network_args, optimizer_args, network_module and kin.
+    """Translate options of sd-scripts (network_args, optimizer_args, ...) into ours.
 
     Args:
-        values: option -> value as read; options of ours pass through.
-        where: the file, for messages.
-        optimizer_type: the optimizer whose arguments optimizer_args are, where the values choose
-            none themselves; unset: the default optimizer.
+        values: option -> value as read from a file or flags; our own options are kept.
+        where: the file's name or "command line", for messages.
+        optimizer_type: the optimizer that optimizer_args are for, if ``values`` do not choose one;
+            None: the default optimizer.
+
+    Returns:
+        Our option -> value.
 
     Raises:
-        ConfigError: all at once: arguments inside network_args or optimizer_args are unknown, or
-            options have values other than those in force here.
+        ConfigError: all faults at once: unknown arguments in network_args or optimizer_args, or
+            values that are not supported.
     """
     result: Values = {}
     faults = Faults()
@@ -120,7 +121,7 @@ def translate(values: Values, where: str, optimizer_type: object = None) -> Valu
             result["dropout"] = value
         else:
             result[name] = value
-    if result.get("conv_alpha") == 0 and "conv_alpha" not in values:  # there: as large as the rank
+    if result.get("conv_alpha") == 0 and "conv_alpha" not in values:  # in LyCORIS 0 means the rank
         result["conv_alpha"] = result.get("conv_dim") or result.get("network_dim", 0)
     if module is not None:
         with faults:
@@ -134,7 +135,7 @@ def _algorithm_of(module: object, values: Values, where: str) -> Values:
     if module == "networks.lora":
         return {"algo": "lora"} if algo is None else {}
     if module in ("lycoris.kohya", "lycoris_ext.kohya"):
-        # There "lora" (the default, too) adapts convolutions: what is called locon here.
+        # In LyCORIS "lora", the default, also adapts convolutions; here that is called locon.
         return {"algo": "locon"} if algo in (None, "lora") else {}
     raise ConfigError(
         f"network_module {module!r} is not supported",
@@ -186,7 +187,7 @@ def _network_argument(name: str, text: str, where: str) -> Values:
 
 
 def _with_chosen_optimizer(values: Values, where: str) -> Values:
-    """The values with optimizer_type in place of a switch for an optimizer, as use_8bit_adam is."""
+    """Replace options that switch on an optimizer, such as use_8bit_adam, by optimizer_type."""
     switches = {kind.switch: kind.name for kind in optimizer_kinds() if kind.switch}
     rest = {name: value for name, value in values.items() if name not in switches}
     for switch, chosen in switches.items():

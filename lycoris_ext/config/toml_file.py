@@ -1,4 +1,4 @@
-"""Read a run's TOML: flat as in sd-scripts, or in tables whose names do not matter."""
+"""Read config files in TOML: without tables as in sd-scripts, or in tables of any names."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from lycoris_ext.formats.toml_text import read_tables
 
 
 def read_toml(path: Path) -> OptionSource:
-    """Read a config file.
+    """Read the options in a config file; they are not checked yet.
 
     Raises:
-        ConfigError: the file is missing, no TOML, or names an option twice.
+        ConfigError: the file is missing, is not valid TOML, or sets an option twice.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -31,10 +31,14 @@ def read_toml(path: Path) -> OptionSource:
 
 
 def parse_toml(text: str, where: str) -> OptionSource:
-    """The options in a TOML text, flat or in tables.
+    """Read the options in a TOML text; they are not checked yet.
+
+    Args:
+        text: TOML, with or without tables.
+        where: the file's name, for messages.
 
     Raises:
-        ConfigError: it is no TOML, or names an option twice.
+        ConfigError: the text is not valid TOML, or sets an option twice.
     """
     try:
         tables = read_tables(text)

@@ -121,7 +121,7 @@ def misread_by(plans: Mapping[str, Plan], metadata: Mapping[str, str]) -> tuple[
 
 def _features(plan: Plan) -> set[str]:
     """Return those features of one layer that ``_MISREAD`` may have a row for."""
-    name, options = plan.algorithm.name, plan.told()
+    name, options = plan.algorithm.name, plan.shown_options()
     # A kernel that is stored flat is read well by all hosts, and its dimensions are not known.
     shaped = any("k" in factor.axes.split() for factor in plan.factors())
     beside = shaped and len(plan.layer.kernel) in (1, 3)

@@ -171,6 +171,6 @@ def _group(plans: Iterable[Plan]) -> tuple[LayerGroup, ...]:
 def _form(plan: Plan) -> tuple[str, ...]:
     return tuple(
         option if value is True else f"{option} {value:.3g}"
-        for option, value in plan.told().items()
+        for option, value in plan.shown_options().items()
         if option != "use_tucker"
     )

@@ -1,4 +1,4 @@
-"""Adapters as nn.Modules: one layer's parameters, and what touches a host module's forward."""
+"""Adapters as nn.Modules: the parameters for one layer, and attaching them to its forward."""
 
 from lycoris_ext.modules.adapter_layer import AdapterLayer, Dropouts
 from lycoris_ext.modules.attachment import Attachment, attach, detach

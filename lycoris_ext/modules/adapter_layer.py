@@ -1,4 +1,4 @@
-"""The parameters of one adapted layer."""
+"""The trained parameters of the adapter of one layer."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from lycoris_ext.functional import Delta, FrozenLayer
 
 @dataclass(frozen=True)
 class Dropouts:
-    """Probabilities, each in [0, 1).
+    """Dropouts of an adapter in training: probabilities in [0, 1) that something is set to 0.
 
     Attributes:
-        dropout: each element of the update's output.
-        rank_dropout: each output row of the update, as LyCORIS does for all its algorithms.
+        dropout: each element of the adapter's output.
+        rank_dropout: each row (output channel) of the update, as in LyCORIS.
         module_dropout: the whole update of a layer.
-        rank_dropout_scale: make up for the rows that rank_dropout took: divide the others by the
-            share that is left.
+        rank_dropout_scale: divide the rows that remain by the share of rows that remain.
     """
 
     dropout: float = 0.0
@@ -38,15 +37,26 @@ class Dropouts:
 
 
 class AdapterLayer(nn.Module):
-    """Parameters of one layer under their names in a file, and the update that they make.
+    """The adapter of one layer: its trained parameters, from which it computes the update.
 
-    ``state_dict`` keys are the file's (``lora_up.weight``, ``hada_w1_a``), plus ``alpha`` as a
-    buffer and, with ``use_scalar``, a trained ``scalar`` that a file never holds: it is folded
-    into a factor on saving. What follows from the frozen weight (``plan.origin``) is in neither.
+    The keys of ``state_dict`` are those of the file (``lora_up.weight``, ``hada_w1_a``), plus
+    ``alpha`` as a buffer and, with ``use_scalar``, a trained ``scalar``. Files have no scalar: it
+    is multiplied into a factor when the adapter is saved. Initial values that follow from the
+    frozen weight (``plan.origin``) are in neither.
+
+    Args:
+        plan: which tensors are stored, and the formula of the update.
+        tensors: key -> initial value of each stored tensor.
+        dropouts: applied in training mode; None: none.
+        use_scalar: multiply the update by a trained number that starts at 0.
+        origin: the result of ``plan.origin``; None or {} if it is to be computed at every use.
+        bypass_mode: always compute the output as up(down(x)).
 
     Attributes:
-        timesteps: (batch,) of the samples of the step at hand, for algorithms that take them; they
-            count in training alone.
+        multiplier: strength of the adapter.
+        timesteps: (batch,), timesteps of the samples of the current training step, for algorithms
+            that depend on them; ignored in eval mode.
+        precomputed: factors that ``network.Banks`` has computed for several batches, or ().
     """
 
     alpha: Tensor
@@ -65,7 +75,7 @@ class AdapterLayer(nn.Module):
         self.dropouts = dropouts or Dropouts()
         self.bypass_mode = bypass_mode
         self.multiplier = 1.0
-        self._places: dict[str, tuple[nn.Module, str]] = {}
+        self._owners: dict[str, tuple[nn.Module, str]] = {}
         constant = {factor.key for factor in plan.factors() if factor.constant is not None}
         for key, tensor in tensors.items():
             owner: nn.Module = self
@@ -78,7 +88,7 @@ class AdapterLayer(nn.Module):
                 owner.register_buffer(name, tensor)
             else:
                 owner.register_parameter(name, nn.Parameter(tensor))
-            self._places[key] = (owner, name)
+            self._owners[key] = (owner, name)
         self._origin = {key: f"origin_{key.replace('.', '_')}" for key in origin or {}}
         for key, name in self._origin.items():
             assert origin is not None
@@ -87,35 +97,38 @@ class AdapterLayer(nn.Module):
         device = next(iter(tensors.values())).device
         self.register_buffer("alpha", torch.tensor(float(plan.alpha), device=device))
         self.scalar = nn.Parameter(torch.zeros((), device=device)) if use_scalar else None
-        self.built: tuple[Tensor, ...] = ()  # a bank's, see network/banks.py
+        self.precomputed: tuple[Tensor, ...] = ()
 
     def tensors(self) -> dict[str, Tensor]:
-        """The stored tensors by their names in a file, without alpha and scalar."""
-        return {key: getattr(owner, name) for key, (owner, name) in self._places.items()}
+        """Return key -> stored tensor, with the keys of the file; without alpha and scalar."""
+        return {key: getattr(owner, name) for key, (owner, name) in self._owners.items()}
 
     def delta(self, base: FrozenLayer | None = None) -> Delta:
-        """The update as the next forward applies it: multiplier, scalar and dropouts included.
+        """Return the update for the next forward, with multiplier, scalar and dropouts applied.
 
         Args:
-            base: the frozen layer, where ``plan.needs_base``.
+            base: the frozen layer, required if ``plan.needs_base``.
         """
         tensors: Mapping[str, Tensor] = self.tensors()
-        base = self.informed(base)
+        base = self.with_origin(base)
         if self.training:
             if base is not None and self.timesteps is not None:
                 base = replace(base, timesteps=self.timesteps)
             tensors = self.plan.algorithm.in_training(tensors, self.plan)
         delta = self.plan.delta(tensors, base, self.scalar)
-        if self.built:
-            delta = delta.with_built(self.built)
+        if self.precomputed:
+            delta = delta.with_built(self.precomputed)
         if self.multiplier != 1.0:
             delta = delta.scaled(self.multiplier)
         if self.training:
             delta = self._drop(delta)
         return delta
 
-    def informed(self, base: FrozenLayer | None) -> FrozenLayer | None:
-        """The frozen layer, with what this adapter alone knows of it, if it does."""
+    def with_origin(self, base: FrozenLayer | None) -> FrozenLayer | None:
+        """Return the frozen layer with the initial values (``origin``) that this adapter keeps.
+
+        Unchanged if the adapter keeps none.
+        """
         if base is None or not self._origin:
             return base
         device = base.stored.device
@@ -123,13 +136,23 @@ class AdapterLayer(nn.Module):
         return replace(base, origin=origin)
 
     def path(self, delta: Delta, tokens: int, can_merge: bool) -> str:
-        """How ``delta`` is applied to so many positions: the cheapest way, or, with
-        ``bypass_mode``, always through thin activations."""
+        """Choose how to compute the output: "chain", "dense" or "merged", whichever is cheapest.
+
+        With ``bypass_mode`` it is always "chain", up(down(x)), without a matrix like the weight.
+
+        Args:
+            delta: the update.
+            tokens: number of positions that the layer's input has, over the whole batch.
+            can_merge: whether "merged", one product with W + update, is allowed.
+        """
         return "chain" if self.bypass_mode else delta.cheapest(tokens, can_merge)
 
     def _drop(self, delta: Delta) -> Delta:
-        """Masks are drawn on the device and multiplied in: no branch on their values, so no
-        synchronisation, and the same graph whatever is dropped."""
+        """Apply rank_dropout and module_dropout to an update.
+
+        Masks are drawn on the device and multiplied in. There is no branch on their values, so the
+        device is not synchronised, and the graph is the same whatever is dropped.
+        """
         device = self.alpha.device
         if self.dropouts.rank_dropout:
             draws = torch.rand(self.plan.layer.out_features, device=device)
@@ -143,10 +166,10 @@ class AdapterLayer(nn.Module):
         return delta
 
     def norm_degree(self) -> int:
-        """The power of a common factor of the stored tensors with which the update grows.
+        """Return d such that the update grows by s**d if all stored tensors are multiplied by s.
 
         Raises:
-            ConfigError: it is proportional to no power of them, so its norm cannot be limited.
+            ConfigError: there is no such d, so the norm of the update cannot be limited.
         """
         degree = self.plan.norm_degree
         if degree is None:
@@ -160,28 +183,35 @@ class AdapterLayer(nn.Module):
 
     @torch.no_grad()
     def norm(self, base: FrozenLayer | None = None) -> Tensor:
-        """Frobenius norm of the weight's update before DoRA, at strength 1 and without dropouts; a
-        scalar on the device.
+        """Return the Frobenius norm of the weight's update, a scalar on the device.
+
+        It is taken before DoRA, at strength 1 and without dropouts.
 
         Args:
-            base: the frozen layer, where the algorithm needs it.
+            base: the frozen layer, required if the algorithm reads it.
         """
-        return self.plan.undecomposed.delta(self.tensors(), self.informed(base), self.scalar).norm()
+        return self.plan.without_dora.delta(
+            self.tensors(), self.with_origin(base), self.scalar
+        ).norm()
 
     @torch.no_grad()
     def shrink(self, share: float) -> None:
-        """Scale the update before DoRA by this number, each factor by the same share of it.
+        """Multiply the update (before DoRA) by ``share``, by scaling all stored tensors equally.
 
         Raises:
-            ConfigError: as ``norm_degree``.
+            ConfigError: the update cannot be scaled so, see ``norm_degree``.
         """
         tensors, degree = self.tensors(), self.norm_degree()
-        for factor in self.plan.undecomposed.factors():
+        for factor in self.plan.without_dora.factors():
             tensors[factor.key].mul_(share ** (1.0 / degree))
 
     @torch.no_grad()
     def stored(self, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
-        """What a file holds of this layer: factors with the scalar folded in, and alpha."""
+        """Return key -> tensor as a file holds them: copies, the scalar multiplied in, with alpha.
+
+        Args:
+            dtype: of the tensors; None keeps that of the parameters.
+        """
         stored = {key: tensor.detach().clone() for key, tensor in self.tensors().items()}
         if self.scalar is not None:
             for factor in self.plan.factors():
@@ -196,10 +226,14 @@ class AdapterLayer(nn.Module):
         }
 
     def check_stored(self, tensors: Mapping[str, Tensor], where: str) -> None:
-        """Whether ``load_stored`` would take a file's tensors.
+        """Check that a file's tensors can be loaded into this adapter; nothing is changed.
+
+        Args:
+            tensors: key -> tensor of this layer in the file.
+            where: the layer's name, for messages.
 
         Raises:
-            FormatError: names or sizes are not this layer's.
+            FormatError: keys or sizes differ from this adapter's.
         """
         expected = self.plan.shapes()
         found = {key for key in tensors if key != "alpha"}
@@ -215,10 +249,14 @@ class AdapterLayer(nn.Module):
 
     @torch.no_grad()
     def load_stored(self, tensors: Mapping[str, Tensor], where: str) -> None:
-        """Take over a file's tensors of this layer; nothing is changed unless all of them fit.
+        """Copy a file's tensors of this layer into the parameters.
+
+        Args:
+            tensors: key -> tensor of this layer in the file.
+            where: the layer's name, for messages.
 
         Raises:
-            FormatError: as ``check_stored``.
+            FormatError: keys or sizes differ from this adapter's; nothing has been changed then.
         """
         self.check_stored(tensors, where)
         for key, parameter in self.tensors().items():

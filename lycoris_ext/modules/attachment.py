@@ -1,9 +1,10 @@
-"""The only code that touches a host module's forward.
+"""Attach adapters to a module of the base model, by replacing its forward.
 
-``module.forward`` is replaced by a callable object that holds the adapters. Unlike a submodule
-swap this keeps state_dict keys, isinstance and ``.weight``; unlike a hook it stays right under
-torch.compile and pickles. Every adapter sees the original weight and output, so stacking has no
-order. The last adapter to leave restores the module as it was.
+``module.forward`` is replaced by a callable object that holds the adapters. Unlike replacing the
+whole module this keeps its state_dict keys, its class and its ``.weight``; unlike a hook it works
+with torch.compile and can be pickled. Every adapter sees the original weight and output, so the
+order of several adapters does not matter. When the last adapter is detached, the module is restored
+as it was. No other code changes a module's forward.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ from lycoris_ext.functional import NORMS, FrozenLayer
 from lycoris_ext.functional.layer import PLAIN, LayerSpec
 from lycoris_ext.modules.adapter_layer import AdapterLayer
 
-# Layers whose forward we know. A subclass (quantised, fused) keeps its own and is adapted on
-# activations alone.
+# Classes whose forward may be computed in another way, with W + update. A subclass (quantised,
+# fused) keeps its forward, and the adapter's output is added to what it returns.
 _PLAIN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, *NORMS)
 
 
 class Attachment:
-    """Stands in for ``module.forward`` while adapters are attached to it."""
+    """The object that replaces ``module.forward`` while adapters are attached to a module."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module: Any = module  # a layer with a weight
-        # An instance attribute "forward" is a host's own wrapper: it must come back exactly.
+        # An instance attribute "forward" is a wrapper of the host program: it must be restored.
         self.shadowed = module.__dict__.get("forward")
         self.original = module.forward
         self.is_torchs = type(module) in _PLAIN and _is_torchs(type(module))
@@ -65,8 +66,10 @@ class Attachment:
         return out
 
     def _is_plain(self, x: Tensor, layer: LayerSpec) -> bool:
-        """Whether the module's forward is torch's own, with weights that learn nothing, in float32:
-        then it may be computed in another way."""
+        """Return True if the module's output may be computed without calling its forward.
+
+        That is so if the forward is torch's own, on frozen float32 weights without autocast.
+        """
         weight, bias = self.module.weight, getattr(self.module, "bias", None)
         return (
             self.is_torchs
@@ -82,8 +85,10 @@ class Attachment:
 
 
 def _is_torchs(kind: type[nn.Module]) -> bool:
-    """Whether nobody has put a forward of theirs into torch's own class. Tiling puts one into
-    single layers instead, or changes their padding."""
+    """Return True if no other program has replaced the forward of one of torch's classes.
+
+    Programs that draw seamless textures replace it in single layers instead, or change padding.
+    """
     functions = [kind.forward, getattr(kind, "_conv_forward", kind.forward)]
     homes = [getattr(function, "__globals__", {}).get("__name__", "") for function in functions]
     return all(home.startswith("torch.nn.modules.") for home in homes)
@@ -94,10 +99,13 @@ def _drops(adapter: AdapterLayer) -> bool:
 
 
 def attach(module: nn.Module, adapter: AdapterLayer) -> Attachment:
-    """Let an adapter take part in a module's forward; ``detach`` needs what this returns.
+    """Attach an adapter to a module, so that calls of the module use it.
+
+    Returns:
+        The object to pass to ``detach``.
 
     Raises:
-        ConfigError: it already does.
+        ConfigError: the adapter is attached to this module already.
     """
     attachment = module.forward
     if not isinstance(attachment, Attachment):
@@ -112,9 +120,14 @@ def attach(module: nn.Module, adapter: AdapterLayer) -> Attachment:
 
 
 def detach(attachment: Attachment, adapter: AdapterLayer) -> None:
-    """Take an adapter out of a module's forward; the last one restores the module.
+    """Detach an adapter from its module; with the last adapter the module's forward is restored.
 
-    Where a host has wrapped the forward since, its wrapper stays and finds a pass-through.
+    If another program has wrapped the forward in the meantime, its wrapper stays, and calls the
+    module's original forward through the attachment.
+
+    Args:
+        attachment: what ``attach`` returned.
+        adapter: the one to detach.
     """
     attachment.adapters = [other for other in attachment.adapters if other is not adapter]
     module = attachment.module

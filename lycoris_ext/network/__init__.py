@@ -1,4 +1,4 @@
-"""Adapters over a whole model: which layers, and putting them in, out, and into the weights."""
+"""Adapters for a whole model: choose its layers, build or load a network, inject it or merge it."""
 
 from lycoris_ext.network.banks import Banks
 from lycoris_ext.network.block_weights import BlockWeights

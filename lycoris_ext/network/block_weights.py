@@ -1,7 +1,8 @@
-"""Strengths of a U-Net's blocks: "block weights", written as its users write them.
+"""Block weights: an adapter's strength by block of the U-Net, as LoRA Block Weight writes them.
 
 The blocks have ldm's numbers: IN00 to IN11, M00, OUT00 to OUT11 (SDXL: IN00 to IN08, OUT00 to
-OUT08); BASE is all that lies in none of them: the text encoders and a U-Net's ends.
+OUT08). BASE stands for every other layer: those of the text encoders, and those of the U-Net before
+and after its blocks.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ def _names(inputs: Iterable[int], outputs: Iterable[int]) -> tuple[str, ...]:
     )
 
 
-#: How many numbers a list has -> the blocks that they are for, in this order. The short lists leave
-#: out the blocks without attention, as LoRA Block Weight does; those keep strength 1.
+#: Length of a list of numbers -> the blocks that the numbers are for, in order. The short lists
+#: leave out the blocks without attention, as LoRA Block Weight does; those blocks keep strength 1.
 LISTS = {
     len(names): names
     for family in FAMILIES.values()
@@ -48,10 +49,11 @@ class BlockWeights:
 
     @staticmethod
     def parse(text: str) -> BlockWeights:
-        """Read "1,0,0.5,..." or "IN04=0.5, OUT=0, BASE=1"; empty text leaves all at 1.
+        """Read "1,0,0.5,..." or "IN04=0.5, OUT=0, BASE=1"; an empty text gives every block 1.
 
         Raises:
-            ConfigError: no number, an unknown block, or a list of another length.
+            ConfigError: a strength is no number, a block is unknown, or no family has a list of
+                this length.
         """
         parts = [part.strip() for part in text.replace("\n", ",").split(",") if part.strip()]
         if not any("=" in part for part in parts):
@@ -71,13 +73,13 @@ class BlockWeights:
         return BlockWeights(weights)
 
     def of(self, site: Site) -> float:
-        """The strength of the block that a layer lies in."""
+        """Return the strength for one layer, from the block that it lies in."""
         block = block_of(site)
         return self.weights.get(block, self.weights.get(block.rstrip("0123456789"), 1.0))
 
 
 def block_of(site: Site) -> str:
-    """The block that a layer lies in, whatever its model calls it."""
+    """Return a layer's block: "IN04", "M00", "OUT11", or "BASE" if it lies in no numbered block."""
     if site.target != "unet":
         return BASE
     part, number = unet_block(site.path) or ("END", 0)

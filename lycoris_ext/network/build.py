@@ -1,4 +1,4 @@
-"""From a config, or from a file, to a network."""
+"""Build a new network from a config, or load one from an adapter file."""
 
 from __future__ import annotations
 
@@ -18,68 +18,70 @@ from lycoris_ext.modules import AdapterLayer
 from lycoris_ext.network.checks import check_path, check_plans
 from lycoris_ext.network.config import NetworkConfig
 from lycoris_ext.network.network import Network
-from lycoris_ext.network.selection import LayerChoice, choose_layers
+from lycoris_ext.network.selection import SelectedLayer, select_layers
 from lycoris_ext.network.sites import Site, Targets, all_sites, stored_by_key
 
 
 def build_network(targets: Targets, config: NetworkConfig, seed: int = 0) -> Network:
-    """A fresh network, injected nowhere; its update is zero.
+    """Build a new network whose update is zero; it is not injected yet.
 
-    Each layer starts from the seed and its own name, so that it does not depend on which other
-    layers are adapted.
+    The initial values of a layer follow from the seed and the layer's name alone, so they do not
+    depend on which other layers are adapted.
 
     Args:
         targets: models by name: "unet", "text_encoder", "diffusion_model" for a denoiser that is no
             U-Net of Stable Diffusion, anything else for a plain module.
+        config: algorithm, sizes and choice of layers.
+        seed: of the initial values.
 
     Raises:
         ConfigError: the config selects nothing, a pattern fits no layer, or options contradict
             each other or the layers.
     """
-    planned = [(choice, _plan(choice)) for choice in choose_layers(targets, config)]
+    planned = [(selected, _plan(selected)) for selected in select_layers(targets, config)]
     check_plans(planned)
     layers, sites, rates = {}, {}, {}
-    for choice, plan in planned:
-        site, own = choice.site, choice.options
+    for selected, plan in planned:
+        site, options = selected.site, selected.options
         generator = torch.Generator().manual_seed(seed ^ zlib.crc32(site.key.encode()))
         weight = site.weight
         device = weight.device if weight.is_meta else torch.device("cpu")
         origin = plan.origin(_readable(site, plan))
-        with _named(choice):
-            tensors = plan.initial(generator, own.use_scalar, device, weight.detach(), origin)
-        bypass = own.bypass_mode and not site.spec.is_norm  # which has one way alone
-        layer = AdapterLayer(plan, tensors, own.dropouts, own.use_scalar, origin, bypass)
-        check_path(choice, layer)
+        with _errors_name(selected):
+            tensors = plan.initial(generator, options.use_scalar, device, weight.detach(), origin)
+        bypass = options.bypass_mode and not site.spec.is_norm  # norms are computed in one way only
+        layer = AdapterLayer(plan, tensors, options.dropouts, options.use_scalar, origin, bypass)
+        check_path(selected, layer)
         layers[site.key], sites[site.key] = layer.to(weight.device), site
-        rates[site.key] = choice.rate
+        rates[site.key] = selected.rate
     return Network(layers, sites, rates, tuple(targets))
 
 
-def _plan(choice: LayerChoice) -> Plan:
-    spec, own, alpha = choice.site.spec, choice.options, choice.alpha
-    if own.rs_lora:
-        alpha *= choice.rank**0.5  # so that every reader's alpha / rank is alpha / sqrt(rank)
-    with _named(choice):
-        if spec.is_norm and not own.algorithm.of_norms:  # train_norm, beside another algorithm
-            return algorithm("norm").plan(spec, choice.rank, alpha)
-        if own.algorithm.of_norms and not spec.is_norm:
+def _plan(selected: SelectedLayer) -> Plan:
+    spec, options, alpha = selected.site.spec, selected.options, selected.alpha
+    if options.rs_lora:
+        alpha *= selected.rank**0.5  # so that every reader's alpha / rank is alpha / sqrt(rank)
+    with _errors_name(selected):
+        if spec.is_norm and not options.algorithm.of_norms:  # train_norm with another algorithm
+            return algorithm("norm").plan(spec, selected.rank, alpha)
+        if options.algorithm.of_norms and not spec.is_norm:
             raise ConfigError(
-                f'algo = "{own.algo}" is for normalisations, and the layer is none',
+                f'algo = "{options.algo}" is for normalisations, and the layer is none',
                 where="algo",
                 fix="choose another algorithm for this layer",
             )
-        return own.algorithm.plan(spec, choice.rank, alpha, own.algorithm_options)
+        return options.algorithm.plan(spec, selected.rank, alpha, options.algorithm_options)
 
 
 @contextmanager
-def _named(choice: LayerChoice) -> Iterator[None]:
-    """Let an error tell the layer, and who asked for the option."""
+def _errors_name(selected: SelectedLayer) -> Iterator[None]:
+    """Add to a ConfigError raised inside the ``with`` the layer, and where its option was set."""
     try:
         yield
     except ConfigError as error:
         option = "rank" if error.where == "network_dim" else error.where
-        name = choice.site.name
-        where = f"{name}, {choice.option(option)}" if option else name
+        name = selected.site.name
+        where = f"{name}, {selected.option(option)}" if option else name
         raise ConfigError(error.what, where=where, fix=error.fix) from error
 
 
@@ -89,16 +91,20 @@ def load_network(
     multiplier: float = 1.0,
     keeps_origin: bool = True,
 ) -> Network:
-    """The network that a file describes, over these models; injected nowhere.
+    """Load the adapter of a file as a frozen network in eval mode; it is not injected yet.
 
     Args:
-        keeps_origin: find now, in the models' weights, where relative updates start; otherwise
-            every use finds it in the weight of that moment, for models whose weights are not their
-            own now.
+        source: the file, or its content.
+        targets: models by name: "unet", "text_encoder", ...; the file may leave layers of them out.
+        multiplier: strength of the adapter.
+        keeps_origin: for algorithms whose update is a difference from initial values that follow
+            from the frozen weight (T-LoRA): compute these values from the models' weights now and
+            keep them. False computes them at every use; choose it if the models' weights are
+            replaced at the moment, for instance by a host that loads them later.
 
     Raises:
-        FormatError: layers that the models do not have (all of them are named), keys that no
-            algorithm stores, shapes that contradict each other or the model.
+        FormatError: the file is empty, has layers that the models lack (all are named) or keys
+            that no algorithm stores, or its shapes contradict each other or the model.
     """
     state = source if isinstance(source, AdapterState) else open_adapter(source)
     if not state.tensors:
@@ -119,10 +125,10 @@ def load_network(
 
 
 def _readable(site: Site, plan: Plan) -> Tensor:
-    """The weight, as the module holds it unless the plan reads its numbers.
+    """Return a layer's weight; a quantised one as the module holds it, if the plan allows that.
 
     Raises:
-        ShapeError: the plan needs them, and it is packed.
+        ShapeError: the weight is quantised, and the plan's formula reads its values.
     """
     base = FrozenLayer.of(site.module, site.spec)
     return (base.weight if plan.needs_base_weight else base.stored).detach()

@@ -1,4 +1,8 @@
-"""What cannot be built: options without effect, ranks larger than the layers, packed weights."""
+"""Checks of a network before it is built or merged.
+
+They refuse options without effect, ranks larger than every layer, and formulas that read the values
+of a quantised weight. Messages call a quantised weight "packed".
+"""
 
 from __future__ import annotations
 
@@ -10,60 +14,61 @@ from lycoris_ext.algorithms import Plan, algorithm_options
 from lycoris_ext.errors import ConfigError, Faults
 from lycoris_ext.functional import FrozenLayer
 from lycoris_ext.modules import AdapterLayer
-from lycoris_ext.network.selection import LayerChoice
+from lycoris_ext.network.selection import SelectedLayer
 from lycoris_ext.network.sites import Site
 from lycoris_ext.words import count
 
-Planned = Sequence[tuple[LayerChoice, Plan]]
+LayerPlans = Sequence[tuple[SelectedLayer, Plan]]
 
 _OTHERWISE = "use plain loha or lora; or exclude the layer, or load the model unquantised"
 
 
-def check_plans(planned: Planned) -> None:
-    """Refuse what the layers that it is for cannot do.
+def check_plans(planned: LayerPlans) -> None:
+    """Refuse options that cannot work for any of the layers that they were set for.
 
     Raises:
-        ConfigError: options that no algorithm among them reads, ranks above all of them, or a
-            formula that reads a packed weight.
+        ConfigError: all faults at once: an option is read by no algorithm of these layers, a rank
+            is larger than every one of them, or a formula reads a weight that is quantised.
     """
     Faults(
         [*_unread_options(planned), *_ranks_too_large(planned), *_packed_weights(planned)]
     ).raise_all()
 
 
-def check_path(choice: LayerChoice, layer: AdapterLayer) -> None:
-    """Refuse a layer that must be adapted on activations, and cannot.
+def check_path(selected: SelectedLayer, layer: AdapterLayer) -> None:
+    """Refuse an adapter that must multiply activations by its low-rank factors, but has none.
 
     Raises:
-        ConfigError: ``bypass_mode``, or a packed weight, and no way through thin activations.
+        ConfigError: ``bypass_mode`` is set or the weight is quantised, and the algorithm or a
+            grouped convolution needs the full matrix of the update.
     """
-    site, name = choice.site, choice.options.algo
+    site, name = selected.site, selected.options.algo
     if not (layer.bypass_mode or is_packed(site)):
         return
     has_way = layer.delta(FrozenLayer.of(site.module, site.spec)).thin_cost() is not None
     if layer.bypass_mode and not (has_way and site.spec.groups == 1):
         raise ConfigError(
-            "bypass_mode goes through thin activations, and "
+            "bypass_mode computes up(down(x)), and "
             + ("a grouped convolution" if has_way else f'algo = "{name}"')
-            + " has no such way",
-            where=f"{site.name}, {choice.option('bypass_mode')}",
+            + " cannot be computed so",
+            where=f"{site.name}, {selected.option('bypass_mode')}",
             fix="remove bypass_mode, set it to false for this layer in overrides, or "
             + ("exclude the layer" if has_way else "choose another algorithm, such as loha"),
         )
     if is_packed(site) and not has_way:
         raise ConfigError(
-            f"{described(site)}: it can be adapted on its activations alone, and "
-            f'algo = "{name}" has no such way',
-            where=f"{site.name}, {choice.option('algo')}",
+            f"{described(site)}, so its adapter must compute up(down(x)), and "
+            f'algo = "{name}" cannot be computed so',
+            where=f"{site.name}, {selected.option('algo')}",
             fix=_OTHERWISE,
         )
 
 
 def check_mergeable(sites: Sequence[Site]) -> None:
-    """Refuse to add an update to weights that are packed.
+    """Refuse to merge an update into quantised weights.
 
     Raises:
-        ConfigError: some are; the first is named.
+        ConfigError: some weights are quantised; the first is named and the others are counted.
     """
     packed = [site for site in sites if is_packed(site)]
     if packed:
@@ -77,12 +82,12 @@ def check_mergeable(sites: Sequence[Site]) -> None:
 
 
 def is_packed(site: Site) -> bool:
-    """Whether the layer's weight is not the numbers that it computes with, as quantised ones."""
+    """Return True if the layer's weight is quantised: its values cannot be read from the tensor."""
     return not site.spec.holds(site.module.weight)
 
 
 def described(site: Site) -> str:
-    """A packed layer in words, with what it holds."""
+    """Describe a quantised layer: "Linear4bit holds a packed weight of uint8 (8, 1)"."""
     weight = site.module.weight
     form = ""
     if isinstance(weight, Tensor):
@@ -90,63 +95,64 @@ def described(site: Site) -> str:
     return f"{type(site.module).__name__} holds a packed weight{form}"
 
 
-def _unread_options(planned: Planned) -> Iterator[ConfigError]:
-    """Options of an algorithm that none of the layers that they were set for reads."""
+def _unread_options(planned: LayerPlans) -> Iterator[ConfigError]:
+    """Yield an error for each algorithm's option that none of its layers' algorithms reads."""
     readers = {known.name: known.kinds for known in algorithm_options()}
-    unread: dict[str, tuple[str, LayerChoice]] = {}
+    unread: dict[str, tuple[str, SelectedLayer]] = {}
     read: set[str] = set()
-    for choice, plan in planned:
-        for name, _ in choice.options.more:
-            option = choice.option(name)
+    for selected, plan in planned:
+        for name, _ in selected.options.more:
+            option = selected.option(name)
             if plan.algorithm.name in readers[name]:
                 read.add(option)
             else:
-                unread.setdefault(option, (name, choice))
-    for option, (name, choice) in unread.items():
+                unread.setdefault(option, (name, selected))
+    for option, (name, selected) in unread.items():
         if option in read:
             continue
         yield ConfigError(
-            f'algo = "{choice.options.algo}" has no {name} (first layer: {choice.site.name})',
+            f'algo = "{selected.options.algo}" has no {name} (first layer: {selected.site.name})',
             where=option,
             fix=f"remove {name}, or choose an algorithm that has it: {', '.join(readers[name])}",
         )
 
 
-def _ranks_too_large(planned: Planned) -> Iterator[ConfigError]:
-    """Ranks that are larger than every layer that they were set for.
+def _ranks_too_large(planned: LayerPlans) -> Iterator[ConfigError]:
+    """Yield an error for each rank that is larger than every layer that it was set for.
 
-    Only then: with usual settings the first and the last convolution of a U-Net are narrower than
-    the rank, and files must have the sizes that everybody's have (docs/decisions/009).
+    A rank that is too large for some of its layers is fine: with usual settings it is so for the
+    first and the last convolution of a U-Net, and files must have the same sizes as those of other
+    trainers (docs/decisions/009).
     """
-    widest: dict[str, tuple[int, LayerChoice, Plan]] = {}
-    for choice, plan in planned:
-        option = choice.option("rank")
+    widest: dict[str, tuple[int, SelectedLayer, Plan]] = {}
+    for selected, plan in planned:
+        option = selected.option("rank")
         useful = plan.rank if plan.useful_rank is None else plan.useful_rank
         if option not in widest or useful > widest[option][0]:
-            widest[option] = useful, choice, plan
-    for option, (useful, choice, plan) in widest.items():
+            widest[option] = useful, selected, plan
+    for option, (useful, selected, plan) in widest.items():
         if plan.rank > useful:
             spec = plan.layer
             yield ConfigError(
                 f"rank {plan.rank} is larger than every layer it is for; the largest, "
-                f"{choice.site.name}, has a weight of {spec.out_features} x {spec.fan_in}",
+                f"{selected.site.name}, has a weight of {spec.out_features} x {spec.fan_in}",
                 where=option,
                 fix=f"use {useful} or less",
             )
 
 
-def _packed_weights(planned: Planned) -> Iterator[ConfigError]:
-    """The first layer whose weight is packed, although a formula reads it."""
-    for choice, plan in planned:
-        site = choice.site
+def _packed_weights(planned: LayerPlans) -> Iterator[ConfigError]:
+    """Yield an error for the first layer whose formula reads the values of a quantised weight."""
+    for selected, plan in planned:
+        site = selected.site
         if not (plan.needs_base_weight and is_packed(site)):
             continue
-        option, reader = "algo", f'algo = "{choice.options.algo}"'
+        option, reader = "algo", f'algo = "{selected.options.algo}"'
         if plan.dora is not None:
             option, reader = "dora_wd", "dora_wd"
         yield ConfigError(
             f"{described(site)}, and {reader} reads the weight's numbers",
-            where=f"{site.name}, {choice.option(option)}",
+            where=f"{site.name}, {selected.option(option)}",
             fix=_OTHERWISE,
         )
-        return  # all layers alike would be a page
+        return  # naming all of them would fill a page

@@ -1,4 +1,4 @@
-"""The options of a network, under sd-scripts' and LyCORIS's names."""
+"""The options of a network, under the names of sd-scripts and LyCORIS."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ from functools import cached_property
 
 from lycoris_ext.errors import ConfigError, LycorisExtError
 from lycoris_ext.network.layer_options import LayerOptions
-from lycoris_ext.network.overrides import LayerOverride, own_options, pattern_faults
+from lycoris_ext.network.overrides import LayerOverride, options_with, pattern_faults
 from lycoris_ext.network.presets import PRESETS, is_preset_file
 from lycoris_ext.options import option
 
 
 @dataclass(frozen=True, init=False)
 class NetworkConfig(LayerOptions):
-    """What is trained: the algorithm, its sizes, and the layers that it adapts."""
+    """What is trained: the algorithm, its sizes, and the layers that get an adapter."""
 
     preset: str = option(
         "full",
-        "Which layers are adapted. In a config it may also be the path of a LyCORIS preset file "
-        "(.toml).",
+        "Which layers get an adapter. In a config file this may also be the path of a LyCORIS "
+        "preset file (.toml).",
         choices=tuple(PRESETS),
         is_path=True,
     )
-    train_norm: bool = option(False, "Train the weights of normalisation layers, too.")
+    train_norm: bool = option(False, "Also train the weights and biases of normalisation layers.")
     overrides: tuple[LayerOverride, ...] = option(
         (),
-        "Tables with other settings for some layers: ``match`` is a name or a regular expression "
-        "that is searched for in the paths of layers; beside it stand learning_rate, lr_weight and "
-        "any options of a layer, such as algo, network_dim, conv_dim and dropout. Where several "
-        "tables fit a layer, the first one that sets an option decides on it.",
+        "Tables of settings for some of the layers. In each, ``match`` is a name or a regular "
+        "expression that is searched for in the paths of layers; learning_rate, lr_weight and any "
+        "options of a layer (algo, network_dim, conv_dim, dropout, ...) are set for the layers "
+        "that it finds. If several tables set an option for one layer, the first of them counts.",
     )
     include: tuple[str, ...] = option(
         (),
-        "Layers that are adapted beside those of the preset: names or regular expressions that are "
-        "searched for in paths like ``unet.down_blocks.0.resnets.0.conv1``.",
+        "Layers that get an adapter in addition to those of the preset: names or regular "
+        "expressions that are searched for in paths like ``unet.down_blocks.0.resnets.0.conv1``.",
     )
     exclude: tuple[str, ...] = option(
         (),
-        "Layers of the preset that are not adapted: names or regular expressions that are searched "
+        "Layers of the preset that get no adapter: names or regular expressions that are searched "
         "for in paths like ``unet.down_blocks.0.resnets.0.conv1``.",
     )
     network_train_unet_only: bool = option(
@@ -68,16 +68,20 @@ class NetworkConfig(LayerOptions):
                 yield from (error.within(name) for error in pattern_faults(pattern))
         for override in () if faults else self.overrides:
             try:
-                own_options(self.of_layers, override.settings(spatial=False, adapted=True))
+                options_with(self.layer_defaults, override.settings(spatial=False, adapted=True))
             except LycorisExtError as error:
                 yield error.within(override.where)
 
     @cached_property
-    def of_layers(self) -> LayerOptions:
-        """The options of a layer that neither overrides nor the preset say anything of."""
+    def layer_defaults(self) -> LayerOptions:
+        """The options of every layer for which neither an override nor the preset sets others."""
         return LayerOptions.taken_from(self)
 
     def trains(self, norm: bool) -> bool:
-        """Whether normalisations are adapted, or, without ``norm``, all other layers."""
-        alone = self.algorithm.of_norms
-        return (self.train_norm or alone) if norm else not alone
+        """Return True if layers of one kind may be adapted.
+
+        Args:
+            norm: ask about normalisations; False asks about Linear and convolution layers.
+        """
+        only_norms = self.algorithm.of_norms
+        return (self.train_norm or only_norms) if norm else not only_norms

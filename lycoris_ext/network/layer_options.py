@@ -1,4 +1,4 @@
-"""How a layer is adapted, under sd-scripts' and LyCORIS's names."""
+"""The options that may differ from layer to layer, under the names of sd-scripts and LyCORIS."""
 
 from __future__ import annotations
 
@@ -17,89 +17,94 @@ _IN_FILE: MayChange = "if dim_from_weights"  # an adapter file holds it
 
 
 def known_algorithms() -> list[str]:
-    """Every name that ``algo`` may have."""
+    """Return every value that the option ``algo`` accepts."""
     return sorted({*algorithm_names(), *_ALIASES})
 
 
 @dataclass(frozen=True, init=False)
 class LayerOptions(Section):
-    """The options that an override may set for some layers; those of the algorithms are among them.
+    """How one layer is adapted: the options that an override may set for some of the layers.
 
-    All other options of ``NetworkConfig`` are of the network as a whole.
+    The options that algorithms declare are among them. ``NetworkConfig`` adds the options that hold
+    for the network as a whole.
     """
 
     algo: str = option(
         "loha",
-        "Algorithm of the adapter. lora leaves convolutions larger than 1x1 alone unless conv_dim "
-        "is set, locon is lora on all layers, and norm trains normalisation layers and no others.",
+        "Algorithm of the adapter. lora skips convolutions larger than 1x1 unless conv_dim is set; "
+        "locon is lora on all layers; norm trains normalisation layers and no others.",
         choices=known_algorithms,
         may_change=_IN_FILE,
     )
     network_dim: int = option(
         8,
-        "Rank of the adapter in Linear layers and 1x1 convolutions; for diag-oft and boft the size "
-        "of a block. A larger rank can learn more, and makes a larger file.",
+        "Rank of the adapter in Linear layers and 1x1 convolutions; for diag-oft and boft the "
+        "largest size of a block. A larger rank can learn more and makes a larger file.",
         low=1,
         may_change=_IN_FILE,
     )
     network_alpha: float = option(
         1.0,
-        "Alpha of Linear layers and 1x1 convolutions: the update is multiplied by alpha / rank.",
+        "Alpha of the adapter in Linear layers and 1x1 convolutions: the update of a weight is "
+        "multiplied by alpha / rank.",
         above=0,
         may_change=_IN_FILE,
     )
     conv_dim: int | None = option(
         None,
-        "Rank of the adapter in convolutions larger than 1x1; 0: they are not adapted.",
+        "Rank of the adapter in convolutions larger than 1x1; 0: these get no adapter.",
         unset="as network_dim, but 0 for lora",
         low=0,
         may_change=_IN_FILE,
     )
     conv_alpha: float | None = option(
         None,
-        "Alpha of convolutions larger than 1x1: the update is multiplied by alpha / rank.",
+        "Alpha of the adapter in convolutions larger than 1x1: the update of a weight is "
+        "multiplied by alpha / rank.",
         unset="as network_alpha",
         above=0,
         may_change=_IN_FILE,
     )
     dropout: float = option(
         0.0,
-        "Share of the elements of each layer's update that a training step leaves out; 0: none.",
+        "Dropout on the output of each layer's adapter: the share of elements that are set to 0 in "
+        "a training step. 0: no dropout.",
         low=0,
         below=1,
     )
     rank_dropout: float = option(
         0.0,
-        "Share of the rows (output channels) of each layer's update that a training step leaves "
-        "out; 0: none.",
+        "Dropout of whole rows (output channels) of each layer's update: the share of rows that "
+        "are set to 0 in a training step. 0: no dropout.",
         low=0,
         below=1,
     )
     rank_dropout_scale: bool = option(
         False,
-        "With rank_dropout: divide the rows that a step keeps by their share, so that the update "
-        "is as large as without dropout on average.",
+        "With rank_dropout: divide the rows that remain by the share of rows that remain, so that "
+        "on average the update is as large as without dropout.",
     )
     module_dropout: float = option(
         0.0,
-        "Share of the training steps in which the whole update of a layer is left out; 0: none.",
+        "Dropout of whole layers: the share of training steps in which a layer's adapter is "
+        "switched off. 0: no dropout.",
         low=0,
         below=1,
     )
     use_scalar: bool = option(
         False,
-        "Multiply each layer's update by a number that is trained and starts at 0. The file holds "
-        "the product.",
+        "Multiply each layer's update by a trained number that starts at 0. It is multiplied into "
+        "the weights when the adapter is saved, so files need no extra entry for it.",
     )
     rs_lora: bool = option(
         False,
-        "Multiply updates by alpha / sqrt(rank), instead of alpha / rank (rank-stabilised LoRA).",
+        "Rank-stabilised LoRA: multiply updates by alpha / sqrt(rank) instead of alpha / rank.",
         may_change=_IN_FILE,
     )
     bypass_mode: bool = option(
         False,
-        "Compute each layer's update from its input through the low rank, and never build a matrix "
-        "of the size of the layer's weight. Refused where an algorithm or layer has no such way.",
+        "Compute the output of each layer's adapter as up(down(x)), without building a matrix of "
+        "the size of the layer's weight. Refused for algorithms and layers that cannot do this.",
     )
 
     @classmethod
@@ -123,20 +128,21 @@ class LayerOptions(Section):
 
     @cached_property
     def algorithm_options(self) -> Section:
-        """What the algorithm reads of these options, as it declares them."""
+        """The options that the chosen algorithm reads, as an object of its ``Options`` class."""
         return self.algorithm.Options.taken_from(self)
 
     @property
     def dropouts(self) -> Dropouts:
+        """The four dropout options."""
         return Dropouts(
             self.dropout, self.rank_dropout, self.module_dropout, self.rank_dropout_scale
         )
 
     def dims(self, spatial: bool) -> tuple[int, float]:
-        """(rank, alpha) of a layer; rank 0 means that it is not adapted.
+        """Return (rank, alpha) for a kind of layer; rank 0 means that it gets no adapter.
 
         Args:
-            spatial: the layer's kernel is larger than 1x1.
+            spatial: the layer is a convolution larger than 1x1.
         """
         if not spatial:
             return self.network_dim, self.network_alpha

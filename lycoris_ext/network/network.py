@@ -1,4 +1,4 @@
-"""A network of adapters: injected, removed, merged, saved."""
+"""The adapters of a whole model: inject, remove, merge, save and load them together."""
 
 from __future__ import annotations
 
@@ -29,13 +29,15 @@ from lycoris_ext.network.sites import (
 
 
 class Network(nn.Module):
-    """One ``AdapterLayer`` per adapted layer, under its key in a file.
+    """The adapters of one or several models: an ``AdapterLayer`` for each adapted layer.
 
-    ``state_dict`` holds the raw training parameters (what a resume needs); ``adapter_state`` is
-    what a file holds.
+    ``state_dict`` holds the trained parameters as they are, for resuming a run; ``adapter_state``
+    returns what an adapter file holds.
 
     Attributes:
-        models: names of the models that were handed over, adapted or not.
+        sites: the adapted layers of the models, by their key in a file.
+        rates: key -> learning rate of a layer, for layers that an override may concern.
+        models: names of the models that the network was built for; some may have no adapted layer.
     """
 
     def __init__(
@@ -57,17 +59,17 @@ class Network(nn.Module):
 
     @property
     def layers(self) -> dict[str, AdapterLayer]:
-        """Adapter layers by key prefix."""
+        """Key -> adapter of each adapted layer; the key is the prefix of its tensors in files."""
         return {key: self._modules[_module_name(key)] for key in self.sites}  # type: ignore[misc]
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """The models that are adapted, each once."""
+        """Names of the models that have adapted layers: ("unet", "text_encoder")."""
         return tuple(dict.fromkeys(site.target for site in self.sites.values()))
 
     @property
     def multiplier(self) -> float:
-        """The user's strength: every layer computes W + multiplier * delta."""
+        """The strength of the adapter: every layer computes with W + multiplier * update."""
         return next(iter(self.layers.values())).multiplier
 
     @multiplier.setter
@@ -77,22 +79,23 @@ class Network(nn.Module):
 
     @property
     def is_injected(self) -> bool:
+        """Whether the adapters are in the forward of their layers."""
         return bool(self._attachments)
 
     def leave_out(self, targets: Collection[str]) -> None:
-        """Drop the layers of these models, before ``inject``.
+        """Remove the adapters of the named models from the network; call it before ``inject``.
 
         Raises:
-            ConfigError: no other layer is left, or the network is injected.
+            ConfigError: no layer would be left, or the network is injected.
         """
         dropped = [key for key, site in self.sites.items() if site.target in targets]
         if dropped and self.is_injected:
             raise ConfigError("the network is injected already", fix="remove it first")
         if len(dropped) == len(self.sites):
             raise ConfigError(
-                f"no layer is left to train: the network adapts {', '.join(self.targets)} alone",
+                f"no layer is left to train: the network adapts only {', '.join(self.targets)}",
                 where="preset",
-                fix="train this model, or choose a preset with layers of the other one",
+                fix="train this model, or choose a preset that adapts another model, too",
             )
         for key in dropped:
             del self.sites[key]
@@ -100,10 +103,10 @@ class Network(nn.Module):
             del self._modules[_module_name(key)]
 
     def inject(self) -> None:
-        """Take part in the forward of every adapted layer.
+        """Put the adapters into the forward of their layers, by replacing ``module.forward``.
 
         Raises:
-            ConfigError: it does already.
+            ConfigError: the network is injected already.
         """
         if self.is_injected:
             raise ConfigError("the network is injected already", fix="remove it first")
@@ -111,7 +114,7 @@ class Network(nn.Module):
             self._attachments[key] = attach(self.sites[key].module, layer)
 
     def remove(self) -> None:
-        """Leave every forward as it was found; does nothing where nothing is injected."""
+        """Undo ``inject``: every layer gets its own forward back. Allowed if not injected."""
         layers = self.layers
         for key, attachment in self._attachments.items():
             detach(attachment, layers[key])
@@ -119,7 +122,7 @@ class Network(nn.Module):
 
     @contextmanager
     def injected(self) -> Iterator[Network]:
-        """Injected inside the ``with``, removed after it, whatever happens."""
+        """Inject the network for a ``with`` block and remove it afterwards, even after an error."""
         self.inject()
         try:
             yield self
@@ -128,16 +131,16 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def merge(self, multiplier: float = 1.0, keep: bool = True) -> None:
-        """Add the update to the base weights, in float32 with one cast back.
+        """Add the update to the base weights in place; computed in float32, then cast back once.
 
         Args:
             multiplier: strength.
-            keep: keep a copy of the old weights, so that ``unmerge`` gives them back bit for bit.
-                Without it no memory is needed, and the model stays as it is then.
+            keep: keep a copy of the old weights, so that ``unmerge`` can put them back bit for bit.
+                False saves that memory; then the merge cannot be undone.
 
         Raises:
-            ConfigError: merged or injected already, so that the update would count twice; the
-                model is quantised; or a bias has an update and the layer has none.
+            ConfigError: the network is merged or injected already, so that the update would count
+                twice; a weight is quantised; or the adapter updates a bias that the layer lacks.
         """
         if self._merged or self.is_injected:
             raise ConfigError(
@@ -168,19 +171,19 @@ class Network(nn.Module):
 
     @staticmethod
     def _delta(layer: AdapterLayer, site: Site) -> Delta:
-        """The update of one layer at full strength, on the device of its base."""
+        """Return the update of one layer at strength 1, on the device of the layer's weight."""
         device = site.weight.device
         scalar = None if layer.scalar is None else layer.scalar.item()
         tensors = {name: tensor.to(device) for name, tensor in layer.tensors().items()}
         base = FrozenLayer.of(site.module, layer.plan.layer)
-        return layer.plan.delta(tensors, layer.informed(base), scalar)
+        return layer.plan.delta(tensors, layer.with_origin(base), scalar)
 
     @torch.no_grad()
     def unmerge(self) -> None:
-        """Give the base weights back as they were before ``merge``.
+        """Put the base weights back as they were before ``merge``. Allowed if not merged.
 
         Raises:
-            ConfigError: it kept none of them.
+            ConfigError: the network was merged with keep=False.
         """
         if self._merged and not self._kept:
             raise ConfigError(
@@ -194,13 +197,18 @@ class Network(nn.Module):
         self._merged = False
 
     def forget_merge(self) -> None:
-        """The host has given the old weights back itself; the network may be merged again."""
+        """Note that a host has put the old weights back itself: the network may be merged again."""
         self._kept.clear()
         self._merged = False
 
     def set_timesteps(self, timesteps: Tensor | None) -> None:
-        """Tell the layers that take them the timesteps (batch,) of the samples to come, until the
-        next call; those of the text encoders see no noise."""
+        """Set the timesteps for the following forward calls, for algorithms that depend on them.
+
+        Adapters of text encoders get none, because text encoders see no noise.
+
+        Args:
+            timesteps: (batch,), or None.
+        """
         for key, layer in self.layers.items():
             if layer.plan.algorithm.takes_timesteps:
                 known = self.sites[key].target not in TEXT_ENCODERS
@@ -209,7 +217,12 @@ class Network(nn.Module):
     def adapter_state(
         self, metadata: Mapping[str, str] | None = None, dtype: torch.dtype | None = torch.float16
     ) -> AdapterState:
-        """What a file holds, tensors on the CPU in ``dtype`` (None: as they are)."""
+        """Return what an adapter file holds, with copies of the tensors on the CPU.
+
+        Args:
+            metadata: texts for the file's header.
+            dtype: of the tensors; None keeps that of the parameters.
+        """
         tensors = {
             f"{key}.{name}": tensor.cpu()
             for key, layer in self.layers.items()
@@ -220,20 +233,24 @@ class Network(nn.Module):
     def load_adapter_state(
         self, state: AdapterState, partly: bool = False
     ) -> tuple[list[str], list[str]]:
-        """Take over a file's tensors; nothing is changed unless all of it fits.
+        """Copy the tensors of an adapter file into the network's parameters.
 
         Args:
-            partly: the file may lack layers, which stay as they are, and may have more models.
+            state: the file's content.
+            partly: accept a file that lacks some of the network's layers, which then stay as they
+                are, or that has layers for models that the network does not adapt.
 
         Returns:
-            Keys of the layers that the file lacks, and its layers for models not adapted here.
+            Keys of the network's layers that the file lacks, and names of the file's layers for
+            models that the network does not adapt.
 
         Raises:
-            FormatError: layers are missing or left over, or shapes or alphas differ.
+            FormatError: layers are missing or left over, or shapes or alphas differ; nothing has
+                been changed then.
         """
         layers = state.layers()
-        own = state.only(self.targets).layers() if partly else layers
-        stored = stored_by_key(own, self.sites, all_of_them=not partly)
+        adapted = state.only(self.targets).layers() if partly else layers
+        stored = stored_by_key(adapted, self.sites, all_of_them=not partly)
         for key, tensors in stored.items():
             plan, alpha = self.layers[key].plan, detect(tensors, key, self.sites[key].spec).alpha
             if plan.algorithm.stores_alpha and not isclose(alpha, plan.alpha, rel_tol=0.01):
@@ -248,22 +265,25 @@ class Network(nn.Module):
             self.layers[key].load_stored(tensors, key)
         return (
             [key for key in self.sites if key not in stored],
-            [layer for layer in layers if layer not in own],
+            [layer for layer in layers if layer not in adapted],
         )
 
-    def as_own(self, state: AdapterState) -> dict[str, Tensor]:
-        """A file's tensors under the names and in the shapes of ``state_dict``. Layers without a
-        place keep theirs; an alpha that the file does not tell is this network's."""
-        own, layers = self.state_dict(), state.layers()
+    def as_state_dict(self, state: AdapterState) -> dict[str, Tensor]:
+        """Rename and reshape a file's tensors so that ``load_state_dict`` accepts them.
+
+        Layers that the network does not have keep their names. If the file has no alpha for a
+        layer, the network's alpha is added.
+        """
+        expected, layers = self.state_dict(), state.layers()
         placed = place_layers(layers, self.sites)
         named: dict[str, Tensor] = {}
         for layer, tensors in layers.items():
             key = _module_name(placed[layer].key) if layer in placed else layer
-            alpha = {"alpha": own[f"{key}.alpha"]} if f"{key}.alpha" in own else {}
+            alpha = {"alpha": expected[f"{key}.alpha"]} if f"{key}.alpha" in expected else {}
             for name, tensor in (alpha | tensors).items():
-                expected = own.get(f"{key}.{name}", tensor)
-                same = expected.numel() == tensor.numel()
-                named[f"{key}.{name}"] = tensor.reshape(expected.shape) if same else tensor
+                like = expected.get(f"{key}.{name}", tensor)
+                same = like.numel() == tensor.numel()
+                named[f"{key}.{name}"] = tensor.reshape(like.shape) if same else tensor
         return named
 
     def param_groups(
@@ -275,24 +295,32 @@ class Network(nn.Module):
         loraplus_unet_lr_ratio: float | None = None,
         loraplus_text_encoder_lr_ratio: float | None = None,
     ) -> Groups:
-        """Optimizer groups {"params", "lr", "name"}, one per target, rate and role of a factor.
+        """Return the optimizer's parameter groups: dicts with "params", "lr" and "name".
 
-        A layer whose rate is 0 is left out and its parameters are frozen.
+        There is one group for each model, learning rate and LoRA+ role. A layer whose rate is 0 is
+        left out, and its parameters are frozen.
 
         Args:
-            text_encoder_lr: of all text encoders, or of each of ``models`` that is one, in order,
-                adapted or not; the last rate is for all after it, too.
+            learning_rate: of models without a rate of their own.
+            unet_lr: of the U-Net or another denoiser.
+            text_encoder_lr: of all text encoders, or a list with a rate for each text encoder
+                among ``models``, whether it is adapted or not; if the list is shorter, its last
+                rate counts for the remaining ones.
+            loraplus_lr_ratio: LoRA+: the factors on the output side ("up", "B") get this many times
+                the rate of their layer; None: all factors get the same.
+            loraplus_unet_lr_ratio, loraplus_text_encoder_lr_ratio: the LoRA+ ratio of one model.
 
         Raises:
-            ConfigError: nothing is left to train, or no factor has the role that a ratio is for.
+            ConfigError: nothing is left to train, or a ratio is given and no adapter has factors
+                on the output side.
         """
         encoders = [name for name in TEXT_ENCODERS if name in self.models]
 
         def by_target(all_of_them: Any, unet: Any, text: Any) -> dict[str, Any]:
             rates = list(text) if isinstance(text, Sequence) else [text]
             rates += [rates[-1] if rates else None] * len(encoders)
-            own = {**dict.fromkeys(DENOISERS, unet), **dict(zip(encoders, rates, strict=False))}
-            found = {target: own.get(target) for target in self.targets}
+            given = {**dict.fromkeys(DENOISERS, unet), **dict(zip(encoders, rates, strict=False))}
+            found = {target: given.get(target) for target in self.targets}
             return {target: all_of_them if v is None else v for target, v in found.items()}
 
         return param_groups(
@@ -304,27 +332,31 @@ class Network(nn.Module):
         )
 
     def norms(self) -> Tensor:
-        """Frobenius norm of each layer's update, in the order of ``layers``."""
+        """Return the Frobenius norm of each update, (layers,), in the order of ``layers``."""
         bases = {key: FrozenLayer.of(site.module, site.spec) for key, site in self.sites.items()}
         norms = [layer.norm(bases[key]) for key, layer in self.layers.items()]
         return torch.stack([norm.to(norms[0].device) for norm in norms])
 
     def check_norms_have_limits(self) -> None:
-        """Whether ``limit_norms`` can work, without doing anything.
+        """Check that ``limit_norms`` will work; nothing is changed.
 
         Raises:
-            ConfigError: a layer's update is not proportional to its tensors.
+            ConfigError: a layer's update cannot be scaled by scaling its stored tensors.
         """
         for layer in self.layers.values():
             layer.norm_degree()
 
     def limit_norms(self, max_norm: float) -> tuple[int, Tensor]:
-        """Scale every layer's update down to this Frobenius norm (max-norm regularization).
+        """Scale down every update whose Frobenius norm is larger (max-norm regularization).
 
-        The device is waited for once, not for each layer.
+        The device is synchronised once, not for each layer.
+
+        Args:
+            max_norm: the largest norm allowed.
 
         Returns:
-            How many layers were longer, and each layer's norm after it (layers,), on the CPU.
+            The number of layers that were scaled down, and the norm of each layer's update
+            afterwards, (layers,), on the CPU.
 
         Raises:
             ConfigError: as ``check_norms_have_limits``.
@@ -339,12 +371,12 @@ class Network(nn.Module):
         return longer, norms.clamp(max=max_norm)
 
     def parameter_count(self) -> int:
-        """Numbers that a file holds, alphas excluded."""
+        """Return how many numbers the adapter's file holds, not counting alphas."""
         return sum(
             tensor.numel() for layer in self.layers.values() for tensor in layer.tensors().values()
         )
 
 
 def _module_name(key: str) -> str:
-    """A layer's key as the name of a module, which may have no dots."""
+    """Turn a layer's key into a name for a submodule, which must not contain dots."""
     return key.replace(".", ":")

@@ -1,4 +1,4 @@
-"""Other settings for some of the layers."""
+"""Settings for some of the layers: the ``overrides`` of a config, and those of preset files."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from lycoris_ext.network.layer_options import LayerOptions
 from lycoris_ext.options import Option, Section, option
 
 Settings = dict[str, Any]
-"""What one layer has of its own: names of LayerOptions, except that ``rank`` and ``alpha`` stand
-for its four sizes, and ``learning_rate`` and ``lr_weight``."""
+"""Setting -> value for one layer: options of LayerOptions, ``learning_rate`` and ``lr_weight``;
+``rank`` and ``alpha`` replace network_dim, conv_dim, network_alpha and conv_alpha."""
 
 _SIZES = ("network_dim", "network_alpha", "conv_dim", "conv_alpha")
 _NOT_OPTIONS = ("rank", "alpha", "learning_rate", "lr_weight")
@@ -21,9 +21,10 @@ _NOT_OPTIONS = ("rank", "alpha", "learning_rate", "lr_weight")
 
 @dataclass(frozen=True, init=False)
 class LayerOverride(Section):
-    """Settings for the layers that a pattern fits; what is unset stays as it is for all.
+    """Settings for the layers whose path a pattern matches.
 
-    Where several fit a layer, the first one that sets a thing decides on it.
+    Options that are not set keep the values that the config gives to all layers. If several
+    overrides set an option for one layer, the first of them counts.
     """
 
     match: str = option(
@@ -32,24 +33,27 @@ class LayerOverride(Section):
         "``unet.down_blocks.0.resnets.0.conv1``.",
     )
     network_dim: int | None = option(
-        None, "Rank of the adapter in these layers; 0: they are not adapted.", low=0
+        None, "Rank of the adapter in the layers of this table; 0: these get no adapter.", low=0
     )
     conv_dim: int | None = option(
         None,
-        "Rank of the adapter in those of these layers that are convolutions larger than 1x1, "
-        "whether the preset adapts them or not; 0: they are not adapted.",
-        unset="network_dim for those that are adapted anyway",
+        "Rank of the adapter in convolutions larger than 1x1 among the layers of this table, even "
+        "if the preset does not adapt them; 0: these get no adapter.",
+        unset="the network_dim of this table, for convolutions that are adapted anyway",
         low=0,
     )
     learning_rate: float | None = option(
         None,
-        "Learning rate of these layers, instead of that of the model that they belong to; 0: they "
-        "are not adapted.",
+        "Learning rate of the layers of this table, in place of their model's; 0: these layers get "
+        "no adapter.",
         low=0,
         high=10,
     )
     lr_weight: float | None = option(
-        None, "Times the learning rate that these layers have; 0: they are not adapted.", low=0
+        None,
+        "Factor by which the learning rate of the layers of this table is multiplied; 0: these "
+        "layers get no adapter.",
+        low=0,
     )
 
     def __init__(self, **values: Any) -> None:
@@ -60,10 +64,10 @@ class LayerOverride(Section):
 
     @classmethod
     def kind_options(cls) -> Iterable[Option]:
-        """All options of a layer, unset."""
-        own = cls.__dataclass_fields__
+        """Return all options of a layer, with the default None: not set by this override."""
+        declared_here = cls.__dataclass_fields__
         for known in LayerOptions.options().values():
-            if known.name not in own:
+            if known.name not in declared_here:
                 yield replace(known, hint=known.hint | None, default=None, unset="")
 
     def contradictions(self) -> Iterator[LycorisExtError]:
@@ -77,69 +81,77 @@ class LayerOverride(Section):
 
     @property
     def where(self) -> str:
-        """How messages name it."""
+        """The name of this override in error messages."""
         return f'overrides, match = "{self.match}"'
 
     def fits(self, name: str) -> bool:
+        """Return True if the pattern is found in a layer's path with its model's name."""
         return re.search(self.match, name) is not None
 
     def settings(self, spatial: bool, adapted: bool) -> Settings:
-        """What it says of one layer.
+        """Return what this override sets for one layer, with its sizes as "rank" and "alpha".
 
         Args:
-            spatial: the layer's kernel is larger than 1x1.
-            adapted: it has a rank without this override.
+            spatial: the layer is a convolution larger than 1x1.
+            adapted: the layer has a rank without this override.
         """
         table = self.changed()
         del table["match"]
         sizes = {name: table.pop(name, None) for name in _SIZES}
         rank, alpha = sizes["network_dim"], sizes["network_alpha"]
         if spatial:
-            own_rank, own_alpha = sizes["conv_dim"], sizes["conv_alpha"]
-            if own_rank is not None or not (adapted or rank == 0):
-                rank = own_rank
-            alpha = own_alpha if own_alpha is not None else alpha
-        told = {"rank": rank, "alpha": alpha}
-        return table | {name: value for name, value in told.items() if value is not None}
+            conv_rank, conv_alpha = sizes["conv_dim"], sizes["conv_alpha"]
+            if conv_rank is not None or not (adapted or rank == 0):
+                rank = conv_rank
+            alpha = conv_alpha if conv_alpha is not None else alpha
+        sizes = {"rank": rank, "alpha": alpha}
+        return table | {name: value for name, value in sizes.items() if value is not None}
 
 
-def merged(
+def settings_for(
     overrides: Sequence[LayerOverride], name: str, spatial: bool, preset: Settings, rank: int
 ) -> tuple[Settings, dict[str, str]]:
-    """What the overrides and the preset say of one layer, the first one before the others.
+    """Put together what the overrides and the preset set for one layer.
+
+    For each setting the first override that has it counts, and any override before the preset.
 
     Args:
-        name: of the layer, as patterns see it.
-        preset: what the preset says; the overrides come before it.
-        rank: of the layer without any of them.
+        overrides: of the config, in order.
+        name: the layer's path with its model's name, in which patterns are searched.
+        spatial: the layer is a convolution larger than 1x1.
+        preset: what the preset sets for this layer.
+        rank: the layer's rank without overrides and preset.
 
     Returns:
-        The settings, and for each of them who said it, for messages.
+        The settings; and for each of them where it was set, for error messages: "preset" or the
+        override's ``where``.
     """
     rank = preset.get("rank", rank)
     settings: Settings = {}
-    said: dict[str, str] = {}
+    set_by: dict[str, str] = {}
     for override in overrides:
         if override.fits(name):
             for setting, value in override.settings(spatial, rank > 0).items():
                 if setting not in settings:
-                    settings[setting], said[setting] = value, override.where
-    said = {**dict.fromkeys(preset, "preset"), **said}
-    return preset | settings, said
+                    settings[setting], set_by[setting] = value, override.where
+    set_by = {**dict.fromkeys(preset, "preset"), **set_by}
+    return preset | settings, set_by
 
 
-def own_options(options: LayerOptions, settings: Settings) -> LayerOptions:
-    """The options of a layer that has settings of its own.
+def options_with(options: LayerOptions, settings: Settings) -> LayerOptions:
+    """Return a layer's options: ``options`` with the given settings in place of their values.
+
+    Ranks, alphas and learning rates among the settings are left out; they are no layer options.
 
     Raises:
-        ConfigError: they contradict each other.
+        ConfigError: the options contradict each other.
     """
-    own = {name: value for name, value in settings.items() if name not in _NOT_OPTIONS}
-    return replace(options, **own)
+    changed = {name: value for name, value in settings.items() if name not in _NOT_OPTIONS}
+    return replace(options, **changed)
 
 
 def pattern_faults(pattern: str) -> Iterator[ConfigError]:
-    """What is wrong with a regular expression, if something is."""
+    """Yield an error if a pattern is no valid regular expression."""
     try:
         re.compile(pattern)
     except re.error as error:

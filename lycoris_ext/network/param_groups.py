@@ -1,4 +1,4 @@
-"""The optimizer's groups: one for each model, rate and role of a factor."""
+"""The optimizer's parameter groups: one for each model, learning rate and LoRA+ role."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ def param_groups(
     target_rates: Mapping[str, float],
     ratios: Mapping[str, float | None],
 ) -> Groups:
-    """Optimizer groups {"params", "lr", "name"}.
+    """Return the optimizer's parameter groups: dicts with "params", "lr" and "name".
 
-    A layer whose rate is 0 is left out and its parameters are frozen.
+    A layer whose rate is 0 is left out, and its parameters are frozen.
 
     Args:
-        layers, sites: by key.
-        rates: of the layers that have one of their own, by key.
-        target_rates: of each model.
-        ratios: LoRA+: the factors on the output side have so many times their layer's rate;
-            None: the same.
+        layers, sites: the adapters, and the layers that they adapt, by key.
+        rates: key -> rate of a layer that differs from its model's.
+        target_rates: model's name -> its learning rate.
+        ratios: model's name -> LoRA+ ratio: the factors on the output side ("up", "B") get this
+            many times their layer's rate; None: all factors get the same rate.
 
     Raises:
-        ConfigError: nothing is left to train, or a ratio is asked for and no factor has the role.
+        ConfigError: nothing is left to train, or a ratio is given and no adapter has factors on
+            the output side.
     """
     groups: dict[tuple[str, float, bool], dict[str, Any]] = {}
     for key, layer in layers.items():
@@ -65,8 +66,8 @@ def _check_ratios(
     asked = {target for target, _, _ in groups if ratios[target] is not None}
     if asked and not any(plus for _, _, plus in groups):
         raise ConfigError(
-            f"a rate of its own is asked for the factors on the output side, and no adapter of "
-            f"{', '.join(sorted(asked))} is stored as a product that has one",
+            f"it sets the rate of factors on the output side, and no adapter of "
+            f"{', '.join(sorted(asked))} is stored as a low-rank product",
             where="loraplus_lr_ratio",
-            fix="remove the ratio, or choose an algorithm of products, such as lora or loha",
+            fix="remove the ratio, or choose an algorithm such as lora or loha",
         )

@@ -1,4 +1,4 @@
-"""LyCORIS's preset files, read as they are.
+"""Read LyCORIS's preset files (TOML) without changes to them.
 
     enable_conv = true
     unet_target_module = ["Transformer2DModel", "ResnetBlock2D"]
@@ -7,7 +7,8 @@
     algo = "lokr"
     dim = 10000
 
-What a file leaves out is as in the preset "full", as there. Source of the keys: lycoris-lora 4.1.3.
+For keys that a file leaves out, the values of the preset "full" count, as in LyCORIS. The keys are
+those of lycoris-lora 4.1.3.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from lycoris_ext.errors import ConfigError, Faults, LycorisExtError
 from lycoris_ext.formats.toml_text import read_tables
 from lycoris_ext.network.config import NetworkConfig
 from lycoris_ext.network.layer_options import LayerOptions
-from lycoris_ext.network.overrides import Settings, own_options, pattern_faults
+from lycoris_ext.network.overrides import Settings, options_with, pattern_faults
 from lycoris_ext.network.presets import PRESETS, Preset, is_preset_file
 from lycoris_ext.options import Option, convert
 
-# Key of a file -> its name in Preset, and its type.
+# Key of a file -> attribute of Preset, and its type.
 _KEYS: dict[str, tuple[str, Any]] = {
     "enable_conv": ("spatial", bool),
     "use_fnmatch": ("use_fnmatch", bool),
@@ -41,20 +42,20 @@ _KEYS: dict[str, tuple[str, Any]] = {
 }
 _MAPS = {"module_algo_map": "class_settings", "name_algo_map": "name_settings"}
 _PATTERNS = ("unet_names", "text_names", "names", "exclude")
-# One size in a map is for all of a layer's kernels; 0 stands for the size that all layers have.
+# A size in a map counts for convolutions of every kernel size; 0 means: as in all other layers.
 _SIZES = {
     "dim": ("rank", Option("dim", int, 0, "Rank of these layers.", low=0)),
     "alpha": ("alpha", Option("alpha", float, 0.0, "Alpha of these layers.", low=0)),
 }
-_NOT_THEIRS = ("network_dim", "network_alpha", "conv_dim", "conv_alpha")
+_NOT_IN_FILES = ("network_dim", "network_alpha", "conv_dim", "conv_alpha")
 
 
 def read_preset(config: NetworkConfig) -> Preset:
-    """The preset that a config names, from its file where it is one.
+    """Return the preset that a config names; if it is a path, read the file.
 
     Raises:
-        ConfigError: the file cannot be read, holds what no preset holds, or gives some layers
-            options that contradict the config's.
+        ConfigError: the file cannot be read, has unknown keys or wrong values, or sets options of
+            some layers that contradict the config's.
     """
     name = config.preset
     if not is_preset_file(name):
@@ -77,20 +78,25 @@ def read_preset(config: NetworkConfig) -> Preset:
 
 
 def _contradictions(preset: Preset, config: NetworkConfig) -> Iterator[LycorisExtError]:
-    """Settings of some layers that do not go together with the config's."""
-    for told in (preset.class_settings, preset.name_settings):
-        for pattern, settings in told.items():
+    """Yield an error for each settings table that contradicts the config's options."""
+    for tables in (preset.class_settings, preset.name_settings):
+        for pattern, settings in tables.items():
             try:
-                own_options(config.of_layers, settings)
+                options_with(config.layer_defaults, settings)
             except LycorisExtError as error:
                 yield error.within(f"{config.preset}, {pattern}")
 
 
 def parse_preset(tables: Mapping[str, Any], where: str) -> Preset:
-    """A preset from the tables of its file.
+    """Turn the content of a preset file into a preset.
+
+    Args:
+        tables: the file's content, as a TOML parser returns it.
+        where: the file's name, for messages.
 
     Raises:
-        ConfigError: keys are none of LyCORIS's, or their values are of another type.
+        ConfigError: all faults at once: keys that LyCORIS does not have, values of wrong types,
+            invalid patterns.
     """
     found: dict[str, Any] = {}
     faults = Faults()
@@ -116,7 +122,7 @@ def parse_preset(tables: Mapping[str, Any], where: str) -> Preset:
 
 
 def _map(key: str, value: object, where: str) -> dict[str, Settings]:
-    """The tables of one map, under our names."""
+    """Read module_algo_map or name_algo_map: class or pattern -> settings under our names."""
     found: dict[str, Settings] = {}
     faults = Faults()
     for pattern, table in _table(key, value, where).items():
@@ -138,7 +144,7 @@ def _table(name: str, value: object, where: str) -> Settings:
 
 
 def _setting(name: str, value: object, where: str) -> Settings:
-    """One setting of a map; empty where it says what is always so."""
+    """Read one entry of a map as {our name: value}; {} if it asks for what is always the case."""
     fixed = {
         setting: only
         for known in algorithm_names()
@@ -153,13 +159,13 @@ def _setting(name: str, value: object, where: str) -> Settings:
             fix=f"remove {name}",
         )
     if name in _SIZES:
-        own, declared = _SIZES[name]
+        setting, declared = _SIZES[name]
         size = declared.convert(value, where)
-        return {own: size} if size else {}
+        return {setting: size} if size else {}
     known = {
         spelling: known
         for option, known in LayerOptions.options().items()
-        if option not in _NOT_THEIRS
+        if option not in _NOT_IN_FILES
         for spelling in (option, *known.aliases)
     }
     if name not in known:

@@ -1,9 +1,9 @@
-"""Which layers are adapted: data, not code.
+"""Presets: named choices of the layers that get an adapter.
 
-The names and their layers are LyCORIS's, so that the same preset gives the same modules there and
-here. A class name stands for every Linear and Conv below modules of that class; a layer name is a
-pattern over the paths of one model. Where LyCORIS's own preset selects nothing in a U-Net of
-diffusers (attn-only, ia3), ours selects what it means.
+They have LyCORIS's names and select the same layers as LyCORIS does. A class name selects every
+Linear and convolution inside modules of that class; a layer name is a pattern that is matched with
+the paths inside one model. LyCORIS's attn-only and ia3 select nothing in a U-Net of diffusers; here
+they select the layers that their names promise.
 """
 
 from __future__ import annotations
@@ -43,16 +43,19 @@ _TEXT = (*_TEXT_ATTENTION, "CLIPMLP", "T5DenseGatedActDense", "Gemma2MLP", "Qwen
 
 @dataclass(frozen=True)
 class Preset:
-    """Attributes:
-    unet_classes, unet_names: blocks and single layers of the U-Net.
-    text_classes, text_names: of the text encoders.
-    classes, names: of a plain module; classes None: all of it.
-    spatial: whether convolutions larger than 1x1 are adapted where nothing gives them a rank.
-    exclude: paths that are left alone.
-    class_settings, name_settings: settings of their own, by class and by path.
-    prefix: what the keys of a plain module begin with.
-    use_fnmatch: patterns have * and ? and fit whole paths; otherwise they are regular expressions
-        that fit the beginning of a path.
+    """A choice of layers, and settings for some of them.
+
+    Attributes:
+        unet_classes, unet_names: classes of modules, and patterns of layers, in the U-Net.
+        text_classes, text_names: the same for text encoders.
+        spatial: False leaves out convolutions larger than 1x1 that no override gives a rank.
+        classes, names: the same for a model that is neither; classes None selects all of it.
+        exclude: patterns of paths that are left out.
+        class_settings, name_settings: settings for the layers inside a class of modules, and for
+            the layers that a pattern fits.
+        prefix: what the keys in files begin with, for a model that is neither.
+        use_fnmatch: patterns have * and ? and must fit the whole path; False: they are regular
+            expressions that must fit the beginning of the path.
     """
 
     unet_classes: tuple[str, ...] = ()
@@ -69,14 +72,14 @@ class Preset:
     use_fnmatch: bool = False
 
     def fits(self, pattern: str, path: str) -> bool:
-        """Whether a pattern of this preset fits the path of a module inside its model."""
+        """Return True if a pattern of this preset fits a module's path inside its model."""
         if self.use_fnmatch:
             return fnmatchcase(path, pattern)
         return path == pattern or match(pattern, path) is not None
 
 
 def is_preset_file(name: str) -> bool:
-    """Whether a preset's name is the path of a file."""
+    """Return True if a value of the option ``preset`` is the path of a preset file."""
     return name.lower().endswith(".toml")
 
 

@@ -1,27 +1,28 @@
-"""The names that ``--network_args`` of sd-scripts has for what is trained."""
+"""The options of a network as arguments of sd-scripts' ``--network_args``."""
 
 from __future__ import annotations
 
 from lycoris_ext.network.config import NetworkConfig
 from lycoris_ext.options import Option, holds_tables
 
-#: Options of NetworkConfig that are options of the scripts themselves.
+#: Options of NetworkConfig that sd-scripts takes as flags, not in network_args.
 OF_SCRIPTS = (
     "network_dim",
     "network_alpha",
     "network_train_unet_only",
     "network_train_text_encoder_only",
 )
-#: LoRA+'s, which are the optimizer's here.
+#: Arguments for LoRA+; in this library they are options of the optimizer.
 RATIOS = ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
-#: LyCORIS's older name that says the opposite.
+#: LyCORIS's old name of an option -> our option, which has the opposite value.
 OLD_OPPOSITES = {"disable_conv_cp": "use_tucker"}
 
 
 def network_options() -> dict[str, Option]:
-    """The options of a network that are arguments there, by each of their names.
+    """Return the options that can be given in network_args, by each of their names and aliases.
 
-    Tables have no text form: a preset file (preset=my.toml) says the same as overrides.
+    ``overrides`` is left out, because tables cannot be written as name=value; users of sd-scripts
+    write a preset file instead (preset=my.toml).
     """
     return {
         spelling: known
@@ -32,10 +33,9 @@ def network_options() -> dict[str, Option]:
 
 
 def as_network_args(config: NetworkConfig) -> dict[str, str]:
-    """The options that are not as they are by default, as texts of ``--network_args``.
+    """Return the options that differ from their defaults, as name -> text for ``--network_args``.
 
-    The algorithm, the preset and the rank of convolutions are always among them: there they have
-    other defaults.
+    algo, preset and conv_dim are always included, because LyCORIS has other defaults for them.
     """
     rank, _ = config.dims(spatial=True)
     named = {"algo": config.algo, "preset": config.preset, "conv_dim": rank}
@@ -48,5 +48,5 @@ def as_network_args(config: NetworkConfig) -> dict[str, str]:
 
 
 def split_list(text: str) -> tuple[str, ...]:
-    """The texts between the commas."""
+    """Split a list that is written with commas into its texts, without spaces around them."""
     return tuple(part.strip() for part in text.split(",") if part.strip())

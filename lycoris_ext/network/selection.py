@@ -1,4 +1,4 @@
-"""From a config to the layers that it adapts, each with its own rank, options and rate."""
+"""Find the layers that a config adapts, each with its rank, options and learning rate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lycoris_ext.formats.families import TEXT_ENCODERS
 from lycoris_ext.formats.keys import place_in_model
 from lycoris_ext.network.config import NetworkConfig
 from lycoris_ext.network.layer_options import LayerOptions
-from lycoris_ext.network.overrides import Settings, merged, own_options
+from lycoris_ext.network.overrides import Settings, options_with, settings_for
 from lycoris_ext.network.preset_file import read_preset
 from lycoris_ext.network.presets import Preset
 from lycoris_ext.network.sites import DENOISERS, Site, Targets, all_sites
@@ -21,25 +21,34 @@ from lycoris_ext.network.sites import DENOISERS, Site, Targets, all_sites
 
 @dataclass(frozen=True)
 class LayerRate:
-    """The learning rate of one layer: its model's, or its own, times a weight."""
+    """The learning rate of one layer, before its model's rate is known.
+
+    Attributes:
+        learning_rate: a rate for this layer; None: that of its model.
+        weight: factor by which the rate is multiplied.
+    """
 
     learning_rate: float | None = None
     weight: float = 1.0
 
     def of(self, learning_rate: float) -> float:
-        """The layer's rate where its model has this one."""
-        own = learning_rate if self.learning_rate is None else self.learning_rate
-        return own * self.weight
+        """Return the layer's learning rate, given that of its model."""
+        rate = learning_rate if self.learning_rate is None else self.learning_rate
+        return rate * self.weight
 
 
 @dataclass(frozen=True)
-class LayerChoice:
-    """How one layer is adapted.
+class SelectedLayer:
+    """A layer that is to be adapted, with all settings resolved.
 
     Attributes:
-        options: with what overrides and preset say of this layer.
-        rank, alpha: of the layer; the sizes among the options do not count.
-        said: setting -> who said it; what is missing is said by the config itself.
+        site: the layer.
+        options: the layer's options, with overrides and preset applied.
+        rank, alpha: the layer's sizes; network_dim, conv_dim and their alphas in ``options`` do
+            not count.
+        rate: its learning rate.
+        set_by: setting -> "preset" or the override that set it; a setting that is missing here
+            has the config's value for all layers.
     """
 
     site: Site
@@ -47,23 +56,31 @@ class LayerChoice:
     rank: int
     alpha: float
     rate: LayerRate
-    said: dict[str, str]
+    set_by: dict[str, str]
 
     def option(self, name: str) -> str:
-        """How messages name one of the layer's settings."""
-        if name in self.said:
-            return f"{self.said[name]}: {name}"
+        """Return the name of a setting for messages, with where it was set.
+
+        Args:
+            name: an option of a layer, or "rank".
+        """
+        if name in self.set_by:
+            return f"{self.set_by[name]}: {name}"
         if name != "rank":
             return name
-        own = self.site.spec.is_spatial and self.options.conv_dim is not None
-        return "conv_dim" if own else "network_dim"
+        from_conv_dim = self.site.spec.is_spatial and self.options.conv_dim is not None
+        return "conv_dim" if from_conv_dim else "network_dim"
 
 
-def choose_layers(targets: Targets, config: NetworkConfig) -> list[LayerChoice]:
-    """The layers that a config adapts, in the model's order.
+def select_layers(targets: Targets, config: NetworkConfig) -> list[SelectedLayer]:
+    """Return the layers that a config adapts, in the order of the models' modules.
+
+    Args:
+        targets: models by name: "unet", "text_encoder", ...
+        config: names the preset, include, exclude and overrides.
 
     Raises:
-        ConfigError: a pattern fits no layer, or nothing is left to train.
+        ConfigError: a pattern fits no layer, or no layer is selected.
     """
     preset = read_preset(config)
     plain = [target for target in targets if target not in (*DENOISERS, *TEXT_ENCODERS)]
@@ -83,34 +100,38 @@ def choose_layers(targets: Targets, config: NetworkConfig) -> list[LayerChoice]:
         for path, settings in _covered(target, model, preset).items()
     }
     wanted = [site for site in sites if _wanted(site, covered, config)]
-    choices = list(_choices(wanted, covered, preset, config))
-    chosen = [
-        choice
-        for choice in choices
-        if choice.rank and choice.rate.of(1.0)  # a rate of 0: no adapter at all
+    candidates = list(_with_settings(wanted, covered, preset, config))
+    selected = [
+        layer
+        for layer in candidates
+        if layer.rank and layer.rate.of(1.0)  # a rate of 0: no adapter at all
     ]
     for override in config.overrides:
-        found = [choice.site for choice in choices if choice.rank or choice.said.get("rank")]
+        found = [layer.site for layer in candidates if layer.rank or layer.set_by.get("rank")]
         _check_fits(override.match, override.where, sites, found)
-    if not chosen:
+    if not selected:
         raise ConfigError(
             f"preset {config.preset!r} selects no layer of {sorted(targets)}",
             where="preset",
             fix="choose another preset, or name layers with include",
         )
-    return chosen
+    return selected
 
 
 def layer_rates(sites: Mapping[str, Site], config: NetworkConfig) -> dict[str, LayerRate]:
-    """What the overrides say of the rates of layers that a file has chosen, by key."""
+    """Return the learning rates that a config's overrides set for the given layers, by key.
+
+    It is for networks whose layers come from an adapter file instead of the config's preset.
+    """
     rates = {}
     for key, site in sites.items():
-        told, _ = merged(config.overrides, site.name, site.spec.is_spatial, {}, rank=1)
-        rates[key] = LayerRate(told.get("learning_rate"), told.get("lr_weight", 1.0))
+        settings, _ = settings_for(config.overrides, site.name, site.spec.is_spatial, {}, rank=1)
+        rates[key] = LayerRate(settings.get("learning_rate"), settings.get("lr_weight", 1.0))
     return rates
 
 
 def _check_fits(pattern: str, where: str, sites: list[Site], adapted: list[Site]) -> None:
+    """Raise ConfigError if a pattern is found in the name of no adapted layer."""
     if any(re.search(pattern, site.name) for site in adapted):
         return
     fitting = [site.name for site in sites if re.search(pattern, site.name)]
@@ -129,6 +150,7 @@ def _check_fits(pattern: str, where: str, sites: list[Site], adapted: list[Site]
 
 
 def _wanted(site: Site, covered: Mapping[str, Settings], config: NetworkConfig) -> bool:
+    """Whether preset, include, exclude and the network_train_*_only options select a layer."""
     if site.target in TEXT_ENCODERS and config.network_train_unet_only:
         return False
     if site.target in DENOISERS and config.network_train_text_encoder_only:
@@ -142,22 +164,26 @@ def _included(site: Site, config: NetworkConfig) -> bool:
     return any(re.search(pattern, site.name) for pattern in config.include)
 
 
-def _choices(
+def _with_settings(
     sites: Iterable[Site], covered: Mapping[str, Settings], preset: Preset, config: NetworkConfig
-) -> Iterator[LayerChoice]:
-    """``covered``: layer's name -> what the preset says of it."""
+) -> Iterator[SelectedLayer]:
+    """Resolve rank, options and rate of each layer; rank 0 means that it gets no adapter.
+
+    Args:
+        covered: layer's name -> the settings that the preset has for it.
+    """
     checked: dict[Hashable, LayerOptions] = {}  # most layers share their settings with others
     for site in sites:
         spatial, included = site.spec.is_spatial, _included(site, config)
         rank, alpha = config.dims(spatial)
         if spatial and not preset.spatial and not included:
             rank = 0
-        settings, said = merged(
+        settings, set_by = settings_for(
             config.overrides, site.name, spatial, covered.get(site.name, {}), rank
         )
         rank, alpha = settings.pop("rank", rank), settings.pop("alpha", alpha)
         rate = LayerRate(settings.pop("learning_rate", None), settings.pop("lr_weight", 1.0))
-        if rank == 0 and included and "rank" not in said:
+        if rank == 0 and included and "rank" not in set_by:
             raise ConfigError(
                 "is included by name, but convolutions have no rank",
                 where=site.name,
@@ -166,14 +192,14 @@ def _choices(
         same = tuple(settings.items())
         if same not in checked:
             try:
-                checked[same] = own_options(config.of_layers, settings)
+                checked[same] = options_with(config.layer_defaults, settings)
             except LycorisExtError as error:
                 raise error.within(site.name) from error
-        yield LayerChoice(site, checked[same], rank, alpha, rate, said)
+        yield SelectedLayer(site, checked[same], rank, alpha, rate, set_by)
 
 
 def _covered(target: str, model: nn.Module, preset: Preset) -> dict[str, Settings]:
-    """Paths of the modules of one model that a preset covers, and what it says of them."""
+    """Return path -> settings for the modules of one model that a preset selects."""
     classes, names = _selectors(target, preset)
     covered: dict[str, Settings] = dict(_below(model, "", {}, preset)) if classes is None else {}
     named: dict[str, Settings] = {}
@@ -181,13 +207,13 @@ def _covered(target: str, model: nn.Module, preset: Preset) -> dict[str, Setting
         if _excluded(path, preset):
             continue
         kind = type(module).__name__
-        own = preset.class_settings.get(kind, {})
+        settings = preset.class_settings.get(kind, {})
         if _first_fit(preset, names, target, path) is not None:
-            named[path] = own
+            named[path] = settings
         elif kind in (classes or ()) and path not in covered:
             covered |= {
-                below: told
-                for below, told in _below(module, path, own, preset)
+                below: inherited
+                for below, inherited in _below(module, path, settings, preset)
                 if below not in covered
             }
     covered |= named
@@ -199,7 +225,7 @@ def _covered(target: str, model: nn.Module, preset: Preset) -> dict[str, Setting
 
 
 def _selectors(target: str, preset: Preset) -> tuple[Sequence[str] | None, Sequence[str]]:
-    """The classes and names that a preset selects in one model; no classes: all of it."""
+    """Return the classes and names that a preset selects in a model; None: every module of it."""
     if target == "unet":
         return preset.unet_classes, preset.unet_names
     if target in TEXT_ENCODERS:
@@ -213,17 +239,20 @@ def _selectors(target: str, preset: Preset) -> tuple[Sequence[str] | None, Seque
 def _below(
     module: nn.Module, path: str, settings: Settings, preset: Preset
 ) -> Iterator[tuple[str, Settings]]:
-    """A module and all below it; the settings of the innermost class that has some count, only
-    the algorithm is handed down further."""
+    """Yield path and settings of a module and of every module inside it.
+
+    If the preset has settings for the class of an inner module, they replace the inherited ones
+    from there on; only the algorithm is inherited nevertheless.
+    """
     if not _excluded(path, preset):
         yield path, settings
     for name, child in module.named_children():
         below = f"{path}.{name}" if path else name
-        own = preset.class_settings.get(type(child).__name__)
-        told = settings
-        if own is not None and not _excluded(below, preset):
-            told = {key: value for key, value in settings.items() if key == "algo"} | own
-        yield from _below(child, below, told, preset)
+        of_class = preset.class_settings.get(type(child).__name__)
+        inherited = settings
+        if of_class is not None and not _excluded(below, preset):
+            inherited = {k: value for k, value in settings.items() if k == "algo"} | of_class
+        yield from _below(child, below, inherited, preset)
 
 
 def _excluded(path: str, preset: Preset) -> bool:
@@ -231,13 +260,15 @@ def _excluded(path: str, preset: Preset) -> bool:
 
 
 def _first_fit(preset: Preset, patterns: Iterable[str], target: str, path: str) -> str | None:
-    """The pattern that is the path itself, or the first that fits it. A preset's names are
-    diffusers'; they fit a layer of that place under ldm's names, too."""
+    """Return the pattern that equals a module's path, else the first that fits it, else None.
+
+    Patterns use the names of diffusers; the same layer is found in a model with ldm's names, too.
+    """
     patterns = list(patterns)
     if path in patterns:
         return path
-    place = place_in_model(target, path).name if path and patterns else ""
+    common_name = place_in_model(target, path).name if path and patterns else ""
     for pattern in patterns:
-        if path and (preset.fits(pattern, path) or pattern.replace(".", "_") == place):
+        if path and (preset.fits(pattern, path) or pattern.replace(".", "_") == common_name):
             return pattern
     return None

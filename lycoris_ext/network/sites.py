@@ -1,4 +1,4 @@
-"""The layers of a model, and where a file's belong among them."""
+"""The layers of models that can be adapted, and how the layers of a file are matched with them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,15 @@ DENOISERS = ("unet", DENOISER)
 
 @dataclass(frozen=True)
 class Site:
-    """One layer of a model: where it is and what it is called in the files we write."""
+    """One layer of a model that can be adapted.
+
+    Attributes:
+        target: name of the model: "unet", "text_encoder", ...
+        path: of the module inside the model.
+        module: the Linear, convolution or normalisation.
+        spec: its shapes.
+        key: its name in the files that we write, the prefix of its tensors.
+    """
 
     target: str
     path: str
@@ -35,30 +43,34 @@ class Site:
 
     @property
     def weight(self) -> Tensor:
-        """As the module holds it; packed in a quantised one."""
+        """The weight as the module holds it; of a quantised module the packed tensor."""
         weight = self.module.weight
         assert isinstance(weight, Tensor)  # every layer that is adapted has one
         return weight
 
     @property
     def bias(self) -> Tensor | None:
-        bias = getattr(self.module, "bias", None)  # RMSNorm has no such thing
+        """The bias, (out,), or None."""
+        bias = getattr(self.module, "bias", None)  # RMSNorm has no such attribute
         assert bias is None or isinstance(bias, Tensor)
         return bias
 
     @property
     def place(self) -> Place:
-        """Where it is in everybody's naming."""
+        """The name of the layer that is common to all naming schemes of models and files."""
         return place_in_model(self.target, self.path)
 
     @property
     def name(self) -> str:
-        """As patterns see it: ``unet.down_blocks.0.resnets.0.conv1``."""
+        """Model and path, in which patterns are searched: unet.down_blocks.0.resnets.0.conv1."""
         return f"{self.target}.{self.path}"
 
 
 def all_sites(targets: Targets) -> dict[str, Site]:
-    """Every Linear, Conv and normalisation by its key.
+    """Return every Linear, convolution and normalisation of the models, by its key in files.
+
+    Args:
+        targets: models by name: "unet", "text_encoder", ...
 
     Raises:
         FormatError: two layers would have the same key.
@@ -85,25 +97,26 @@ def all_sites(targets: Targets) -> dict[str, Site]:
 
 
 def place_layers(layers: Iterable[str], sites: Mapping[str, Site]) -> dict[str, Site]:
-    """A file's layers and the model's, brought together by their places.
+    """Find the model's layer for each layer of a file.
 
     Args:
-        layers: names in the file, in anybody's naming.
-        sites: of the models, by key.
+        layers: names of layers in the file, in the naming of any tool.
+        sites: the models' layers, by key.
 
     Returns:
-        Layer's name in the file -> site, for the layers that have one.
+        Name in the file -> the model's layer; names that no layer of the models has are left out.
 
     Raises:
-        FormatError: a name without a target fits layers of several models, or two names one layer.
+        FormatError: a name that says no model fits layers of several models, or two names mean one
+            layer.
     """
     by_place = {site.place: site for site in sites.values()}
     targets = {site.target for site in sites.values()}
     placed: dict[str, Site] = {}
     taken: dict[str, str] = {}
     for layer in layers:
-        told, name = place_in_file(layer)
-        places = {place_in_model(target, name) for target in ([told] if told else targets)}
+        named, name = place_in_file(layer)
+        places = {place_in_model(target, name) for target in ([named] if named else targets)}
         found = [by_place[place] for place in places if place in by_place]
         if len(found) > 1:
             raise FormatError(
@@ -127,13 +140,15 @@ def stored_by_key(
     sites: Mapping[str, Site],
     all_of_them: bool = True,
 ) -> dict[str, Mapping[str, Tensor]]:
-    """The tensors of a file's layers by our keys, in the order of ``sites``.
+    """Return the tensors of a file's layers under the keys of the model's layers.
 
     Args:
-        layers: of the file, in anybody's naming.
+        layers: layer's name in the file -> its tensors; in the naming of any tool.
+        sites: the models' layers, by key; the result has their order.
+        all_of_them: refuse a file that lacks some of the layers in ``sites``.
 
     Raises:
-        FormatError: layers have no place, or some of ``all_of_them`` are missing.
+        FormatError: the file has layers that the models lack, or it lacks layers that it must have.
     """
     placed = place_layers(layers, sites)
     found = {placed[layer].key: tensors for layer, tensors in layers.items() if layer in placed}
@@ -156,6 +171,6 @@ def stored_by_key(
 
 
 def _bypasses_forward(model: nn.Module, path: str) -> bool:
-    """nn.MultiheadAttention reads its out_proj's weight without ever calling it."""
+    """Whether a layer is never called: nn.MultiheadAttention only reads its out_proj's weight."""
     parent = model.get_submodule(path.rpartition(".")[0])
     return isinstance(parent, nn.MultiheadAttention)

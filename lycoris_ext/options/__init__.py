@@ -1,14 +1,14 @@
-"""Options: each is declared once, in the file that obeys it, with its default, limits and help.
+"""Options: each is declared once, in the file that reads it, with its default, limits and help.
 
     @dataclass(frozen=True, init=False)
     class RunConfig(Section):
-        \"\"\"How long to train, in which precision, and what is written where.\"\"\"
+        \"\"\"Length, precision and output files of a run.\"\"\"
 
-        seed: int = option(0, "Every random number of the run follows from it.", low=0)
+        seed: int = option(0, "Seed from which all random numbers of the run follow.", low=0)
 
 Flags, TOML files, overrides, metadata, the widgets of ComfyUI, their tooltips and the tables of the
-docs are all made from these declarations. Some options are read by one kind of algorithm, schedule,
-optimizer or loss alone: that kind declares them, and ``Section.kind_options`` collects them.
+docs are all made from these declarations. An option that only one algorithm, schedule, optimizer or
+loss reads (a "kind") is declared by that kind, and ``Section.kind_options`` collects such options.
 """
 
 from lycoris_ext.options.declaration import MayChange, Option, option, options_of

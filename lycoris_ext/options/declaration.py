@@ -1,4 +1,4 @@
-"""What is declared of one option."""
+"""The declaration of one option."""
 
 from __future__ import annotations
 
@@ -17,26 +17,28 @@ Recorded = Literal["in every file", "in the run's own files", "nowhere"]
 
 @dataclass(frozen=True)
 class Option:
-    """One option of a run.
+    """One option of a run: its name, type and default, what it does, and which values it allows.
 
     Args:
-        name: as in a file; as a flag it is spelled --name.
-        hint: its type.
-        default: its value when nobody sets it.
-        help: what it does, in sentences that stand alone: people meet them as a tooltip.
-        unset: what happens while it is None, for options that may be.
+        name: in config files; the flag of the command line is --name.
+        hint: type of the value, as an annotation.
+        default: the value if the user sets none.
+        help: what the option does, in sentences that can be understood without other options' help,
+            because users read them as a tooltip.
+        unset: what happens if the value is None, for options that allow it.
         low, high: the smallest and the largest allowed number.
-        above, below: numbers must lie above and below these.
-        also: numbers outside of these limits that are allowed, too.
+        above, below: numbers must be greater than ``above`` and less than ``below``.
+        also: numbers outside of these limits that are allowed nevertheless.
         step: by how much a click on a widget changes a number; 0: 1 for whole numbers, else 0.01.
-        choices: the allowed texts, or a function that gives them.
-        is_path: a place on the user's disk; beside ``choices``, where there are some.
-        fix: what to do where a value is not allowed; empty: "change NAME", or the choices.
+        choices: the allowed texts, or a function that returns them.
+        is_path: the value is a path; if there are ``choices``, it may be one of them or a path.
+        fix: advice for the message if a value is not allowed; "": "change NAME" or the choices.
         read: turns other spellings of a value into the one that is kept.
-        aliases: other names of it that sd-scripts' and LyCORIS's users have in network_args.
-        may_change: when a run may go on with another value of it.
-        recorded: which files tell its value.
-        kinds: the algorithms, schedules, ... that read it; empty: it is read whatever is chosen.
+        aliases: other names of the option in network_args of sd-scripts and LyCORIS.
+        may_change: when a saved run may be continued with another value of the option.
+        recorded: into which files the option's value is written.
+        kinds: names of the algorithms, schedules, optimizers or losses that read the option; ():
+            it is always read.
     """
 
     name: str
@@ -61,18 +63,18 @@ class Option:
 
     @property
     def text(self) -> str:
-        """The help with all that a reader of --help or of the docs must know beside it."""
+        """The help, followed by what happens if the option is unset, and by who reads it."""
         unset = f" Unset: {self.unset}." if self.unset else ""
         return f"{self.help}{unset}{self.readers}"
 
     @property
     def readers(self) -> str:
-        """Which kinds read it, as a sentence to put behind the help; empty where all do."""
+        """A sentence to add to the help: " Only for lora, lokr."; "" if it is always read."""
         return f" Only for {', '.join(self.kinds)}." if self.kinds else ""
 
     @property
     def values(self) -> str:
-        """What it may be, in words: "true or false", "one of l2, l1"."""
+        """The allowed values in words: "true or false", "one of l2, l1"."""
         if known := self.allowed():
             texts = f"one of {', '.join(known)}" if len(known) > 1 else known[0]
             return f"{texts}, or a path" if self.is_path else texts
@@ -84,25 +86,27 @@ class Option:
 
     @property
     def is_list(self) -> bool:
-        """Whether it holds several values."""
+        """Whether the value is a list."""
         return is_list(self.hint)
 
     def allowed(self) -> Sequence[str]:
-        """The texts to choose from; empty where any text is allowed."""
+        """Return the texts to choose from; empty if any text is allowed."""
         return self.choices() if callable(self.choices) else self.choices
 
     def convert(self, value: Any, where: str | None = None) -> Any:
-        """Check a value's type and range; nothing is guessed ("false" is not false, 1.5 not 1).
+        """Check the type and range of a value, and return it as configs keep it.
+
+        Nothing is guessed: the text "false" is not accepted as false, and 1.5 not as 1.
 
         Args:
-            value: as TOML, a flag or a caller gives it.
-            where: the file or the command line, for messages.
+            value: from a TOML file, a flag or a caller.
+            where: the file or "command line", for messages.
 
         Returns:
-            The value as it is kept: lists as tuples, tables as the section they describe.
+            The value; lists become tuples, and tables become sections.
 
         Raises:
-            ConfigError: the value is of another type or out of range.
+            ConfigError: the value has another type or is out of range.
         """
         if self.read is not None:
             value = self.read(value)
@@ -114,7 +118,7 @@ class Option:
         return value
 
     def _fault(self, item: Any) -> str:
-        """What is wrong with a value of the right type; empty: nothing."""
+        """Return what is wrong with a value of the right type; "" if nothing is."""
         if isinstance(item, str):
             known = () if self.is_path else self.allowed()
             return f"{self.name} {item!r} is not supported" if known and item not in known else ""
@@ -134,7 +138,7 @@ class Option:
         return all(limits) or value in self.also
 
     def range_text(self) -> str:
-        """The allowed numbers in words: "1 or more", "a number from 0 to below 1"."""
+        """Return the allowed numbers in words: "1 or more", "a number from 0 to below 1"."""
         return "".join(f"{number:g}, or " for number in self.also) + self._limits_text()
 
     def _limits_text(self) -> str:
@@ -144,7 +148,7 @@ class Option:
         lower = f"from {self.low:g}" if self.low is not None else f"above {self.above:g}"
         if self.high is not None:
             return f"{number} {lower} to {self.high:g}"
-        if self.below is not None and self.below < 2**53:  # whatever people write
+        if self.below is not None and self.below < 2**53:  # larger limits are technical: omit them
             return f"{number} {lower} to below {self.below:g}"
         return f"{self.low:g} or more" if self.low is not None else f"{number} {lower}"
 
@@ -157,24 +161,27 @@ class Option:
 
 
 def option(default: Any, help: str, **more: Any) -> Any:
-    """A dataclass field that is an option; its name and type are the field's.
+    """Make a field of a ``Section`` that declares an option, with the field's name and type.
 
     Args:
-        default: its value when nobody sets it.
-        help: what it does.
-        more: any other argument of ``Option``.
+        default: the value if the user sets none.
+        help: what the option does.
+        more: other arguments of ``Option``.
     """
     return field(default=default, metadata={"help": help, **more})
 
 
 def options_of(kinds: Mapping[str, Iterable[Option]]) -> list[Option]:
-    """The options of several kinds, each once, with the names of the kinds that read it.
+    """Put together the options of several kinds (algorithms, optimizers, ...).
 
     Args:
         kinds: name of a kind -> the options that it declares.
 
+    Returns:
+        Each option once, with the names of all kinds that declare it as its ``kinds``.
+
     Raises:
-        TypeError: two kinds declare one name differently.
+        TypeError: two kinds declare an option of the same name in different ways.
     """
     found: dict[str, Option] = {}
     readers: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""A group of options, checked when it is made."""
+"""The base class of groups of options, which are checked when they are created."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ AnySection = TypeVar("AnySection", bound="Section")
 
 @dataclass(frozen=True, init=False)
 class Section:
-    """A frozen group of options; every value is checked when it is made.
+    """A frozen group of options, whose values are checked when it is created.
 
-    Subclasses are dataclasses with ``init=False``, whose fields are made by ``option``. The options
-    that its kinds (algorithms, optimizers, ...) declare stand beside them, and are read in the same
-    way: ``config.factor``.
+    Subclasses are dataclasses with ``init=False``, whose fields are made by ``option``. A subclass
+    can also have options that kinds (algorithms, optimizers, ...) declare, see ``kind_options``.
+    They are read in the same way as fields: ``config.factor``.
 
     Attributes:
-        more: (name, value) of the kinds' options that differ from their defaults, by name.
+        more: (name, value) of each kind's option that differs from its default, sorted by name.
     """
 
     more: tuple[tuple[str, Any], ...] = ()
 
     def __init__(self, **values: Any) -> None:
-        """Check and keep values; what is not given has its default.
+        """Check the given values and keep them; other options get their defaults.
 
         Raises:
-            ConfigError: all that is wrong, at once: unknown names (with the nearest), wrong types,
-                numbers out of range, options that contradict each other.
+            ConfigError: all faults at once: unknown names (with the most similar known one), wrong
+                types, numbers out of range, options that contradict each other.
         """
         declared = self.options()
         kept = {name: known.default for name, known in declared.items()}
@@ -42,35 +42,37 @@ class Section:
             with faults:
                 kept[name] = _find(name, declared).convert(value)
         faults.raise_all()
-        own = self._fields()
-        more = sorted((n, v) for n, v in kept.items() if n not in own and v != declared[n].default)
+        own_fields = self._fields()
+        more = sorted(
+            (n, v) for n, v in kept.items() if n not in own_fields and v != declared[n].default
+        )
         for name, value in (*kept.items(), ("more", tuple(more))):
             object.__setattr__(self, name, value)
         Faults(self.contradictions()).raise_all()
 
     @classmethod
     def kind_options(cls) -> Iterable[Option]:
-        """The options that the kinds of this section declare, in the order to show them.
+        """Return the options that kinds (algorithms, ...) declare for this section, in order.
 
-        They are asked for anew whenever they are needed, since a kind may be registered at any
-        time.
+        Override it in sections that have kinds. It is called whenever the options are needed,
+        because a kind may be registered at any time.
         """
         return ()
 
     def contradictions(self) -> Iterator[LycorisExtError]:
-        """What is wrong with options that are right one by one."""
+        """Yield an error for each contradiction between options that are valid one by one."""
         yield from ()
 
     @property
     def chosen_kind(self) -> str:
-        """The name of the kind that is chosen, for sections that have kinds."""
+        """The name of the chosen kind, such as "loha"; "" for sections without kinds."""
         return ""
 
     def unread(self, selector: str) -> Iterator[ConfigError]:
-        """The options that are set although the chosen kind does not read them.
+        """Yield an error for each option that is set although the chosen kind does not read it.
 
         Args:
-            selector: the option that chooses the kind.
+            selector: name of the option that chooses the kind.
         """
         declared = self.options()
         for name, value in self.more:
@@ -84,10 +86,10 @@ class Section:
 
     @classmethod
     def options(cls) -> dict[str, Option]:
-        """Every option of the section by name: its own, then those of its kinds.
+        """Return name -> option: those of the section's fields, then those of its kinds.
 
         Raises:
-            TypeError: a kind declares a name that the section has itself.
+            TypeError: a kind declares an option with the name of a field.
         """
         declared = dict(cls._fields())
         for known in cls.kind_options():
@@ -108,14 +110,14 @@ class Section:
 
     @classmethod
     def taken_from(cls: type[AnySection], other: Section) -> AnySection:
-        """This section with the values that another one has for its options."""
+        """Create a section of this class with the values of another one that has its options."""
         return cls(**{name: getattr(other, name) for name in cls.options()})
 
     def values(self) -> dict[str, Any]:
-        """Name -> value of the options that count.
+        """Return name -> value of the options that have an effect or were set.
 
-        What other kinds read is left out unless it is set, so that a new kind changes nothing in
-        what the runs of the others write.
+        Options that only other kinds read are left out unless they were set. So a newly registered
+        kind changes nothing in the files of runs that do not use it.
         """
         chosen, is_set = self.chosen_kind, dict(self.more)
         return {
@@ -125,7 +127,7 @@ class Section:
         }
 
     def changed(self) -> dict[str, Any]:
-        """Name -> value of the options that differ from their defaults."""
+        """Return name -> value of the options that differ from their defaults."""
         own = {
             name: value
             for name, known in self._fields().items()
@@ -136,7 +138,7 @@ class Section:
     if not TYPE_CHECKING:  # so that a type checker still finds misspelt options
 
         def __getattr__(self, name: str) -> Any:
-            """An option of a kind that was registered after this section was made."""
+            """Return the default of an option whose kind was registered after this section."""
             for known in () if name.startswith("_") else type(self).kind_options():
                 if known.name == name:
                     return known.default

@@ -1,4 +1,4 @@
-"""The types that options may have: checked in values, and told in words."""
+"""The types of options: check a value against a type, and describe a type in words."""
 
 from __future__ import annotations
 
@@ -18,10 +18,16 @@ LIST_NAMES = {str: "a list of texts", int: "a list of whole numbers", float: "a 
 
 
 def convert(name: str, value: Any, hint: Any, where: str | None) -> Any:
-    """Check a value against a type; see ``Option.convert``.
+    """Check a value against a type, and return it with lists as tuples and tables as sections.
+
+    Args:
+        name: of the option, for messages.
+        value: from a TOML file, a flag or a caller.
+        hint: the type.
+        where: the file or "command line", for messages.
 
     Raises:
-        ConfigError: the value is of another type.
+        ConfigError: the value has another type.
     """
     for kind in alternatives(hint):
         if kind is types.NoneType and value is None:
@@ -43,19 +49,19 @@ def convert(name: str, value: Any, hint: Any, where: str | None) -> Any:
 
 
 def is_list(hint: Any) -> bool:
-    """Whether an option holds several values."""
+    """Return True if a type is a list of values."""
     return any(get_origin(kind) is tuple for kind in alternatives(hint))
 
 
 def holds_tables(hint: Any) -> bool:
-    """Whether an option is a list of tables, which no flag can spell."""
+    """Return True if a type is a list of tables, which cannot be written as a flag."""
     return any(
         get_origin(kind) is tuple and _is_section(get_args(kind)[0]) for kind in alternatives(hint)
     )
 
 
 def describe_type(hint: Any) -> str:
-    """A type in words."""
+    """Describe a type in words: "a whole number", "a list of texts"."""
     if holds_tables(hint):
         return "a list of tables"
     words = [
@@ -67,7 +73,7 @@ def describe_type(hint: Any) -> str:
 
 
 def alternatives(hint: Any) -> tuple[Any, ...]:
-    """The types of a union; any other type alone."""
+    """Return the members of a union type; for any other type a tuple with the type alone."""
     return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
@@ -76,7 +82,7 @@ def _is_section(kind: Any) -> bool:
 
 
 def _from_table(name: str, table: Any, kind: Any, where: str | None) -> Any:
-    """A section from one table of an option."""
+    """Create a section of class ``kind`` from a table; a section is returned unchanged."""
     if isinstance(table, kind):
         return table
     try:

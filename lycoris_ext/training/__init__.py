@@ -1,4 +1,4 @@
-"""Training: the step, the optimizers, the state of a run, and the loop."""
+"""Training of adapters: options, optimizers, schedules, one step, and the whole run."""
 
 from lycoris_ext.training.optimizer_kinds import OptimizerKind, register_optimizer
 from lycoris_ext.training.optimizers import OptimizerConfig, build_optimizer

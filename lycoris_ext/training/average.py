@@ -1,4 +1,4 @@
-"""A running average of the adapter's parameters, which is calmer than the parameters themselves."""
+"""A moving average of the adapter's parameters over the steps (EMA)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """Exponential moving average (EMA) of what is trained.
+    """The exponential moving average (EMA) of a network's trained parameters.
 
     Args:
-        network: its trained parameters are averaged, in their own dtype.
-        decay: share of the old average kept in a step. The first steps keep less, as diffusers'
-            EMAModel does it: the average of a young run must not remember the untrained adapter.
+        network: the average starts at its parameters and has their dtype.
+        decay: share of the old average that a step keeps. The first steps keep less, as in
+            diffusers' EMAModel, so that the untrained adapter is soon forgotten.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -28,30 +28,34 @@ class WeightAverage:
         self.tensors = {name: p.detach().clone() for name, p in self._trained.items()}
 
     def decay_at(self, step: int) -> float:
-        """Share of the old average that the given step keeps, counted from 1."""
+        """Return the share of the old average that a step keeps; steps count from 1."""
         return 0.0 if step <= 1 else min(self.decay, step / (9 + step))
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the parameters as they are after a step, counted from 1."""
+        """Add the parameters as they are after a step to the average; steps count from 1."""
         new = 1.0 - self.decay_at(step)
         for name, parameter in self._trained.items():
             self.tensors[name].lerp_(parameter, new)
 
     @torch.no_grad()
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go on from a saved average of the same parameters."""
+        """Replace the average by a saved one.
+
+        Args:
+            tensors: parameter's name -> its average.
+        """
         for name, tensor in self.tensors.items():
             tensor.copy_(tensors[name])
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """The network has the averaged parameters inside the `with`, and its own after it."""
-        own = {name: parameter.data for name, parameter in self._trained.items()}
+        """Give the network the averaged parameters for a ``with`` block, then its own back."""
+        trained = {name: parameter.data for name, parameter in self._trained.items()}
         try:
             for name, parameter in self._trained.items():
                 parameter.data = self.tensors[name]
             yield
         finally:
             for name, parameter in self._trained.items():
-                parameter.data = own[name]
+                parameter.data = trained[name]

@@ -1,4 +1,4 @@
-"""What training asks of a base model, whoever holds it."""
+"""The interface that a base model must have to be trained on."""
 
 from __future__ import annotations
 
@@ -16,78 +16,84 @@ from lycoris_ext.training.step import Text
 
 
 class BaseModel(Protocol[Text]):
-    """A frozen base model: our diffusers pipeline, or a model that a host has loaded.
+    """A frozen base model: a diffusers pipeline, or a model that a program like ComfyUI has loaded.
 
-    ``Text`` is whatever the model takes for the captions of a batch.
-
+    ``Text`` is the type of encoded captions that its denoiser takes.
     """
 
     @property
     def kind(self) -> str:
-        """Its family, the id of a ``formats.families.Variant``."""
+        """The model family, as the id of a ``formats.families.Variant``."""
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """The device on which the model computes."""
 
     @property
     def latent_factor(self) -> int:
-        """Pixels along a side of one latent."""
+        """How many times smaller latents are than pictures, along each side; 8 for SD."""
 
     @property
     def reads_first(self) -> bool:
-        """True where captions are to be encoded before ``prepared``, because text encoder and
-        denoiser may not fit the device together."""
+        """Whether all captions should be encoded before ``prepared`` is entered.
+
+        True if text encoder and denoiser may not fit into the device's memory together.
+        """
 
     def load(self) -> None:
-        """Read the weights, if that has not happened yet; called before all that follows."""
+        """Load the weights, unless they are loaded; called before any method below."""
 
     def targets(self) -> Mapping[str, nn.Module]:
-        """The models that may be adapted, by the names of the file format: "unet", ..."""
+        """Return the models that can be adapted, by their names in files: "unet", ..."""
 
     def fingerprint(self) -> str:
-        """A hash that another base model does not have."""
+        """Return a hash that identifies the base model's weights."""
 
     def identity(self, part: str) -> str:
-        """A hash of all that cached results depend on, beside the picture or the caption.
+        """Return a hash of everything in the model that a cached encoding depends on.
 
         Args:
-            part: "vae" for latents, "text" for encoded captions.
+            part: "vae" for cached latents, "text" for cached captions.
         """
 
     def merge(self, state: AdapterState, strength: float) -> None:
-        """Add an adapter to the weights for the time of this run.
+        """Add an adapter's update to the weights for the time of this run.
+
+        Args:
+            state: content of the adapter's file.
+            strength: factor of the update.
 
         Raises:
-            FormatError: it is for another model.
+            FormatError: the adapter is for another model.
         """
 
     def prepared(self, gradient_checkpointing: bool) -> AbstractContextManager[object]:
-        """Make the model ready for gradients inside the ``with``.
+        """Prepare the model for training inside a ``with``; a host's model is restored afterwards.
 
-        A host's model is afterwards as it was found.
+        Args:
+            gradient_checkpointing: recompute activations in the backward pass to save memory.
         """
 
     def schedule(self) -> NoiseSchedule:
-        """The noise that the model was trained on."""
+        """Return the noise schedule with which the model was trained."""
 
     def encode_pixels(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode pictures, as ``data.latents.EncodePosterior``."""
+        """Encode pictures with the VAE, as ``data.latents.EncodePosterior`` describes."""
 
     def encode_text(self, captions: Sequence[str]) -> Text:
-        """Encode a batch of captions; with gradients where a text encoder is adapted."""
+        """Encode a batch of captions, with gradients if a text encoder is adapted."""
 
     def join(self, texts: Sequence[Text]) -> Text:
-        """Make one batch of several."""
+        """Concatenate encoded batches to one."""
 
     def to_tensors(self, text: Text) -> Tensors:
-        """Take an encoded caption apart into tensors, for a cache."""
+        """Turn an encoded caption into named tensors that a cache can store."""
 
     def from_tensors(self, tensors: Tensors) -> Text:
-        """Put a cached caption together again, on the device."""
+        """Undo ``to_tensors``: turn cached tensors into an encoded caption on the device."""
 
     def release_text_encoders(self) -> None:
-        """Free the device of the text encoders; ``encode_text`` fetches them back if it must."""
+        """Move the text encoders off the device; ``encode_text`` moves them back if needed."""
 
     def predict(
         self,
@@ -96,13 +102,14 @@ class BaseModel(Protocol[Text]):
         text: Text,
         size_ids: Sequence[Sequence[int]],
     ) -> Tensor:
-        """Ask the denoiser for what it is trained to predict.
+        """Return the denoiser's prediction (noise or velocity, as the schedule says).
 
         Args:
             noisy: (B, C, h, w), noisy latents.
             timesteps: (B,).
-            text: of B captions.
-            size_ids: of B pictures, as SDXL is told them (``models.pipeline.SizeIds``).
+            text: encoding of B captions.
+            size_ids: for each of B pictures the sizes that SDXL is conditioned on
+                (``models.pipeline.SizeIds``); other families ignore them.
 
         Returns:
             (B, C, h, w).

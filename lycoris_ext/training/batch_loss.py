@@ -1,4 +1,4 @@
-"""The loss of a batch: from its plan through the frozen base and the adapter."""
+"""The training loss of one batch: draw latents and noise, encode captions, predict, compare."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ from lycoris_ext.training.text import TextCache
 
 @dataclass
 class BatchLoss(Generic[Text]):
-    """The loss of a batch, as a function of the batch alone (and of the adapter's parameters).
+    """A function that computes the training loss of a batch.
+
+    Its result depends on the seed, the batch and the adapter's parameters only, not on what was
+    computed before.
 
     Args:
         config: of the run.
         base: the frozen model, with the network injected.
-        network: what is trained.
+        network: the adapter that is trained.
         latents: of the whole training set.
-        texts: encodes captions, or finds them.
+        texts: encodes captions, or takes them from its cache.
     """
 
     config: TrainConfig
@@ -43,10 +46,13 @@ class BatchLoss(Generic[Text]):
         self.trains_text = not adapted.isdisjoint(TEXT_ENCODERS)
 
     def __call__(self, plan: BatchPlan) -> Tensor:
-        """Draw a batch's latents and noise, encode its captions, and compare.
+        """Compute the loss of one batch.
+
+        Args:
+            plan: the batch: its samples, captions and number.
 
         Returns:
-            A float32 scalar with gradients to the adapter; the same for the same (seed, batch).
+            A float32 scalar with gradients to the adapter's parameters.
         """
         config, base, seed = self.config, self.base, self.config.run.seed
         pictures = self.latents.batch(plan, seed)

@@ -1,4 +1,4 @@
-"""The right to write a run's files, and what an earlier process left in them."""
+"""The lock on a run's files, and the checks whether an earlier run can be continued."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ START_OVER = "choose another output_name, or start over with --overwrite"
 
 
 class Claim:
-    """A run's files, locked inside the ``with``.
+    """The right to write a run's files: a lock that is held inside a ``with``.
 
     Args:
-        config: resolved options.
+        config: of the run; output_dir and output_name say which run.
 
     Attributes:
-        paths: of the files.
-        device: where the run computes.
-        saved: the state that it is continued from; None for a new run.
+        paths: of the run's files.
+        device: on which the run computes.
+        saved: the state of an earlier process, from which the run continues; None for a new run.
     """
 
     def __init__(self, config: TrainConfig) -> None:
@@ -37,15 +37,16 @@ class Claim:
         self.saved: SavedState | None = None
 
     def __enter__(self) -> Claim:
-        """Lock the files, and find out whether the run is new or to be continued.
+        """Lock the files, and read the state of a run that is to be continued.
 
-        Continuing sets torch's number of threads to what the run was started with: sums are split
-        by threads, so their rounding depends on it.
+        To continue, torch's number of threads is set to what the run was started with, because the
+        rounding of sums depends on it.
 
         Raises:
-            ConfigError: the options changed since the state was written, or fp16 without a GPU.
-            DataError: there is a result of that name but no state.
-            EnvironmentFault: the device is not there, or another process is training.
+            ConfigError: the options have changed since the state was saved, or fp16 is used
+                without a GPU.
+            DataError: there is an adapter of this name, but no state to continue from.
+            EnvironmentFault: the device is missing, or another process trains this run.
         """
         self.lock.__enter__()
         try:
@@ -87,11 +88,11 @@ class Claim:
         torch.set_num_threads(self.saved.progress.threads)
 
     def check_pictures(self, pictures: TrainingSet) -> None:
-        """Refuse to continue on other pictures, or to train a finished run again.
+        """Refuse to continue a run on other pictures, or a run that is finished.
 
         Raises:
-            DataError: pictures or captions changed since the state was written.
-            ConfigError: the run has its full length already.
+            DataError: pictures or captions have changed since the state was saved.
+            ConfigError: the run has reached its number of steps already.
         """
         if self.saved is None:
             return
@@ -111,11 +112,11 @@ class Claim:
             )
 
     def make_folder(self) -> None:
-        """Make the run's folder, and clear it of what killed writers left.
+        """Create the run's folder, and delete temporary files of killed processes in it.
 
         Raises:
-            EnvironmentFault: it cannot be made, or another process is training under this name.
-            DataError: another process did so while this one read its pictures.
+            EnvironmentFault: the folder cannot be created, or another process trains this run.
+            DataError: another process has written a run of this name in the meantime.
         """
         folder = self.paths.folder
         make_folder(folder, "choose another output_dir")
@@ -126,14 +127,14 @@ class Claim:
             remove_leftovers(folder, name)
 
     def check_base(self, base: str, start: str) -> None:
-        """Refuse to continue on another base model, or from other adapters.
+        """Refuse to continue a run on another base model, or with other files to start from.
 
         Args:
-            base: ``BaseModel.fingerprint``.
-            start: ``StartWeights.fingerprint``.
+            base: ``BaseModel.fingerprint`` of the base model.
+            start: ``StartWeights.fingerprint`` of network_weights and base_weights.
 
         Raises:
-            DataError: it is another one now.
+            DataError: one of them differs from the saved state's.
         """
         if self.saved is None:
             return
@@ -152,17 +153,17 @@ class Claim:
             )
 
     def clear_old_results(self) -> None:
-        """Take away what --overwrite replaces; called when everything needed is there."""
+        """Delete the files of an older run of this name; called when all checks have passed."""
         adapter = self.paths.adapter
         for path in (self.paths.state, adapter, self.paths.averaged(adapter)):
             path.unlink(missing_ok=True)
 
 
 def refuse_existing(paths: RunPaths) -> None:
-    """Never write over what another run left.
+    """Refuse to overwrite the files of another run.
 
     Raises:
-        DataError: there is a result or a state of that name.
+        DataError: an adapter, an averaged adapter or a state exists at these paths.
     """
     for path in (paths.adapter, paths.averaged(paths.adapter), paths.state):
         if path.exists():

@@ -1,4 +1,4 @@
-"""Everything that describes a run, put together from the options of each part."""
+"""The config of a whole run, made of one section of options for each part."""
 
 from __future__ import annotations
 
@@ -23,18 +23,20 @@ from lycoris_ext.training.start_config import StartConfig
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A whole run. Names of options are unique over the sections, so a file may be flat.
+    """All options of a training run.
+
+    The name of an option is unique over all sections, so a config file needs no tables.
 
     Args:
-        model: the frozen base.
-        network: what is trained.
+        model: the base model.
+        network: the adapter.
         data: pictures and captions.
-        start: what it starts from.
-        optimizer: how it is updated.
-        schedule: how the learning rate changes.
-        loss: what is minimized.
-        sample: pictures drawn on the way.
-        run: length, precision, output.
+        start: adapters that training starts from.
+        optimizer: optimizer and learning rates.
+        schedule: how the learning rates change over the run.
+        loss: noise and loss.
+        sample: pictures that are drawn during training.
+        run: length, precision, output files.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -58,25 +60,25 @@ class TrainConfig:
             )
 
     def sections(self) -> dict[str, dict[str, Any]]:
-        """Section name -> option -> value as TOML holds it, in the order in which they are shown.
+        """Return section -> option -> value, with values as a TOML file holds them.
 
-        Tables of an option are dicts of what they set.
+        A table, such as one of the overrides, becomes a dict of the options that it sets.
         """
-        parts = {section.name: getattr(self, section.name) for section in fields(self)}
+        sections = {section.name: getattr(self, section.name) for section in fields(self)}
         return {
-            name: {option: _plain(value) for option, value in part.values().items()}
-            for name, part in parts.items()
+            name: {option: _as_toml(value) for option, value in section.values().items()}
+            for name, section in sections.items()
         }
 
     def flat(self) -> dict[str, Any]:
-        """Option -> value over all sections."""
+        """Return option -> value for all sections together, with values as in ``sections``."""
         return {
             name: value for section in self.sections().values() for name, value in section.items()
         }
 
     @property
     def effective_network(self) -> NetworkConfig:
-        """The network as it is built: a part with learning rate 0 gets no adapter at all."""
+        """The options of the network, where a model with learning rate 0 gets no adapter."""
         network = self.network
         if self.optimizer.effective_text_encoder_lr == 0.0:
             network = replace(network, network_train_unet_only=True)
@@ -85,13 +87,14 @@ class TrainConfig:
         return network
 
     def changed_since(self, saved: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-        """Options that decide the result and differ: name -> (saved, now).
+        """Find the options that forbid to continue a saved run with this config.
 
         Args:
-            saved: flat() of the run that is to be continued, as read from JSON.
+            saved: ``flat()`` of the run that is to be continued, as read from JSON.
 
         Returns:
-            Empty when the run may go on.
+            Option -> (value in the saved run, value now) for options that affect the result and
+            differ; empty if the run can be continued.
         """
         allowed: dict[MayChange, bool] = {
             "never": False,
@@ -108,15 +111,17 @@ class TrainConfig:
 
 
 def section_types() -> dict[str, type[Section]]:
-    """Section name -> its class."""
+    """Return section name -> class of the section, in order."""
     return get_type_hints(TrainConfig)
 
 
 def all_options() -> dict[str, Option]:
-    """Name -> option, in the order of the sections, as it is now: kinds may join at any time.
+    """Return name -> declaration of every option of a run, in the order of the sections.
+
+    Options of algorithms, optimizers and so on that were registered by now are among them.
 
     Raises:
-        TypeError: two sections have an option of one name.
+        TypeError: two sections have an option of the same name.
     """
     found: dict[str, Option] = {}
     for section in section_types().values():
@@ -127,12 +132,12 @@ def all_options() -> dict[str, Option]:
 
 
 def dump_toml(config: TrainConfig, *, for_sharing: bool = False) -> str:
-    """The config as TOML, one table a section; unset options are left out.
+    """Write a config as TOML, with a table for each section; options that are None are left out.
 
     Args:
-        config: all options, resolved.
-        for_sharing: keep only the last part of paths and leave out where the output went, as for
-            the metadata of a file that others will see.
+        config: of a run.
+        for_sharing: shorten paths to their last part and leave out the output folders, for the
+            metadata of a file that others will see.
     """
     left_out = ("nowhere", "in the run's own files") if for_sharing else ("nowhere",)
     blocks = []
@@ -142,20 +147,20 @@ def dump_toml(config: TrainConfig, *, for_sharing: bool = False) -> str:
             if value is None or known[name].recorded in left_out:
                 continue
             shown = _without_folders(value, known[name]) if for_sharing else value
-            lines.append(f"{name} = {toml_value(_plain(shown))}")
+            lines.append(f"{name} = {toml_value(_as_toml(shown))}")
         blocks.append("\n".join(lines) + "\n")
     return "\n".join(blocks)
 
 
-def _plain(value: Any) -> Any:
-    """A value with its tables as dicts of what they set."""
+def _as_toml(value: Any) -> Any:
+    """Turn the sections in an option's value into dicts of the options that they set."""
     if isinstance(value, tuple):
-        return tuple(_plain(item) for item in value)
+        return tuple(_as_toml(item) for item in value)
     return value.changed() if isinstance(value, Section) else value
 
 
 def _without_folders(value: Any, known: Option) -> Any:
-    """A value with the last parts of its paths alone."""
+    """Shorten each path in an option's value to its last part."""
     if isinstance(value, tuple):
         return tuple(_without_folders(item, known) for item in value)
     if isinstance(value, Section):

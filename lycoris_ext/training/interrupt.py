@@ -1,4 +1,4 @@
-"""Ctrl-C: finish the step, save, and say how to go on."""
+"""Turn Ctrl-C into a request to stop after the current step, so that the run can be saved."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 
 class StopRequest:
-    """Whether someone asked the run to stop at the next step boundary."""
+    """A request to stop after the current step; ``asked`` is True once the user has made it."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -19,10 +19,15 @@ class StopRequest:
 
 @contextmanager
 def listen_for_stop() -> Iterator[StopRequest]:
-    """Turn the first Ctrl-C (and SIGTERM, where there is one) into a request; a second one stops.
+    """Turn Ctrl-C or SIGTERM inside a ``with`` into a request; a second one raises at once.
 
-    Outside the main thread, as in a host with a user interface, signals are the host's: nothing is
-    listened for.
+    Outside the main thread, as in a program with a user interface, signals are not touched.
+
+    Yields:
+        The request; its ``asked`` becomes True at the first signal.
+
+    Raises:
+        KeyboardInterrupt: at the second signal.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():

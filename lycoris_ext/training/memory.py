@@ -1,8 +1,8 @@
-"""Memory: what is freed stays in the process, and what to do when there is none left.
+"""Memory of the process: faster allocation on Linux, and advice when memory runs out.
 
-glibc returns each large block at once and fetches it again for the next tensor; clearing those
-pages anew took more than half of all processor time in a training step on CPU (270,000 page faults
-a second, measured).
+glibc gives each large block back to the system when it is freed and asks for it again for the next
+tensor. The system must fill these pages with zeros each time, which took more than half of all
+processor time in a training step on a CPU (270,000 page faults a second, measured).
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc to keep what is freed; call it before the first tensor.
+    """Tell glibc to keep freed memory in the process; call it before the first tensor is made.
 
     Returns:
-        False where the C library is not glibc, which has no such switch and needs none.
+        False if the C library is not glibc; then nothing was changed, and nothing needs to be.
     """
     if not sys.platform.startswith("linux"):
         return False
     library = ctypes.CDLL(None)
     if not hasattr(library, "gnu_get_libc_version"):
         return False
-    # No mappings at all: the threshold for them ends at 32 MB, and what a convolution of SD1.5
-    # rearranges is twice and four times that (measured: 57,600 page faults a step).
+    # Never use mmap: its threshold cannot be raised above 32 MB, and a convolution of SD1.5 needs
+    # buffers of two and four times that (measured: 57,600 page faults a step).
     library.mallopt(_MMAP_MAX, 0)
     library.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
     library.mallopt(_TOP_PAD, 64 * 2**20)
@@ -42,10 +42,9 @@ def keep_freed_memory() -> bool:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory is used up.
+    """Return True if an error means that memory is used up.
 
-    torch has a class for it on a GPU; on a CPU it raises a RuntimeError that only its text tells
-    apart.
+    torch has a class for this on a GPU; on a CPU it raises a RuntimeError with a certain text.
     """
     text = str(error)
     return (
@@ -58,10 +57,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def memory_faults(config: TrainConfig) -> Iterator[None]:
-    """Say of what runs out of memory inside which options of the run would need less.
+    """Turn an out-of-memory error inside a ``with`` into one that names options which need less.
 
     Raises:
-        MemoryFault: it did.
+        MemoryFault: memory is used up.
     """
     try:
         yield
@@ -76,7 +75,7 @@ def memory_faults(config: TrainConfig) -> Iterator[None]:
 
 
 def _advice(config: TrainConfig) -> str:
-    """What of a run's options would need less memory, with the values they have now."""
+    """Return advice which of a run's options to change to need less memory."""
     data, run, optimizer = config.data, config.run, config.optimizer.kind
     smaller = [
         f'"{kind.name}"' for kind in optimizer_kinds() if kind.state_bytes < optimizer.state_bytes

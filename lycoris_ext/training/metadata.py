@@ -1,7 +1,7 @@
-"""What a run tells about itself in the files that it saves: the facts behind formats/metadata.py.
+"""The metadata that a run writes into its adapter files, in the format of formats/metadata.py.
 
-No times and no paths: a run that was interrupted ends in the same bytes as one that was not, and
-nobody's folders travel with the file.
+It contains no times, so that an interrupted run ends in the same bytes as one that was not, and no
+paths, so that nobody's folder names are shared with the file.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ _FIXED = ("never", "if dim_from_weights")
 def training_metadata(
     config: TrainConfig, training_set: TrainingSet, base_hash: str, base_kind: str, step: int
 ) -> dict[str, str]:
-    """Metadata of an adapter after so many steps.
+    """Return the metadata for an adapter that is saved after some steps.
 
     Args:
-        config: the resolved options.
-        training_set: gives counts of folders, tags and buckets.
+        config: of the run.
+        training_set: the pictures; counts of folders, tags and buckets are written.
         base_hash: SHA-256 of the base model.
-        base_kind: as `Pipeline.kind`, the id of a ``formats.families.Variant``.
-        step: finished optimizer steps.
+        base_kind: family of the base model, the id of a ``formats.families.Variant``.
+        step: number of finished optimizer steps.
 
     Returns:
-        Text for text, as safetensors stores it; what sd-scripts leaves unset is "None".
+        Field -> text, as safetensors stores them. As in sd-scripts, unset values are "None".
     """
     network = config.effective_network
     options = {
@@ -51,12 +51,15 @@ def training_metadata(
 def run_facts(
     config: TrainConfig, training_set: TrainingSet, base_hash: str, base_kind: str, step: int
 ) -> RunFacts:
-    """What the options do not tell."""
+    """Return the facts for the metadata that do not follow from the options alone.
+
+    The arguments are those of ``training_metadata``.
+    """
     run, batches = config.run, training_set.batches_per_epoch
     accumulation = run.gradient_accumulation_steps
     planned = run.total_steps(batches)
     known = all_options()
-    # A run may be continued with other values of the rest.
+    # The other options may have changed when a run is continued.
     fixed = {n: v for n, v in config.flat().items() if known[n].may_change in _FIXED}
     identity = json.dumps([fixed, training_set.fingerprint, base_hash])
     return RunFacts(
@@ -77,13 +80,13 @@ def run_facts(
         reg_dataset_dirs=training_set.folder_counts(is_reg=True),
         tag_frequency=training_set.tag_counts(),
         bucket_info=_bucket_info(training_set),
-        session_id=zlib.crc32(identity.encode()),  # the same run, the same number
+        session_id=zlib.crc32(identity.encode()),  # the same number however often it is resumed
         software=f"lycoris-ext/{__version__}",
     )
 
 
 def _model(place: str, sha256: str = "") -> ModelReference:
-    """A model by the last part of its path; the short hash exists for single files alone."""
+    """Describe a model by the last part of its path and its hashes; folders have no short hash."""
     path = Path(place.replace("\\", "/"))
     if not path.is_file():
         return ModelReference(path.name, sha256)
@@ -94,7 +97,7 @@ def _model(place: str, sha256: str = "") -> ModelReference:
 
 @cache
 def _sha256(path: Path, size: int, modified: int) -> str:
-    """SHA-256 of a file, computed again only when the file has changed."""
+    """Return the SHA-256 of a file; computed again only if size or time have changed."""
     return sha256_of_files(path)
 
 

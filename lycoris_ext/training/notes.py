@@ -1,4 +1,4 @@
-"""What is said once, before training, of the network that is trained."""
+"""Notes about the network that are shown to the user once before training."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from lycoris_ext.network import Network
 
 
 def network_notes(network: Network) -> Iterator[str]:
-    """A line for each thing that is not as everywhere, whatever the number of layers."""
+    """Yield a line about how ComfyUI computes the network's DoRA; none without DoRA."""
     axes = {
-        "wd_on_output" in layer.plan.told()
+        "wd_on_output" in layer.plan.shown_options()
         for layer in network.layers.values()
         if layer.plan.dora is not None
     }
     if False in axes:
         yield (
-            "DoRA's lengths are of the inputs, not of the outputs (wd_on_output): these ComfyUI "
-            "computes wrongly"
+            "DoRA trains the lengths of input channels, which ComfyUI computes correctly; lengths "
+            "of output channels (wd_on_output) it computes wrongly"
         )
     if True in axes:
         yield (
-            "DoRA's lengths are of the outputs (wd_on_output), which ComfyUI computes wrongly; of "
-            "the inputs, which is the default, it computes them right"
+            "DoRA trains the lengths of output channels (wd_on_output), which ComfyUI computes "
+            "wrongly; lengths of input channels, the default, it computes correctly"
         )

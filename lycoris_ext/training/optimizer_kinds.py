@@ -1,4 +1,4 @@
-"""The optimizers that can be chosen: one entry each, and nothing else in the package names one.
+"""The optimizers that users can choose, with one entry for each; no other module names them.
 
 A new optimizer is one more entry:
 
@@ -17,9 +17,9 @@ A new optimizer is one more entry:
         )
     )
 
-Its options are then flags, options of TOML files, inputs of ComfyUI's Optimizer node, part of an
-adapter's metadata and rows of the docs; tests/training/test_optimizer_kinds.py trains, kills and
-resumes it.
+Its options then appear as flags, in TOML files, as inputs of ComfyUI's Optimizer node, in the
+metadata of adapters and in the docs; tests/training/test_optimizer_kinds.py trains with it, kills
+the run and resumes it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from lycoris_ext.errors import EnvironmentFault
 from lycoris_ext.options import Option, options_of
 
 Groups = list[dict[str, Any]]
-"""Parameter groups as torch's optimizers take them: "params", "lr" and whatever else belongs."""
+"""Parameter groups as torch's optimizers take them: dicts with "params", "lr" and other options."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +48,16 @@ class OptimizerKind:
         factory: called with the parameter groups, ``lr`` and the arguments below. It may import
             the package that the optimizer comes from; this module must not.
         class_path: module and class, as sd-scripts writes them into an adapter's metadata.
-        state_bytes: what it keeps for each trained number, in bytes; AdamW keeps two float32.
-        arguments: argument of the factory -> the options that it is made of. One option is passed
-            as its value, several as the tuple of their values. sd-scripts' optimizer_args and the
-            metadata have these arguments under the same names.
+        state_bytes: bytes of state for each trained number; 8 for AdamW, which keeps two float32.
+        arguments: argument of the factory -> the options that set it. One option is passed as its
+            value, several are passed as the tuple of their values. optimizer_args of sd-scripts
+            and the metadata use the names of these arguments.
         switch: an option of sd-scripts that chooses this optimizer when it is true.
-        has_modes: whether it has ``train()`` and ``eval()``: it trains on other weights than those
-            that are drawn with and saved, as schedule-free optimizers do.
+        has_modes: whether it has ``train()`` and ``eval()``, because the weights that it trains
+            differ from those to save and to draw with, as in schedule-free optimizers.
         one_rate: whether all groups must have the same learning rate.
-        package: the package that it needs and that ``lycoris_ext`` does not.
-        install: the command that installs the package; unset: "pip install PACKAGE".
+        package: a package that it needs in addition to those of ``lycoris_ext``.
+        install: the command that installs this package; unset: "pip install PACKAGE".
     """
 
     name: str
@@ -74,7 +74,7 @@ class OptimizerKind:
 
     @property
     def options(self) -> tuple[Option, ...]:
-        """The options that this optimizer reads, beside those that every optimizer has."""
+        """The options that this optimizer reads in addition to those of every optimizer."""
         return tuple(known for options in self.arguments.values() for known in options)
 
     def build(
@@ -85,11 +85,11 @@ class OptimizerKind:
         Args:
             groups: at least one, each with its own "lr".
             learning_rate: of groups without one.
-            values: name -> value of at least this kind's options.
+            values: option -> value, for at least this optimizer's options.
 
         Raises:
-            EnvironmentFault: its package cannot be imported. It is never replaced by another
-                optimizer, which would give another result.
+            EnvironmentFault: the optimizer's package cannot be imported. No other optimizer is
+                used instead, because the result would differ.
         """
         try:
             optimizer = self.factory(groups, lr=learning_rate, **self._settings(values))
@@ -106,23 +106,24 @@ class OptimizerKind:
         return optimizer
 
     def metadata_text(self, values: Mapping[str, Any]) -> str:
-        """The text of the metadata field ss_optimizer: "module.Class(argument=value,...)".
+        """Return the text of the metadata field ss_optimizer: "module.Class(argument=value,...)".
 
         Args:
-            values: name -> value of at least this kind's options.
+            values: option -> value, for at least this optimizer's options.
         """
         settings = ",".join(f"{name}={value}" for name, value in self._settings(values).items())
         return f"{self.class_path}({settings})" if settings else self.class_path
 
     def read_argument(self, name: str, value: Any) -> dict[str, Any] | None:
-        """Turn one of sd-scripts' optimizer_args into options: name -> value, not checked yet.
+        """Turn one of sd-scripts' optimizer_args into options.
 
         Args:
-            name: of the argument.
-            value: a single value, or a tuple where the argument is made of several options.
+            name: of the argument, such as "betas".
+            value: of the argument; a tuple if several options set it.
 
         Returns:
-            None if there is no such argument, or if it has another number of values.
+            Option -> value, not checked yet; None if the optimizer has no such argument, or if it
+            takes another number of values.
         """
         options = self.arguments.get(name, ())
         parts = (value,) if len(options) == 1 else value
@@ -155,37 +156,37 @@ def register_optimizer(kind: OptimizerKind) -> None:
 
 
 def optimizer_kinds() -> Sequence[OptimizerKind]:
-    """Every optimizer, in the order in which they were registered."""
+    """Return every optimizer, in the order of registration."""
     return tuple(_KINDS.values())
 
 
 def optimizer_names() -> Sequence[str]:
-    """The values that optimizer_type can have."""
+    """Return the values that the option optimizer_type accepts."""
     return tuple(_KINDS)
 
 
 def optimizer_kind(name: str) -> OptimizerKind:
-    """The optimizer of a name that optimizer_type can have."""
+    """Return the optimizer of a name; it must be one of ``optimizer_names()``."""
     return _KINDS[name]
 
 
 def optimizer_options() -> Sequence[Option]:
-    """The options of all optimizers, each once and with the names of its readers."""
+    """Return the options of all optimizers, each once, with the names of those that read it."""
     return options_of({name: kind.options for name, kind in _KINDS.items()})
 
 
 def fallback_optimizer() -> str:
-    """The optimizer to fall back on where nothing can be installed."""
+    """Return the name of an optimizer that needs no other package."""
     return next(kind.name for kind in optimizer_kinds() if not kind.package)
 
 
 def fallback_advice() -> str:
-    """Advice for where an optimizer's package is missing or broken."""
+    """Return advice for a message that says that an optimizer's package is missing or broken."""
     return f'set optimizer_type = "{fallback_optimizer()}", which needs no other package'
 
 
 def _adamw_8bit(groups: Groups, **settings: Any) -> torch.optim.Optimizer:
-    # On a CPU its import complains about optional kernels that training does not use.
+    # On a CPU its import logs errors about optional kernels, which training does not use.
     logger = logging.getLogger("bitsandbytes")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -204,8 +205,8 @@ _ADAMW = {
             "weight_decay",
             float,
             0.01,
-            "Pulls the trained numbers toward 0: each step takes away this share of them, times "
-            "the learning rate. 0 turns it off.",
+            "Weight decay: each step reduces every trained number by this share of it, times the "
+            "learning rate. 0: no weight decay.",
             low=0.0,
         ),
     ),
@@ -214,8 +215,8 @@ _ADAMW = {
             "adam_beta1",
             float,
             0.9,
-            "Share of its running average of gradients that Adam keeps in each step. A higher "
-            "value follows the newest pictures more slowly.",
+            "Share of the old value that AdamW's running average of gradients keeps in each step "
+            "(beta 1). With a higher value, new gradients change the direction more slowly.",
             low=0.0,
             below=1.0,
             step=0.001,
@@ -225,8 +226,8 @@ _ADAMW = {
             "adam_beta2",
             float,
             0.999,
-            "Share of its running average of squared gradients that Adam keeps in each step. Adam "
-            "divides its steps by the root of this average.",
+            "Share of the old value that AdamW's running average of squared gradients keeps in "
+            "each step (beta 2). AdamW divides its steps by the root of this average.",
             low=0.0,
             below=1.0,
             step=0.001,
@@ -238,8 +239,8 @@ _ADAMW = {
             "adam_epsilon",
             float,
             1e-8,
-            "Adam adds this number to what it divides its steps by, so that a gradient close to 0 "
-            "causes no huge step.",
+            "AdamW divides its steps by the root of an average of squared gradients plus this "
+            "number, so that gradients close to 0 cause no huge steps.",
             low=0.0,
         ),
     ),
@@ -248,7 +249,7 @@ _ADAMW = {
 register_optimizer(
     OptimizerKind(
         name="AdamW8bit",
-        summary="AdamW that keeps its running averages in 8 bits: a quarter of AdamW's memory.",
+        summary="AdamW with running averages in 8 bits, which need a quarter of AdamW's memory.",
         factory=_adamw_8bit,
         class_path="bitsandbytes.optim.adamw.AdamW8bit",
         state_bytes=2,
@@ -261,8 +262,7 @@ register_optimizer(
 register_optimizer(
     OptimizerKind(
         name="AdamW",
-        summary="Adam with weight decay apart from the gradients (Loshchilov & Hutter 2019, "
-        "arXiv:1711.05101).",
+        summary="Adam with decoupled weight decay (Loshchilov & Hutter 2019, arXiv:1711.05101).",
         factory=torch.optim.AdamW,
         class_path="torch.optim.adamw.AdamW",
         state_bytes=8,

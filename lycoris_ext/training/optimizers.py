@@ -1,4 +1,4 @@
-"""How the adapter's parameters are updated: the options, the optimizer made of them, its modes."""
+"""The options of the optimizer, building it, and switching it between training and saving."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ _RATIO = {"above": 0.0, "fix": "16 is usual; remove it for the same rate everywh
 
 @dataclass(frozen=True, init=False)
 class OptimizerConfig(Section):
-    """How the adapter's parameters are updated."""
+    """The optimizer and the learning rates."""
 
     optimizer_type: str = option(
         "AdamW8bit",
-        "The optimizer, by sd-scripts' name: the rule that turns gradients into changes of the "
+        "The optimizer, under the name that sd-scripts has for it: how gradients change the "
         "adapter's weights.",
         choices=optimizer_names,
     )
     learning_rate: float = option(
         2e-4,
-        "How far each step moves the adapter's weights. Models that have a rate of their own "
-        "(unet_lr, text_encoder_lr) do not use it.",
+        "Learning rate: how far each step changes the adapter's weights. unet_lr and "
+        "text_encoder_lr replace it for the U-Net and for the text encoder.",
         **_RATE,
     )
     unet_lr: float | None = option(
@@ -59,30 +59,30 @@ class OptimizerConfig(Section):
     )
     loraplus_lr_ratio: float | None = option(
         None,
-        "LoRA+: the factors on the output side of the adapter (lora_up, LoHa's hada_w1_a and "
-        "hada_w2_a, LoKr's lokr_w2_a) get this many times the learning rate of the other factors; "
-        "16 is usual.",
+        "LoRA+: factors on the output side of the adapter (lora_up, LoHa's hada_w1_a and "
+        "hada_w2_a, LoKr's lokr_w2_a) get this many times the learning rate of the remaining "
+        "factors; 16 is usual.",
         unset="all factors have the same rate",
         **_RATIO,
     )
     loraplus_unet_lr_ratio: float | None = option(
         None,
-        "LoRA+ for the U-Net alone: its adapter's factors on the output side get this many times "
-        "the learning rate of the other factors.",
+        "LoRA+ for the U-Net only: factors on the output side of its adapter (such as lora_up) get "
+        "this many times the learning rate of the remaining factors.",
         unset="as loraplus_lr_ratio",
         **_RATIO,
     )
     loraplus_text_encoder_lr_ratio: float | None = option(
         None,
-        "LoRA+ for the text encoder alone: its adapter's factors on the output side get this many "
-        "times the learning rate of the other factors.",
+        "LoRA+ for the text encoder only: factors on the output side of its adapter (such as "
+        "lora_up) get this many times the learning rate of the remaining factors.",
         unset="as loraplus_lr_ratio",
         **_RATIO,
     )
     max_grad_norm: float = option(
         1.0,
-        "Gradient clipping: where the gradient of a step, over all parameters together, is longer "
-        "than this, it is scaled down to this length. 0: gradients are never scaled down.",
+        "Gradient clipping: if the norm of a step's gradient, over all parameters together, is "
+        "larger than this, the gradient is scaled down to this norm. 0: no clipping.",
         low=0.0,
     )
 
@@ -105,38 +105,38 @@ class OptimizerConfig(Section):
 
     @property
     def kind(self) -> OptimizerKind:
-        """What is known about the chosen optimizer."""
+        """The entry of the chosen optimizer."""
         return optimizer_kind(self.optimizer_type)
 
     @property
     def rates(self) -> dict[str, Any]:
-        """The options that ``Network.param_groups`` takes."""
+        """The learning rates and LoRA+ ratios, as arguments of ``Network.param_groups``."""
         names = ("learning_rate", "unet_lr", "text_encoder_lr", *RATIOS)
         return {name: getattr(self, name) for name in names}
 
     @property
     def effective_unet_lr(self) -> float:
-        """The U-Net's learning rate, its own or the general one."""
+        """The U-Net's learning rate: unet_lr, or learning_rate if that is unset."""
         return self.learning_rate if self.unet_lr is None else self.unet_lr
 
     @property
     def effective_text_encoder_lr(self) -> float:
-        """The text encoder's learning rate, its own or the general one."""
+        """The text encoder's learning rate: text_encoder_lr, or learning_rate if that is unset."""
         return self.learning_rate if self.text_encoder_lr is None else self.text_encoder_lr
 
 
 def build_optimizer(
     param_groups: Iterable[Mapping[str, Any]], config: OptimizerConfig
 ) -> torch.optim.Optimizer:
-    """Build the optimizer; each group remembers its rate as "base_lr".
+    """Build the optimizer; each of its groups gets a "base_lr", its rate before any schedule.
 
     Args:
-        param_groups: "params", "lr" and "name" each, as Network.param_groups gives them.
+        param_groups: dicts with "params", "lr" and "name", from ``Network.param_groups``.
         config: type and settings.
 
     Raises:
-        ConfigError: there is no parameter to train, or the groups have several learning rates and
-            the optimizer takes one.
+        ConfigError: there is no parameter to train, or the groups have different learning rates
+            and the optimizer supports only one.
         EnvironmentFault: the optimizer's package cannot be imported.
     """
     groups = [{**group, "params": list(group["params"])} for group in param_groups]
@@ -163,17 +163,17 @@ def build_optimizer(
 def training_paused(
     network: nn.Module, optimizer: torch.optim.Optimizer, kind: OptimizerKind
 ) -> Iterator[None]:
-    """Inside the ``with`` the network is in eval mode and holds the weights to draw with and to
-    save; afterwards training goes on exactly as if nothing had happened.
+    """Make a network ready for drawing or saving inside a ``with``; training is not affected.
 
-    An optimizer with modes is switched by its ``eval()``. Its ``train()`` computes the weights that
-    are trained anew, rounded differently, so they are kept and put back: how often a run draws and
-    saves must not change what it learns. The state of a run is saved outside of the ``with``.
+    Inside, the network is in eval mode. If the optimizer has modes, its ``eval()`` gives the
+    network the weights to draw with and to save. Its ``train()`` would compute the trained weights
+    again, with other rounding, so they are copied before and put back: how often a run draws and
+    saves must not change its result. Save the state of a run outside of the ``with``.
 
     Args:
-        network: what is trained.
+        network: the adapter.
         optimizer: of its parameters.
-        kind: the optimizer's.
+        kind: the optimizer's entry.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     kept = [p.detach().clone() for p in parameters] if kind.has_modes else []
@@ -193,7 +193,7 @@ def training_paused(
 
 
 def state_bytes(optimizer: torch.optim.Optimizer) -> int:
-    """How many bytes an optimizer keeps for its parameters at present."""
+    """Return how many bytes the optimizer's state takes at present."""
     return sum(_bytes(entries) for entries in optimizer.state.values())
 
 

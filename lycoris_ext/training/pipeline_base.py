@@ -1,4 +1,4 @@
-"""Our own diffusers pipeline as a base model that is trained on."""
+"""The base model of training outside of other programs: a pipeline of diffusers models."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lycoris_ext.training.precision import DTYPES, autocast, choose_device
 
 
 class PipelineBase:
-    """A ``BaseModel`` that is read from the file or folder that a config names.
+    """A ``BaseModel`` that is loaded from the file or folder that a config names.
 
     Args:
         config: of the run.
@@ -36,10 +36,10 @@ class PipelineBase:
 
     @cached_property
     def pipeline(self) -> Pipeline:
-        """The loaded pipeline; it draws with the noise schedule that the config asks for.
+        """The pipeline, loaded at first access; it draws with the config's noise schedule.
 
         Raises:
-            ConfigError: an option is for the other kind of prediction than the base's.
+            ConfigError: an option of the loss does not fit the base's prediction type.
         """
         run, loss = self.config.run, self.config.loss
         device = choose_device(run.device)
@@ -73,8 +73,8 @@ class PipelineBase:
         return self.pipeline.base_hash()
 
     def identity(self, part: str) -> str:
-        # Of the weights as they lie in memory, so that another precision, or an adapter merged
-        # into the base, never meets what was kept for this one.
+        # Hash the weights in memory, so that a base with another precision or with an adapter
+        # merged into it has another identity.
         pipeline = self.pipeline
         if part == "vae":
             scale = float(pipeline.vae.config.scaling_factor)
@@ -113,7 +113,8 @@ class PipelineBase:
 
     def encode_text(self, captions: Sequence[str]) -> Conditioning:
         self._place_text_encoders(self.device)
-        # Also outside of a step, where captions are encoded before the first: to the same bits.
+        # autocast also applies outside of a step, so that captions encoded in advance are the
+        # same bits.
         with autocast(self.config.run.mixed_precision, self.device):
             return self.pipeline.encode_text(captions, self.config.model.clip_skip)
 
@@ -154,10 +155,10 @@ def _schedule_of(pipeline: Pipeline) -> NoiseSchedule:
 
 
 def checkpoint_activations(unet: Any, text_encoders: Sequence[Any]) -> None:
-    """Compute activations a second time in the backward pass instead of keeping them."""
+    """Switch on gradient checkpointing: activations are recomputed in the backward pass."""
     unet.enable_gradient_checkpointing()
     for encoder in text_encoders:
-        # transformers 5 renamed it.
+        # transformers 5 renamed this method.
         enable = getattr(encoder, "activation_checkpointing_enable", None)
         (enable or encoder.gradient_checkpointing_enable)({"use_reentrant": False})
     for model in (unet, *text_encoders):

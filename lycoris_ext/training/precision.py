@@ -1,4 +1,4 @@
-"""Device, dtypes and autocast of a run."""
+"""Device, number formats and autocast of a run."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ DTYPES = {
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of a run: what was asked for, or the best there is for "auto".
+    """Return the device that the option ``device`` names; "auto" prefers a GPU over the CPU.
 
     Raises:
-        EnvironmentFault: it is asked for and not there.
-        ConfigError: there is no such kind of device.
+        EnvironmentFault: a CUDA device is asked for, and torch finds none.
+        ConfigError: torch knows no such kind of device.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -44,10 +44,10 @@ def choose_device(name: str) -> torch.device:
 
 
 def check_precision(mixed_precision: str, device: torch.device) -> None:
-    """Refuse a precision that the device does not have.
+    """Refuse a precision that the device does not support.
 
     Raises:
-        ConfigError: fp16 on a CPU, where its gradients underflow and no scaler exists.
+        ConfigError: fp16 without a CUDA GPU: gradients underflow, and there is no loss scaler.
     """
     if mixed_precision == "fp16" and device.type != "cuda":
         raise ConfigError(
@@ -58,23 +58,23 @@ def check_precision(mixed_precision: str, device: torch.device) -> None:
 
 
 def autocast(mixed_precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """The context a forward pass runs in."""
+    """Return the context for forward passes: autocast, or nothing for mixed_precision "no"."""
     if mixed_precision == "no":
         return nullcontext()
     return torch.autocast(device.type, dtype=DTYPES[mixed_precision])
 
 
 def build_scaler(mixed_precision: str) -> torch.amp.GradScaler | None:
-    """Loss scaling, which fp16 alone needs."""
+    """Return the loss scaler for fp16; None for other precisions, which need none."""
     if mixed_precision != "fp16":
         return None
-    # torch before 2.3 has it under another name.
+    # torch before 2.3 has this class under another name.
     build = getattr(torch.amp, "GradScaler", None)
     return torch.cuda.amp.GradScaler() if build is None else build("cuda")
 
 
 def describe_device(device: torch.device) -> str:
-    """The device in words: runs are bit for bit the same only on the same one."""
+    """Describe the hardware; two runs can be equal bit for bit only if their texts are equal."""
     if device.type == "cuda":
         return f"cuda: {torch.cuda.get_device_name(device)}"
     if device.type == "cpu":

@@ -1,4 +1,4 @@
-"""What a run draws where nobody names prompts."""
+"""Prompts for pictures during training, if the user has given none."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ CAPTIONS_SHOWN = 4
 
 
 def caption_prompts(pictures: TrainingSet) -> list[str]:
-    """A few captions of the training pictures, spread over the whole set.
+    """Return a few captions of the training pictures, spread over the whole set.
 
-    Regularisation pictures are left out: they show what the base model can do already.
+    Captions of regularisation pictures are left out: the base model can draw these already.
     """
     lines = (picture.caption.split("\n")[0] for picture in pictures.pictures if not picture.is_reg)
     captions = list(dict.fromkeys(lines))

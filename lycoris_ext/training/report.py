@@ -1,4 +1,4 @@
-"""What is known of a step when it is done."""
+"""The numbers that describe a finished training step."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class StepReport:
-    """What one optimizer step did.
+    """Loss, gradient norm and learning rates of one optimizer step.
 
     Args:
         step: number of the step, counted from 1.
         loss: mean over the step's batches.
         average: moving average of the loss (``runs.losses.running_average``).
-        norm: of the gradient before clipping; None where fp16 overflowed and nothing was updated.
+        norm: norm of the gradient before clipping; None if fp16 overflowed, so that nothing was
+            updated.
         epoch: of the last batch, counted from 0.
         rates: learning rate of each group of parameters, by the group's name.
     """

@@ -1,4 +1,4 @@
-"""A run in progress: what is due after a step, and what is saved."""
+"""A run in progress: its step count, when to save or draw, and how its files are written."""
 
 from __future__ import annotations
 
@@ -30,18 +30,22 @@ from lycoris_ext.words import file_size
 
 
 class Run:
-    """What a training holds. Made in one call; it continues from a saved state where there is one.
+    """A run in progress, new or continued from the saved state of an earlier process.
 
     Args:
-        config: resolved options.
-        claim: the files, locked; its saved state is used up.
-        base, weights, pictures: what is trained on, and the adapters that it starts from.
-        network, optimizer: as at the start of a new run.
-        say: is told where the run continues, and why that may not be exact.
+        config: of the run.
+        claim: the lock on the run's files, with the saved state if there is one; the state is
+            dropped after it was restored.
+        base: the base model.
+        weights: the adapters that training starts from.
+        pictures: the training set.
+        network, optimizer: as at the start of a new run; the saved state is restored into them.
+        say: called with lines for the user: at which step the run continues, and why the result
+            may differ from that of an uninterrupted run.
 
     Raises:
-        DataError: the state is of another base model, or of other adapters to start from.
-        FormatError: the state is of another network.
+        DataError: the saved state belongs to another base model or other adapters to start from.
+        FormatError: the saved state belongs to another network.
     """
 
     def __init__(
@@ -92,7 +96,7 @@ class Run:
         claim.saved = None  # its tensors are copied; free the memory
 
     def summary(self) -> str:
-        """Say what is about to be trained: how much of it, for how long, on what."""
+        """Return a line for the user: algorithm, layers, file size, steps, device, optimizer."""
         config, network = self.config, self.network
         numbers = network.parameter_count()
         size = numbers * DTYPES[config.run.save_precision].itemsize
@@ -104,7 +108,7 @@ class Run:
         )
 
     def after_step(self) -> int | None:
-        """Count the step that was just done, and do what belongs to every step.
+        """Count a finished step, apply scale_weight_norms, and update the average of the weights.
 
         Returns:
             How many layers scale_weight_norms scaled down; None without that option.
@@ -117,11 +121,11 @@ class Run:
         return scaled
 
     def record(self, report: StepReport, scaled: int | None) -> None:
-        """Write a step into the events.
+        """Write a finished step into the run's event log.
 
         Args:
             report: of the step.
-            scaled: how many layers scale_weight_norms scaled down.
+            scaled: the result of ``after_step``.
         """
         more = {} if scaled is None else {"scaled_layers": scaled}
         self.events.write(
@@ -135,7 +139,7 @@ class Run:
         )
 
     def diverged(self, error: NotFiniteError) -> DivergedError:
-        """Say where a run went wrong, in its events and in the error."""
+        """Log that a loss or gradient is not finite; return the error that names its pictures."""
         plan: BatchPlan = error.plan
         files = [str(path) for path in self.pictures.files(plan)]
         self.events.write("diverged", self.step, batch=plan.number, files=files)
@@ -148,7 +152,7 @@ class Run:
         )
 
     def state_is_due(self) -> bool:
-        """Whether enough work was done since the last state."""
+        """Return True if the state should be saved now, by save_state_every_n_steps or _seconds."""
         every = self.config.run.save_state_every_n_steps
         if every is not None:
             return self.step % every == 0
@@ -156,12 +160,12 @@ class Run:
         return waited >= self.config.run.save_state_every_n_seconds
 
     def checkpoint_is_due(self) -> bool:
-        """Whether the adapter is to be saved under this step's own name."""
+        """Return True if save_every_n_steps or _epochs asks for a checkpoint after this step."""
         run = self.config.run
         return self._is_due(run.save_every_n_steps, run.save_every_n_epochs)
 
     def previews_are_due(self) -> bool:
-        """Whether pictures are to be drawn after this step."""
+        """Return True if sample_every_n_steps or _epochs asks for pictures after this step."""
         sample = self.config.sample
         return self._is_due(sample.sample_every_n_steps, sample.sample_every_n_epochs)
 
@@ -179,13 +183,17 @@ class Run:
         )
 
     def save_checkpoint(self) -> None:
-        """Save the adapter as NAME-step-N.safetensors."""
+        """Save the adapter of this step as NAME-step-N.safetensors."""
         path = self.paths.checkpoint(self.step)
         self._save_adapter_as(path)
         self.events.write("checkpoint", self.step, file=path.name)
 
     def save_state(self, *, finished: bool = False) -> None:
-        """Save what resuming needs."""
+        """Save the state from which the run can continue bit for bit.
+
+        Args:
+            finished: the run has reached its last step, and its adapter is saved.
+        """
         self._check_finite()
         progress = Progress(
             step=self.step,
@@ -205,10 +213,10 @@ class Run:
         self._state_saved_at = time.monotonic()
 
     def save_final(self) -> None:
-        """Save the result.
+        """Save the adapter and the state at the end of the run.
 
-        The state comes first: a kill before the adapter is complete then costs nothing. It is
-        marked as finished last, so that a finished run always has its adapter.
+        The state is saved first, so that nothing is lost if the process is killed while it saves
+        the adapter. It is marked as finished last, so that a finished run always has its adapter.
         """
         self.save_state()
         self._save_adapter_as(self.paths.adapter)
@@ -216,8 +224,8 @@ class Run:
         self.save_state(finished=True)
 
     def save_stopped(self) -> None:
-        """Save what resuming needs, and the adapter as it is now."""
-        with ExitStack() as then:  # whatever becomes of the state, the adapter is tried, too
+        """Save state and adapter of a run that is stopped before its end."""
+        with ExitStack() as then:  # if saving the state fails, the adapter is saved nevertheless
             then.callback(self.events.write, "stopped", self.step)
             then.callback(self.save_checkpoint)
             self.save_state()
@@ -237,11 +245,11 @@ class Run:
         save_adapter(path, state)
 
     def paused(self) -> AbstractContextManager[None]:
-        """Inside the ``with`` the network is ready to be drawn with and saved."""
+        """Return a context in which the network is ready for drawing and saving."""
         return training_paused(self.network, self.optimizer, self.config.optimizer.kind)
 
     def _check_finite(self) -> None:
-        """Never replace good weights by broken ones."""
+        """Raise DivergedError if a parameter is NaN or infinite, before files are replaced."""
         for name, parameter in self.network.named_parameters():
             if not bool(parameter.isfinite().all()):
                 raise DivergedError(
@@ -251,7 +259,7 @@ class Run:
                 )
 
     def _exactness(self, progress: Progress) -> list[str]:
-        """Say in one line when the continued run cannot be bit for bit the same."""
+        """Return a line for the user if the continued run may differ from an uninterrupted one."""
         reasons = [
             f"{what} was {before}, is {now}"
             for what, before, now in (

@@ -1,4 +1,4 @@
-"""Options of a run itself: its length, its precision, what it writes and when."""
+"""Options of a run: its length, its precision, and which files it writes when."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from lycoris_ext.runs.paths import is_file_name
 
 @dataclass(frozen=True, init=False)
 class RunConfig(Section):
-    """How long to train, in which precision, and what is written where."""
+    """Length, precision and output files of a run."""
 
     output_dir: str = option(
         "output",
-        "Folder of everything that the run writes.",
+        "Folder into which the run writes all its files.",
         is_path=True,
         may_change="always",
         recorded="in the run's own files",
     )
     output_name: str = option(
-        "last", "File name of the result, without its ending.", may_change="always"
+        "last", "File name of the adapter, without .safetensors.", may_change="always"
     )
     seed: int = option(
         0,
-        "Every random number of the run follows from it.",
+        "Seed from which all random numbers of the run follow.",
         low=0,
         below=2**63,
         fix="use 0 or more",
@@ -40,37 +40,38 @@ class RunConfig(Section):
     )
     max_train_epochs: int | None = option(
         None,
-        "Length of the run in passes over the data, in place of max_train_steps.",
+        "Length of the run in epochs (passes over the pictures), in place of max_train_steps.",
         unset="max_train_steps decides",
         low=1,
         may_change="if no rate follows the length",
     )
     gradient_accumulation_steps: int = option(
-        1, "Batches whose gradients are averaged for one optimizer step.", low=1
+        1, "Number of batches whose gradients are averaged for one optimizer step.", low=1
     )
     gradient_checkpointing: bool = option(
         False,
-        "Compute parts of the forward pass a second time in the backward pass, instead of keeping "
-        "them: slower, with much less memory.",
+        "Compute parts of the forward pass again in the backward pass instead of keeping them in "
+        "memory: slower, but needs much less memory.",
     )
     mixed_precision: str = option(
         "no",
-        'Number format of the base model and of its computation: "no" (float32), "bf16", or "fp16" '
+        'Number format of the base model and its computation: "no" (float32), "bf16", or "fp16" '
         "(on a GPU only).",
         choices=("no", "bf16", "fp16"),
     )
     scale_weight_norms: float | None = option(
         None,
-        "Scale each layer's update down to this length (Frobenius norm) after every step, where it "
-        "is longer (max-norm regularization); 1 is usual.",
-        unset="never",
+        "Max-norm regularization: after every step, scale down each layer's update whose Frobenius "
+        "norm is larger than this; 1 is usual.",
+        unset="updates are not limited",
         above=0,
         fix="use 1, or leave it out",
     )
     ema_decay: float = option(
         0.0,
-        "Average the adapter over the steps and save the average as NAME-ema, too: the share of "
-        "the old average that each step keeps; 0.99 or 0.999 is usual, 0: no average.",
+        "Moving average (EMA) of the adapter's weights over the steps, saved as an additional file "
+        "NAME-ema: the share of the old average that each step keeps. 0.99 or 0.999 is usual; 0: "
+        "no average.",
         low=0,
         below=1,
         step=0.001,
@@ -84,56 +85,56 @@ class RunConfig(Section):
     )
     save_every_n_steps: int | None = option(
         None,
-        "Save the adapter as NAME-step-N.safetensors, too, after every so many steps.",
+        "Interval in steps at which a copy of the adapter is saved as NAME-step-N.safetensors.",
         unset="never",
         low=1,
         may_change="always",
     )
     save_every_n_epochs: int | None = option(
         None,
-        "Save the adapter as NAME-step-N.safetensors, too, after every so many passes over the "
-        "data.",
+        "Interval in epochs at which a copy of the adapter is saved as NAME-step-N.safetensors.",
         unset="never",
         low=1,
         may_change="always",
     )
     save_state_every_n_steps: int | None = option(
         None,
-        "Save what is needed to continue the run after every so many steps.",
-        unset="after every save_state_every_n_seconds",
+        "Interval in steps at which the state of the run is saved, from which a run that was "
+        "killed continues.",
+        unset="save_state_every_n_seconds decides",
         low=1,
         may_change="always",
     )
     save_state_every_n_seconds: float = option(
         60.0,
-        "Save what is needed to continue the run after so many seconds: at most this much work is "
-        "lost when the run is killed.",
+        "Interval in seconds at which the state of the run is saved, from which a run that was "
+        "killed continues; at most this much work is lost.",
         low=0,
         may_change="always",
     )
     log_with: str | None = option(
         None,
-        '"tensorboard" also writes the loss and the learning rates for TensorBoard.',
-        unset="they are in NAME.events.jsonl alone",
+        '"tensorboard": also write the loss and the learning rates for TensorBoard.',
+        unset="they are only in NAME.events.jsonl",
         choices=("tensorboard",),
         may_change="always",
     )
     logging_dir: str | None = option(
         None,
-        "Folder of TensorBoard's files, for log_with.",
-        unset="none are written",
+        "Folder for TensorBoard's files, if log_with asks for them.",
+        unset="no such files are written",
         is_path=True,
         may_change="always",
         recorded="in the run's own files",
     )
     device: str = option(
         "auto",
-        'Where to train: "auto" (on a GPU where there is one), "cpu", "cuda", "cuda:1" or "mps".',
+        'Device to train on: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1" or "mps".',
         may_change="always",
     )
     overwrite: bool = option(
         False,
-        "Start over although there are files of a run with this name.",
+        "Start a new run even if there are files of a run with this output_name, and replace them.",
         may_change="always",
         recorded="nowhere",
     )
@@ -160,11 +161,11 @@ class RunConfig(Section):
                 )
 
     def total_steps(self, batches_per_epoch: int) -> int:
-        """Optimizer steps of the whole run."""
+        """Return the number of optimizer steps of the whole run."""
         if self.max_train_epochs is None:
             return self.max_train_steps
         return self.steps_after_epochs(self.max_train_epochs, batches_per_epoch)
 
     def steps_after_epochs(self, epochs: int, batches_per_epoch: int) -> int:
-        """The first step at whose end so many passes over the data are complete."""
+        """Return the number of optimizer steps after which this many epochs are complete."""
         return math.ceil(epochs * batches_per_epoch / self.gradient_accumulation_steps)

@@ -1,4 +1,4 @@
-"""Which run a name means, where one may be stopped and others finished."""
+"""Decide whether to continue a run of a given name or to start one under a new name."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from lycoris_ext.training.start import start_fingerprint
 CONTINUE = "continue"
 _OR_NEW, _NEW, _OVERWRITE = "continue or new", "new name", "overwrite"
 MODES = (_OR_NEW, CONTINUE, _NEW, _OVERWRITE)
-"""What to do about a run of the same name, see `choose_name`."""
+"""What to do if a run of the same name exists, see ``choose_name``."""
 
 
 def keeps_name(mode: str) -> bool:
-    """Whether a mode trains under the name that is given, whatever lies there.
+    """Return True if a mode never changes output_name: "continue" and "overwrite".
 
     Raises:
         ConfigError: there is no such mode.
@@ -30,7 +30,7 @@ def keeps_name(mode: str) -> bool:
 
 
 def with_mode(config: TrainConfig, mode: str) -> TrainConfig:
-    """The config of a run in this mode: "overwrite" is an option of the run, too."""
+    """Return the config for a mode: for "overwrite" with the option overwrite, else unchanged."""
     if mode != _OVERWRITE:
         return config
     return replace(config, run=replace(config.run, overwrite=True))
@@ -39,20 +39,18 @@ def with_mode(config: TrainConfig, mode: str) -> TrainConfig:
 def choose_name(
     config: TrainConfig, pictures: TrainingSet, fingerprint: str, mode: str
 ) -> TrainConfig:
-    """Decide which run of a name this is: NAME, or NAME-2 and so on.
-
-    "continue or new" goes on with the latest of them where that is not finished and was started
-    with these options, files, pictures and base, and otherwise takes the next free name; "new name"
-    always does the latter.
+    """Return the config with the output_name to train under: NAME, or NAME-2, NAME-3, ...
 
     Args:
-        config: with the name.
+        config: its output_name is NAME.
         pictures: the training set.
-        fingerprint: ``BaseModel.fingerprint``.
-        mode: one of these two.
+        fingerprint: ``BaseModel.fingerprint`` of the base model.
+        mode: "new name" always takes the first free name. "continue or new" takes the last name
+            in use if that run is not finished and was started with the same options, files,
+            pictures and base model; otherwise also the first free one.
 
     Raises:
-        DataError, FormatError: a file to start from is not there, or damaged.
+        DataError, FormatError: a file that training starts from is missing or damaged.
     """
     latest, number = None, 1
     named = config

@@ -1,4 +1,4 @@
-"""Pictures drawn during training: which, and when."""
+"""Options of the pictures that are drawn during training."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from lycoris_ext.options import Section, option
 
 @dataclass(frozen=True, init=False)
 class SampleConfig(Section):
-    """Pictures that show how training goes."""
+    """Pictures that are drawn during training to show its progress."""
 
     sample_every_n_steps: int | None = option(
         None,
-        "Draw the prompts after every so many steps.",
+        "Interval in steps at which pictures of sample_prompts are drawn during training.",
         unset="never",
         low=1,
         fix="leave it out to draw nothing",
@@ -21,32 +21,32 @@ class SampleConfig(Section):
     )
     sample_every_n_epochs: int | None = option(
         None,
-        "Draw the prompts after every so many passes over the data.",
+        "Interval in epochs at which pictures of sample_prompts are drawn during training.",
         unset="never",
         low=1,
         fix="leave it out to draw nothing",
         may_change="always",
     )
     sample_at_first: bool = option(
-        False, "Draw the prompts before the first step, too.", may_change="always"
+        False, "Also draw pictures of sample_prompts before the first step.", may_change="always"
     )
     sample_prompts: tuple[str, ...] = option(
         (),
-        "Prompts to draw, or one .txt file with a prompt a line; a prompt may end in sd-scripts' "
-        'options, "a cat --n blurry --w 512 --h 768 --d 1 --s 28 --l 7 --ss euler_a". Prompt files '
-        "of sd-scripts in TOML and JSON are read, too.",
+        "Prompts of the pictures that are drawn during training, or a file with them: .txt with a "
+        "prompt in each line, or a TOML or JSON file of sd-scripts. A prompt may end in options as "
+        'in sd-scripts: "a cat --n blurry --w 512 --h 768 --d 1 --s 28 --l 7 --ss euler_a".',
         unset="the captions of a few training pictures",
         may_change="always",
     )
     sample_sampler: str = option(
         "Euler",
-        'Sampler to draw with: "Euler", "Euler a", "DPM++ 2M Karras", "DDIM", ..., or one of '
-        "sd-scripts' names.",
+        "Sampler of the pictures that are drawn during training, under the names of AUTOMATIC1111 "
+        '("Euler", "Euler a", "DPM++ 2M Karras", "DDIM", ...) or of sd-scripts.',
         may_change="always",
     )
 
     @property
     def wanted(self) -> bool:
-        """Whether the run draws pictures at all."""
+        """Whether the run draws any pictures."""
         every = self.sample_every_n_steps or self.sample_every_n_epochs
         return every is not None or self.sample_at_first

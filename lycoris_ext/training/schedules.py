@@ -1,9 +1,9 @@
-"""Learning rate schedules, under the names of transformers and sd-scripts.
+"""Learning rate schedules, under the names that transformers and sd-scripts give them.
 
-The learning rate is a function of the step alone: nothing of a schedule needs to be saved, and a
-run that continues has the rates of one that never stopped.
+The learning rate is computed from the number of the step alone. So a saved run needs no state of a
+schedule, and a continued run has the same rates as one that was never stopped.
 
-Each schedule is one class: the options that it reads, and its formula.
+Each schedule is one class with the options that it reads and its formula.
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ from lycoris_ext.errors import ConfigError, LycorisExtError
 from lycoris_ext.options import Option, Section, option, options_of
 
 POLYNOMIAL_END = 1e-7
-"""The learning rate that transformers' polynomial schedule ends at."""
+"""The learning rate at the end of transformers' polynomial schedule."""
 INVERSE_SQRT_TIMESCALE = 10_000
-"""transformers' timescale of inverse_sqrt where neither it nor a warm-up is given."""
+"""Default timescale of inverse_sqrt in transformers, if there is no warm-up."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """Where a step lies behind the warm-up.
+    """The position of a step after the warm-up, for the formulas of schedules.
 
     Args:
-        done: steps since the warm-up.
-        length: steps from the warm-up to the end of the run.
-        warmup, total: in steps.
-        learning_rate: the run's.
+        done: steps since the end of the warm-up.
+        length: steps from the end of the warm-up to the end of the run.
+        warmup: steps of the warm-up.
+        total: steps of the whole run.
+        learning_rate: of the run, before the schedule.
     """
 
     done: int
@@ -48,34 +49,40 @@ class Span:
 
 @dataclass(frozen=True, init=False)
 class Schedule(Section):
-    """Base of all schedules.
+    """Base of all schedules: a schedule is its options and a formula.
 
     Attributes:
-        follows_length: its formula has other values in a longer run.
+        follows_length: whether the formula depends on the length of the run.
     """
 
     follows_length: ClassVar[bool] = True
 
     @property
     def depends_on_length(self) -> bool:
-        """Whether a longer run has other learning rates from the start."""
+        """Whether the learning rates change, from the start, if the run is made longer."""
         return self.follows_length
 
     def warmup(self, total: int) -> int:
-        """Steps of rising rate at the start of a run of so many steps."""
+        """Return the number of warm-up steps in a run of ``total`` steps."""
         return 0
 
     def rising(self, share: float) -> float:
-        """What the learning rate is multiplied by in the warm-up, ``share`` of which is over."""
+        """Return the factor of the learning rate during the warm-up.
+
+        Args:
+            share: of the warm-up that is over, from 0 to 1.
+        """
         return share
 
     def factor(self, at: Span) -> float:
-        """What the learning rate is multiplied by behind the warm-up, from 1 downwards."""
+        """Return the factor of the learning rate for a step after the warm-up, from 0 to 1."""
         raise TypeError(f"{type(self).__name__} has no formula")
 
 
 @dataclass(frozen=True, init=False)
 class Constant(Schedule):
+    """The learning rate stays the same."""
+
     follows_length: ClassVar[bool] = False
 
     def factor(self, at: Span) -> float:
@@ -84,12 +91,12 @@ class Constant(Schedule):
 
 @dataclass(frozen=True, init=False)
 class WarmedUp(Schedule):
-    """Base of those that may begin with a warm-up."""
+    """Base of the schedules that can begin with a warm-up."""
 
     lr_warmup_steps: float = option(
         0,
-        "Steps in which the learning rate rises from 0 to its full value; a number below 1 is a "
-        "share of all steps. 0: no warm-up.",
+        "Warm-up: number of steps at the start of the run in which the learning rate rises from 0 "
+        "to its full value; a number below 1 is a share of all steps. 0: no warm-up.",
         low=0,
     )
 
@@ -103,6 +110,8 @@ class WarmedUp(Schedule):
 
 @dataclass(frozen=True, init=False)
 class ConstantWithWarmup(WarmedUp):
+    """The learning rate stays the same after a warm-up."""
+
     follows_length: ClassVar[bool] = False
 
     def factor(self, at: Span) -> float:
@@ -111,31 +120,36 @@ class ConstantWithWarmup(WarmedUp):
 
 @dataclass(frozen=True, init=False)
 class Linear(WarmedUp):
+    """The learning rate falls along a straight line to 0."""
+
     def factor(self, at: Span) -> float:
         return 1.0 - at.progress
 
 
 @dataclass(frozen=True, init=False)
 class Cosine(WarmedUp):
+    """The learning rate falls along half a cosine wave to 0."""
+
     def factor(self, at: Span) -> float:
         return _half_wave(at.progress)
 
 
 @dataclass(frozen=True, init=False)
 class InCycles(WarmedUp):
-    """Base of those that fall more than once."""
+    """Base of the schedules whose rate can fall several times."""
 
     lr_scheduler_num_cycles: int = option(
         1,
-        "How often cosine_with_restarts starts again from the full learning rate; for "
-        "cosine_with_min_lr and warmup_stable_decay the number of half waves: 2 falls and rises.",
+        "For cosine_with_restarts the number of times that the learning rate falls from its full "
+        "value to 0; for cosine_with_min_lr and warmup_stable_decay the number of half cosine "
+        "waves: with 2 the rate falls and rises again.",
         low=1,
     )
 
 
 @dataclass(frozen=True, init=False)
 class CosineWithRestarts(InCycles):
-    """Loshchilov & Hutter 2017, arXiv:1608.03983."""
+    """The rate falls to 0 and starts again; Loshchilov & Hutter 2017, arXiv:1608.03983."""
 
     def factor(self, at: Span) -> float:
         if at.progress >= 1.0:
@@ -145,25 +159,27 @@ class CosineWithRestarts(InCycles):
 
 @dataclass(frozen=True, init=False)
 class WithLowestRate(InCycles):
-    """Base of those that do not fall to 0."""
+    """Base of the schedules that fall to a lowest rate instead of 0."""
 
     lr_scheduler_min_lr_ratio: float | None = option(
         None,
-        "The lowest learning rate that cosine_with_min_lr and warmup_stable_decay fall to, as a "
-        "share of the full one.",
+        "Lowest learning rate to which cosine_with_min_lr and warmup_stable_decay fall, as a share "
+        "of the full learning rate.",
         unset="0 for warmup_stable_decay; cosine_with_min_lr needs a value",
         low=0,
         high=1,
     )
 
     def above_lowest(self, factor: float) -> float:
-        """From 0..1 to lowest..1."""
+        """Map a factor from the range 0..1 to the range lowest..1."""
         low = self.lr_scheduler_min_lr_ratio or 0.0
         return low + (1.0 - low) * factor
 
 
 @dataclass(frozen=True, init=False)
 class CosineWithMinLr(WithLowestRate):
+    """The learning rate falls along half a cosine wave to a lowest rate."""
+
     def contradictions(self) -> Iterator[LycorisExtError]:
         if not self.lr_scheduler_min_lr_ratio:
             yield _missing("cosine_with_min_lr", "lr_scheduler_min_lr_ratio")
@@ -174,8 +190,12 @@ class CosineWithMinLr(WithLowestRate):
 
 @dataclass(frozen=True, init=False)
 class Polynomial(WarmedUp):
+    """The learning rate falls along a polynomial to ``POLYNOMIAL_END``."""
+
     lr_scheduler_power: float = option(
-        1.0, "Exponent of the polynomial that the learning rate falls along; 1: a line.", above=0
+        1.0,
+        "Exponent of the polynomial along which the learning rate falls; 1: a straight line.",
+        above=0,
     )
 
     def factor(self, at: Span) -> float:
@@ -185,7 +205,7 @@ class Polynomial(WarmedUp):
 
 @dataclass(frozen=True, init=False)
 class Rex(WarmedUp):
-    """Reflected exponential: Chen, Wolfe & Kyrillidis 2021, arXiv:2107.04197, eq. 1."""
+    """The rate falls to 0, ever faster; Chen, Wolfe & Kyrillidis 2021, arXiv:2107.04197, eq. 1."""
 
     def factor(self, at: Span) -> float:
         left = 1.0 - at.progress
@@ -194,11 +214,14 @@ class Rex(WarmedUp):
 
 @dataclass(frozen=True, init=False)
 class InverseSqrt(WarmedUp):
+    """The learning rate falls as 1 / sqrt(steps), ever more slowly."""
+
     follows_length: ClassVar[bool] = False
     lr_scheduler_timescale: int | None = option(
         None,
-        "Steps behind the warm-up after which the learning rate of inverse_sqrt has fallen to 0.7.",
-        unset="as many as the warm-up has, or 10000 without one",
+        "Number of steps after the warm-up in which the learning rate of inverse_sqrt falls to 0.7 "
+        "times its full value.",
+        unset="the number of warm-up steps, or 10000 without a warm-up",
         low=1,
     )
 
@@ -209,12 +232,15 @@ class InverseSqrt(WarmedUp):
 
 @dataclass(frozen=True, init=False)
 class WarmupStableDecay(WithLowestRate):
-    """Hu et al. 2024, arXiv:2404.06395, section 4.2; with transformers' cosine decay."""
+    """The rate is constant and falls at the end; Hu et al. 2024, arXiv:2404.06395, section 4.2.
+
+    It falls along a cosine wave, as in transformers.
+    """
 
     lr_decay_steps: float = option(
         0,
-        "Steps at the end of the run in which the learning rate of warmup_stable_decay falls; a "
-        "number below 1 is a share of all steps.",
+        "Number of steps at the end of the run in which the learning rate of warmup_stable_decay "
+        "falls; a number below 1 is a share of all steps.",
         low=0,
     )
 
@@ -253,10 +279,11 @@ class ScheduleConfig(Section):
 
     lr_scheduler: str = option(
         "constant",
-        "How the learning rate changes over the run: constant keeps it; linear, cosine, polynomial "
-        "and rex fall to 0 at the end of the run; cosine_with_restarts does so again and again; "
-        "cosine_with_min_lr falls to a lowest rate; inverse_sqrt falls ever more slowly; "
-        "warmup_stable_decay stays and falls at the end. All but constant may have a warm-up.",
+        "How the learning rate changes over the run: constant and constant_with_warmup keep it; "
+        "linear, cosine, polynomial and rex fall to 0 at the end of the run; cosine_with_restarts "
+        "falls to 0 several times; cosine_with_min_lr falls to a lowest rate; inverse_sqrt falls "
+        "ever more slowly; warmup_stable_decay keeps it and falls at the end. All but constant can "
+        "begin with a warm-up.",
         choices=tuple(SCHEDULES),
     )
 
@@ -277,25 +304,27 @@ class ScheduleConfig(Section):
 
     @cached_property
     def schedule(self) -> Schedule:
-        """The schedule that lr_scheduler names, with its options."""
+        """The chosen schedule, with the options that it reads."""
         return SCHEDULES[self.lr_scheduler].taken_from(self)
 
     @property
     def depends_on_length(self) -> bool:
-        """Whether a longer run has other learning rates from the start."""
+        """Whether the learning rates change, from the start, if the run is made longer."""
         return self.schedule.depends_on_length
 
 
 def learning_rate_factor(
     config: ScheduleConfig, step: int, total_steps: int, learning_rate: float = 1.0
 ) -> float:
-    """What the learning rates are multiplied by in a step, as sd-scripts (transformers) does it.
+    """Return the factor by which all learning rates are multiplied in a step.
+
+    The values are those of transformers' schedules, which sd-scripts uses.
 
     Args:
-        config: scheduler and its settings.
-        step: counted from 0: the first step of a warm-up has rate 0.
+        config: the schedule and its options.
+        step: number of the step, counted from 0; the first step of a warm-up has factor 0.
         total_steps: of the whole run.
-        learning_rate: the run's; polynomial alone looks at it, since it ends at a fixed rate.
+        learning_rate: of the run; only polynomial needs it, because it ends at a fixed rate.
 
     Returns:
         A number from 0 to 1.
@@ -321,5 +350,5 @@ def _in_steps(value: float, total_steps: int) -> int:
 
 
 def _half_wave(progress: float) -> float:
-    """From 1 at 0 to 0 at 1, and back up at 2."""
+    """Return a cosine that is 1 at progress 0, 0 at progress 1, and 1 again at progress 2."""
     return 0.5 * (1.0 + math.cos(math.pi * progress))

@@ -1,4 +1,4 @@
-"""What a run starts from besides the base model: adapters to go on with, adapters merged before."""
+"""The adapter files that a run starts from: one to train further, and some to merge beforehand."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from lycoris_ext.training.start_config import StartConfig
 
 @dataclass(frozen=True)
 class StartWeights:
-    """The files that a StartConfig names, read.
+    """The content of the files that a StartConfig names.
 
     Args:
-        config: the options.
-        network: content of network_weights.
-        base: content of each of base_weights.
-        fingerprint: hash over all of it; empty where there is nothing.
+        config: the options with the files' names.
+        network: content of network_weights, the adapter to train further; None if unset.
+        base: content of each file of base_weights, which are merged into the base model.
+        fingerprint: hash of all these files and strengths; "" if there are none.
     """
 
     config: StartConfig
@@ -41,10 +41,10 @@ class StartWeights:
     fingerprint: str
 
     def merge_into(self, base: BaseModel[Any]) -> Iterator[str]:
-        """Merge base_weights into the base.
+        """Merge the adapters of base_weights into the base model.
 
         Yields:
-            A line for the user about each file.
+            A line for the user after each file.
 
         Raises:
             FormatError: a file is for another model.
@@ -59,11 +59,16 @@ class StartWeights:
             )
 
     def build_network(self, targets: Mapping[str, nn.Module], config: TrainConfig) -> Network:
-        """Build the network as training starts with it.
+        """Build the network to train: a new one, or one with the weights of network_weights.
+
+        Args:
+            targets: models by name: "unet", "text_encoder", ...
+            config: of the run.
 
         Raises:
-            ConfigError: the config selects nothing, or scale_weight_norms has no norm to limit.
-            FormatError: network_weights is for another model, or of other sizes than the config's.
+            ConfigError: the config selects no layer, or scale_weight_norms is set for an algorithm
+                whose norm cannot be limited.
+            FormatError: network_weights is for another model, or has other sizes than the config.
         """
         network = self._network(targets, config.effective_network, config.run.seed)
         if config.run.scale_weight_norms is not None:
@@ -71,7 +76,10 @@ class StartWeights:
         return network
 
     def describe(self, network: Network, config: TrainConfig) -> TrainConfig:
-        """The config that says of a network built by dim_from_weights what it is."""
+        """Return the config, with dim_from_weights with the network's algorithm and sizes in it.
+
+        Without dim_from_weights the config is returned unchanged.
+        """
         if not self.config.dim_from_weights:
             return config
         return replace(config, network=config_of(network, config.network))
@@ -103,10 +111,10 @@ class StartWeights:
 
 
 def read_start_weights(config: StartConfig) -> StartWeights:
-    """Read the adapters that a run starts from, before anything else is done.
+    """Read the adapter files that a run starts from; called first, so that faults show early.
 
     Raises:
-        DataError: a file is not there.
+        DataError: a file is missing.
         FormatError: a file is damaged.
     """
     network, base = _read(config)
@@ -119,16 +127,17 @@ def read_start_weights(config: StartConfig) -> StartWeights:
 
 
 def start_fingerprint(config: StartConfig) -> str:
-    """Hash over the files that a run starts from; empty where there are none.
+    """Return a hash of the adapter files that a run starts from; "" if there are none.
 
     Raises:
-        As ``read_start_weights``.
+        DataError: a file is missing.
+        FormatError: a file is damaged.
     """
     return _fingerprint(config, *_read(config))
 
 
 def _read(config: StartConfig) -> tuple[AdapterFile | None, list[AdapterFile]]:
-    """network_weights, and each of base_weights."""
+    """Read network_weights (None if unset) and each file of base_weights."""
     network = read_adapter_file(config.network_weights) if config.network_weights else None
     return network, [read_adapter_file(path) for path in config.base_weights]
 
@@ -144,7 +153,10 @@ def _fingerprint(
 
 
 def config_of(network: Network, config: NetworkConfig) -> NetworkConfig:
-    """The options that describe a network that was built from a file; its commonest sizes count."""
+    """Return ``config`` with the algorithm and sizes of a network that was built from a file.
+
+    If layers differ in rank or alpha, the most common values are taken.
+    """
     plans = {True: Counter[tuple[int, float]](), False: Counter[tuple[int, float]]()}
     for layer in network.layers.values():
         plans[layer.plan.layer.is_spatial][layer.plan.rank, layer.plan.alpha] += 1
@@ -165,17 +177,17 @@ def config_of(network: Network, config: NetworkConfig) -> NetworkConfig:
 
 
 def _check_sizes(network: Network, state: AdapterState) -> None:
-    """Refuse weights whose rank or alpha differ: with another alpha they mean another update."""
+    """Refuse a file with another algorithm, rank or alpha; alpha changes what its weights mean."""
     stored = state.layers()
     for key, layer in network.layers.items():
         if key in stored:
-            found, own = detect(stored[key], key, layer.plan.layer), layer.plan
-            # A file in fp16 holds its alphas rounded.
-            same_alpha = math.isclose(found.alpha, own.alpha, rel_tol=1e-3)
+            found, asked = detect(stored[key], key, layer.plan.layer), layer.plan
+            # In an fp16 file alphas are rounded, too.
+            same_alpha = math.isclose(found.alpha, asked.alpha, rel_tol=1e-3)
             for name, theirs, ours in (
-                ("algorithm", found.algorithm.name, own.algorithm.name),
-                ("rank", found.rank, own.rank),
-                ("alpha", own.alpha if same_alpha else found.alpha, own.alpha),
+                ("algorithm", found.algorithm.name, asked.algorithm.name),
+                ("rank", found.rank, asked.rank),
+                ("alpha", asked.alpha if same_alpha else found.alpha, asked.alpha),
             ):
                 if theirs != ours:
                     raise FormatError(f"has {name} {theirs}, the config asks for {ours}", where=key)

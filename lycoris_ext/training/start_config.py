@@ -1,4 +1,4 @@
-"""Options of what a run starts from, beside the base model."""
+"""Options for the adapter files that a run starts from."""
 
 from __future__ import annotations
 
@@ -11,29 +11,31 @@ from lycoris_ext.options import Section, option
 
 @dataclass(frozen=True, init=False)
 class StartConfig(Section):
-    """Adapters that a run starts from."""
+    """Adapter files that a run starts from."""
 
     network_weights: str | None = option(
         None,
-        "An adapter file to go on from: training begins with its weights.",
-        unset="training begins with a fresh adapter, which changes nothing",
+        "Adapter file to train further: training begins with its weights.",
+        unset="training begins with a new adapter, whose update is zero",
         is_path=True,
         may_change="always",
     )
     dim_from_weights: bool = option(
         False,
-        "Build the network as the file network_weights is, with its layers, ranks and alphas, "
-        "whatever algo, network_dim and the other options of the network say.",
+        "Take algorithm, layers, ranks and alphas from the file network_weights; algo, network_dim "
+        "and similar options then have no effect.",
     )
     base_weights: tuple[str, ...] = option(
         (),
-        "Adapter files that are merged into the base model before training. What is trained comes "
-        "on top of them and does not contain them.",
+        "Adapter files that are merged into the base model before training. The trained adapter "
+        "does not contain them: load it together with them.",
         is_path=True,
         may_change="always",
     )
     base_weights_multiplier: tuple[float, ...] = option(
-        (), "Strengths of the files of base_weights, in the same order; 1 where none is given."
+        (),
+        "Strength at which each file of base_weights is merged, in the order of the files; 1 for "
+        "files without a number.",
     )
 
     def contradictions(self) -> Iterator[LycorisExtError]:

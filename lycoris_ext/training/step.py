@@ -1,4 +1,4 @@
-"""One training step over plain callables: hosts without diffusers train through it, too."""
+"""One training step, from batches to updated parameters, without a Run and without diffusers."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from lycoris_ext.diffusion import (
 from lycoris_ext.network import Banks
 
 Text = TypeVar("Text")
-"""Whatever the denoiser takes for a batch's text; the step only hands it on."""
+"""Type of the encoded captions of a batch; a step only passes them to the denoiser."""
 Denoiser = Callable[[Tensor, Tensor, Text], Tensor]
-"""(noisy latents [B, C, h, w], timesteps [B], text) -> prediction [B, C, h, w]."""
+"""(noisy latents (B, C, h, w), timesteps (B,), text) -> prediction (B, C, h, w)."""
 
 
 class NotFiniteError(ArithmeticError):
-    """A loss or a gradient is NaN or infinite.
+    """The loss or the gradient of a batch is NaN or infinite.
 
     Args:
-        what: which of them, with its value.
+        what: "the loss is nan" or the like.
         plan: the batch.
     """
 
@@ -43,11 +43,12 @@ class NotFiniteError(ArithmeticError):
 
 @dataclass(frozen=True)
 class Stepped:
-    """What one step did.
+    """The result of one training step.
 
     Args:
-        loss: mean over its batches.
-        norm: of the gradient before clipping; None where fp16 overflowed and nothing was updated.
+        loss: mean over the step's batches.
+        norm: norm of the gradient before clipping; None if fp16 overflowed, so that nothing was
+            updated.
     """
 
     loss: float
@@ -64,22 +65,22 @@ def train_step(
     scaler: torch.amp.GradScaler | None = None,
     banks: Banks | None = None,
 ) -> Stepped:
-    """Accumulate the gradients of some batches and update the parameters once.
+    """Accumulate the gradients of some batches, then update the parameters once.
 
-    The losses are read when every batch is under way, so that a GPU is waited for once a step.
+    The values of the losses are read after all batches, so that a GPU is synchronised once a step.
 
     Args:
-        batch_loss: the loss of a batch, with gradients to the parameters.
-        plans: the batches; the loss is their mean.
-        optimizer, learning_rate_factor, max_grad_norm, scaler: as ``optimizer_step``.
-        banks: of the network, where factors are to be built once for all batches.
+        batch_loss: computes the loss of a batch, a scalar with gradients to the parameters.
+        plans: the batches; the gradient is that of their mean loss.
+        optimizer, learning_rate_factor, max_grad_norm, scaler: as in ``optimizer_step``.
+        banks: of the network, to compute factors once for all batches; None: in every batch.
 
     Raises:
         NotFiniteError: a loss or, without a scaler, the gradient is NaN or infinite; nothing was
             updated.
     """
     losses = []
-    with (banks or Banks(())).built_once():
+    with (banks or Banks(())).precomputed_once():
         for plan in plans:
             loss = batch_loss(plan)
             part = loss / len(plans)
@@ -97,10 +98,10 @@ def train_step(
 
 
 def seed_dropouts(seed: int, batch_number: int) -> None:
-    """Seed torch's global generators for one forward pass.
+    """Seed torch's global random generators, from which dropouts draw, before a batch.
 
-    The adapters' dropouts draw from them; seeded for every batch, they too are a function of (seed,
-    batch), whatever was drawn in between (pictures, a resumed run).
+    So the dropouts of a batch depend on the run's seed and the batch's number only, even if
+    pictures were drawn in between or the run was resumed.
     """
     torch.manual_seed(derive_seed(seed, "dropout", batch_number))
 
@@ -115,17 +116,17 @@ def denoising_loss(
     is_reg: Tensor | None = None,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """The loss of one batch: noise the latents, let the model predict, compare.
+    """Compute the loss of one batch: add noise to the latents, let the model predict, compare.
 
     Args:
         denoiser: the frozen model with the adapter injected.
-        latents: scaled latents, float32 [B, C, h, w], on the model's device.
+        latents: scaled latents, float32 (B, C, h, w), on the model's device.
         text: encoded captions, as the denoiser takes them.
         draws: noise and timesteps of this batch, on any device.
-        schedule: the base model's.
-        loss: kind of error and weights.
-        is_reg: bool [B], which samples are regularization pictures (unset: none).
-        mask: [B, 1, h, w], weight of each place in the loss, on any device (unset: all 1).
+        schedule: of the base model.
+        loss: options: kind of error and weights.
+        is_reg: bool (B,), True for regularisation pictures; None: there are none.
+        mask: (B, 1, h, w), weight of each position in the loss, on any device; None: all 1.
 
     Returns:
         A float32 scalar with gradients to the adapter.
@@ -152,14 +153,14 @@ def optimizer_step(
     """Clip the gradients, update the parameters, clear the gradients.
 
     Args:
-        optimizer: each group's "base_lr" times the factor becomes its learning rate.
+        optimizer: the learning rate of each group becomes its "base_lr" times the factor.
         learning_rate_factor: of the schedule, for this step.
-        max_grad_norm: gradients are scaled down to this norm; 0 leaves them.
-        scaler: for fp16; it leaves the update out when a gradient overflowed.
+        max_grad_norm: gradients with a larger norm are scaled down to it; 0: no clipping.
+        scaler: for fp16; it skips the update if a gradient has overflowed.
 
     Returns:
-        The gradients' norm before clipping. NaN or infinity: without a scaler the parameters were
-        NOT updated, so that the caller can stop with the weights of the step before.
+        The norm of all gradients before clipping. If it is NaN or infinite, the parameters were
+        NOT updated, so the caller can stop with the weights of the previous step.
     """
     if scaler is not None:
         scaler.unscale_(optimizer)
@@ -183,7 +184,7 @@ def optimizer_step(
 
 
 def gradient_norm(parameters: Iterable[Tensor]) -> Tensor:
-    """The Euclidean norm of all gradients together, a float32 scalar on their device."""
+    """Return the Euclidean norm of all gradients together, a float32 scalar on their device."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     if not gradients:
         return torch.zeros(())

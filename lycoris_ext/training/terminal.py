@@ -1,4 +1,4 @@
-"""Training in a terminal: our own pipeline, progress bars, Ctrl-C, and pictures on the way."""
+"""Training in a terminal: progress bars, Ctrl-C, and pictures drawn with our own pipeline."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from lycoris_ext.training.watcher import Watcher
 
 
 def train_in_terminal(config: TrainConfig) -> Path:
-    """Train on the base model that the config names, and show progress on stderr.
+    """Train on the base model that a config names, and show progress on stderr.
 
     Args:
-        config: every option; a run of the same output_dir and output_name is continued.
+        config: of the run; a run of the same output_dir and output_name is continued.
 
     Returns:
-        The adapter's file.
+        Path of the adapter file.
 
     Raises:
-        As ``train``; Ctrl-C is RunInterrupted.
+        The errors of ``train``; RunInterrupted after Ctrl-C.
     """
     keep_freed_memory()
     base = PipelineBase(config)
@@ -45,10 +45,10 @@ def train_in_terminal(config: TrainConfig) -> Path:
 
 
 class Terminal(Watcher):
-    """Shows a run on stderr, stops it at Ctrl-C, and draws its pictures.
+    """A watcher that shows a run on stderr, stops it at Ctrl-C, and draws its pictures.
 
     Args:
-        base: draws the pictures.
+        base: the base model, whose pipeline draws the pictures.
     """
 
     def __init__(self, base: PipelineBase) -> None:
@@ -56,7 +56,7 @@ class Terminal(Watcher):
         self.specs: list[PromptSpec] = []
 
     def say(self, text: str) -> None:
-        tqdm.write(text, file=sys.stderr)  # does not tear a progress bar
+        tqdm.write(text, file=sys.stderr)  # keeps progress bars intact
 
     def note(self, text: str) -> None:
         self.say(f"note: {text}")
@@ -116,7 +116,11 @@ class Terminal(Watcher):
 
 
 def preview_specs(config: TrainConfig, pictures: TrainingSet) -> list[PromptSpec]:
-    """The pictures that a run draws; read before the first step, so that a mistake shows at once.
+    """Return what to draw during a run; called before the first step, so that faults show early.
+
+    Args:
+        config: of the run; its sample_prompts are read.
+        pictures: the training set, whose captions are used if there are no sample_prompts.
 
     Raises:
         ConfigError, DataError: a prompt or the file of prompts is wrong.
@@ -131,5 +135,5 @@ def preview_specs(config: TrainConfig, pictures: TrainingSet) -> list[PromptSpec
 
 
 def _bar_options() -> dict[str, Any]:
-    # A log file wants few lines.
+    # If stderr is a log file, fewer updates are written.
     return {"mininterval": 0.2 if sys.stderr.isatty() else 10.0}

@@ -1,4 +1,4 @@
-"""Encoded captions: computed once where they cannot change, anew where they can."""
+"""A cache of encoded captions, for training with a frozen text encoder."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from lycoris_ext.training.base_model import BaseModel
 from lycoris_ext.training.step import Text
 
 MAX_KEPT = 4096
-"""Captions kept in memory where they change: shuffled ones hardly ever come back."""
+"""Captions kept in memory if they change from epoch to epoch: shuffled ones rarely repeat."""
 
 
 class TextCache(Generic[Text]):
-    """Encodes the captions of batches, and remembers them.
+    """Encodes the captions of batches, and caches the results unless a text encoder is trained.
 
     Args:
-        base: whose text encoders read them.
-        limit: captions kept in memory at most (None: all); when it is reached, they are given up.
-        disk: where they are kept instead.
-        encoder: a hash of these text encoders, for what is kept on disk.
+        base: the base model that encodes.
+        limit: largest number of captions kept in memory; when it is reached, all are dropped.
+            None: no limit.
+        disk: cache in files to use instead of memory.
+        encoder: hash of the text encoders, part of the keys in ``disk``.
     """
 
     def __init__(
@@ -35,21 +36,21 @@ class TextCache(Generic[Text]):
         self._base, self._limit, self._disk, self._encoder = base, limit, disk, encoder
         self._memory: dict[str, Text] = {}
         self.encoded = 0
-        """How many captions were encoded one by one so far."""
+        """How many captions were encoded so far because the cache did not have them."""
 
     def __call__(self, captions: Sequence[str], *, gradients: bool) -> Text:
         """Encode a batch of captions.
 
         Args:
             captions: one for each sample.
-            gradients: a text encoder is adapted: encode anew, all together.
+            gradients: True if a text encoder is adapted: encode without the cache, as one batch.
         """
         if gradients:
             return self._base.encode_text(captions)
         return self._base.join([self.one(caption) for caption in captions])
 
     def one(self, caption: str) -> Text:
-        """Encode one caption without gradients, or find it."""
+        """Return the encoding of one caption, without gradients, from the cache if possible."""
         if self._disk is not None:
             key = cache_key(kind="caption", caption=caption, encoder=self._encoder)
             kept = fetch(self._disk, key, lambda: self._base.to_tensors(self._compute(caption)))
@@ -63,5 +64,5 @@ class TextCache(Generic[Text]):
     @torch.no_grad()
     def _compute(self, caption: str) -> Text:
         self.encoded += 1
-        # One at a time: what a caption is encoded to must not depend on its neighbours.
+        # One at a time, so that the result does not depend on other captions in a batch.
         return self._base.encode_text([caption])

@@ -1,4 +1,4 @@
-"""Curves for TensorBoard, under the names that sd-scripts gives them."""
+"""Write loss and learning rates for TensorBoard, under the names that sd-scripts uses."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _RATE_NAMES = {"unet": "lr/unet", "text_encoder": "lr/textencoder"}
 
 
 def check_tracker(config: RunConfig) -> None:
-    """Fail before the first step, not after the first hour.
+    """Check before training starts that TensorBoard can be written if log_with asks for it.
 
     Raises:
-        EnvironmentFault: TensorBoard is asked for and not installed.
+        EnvironmentFault: TensorBoard's package is not installed.
     """
     if config.log_with is not None:
         _writer_class()
@@ -28,12 +28,14 @@ def check_tracker(config: RunConfig) -> None:
 
 @contextmanager
 def tracking(config: RunConfig, step: int) -> Iterator[Track]:
-    """Curves into logging_dir/output_name for the time of a `with` block; nothing where none are
-    asked for.
+    """Open TensorBoard's files in logging_dir/output_name for a ``with`` block.
 
     Args:
-        config: log_with, logging_dir and output_name.
-        step: finished steps; what a killed run wrote after them is hidden.
+        config: with log_with, logging_dir and output_name.
+        step: number of finished steps; later values of a killed run are hidden.
+
+    Yields:
+        A function that writes the report of a step; it does nothing if log_with is unset.
     """
     if config.log_with is None or config.logging_dir is None:
         yield lambda report: None

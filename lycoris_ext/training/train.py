@@ -1,4 +1,4 @@
-"""Train an adapter: the whole recipe, from a config to a file."""
+"""The whole training of an adapter, from a config to a file."""
 
 from __future__ import annotations
 
@@ -47,21 +47,22 @@ def train(
     watcher: Watcher,
     when_it_exists: str = CONTINUE,
 ) -> Path:
-    """Train an adapter, or go on with a run that was stopped.
+    """Train an adapter, or continue a run that was stopped.
 
     Args:
-        config: every option; a run is known by its output_dir and output_name.
-        base: the frozen model that is trained on.
-        watcher: hears of the run, draws its pictures and may stop it.
-        when_it_exists: what to do about a run of this name, one of ``run_name.MODES``.
+        config: all options; output_dir and output_name identify the run.
+        base: the frozen base model.
+        watcher: is informed about the run, draws its pictures and may stop it.
+        when_it_exists: what to do if a run of this name exists, one of ``run_name.MODES``.
 
     Returns:
-        The adapter's file; ``runs.paths.RunPaths`` tells the others.
+        Path of the adapter file; ``runs.paths.RunPaths`` gives those of the other files.
 
     Raises:
-        ConfigError, DataError, EnvironmentFault: before the first step, wherever possible.
-        MemoryFault: the GPU's or the machine's memory is used up.
-        DivergedError: the loss became NaN or infinite.
+        ConfigError, DataError, EnvironmentFault: something is wrong with options, files or the
+            machine; raised before the first step if possible.
+        MemoryFault: the memory of the GPU or of the machine is used up.
+        DivergedError: the loss or the gradient became NaN or infinite.
         RunInterrupted: the watcher asked to stop; state and adapter are saved.
     """
     config = with_mode(config, when_it_exists)
@@ -103,7 +104,7 @@ def train(
 
 
 def read_pictures(config: TrainConfig, watcher: Watcher) -> TrainingSet:
-    """Check every picture and caption, and say what was found."""
+    """Read and check all pictures and captions, and tell the watcher what was found."""
     with watcher.counting("checking", "pictures") as count:
         pictures = open_training_set(config.data, config.run.seed, count)
     for line in (*finding_lines(pictures.findings), *summarize(pictures)):
@@ -115,7 +116,7 @@ def read_pictures(config: TrainConfig, watcher: Watcher) -> TrainingSet:
 def encode_pictures(
     config: TrainConfig, base: BaseModel[Text], pictures: TrainingSet, watcher: Watcher
 ) -> LatentCache:
-    """Turn every picture into latents, once."""
+    """Encode every picture with the VAE, or take its latents from the disk cache."""
     store = latent_store(config)
     total = len(pictures.pictures)
     mirrored = sum(picture.subset.flip_aug for picture in pictures.pictures)
@@ -135,7 +136,11 @@ def encode_pictures(
 def encode_captions(
     config: TrainConfig, base: BaseModel[Text], pictures: TrainingSet, watcher: Watcher
 ) -> TextCache[Text]:
-    """Encode every caption before the first step, where that is asked for or serves the base."""
+    """Return the cache of captions, already filled if that is asked for or useful.
+
+    It is filled if the config caches captions, or if the base model asks for it (``reads_first``)
+    and captions never change. Then the text encoders leave the device, unless pictures are drawn.
+    """
     fixed = config.effective_network.network_train_unet_only and not config.data.changes_captions
     early = config.data.caches_text or (base.reads_first and fixed)
     store = text_store(config)
@@ -157,7 +162,7 @@ def encode_captions(
 
 
 def loop(run: Run, batch_loss: BatchLoss[Text], watcher: Watcher) -> None:
-    """Take steps until the run has its length; save and draw in between."""
+    """Do optimizer steps until the end of the run; save and draw in between as the config says."""
     run.network.train()
     if run.config.sample.sample_at_first and run.step == 0:
         draw(run, watcher)
@@ -175,10 +180,10 @@ def loop(run: Run, batch_loss: BatchLoss[Text], watcher: Watcher) -> None:
 
 
 def steps(run: Run, batch_loss: BatchLoss[Text]) -> Iterator[StepReport]:
-    """Do one optimizer step after the other, and report each."""
+    """Do the remaining optimizer steps of a run; yield a report after each."""
     config = run.config
     accumulation = config.run.gradient_accumulation_steps
-    # Where every batch is a step of its own, a layer builds just as well when it is needed.
+    # If every step has one batch, precomputing the factors of all layers would save nothing.
     banks = Banks(run.network.layers.values()) if accumulation > 1 else None
     batches = iterate_batches(run.pictures, run.step * accumulation, run.total_steps * accumulation)
     average: float | None = None
@@ -212,8 +217,8 @@ def steps(run: Run, batch_loss: BatchLoss[Text]) -> Iterator[StepReport]:
 
 
 def draw(run: Run, watcher: Watcher) -> None:
-    """Let the watcher draw the run's pictures at this step."""
-    with saved_if_it_ends(run), run.paused():  # what is saved at the end is the run in training
+    """Let the watcher draw pictures with the adapter as it is now."""
+    with saved_if_it_ends(run), run.paused():  # after an error: unpause, then save
         names = watcher.draw(run)
     if names:
         run.events.write("pictures", run.step, files=list(names))
@@ -221,7 +226,7 @@ def draw(run: Run, watcher: Watcher) -> None:
 
 @contextmanager
 def saved_if_it_ends(run: Run) -> Iterator[None]:
-    """Save first, whatever a watcher raises inside the ``with`` to end the run."""
+    """Save the run if an error inside the ``with`` ends it, such as a watcher's wish to stop."""
     with ExitStack() as at_end:
         at_end.callback(run.save_stopped)
         yield
@@ -229,7 +234,7 @@ def saved_if_it_ends(run: Run) -> Iterator[None]:
 
 
 def stopped(run: Run) -> RunInterrupted:
-    """What ends a run that its watcher wants to stop."""
+    """Return the error that ends a run that the watcher has stopped."""
     return RunInterrupted(
         f"stopped after step {run.step} of {run.total_steps}; "
         f"{run.paths.checkpoint(run.step).name} and the state are saved",
@@ -240,7 +245,7 @@ def stopped(run: Run) -> RunInterrupted:
 
 @contextmanager
 def threads_as_found() -> Iterator[None]:
-    """Give a host its number of threads back: a resumed run sets its own."""
+    """Restore torch's number of threads after a ``with``, because a resumed run changes it."""
     threads = torch.get_num_threads()
     try:
         yield

@@ -1,4 +1,4 @@
-"""Who follows a run while it goes on: a terminal, a node of ComfyUI, or nobody."""
+"""The interface between a run and the program that shows it: a terminal, or a ComfyUI node."""
 
 from __future__ import annotations
 
@@ -12,53 +12,56 @@ from lycoris_ext.training.run import Run
 
 
 class Watcher:
-    """Hears of a run, draws its pictures and may stop it; every method may be left as it is.
+    """Is informed about a run, draws its pictures and may stop it.
 
-    ``after_step``, ``draw`` and ``stop_asked`` may raise whatever ends a run in their program: the
-    state is saved first.
+    Subclass it and override what you need; by default every method does nothing. ``after_step``,
+    ``draw`` and ``stop_asked`` may raise any error to end the run; its state is saved first.
     """
 
     def say(self, text: str) -> None:
-        """Show how far the preparation is."""
+        """Show a line about the progress of the run's preparation."""
 
     def note(self, text: str) -> None:
-        """Show something that the user should know."""
+        """Show a note that the user should read."""
 
     @contextmanager
     def counting(
         self, what: str, unit: str, total: int | None = None
     ) -> Iterator[Callable[[int], object]]:
-        """Show progress of a part of the preparation.
+        """Show the progress of a part of the preparation for a ``with`` block.
 
         Args:
             what: "checking" or "encoding".
-            unit: what is counted, in the plural.
-            total: how many there are; None where nobody knows yet.
+            unit: what is counted: "pictures" or "captions".
+            total: how many there are; None if that is unknown.
 
         Yields:
-            A function to call with the number that is done since the last call.
+            A function to call with the number of units done since its last call.
         """
         yield lambda done: None
 
     def pictures_read(self, config: TrainConfig, pictures: TrainingSet) -> None:
-        """Choose what will be drawn during the run; raises now where it cannot be drawn later."""
+        """Prepare what will be drawn during the run; raise an error now if that cannot work.
+
+        Called when the pictures were read, before the base model is loaded.
+        """
 
     @contextmanager
     def watching(self, run: Run) -> Iterator[None]:
-        """Surround the steps of a run."""
+        """A context that is entered before the first step of a run and left after the last one."""
         yield
 
     def after_step(self, run: Run, report: StepReport) -> None:
-        """Hear of a finished step."""
+        """Show a finished step; called after each step, when due files are saved."""
 
     def draw(self, run: Run) -> Sequence[str]:
-        """Draw the pictures of this moment; the network is injected and in eval mode.
+        """Draw pictures with the adapter as it is now; it is injected and in eval mode.
 
         Returns:
-            Names of the files that were written.
+            Names of the picture files that were written.
         """
         return ()
 
     def stop_asked(self) -> bool:
-        """Say whether to save and stop now."""
+        """Return True to save the run and stop it; asked after each step."""
         return False

@@ -195,7 +195,7 @@ def test_options_of_the_algorithm_are_read_from_the_tensors_alone(
         key: layer.plan.shapes() for key, layer in network.layers.items()
     }
     for key, layer in again.layers.items():
-        assert layer.plan.told() == network.layers[key].plan.told()
+        assert layer.plan.shown_options() == network.layers[key].plan.shown_options()
         assert layer.plan.scale == network.layers[key].plan.scale
 
 

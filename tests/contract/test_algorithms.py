@@ -127,7 +127,7 @@ def test_a_limited_norm_keeps_the_direction(algo: str, variant: str, site: str) 
         with pytest.raises(ConfigError, match=f"cannot be limited for {algo}: its update is not"):
             network.limit_norms(1.0)
         return
-    plan = layer.plan.undecomposed
+    plan = layer.plan.without_dora
 
     def bare() -> Tensor:
         return plan.delta(layer.tensors(), scalar=layer.scalar).dense().detach()

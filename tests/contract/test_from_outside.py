@@ -61,8 +61,8 @@ class Bundles(Algorithm):
         return Plan(cls, layer, (0,), rank, alpha, (layer,), (("bundles", bundles),))
 
     @classmethod
-    def told(cls, plan: Plan) -> dict[str, Any]:
-        return {"bundle": plan.layer.out_features // dict(plan.own)["bundles"]}
+    def shown_options(cls, plan: Plan) -> dict[str, Any]:
+        return {"bundle": plan.layer.out_features // dict(plan.extra_axes)["bundles"]}
 
     @classmethod
     def delta(cls, parts: Mapping[str, Part], plan: Plan, base: FrozenLayer | None) -> Delta:

@@ -100,7 +100,7 @@ def test_building_once_gives_the_gradients_of_plain_accumulation(
     assert bool(banks.groups) == (variant not in ("lora", "lokr"))  # they build nothing
     with network.injected():
         wanted = expected(network, lambda: accumulate(model, batches))
-        with banks.built_once():
+        with banks.precomputed_once():
             accumulate(model, batches)
         found = gradients(network)
     idle = {name for name, gradient in wanted.items() if gradient is None}
@@ -120,7 +120,7 @@ def test_building_once_adds_its_gradients_to_earlier_ones(
     with network.injected():
         wanted = expected(network, lambda: accumulate(model, batches * 2))
         for _ in range(2):
-            with banks.built_once():
+            with banks.precomputed_once():
                 accumulate(model, batches)
     for name, gradient in gradients(network).items():
         torch.testing.assert_close(gradient, wanted[name], rtol=1e-12, atol=1e-13)
@@ -136,13 +136,13 @@ def test_a_layer_may_take_another_path_in_every_batch() -> None:
     batches = [few, many, few]
     with network.injected():
         wanted = expected(network, lambda: accumulate(module, batches))
-        with Banks([layer]).built_once():
+        with Banks([layer]).precomputed_once():
             accumulate(module, batches[1:2])
-            assert all(tensor.grad is None for tensor in layer.built)
+            assert all(tensor.grad is None for tensor in layer.precomputed)
         network.zero_grad(set_to_none=True)
-        with Banks([layer]).built_once():
+        with Banks([layer]).precomputed_once():
             accumulate(module, batches)
-            assert all(tensor.grad is not None for tensor in layer.built)
+            assert all(tensor.grad is not None for tensor in layer.precomputed)
     for name, gradient in gradients(network).items():
         torch.testing.assert_close(gradient, wanted[name], rtol=1e-4, atol=1e-5)
 
@@ -152,9 +152,9 @@ def test_frozen_layers_stay_without_gradient(model: Model, batches: list[Tensor]
     frozen = network.layers["lycoris_same_1"].requires_grad_(False)
     with network.injected():
         wanted = expected(network, lambda: accumulate(model, batches))
-        with Banks(network.layers.values()).built_once():
+        with Banks(network.layers.values()).precomputed_once():
             accumulate(model, batches)
-            assert all(tensor.grad is None for tensor in frozen.built)
+            assert all(tensor.grad is None for tensor in frozen.precomputed)
     for name, gradient in gradients(network).items():
         torch.testing.assert_close(gradient, wanted[name], rtol=1e-12, atol=1e-13)
 
@@ -170,7 +170,7 @@ def test_building_once_gives_the_same_steps_with_and_without_clipping(
         optimizer.param_groups[0]["base_lr"] = 1e-2
         with network.injected():
             for _ in range(3):
-                with banks.built_once():
+                with banks.precomputed_once():
                     accumulate(model, batches)
                 optimizer_step(optimizer, 1.0, max_norm)
                 network.limit_norms(2.0)
@@ -182,7 +182,7 @@ def test_building_once_gives_the_same_steps_with_and_without_clipping(
 
 
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
-def test_a_picture_drawn_inside_built_once_uses_the_present_parameters(
+def test_a_picture_drawn_inside_precomputed_once_uses_the_present_parameters(
     model: Model, batches: list[Tensor], context: Callable[[], Any]
 ) -> None:
     network = perturbed(model, dropout=0.3)
@@ -200,65 +200,67 @@ def test_a_picture_drawn_inside_built_once_uses_the_present_parameters(
         for parameter in network.parameters():  # what is built must not be from before
             parameter.data.mul_(1.1)
         after = picture()
-        with banks.built_once():
+        with banks.precomputed_once():
             torch.testing.assert_close(picture(), after, rtol=1e-12, atol=1e-13)
         for parameter in network.parameters():
             parameter.data.div_(1.1)
-        with banks.built_once():
+        with banks.precomputed_once():
             accumulate(model, batches, between=picture)
     for name, gradient in gradients(network).items():
         torch.testing.assert_close(gradient, wanted[name], rtol=1e-12, atol=1e-13)
 
 
-def test_an_optimizer_step_inside_built_once_is_refused_and_leaves_nothing_built(
+def test_an_optimizer_step_inside_precomputed_once_is_refused_and_leaves_nothing_built(
     model: Model, batches: list[Tensor]
 ) -> None:
     network = perturbed(model)
     banks = Banks(network.layers.values())
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     with network.injected():
-        refused = pytest.raises(ConfigError, match=r"inside built_once\n.*step the optimizer after")
-        with refused, banks.built_once():
+        refused = pytest.raises(
+            ConfigError, match=r"inside precomputed_once\n.*step the optimizer after"
+        )
+        with refused, banks.precomputed_once():
             for parameter in network.parameters():
                 parameter.grad = torch.ones_like(parameter)
             optimizer.step()
-        assert not any(layer.built for layer in network.layers.values())
-        with banks.built_once():
+        assert not any(layer.precomputed for layer in network.layers.values())
+        with banks.precomputed_once():
             accumulate(model, batches)
 
 
-def test_built_once_inside_built_once_is_refused(model: Model) -> None:
+def test_precomputed_once_inside_precomputed_once_is_refused(model: Model) -> None:
     network = perturbed(model)
-    with Banks(network.layers.values()).built_once():
-        again = Banks(network.layers.values()).built_once()
-        with pytest.raises(ConfigError, match=r"built already\n.*leave built_once first"), again:
+    with Banks(network.layers.values()).precomputed_once():
+        again = Banks(network.layers.values()).precomputed_once()
+        with pytest.raises(ConfigError, match=r"already\n.*leave precomputed_once first"), again:
             pass
-        assert any(layer.built for layer in network.layers.values())
+        assert any(layer.precomputed for layer in network.layers.values())
 
 
-def test_an_error_inside_built_once_leaves_no_gradients() -> None:
+def test_an_error_inside_precomputed_once_leaves_no_gradients() -> None:
     module = nn.Linear(16, 16).requires_grad_(False)
     network = perturbed(nn.Sequential(module))
     banks, fault = Banks(network.layers.values()), pytest.raises(RuntimeError, match="elsewhere")
-    with network.injected(), fault, banks.built_once():
+    with network.injected(), fault, banks.precomputed_once():
         accumulate(module, [torch.randn(2, 16)])
         raise RuntimeError("elsewhere")
     assert all(gradient is None for gradient in gradients(network).values())
-    assert not any(layer.built for layer in network.layers.values())
+    assert not any(layer.precomputed for layer in network.layers.values())
 
 
 def test_factors_of_query_key_and_value_lie_side_by_side_in_memory() -> None:
     block = BasicTransformerBlock(32, 2, 16, cross_attention_dim=24)
     network = perturbed(block)
-    with Banks(network.layers.values()).built_once():
+    with Banks(network.layers.values()).precomputed_once():
         for names in (("attn1_to_q", "attn1_to_k", "attn1_to_v"), ("attn2_to_k", "attn2_to_v")):
-            downs = [network.layers[f"lycoris_{name}"].built[1] for name in names]
+            downs = [network.layers[f"lycoris_{name}"].precomputed[1] for name in names]
             starts = [down.storage_offset() for down in downs]
             assert len({down.untyped_storage().data_ptr() for down in downs}) == 1
             assert starts == [starts[0] + i * downs[0].numel() for i in range(len(downs))]
 
 
-def test_factors_larger_than_the_weight_are_not_built_once(model: Model) -> None:
+def test_factors_larger_than_the_weight_are_not_precomputed_once(model: Model) -> None:
     assert Banks(perturbed(model, network_dim=8, conv_dim=8).layers.values()).groups == []
 
 
@@ -286,7 +288,7 @@ def test_six_layers_are_built_in_as_many_kernels_as_two() -> None:
         model = nn.Sequential(*(nn.Linear(16, 16) for _ in range(count))).requires_grad_(False)
         network = perturbed(model)
         banks, x = Banks(network.layers.values()), torch.randn(2, 16)
-        with network.injected(), Operators() as every, banks.built_once():
+        with network.injected(), Operators() as every, banks.precomputed_once():
             before = len(every.names)
             model(x).sum().backward()
             after = len(every.names)
@@ -306,7 +308,7 @@ def test_a_step_never_waits_for_the_device_and_draws_its_dropouts_there() -> Non
     banks = Banks(network.layers.values())
     with network.injected(), Operators("meta") as operators:
         model(x).sum().backward()
-        with banks.built_once():
+        with banks.precomputed_once():
             for _ in range(2):
                 model(x).sum().backward()
     assert {"rand", "bernoulli_", "mm"} <= set(operators.names)
@@ -356,7 +358,7 @@ def test_a_transformer_block_compiles_as_one_graph_built_or_not() -> None:
         return [out.detach()]
 
     def results(model: Callable[..., Tensor], built: bool) -> list[Tensor]:
-        with Banks(network.layers.values() if built else ()).built_once():
+        with Banks(network.layers.values() if built else ()).precomputed_once():
             out = run(model) + run(model)
         out += [parameter.grad.clone() for parameter in network.parameters()]
         network.zero_grad(set_to_none=True)

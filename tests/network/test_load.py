@@ -128,7 +128,7 @@ def test_as_own_gives_the_tensors_of_a_file_the_shapes_of_the_state(
     conv = "lora_unet_block_conv_shortcut.lora_up.weight"
     stored[conv] = stored[conv].flatten(1)
     stored["lora_unet_elsewhere.lora_up.weight"] = torch.zeros(3, 3)
-    named = network.as_own(AdapterState(stored))
+    named = network.as_state_dict(AdapterState(stored))
     assert named.keys() == own.keys() | {"lora_unet_elsewhere.lora_up.weight"}
     assert all(named[key].shape == tensor.shape for key, tensor in own.items())
 

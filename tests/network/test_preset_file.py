@@ -13,7 +13,7 @@ from lycoris_ext.config import OptionSource, build_config, dump_toml
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.network import LayerOverride, NetworkConfig, build_network
 from lycoris_ext.network.preset_file import read_preset
-from lycoris_ext.network.selection import choose_layers
+from lycoris_ext.network.selection import select_layers
 from tests.network.models import TextEncoder, UNet
 
 NESTED = """
@@ -125,7 +125,7 @@ def test_attn_only_selects_the_attention_of_diffusers(unet: UNet2DConditionModel
 
 def test_ia3_selects_keys_values_and_second_linears(unet: UNet2DConditionModel) -> None:
     """lycoris-lora 4.1.3's preset ia3 selects nothing: it matches its names at the beginning."""
-    choices = choose_layers({"unet": unet}, NetworkConfig(preset="ia3"))
+    choices = select_layers({"unet": unet}, NetworkConfig(preset="ia3"))
     by_end = {}
     for choice in choices:
         end = choice.site.path.rpartition("transformer_blocks.0.")[2]
@@ -138,7 +138,7 @@ def test_ia3_selects_keys_values_and_second_linears(unet: UNet2DConditionModel) 
 
 def paths(config: NetworkConfig) -> set[str]:
     targets = {"unet": UNet(), "text_encoder": TextEncoder()}
-    return {choice.site.name for choice in choose_layers(targets, config)}
+    return {choice.site.name for choice in select_layers(targets, config)}
 
 
 def test_an_empty_preset_file_selects_what_full_selects(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_preset_file_selects_layers_of_a_plain_module_as_lycoris_does(tmp_path
             "[module_algo_map.ResnetBlock2D]\ndim = 2\n",
         ),
     )
-    found = {choice.site.path: choice.rank for choice in choose_layers({"model": UNet()}, config)}
+    found = {choice.site.path: choice.rank for choice in select_layers({"model": UNet()}, config)}
     assert found == {
         "attention.attn1.to_q": 4, "other": 4, "block.conv1": 2, "block.conv_shortcut": 2,
     }  # fmt: skip
@@ -174,7 +174,7 @@ def test_overrides_win_over_the_preset_file(tmp_path: Path) -> None:
     )
     (found,) = (
         (choice.options.algo, choice.rank)
-        for choice in choose_layers({"unet": UNet()}, config)
+        for choice in select_layers({"unet": UNet()}, config)
         if choice.site.path.endswith("to_q")
     )
     assert found == ("lokr", 3)
@@ -206,7 +206,7 @@ def test_mistakes_in_a_preset_file_name_the_file_and_the_key(
 ) -> None:
     path = written(tmp_path, text)
     with pytest.raises(ConfigError, match=f"(?s){message}") as caught:
-        choose_layers({"unet": UNet()}, NetworkConfig(preset=path))
+        select_layers({"unet": UNet()}, NetworkConfig(preset=path))
     assert path in str(caught.value)
 
 
@@ -234,7 +234,7 @@ NOWHERE = r"(?s)nowhere\.toml: the preset cannot be read.*folder"
 def test_a_missing_preset_file_is_refused_when_layers_are_chosen() -> None:
     config = NetworkConfig(preset="nowhere.toml")
     with pytest.raises(ConfigError, match=NOWHERE):
-        choose_layers({"unet": UNet()}, config)
+        select_layers({"unet": UNet()}, config)
 
 
 def test_a_missing_preset_file_is_refused_before_a_run_loads_anything() -> None:
@@ -251,7 +251,7 @@ def test_a_config_reads_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     )
     config = NetworkConfig(preset=path)
     assert replace(config, network_train_unet_only=True).preset == path and not reads
-    choose_layers({"unet": UNet()}, config)
+    select_layers({"unet": UNet()}, config)
     assert reads == [Path(path)]
 
 
@@ -266,9 +266,9 @@ def test_a_lora_prefix_that_is_not_lycoris_is_refused_for_plain_modules_alone(
     tmp_path: Path,
 ) -> None:
     config = NetworkConfig(preset=str(written(tmp_path, 'lora_prefix = "lora_unet"')))
-    assert choose_layers({"unet": UNet()}, config)
+    assert select_layers({"unet": UNet()}, config)
     with pytest.raises(ConfigError, match=r"lora_prefix is 'lora_unet'.*begin with lycoris"):
-        choose_layers({"model": UNet()}, config)
+        select_layers({"model": UNet()}, config)
 
 
 def test_options_of_tlora_as_lycoris_writes_them_are_read(tmp_path: Path) -> None:
@@ -276,7 +276,7 @@ def test_options_of_tlora_as_lycoris_writes_them_are_read(tmp_path: Path) -> Non
     config = NetworkConfig(preset=str(written(tmp_path, text + "\nmask_group_id = 0")))
     (choice,) = (
         choice
-        for choice in choose_layers({"unet": UNet()}, config)
+        for choice in select_layers({"unet": UNet()}, config)
         if choice.options.algo == "tlora"
     )
     assert choice.site.name == "unet.conv_in"

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lycoris_ext.algorithms import Algorithm, base
+from lycoris_ext.algorithms import Algorithm, registry
 from lycoris_ext.algorithms.parts import Factor, Whole, kaiming
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.functional import Delta, LayerSpec
@@ -171,7 +171,7 @@ class Whatever(Algorithm):
 
 @pytest.fixture
 def whatever(monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setitem(base._REGISTRY, Whatever.name, Whatever)
+    monkeypatch.setitem(registry._REGISTRY, Whatever.name, Whatever)
     return Whatever.name
 
 
@@ -182,7 +182,7 @@ def test_an_algorithm_that_needs_the_matrix_is_refused_on_quantised_weights(what
         build_network({"model": model}, NetworkConfig(algo=whatever))
     text = str(caught.value)
     assert "model.1, algo: Int8Linear holds a packed weight of int8 (40, 192)" in text
-    assert 'algo = "whatever" has no such way' in text and "plain loha or lora" in text
+    assert 'algo = "whatever" cannot be computed so' in text and "plain loha or lora" in text
     override = LayerOverride(match=r"model\.1", algo=whatever)
     with pytest.raises(ConfigError, match=r"model\.1, overrides, match = .*: algo: Int8Linear"):
         build_network({"model": model}, NetworkConfig(network_dim=4, overrides=(override,)))
@@ -195,9 +195,7 @@ def test_bypass_mode_is_refused_for_an_algorithm_that_needs_the_matrix(whatever:
     with pytest.raises(ConfigError) as caught:
         build_network({"model": model}, NetworkConfig(algo=whatever, bypass_mode=True))
     text = str(caught.value)
-    assert (
-        'model.0, bypass_mode: bypass_mode goes through thin activations, and algo = "what' in text
-    )
+    assert 'model.0, bypass_mode: bypass_mode computes up(down(x)), and algo = "what' in text
     assert "remove bypass_mode" in text and "such as loha" in text
 
 

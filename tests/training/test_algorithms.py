@@ -44,7 +44,10 @@ def test_two_equal_runs_of_dylora_give_equal_tensors(run):
 
 @pytest.mark.parametrize(
     ("axis", "said"),
-    [({}, "inputs, not"), ({"wd_on_output": True}, "outputs (wd_on_output), which")],
+    [
+        ({}, "lengths of input channels, which"),
+        ({"wd_on_output": True}, "lengths of output channels (wd_on_output), which"),
+    ],
 )
 def test_a_run_names_the_axis_of_dora_once(run, capsys, axis, said):
     run(algo="loha", dora_wd=True, max_train_steps=1, **axis)
