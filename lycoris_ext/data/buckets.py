@@ -132,7 +132,7 @@ class BucketOptions(Section):
 
 
 @dataclass(frozen=True)
-class Placement:
+class Crop:
     """How one picture is brought to its bucket, all in pixels as (width, height)."""
 
     original: Resolution
@@ -176,7 +176,7 @@ def bucket_resolutions(
     return tuple(sorted(found))
 
 
-def place(picture: Resolution, options: BucketOptions) -> Placement:
+def choose_crop(picture: Resolution, options: BucketOptions) -> Crop:
     """Choose the bucket of a picture.
 
     Args:
@@ -190,7 +190,7 @@ def place(picture: Resolution, options: BucketOptions) -> Placement:
     if not options.enable_bucket:
         return _cover(picture, options.size)
     if options.bucket_no_upscale:
-        return _place_without_enlarging(picture, options.size, step)
+        return _crop_without_enlarging(picture, options.size, step)
     buckets = bucket_resolutions(options.size, low, high, step)
     if picture in buckets:
         return _cover(picture, picture)
@@ -199,15 +199,15 @@ def place(picture: Resolution, options: BucketOptions) -> Placement:
     return _cover(picture, min(buckets, key=lambda bucket: abs(bucket[0] / bucket[1] - ratio)))
 
 
-def _cover(picture: Resolution, bucket: Resolution) -> Placement:
+def _cover(picture: Resolution, bucket: Resolution) -> Crop:
     """Scale until the picture just covers the bucket; never leave it a pixel short by rounding."""
     wider = picture[0] / picture[1] > bucket[0] / bucket[1]
     scale = bucket[1] / picture[1] if wider else bucket[0] / picture[0]
     width, height = (int(side * scale + 0.5) for side in picture)
-    return Placement(picture, bucket, (max(width, bucket[0]), max(height, bucket[1])))
+    return Crop(picture, bucket, (max(width, bucket[0]), max(height, bucket[1])))
 
 
-def _place_without_enlarging(picture: Resolution, size: Resolution, step: int) -> Placement:
+def _crop_without_enlarging(picture: Resolution, size: Resolution, step: int) -> Crop:
     area = size[0] * size[1]
     resized = picture
     if picture[0] * picture[1] > area:
@@ -225,7 +225,7 @@ def _place_without_enlarging(picture: Resolution, size: Resolution, step: int) -
             resized = (int(height * ratio + 0.5), height)
     if min(resized) >= step:
         bucket = (resized[0] // step * step, resized[1] // step * step)
-        return Placement(picture, bucket, resized)
+        return Crop(picture, bucket, resized)
     # No bucket is smaller than a step, so a picture below that is the only one to be enlarged.
     longest = area // step // step * step
     bucket = (

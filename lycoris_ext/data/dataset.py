@@ -48,7 +48,7 @@ class TrainingSet:
 
     Attributes:
         pictures: picture files with captions, in the same order.
-        placements: bucket and cut of each picture.
+        crops: bucket and cut of each picture.
         digests: hash of each picture file's bytes.
         fingerprint: see data/fingerprint.py.
     """
@@ -64,14 +64,14 @@ class TrainingSet:
         self.seed = seed
         self.findings = findings
         self.pictures = tuple(one.picture for one in checked)
-        self.placements = tuple(one.placement for one in checked)
+        self.crops = tuple(one.crop for one in checked)
         self.digests = tuple(one.file.digest for one in checked)
         self.fingerprint = fingerprint(config, checked)
         self._picture_of = [
             number for number, picture in enumerate(self.pictures) for _ in range(picture.repeats)
         ]
         self.order = BatchOrder(
-            [self.placements[number].bucket for number in self._picture_of],
+            [self.crops[number].bucket for number in self._picture_of],
             [self.pictures[number].subset.train_batch_size for number in self._picture_of],
             seed,
         )
@@ -110,7 +110,7 @@ class TrainingSet:
             for picture, sample_id in zip(pictures, slot.sample_ids, strict=True)
         )
         size_ids = tuple(
-            self.placements[picture].size_ids(mirrored)
+            self.crops[picture].size_ids(mirrored)
             for picture, mirrored in zip(pictures, flipped, strict=True)
         )
         is_reg = tuple(self.pictures[picture].is_reg for picture in pictures)
@@ -132,7 +132,7 @@ class TrainingSet:
 
     def bucket_counts(self) -> dict[Resolution, int]:
         """Samples per epoch in each bucket, (width, height) -> count."""
-        counts = Counter(self.placements[picture].bucket for picture in self._picture_of)
+        counts = Counter(self.crops[picture].bucket for picture in self._picture_of)
         return dict(sorted(counts.items()))
 
     def folder_counts(self, *, is_reg: bool = False) -> dict[str, dict[str, int]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from lycoris_ext.data.buckets import place
+from lycoris_ext.data.buckets import choose_crop
 from lycoris_ext.data.config import DataConfig
 from lycoris_ext.data.findings import raise_if_errors
 from lycoris_ext.data.pictures import check_picture, quiet_pillow
@@ -60,7 +60,7 @@ def _check(scan: Scan, progress: Progress | None) -> Scan:
             file = check_picture(picture.path, alpha_mask=picture.subset.alpha_mask)
         except DataError as error:
             return DamagedPicture(picture, error.what, error.fix or "")
-        return CheckedPicture(picture, file, place(file.size, picture.subset))
+        return CheckedPicture(picture, file, choose_crop(file.size, picture.subset))
 
     checked: list[CheckedPicture] = []
     damaged: list[DamagedPicture] = []

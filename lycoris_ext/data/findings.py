@@ -24,7 +24,7 @@ NAMED = 3
 """The same for a warning or note, which takes one line."""
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """A file or folder that a finding is about.
 
     Attributes:
@@ -50,7 +50,7 @@ class Finding:
 
     code: str
     severity: Severity
-    where: tuple[Place, ...]
+    where: tuple[Location, ...]
     what: str
     fix: str = ""
 
@@ -58,7 +58,7 @@ class Finding:
         """What was found, with the path of one file or the names of the first few."""
         if len(self.where) == 1:
             return f"{self.what}: {self.where[0].path}"
-        names = and_more((place.path.name for place in self.where), NAMED)
+        names = and_more((location.path.name for location in self.where), NAMED)
         return f"{self.what}: {names}" if names else self.what
 
     def line(self) -> str:
@@ -91,14 +91,16 @@ class Code:
 
     def finding(
         self,
-        where: Iterable[Path | Place],
+        where: Iterable[Path | Location],
         what: str,
         fix: str = "",
         severity: Severity | None = None,
     ) -> Finding:
         """A finding of this kind; see there for the arguments."""
-        places = tuple(place if isinstance(place, Place) else Place(place) for place in where)
-        return Finding(self.name, severity or self.severity, places, what, fix)
+        locations = tuple(
+            location if isinstance(location, Location) else Location(location) for location in where
+        )
+        return Finding(self.name, severity or self.severity, locations, what, fix)
 
 
 def finding_lines(findings: Iterable[Finding]) -> list[str]:

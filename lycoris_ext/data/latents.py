@@ -84,13 +84,13 @@ class LatentCache:
             DataError: the picture changed since it was checked, or the VAE answers NaN or infinity.
         """
         training_set = self._training_set
-        placement = training_set.placements[number]
+        crop = training_set.crops[number]
         key = cache_key(
             kind="latents",
             version=PIXELS_VERSION,
             picture=training_set.digests[number],
-            resized=placement.resized,
-            bucket=placement.bucket,
+            resized=crop.resized,
+            bucket=crop.bucket,
             mirrored=mirrored,
             alpha_mask=training_set.pictures[number].subset.alpha_mask,
             vae=self._vae,
@@ -105,7 +105,7 @@ class LatentCache:
         picture = open_picture(
             file.path, alpha_mask=file.subset.alpha_mask, digest=training_set.digests[number]
         )
-        pixels = picture_to_tensor(picture, training_set.placements[number])[None]
+        pixels = picture_to_tensor(picture, training_set.crops[number])[None]
         if mirrored:
             pixels = pixels.flip(3)
         # One at a time: what a picture is encoded to must not depend on its neighbours.

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from lycoris_ext.data.buckets import Placement
+from lycoris_ext.data.buckets import Crop
 from lycoris_ext.data.decode import Note, decode
 from lycoris_ext.errors import DataError
 
@@ -67,23 +67,21 @@ def check_picture(path: Path, *, alpha_mask: bool = False) -> Checked:
     return Checked(decoded.picture.size, _digest(raw), decoded.notes)
 
 
-def picture_to_tensor(picture: Image.Image, placement: Placement) -> torch.Tensor:
+def picture_to_tensor(picture: Image.Image, crop: Crop) -> torch.Tensor:
     """Scale and cut a picture to its bucket.
 
     Args:
         picture: RGB or RGBA; C bands.
-        placement: the size to scale to and the bucket to cut out of it.
+        crop: the size to scale to and the bucket to cut out of it.
 
     Returns:
         float32 [C, height, width] in [-1, 1].
     """
-    if picture.size != placement.resized:
+    if picture.size != crop.resized:
         # Band by band: Pillow would blacken the colours beneath transparency.
-        bands = [
-            band.resize(placement.resized, Image.Resampling.LANCZOS) for band in picture.split()
-        ]
+        bands = [band.resize(crop.resized, Image.Resampling.LANCZOS) for band in picture.split()]
         picture = Image.merge(picture.mode, bands)
-    picture = picture.crop(placement.crop_box)
+    picture = picture.crop(crop.crop_box)
     flat = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
     pixels = flat.view(picture.height, picture.width, -1).permute(2, 0, 1)
     return pixels.to(torch.float32).div_(127.5).sub_(1.0).contiguous()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lycoris_ext.data.buckets import Placement
+from lycoris_ext.data.buckets import Crop
 from lycoris_ext.data.caption_files import read_caption
 from lycoris_ext.data.config import DataConfig
-from lycoris_ext.data.findings import Finding, Place
+from lycoris_ext.data.findings import Finding, Location
 from lycoris_ext.data.folders import Root, find_roots
 from lycoris_ext.data.picture_files import OTHER_PICTURE_SUFFIXES, is_picture, list_folder
 from lycoris_ext.data.pictures import Checked
@@ -69,7 +69,7 @@ class FolderContent:
     fault: str = ""
     pictures: list[Picture] = field(default_factory=list)
     uncaptioned: list[Path] = field(default_factory=list)
-    unreadable: list[Place] = field(default_factory=list)
+    unreadable: list[Location] = field(default_factory=list)
     several_lines: list[Path] = field(default_factory=list)
     other_formats: list[Path] = field(default_factory=list)
     deep: list[tuple[Path, int]] = field(default_factory=list)
@@ -81,7 +81,7 @@ class CheckedPicture:
 
     picture: Picture
     file: Checked
-    placement: Placement
+    crop: Crop
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def _add_picture(found: FolderContent, path: Path) -> None:
         if not caption:
             found.uncaptioned.append(path)
     except DataError as error:
-        found.unreadable.append(Place(file, error.what))
+        found.unreadable.append(Location(file, error.what))
     if several:
         found.several_lines.append(file)
     own, caption = bool(caption), caption or subset.class_tokens

@@ -54,7 +54,7 @@ class NoiseSchedule:
             return kept.sqrt(), 1.0 - kept.sqrt()
         return kept.sqrt(), (1.0 - kept).sqrt()
 
-    def as_asked(self, loss: Section) -> NoiseSchedule:
+    def for_loss(self, loss: Section) -> NoiseSchedule:
         """The schedule that a run trains on: the base's, with what its options say of the base.
 
         Args:

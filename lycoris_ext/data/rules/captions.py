@@ -50,11 +50,11 @@ def missing_captions(scan: Scan) -> Iterator[Finding]:
 
 @rule(UNREADABLE)
 def unreadable_captions(scan: Scan) -> Iterator[Finding]:
-    places = [place for found in scan.folders for place in found.unreadable]
-    if places:
+    locations = [location for found in scan.folders for location in found.unreadable]
+    if locations:
         yield UNREADABLE.finding(
-            places,
-            f"{count(len(places), 'caption', 'captions')} cannot be read",
+            locations,
+            f"{count(len(locations), 'caption', 'captions')} cannot be read",
             "save these files as UTF-8",
         )
 
