@@ -1,4 +1,4 @@
-"""Training pictures and captions: folders, buckets, order, caches, batches."""
+"""Training pictures and captions: find and check them, crop, cache and batch them."""
 
 from lycoris_ext.data.buckets import Crop, bucket_resolutions, choose_crop
 from lycoris_ext.data.config import DataConfig

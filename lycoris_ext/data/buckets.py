@@ -1,8 +1,8 @@
-"""Aspect buckets: which size a picture is cut to, with the same results as sd-scripts.
+"""Aspect ratio buckets: which size each picture is scaled and cropped to, as sd-scripts does it.
 
-A bucket is a (width, height) whose area is at most the resolution's. A picture goes to the bucket
-whose aspect ratio is nearest to its own, is scaled so that it just covers the bucket, and is cut at
-the centre.
+A bucket is a (width, height) whose area is at most that of the option `resolution`. A picture goes
+into the bucket whose aspect ratio is nearest to its own, is scaled until it just covers the bucket,
+and the bucket is cut out of its centre.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SD_SCRIPTS_BUCKETS = (256, 1024, 64)
 
 
 def _read_resolution(value: Any) -> Any:
-    """A list of width and height as a text; whatever is no size is refused."""
+    """Check a resolution, and turn a list [width, height] into the text "width,height"."""
     if isinstance(value, (list, tuple)):
         value = ",".join(str(part) for part in value)
     if isinstance(value, (int, str)):
@@ -45,7 +45,7 @@ def _parse_resolution(value: int | str) -> Resolution:
 
 @dataclass(frozen=True, init=False)
 class BucketOptions(Section):
-    """How large pictures are shown, and which shapes they are cut to."""
+    """The sizes and shapes that pictures are scaled and cropped to."""
 
     resolution: int | str = option(
         512,
@@ -72,15 +72,15 @@ class BucketOptions(Section):
     )
     bucket_reso_steps: int | None = option(
         None,
-        "With enable_bucket both sides of a cut picture are multiples of so many pixels; unset: "
-        "64, or 16 for a resolution below 256.",
+        "With enable_bucket: width and height of cropped pictures are multiples of this number of "
+        "pixels; unset: 64, or 16 for a resolution below 256.",
         low=1,
         fix="use a multiple of 8 for Stable Diffusion",
     )
     bucket_no_upscale: bool = option(
         False,
-        "Never enlarge a picture: with enable_bucket small pictures are cut to a size of their "
-        "own.",
+        "With enable_bucket: never enlarge a picture. One that is smaller than the resolution is "
+        "cropped to the largest multiples of bucket_reso_steps that it contains.",
     )
 
     @cached_property
@@ -90,12 +90,11 @@ class BucketOptions(Section):
 
     @cached_property
     def bucket_limits(self) -> tuple[int, int, int]:
-        """(min_bucket_reso, max_bucket_reso, bucket_reso_steps) with what is unset filled in, in
-        pixels.
+        """min_bucket_reso, max_bucket_reso, bucket_reso_steps in pixels, with defaults filled in.
 
-        sd-scripts' values where the resolution lies between them; a smaller or larger resolution,
-        for which sd-scripts would stop, gets limits of half and twice its sides. As there, limits
-        that are no multiples of the step are widened to the next one.
+        The defaults are sd-scripts' where the resolution lies between its limits. A smaller or
+        larger resolution, for which sd-scripts would stop, gets limits of half and twice its sides.
+        Limits that are no multiples of the step are widened to the next multiple, as in sd-scripts.
         """
         low, high, step = SD_SCRIPTS_BUCKETS
         short, long = min(self.size), max(self.size)
@@ -133,7 +132,13 @@ class BucketOptions(Section):
 
 @dataclass(frozen=True)
 class Crop:
-    """How one picture is brought to its bucket, all in pixels as (width, height)."""
+    """How one picture is scaled and cropped to its bucket; sizes are (width, height) in pixels.
+
+    Args:
+        original: size of the picture file, upright.
+        bucket: size that is trained.
+        resized: size that the picture is scaled to, which covers the bucket.
+    """
 
     original: Resolution
     bucket: Resolution
@@ -141,16 +146,16 @@ class Crop:
 
     @property
     def crop_box(self) -> tuple[int, int, int, int]:
-        """(left, top, right, bottom) of the centre cut out of the resized picture."""
+        """(left, top, right, bottom) of the bucket within the resized picture, at its centre."""
         left = (self.resized[0] - self.bucket[0]) // 2
         top = (self.resized[1] - self.bucket[1]) // 2
         return left, top, left + self.bucket[0], top + self.bucket[1]
 
     def size_ids(self, flipped: bool) -> tuple[int, int, int, int, int, int]:
-        """What SDXL is told: (height, width) before, (top, left) of the cut, (height, width) of it.
+        """Return SDXL's size conditioning: original (h, w), crop (top, left), bucket (h, w).
 
         Args:
-            flipped: the picture is mirrored, so that its right edge counts as its left.
+            flipped: the picture is mirrored, so that the crop is measured from its right edge.
         """
         left, top, right, _ = self.crop_box
         left = self.resized[0] - right if flipped else left
@@ -161,10 +166,10 @@ class Crop:
 def bucket_resolutions(
     size: Resolution, min_reso: int, max_reso: int, step: int
 ) -> tuple[Resolution, ...]:
-    """All buckets for a resolution, sorted.
+    """Return all buckets for a resolution, sorted.
 
-    For each width from min_reso to max_reso the tallest multiple of `step` that stays within the
-    area, each of them in both orientations, and the square.
+    For each width from min_reso to max_reso there is a bucket with the tallest multiple of `step`
+    that stays within the area of `size`, in both orientations; a square one is always among them.
     """
     area = size[0] * size[1]
     square = int(math.sqrt(area) // step) * step
@@ -177,14 +182,11 @@ def bucket_resolutions(
 
 
 def choose_crop(picture: Resolution, options: BucketOptions) -> Crop:
-    """Choose the bucket of a picture.
+    """Choose the bucket of a picture, and the size to scale it to first.
 
     Args:
         picture: its (width, height) in pixels, upright.
-        options: of the picture's subset.
-
-    Returns:
-        The bucket and the size to scale to, which covers it.
+        options: those of the picture's subset.
     """
     low, high, step = options.bucket_limits
     if not options.enable_bucket:
@@ -200,10 +202,11 @@ def choose_crop(picture: Resolution, options: BucketOptions) -> Crop:
 
 
 def _cover(picture: Resolution, bucket: Resolution) -> Crop:
-    """Scale until the picture just covers the bucket; never leave it a pixel short by rounding."""
+    """Return the crop that scales a picture until it just covers a bucket."""
     wider = picture[0] / picture[1] > bucket[0] / bucket[1]
     scale = bucket[1] / picture[1] if wider else bucket[0] / picture[0]
     width, height = (int(side * scale + 0.5) for side in picture)
+    # max(): rounding must not leave the picture a pixel short.
     return Crop(picture, bucket, (max(width, bucket[0]), max(height, bucket[1])))
 
 

@@ -13,8 +13,8 @@ from lycoris_ext.words import and_more, count
 MISSING = Code(
     "LX009",
     "error",
-    "A training picture has no caption; a warning where allow_missing_captions or class_tokens "
-    "says what becomes of it.",
+    "A training picture has no caption; only a warning if allow_missing_captions or class_tokens "
+    "gives it one.",
 )
 UNREADABLE = Code("LX010", "error", "A caption file cannot be read, or is not UTF-8.")
 SEVERAL_LINES = Code(

@@ -1,4 +1,4 @@
-"""Rules about picture files, once they were decoded."""
+"""Rules about picture files; they find nothing before the pictures were decoded."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ANIMATED = Code("LX014", "note", "Of an animated picture only the first frame is
 PROFILE = Code(
     "LX015",
     "warning",
-    "The colour profile of a picture cannot be used, and its colours are taken for sRGB.",
+    "The colour profile of a picture cannot be used, and its colours are taken as sRGB.",
 )
 TRANSPARENT = Code("LX016", "note", "The transparent parts of a picture become white.")
 
@@ -78,7 +78,7 @@ def unusable_colour_profiles(scan: Scan) -> Iterator[Finding]:
         number = count(len(paths), "picture has", "pictures have")
         yield PROFILE.finding(
             paths,
-            f"{number} a colour profile that cannot be used, and the colours are taken for sRGB",
+            f"{number} a colour profile that cannot be used, and the colours are taken as sRGB",
         )
 
 
