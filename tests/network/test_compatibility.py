@@ -135,40 +135,42 @@ def writing_table() -> list[str]:
 TEXT = """\
 # Compatibility
 
-This page is written by `python -m tests.network.test_compatibility`, and a test fails if it does not say
-what the code does. The keys of each tool are in [formats.md](formats.md).
+This page is written by `python -m tests.network.test_compatibility`, and a test fails if it does
+not say what the code does. The keys of each tool are in [formats.md](formats.md).
 
 ## What is read here
 
-For each cell a file with all kinds of layers of the family, under the keys of the tool, was read into a
-U-Net with diffusers' names and into one with ldm's. `yes`: every layer of the file found its layer in
-the model. `there is none`: the tool writes no such file.
+For each cell a file with all kinds of layers of the family, under the keys of the tool, was read
+into a U-Net with diffusers' names and into one with ldm's. `yes`: every layer of the file found its
+layer in the model. `there is none`: the tool writes no such file.
 
 {reading}
 
-LyCORIS's keys over a module and PEFT's do not say whether they are for the U-Net or a text encoder: the
-layers' names decide, and a file that fits two text encoders is refused unless only one of them is passed.
-LyCORIS's DoRA (`dora_scale`), (IA)^3, OFT, BOFT, GLoRA, full and norm files are read, and PEFT's
-DoRA (`lora_magnitude_vector`: lengths of output channels). PEFT's own forms of (IA)^3, OFT, BOFT, GLoRA
-and biases of LoRA, and embeddings in the same file, are refused by name.
+LyCORIS's keys over a module and PEFT's do not say whether they are for the U-Net or a text encoder:
+the layers' names decide, and a file that fits two text encoders is refused unless only one of them
+is passed. LyCORIS's DoRA (`dora_scale`), (IA)^3, OFT, BOFT, GLoRA, full and norm files are read,
+and PEFT's DoRA (`lora_magnitude_vector`: lengths of output channels). PEFT's own forms of (IA)^3,
+OFT, BOFT, GLoRA and biases of LoRA, and embeddings in the same file, are refused by name.
 
-The tests also read files that lycoris-lora, PEFT and diffusers themselves wrote, and compare what they do
-here and there.
+The tests also read files that lycoris-lora, PEFT and diffusers themselves wrote, and compare what
+they do here and there.
 
 ## Where our files load
 
-We write files with sd-scripts' keys. `yes`: the host computes the same as we do. For each row such a
-file was given to the host's own code, and its result compared with ours: the network that sd-scripts
-0.10.1 builds from it, the weights that AUTOMATIC1111 1.8.0 and ComfyUI 0.3.64 compute (at strengths 1 and
-0.7), the output of diffusers 0.42.1's U-Net. `tests/hosts/test_comfyui_weights.py` measures ComfyUI's
-column again. `lycoris-ext info FILE` says the same about a given file.
+We write files with sd-scripts' keys. `yes`: the host computes the same as we do. For each row such
+a file was given to the host's own code, and its result compared with ours: the network that
+sd-scripts 0.10.1 builds from it, the weights that AUTOMATIC1111 1.8.0 and ComfyUI 0.3.64 compute
+(at strengths 1 and 0.7), the output of diffusers 0.42.1's U-Net.
+`tests/hosts/test_comfyui_weights.py` measures ComfyUI's column again. `lycoris-ext info FILE` says
+the same about a given file.
 
 {writing}
 
-How large these errors are, as length of the error divided by length of the update, on small layers with
-strong updates: DoRA without its lengths about 1; DoRA with lengths divided by those of W 0.1 to 0.9 (0.025
-if the update is 1 % of W); diag-OFT with the strength 0.7 applied twice 0.3; BOFT at strength 0.7 0.2 to
-0.4; a constraint that is not multiplied 0.96; a rescaled diag-OFT without its lengths about 1.
+How large these errors are, as length of the error divided by length of the update, on small layers
+with strong updates: DoRA without its lengths about 1; DoRA with lengths divided by those of W 0.1
+to 0.9 (0.025 if the update is 1 % of W); diag-OFT with the strength 0.7 applied twice 0.3; BOFT at
+strength 0.7 0.2 to 0.4; a constraint that is not multiplied 0.96; a rescaled diag-OFT without its
+lengths about 1.
 """
 
 
