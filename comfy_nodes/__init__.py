@@ -1,6 +1,7 @@
-"""ComfyUI nodes for training and sampling: one file a node, and in `host/` what ComfyUI is asked.
+"""ComfyUI nodes to train, apply and compare adapters: one file for each node.
 
-The nodes translate; networks, options, training, files and grids are the core's.
+The nodes only translate between ComfyUI and the package lycoris_ext, which holds networks, options,
+training, files and grids. `host/` holds all that talks to ComfyUI's own modules.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ NODE_CLASS_MAPPINGS: dict[str, type[Any]] = {
     "LycorisExtCompareGrid": CompareGrid,
     "LycorisExtSave": Save,
 }
-"""Ids are in people's workflows: they never change."""
+"""Saved workflows hold these ids, so that they must never change."""
 
 NODE_DISPLAY_NAME_MAPPINGS: dict[str, str] = {
     "LycorisExtNetwork": "LyCORIS Network",

@@ -1,4 +1,4 @@
-"""The node that puts an adapter on a model and its text encoder."""
+"""The node that applies an adapter to a model and its text encoder."""
 
 from __future__ import annotations
 
@@ -13,21 +13,25 @@ _STRENGTH = {"default": 1.0, "min": -100.0, "max": 100.0, "step": 0.01}
 _STRENGTH_MODEL = Widget(
     "strength_model",
     "FLOAT",
-    _STRENGTH | {"tooltip": "The model's weights become W + strength x update; 0 leaves it."},
+    _STRENGTH
+    | {
+        "tooltip": "How strongly the adapter changes the model: its weights become W + strength x "
+        "update. 0: not at all."
+    },
 )
 _STRENGTH_CLIP = Widget(
     "strength_clip",
     "FLOAT",
-    _STRENGTH | {"tooltip": "The same for the text encoder."},
+    _STRENGTH | {"tooltip": "How strongly the adapter changes the text encoder. 0: not at all."},
 )
 _BLOCKS = Widget(
     "block_weights",
     "STRING",
     {
         "default": "",
-        "tooltip": "Strengths of the U-Net's blocks, times strength_model: IN04=0.5, OUT=0, "
-        "BASE=1, or 17 or 26 numbers (SD1, SD2), 12 or 20 (SDXL). BASE is the text encoder and "
-        "what lies in no block. Empty: 1 everywhere.",
+        "tooltip": "Strengths of single blocks of the U-Net, which multiply strength_model: "
+        "IN04=0.5, OUT=0, BASE=1, or a list of 17 or 26 numbers (SD1, SD2), 12 or 20 (SDXL). BASE "
+        "is the text encoder and all layers outside of blocks. Empty: 1 for every block.",
     },
 )
 
@@ -35,22 +39,34 @@ _BLOCKS = Widget(
 class Apply:
     CATEGORY = "LyCORIS"
     DESCRIPTION = (
-        "Puts an adapter on a model and its text encoder, exactly as it was trained: DoRA, (IA)^3, "
-        "OFT and T-LoRA included. Keys that nobody knows are shown on the node."
+        "Applies an adapter to a model and its text encoder, exactly as it was trained: DoRA, "
+        "(IA)^3, OFT and T-LoRA included. The node lists keys of the file that fit no layer."
     )
     RETURN_TYPES = ("MODEL", "CLIP", "STRING")
     RETURN_NAMES = ("model", "clip", "report")
-    OUTPUT_TOOLTIPS = ("The model with it.", "The text encoder with it.", "What was matched.")
+    OUTPUT_TOOLTIPS = (
+        "The model with the adapter.",
+        "The text encoder with the adapter.",
+        "How many layers the adapter changes, and which keys fit no layer.",
+    )
     FUNCTION = "apply"
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
         required = (
             link("model", "MODEL", "The diffusion model."),
-            link("adapter", adapter.TYPE, "From Load or Train, or ComfyUI's own trainer."),
+            link(
+                "adapter",
+                adapter.TYPE,
+                "An adapter from Load or Train, or from ComfyUI's own trainer.",
+            ),
             _STRENGTH_MODEL,
         )
-        clip = link("clip", "CLIP", "The text encoder; without one its part of the file is left.")
+        clip = link(
+            "clip",
+            "CLIP",
+            "The text encoder. Not connected: the file's layers for it are not used.",
+        )
         return inputs(required, (clip, _STRENGTH_CLIP, _BLOCKS), {"unique_id": "UNIQUE_ID"})
 
     def apply(

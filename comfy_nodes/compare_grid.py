@@ -1,4 +1,4 @@
-"""The node that draws the same pictures with several adapters and lays them out under headings."""
+"""The node that draws the same prompts with several adapters, in one labelled grid."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ _FILES = Widget(
     {
         "default": "",
         "multiline": True,
-        "tooltip": "Adapter files, one a line, as they are called in the LoRA folders; * and ? "
-        "fit many: my_lora-step-*. Each is a column.",
+        "tooltip": "Adapter files in the LoRA folders, one name on each line; with * and ? a line "
+        "stands for several: my_lora-step-*. Each file gets a column for each strength.",
     },
 )
 _STRENGTHS = Widget(
@@ -40,8 +40,8 @@ _STRENGTHS = Widget(
     "STRING",
     {
         "default": "1.0",
-        "tooltip": "Each adapter is drawn at each of these strengths, in a column of its own: 0.5, "
-        "0.75, 1. Two numbers are text encoder and diffusion model: 0.5:1",
+        "tooltip": "Strengths that each adapter is drawn at: 0.5, 0.75, 1. Two numbers with a "
+        "colon are the strengths for text encoder and diffusion model: 0.5:1",
     },
 )
 _PROMPTS = Widget(
@@ -50,18 +50,18 @@ _PROMPTS = Widget(
     {
         "default": "",
         "multiline": True,
-        "tooltip": "What is to be seen, one prompt a line; each is a row for every seed.",
+        "tooltip": "Prompts, one on each line; each gets a row for every seed.",
     },
 )
 _NEGATIVE = Widget(
     "negative",
     "STRING",
-    {"default": "", "tooltip": "What is to be kept away from all pictures: their negative prompt."},
+    {"default": "", "tooltip": "Negative prompt of all pictures."},
 )
 _SEEDS = Widget(
     "seeds",
     "STRING",
-    {"default": "1", "tooltip": "Seeds of the noise; each is a row for every prompt: 1, 2, 5-8"},
+    {"default": "1", "tooltip": "Seeds, such as 1, 2, 5-8; each gets a row for every prompt."},
 )
 _SIZE = tuple(
     Widget(
@@ -80,7 +80,7 @@ _SIZE = tuple(
 _WITHOUT = Widget(
     "without_adapter",
     "BOOLEAN",
-    {"default": True, "tooltip": "Whether the first column is drawn without any adapter."},
+    {"default": True, "tooltip": "Draw a first column without any adapter."},
 )
 _TITLE = Widget("title", "STRING", {"default": "", "tooltip": "A heading above the grid."})
 
@@ -89,7 +89,7 @@ class CompareGrid:
     CATEGORY = "LyCORIS"
     DESCRIPTION = (
         "Draws every prompt and seed without an adapter and with each adapter at each strength: "
-        "one row a prompt and seed, one column an adapter and strength, all labelled."
+        "a row for each prompt and seed, a column for each adapter and strength, all labelled."
     )
     RETURN_TYPES = ("IMAGE", "IMAGE")
     RETURN_NAMES = ("grid", "images")
@@ -116,7 +116,7 @@ class CompareGrid:
             link(
                 name,
                 adapter.TYPE,
-                "An adapter from Train or Load; it is a column before the files.",
+                "An adapter from Train or Load; its columns come before those of files.",
             )
             for name in ("adapter", "adapter_2", "adapter_3")
         )
@@ -124,7 +124,7 @@ class CompareGrid:
 
     @classmethod
     def IS_CHANGED(cls, files: str | None = None, **_: Any) -> str:
-        """Another text when a pattern fits other files, or one of them was written."""
+        """Return a text that changes when other files match `files`, or one of them is written."""
         names = found_files(files or "", must=False)
         return ",".join(f"{name}:{adapter_file(name).stat().st_mtime_ns}" for name in names)
 
@@ -171,10 +171,14 @@ class CompareGrid:
 
 
 def found_files(text: str, must: bool = True) -> list[str]:
-    """The files that lines of names and patterns stand for, each once.
+    """Return the adapter files that match lines of names and patterns, each file once.
+
+    Args:
+        text: names or patterns such as "my_lora-step-*", one on each line.
+        must: raise if a line matches no file.
 
     Raises:
-        DataError: a line fits none, and one must.
+        DataError: a line matches no file, and `must` is set.
     """
     known, found = adapter_files(), []
     for line in lines(text):
@@ -182,7 +186,7 @@ def found_files(text: str, must: bool = True) -> list[str]:
         names = [name for name in known if _fits(name.replace("\\", "/"), plain)]
         if must and not names:
             raise DataError(
-                "no adapter is called so",
+                "no adapter file has this name",
                 where=line,
                 fix="write names as Load lists them, or a pattern such as my_lora-step-*",
             )
@@ -191,7 +195,7 @@ def found_files(text: str, must: bool = True) -> list[str]:
 
 
 def _as_counted(name: str) -> list[tuple[int, str]]:
-    """Sorts step-500 before step-1000."""
+    """Return a key that sorts numbers in names by size: step-500 before step-1000."""
     parts = re.split(r"(\d+)", name)
     return [(int(part), "") if part.isdigit() else (0, part) for part in parts]
 
@@ -201,12 +205,17 @@ def _fits(name: str, pattern: str) -> bool:
 
 
 def _entrants(files: str, loras: Mapping[str, Any]) -> tuple[Entrant, ...]:
-    """The connected adapters, then those of the files; each is read once, so that a damaged one is
-    told before anything is drawn.
+    """List the connected adapters, then those of files.
+
+    Each file is read here once, so that a damaged one is reported before anything is drawn.
+
+    Args:
+        files: lines of names and patterns.
+        loras: the connected adapters by their content hash.
 
     Raises:
-        ConfigError: there are none.
-        DataError, FormatError: a file is not there, or damaged.
+        ConfigError: there is no adapter.
+        DataError, FormatError: a file does not exist or is damaged.
     """
 
     def found() -> Iterator[Entrant]:

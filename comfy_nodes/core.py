@@ -1,8 +1,8 @@
-"""Finds the core beside this package, so that nodes and core come from one place.
+"""Import the package lycoris_ext from the folder beside this one.
 
-ComfyUI imports the pack under a name made of its full path, and neither the clone nor
-`custom_nodes` is importable by name. An installed lycoris_ext is passed over: nodes and core that
-come from two places drift apart.
+ComfyUI imports a node pack under a name made of its full path, so that `import lycoris_ext` would
+not find the package in the same clone. An installed lycoris_ext is not used either: nodes and
+package might then be of different versions.
 """
 
 import importlib.util

@@ -1,4 +1,4 @@
-"""The nodes that say what it is trained on: a folder, or images and text of other nodes."""
+"""The nodes that describe the training data: a folder, or images and captions of other nodes."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ _FOLDER = Widget(
     "STRING",
     {
         "default": "",
-        "tooltip": "A folder of pictures with a caption file (.txt) beside each, or the parent of "
-        'folders named "10_name" (each picture 10 times an epoch). Its whole path, or its '
-        "name below ComfyUI's input folder.",
+        "tooltip": "A folder of pictures, each with a caption file of the same name (cat.png, "
+        'cat.txt); or the parent of folders named "10_name", where 10 shows each picture 10 times '
+        "in an epoch. Write the whole path, or the name below ComfyUI's input folder.",
     },
 )
 _READING = advanced(
@@ -62,8 +62,8 @@ _READING = advanced(
         "STRING",
         {
             "default": "",
-            "tooltip": "Regularisation pictures: the parent of folders named "
-            '"1_class". Empty: none.',
+            "tooltip": "Folder of regularisation pictures: the parent of folders named "
+            '"1_class", such as "1_woman". Empty: no regularisation.',
         },
     ),
 )
@@ -71,11 +71,11 @@ _READING = advanced(
 
 @dataclass(frozen=True)
 class Dataset:
-    """What travels to Train.
+    """The output of a dataset node, an input of Train.
 
     Args:
-        options: of the section `data`.
-        conditionings: caption -> CONDITIONING, where captions were encoded by other nodes.
+        options: options of the section `data` by name.
+        conditionings: caption -> ComfyUI's CONDITIONING, if other nodes encoded the captions.
     """
 
     options: Options
@@ -84,7 +84,10 @@ class Dataset:
 
 class DatasetFolder:
     CATEGORY = "LyCORIS"
-    DESCRIPTION = "Pictures and captions of a folder. A changed folder is read again."
+    DESCRIPTION = (
+        "Reads the pictures and captions of a folder, to train on them. A folder in which a file "
+        "changed is read again."
+    )
     RETURN_TYPES = (TYPE, "STRING")
     RETURN_NAMES = ("dataset", "summary")
     OUTPUT_TOOLTIPS = ("For Train.", "What was found, for a text preview.")
@@ -96,7 +99,7 @@ class DatasetFolder:
 
     @classmethod
     def VALIDATE_INPUTS(cls, folder: str | None = None) -> bool | str:
-        """A wrong folder is told before anything runs; one that another node gives, when it is."""
+        """Refuse a wrong folder before the workflow runs; None comes from another node, later."""
         if folder is None:
             return True
         try:
@@ -109,7 +112,7 @@ class DatasetFolder:
     def IS_CHANGED(
         cls, folder: str | None = None, reg_folder: str | None = None, **_: Any
     ) -> str | float:
-        """Another text when a file was added, removed or written."""
+        """Return a text that changes when a file is added, removed or written."""
         if folder is None:  # comes from another node
             return float("nan")
         return fingerprint(folder) + (fingerprint(reg_folder) if reg_folder else "")
@@ -132,7 +135,9 @@ class DatasetFolder:
 
 class DatasetImages:
     CATEGORY = "LyCORIS"
-    DESCRIPTION = "Images of other nodes with their captions or conditionings."
+    DESCRIPTION = (
+        "Makes a dataset of images from other nodes, with a caption or conditioning for each image."
+    )
     RETURN_TYPES = (TYPE, "STRING")
     RETURN_NAMES = ("dataset", "summary")
     OUTPUT_TOOLTIPS = ("For Train.", "What was found, for a text preview.")
@@ -148,16 +153,16 @@ class DatasetImages:
             {
                 "default": "",
                 "multiline": True,
-                "tooltip": "A caption on each line, or a list of captions: one for each image, or "
-                "one for all.",
+                "tooltip": "One caption on each line, or a list of captions from another node: "
+                "one for each image, or a single one for all images.",
             },
         )
         encoded = Widget(
             "conditioning",
             "CONDITIONING",
             {
-                "tooltip": "Encoded captions in place of texts, one for each image or one for all; "
-                "Train then needs no CLIP."
+                "tooltip": "Encoded captions, which replace the texts of captions: one for each "
+                "image, or a single one for all images. Train then needs no CLIP."
             },
         )
         return inputs((images, captions, *_CUT), (encoded, *_CAPTIONS))
@@ -188,19 +193,19 @@ class DatasetImages:
 
 
 def fingerprint(folder: str) -> str:
-    """Names, sizes and times of all files below a folder; empty where it cannot be read."""
+    """Hash names, sizes and times of all files below a folder; "" if there is no such folder."""
     digest = hashlib.blake2b(digest_size=16)
     try:
         root = picture_folder(folder)
     except LycorisExtError:
-        return ""  # running the node tells why
+        return ""  # running the node reports the reason
     for place, folders, files in os.walk(root):
         folders.sort()
         for name in sorted(files):
             path = Path(place, name)
             state = path.stat()
-            told = f"{path.relative_to(root)}:{state.st_size}:{state.st_mtime_ns}\n"
-            digest.update(told.encode("utf-8", "surrogatepass"))
+            line = f"{path.relative_to(root)}:{state.st_size}:{state.st_mtime_ns}\n"
+            digest.update(line.encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
 
@@ -221,7 +226,7 @@ def _check_count(found: int, pictures: int, what: str) -> None:
 
 
 def _write(pictures: list[bytes], captions: list[str]) -> Path:
-    """Images as a folder that the core reads, named after what is in it."""
+    """Write images and captions into a temporary folder, named by their hash, and return it."""
     digest = hashlib.blake2b(digest_size=16)
     for picture, caption in zip(pictures, captions, strict=True):
         digest.update(picture + caption.encode("utf-8", "surrogatepass"))

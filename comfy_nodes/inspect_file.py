@@ -1,4 +1,4 @@
-"""The node that tells what an adapter file holds."""
+"""The node that describes an adapter file."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _CONNECTED = "(connected path)"
 class Inspect:
     CATEGORY = "LyCORIS"
     DESCRIPTION = (
-        "Tells of an adapter file: algorithm, layers, sizes, trigger words, which programs misread "
+        "Describes an adapter file: algorithm, layers, sizes, trigger words, programs that misread "
         "it, and all its metadata."
     )
     RETURN_TYPES = ("STRING",)
     RETURN_NAMES = ("summary",)
-    OUTPUT_TOOLTIPS = ("For a text preview.",)
+    OUTPUT_TOOLTIPS = ("The description, for a node that shows text.",)
     OUTPUT_NODE = True
     FUNCTION = "tell"
 
@@ -32,12 +32,19 @@ class Inspect:
         file = Widget(
             "file",
             [_CONNECTED, *adapter_files()],
-            {"tooltip": "A file of ComfyUI's LoRA folders, or what is connected to path."},
+            {
+                "tooltip": "A file in ComfyUI's LoRA folders; (connected path): the file that the "
+                "input path names."
+            },
         )
         path = Widget(
             "path",
             "STRING",
-            {"forceInput": True, "tooltip": "The path that Load, Train or Save give."},
+            {
+                "forceInput": True,
+                "tooltip": "Path of an adapter file, from Load, Train or Save. It is used if file "
+                "is (connected path).",
+            },
         )
         return inputs((file,), (path,), {"unique_id": "UNIQUE_ID"})
 

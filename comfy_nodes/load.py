@@ -11,16 +11,22 @@ from .host.widgets import Widget, inputs
 
 class Load:
     CATEGORY = "LyCORIS"
-    DESCRIPTION = "Reads an adapter file of any algorithm and naming, and checks that it is whole."
+    DESCRIPTION = (
+        "Reads an adapter file of any algorithm, with the keys of any program, and checks that "
+        "it is not damaged."
+    )
     RETURN_TYPES = (adapter.TYPE, "STRING")
     RETURN_NAMES = ("adapter", "path")
-    OUTPUT_TOOLTIPS = ("For Apply, Compare Grid, Save, or ComfyUI's LoraModelLoader.", "The file.")
+    OUTPUT_TOOLTIPS = (
+        "The adapter, for Apply, Compare Grid, Save, or ComfyUI's LoraModelLoader.",
+        "Path of the file.",
+    )
     FUNCTION = "read"
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return inputs(
-            (Widget("file", adapter_files(), {"tooltip": "A file of ComfyUI's LoRA folders."}),)
+            (Widget("file", adapter_files(), {"tooltip": "A file in ComfyUI's LoRA folders."}),)
         )
 
     @classmethod

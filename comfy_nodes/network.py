@@ -1,4 +1,4 @@
-"""The node that says what is trained: algorithm, sizes, layers."""
+"""The node that describes the adapter to train: algorithm, ranks and alphas, layers."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ _DEFAULTS = {"conv_dim": 4, "conv_alpha": 1.0}
 
 
 def _widgets() -> tuple[list[Widget], tuple[Widget, ...]]:
-    """The inputs that are always shown, and those that are shown when asked for: the options of
-    networks, then those of every registered algorithm."""
+    """Return the inputs that are always shown, and the advanced ones.
+
+    The advanced inputs are all other options of networks and of every registered algorithm.
+    """
     more = [
         name
         for name, known in NetworkConfig.options().items()
@@ -32,10 +34,13 @@ def _widgets() -> tuple[list[Widget], tuple[Widget, ...]]:
 
 class Network:
     CATEGORY = "LyCORIS"
-    DESCRIPTION = "What is trained: the algorithm, its sizes, and the layers that it adapts."
+    DESCRIPTION = (
+        "Describes the adapter that Train trains: its algorithm, ranks and alphas, and the "
+        "layers that it adapts."
+    )
     RETURN_TYPES = (TYPE,)
     RETURN_NAMES = ("network",)
-    OUTPUT_TOOLTIPS = ("For Train.",)
+    OUTPUT_TOOLTIPS = ("The options of the adapter, for Train.",)
     FUNCTION = "describe"
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The node that says how it is trained: optimizer, learning rates, schedule, loss."""
+"""The node that describes how the adapter is trained: optimizer, learning rates, noise, loss."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .host.widgets import Options, Widget, advanced, check, inputs, option, read
 TYPE = "LYCORIS_OPTIMIZER"
 
 _MAIN = ("optimizer_type", "learning_rate", "lr_scheduler", "lr_warmup_steps")
-#: ComfyUI keeps a workflow's values by position: whatever joins these later stands behind them.
+#: ComfyUI saves the values of a workflow by position: add new options behind these.
 _MORE = (
     "unet_lr", "text_encoder_lr", "loraplus_lr_ratio", "weight_decay", "adam_beta1", "adam_beta2",
     "max_grad_norm", "scale_weight_norms", "ema_decay", "lr_scheduler_num_cycles",
@@ -26,8 +26,10 @@ _MORE = (
 
 
 def _widgets() -> tuple[list[Widget], tuple[Widget, ...]]:
-    """The inputs that are always shown, and those that are shown when asked for. What optimizers,
-    schedules and losses declare is among them, whoever registered it."""
+    """Return the inputs that are always shown, and the advanced ones.
+
+    The advanced inputs include the options of every registered optimizer, schedule and loss.
+    """
     kinds = (
         known.name
         for section in (OptimizerConfig, ScheduleConfig, LossConfig)
@@ -43,10 +45,13 @@ def _widgets() -> tuple[list[Widget], tuple[Widget, ...]]:
 
 class Optimizer:
     CATEGORY = "LyCORIS"
-    DESCRIPTION = "How it is trained: optimizer, learning rates and their schedule, noise and loss."
+    DESCRIPTION = (
+        "Describes how Train trains: the optimizer, learning rates and their schedule, noise "
+        "and loss."
+    )
     RETURN_TYPES = (TYPE,)
     RETURN_NAMES = ("optimizer",)
-    OUTPUT_TOOLTIPS = ("For Train.",)
+    OUTPUT_TOOLTIPS = ("The options of optimizer, schedule and loss, for Train.",)
     FUNCTION = "describe"
 
     @classmethod

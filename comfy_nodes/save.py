@@ -25,42 +25,62 @@ _NAME = Widget(
     "STRING",
     {
         "default": "my_lora",
-        "tooltip": "File name without ending, below the first LoRA folder; people/mine for a "
-        "folder of its own.",
+        "tooltip": "Name of the file in ComfyUI's first LoRA folder, without ending; people/mine "
+        "puts it into the folder people.",
     },
 )
-_DTYPE = Widget("dtype", list(_DTYPES), {"default": "as it is", "tooltip": "Numbers of the file."})
+_DTYPE = Widget(
+    "dtype", list(_DTYPES), {"default": "as it is", "tooltip": "Number format of the file."}
+)
 _OVERWRITE = Widget(
     "overwrite",
     "BOOLEAN",
-    {"default": False, "tooltip": "Replace a file of this name; off: take the next free name."},
+    {
+        "default": False,
+        "tooltip": "Replace a file of the same name; off: save as the next free name, NAME-2.",
+    },
 )
 _TRIGGER = Widget(
     "trigger_words",
     "STRING",
-    {"default": "", "tooltip": "Written into the metadata, where other programs read them."},
+    {
+        "default": "",
+        "tooltip": "Trigger words to write into the metadata, which other programs show.",
+    },
 )
-_COMMENT = Widget("comment", "STRING", {"default": "", "tooltip": "Written into the metadata."})
+_COMMENT = Widget(
+    "comment", "STRING", {"default": "", "tooltip": "A comment to write into the metadata."}
+)
 
 
 class Save:
     CATEGORY = "LyCORIS"
     DESCRIPTION = (
-        "Writes an adapter with its metadata. With a model connected, the keys become kohya's "
-        "(SD1, SD2, SDXL), which every program reads, whoever trained it."
+        "Writes an adapter and its metadata to a file. With a model connected, the file gets "
+        "kohya's keys (SD1, SD2, SDXL), which every program reads."
     )
     RETURN_TYPES = ("STRING",)
     RETURN_NAMES = ("path",)
-    OUTPUT_TOOLTIPS = ("The file.",)
+    OUTPUT_TOOLTIPS = ("Path of the file.",)
     OUTPUT_NODE = True
     FUNCTION = "save"
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        lora = link("adapter", adapter.TYPE, "From Train or Load, or ComfyUI's own trainer.")
+        lora = link(
+            "adapter", adapter.TYPE, "An adapter from Train or Load, or from ComfyUI's own trainer."
+        )
         optional = (
-            link("model", "MODEL", "The model it is for: the keys are then written anew."),
-            link("clip", "CLIP", "The text encoder, where the adapter is for it, too."),
+            link(
+                "model",
+                "MODEL",
+                "The model that the adapter is for; connect it to get kohya's keys.",
+            ),
+            link(
+                "clip",
+                "CLIP",
+                "The text encoder, if the adapter has layers for it and a model is connected.",
+            ),
             _TRIGGER,
             _COMMENT,
         )
@@ -84,18 +104,23 @@ class Save:
             metadata["modelspec.trigger_phrase"] = trigger_words.strip()
         if comment.strip():
             metadata["ss_training_comment"] = comment.strip()
-        path = free_place(name, overwrite)
+        path = free_path(name, overwrite)
         save_adapter(path, replace(state, metadata=metadata))
         show(f"saved {path}", unique_id)
         return {"ui": {"text": [str(path)]}, "result": (str(path),)}
 
 
 def prepared(lora: Any, dtype: str, model: Any, clip: Any) -> AdapterState:
-    """An adapter's content as it is to be written.
+    """Return tensors and metadata of an adapter as they are to be written.
+
+    Args:
+        lora: an adapter of our nodes or of ComfyUI's.
+        dtype: a choice of the node, such as "fp16".
+        model, clip: ComfyUI's; if one is connected, the keys become kohya's.
 
     Raises:
-        DataError: it is empty.
-        FormatError: with a model connected, layers that it does not have.
+        DataError: the adapter is empty.
+        FormatError: the adapter has layers that the connected model does not have.
     """
     state = adapter.state_of(lora)
     if not state.tensors:
@@ -112,7 +137,7 @@ def prepared(lora: Any, dtype: str, model: Any, clip: Any) -> AdapterState:
 
 
 def _commonest_dtype(state: AdapterState) -> torch.dtype | None:
-    """What most of the numbers are stored in; None where there are whole ones alone."""
+    """Return the floating dtype that most numbers are stored in; None if there is none."""
     counts: Counter[torch.dtype] = Counter()
     for tensor in state.tensors.values():
         if tensor.is_floating_point():
@@ -120,8 +145,8 @@ def _commonest_dtype(state: AdapterState) -> torch.dtype | None:
     return max(counts, key=counts.__getitem__, default=None)
 
 
-def free_place(name: str, overwrite: bool) -> Path:
-    """The file of this name, or the next that is not there."""
+def free_path(name: str, overwrite: bool) -> Path:
+    """Return the path for this name; without overwrite, the first free of NAME, NAME-2, ..."""
     folder, stem = output_place(name)
     path, number = folder / f"{stem}.safetensors", 1
     while path.exists() and not overwrite:

@@ -32,8 +32,8 @@ _NAME = Widget(
     "STRING",
     {
         "default": "my_lora",
-        "tooltip": "File name of the adapter, below the first LoRA folder; people/mine for a "
-        "folder of its own.",
+        "tooltip": "Name of the adapter's file in ComfyUI's first LoRA folder, without ending; "
+        "people/mine puts it into the folder people.",
     },
 )
 _PRECISION = Widget(
@@ -41,7 +41,8 @@ _PRECISION = Widget(
     ["auto", "no", "bf16", "fp16"],
     {
         "default": "auto",
-        "tooltip": "What the model computes in; auto: bf16 where the GPU has it, float32 on a CPU.",
+        "tooltip": "Number format that the model computes in; no: float32; auto: bf16 or fp16 on a "
+        "GPU, float32 on a CPU.",
     },
 )
 _MODE = Widget(
@@ -49,9 +50,9 @@ _MODE = Widget(
     list(MODES),
     {
         "default": MODES[0],
-        "tooltip": "A run of this name is there: go on with it where it was stopped and nothing "
-        "changed, else take a new name; always go on with it; always take a new name; or replace "
-        "it.",
+        "tooltip": "What to do if there is a run of this name already. continue or new: go on with "
+        "it if it was stopped and nothing was changed, else train under a new name such as NAME-2; "
+        "continue: always go on with it; new name: always take a new name; overwrite: replace it.",
     },
 )
 _RUN = (
@@ -73,28 +74,31 @@ _PROMPTS = Widget(
     {
         "default": "",
         "multiline": True,
-        "tooltip": "What is drawn during training, one prompt a line; empty: a few captions.",
+        "tooltip": "Prompts to draw during training, one on each line; empty: a few captions of "
+        "the dataset.",
     },
 )
 _NEGATIVE = Widget(
-    "sample_negative", "STRING", {"default": "", "tooltip": "Negative prompt of these pictures."}
+    "sample_negative",
+    "STRING",
+    {"default": "", "tooltip": "Negative prompt of the pictures drawn during training."},
 )
 
 
 class Train:
     CATEGORY = "LyCORIS"
     DESCRIPTION = (
-        "Trains an adapter on the connected model, shows loss and pictures on the way, and saves "
-        "it to the LoRA folder. Cancel saves; queue the same again to go on. The model is "
-        "afterwards as it was."
+        "Trains an adapter on the connected model, shows loss and pictures during training, and "
+        "saves it to the LoRA folder. Cancel saves, too; queue the same workflow again to go on. "
+        "The model itself is not changed."
     )
     RETURN_TYPES = (adapter.TYPE, "STRING", "IMAGE", "IMAGE")
     RETURN_NAMES = ("adapter", "path", "loss_curve", "samples")
     OUTPUT_TOOLTIPS = (
-        "For Apply, Compare Grid, Save, or ComfyUI's LoraModelLoader and SaveLoRA.",
-        "The file.",
-        "The loss of every step.",
-        "The pictures drawn during training; the loss curve where there are none.",
+        "The adapter, for Apply, Compare Grid, Save, or ComfyUI's LoraModelLoader and SaveLoRA.",
+        "Path of the adapter's file.",
+        "A chart of the loss over the steps.",
+        "The pictures drawn during training; the loss curve if none were drawn.",
     )
     OUTPUT_NODE = True
     FUNCTION = "train"
@@ -102,21 +106,31 @@ class Train:
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
         required = (
-            link("model", "MODEL", "What is trained on; it is left as it is."),
-            link("vae", "VAE", "Turns the pictures into latents."),
-            link("network", network.TYPE, "From Network."),
-            link("dataset", dataset.TYPE, "From Dataset."),
-            link("optimizer", optimizer.TYPE, "From Optimizer."),
+            link(
+                "model", "MODEL", "The diffusion model to train the adapter for; it is not changed."
+            ),
+            link("vae", "VAE", "The VAE, which turns the pictures into latents."),
+            link("network", network.TYPE, "What to train, from a Network node."),
+            link("dataset", dataset.TYPE, "Pictures and captions, from a Dataset node."),
+            link("optimizer", optimizer.TYPE, "How to train, from an Optimizer node."),
             _NAME,
             *_RUN,
         )
         files = Widget(
             "network_weights",
             [_NONE, *adapter_files()],
-            {"default": _NONE, "tooltip": "An adapter to start from."},
+            {
+                "default": _NONE,
+                "tooltip": "An adapter file to go on from; (none): a fresh adapter.",
+            },
         )
         optional = (
-            link("clip", "CLIP", "Reads the captions, and is trained, too, if Network says so."),
+            link(
+                "clip",
+                "CLIP",
+                "The text encoder. It reads the captions, and is trained, too, unless the Network "
+                "node says network_train_unet_only.",
+            ),
             _PRECISION,
             _MODE,
             files,
@@ -187,10 +201,16 @@ class Train:
 def _config(
     values: dict[str, Any], given: dict[str, Any], output_name: str, reads_only: bool
 ) -> TrainConfig:
-    """The config of a run from what all nodes say.
+    """Make the config of a run from the inputs of all nodes.
+
+    Args:
+        values: inputs of the Train node.
+        given: options from the other nodes.
+        output_name: as the user wrote it.
+        reads_only: train the diffusion model alone, because no CLIP is connected.
 
     Raises:
-        ConfigError: they contradict each other.
+        ConfigError: an option is wrong, or options contradict each other.
     """
     folder, name = output_place(output_name)
     options = read_options((*_RUN, *_SAVING), values) | given

@@ -1,5 +1,5 @@
-"""What ComfyUI holds and how it wants things, translated for the core.
+"""Everything that talks to ComfyUI's own modules: models, samplers, folders, widgets, messages.
 
-Its modules are imported inside the functions that call them: the pack then loads wherever torch
-is, and a module that a future ComfyUI moves breaks one node instead of all of them.
+ComfyUI's modules are imported inside the functions that call them. The nodes can then be imported
+without ComfyUI, and a module that a future ComfyUI moves breaks one node instead of all of them.
 """

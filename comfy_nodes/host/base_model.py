@@ -1,4 +1,4 @@
-"""ComfyUI's MODEL, CLIP and VAE as a base model that the core trains on."""
+"""The base model of a run inside ComfyUI: the connected MODEL, CLIP and VAE."""
 
 from __future__ import annotations
 
@@ -22,23 +22,25 @@ from .patches import apply_adapter, targets_of
 from .raw import RawSampling, moments
 
 _NUMBERS = 4096
-"""Numbers of each weight that go into a fingerprint."""
+"""About how many numbers of each weight go into a fingerprint."""
 _STATES, _OTHERS = "hidden states", "as JSON"
-"""Names in a cache of what has no name, or is no tensor, in ComfyUI's conditioning."""
+"""Names in a cache for two parts of ComfyUI's conditioning: its first tensor, which has no name
+there, and all values that are no tensors."""
 _TRAINED = [family.title for family in FAMILIES.values() if family.comfyui]
 
 
 class ConnectedModel:
-    """What is connected to a training node.
+    """The models that are connected to a Train node, as the `BaseModel` of a run.
 
     Args:
-        model, clip, vae: ComfyUI's; no clip: captions are looked up in `conditionings`.
+        model, clip, vae: ComfyUI's MODEL, CLIP and VAE. Without a clip `conditionings` must hold
+            every caption.
         trains_text: whether the text encoder is adapted, too.
-        precision: "no", "bf16" or "fp16", what the model computes in.
-        conditionings: caption -> ComfyUI's CONDITIONING, for captions that were encoded elsewhere.
+        precision: number format that the model computes in: "no" (float32), "bf16" or "fp16".
+        conditionings: caption -> ComfyUI's CONDITIONING, for captions that other nodes encoded.
 
     Raises:
-        ConfigError: this kind of model cannot be trained here.
+        ConfigError: this kind of model cannot be trained.
     """
 
     reads_first = True
@@ -86,14 +88,16 @@ class ConnectedModel:
         return self.model.model
 
     def load(self) -> None:
-        """ComfyUI has the weights already."""
+        """Do nothing: ComfyUI has read the weights already."""
 
     def targets(self) -> dict[str, nn.Module]:
         return targets_of(self.model, self.clip if self.trains_text else None)
 
     def fingerprint(self) -> str:
-        """Some thousand numbers of each weight: another model, another LoRA before it, or another
-        VAE has other ones, and all of it is read in a second."""
+        """Hash some thousand numbers of each weight, LoRAs of nodes before this one included.
+
+        That takes a second, and any other model, LoRA or VAE gives another hash.
+        """
         if not self._fingerprint:
             self._fingerprint = self._digest("model", "vae", "clip")
         return self._fingerprint
@@ -125,8 +129,8 @@ class ConnectedModel:
         for part in (name for name in names if name in parts):
             patcher, module = parts[part]
             if patcher is not None:
-                # Its own LoRAs are in the weights only then, and others' may be until then. Without
-                # one, the part that ComfyUI leaves off a small device has the right weights, too.
+                # Loading puts this clone's LoRAs into the shared weights, and takes other clones'
+                # out. Without a LoRA even weights that stay off a small device are right.
                 _load([patcher], whole=bool(patcher.patches))
             for name, value in module.state_dict().items():
                 flat = value.detach().reshape(-1)
@@ -154,7 +158,7 @@ class ConnectedModel:
                 self._is_prepared = False
 
     def to_device(self) -> None:
-        """Onto the device as a whole, everything else off it; nothing happens where it is there."""
+        """Load the models that are trained onto the device as a whole, unless they are there."""
         patchers = [self.model]
         if self.trains_text or (self.clip is not None and self.clip.patcher.patches):
             patchers.append(self.clip.patcher)
@@ -164,7 +168,8 @@ class ConnectedModel:
 
     @contextmanager
     def _raw_predictions(self) -> Iterator[None]:
-        """ComfyUI's model takes and returns what the network itself does, inside the ``with``."""
+        """Inside the ``with`` apply_model hands its input to the network unscaled, and returns the
+        network's own output, which training compares with noise, velocity or flow."""
         self._base.model_sampling = RawSampling(self._sampling, self._levels())
         try:
             yield
@@ -173,7 +178,7 @@ class ConnectedModel:
 
     @contextmanager
     def sampling(self) -> Iterator[None]:
-        """ComfyUI's samplers work inside the ``with``; `to_device` afterwards."""
+        """Let ComfyUI's samplers work inside the ``with``; prepare the model to train after it."""
         raw = self._base.model_sampling
         self._base.model_sampling = self._sampling
         try:
@@ -191,7 +196,7 @@ class ConnectedModel:
         return NoiseSchedule(kept.float(), kind)
 
     def _levels(self) -> Tensor:
-        """ComfyUI's sigma of each of the schedule's timesteps."""
+        """Return ComfyUI's sigma of each timestep of our schedule, (T,) with T at most 1000."""
         sigmas = self._sampling.sigmas
         chosen = torch.linspace(0, len(sigmas) - 1, min(1000, len(sigmas))).round().long()
         return sigmas.detach().cpu().clone()[chosen]
@@ -222,12 +227,12 @@ class ConnectedModel:
         if has_moments:
             mean, log_variance = answer.chunk(2, dim=1)
             spread = torch.exp(0.5 * log_variance.clamp(-30.0, 20.0))
-        # The scaling is a product and a sum, so what it does to a difference is the product alone.
+        # process_latent_in is a * x + b; the difference of two results has the factor a alone.
         scaled = self._base.process_latent_in(mean)
         return scaled, self._base.process_latent_in(mean + spread) - scaled
 
     def encode_text(self, captions: Sequence[str]) -> list[Any]:
-        """ComfyUI's [tensor, dict] of each caption."""
+        """Encode captions into ComfyUI's conditioning: a pair [tensor, dict] for each."""
         return [self._encode(caption) for caption in captions]
 
     def join(self, texts: Sequence[list[Any]]) -> list[Any]:
@@ -254,10 +259,10 @@ class ConnectedModel:
         return [[states, more | json.loads(bytes(others.tolist()))]]
 
     def release_text_encoders(self) -> None:
-        """ComfyUI moves them away itself when it needs the room."""
+        """Do nothing: ComfyUI moves them off the device when it needs the memory."""
 
     def _encode(self, caption: str) -> Any:
-        """Encode one caption; parentheses are letters here, not weights."""
+        """Encode one caption; its parentheses are letters, not ComfyUI's weights of words."""
         if caption in self._conditionings:
             return _cloned(self._conditionings[caption][0])
         if self.clip is None:
@@ -284,11 +289,11 @@ class ConnectedModel:
         text: list[Any],
         size_ids: Sequence[Sequence[int]],
     ) -> Tensor:
-        told = [
+        conditions = [
             self._conditions(one, noisy[number : number + 1], size_ids[number])
             for number, one in enumerate(text)
         ]
-        first, *others = told
+        first, *others = conditions
         together = {name: part.concat([o[name] for o in others]) for name, part in first.items()}
         options = {"optimized_attention_override": plain_attention}
         answer: Tensor = self._base.apply_model(
@@ -297,7 +302,13 @@ class ConnectedModel:
         return answer
 
     def _conditions(self, text: Any, noise: Tensor, sizes: Sequence[int]) -> dict[str, Any]:
-        """What the model is told of one sample, in ComfyUI's containers."""
+        """Return the inputs of apply_model for one sample beside latents and timestep, by name.
+
+        Args:
+            text: ComfyUI's [tensor, dict] of the caption.
+            noise: the noisy latents, (1, C, h, w); only their shape and dtype matter.
+            sizes: SDXL's size conditioning: original (h, w), crop (top, left), bucket (h, w).
+        """
         height, width, top, left, target_height, target_width = sizes
         states, more = text
         given = {
@@ -321,15 +332,17 @@ class ConnectedModel:
 
 
 def _load(patchers: list[Any], whole: bool) -> None:
-    """Set the weights that these patchers describe: clones share one module, in which the patches
-    of whoever came last stay."""
+    """Let ComfyUI load models and put the patches of exactly these clones into their weights.
+
+    Clones share one module, in which the patches of the clone that was loaded last stay.
+    """
     from comfy.model_management import load_models_gpu
 
     load_models_gpu(patchers, memory_required=1e20, force_full_load=whole)
 
 
 def best_precision() -> str:
-    """What a model computes in where nobody says: "bf16" on a GPU that has it, "no" on a CPU."""
+    """Return the precision for "auto": "bf16" on a GPU that has it, else "fp16"; "no" on a CPU."""
     from comfy.model_management import get_torch_device, is_device_cpu, should_use_bf16
 
     device = get_torch_device()
@@ -339,13 +352,13 @@ def best_precision() -> str:
 
 
 def family_of_model(model: Any) -> Family:
-    """The family of a MODEL whose files get kohya's keys; OTHER for all else."""
+    """Return the family of a MODEL if its files get kohya's keys, else OTHER."""
     name = type(model.model.model_config).__name__
     return next((family for family in FAMILIES.values() if name in family.comfyui), OTHER)
 
 
 def _cloned(conditioning: Any) -> Any:
-    """Free of inference mode, so that autograd may save it."""
+    """Copy a conditioning out of inference mode, so that autograd may save its tensors."""
     states, more = conditioning
     copied = {name: v.clone() if torch.is_tensor(v) else v for name, v in more.items()}
     return [states.clone(), copied]

@@ -1,4 +1,4 @@
-"""Pictures drawn with ComfyUI's own samplers."""
+"""Draw pictures with ComfyUI's own samplers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .widgets import Widget
 
 @dataclass(frozen=True)
 class Drawing:
-    """How pictures are drawn.
+    """The settings of a picture beside its prompt and seed.
 
     Args:
-        negative: prompt.
+        negative: negative prompt.
         steps, cfg, sampler_name, scheduler: as KSampler takes them.
         width, height: in pixels.
     """
@@ -33,12 +33,14 @@ class Drawing:
 
 
 def drawing_widgets() -> tuple[Widget, ...]:
-    """KSampler's inputs."""
+    """Return node inputs for steps, cfg, sampler_name and scheduler, as KSampler has them."""
     from comfy.samplers import KSampler
 
     return (
         Widget(
-            "steps", "INT", {"default": 20, "min": 1, "max": 10000, "tooltip": "Denoising steps."}
+            "steps",
+            "INT",
+            {"default": 20, "min": 1, "max": 10000, "tooltip": "Number of denoising steps."},
         ),
         Widget(
             "cfg",
@@ -48,18 +50,18 @@ def drawing_widgets() -> tuple[Widget, ...]:
                 "min": 0.0,
                 "max": 100.0,
                 "step": 0.1,
-                "tooltip": "How strictly the prompt is followed.",
+                "tooltip": "CFG scale: how strictly pictures follow the prompt.",
             },
         ),
         Widget(
             "sampler_name",
             list(KSampler.SAMPLERS),
-            {"default": "euler", "tooltip": "ComfyUI's sampler."},
+            {"default": "euler", "tooltip": "Sampler, as in ComfyUI's KSampler."},
         ),
         Widget(
             "scheduler",
             list(KSampler.SCHEDULERS),
-            {"default": "normal", "tooltip": "ComfyUI's scheduler."},
+            {"default": "normal", "tooltip": "Scheduler, as in ComfyUI's KSampler."},
         ),
     )
 
@@ -74,13 +76,13 @@ def draw(
     how: Drawing,
     step: Callable[[int, int], object] | None = None,
 ) -> Image.Image:
-    """One picture.
+    """Draw one picture.
 
     Args:
         model, clip, vae: ComfyUI's.
-        prompt: in ComfyUI's own syntax.
+        prompt: in ComfyUI's syntax, where (word:1.2) weighs a word.
         seed: of the noise.
-        how: everything else.
+        how: all other settings.
         step: called with (done, total) after each denoising step.
     """
     from comfy.sample import fix_empty_latent_channels, prepare_noise, sample
@@ -90,7 +92,7 @@ def draw(
     empty = torch.zeros([1, channels, how.height // factor, how.width // factor])
     empty = fix_empty_latent_channels(model, empty)
 
-    def told(done: int, denoised: Any, latents: Any, total: int) -> None:
+    def after_step(done: int, denoised: Any, latents: Any, total: int) -> None:
         if step is not None:
             step(done + 1, total)
 
@@ -104,7 +106,7 @@ def draw(
         _encode(clip, prompt),
         _encode(clip, how.negative),
         empty,
-        callback=told,
+        callback=after_step,
         disable_pbar=True,
         seed=seed,
     )

@@ -1,4 +1,4 @@
-"""What ComfyUI's modules need before gradients can go through them."""
+"""Make ComfyUI's modules fit for training: gradients, checkpointing, attention."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch.utils.checkpoint import checkpoint
 
 @torch.inference_mode(False)
 def own_tensors(module: nn.Module) -> None:
-    """Freeze a module and replace its inference tensors by copies, which autograd may save.
+    """Freeze a module, and replace tensors made in inference mode by copies of the same values.
 
-    ComfyUI loads models in inference mode, and what is made there may never take part in a graph.
-    One tensor at a time: the model is never there twice. The values are the same.
+    ComfyUI loads models in inference mode; autograd refuses to save such tensors. They are replaced
+    one by one, so that memory never holds the model twice.
     """
     for part in module.modules():
         for name, parameter in part._parameters.items():
@@ -31,12 +31,12 @@ def own_tensors(module: nn.Module) -> None:
 
 @contextmanager
 def checkpointed(module: nn.Module) -> Iterator[None]:
-    """The blocks of a module compute their activations again in the backward pass, inside the
-    ``with``."""
+    """Inside the ``with`` the blocks of a module use gradient checkpointing: they keep no
+    activations and compute them a second time in the backward pass."""
     blocks = list(_blocks(module))
     shadowed = [block.__dict__.get("forward") for block in blocks]
     for block in blocks:
-        block.forward = _again(block.forward)
+        block.forward = _recomputing(block.forward)
     try:
         yield
     finally:
@@ -47,7 +47,7 @@ def checkpointed(module: nn.Module) -> Iterator[None]:
                 block.forward = before
 
 
-def _again(forward: Callable[..., Any]) -> Callable[..., Any]:
+def _recomputing(forward: Callable[..., Any]) -> Callable[..., Any]:
     def run(*args: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled():
             return forward(*args, **kwargs)
@@ -57,8 +57,10 @@ def _again(forward: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _blocks(module: nn.Module) -> Iterable[nn.Module]:
-    """The outermost modules that are called as a whole. ComfyUI's U-Nets go through the members of
-    a Sequential by themselves."""
+    """Return the outermost modules whose forward is called as a whole.
+
+    Members of lists and of a Sequential count singly: ComfyUI's U-Nets call them one by one.
+    """
     for child in module.children():
         if isinstance(child, nn.ModuleList | nn.Sequential | nn.ModuleDict):
             yield from _blocks(child)
@@ -68,10 +70,10 @@ def _blocks(module: nn.Module) -> Iterable[nn.Module]:
 
 @contextmanager
 def unshared_norms(module: nn.Module) -> Iterator[None]:
-    """Normalisations keep an input of their own inside the ``with``.
+    """Inside the ``with`` every LayerNorm of a module works on a copy of its input.
 
-    ComfyUI's CLIP and its transformers add in place to a tensor that a LayerNorm has saved for the
-    backward pass.
+    ComfyUI's CLIP adds in place to the tensor that a LayerNorm has saved for the backward pass,
+    which autograd would refuse.
     """
 
     def copied(norm: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -87,10 +89,10 @@ def unshared_norms(module: nn.Module) -> Iterator[None]:
 
 
 def plain_attention(function: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
-    """torch's own attention in place of ComfyUI's choice, as its `optimized_attention_override`.
+    """Compute attention with torch's own function; for ComfyUI's `optimized_attention_override`.
 
-    Those that cut the work by the memory that is free at the moment cut it differently when a
-    checkpointed block is computed again.
+    ComfyUI's other kinds split the work by the memory that is free, so that a checkpointed block
+    would be split differently when it is computed the second time.
     """
     from comfy.ldm.modules.attention import attention_pytorch
 

@@ -1,4 +1,4 @@
-"""ComfyUI's IMAGE, a float tensor [B, H, W, 3] in [0, 1], and Pillow's pictures."""
+"""Convert between ComfyUI's IMAGE, a float tensor [B, H, W, 3] in [0, 1], and Pillow's images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def to_pictures(images: Tensor) -> list[Image.Image]:
-    """A batch of IMAGE as pictures; a fourth channel is left out."""
+    """Convert an IMAGE, [B, H, W, 3 or 4] in [0, 1], to B pictures; drop a fourth channel."""
     found = []
     for image in images:
         numbers = (image[..., :3].detach().float().cpu().clamp(0, 1) * 255.0).round()
@@ -21,7 +21,7 @@ def to_pictures(images: Tensor) -> list[Image.Image]:
 
 
 def to_image(pictures: Sequence[Image.Image]) -> Tensor:
-    """Pictures as a batch of IMAGE; those of another size than the first are scaled to it."""
+    """Convert pictures to an IMAGE, float32 [B, H, W, 3]; scale all to the size of the first."""
     size = pictures[0].size
     batch = []
     for picture in pictures:
@@ -31,7 +31,7 @@ def to_image(pictures: Sequence[Image.Image]) -> Tensor:
 
 
 def png(picture: Image.Image) -> bytes:
-    """A picture as the bytes of a PNG file."""
+    """Encode a picture as the bytes of a PNG file."""
     stream = io.BytesIO()
     picture.save(stream, format="PNG", compress_level=1)
     return stream.getvalue()

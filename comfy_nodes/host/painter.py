@@ -1,4 +1,4 @@
-"""Grids drawn by ComfyUI: each cell with its own sampler, on the connected model."""
+"""Draw the cells of a grid with ComfyUI's samplers, on the connected model."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ SCHEDULER = "scheduler"
 
 
 class ComfyPainter:
-    """A `Painter` that shows each picture on the node.
+    """The `Painter` of the Compare Grid node; it shows each picture on the node.
 
-    Cancel raises ComfyUI's own exception between two denoising steps.
+    If the user presses Cancel, ComfyUI's exception is raised between two denoising steps.
 
     Args:
         model, clip, vae: ComfyUI's.
-        read: gives the adapter of an entrant; it is asked when the first cell with it is due.
+        read: returns the adapter of an entrant; called when its first cell is about to be drawn.
     """
 
     def __init__(self, model: Any, clip: Any, vae: Any, read: Callable[[Entrant], Any]) -> None:
         self._model, self._clip, self._vae, self._read = model, clip, vae, read
 
     def decides(self, base_model: str) -> dict[str, str]:
-        """See `Painter`. A connected model tells nothing that it could be known again by, so these
-        pictures are good for one run of the node."""
+        """See `Painter`. Nothing identifies a connected model in a later run, so that pictures are
+        never reused beyond one run of the node."""
         return {}
 
     def paint(self, cells: Sequence[Cell]) -> Generator[Painted, None, None]:
@@ -56,7 +56,7 @@ class ComfyPainter:
                 yield Painted(picture)
 
     def _with(self, column: Column) -> tuple[Any, Any]:
-        """Model and text encoder with a column's adapter."""
+        """Return model and text encoder with the adapter of a column applied."""
         if column.entrant is None:
             return self._model, self._clip
         strength, lora = column.strength, self._read(column.entrant)

@@ -1,7 +1,7 @@
-"""Adapters on ComfyUI's models: as patches of its ModelPatcher, computed by the core.
+"""Apply adapters to ComfyUI's models, as patches of its ModelPatcher.
 
-ComfyUI patches weights when it loads a model; what it then adds is our `Delta` in its exact form,
-so that DoRA, (IA)^3, OFT and all others mean the same here as in training.
+ComfyUI calls the patches when it loads a model. They add our own `Delta` to each weight, so that
+DoRA, (IA)^3, OFT and all other algorithms give the same update as in training.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from lycoris_ext.words import and_more, count
 
 from .adapter import name_of, state_of
 
-#: What ComfyUI's text encoder calls an encoder -> what we call it.
+#: Attribute of ComfyUI's text encoder, such as clip_l -> our target, such as text_encoder.
 _ENCODERS = {
     encoder.comfyui: encoder.target
     for family in FAMILIES.values()
@@ -39,14 +39,14 @@ _ENCODERS = {
 
 @dataclass
 class Applied:
-    """What an adapter did to a model and a text encoder.
+    """A model and a text encoder with an adapter applied, and which of its keys were used.
 
     Attributes:
-        model, clip: patched copies; None where none was given.
-        model_layers, clip_layers: how many layers each of them has patches for.
-        by_comfyui: keys that ComfyUI's own loader took.
-        unmatched: keys that nobody knows what to do with.
-        has_blocks: whether blocks have strengths of their own, which ComfyUI's loader ignores.
+        model, clip: patched clones; None if no model or clip was given.
+        model_layers, clip_layers: number of layers that the adapter changes in each.
+        by_comfyui: keys that ComfyUI's own loader applied.
+        unmatched: keys that fit no layer.
+        has_blocks: whether block_weights are set; ComfyUI's loader ignores them.
     """
 
     model: Any
@@ -58,7 +58,7 @@ class Applied:
     has_blocks: bool = False
 
     def report(self) -> str:
-        """What happened, in lines for the node."""
+        """Return lines for the node: how many layers were changed, and which keys fit none."""
         layers = count(self.model_layers, "layer")
         lines = [f"{layers} of the model, {self.clip_layers} of the text encoder"]
         if self.by_comfyui:
@@ -75,7 +75,7 @@ class Applied:
 
 
 def targets_of(model: Any, clip: Any) -> dict[str, nn.Module]:
-    """The modules behind ComfyUI's MODEL and CLIP by the core's names; None leaves one out."""
+    """Return the modules in ComfyUI's MODEL and CLIP by target name; either may be None."""
     targets: dict[str, nn.Module] = {}
     if model is not None:
         network = model.model.diffusion_model
@@ -87,7 +87,7 @@ def targets_of(model: Any, clip: Any) -> dict[str, nn.Module]:
 
 
 def encoders_of(clip: Any) -> dict[str, str]:
-    """Target -> attribute of ComfyUI's text encoder, for CLIP's encoders."""
+    """Return the CLIP encoders in a text encoder: target name -> attribute of cond_stage_model."""
     stage = clip.cond_stage_model
     return {
         target: name
@@ -107,10 +107,10 @@ def apply_adapter(
     """Patch copies of a model and a text encoder with an adapter.
 
     Args:
-        model, clip: ComfyUI's; None where there is none.
-        state: a file's content.
-        strength_model, strength_clip: W becomes W + strength * delta.
-        blocks: strengths of the U-Net's blocks, on top of strength_model.
+        model, clip: ComfyUI's; either may be None.
+        state: tensors and metadata of an adapter file.
+        strength_model, strength_clip: a weight W becomes W + strength * delta.
+        blocks: strengths of the U-Net's blocks, which multiply strength_model.
 
     Raises:
         FormatError: the file contradicts itself or the model's shapes.
@@ -150,10 +150,17 @@ def put_on(
     strength_clip: float,
     block_weights: str = "",
 ) -> Applied:
-    """Apply an adapter, or say that it is for another model.
+    """Apply an adapter to clones of a model and a text encoder, for a node.
+
+    Args:
+        model, clip: ComfyUI's; either may be None.
+        lora: a LORA_MODEL.
+        strength_model, strength_clip: a weight W becomes W + strength * delta.
+        block_weights: as the user wrote them.
 
     Raises:
-        FormatError: no layer of the file has a place, or one of other shapes.
+        FormatError: no layer of the adapter fits the model, or shapes differ; the message says to
+            connect another model.
     """
     blocks = BlockWeights.parse(block_weights)
     state, name = state_of(lora), name_of(lora)
@@ -176,7 +183,7 @@ def put_on(
 def _divide(
     state: AdapterState, sites: Mapping[str, Site]
 ) -> tuple[AdapterState, dict[str, Tensor]]:
-    """What the core places in these models, and all other tensors of a file."""
+    """Split a file into the layers that we can apply to these sites, and all other tensors."""
     layers: dict[str, dict[str, str]] = {}
     for key in state.tensors:
         layer, name = split_key(key)
@@ -188,14 +195,14 @@ def _divide(
         try:
             detect(tensors, layer)
         except FormatError:
-            continue  # of an algorithm that ComfyUI may know; what it does not is told
+            continue  # ComfyUI may know this algorithm; if not, its keys are reported as unmatched
         ours |= {key: state.tensors[key] for key in layers[layer].values()}
     rest = {key: tensor for key, tensor in state.tensors.items() if key not in ours}
     return AdapterState(ours, state.metadata), rest
 
 
 def _patches(path: str, layer: AdapterLayer, site: Site) -> dict[str, Any]:
-    """A layer's patches by the names of its weight and, where it changes it, its bias."""
+    """Return a layer's patches by parameter name: for the weight and, if it changes, the bias."""
     make = _patch_class()
     patches = {f"{path}.weight": make(layer, site, of_bias=False)}
     if getattr(site.module, "bias", None) is not None and _changes_bias(layer, site):
@@ -204,13 +211,17 @@ def _patches(path: str, layer: AdapterLayer, site: Site) -> dict[str, Any]:
 
 
 def _changes_bias(layer: AdapterLayer, site: Site) -> bool:
-    """Found on meta, where T-LoRA's decomposition of the weight costs nothing."""
+    """Tell whether the update changes the bias."""
+    # On the meta device, where T-LoRA's decomposition of the weight costs nothing.
     return _delta(layer, site, torch.device("meta")).bias() is not None
 
 
 def _delta(layer: AdapterLayer, site: Site, device: torch.device) -> Delta:
-    """A layer's update at full strength. ComfyUI computes all patches of a weight before it sets
-    it, so the module has its original one: stacked adapters have no order."""
+    """Return a layer's update at strength 1.
+
+    ComfyUI computes all patches of a weight before it sets the weight. The module therefore still
+    has its original weight, and the order of stacked adapters does not matter.
+    """
     stored, bias = site.module.weight, getattr(site.module, "bias", None)
     assert isinstance(stored, Tensor)
     base = FrozenLayer(
@@ -228,7 +239,7 @@ def _patch_class() -> Any:
     from comfy.weight_adapter import WeightAdapterBase
 
     class CorePatch(WeightAdapterBase):
-        """What ComfyUI calls to patch one weight or bias."""
+        """The update of one weight or bias, which ComfyUI calls when it loads the model."""
 
         name = "lycoris_ext"
 
@@ -240,7 +251,7 @@ def _patch_class() -> Any:
         def calculate_weight(
             self, weight: Tensor, key: str, strength: float, *others: Any, **more: Any
         ) -> Tensor:
-            """weight + strength * delta, in place: ComfyUI passes a float32 copy."""
+            """Add strength * delta to `weight` in place; it is a float32 copy that ComfyUI made."""
             delta = _delta(self.layer, self.site, weight.device).scaled(strength)
             if self.of_bias:
                 bias = delta.bias()
@@ -254,7 +265,7 @@ def _patch_class() -> Any:
 
 
 class _Watched(dict[str, Tensor]):
-    """Remembers which of its tensors were taken."""
+    """A dict of tensors that remembers which keys were read."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         super().__init__(tensors)
@@ -271,7 +282,7 @@ class _Watched(dict[str, Tensor]):
 def _let_comfyui(
     tensors: dict[str, Tensor], applied: Applied, strength_model: float, strength_clip: float
 ) -> None:
-    """Give ComfyUI's own loader what is left: other families' names, and what only it knows."""
+    """Let ComfyUI's own loader apply the remaining tensors, and note in `applied` what it used."""
     if not tensors:
         return
     import comfy.lora

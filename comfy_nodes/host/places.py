@@ -1,4 +1,4 @@
-"""Folders and files as ComfyUI's users name them."""
+"""Find the files and folders that users name in ComfyUI, such as those of its LoRA list."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ LORAS = "loras"
 
 
 def adapter_files() -> list[str]:
-    """Every file that ComfyUI lists under its LoRA folders, by its name there."""
+    """Return the names of all files in ComfyUI's LoRA folders, as its own nodes list them."""
     import folder_paths
 
     return list(folder_paths.get_filename_list(LORAS))
 
 
 def adapter_file(name: str) -> Path:
-    """The file of such a name.
+    """Return the path of a file that ComfyUI lists in its LoRA folders.
+
+    Args:
+        name: as `adapter_files` returns it, such as "people/mine.safetensors".
 
     Raises:
-        DataError: ComfyUI knows none.
+        DataError: ComfyUI lists no such file.
     """
     import folder_paths
 
@@ -36,7 +39,10 @@ def adapter_file(name: str) -> Path:
 
 
 def listed_name(path: Path) -> str:
-    """What ComfyUI calls a file of its LoRA folders; its whole path where it lies elsewhere."""
+    """Return the path of a file relative to the LoRA folder that holds it, as ComfyUI lists it.
+
+    A file outside of all LoRA folders keeps the path as given.
+    """
     import folder_paths
 
     for folder in folder_paths.get_folder_paths(LORAS):
@@ -46,13 +52,13 @@ def listed_name(path: Path) -> str:
 
 
 def output_place(name: str) -> tuple[Path, str]:
-    """Where an adapter of this name is written: (folder, name without ending).
+    """Return folder and file name (without ending) for an adapter that is to be written.
 
     Args:
-        name: "mine" or "people/mine": folders below ComfyUI's first LoRA folder.
+        name: "mine" or "people/mine", relative to ComfyUI's first LoRA folder.
 
     Raises:
-        ConfigError: a part is no name on some system, or it leads out of that folder.
+        ConfigError: some system does not allow such a file name, or it leads out of that folder.
     """
     import folder_paths
 
@@ -70,11 +76,14 @@ def output_place(name: str) -> tuple[Path, str]:
 
 
 def picture_folder(text: str) -> Path:
-    """A folder of training pictures: absolute, or below ComfyUI's input folder.
+    """Return the folder of training pictures that a user wrote into a node.
+
+    Args:
+        text: an absolute path, or one relative to ComfyUI's input folder.
 
     Raises:
-        ConfigError: nothing is given, or a relative path leads out of the input folder.
-        DataError: it is not there.
+        ConfigError: the text is empty, or a relative path leads out of the input folder.
+        DataError: there is no such folder.
     """
     import folder_paths
 
@@ -104,7 +113,7 @@ def picture_folder(text: str) -> Path:
 
 
 def temporary_folder() -> Path:
-    """What ComfyUI empties when it starts."""
+    """Return ComfyUI's folder for temporary files, which it empties when it starts."""
     import folder_paths
 
     return Path(folder_paths.get_temp_directory())

@@ -1,22 +1,25 @@
-"""What the queued workflow tells about a node's surroundings."""
+"""Read from the queued workflow which model file is connected to a node."""
 
 from __future__ import annotations
 
 from typing import Any
 
-#: Inputs by which ComfyUI's loaders name a model's file.
+#: Inputs of ComfyUI's loader nodes that hold the file name of a model.
 _FILES = ("ckpt_name", "unet_name", "model_name")
 UNKNOWN = "ComfyUI's model"
 
 
 def model_name(prompt: Any, node_id: str | None) -> str:
-    """The file of the model that is connected to a node, for the metadata.
+    """Return the file name of the model that is connected to a node, for the metadata.
 
-    The links of the inputs "model" are followed up to a node that names a file.
+    The inputs called "model" are followed back, node by node, to a loader that names a file.
 
     Args:
-        prompt: ComfyUI's hidden PROMPT.
+        prompt: ComfyUI's hidden input PROMPT, the queued workflow.
         node_id: of the node.
+
+    Returns:
+        The file name without folders; "ComfyUI's model" if no loader is found.
     """
     seen: set[str] = set()
     while node_id is not None and node_id in (prompt or {}) and node_id not in seen:

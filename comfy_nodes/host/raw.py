@@ -1,4 +1,4 @@
-"""ComfyUI's models without what it does to their input and output: what training compares."""
+"""Switch off what ComfyUI does around a network and a VAE, so that training gets raw outputs."""
 
 from __future__ import annotations
 
@@ -10,25 +10,33 @@ from torch import Tensor, nn
 
 
 class RawSampling(nn.Module):
-    """ComfyUI's model_sampling that leaves the network's input and answer as they are."""
+    """A model_sampling for ComfyUI that leaves the network's input and output as they are.
+
+    Args:
+        real: the model's own model_sampling.
+        levels: (T,), the sigma of each timestep of our noise schedule.
+    """
 
     def __init__(self, real: Any, levels: Tensor) -> None:
         super().__init__()
-        self._told = real.timestep(levels.to(real.sigmas.device)).float().cpu().clone()
+        self._timesteps = real.timestep(levels.to(real.sigmas.device)).float().cpu().clone()
 
     def calculate_input(self, timesteps: Tensor, noisy: Tensor) -> Tensor:
         return noisy
 
     def timestep(self, timesteps: Tensor) -> Tensor:
-        """What the network is told of a timestep of the schedule."""
-        return self._told.to(timesteps.device)[timesteps]
+        """Turn indices into our noise schedule, (B,), into ComfyUI's timestep values, (B,).
+
+        The values are those that the model's own model_sampling gives for the same noise levels.
+        """
+        return self._timesteps.to(timesteps.device)[timesteps]
 
     def calculate_denoised(self, timesteps: Tensor, answer: Tensor, noisy: Tensor) -> Tensor:
         return answer
 
 
 class _Moments(nn.Module):
-    """In place of a VAE's regularisation: mean and log-variance, undrawn."""
+    """Stands in for a VAE's regularisation and returns mean and log-variance without sampling."""
 
     def forward(self, moments: Tensor) -> tuple[Tensor, dict[str, Any]]:
         return moments, {}
@@ -36,7 +44,14 @@ class _Moments(nn.Module):
 
 @contextmanager
 def moments(first_stage: Any) -> Iterator[bool]:
-    """The VAE answers with its moments inside the ``with``; False where it has none."""
+    """Inside the ``with`` a VAE encodes to mean and log-variance instead of sampled latents.
+
+    Args:
+        first_stage: ComfyUI's first_stage_model.
+
+    Yields:
+        Whether that works; False for a VAE that encodes without a variance.
+    """
     drawn = getattr(first_stage, "regularization", None)
     if type(drawn).__name__ != "DiagonalGaussianRegularization":
         yield False

@@ -1,4 +1,4 @@
-"""Text on a node, and pictures beside its progress bar."""
+"""Show text, progress and pictures on a node while it runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from PIL import Image
 
 
 def show(text: str, node_id: str | None) -> None:
-    """Write a text on a node; in the log where this ComfyUI has no place on nodes."""
+    """Show a text on a node; write it to the log if this ComfyUI cannot show text on nodes."""
     from server import PromptServer
 
     server = getattr(PromptServer, "instance", None)
@@ -21,10 +21,10 @@ def show(text: str, node_id: str | None) -> None:
 
 
 class Bar:
-    """A node's progress bar.
+    """The progress bar of the node that runs.
 
     Args:
-        total: steps.
+        total: number of steps at which it is full.
     """
 
     def __init__(self, total: int) -> None:
@@ -34,11 +34,11 @@ class Bar:
         self.total = total
 
     def at(self, done: int, picture: Image.Image | None = None) -> None:
-        """Move it; Cancel raises ComfyUI's exception here.
+        """Set the bar; raises ComfyUI's exception if the user pressed Cancel.
 
         Args:
-            done: steps.
-            picture: shown on the node.
+            done: number of finished steps.
+            picture: is shown on the node, if given.
         """
         preview = None if picture is None else ("JPEG", picture, max(picture.size))
         self._bar.update_absolute(done, self.total, preview)

@@ -1,4 +1,4 @@
-"""A training run as its node shows it."""
+"""Show a training run on its node, draw its pictures, and stop it on Cancel."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from .widgets import lines
 
 
 class NodeWatcher(Watcher):
-    """Progress bar, loss and pictures on the node; Cancel.
+    """The `Watcher` of a run inside ComfyUI: progress bar, loss and pictures on the node.
 
     Args:
-        base: what is trained on.
+        base: the connected models.
         config: of the run.
-        drawing: how its pictures are drawn.
-        node_id: of the node.
-        values: of the node's inputs: the prompts.
+        drawing: the settings of the pictures that are drawn during training.
+        node_id: of the Train node.
+        values: its inputs, of which sample_prompts is read.
     """
 
     def __init__(
@@ -111,6 +111,6 @@ class NodeWatcher(Watcher):
 
 
 def _captions(run: Run) -> tuple[str, ...]:
-    """A few captions as prompts: their parentheses are letters."""
+    """Return a few captions as prompts; ComfyUI would read unescaped parentheses as weights."""
     chosen = caption_prompts(run.pictures)
     return tuple(text.replace("(", "\\(").replace(")", "\\)") for text in chosen)

@@ -1,7 +1,7 @@
-"""Node inputs made of the core's options: their names, defaults and descriptions are written once.
+"""Make node inputs from the options of lycoris_ext, with their names, defaults and help texts.
 
-ComfyUI's widgets have no empty value, so an option that may be unset gets a value that stands for
-it, just outside of what is allowed, and its tooltip says what that value means.
+ComfyUI's widgets cannot be empty. An option that may be unset therefore gets a number just outside
+of its limits (or an empty text) that stands for "unset", and its tooltip says so.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from lycoris_ext.config import OptionSource, all_options, build_config
 from lycoris_ext.options import Option, alternatives
 
-#: Options by name, as a node hands them on.
+#: Values of options by name, as nodes hand them to each other.
 Options = dict[str, Any]
 _NOTHING = object()
 #: The largest number of a widget where the option has no limit; JavaScript is exact up to 2**53.
@@ -26,10 +26,10 @@ class Widget:
 
     Args:
         name: of the input.
-        kind: ComfyUI's type, or a list of choices.
-        settings: ComfyUI's: default, min, max, tooltip and the like.
-        unset: the value that leaves the option out.
-        read: turns what ComfyUI gives into the option's value.
+        kind: ComfyUI's type, such as "INT", or a list of choices.
+        settings: ComfyUI's settings of an input: default, min, max, tooltip and others.
+        unset: the value that stands for "unset"; the option is then left out.
+        read: converts ComfyUI's value of the input to the value of the option.
     """
 
     name: str
@@ -39,15 +39,16 @@ class Widget:
     read: Callable[[Any], Any] | None = None
 
     def as_input(self) -> tuple[Any, dict[str, Any]]:
+        """Return the pair of type and settings that ComfyUI expects for an input."""
         return self.kind, dict(self.settings)
 
 
 def option(name: str, *, default: Any = None) -> Widget:
-    """An option of the core as a node's input.
+    """Make a node input from an option.
 
     Args:
-        name: of the option.
-        default: where a node's differs from the core's.
+        name: of the option, such as "network_dim".
+        default: the node's default, if it is to differ from the option's.
     """
     known = all_options()[name]
     tooltip = known.help
@@ -67,7 +68,7 @@ def option(name: str, *, default: Any = None) -> Widget:
 
 
 def _form(known: Option, value: Any, unset: Any) -> tuple[Any, dict[str, Any]]:
-    """ComfyUI's type for an option with one value, and the settings that go with it."""
+    """Return ComfyUI's type for an option with a single value, and the settings of the widget."""
     if known.allowed():
         return list(known.allowed()), {}
     if isinstance(value, bool):
@@ -94,7 +95,7 @@ def _step(known: Option) -> float:
 
 
 def _limits(known: Option) -> tuple[float, float]:
-    """The smallest and the largest number of a widget."""
+    """Return the smallest and the largest number that the widget of an option accepts."""
     inside = _step(known) / 100 if _takes_fractions(known) else 1
     low, high = known.low, known.high
     if low is None:
@@ -105,7 +106,7 @@ def _limits(known: Option) -> tuple[float, float]:
 
 
 def _just_outside(known: Option) -> Any:
-    """A value that the option cannot have, to stand for unset."""
+    """Return a value that the option cannot have, to stand for "unset"."""
     if str in alternatives(known.hint):
         return ""
     if known.above is not None:
@@ -116,7 +117,7 @@ def _just_outside(known: Option) -> Any:
 def inputs(
     required: Sequence[Widget], optional: Sequence[Widget] = (), hidden: Mapping[str, str] = {}
 ) -> dict[str, dict[str, Any]]:
-    """What INPUT_TYPES returns."""
+    """Return the dict that a node's INPUT_TYPES has to return."""
     return {
         "required": {widget.name: widget.as_input() for widget in required},
         "optional": {widget.name: widget.as_input() for widget in optional},
@@ -125,17 +126,17 @@ def inputs(
 
 
 def advanced(*widgets: Widget) -> tuple[Widget, ...]:
-    """Inputs that the node shows when it is asked for all of them."""
+    """Mark inputs as advanced: ComfyUI hides them until the user asks for them."""
     return tuple(replace(w, settings={**w.settings, "advanced": True}) for w in widgets)
 
 
 def link(name: str, kind: str, tooltip: str) -> Widget:
-    """An input that is connected."""
+    """Make an input that takes the output of another node."""
     return Widget(name, kind, {"tooltip": tooltip})
 
 
 def read_options(widgets: Sequence[Widget], values: Mapping[str, Any]) -> Options:
-    """The options that a node's inputs say, without what is unset."""
+    """Return the options that the inputs of a node set; those that are unset are left out."""
     return {
         widget.name: widget.read(values[widget.name]) if widget.read else values[widget.name]
         for widget in widgets
@@ -144,11 +145,11 @@ def read_options(widgets: Sequence[Widget], values: Mapping[str, Any]) -> Option
 
 
 def check(options: Options) -> Options:
-    """Let the core see what a node was given, so that its error stands on that node."""
+    """Check options and return them, so that a wrong one is reported by the node that has it."""
     build_config([OptionSource("this node", options)])
     return options
 
 
 def lines(text: str) -> tuple[str, ...]:
-    """The lines of a text that say something."""
+    """Return the lines of a text that are not empty, without spaces at their ends."""
     return tuple(line.strip() for line in text.splitlines() if line.strip())

@@ -1,6 +1,6 @@
-"""Training pictures and captions: folders, buckets, order, caches, batches."""
+"""Training pictures and captions: find and check them, crop, cache and batch them."""
 
-from lycoris_ext.data.buckets import Placement, bucket_resolutions, place
+from lycoris_ext.data.buckets import Crop, bucket_resolutions, choose_crop
 from lycoris_ext.data.config import DataConfig
 from lycoris_ext.data.dataset import (
     BatchPlan,
@@ -9,7 +9,7 @@ from lycoris_ext.data.dataset import (
     open_training_set,
 )
 from lycoris_ext.data.examine import examine, scan_folders
-from lycoris_ext.data.findings import Code, Finding, Place, finding_lines, raise_if_errors
+from lycoris_ext.data.findings import Code, Finding, Location, finding_lines, raise_if_errors
 from lycoris_ext.data.latents import LatentCache, PictureBatch, cache_latents
 from lycoris_ext.data.loader import iterate_batches
 from lycoris_ext.data.pictures import check_picture, open_picture, picture_to_tensor
@@ -23,15 +23,15 @@ from lycoris_ext.data.summary import summarize
 __all__ = [
     "BatchPlan",
     "Code",
+    "Crop",
     "DataConfig",
     "DiskStore",
     "Finding",
     "LatentCache",
+    "Location",
     "MemoryStore",
     "Picture",
     "PictureBatch",
-    "Place",
-    "Placement",
     "Scan",
     "Subset",
     "SubsetEntry",
@@ -42,6 +42,7 @@ __all__ = [
     "cache_latents",
     "check_bucket_sizes",
     "check_picture",
+    "choose_crop",
     "derive_seed",
     "examine",
     "finding_lines",
@@ -49,7 +50,6 @@ __all__ = [
     "open_picture",
     "open_training_set",
     "picture_to_tensor",
-    "place",
     "python_random",
     "raise_if_errors",
     "rule",

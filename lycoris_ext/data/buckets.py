@@ -1,8 +1,8 @@
-"""Aspect buckets: which size a picture is cut to, with the same results as sd-scripts.
+"""Aspect ratio buckets: which size each picture is scaled and cropped to, as sd-scripts does it.
 
-A bucket is a (width, height) whose area is at most the resolution's. A picture goes to the bucket
-whose aspect ratio is nearest to its own, is scaled so that it just covers the bucket, and is cut at
-the centre.
+A bucket is a (width, height) whose area is at most that of the option `resolution`. A picture goes
+into the bucket whose aspect ratio is nearest to its own, is scaled until it just covers the bucket,
+and the bucket is cut out of its centre.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SD_SCRIPTS_BUCKETS = (256, 1024, 64)
 
 
 def _read_resolution(value: Any) -> Any:
-    """A list of width and height as a text; whatever is no size is refused."""
+    """Check a resolution, and turn a list [width, height] into the text "width,height"."""
     if isinstance(value, (list, tuple)):
         value = ",".join(str(part) for part in value)
     if isinstance(value, (int, str)):
@@ -45,7 +45,7 @@ def _parse_resolution(value: int | str) -> Resolution:
 
 @dataclass(frozen=True, init=False)
 class BucketOptions(Section):
-    """How large pictures are shown, and which shapes they are cut to."""
+    """The sizes and shapes that pictures are scaled and cropped to."""
 
     resolution: int | str = option(
         512,
@@ -74,15 +74,16 @@ class BucketOptions(Section):
     )
     bucket_reso_steps: int | None = option(
         None,
-        "With enable_bucket both sides of a cut picture are multiples of so many pixels.",
+        "With enable_bucket: width and height of cropped pictures are multiples of this number of "
+        "pixels.",
         unset="64, or 16 for a resolution below 256",
         low=1,
         fix="use a multiple of 8 for Stable Diffusion",
     )
     bucket_no_upscale: bool = option(
         False,
-        "Never enlarge a picture: with enable_bucket small pictures are cut to a size of their "
-        "own.",
+        "With enable_bucket: never enlarge a picture. One that is smaller than the resolution is "
+        "cropped to the largest multiples of bucket_reso_steps that it contains.",
     )
 
     @cached_property
@@ -92,12 +93,11 @@ class BucketOptions(Section):
 
     @cached_property
     def bucket_limits(self) -> tuple[int, int, int]:
-        """(min_bucket_reso, max_bucket_reso, bucket_reso_steps) with what is unset filled in, in
-        pixels.
+        """min_bucket_reso, max_bucket_reso, bucket_reso_steps in pixels, with defaults filled in.
 
-        sd-scripts' values where the resolution lies between them; a smaller or larger resolution,
-        for which sd-scripts would stop, gets limits of half and twice its sides. As there, limits
-        that are no multiples of the step are widened to the next one.
+        The defaults are sd-scripts' where the resolution lies between its limits. A smaller or
+        larger resolution, for which sd-scripts would stop, gets limits of half and twice its sides.
+        Limits that are no multiples of the step are widened to the next multiple, as in sd-scripts.
         """
         low, high, step = SD_SCRIPTS_BUCKETS
         short, long = min(self.size), max(self.size)
@@ -134,8 +134,14 @@ class BucketOptions(Section):
 
 
 @dataclass(frozen=True)
-class Placement:
-    """How one picture is brought to its bucket, all in pixels as (width, height)."""
+class Crop:
+    """How one picture is scaled and cropped to its bucket; sizes are (width, height) in pixels.
+
+    Args:
+        original: size of the picture file, upright.
+        bucket: size that is trained.
+        resized: size that the picture is scaled to, which covers the bucket.
+    """
 
     original: Resolution
     bucket: Resolution
@@ -143,16 +149,16 @@ class Placement:
 
     @property
     def crop_box(self) -> tuple[int, int, int, int]:
-        """(left, top, right, bottom) of the centre cut out of the resized picture."""
+        """(left, top, right, bottom) of the bucket within the resized picture, at its centre."""
         left = (self.resized[0] - self.bucket[0]) // 2
         top = (self.resized[1] - self.bucket[1]) // 2
         return left, top, left + self.bucket[0], top + self.bucket[1]
 
     def size_ids(self, flipped: bool) -> tuple[int, int, int, int, int, int]:
-        """What SDXL is told: (height, width) before, (top, left) of the cut, (height, width) of it.
+        """Return SDXL's size conditioning: original (h, w), crop (top, left), bucket (h, w).
 
         Args:
-            flipped: the picture is mirrored, so that its right edge counts as its left.
+            flipped: the picture is mirrored, so that the crop is measured from its right edge.
         """
         left, top, right, _ = self.crop_box
         left = self.resized[0] - right if flipped else left
@@ -163,10 +169,10 @@ class Placement:
 def bucket_resolutions(
     size: Resolution, min_reso: int, max_reso: int, step: int
 ) -> tuple[Resolution, ...]:
-    """All buckets for a resolution, sorted.
+    """Return all buckets for a resolution, sorted.
 
-    For each width from min_reso to max_reso the tallest multiple of `step` that stays within the
-    area, each of them in both orientations, and the square.
+    For each width from min_reso to max_reso there is a bucket with the tallest multiple of `step`
+    that stays within the area of `size`, in both orientations; a square one is always among them.
     """
     area = size[0] * size[1]
     square = int(math.sqrt(area) // step) * step
@@ -178,21 +184,18 @@ def bucket_resolutions(
     return tuple(sorted(found))
 
 
-def place(picture: Resolution, options: BucketOptions) -> Placement:
-    """Choose the bucket of a picture.
+def choose_crop(picture: Resolution, options: BucketOptions) -> Crop:
+    """Choose the bucket of a picture, and the size to scale it to first.
 
     Args:
         picture: its (width, height) in pixels, upright.
-        options: of the picture's subset.
-
-    Returns:
-        The bucket and the size to scale to, which covers it.
+        options: those of the picture's subset.
     """
     low, high, step = options.bucket_limits
     if not options.enable_bucket:
         return _cover(picture, options.size)
     if options.bucket_no_upscale:
-        return _place_without_enlarging(picture, options.size, step)
+        return _crop_without_enlarging(picture, options.size, step)
     buckets = bucket_resolutions(options.size, low, high, step)
     if picture in buckets:
         return _cover(picture, picture)
@@ -201,15 +204,16 @@ def place(picture: Resolution, options: BucketOptions) -> Placement:
     return _cover(picture, min(buckets, key=lambda bucket: abs(bucket[0] / bucket[1] - ratio)))
 
 
-def _cover(picture: Resolution, bucket: Resolution) -> Placement:
-    """Scale until the picture just covers the bucket; never leave it a pixel short by rounding."""
+def _cover(picture: Resolution, bucket: Resolution) -> Crop:
+    """Return the crop that scales a picture until it just covers a bucket."""
     wider = picture[0] / picture[1] > bucket[0] / bucket[1]
     scale = bucket[1] / picture[1] if wider else bucket[0] / picture[0]
     width, height = (int(side * scale + 0.5) for side in picture)
-    return Placement(picture, bucket, (max(width, bucket[0]), max(height, bucket[1])))
+    # max(): rounding must not leave the picture a pixel short.
+    return Crop(picture, bucket, (max(width, bucket[0]), max(height, bucket[1])))
 
 
-def _place_without_enlarging(picture: Resolution, size: Resolution, step: int) -> Placement:
+def _crop_without_enlarging(picture: Resolution, size: Resolution, step: int) -> Crop:
     area = size[0] * size[1]
     resized = picture
     if picture[0] * picture[1] > area:
@@ -227,7 +231,7 @@ def _place_without_enlarging(picture: Resolution, size: Resolution, step: int) -
             resized = (int(height * ratio + 0.5), height)
     if min(resized) >= step:
         bucket = (resized[0] // step * step, resized[1] // step * step)
-        return Placement(picture, bucket, resized)
+        return Crop(picture, bucket, resized)
     # No bucket is smaller than a step, so a picture below that is the only one to be enlarged.
     longest = area // step // step * step
     bucket = (

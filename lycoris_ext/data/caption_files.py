@@ -1,4 +1,4 @@
-"""The caption files beside pictures."""
+"""Read the caption file of a picture: the text file of the same name in the same folder."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from pathlib import Path
 from lycoris_ext.errors import DataError
 
 CAPTION_SUFFIXES = (".txt", ".caption", ".cap")
-"""Endings that captioning tools use; looked for when captions are missing."""
+"""Endings that captioning tools use; an error about missing captions looks for them all."""
 
 
 def read_caption(path: Path, *, all_lines: bool = False) -> tuple[str, bool]:
-    """Read a caption file: its first line, as sd-scripts does.
+    """Read the first line of a caption file that is not empty, as sd-scripts does.
 
     A UTF-8 byte order mark, which Windows' Notepad writes, is dropped.
 
     Args:
         path: the file.
-        all_lines: read all lines with text, for enable_wildcard, which draws one of them.
+        all_lines: return all lines that are not empty, joined by line breaks; the option
+            enable_wildcard draws one of them.
 
     Returns:
-        The caption, and whether further lines are left out.
+        The caption ("" if the file has no text), and whether further lines were left out.
 
     Raises:
         DataError: the file cannot be opened, or is not UTF-8; the message gives the byte.
@@ -48,7 +49,12 @@ def read_caption(path: Path, *, all_lines: bool = False) -> tuple[str, bool]:
 
 
 def fix_for_missing_captions(pictures: Sequence[Path], extension: str) -> str:
-    """What to do about pictures without a caption; their captions may lie there by another name."""
+    """Say how to mend missing captions; name the ending of caption files that lie there unread.
+
+    Args:
+        pictures: those without a caption.
+        extension: the ending that was looked for, caption_extension.
+    """
     for ending in CAPTION_SUFFIXES:
         there = sum(path.with_suffix(ending).is_file() for path in pictures)
         if there and ending != extension:

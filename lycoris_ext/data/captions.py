@@ -1,6 +1,4 @@
-"""What is done to a caption each time its picture is shown: shuffling and dropping, as sd-scripts
-does it.
-"""
+"""Change a caption each time its picture is shown: shuffle and drop tags, as sd-scripts does it."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ from lycoris_ext.options import Section, option
 
 @dataclass(frozen=True, init=False)
 class CaptionOptions(Section):
-    """Where captions are read from, and what is done to them when a picture is shown."""
+    """Where captions are read from, and how they are changed when a picture is shown."""
 
     caption_extension: str = option(
         ".txt",
@@ -25,11 +23,13 @@ class CaptionOptions(Section):
     )
     allow_missing_captions: bool = option(
         False,
-        "Train pictures that have no caption on the name of their folder; off: such pictures are "
-        "an error.",
+        "Use the name of its folder as the caption of a picture that has none; off: a training "
+        "picture without a caption is an error.",
         may_change="always",
     )
-    shuffle_caption: bool = option(False, "Shuffle the tags of each caption anew in every epoch.")
+    shuffle_caption: bool = option(
+        False, "Put the tags of each caption into a new random order in every epoch."
+    )
     keep_tokens: int = option(
         0,
         "Number of tags at the beginning of a caption that keep their place and are never dropped.",
@@ -38,27 +38,27 @@ class CaptionOptions(Section):
     keep_tokens_separator: str = option(
         "",
         'A mark in captions, such as "|||": the tags before it keep their place and are never '
-        "dropped, and after a second mark the tags stay at the end. A caption without the mark "
-        "follows keep_tokens.",
+        "dropped; so do the tags behind a second mark. In a caption without the mark keep_tokens "
+        "says which tags keep their place.",
     )
     caption_separator: str = option(",", "The text that stands between the tags of a caption.")
     secondary_separator: str = option(
         "",
-        'A mark in captions, such as ";", that makes several tags one: they are shuffled and '
-        "dropped together, and the model reads caption_separator in place of the mark.",
+        'A mark in captions, such as ";", that joins several tags, which are then shuffled and '
+        "dropped together; caption_separator replaces the mark before the model reads the caption.",
     )
     caption_prefix: str = option("", "Text put before every caption, with a space between.")
     caption_suffix: str = option("", "Text put after every caption, with a space between.")
     enable_wildcard: bool = option(
         False,
-        'Draw one of the alternatives in "{red|blue}", and one of several lines of a caption, anew '
-        'in every epoch; "{{" and "}}" stand for braces.',
+        'In every epoch draw one of the alternatives in "{red|blue}" and, of a caption file with '
+        'several lines, one line; write "{{" and "}}" for braces.',
     )
     caption_dropout_rate: float = option(
         0.0, "Chance from 0 to 1 that a picture is shown without its caption.", low=0, high=1
     )
     caption_dropout_every_n_epochs: int = option(
-        0, "Leave out all captions in every n-th epoch; 0: never.", low=0
+        0, "In every n-th epoch show all pictures without captions; 0: never.", low=0
     )
     caption_tag_dropout_rate: float = option(
         0.0,
@@ -70,7 +70,7 @@ class CaptionOptions(Section):
 
     @property
     def changing(self) -> tuple[str, ...]:
-        """Names of the options that show a caption differently from epoch to epoch."""
+        """Names of the options that are set and change captions from epoch to epoch."""
         names = (
             "shuffle_caption",
             "enable_wildcard",
@@ -100,16 +100,15 @@ class CaptionOptions(Section):
 def caption_for(
     caption: str, options: CaptionOptions, *, seed: int, epoch: int, sample_id: int
 ) -> str:
-    """The caption of one showing: dropped, drawn, shuffled and thinned as a function of (seed,
-    epoch, sample id).
+    """Return the caption that a sample is shown with in one epoch.
 
     Args:
         caption: the text of the caption file.
-        options: of the picture's subset.
-        seed, epoch, sample_id: what the random decisions depend on, and nothing else.
+        options: those of the picture's subset: prefix, wildcards, shuffling, dropping of tags.
+        seed, epoch, sample_id: all that the random decisions depend on.
 
     Returns:
-        The caption to encode; "" when it was dropped.
+        The caption to encode; "" if the whole caption is dropped.
     """
     every = options.caption_dropout_every_n_epochs
     # sd-scripts counts epochs from 1.
@@ -133,7 +132,7 @@ def caption_for(
 
 
 def _fill_wildcards(caption: str, rng: Random) -> str:
-    """One alternative of each {a|b}; doubled braces are braces."""
+    """Replace each {a|b} by a or b, and doubled braces by single ones."""
 
     def choose(match: re.Match[str]) -> str:
         braces = {"{{": "{", "}}": "}"}.get(match[0])
@@ -143,7 +142,7 @@ def _fill_wildcards(caption: str, rng: Random) -> str:
 
 
 def _arrange(caption: str, options: CaptionOptions, seed: int, epoch: int, sample_id: int) -> str:
-    """Shuffle and drop tags, but for those that are to keep their place."""
+    """Shuffle and drop tags, except those that keep_tokens or its separator protect."""
     separator, rate = options.keep_tokens_separator, options.caption_tag_dropout_rate
     marked = bool(separator) and separator in caption
     if not (marked or options.shuffle_caption or rate > 0.0):

@@ -1,4 +1,4 @@
-"""Options of the training pictures and captions, under sd-scripts' names."""
+"""Options of pictures and captions, under sd-scripts' names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lycoris_ext.data.subset import Subset, SubsetEntry, SubsetOptions
 from lycoris_ext.errors import ConfigError, LycorisExtError
 from lycoris_ext.options import Option, option
 
-# Where an option of subsets stands among those of the data set alone, in files and docs.
+# The order in written configs and docs: these options, those of subsets, the others, _LAST.
 _FIRST = ("train_data_dir", "image_dir", "num_repeats", "reg_data_dir", "subsets")
 _LAST = ("train_batch_size", "max_data_loader_n_workers")
 
@@ -29,7 +29,7 @@ class DataConfig(SubsetOptions):
     )
     image_dir: str = option(
         "",
-        "One folder of pictures and captions with any name, instead of train_data_dir.",
+        "One folder of pictures and captions, of any name; give train_data_dir or image_dir.",
         is_path=True,
         may_change="always",
     )
@@ -43,9 +43,9 @@ class DataConfig(SubsetOptions):
     )
     subsets: tuple[SubsetEntry, ...] | None = option(
         None,
-        "Further folders, each a table ``[[data.subsets]]`` with its image_dir, is_reg and "
-        "class_tokens, and any option about repeats, resolution, captions, mirroring or batch size "
-        "that is to differ from the rest of the data set.",
+        "Further folders of pictures, each a table ``[[data.subsets]]`` with image_dir, is_reg, "
+        "class_tokens and any options about repeats, resolution, captions, mirroring or batch size "
+        "that are to differ from those of the whole data set.",
         unset="there are none",
         may_change="always",
     )
@@ -84,14 +84,14 @@ class DataConfig(SubsetOptions):
 
     @classmethod
     def options(cls) -> dict[str, Option]:
-        """Every option by name: folders first, then those that a subset may decide for itself."""
+        """Return every option by its name, in the order of written configs and docs."""
         known = super().options()
         between = (name for name in known if name not in _FIRST + _LAST)
         return {name: known[name] for name in (*_FIRST, *between, *_LAST)}
 
     @cached_property
     def own_subsets(self) -> tuple[Subset, ...]:
-        """The folders of ``subsets`` with every option decided."""
+        """The subsets of the option ``subsets``, with the data set's values where they set none."""
         return tuple(self._resolve(entry) for entry in self.subsets or ())
 
     @property
@@ -101,7 +101,7 @@ class DataConfig(SubsetOptions):
 
     @property
     def text_cache_option(self) -> str:
-        """The option that asked for it, for messages."""
+        """Name of the option that switched this cache on, for messages."""
         disk = self.cache_text_encoder_outputs_to_disk
         return "cache_text_encoder_outputs_to_disk" if disk else "cache_text_encoder_outputs"
 
@@ -128,12 +128,12 @@ class DataConfig(SubsetOptions):
 
     def _resolve(self, entry: SubsetEntry) -> Subset:
         name = Path(entry.image_dir).expanduser().name
-        # Whoever writes a caption for pictures that have none means it.
+        # class_tokens is a caption for pictures that have none, so these are no mistake.
         allowed = {"allow_missing_captions": True} if entry.class_tokens else {}
         return Subset.of(self, **{"class_tokens": name} | allowed | entry.changed())
 
     def _used(self) -> list[SubsetOptions]:
-        """The options of all subsets; those of folders that are not read yet are the data set's."""
+        """Return the options of all subsets; folders outside of `subsets` share the data set's."""
         folders = self.train_data_dir or self.image_dir or self.reg_data_dir or not self.subsets
         return [*([self] if folders else []), *self.own_subsets]
 

@@ -1,4 +1,4 @@
-"""The data set of a run: pictures, buckets, captions and order, and the batches made of them."""
+"""The data set of a run, and the batches that training takes from it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,20 @@ from lycoris_ext.errors import ConfigError
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """What a batch shows, without pixels: small enough to travel between processes.
+    """Which pictures a batch shows and how, without pixels, so that workers can send it cheaply.
 
-    A sample is one of a picture's repeats; its id also selects its noise, so two repeats of a
-    picture in one batch are trained at different noise.
+    A sample is one of the repeats of a picture in an epoch. Its id also selects its noise, so that
+    two repeats of a picture in one batch get different noise.
+
+    Attributes:
+        number: of the batch, counted from 0 over the whole run.
+        epoch: counted from 0.
+        sample_ids: of the samples, B of them; all further fields have one entry a sample.
+        pictures: positions in TrainingSet.pictures.
+        flipped: whether the picture is mirrored.
+        captions: as they are shown in this epoch.
+        size_ids: SDXL's size conditioning, see Crop.size_ids.
+        is_reg: whether it is a regularisation picture.
     """
 
     number: int
@@ -38,19 +48,19 @@ class BatchPlan:
 
 
 class TrainingSet:
-    """Pictures of a run with their buckets, and every batch of it by number.
+    """The checked pictures of a run, and every batch that is made of them, by its number.
 
     Args:
-        config: the options the pictures were read with.
+        config: the options that the pictures were read with.
         seed: the run's seed.
-        checked: the pictures of an epoch, in their stable order.
-        findings: what is notable about them.
+        checked: the pictures of an epoch, in an order that is the same every time.
+        findings: warnings and notes about them.
 
     Attributes:
-        pictures: picture files with captions, in the same order.
-        placements: bucket and cut of each picture.
-        digests: hash of each picture file's bytes.
-        fingerprint: see data/fingerprint.py.
+        pictures: the picture files with their captions, ordered as `checked`.
+        crops: how each picture is scaled and cropped.
+        digests: hash of the bytes of each picture file.
+        fingerprint: hash of pictures, captions and subsets; see data/fingerprint.py.
     """
 
     def __init__(
@@ -64,26 +74,26 @@ class TrainingSet:
         self.seed = seed
         self.findings = findings
         self.pictures = tuple(one.picture for one in checked)
-        self.placements = tuple(one.placement for one in checked)
+        self.crops = tuple(one.crop for one in checked)
         self.digests = tuple(one.file.digest for one in checked)
         self.fingerprint = fingerprint(config, checked)
         self._picture_of = [
             number for number, picture in enumerate(self.pictures) for _ in range(picture.repeats)
         ]
         self.order = BatchOrder(
-            [self.placements[number].bucket for number in self._picture_of],
+            [self.crops[number].bucket for number in self._picture_of],
             [self.pictures[number].subset.train_batch_size for number in self._picture_of],
             seed,
         )
 
     @property
     def samples_per_epoch(self) -> int:
-        """Pictures times repeats, regularisation included."""
+        """Number of samples in an epoch: pictures times repeats, regularisation included."""
         return len(self._picture_of)
 
     @property
     def reg_samples_per_epoch(self) -> int:
-        """Regularisation pictures times their repeats."""
+        """Number of samples in an epoch that are regularisation pictures."""
         return sum(picture.repeats for picture in self.pictures if picture.is_reg)
 
     @property
@@ -91,7 +101,7 @@ class TrainingSet:
         return self.order.batches_per_epoch
 
     def batch_at(self, number: int) -> BatchPlan:
-        """The batch with this number, counted from 0 over all epochs; depends on nothing else."""
+        """Return a batch by its number, counted from 0 over all epochs."""
         slot = self.order.batch_at(number)
         pictures = tuple(self._picture_of[sample_id] for sample_id in slot.sample_ids)
         captions = tuple(
@@ -110,7 +120,7 @@ class TrainingSet:
             for picture, sample_id in zip(pictures, slot.sample_ids, strict=True)
         )
         size_ids = tuple(
-            self.placements[picture].size_ids(mirrored)
+            self.crops[picture].size_ids(mirrored)
             for picture, mirrored in zip(pictures, flipped, strict=True)
         )
         is_reg = tuple(self.pictures[picture].is_reg for picture in pictures)
@@ -119,7 +129,7 @@ class TrainingSet:
         )
 
     def fixed_captions(self) -> list[str]:
-        """Every caption as it is shown, once; for options that leave captions as they are."""
+        """Return every different caption; only valid if no option changes captions by the epoch."""
         shown = (
             caption_for(picture.caption, picture.subset, seed=self.seed, epoch=0, sample_id=0)
             for picture in self.pictures
@@ -127,21 +137,27 @@ class TrainingSet:
         return list(dict.fromkeys(shown))
 
     def files(self, plan: BatchPlan) -> list[Path]:
-        """The picture files of a batch, for messages."""
+        """Return the picture files of a batch, for messages."""
         return [self.pictures[picture].path for picture in plan.pictures]
 
     def bucket_counts(self) -> dict[Resolution, int]:
-        """Samples per epoch in each bucket, (width, height) -> count."""
-        counts = Counter(self.placements[picture].bucket for picture in self._picture_of)
+        """Return the number of samples in an epoch by bucket: (width, height) -> count."""
+        counts = Counter(self.crops[picture].bucket for picture in self._picture_of)
         return dict(sorted(counts.items()))
 
     def folder_counts(self, *, is_reg: bool = False) -> dict[str, dict[str, int]]:
-        """Folder name -> {"n_repeats", "img_count"}: sd-scripts' ss_dataset_dirs, or
-        ss_reg_dataset_dirs.
+        """Return repeats and number of pictures by folder name, for the metadata of a file.
+
+        Args:
+            is_reg: count regularisation pictures (ss_reg_dataset_dirs) instead of training pictures
+                (ss_dataset_dirs).
+
+        Returns:
+            Folder name -> {"n_repeats": ..., "img_count": ...}, as sd-scripts writes them.
         """
         members = [picture for picture in self.pictures if picture.is_reg == is_reg]
         images = Counter(picture.folder for picture in members)
-        # Regularisation pictures of one folder may differ by a repeat: the most is told.
+        # Regularisation pictures of one folder may differ by a repeat: take the largest number.
         repeats = {
             name: max(picture.repeats for picture in members if picture.folder == name)
             for name in images
@@ -151,7 +167,7 @@ class TrainingSet:
         }
 
     def tag_counts(self) -> dict[str, dict[str, int]]:
-        """Folder name -> tag -> number of captions that have it: sd-scripts' ss_tag_frequency."""
+        """Return the number of captions by folder name and tag: sd-scripts' ss_tag_frequency."""
         counts: dict[str, Counter[str]] = {}
         for picture in self.pictures:
             tags = (tag.strip() for tag in picture.caption.split(picture.subset.caption_separator))
@@ -162,7 +178,7 @@ class TrainingSet:
 def open_training_set(
     config: DataConfig, seed: int, progress: Callable[[int], object] | None = None
 ) -> TrainingSet:
-    """Read captions, check every picture and place it in its bucket.
+    """Read and check all pictures and captions of a data set.
 
     Args:
         config: folders and options.
@@ -171,8 +187,7 @@ def open_training_set(
 
     Raises:
         ConfigError: no folder of training pictures is given.
-        DataError: folders, captions or pictures are not as they should be; the message says
-            everything that is wrong.
+        DataError: something is wrong with folders, captions or pictures; one message lists it all.
     """
     scan = examine(config, progress)
     raise_if_errors(scan.findings)
@@ -180,14 +195,14 @@ def open_training_set(
 
 
 def check_bucket_sizes(training_set: TrainingSet, factor: int) -> None:
-    """Refuse buckets that an autoencoder cannot turn into whole latents.
+    """Refuse buckets whose sides the VAE cannot divide into latents.
 
     Args:
-        training_set: whose buckets.
-        factor: pixels a side of one latent.
+        training_set: the buckets of its pictures are checked.
+        factor: number of pixels along the side of one latent, such as 8.
 
     Raises:
-        ConfigError: a side is no multiple of the factor.
+        ConfigError: the side of a bucket is no multiple of the factor.
     """
     wrong = [
         f"{width}x{height}"

@@ -1,4 +1,4 @@
-"""From a file's bytes to an upright picture in sRGB, whatever format and colours it came in."""
+"""Decode the bytes of a picture file into an upright sRGB picture, whatever its format."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ BROKEN_PICTURE = (
 """What Pillow's decoders raise on damaged files."""
 
 Note = Literal["animated", "profile", "transparent"]
-"""What is to be known of a picture that is used all the same: its first frame alone, without its
-colour profile, or on white."""
+"""Something notable about a picture that can be used: only its first frame is ("animated"), its
+colour profile cannot be applied ("profile"), its transparent parts became white ("transparent")."""
 
 _CONTAINERS = {
     b"ftypavif": "AVIF",
@@ -42,18 +42,18 @@ _CONTAINERS = {
     b"ftypheix": "HEIC",
     b"ftypmif1": "HEIC",
 }
-# What lcms rounds differently on the way from sRGB to sRGB is no difference.
+# Even a conversion from sRGB to sRGB may change a number by this much, because lcms rounds.
 _SAME = 2
 _RAMP = Image.linear_gradient("L")
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A picture that was read.
+    """A decoded picture.
 
     Args:
-        picture: RGB; RGBA where alpha was asked for.
-        notes: what is to be known of it.
+        picture: RGB, or RGBA if its transparency was to be kept.
+        notes: what is notable about it.
     """
 
     picture: Image.Image
@@ -61,17 +61,17 @@ class Decoded:
 
 
 def decode(path: Path, raw: bytes, *, alpha_mask: bool = False) -> Decoded:
-    """Decode a picture: first frame, upright by its EXIF orientation, colours in sRGB.
+    """Decode a picture: its first frame, turned upright by its EXIF orientation, in sRGB.
 
     Args:
-        path: for messages.
-        raw: the file's bytes; their format is told by their beginning, not by the file's name.
-        alpha_mask: keep transparency and the colours beneath it (RGBA); without, transparent parts
-            become white, as on a page (RGB).
+        path: the file, for messages.
+        raw: its bytes; they tell the format, whatever the name of the file is.
+        alpha_mask: keep transparency and the colours beneath it (RGBA). If False, transparent parts
+            become white (RGB).
 
     Raises:
-        DataError: it is damaged, no picture, or too large; or nothing of it is opaque and the
-            mask would leave nothing.
+        DataError: the file is damaged, no picture, or too large; or alpha_mask is set and every
+            pixel is transparent.
     """
     try:
         with Image.open(io.BytesIO(raw)) as picture:
@@ -98,14 +98,14 @@ def decode(path: Path, raw: bytes, *, alpha_mask: bool = False) -> Decoded:
 
 
 def _to_8_bit(picture: Image.Image) -> Image.Image:
-    """Grey of 16 bits scaled to 8, where Pillow's own conversion would clip it to white."""
+    """Scale a 16-bit grey picture to 8 bits; Pillow's own conversion would clip it to white."""
     if picture.mode not in ("I;16", "I;16B", "I;16L", "I"):
         return picture
     scaled = picture.convert("I").point(lambda value: value * (1.0 / 257.0) + 0.5).convert("L")
     transparent = picture.info.get("transparency")
     if transparent is None:
         return scaled
-    # One grey that is transparent: found at full depth, kept as a channel of its own.
+    # A PNG may declare one 16-bit grey transparent: make that an alpha channel.
     alpha = picture.convert("I").point(lambda value: value * 1.0 - float(transparent))
     opaque = ImageChops.lighter(
         alpha.convert("L"), alpha.point(lambda value: value * -1.0).convert("L")
@@ -114,7 +114,7 @@ def _to_8_bit(picture: Image.Image) -> Image.Image:
 
 
 def _split_alpha(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Colours in a mode that profiles know (L, RGB, CMYK), and opacity (L) where there is any."""
+    """Split a picture into colours (mode L, RGB or CMYK) and opacity (L; None if it has none)."""
     if "A" in picture.getbands() or "transparency" in picture.info:
         grey = picture.mode in ("LA", "La")
         layered = picture.convert("LA" if grey else "RGBA")
@@ -125,7 +125,7 @@ def _split_alpha(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]
 
 
 def _to_srgb(colour: Image.Image, profile: bytes | None) -> tuple[Image.Image, bool]:
-    """RGB in sRGB, and whether the profile (if there is one) could be used."""
+    """Convert to sRGB; also return False if there is a colour profile that cannot be used."""
     if not profile:
         return colour.convert("RGB"), True
     try:
@@ -143,7 +143,7 @@ def _to_srgb(colour: Image.Image, profile: bytes | None) -> tuple[Image.Image, b
 
 
 def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    """Whether a profile is sRGB, judged by what it does: names lie, and differ in spelling."""
+    """Tell whether a profile is sRGB by applying it to grey ramps, because its name may lie."""
     ramps = (_RAMP, _RAMP.rotate(90), _RAMP.rotate(180))
     probe = _RAMP if mode == "L" else Image.merge("RGB", ramps)
     changed = ImageCms.applyTransform(probe, transform)
@@ -166,7 +166,7 @@ def _with_alpha(path: Path, rgb: Image.Image, alpha: Image.Image | None) -> Imag
 
 
 def _reason(error: Exception, raw: bytes) -> str:
-    """What is wrong with a file, in words that help."""
+    """Say in the user's words why a file could not be decoded."""
     if isinstance(error, (Image.DecompressionBombError, MemoryError)):
         return f"too large ({error or 'it does not fit into memory'})"
     container = _CONTAINERS.get(raw[4:12])

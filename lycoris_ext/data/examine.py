@@ -1,4 +1,4 @@
-"""Look at a data set before anything is trained: folders, captions, pictures, and every rule."""
+"""Examine a data set before training: read folders and captions, decode pictures, ask all rules."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from lycoris_ext.data.buckets import place
+from lycoris_ext.data.buckets import choose_crop
 from lycoris_ext.data.config import DataConfig
 from lycoris_ext.data.findings import raise_if_errors
 from lycoris_ext.data.pictures import check_picture, quiet_pillow
@@ -21,15 +21,15 @@ Progress = Callable[[int], object]
 def examine(
     config: DataConfig, progress: Progress | None = None, *, open_pictures: bool = True
 ) -> Scan:
-    """Find everything that is wrong or notable in a data set, and raise nothing of it.
+    """Find everything that is wrong or notable in a data set, and return it instead of raising.
 
     Args:
         config: folders and options.
         progress: called with the number of pictures checked since the last call.
-        open_pictures: decode every picture; without, only what folders and captions tell is found.
+        open_pictures: decode every picture. If False, only folders and captions are examined.
 
     Returns:
-        The pictures with their findings.
+        The pictures, and in `findings` what is wrong or notable.
 
     Raises:
         ConfigError: no folder of training pictures is given.
@@ -41,11 +41,11 @@ def examine(
 
 
 def scan_folders(config: DataConfig) -> Scan:
-    """Find pictures and captions without opening the pictures.
+    """List pictures and captions without opening the pictures.
 
     Raises:
         ConfigError: no folder of training pictures is given.
-        DataError: folders or captions are not as they should be; the message says all of it.
+        DataError: something is wrong with folders or captions; one message lists it all.
     """
     scan = examine(config, open_pictures=False)
     raise_if_errors(scan.findings)
@@ -53,14 +53,14 @@ def scan_folders(config: DataConfig) -> Scan:
 
 
 def _check(scan: Scan, progress: Progress | None) -> Scan:
-    """Decode every picture once, in threads."""
+    """Decode every picture once, in threads; add checked and damaged pictures to the scan."""
 
     def check(picture: Picture) -> CheckedPicture | DamagedPicture:
         try:
             file = check_picture(picture.path, alpha_mask=picture.subset.alpha_mask)
         except DataError as error:
             return DamagedPicture(picture, error.what, error.fix or "")
-        return CheckedPicture(picture, file, place(file.size, picture.subset))
+        return CheckedPicture(picture, file, choose_crop(file.size, picture.subset))
 
     checked: list[CheckedPicture] = []
     damaged: list[DamagedPicture] = []

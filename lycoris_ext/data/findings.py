@@ -1,7 +1,7 @@
-"""What is wrong or notable in a data set: collected first, then reported together.
+"""Findings: what is wrong or notable in a data set, collected first and then reported together.
 
-Every finding has a code such as LX003. A code keeps its meaning for ever and is never given to
-another one, so that it can be looked up, silenced and talked about; docs/data.md lists them.
+Every finding has a code such as LX003, which keeps its meaning for ever, so that users can look it
+up; docs/data.md lists all codes.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from lycoris_ext.errors import DataError, together
 from lycoris_ext.words import and_more
 
 Severity = Literal["error", "warning", "note"]
-"""error: training cannot start; warning: it starts, probably not as it was meant; note: good to
-know."""
+"""error: training cannot start; warning: training starts, but something is probably not as the
+user meant it; note: good to know."""
 
 LISTED = 10
-"""How many files an error names before it only counts them."""
+"""Number of files that an error names; it only counts further ones."""
 NAMED = 3
-"""The same for a warning or note, which takes one line."""
+"""Number of files that a warning or note names, because it takes only one line."""
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """A file or folder that a finding is about.
 
     Attributes:
         path: of the file or folder.
-        detail: what holds for this one alone, such as why it cannot be read.
+        detail: something about this file alone, such as why it cannot be read.
     """
 
     path: Path
@@ -41,33 +41,33 @@ class Finding:
     """Something that is wrong or notable in a data set.
 
     Args:
-        code: of the kind of finding, such as "LX003".
+        code: tells the kind of finding, such as "LX003".
         severity: "error", "warning" or "note".
-        where: the files or folders concerned, all of them.
-        what: what was found, a sentence without its full stop.
-        fix: what to do about it, in the imperative; empty where nothing is to be done.
+        where: all files or folders concerned.
+        what: the finding in a sentence, without the full stop.
+        fix: what the user should do, in the imperative; "" if nothing is to be done.
     """
 
     code: str
     severity: Severity
-    where: tuple[Place, ...]
+    where: tuple[Location, ...]
     what: str
     fix: str = ""
 
     def text(self) -> str:
-        """What was found, with the path of one file or the names of the first few."""
+        """Return `what` with the path of the file; of several files with the names of the first."""
         if len(self.where) == 1:
             return f"{self.what}: {self.where[0].path}"
-        names = and_more((place.path.name for place in self.where), NAMED)
+        names = and_more((location.path.name for location in self.where), NAMED)
         return f"{self.what}: {names}" if names else self.what
 
     def line(self) -> str:
-        """The whole finding in one line."""
+        """Return the finding in one line: severity, code, text and fix."""
         line = f"{self.severity} {self.code}: {self.text()}"
         return f"{line} -> {self.fix}" if self.fix else line
 
     def as_error(self) -> DataError:
-        """The finding as an error that names the first files with their whole paths."""
+        """Return the finding as an error whose message lists the full paths of the first files."""
         rows = [f"{path}: {detail}" if detail else str(path) for path, detail in self.where]
         if len(rows) > LISTED:
             rows = [*rows[:LISTED], f"and {len(rows) - LISTED} more"]
@@ -77,12 +77,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Code:
-    """A kind of finding.
+    """A kind of finding, which a data rule declares.
 
     Args:
         name: such as "LX003".
-        severity: what its findings are, unless one says otherwise.
-        meaning: one sentence for everybody who looks the code up.
+        severity: of its findings, unless `finding` is given another one.
+        meaning: one sentence for users who look the code up.
     """
 
     name: str
@@ -91,23 +91,25 @@ class Code:
 
     def finding(
         self,
-        where: Iterable[Path | Place],
+        where: Iterable[Path | Location],
         what: str,
         fix: str = "",
         severity: Severity | None = None,
     ) -> Finding:
-        """A finding of this kind; see there for the arguments."""
-        places = tuple(place if isinstance(place, Place) else Place(place) for place in where)
-        return Finding(self.name, severity or self.severity, places, what, fix)
+        """Make a finding of this kind; the arguments are those of `Finding`."""
+        locations = tuple(
+            location if isinstance(location, Location) else Location(location) for location in where
+        )
+        return Finding(self.name, severity or self.severity, locations, what, fix)
 
 
 def finding_lines(findings: Iterable[Finding]) -> list[str]:
-    """One line for each finding, to print."""
+    """Return one line for each finding, to print."""
     return [finding.line() for finding in findings]
 
 
 def raise_if_errors(findings: Iterable[Finding]) -> None:
-    """Raise one error that says everything that is wrong, where anything is.
+    """Raise one error that lists all findings with severity "error"; do nothing if there are none.
 
     Raises:
         DataError: at least one finding is an error.

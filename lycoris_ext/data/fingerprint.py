@@ -1,4 +1,4 @@
-"""A hash of all that a data set brings to training: the same hash, the same training."""
+"""Hash everything in a data set that influences training, so that resuming can compare it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from lycoris_ext.data.subset import Subset, SubsetOptions
 
 
 def fingerprint(config: DataConfig, checked: Sequence[CheckedPicture]) -> str:
-    """Hash names, bytes, captions and repeats, and what subsets decide for themselves.
+    """Hash names, bytes, captions and repeats of all pictures, and the options of subsets.
 
     Args:
-        config: the data set's own options, which are compared by themselves.
+        config: the options of the whole data set. They are not part of the hash, because resuming
+            compares them one by one; only a subset's options that differ from them are.
         checked: every picture that is trained.
 
     Returns:
@@ -40,7 +41,7 @@ def fingerprint(config: DataConfig, checked: Sequence[CheckedPicture]) -> str:
 
 
 def _own_options(subset: Subset, config: DataConfig) -> list[dict[str, object]]:
-    """Options of a subset that differ from the data set's; repeats are those of the picture."""
+    """Return the options in which a subset differs from the data set; repeats are hashed above."""
     own = {
         name: getattr(subset, name)
         for name in SubsetOptions.options()

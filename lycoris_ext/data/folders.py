@@ -1,7 +1,7 @@
-"""Which folders a data set is made of.
+"""Find the folders of a data set, and make each of them a subset.
 
-The layout is sd-scripts': a parent folder with folders named ``<repeats>_<name>``, each holding
-pictures and, beside each picture, a caption file of the same name. Each such folder is a subset.
+The layout is sd-scripts': a parent folder holds folders named ``<repeats>_<name>``, and these hold
+pictures, each with a caption file of the same name.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ NAMED_FOLDER = re.compile(r"(\d+)_(.*)")
 
 @dataclass(frozen=True)
 class Root:
-    """A folder that a config names, and the subsets found there.
+    """A folder that a config names, and the subsets that were found in it.
 
     Args:
-        option: that names it.
+        option: name of the option that names it, such as "train_data_dir".
         path: of the folder.
-        subsets: the folder itself, or the folders named ``<repeats>_<name>`` in it.
-        is_parent: whether it should hold such folders, and no pictures.
-        fault: why a parent cannot be read ("does not exist"); empty where it can.
-        loose: pictures directly in a parent.
+        subsets: the folders named ``<repeats>_<name>`` in a parent; else the folder itself.
+        is_parent: whether it is a parent: it should hold such folders, and no pictures.
+        fault: why a parent cannot be read, such as "does not exist"; "" if it can be read.
+        loose: pictures that lie directly in a parent.
         unnamed: folders in a parent that hold pictures and have no repeats in their name.
         switched_off: folders in a parent whose name asks for 0 repeats.
     """
@@ -44,13 +44,13 @@ class Root:
 
 
 def find_roots(config: DataConfig) -> tuple[Root, ...]:
-    """Express all folders of a config as subsets, training pictures before regularisation.
+    """Find all folders that a config names; folders of regularisation pictures come last.
 
     Args:
-        config: its train_data_dir or image_dir, subsets and reg_data_dir.
+        config: train_data_dir, image_dir, reg_data_dir and subsets are read.
 
     Raises:
-        ConfigError: it names no folder of training pictures.
+        ConfigError: no folder of training pictures is given.
     """
     training, regular = [], []
     if config.train_data_dir:

@@ -1,4 +1,4 @@
-"""Latents of all pictures, computed once by the frozen VAE and kept in memory or in files."""
+"""Encode all pictures with the frozen VAE once, and draw the latents of every batch from that."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from lycoris_ext.data.store import MemoryStore, Tensors, TensorStore, cache_key,
 from lycoris_ext.errors import DataError
 
 EncodePosterior = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Pixels [B, 3, H, W] in [-1, 1] -> mean and standard deviation [B, C, h, w] of the scaled latents.
-"""
+"""Function of a VAE: pixels [B, 3, H, W] in [-1, 1] -> mean and standard deviation of the latents,
+[B, C, h, w] each, multiplied by the model's scaling factor."""
 
 PIXELS_VERSION = 1
-"""Part of every key: raise it when the same file is decoded, scaled or cut in another way."""
+"""Part of every cache key. Raise it when pictures are decoded, scaled or cropped differently."""
 
 
 @dataclass(frozen=True)
 class PictureBatch:
-    """The pictures of a batch, on the CPU.
+    """Latents and loss mask of a batch, on the CPU.
 
     Args:
         latents: float32 [B, C, h, w].
-        mask: float32 [B, 1, h, w] in [0, 1], the weight of each place in the loss; None: all 1.
+        mask: float32 [B, 1, h, w] in [0, 1], the weight of each position in the loss; None: all 1.
     """
 
     latents: Tensor
@@ -37,13 +37,14 @@ class PictureBatch:
 
 
 class LatentCache:
-    """Latents of a training set; sampling them is a function of (seed, batch number, sample id).
+    """The VAE's encodings of all pictures of a training set, computed on first use and then kept.
 
     Args:
-        training_set: pictures and where each is cut.
+        training_set: pictures, and how each is cropped.
         encode: the frozen VAE.
-        store: where its answers are kept; they are computed anew where it has lost them.
-        vae: what tells this VAE from all others, in a store that outlives the run.
+        store: keeps the encodings; one that it does not have is computed and saved.
+        vae: hash of the VAE's weights, part of the keys in `store`; "" if the store lasts no longer
+            than the run.
     """
 
     def __init__(
@@ -54,10 +55,10 @@ class LatentCache:
         self._store = store
         self._vae = vae
         self.encoded = 0
-        """How often the VAE was needed so far."""
+        """Number of pictures that the VAE encoded so far."""
 
     def batch(self, plan: BatchPlan, seed: int) -> PictureBatch:
-        """Draw the latents of a batch from what the VAE answered."""
+        """Sample the latents of a batch; their noise depends on seed, batch and sample alone."""
         drawn, masks = [], []
         for number, flipped, sample_id in zip(
             plan.pictures, plan.flipped, plan.sample_ids, strict=True
@@ -70,27 +71,32 @@ class LatentCache:
         latents = torch.stack(drawn)
         if all(mask is None for mask in masks):
             return PictureBatch(latents, None)
-        # Pictures of another subset may count everywhere.
+        # Pictures of a subset without alpha_mask have no mask: they count everywhere.
         whole = torch.ones(1, *latents.shape[2:])
         return PictureBatch(latents, torch.stack([whole if m is None else m for m in masks]))
 
     def posterior(self, number: int, *, mirrored: bool) -> Tensors:
-        """The VAE's answer for one picture, from the store where it is there.
+        """Return the VAE's encoding of one picture, from the store if it has it.
+
+        Args:
+            number: position of the picture in the training set.
+            mirrored: return the encoding of the mirrored picture.
 
         Returns:
-            "mean" and "std", float32 [C, h, w]; "mask", float32 [1, h, w], where alpha_mask is set.
+            "mean" and "std", float32 [C, h, w]; with alpha_mask also "mask", float32 [1, h, w].
 
         Raises:
-            DataError: the picture changed since it was checked, or the VAE answers NaN or infinity.
+            DataError: the picture file changed since it was checked, or the VAE returns NaN or
+                infinity.
         """
         training_set = self._training_set
-        placement = training_set.placements[number]
+        crop = training_set.crops[number]
         key = cache_key(
             kind="latents",
             version=PIXELS_VERSION,
             picture=training_set.digests[number],
-            resized=placement.resized,
-            bucket=placement.bucket,
+            resized=crop.resized,
+            bucket=crop.bucket,
             mirrored=mirrored,
             alpha_mask=training_set.pictures[number].subset.alpha_mask,
             vae=self._vae,
@@ -105,10 +111,10 @@ class LatentCache:
         picture = open_picture(
             file.path, alpha_mask=file.subset.alpha_mask, digest=training_set.digests[number]
         )
-        pixels = picture_to_tensor(picture, training_set.placements[number])[None]
+        pixels = picture_to_tensor(picture, training_set.crops[number])[None]
         if mirrored:
             pixels = pixels.flip(3)
-        # One at a time: what a picture is encoded to must not depend on its neighbours.
+        # One at a time: in a batch the numbers would depend on the other pictures, by rounding.
         answer = self._encode(pixels[:, :3].contiguous())
         mean, std = (part.detach().to("cpu", torch.float32)[0].clone() for part in answer)
         if not bool(mean.isfinite().all() and std.isfinite().all()):
@@ -132,17 +138,18 @@ def cache_latents(
     vae: str = "",
     progress: Callable[[int], object] | None = None,
 ) -> LatentCache:
-    """Encode every picture, and its mirror image where flip_aug asks for it.
+    """Encode every picture, with flip_aug also its mirror image, before the first step.
 
     Args:
-        training_set: pictures and where each is cut.
+        training_set: pictures, and how each is cropped.
         encode: the frozen VAE.
-        store: where the latents are kept (unset: in memory); what it has already is not computed.
-        vae: hash of the VAE's weights, for a store that outlives the run.
+        store: keeps the encodings; None: in memory. Those that it has are not computed again.
+        vae: hash of the VAE's weights, needed if the store lasts longer than the run.
         progress: called with the number of pictures done since the last call.
 
     Raises:
-        DataError: as LatentCache.posterior; the message names the picture.
+        DataError: a picture file changed since it was checked, or the VAE returns NaN or infinity;
+            the message names the picture.
     """
     cache = LatentCache(training_set, encode, store or MemoryStore(), vae)
     for number, picture in enumerate(training_set.pictures):

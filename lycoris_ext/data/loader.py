@@ -1,4 +1,4 @@
-"""Batches in order, prepared by the main process or by workers; the batches are the same."""
+"""Iterate over batches, prepared by the main process or by worker processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lycoris_ext.data.dataset import BatchPlan, TrainingSet
 
 
 class _Plans(Dataset[BatchPlan]):
-    """The training set as torch's loader wants it; picklable, so that workers can be spawned."""
+    """The batches of a training set as a torch Dataset, which workers get as a pickle."""
 
     def __init__(self, training_set: TrainingSet) -> None:
         self.training_set = training_set
@@ -30,8 +30,8 @@ class _Plans(Dataset[BatchPlan]):
 def _live_with_the_main_process(worker: int) -> None:
     # A terminal sends Ctrl-C to every process; the main one finishes its step and needs batches.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # torch's own watch compares parent ids from here on: where the main process was killed while
-    # this one still imported torch, it would wait for batches to prepare forever.
+    # torch's own watchdog remembers the parent's id only from here on. If the main process was
+    # killed before, while this one imported torch, the watchdog would never notice.
     threading.Thread(target=_leave_after, args=(parent_process(),), daemon=True).start()
 
 
@@ -42,12 +42,12 @@ def _leave_after(main_process: BaseProcess | None) -> None:
 
 
 def iterate_batches(training_set: TrainingSet, first: int, stop: int) -> Iterator[BatchPlan]:
-    """Yield the batches numbered first to stop - 1.
+    """Yield the batches from number `first` to `stop` - 1, in order.
 
-    Workers are spawned, never forked: the same on every system, and no fork of a process that has a
-    GPU open.
+    max_data_loader_n_workers processes prepare them; their number does not change the batches.
     """
     workers = training_set.config.max_data_loader_n_workers
+    # Workers are spawned, as on Windows: a process that uses a GPU must not be forked.
     loader = DataLoader(
         _Plans(training_set),
         batch_size=None,

@@ -1,8 +1,8 @@
-"""Which pictures stand in which batch: a pure function of (seed, batch number).
+"""Which samples are in which batch: a function of (seed, batch number) alone.
 
-Each epoch shows every picture `repeats` times. Within an epoch each bucket is shuffled and cut into
-batches (the last one of a bucket may be smaller: nothing is dropped), then the batches are
-shuffled. No state is kept, so a run continues at any batch without replaying the ones before.
+Each epoch shows every picture `repeats` times. Within an epoch each bucket is shuffled and split
+into batches, and then the batches are shuffled. The last batch of a bucket may be smaller; nothing
+is dropped. A resumed run asks for its next batch without replaying those before.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from lycoris_ext.data.randomness import python_random
 
 @dataclass(frozen=True)
 class Slot:
-    """One batch: its epoch and the sample ids in it."""
+    """One batch: its epoch, counted from 0, and the ids of its samples."""
 
     epoch: int
     sample_ids: tuple[int, ...]
 
 
 class BatchOrder:
-    """The endless sequence of batches over samples that lie in buckets.
+    """The order of batches, epoch after epoch; all samples of a batch are in one bucket.
 
     Args:
-        buckets: the bucket of each sample; the position in this sequence is the sample id.
-        batch_sizes: samples per batch, of each sample; those of one batch have the same.
+        buckets: the bucket of each sample. A sample's id is its position here.
+        batch_sizes: train_batch_size of each sample; only samples with the same one share a batch.
         seed: the run's seed.
     """
 
@@ -41,11 +41,11 @@ class BatchOrder:
         self._members = [(size, members[bucket, size]) for bucket, size in sorted(members)]
         self._seed = seed
         self.batches_per_epoch = sum(-(-len(ids) // size) for size, ids in self._members)
-        # Batches are asked for in order: one epoch at a time is kept.
+        # The epoch that was asked for last and its batches, because batches are asked for in order.
         self._kept: tuple[int, list[tuple[int, ...]]] = (-1, [])
 
     def batch_at(self, number: int) -> Slot:
-        """The batch with this number, counted from 0 over all epochs."""
+        """Return the batch with this number, counted from 0 over all epochs."""
         epoch, position = divmod(number, self.batches_per_epoch)
         if self._kept[0] != epoch:
             self._kept = (epoch, self._build_epoch(epoch))

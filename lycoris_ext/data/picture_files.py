@@ -1,4 +1,4 @@
-"""Which files of a folder are pictures, going by their names."""
+"""List folders, and tell picture files by their names."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from pathlib import Path
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif"})
 OTHER_PICTURE_SUFFIXES = frozenset({".gif", ".jxl", ".heic", ".tif", ".tiff", ".psd"})
-"""Pictures that are left out, since Pillow reads them badly or not at all."""
+"""Endings of picture files that are left out, because Pillow reads them badly or not at all."""
 IGNORED_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 
 
 def list_folder(folder: Path) -> tuple[list[Path], str]:
-    """Files and folders by name, without what operating systems leave behind.
+    """List files and folders sorted by name, without hidden ones and those of operating systems.
 
     Returns:
-        The paths, and why the folder cannot be read ("does not exist"); empty where it can.
+        The paths, and why the folder cannot be read, such as "does not exist"; "" if it can be.
     """
     try:
         paths = sorted(folder.iterdir(), key=lambda path: path.name)
@@ -32,6 +32,6 @@ def _is_leftover(name: str) -> bool:
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a path is a file that is named like a picture."""
+    """Tell whether a path is a file with the ending of a supported picture format."""
     hidden = path.name.startswith(".") or "__MACOSX" in path.parts
     return path.suffix.lower() in PICTURE_SUFFIXES and not hidden and path.is_file()

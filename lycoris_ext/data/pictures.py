@@ -1,4 +1,4 @@
-"""Open pictures, check every one before anything is trained, and cut them to their bucket."""
+"""Check picture files before training, open them, and turn them into cropped tensors."""
 
 from __future__ import annotations
 
@@ -12,32 +12,33 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from lycoris_ext.data.buckets import Placement
+from lycoris_ext.data.buckets import Crop
 from lycoris_ext.data.decode import Note, decode
 from lycoris_ext.errors import DataError
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What is known of a picture file after it was read once."""
+    """Size, hash and notes of a picture file that was decoded without fault."""
 
     size: tuple[int, int]
     """(width, height) in pixels, upright."""
     digest: str
-    """BLAKE2b of the file's bytes: what resuming compares and caches are found by."""
+    """BLAKE2b hash of the file's bytes; resuming compares it, and keys of caches contain it."""
     notes: tuple[Note, ...] = ()
 
 
 def open_picture(path: Path, *, alpha_mask: bool = False, digest: str | None = None) -> Image.Image:
-    """Decode a picture: upright by its EXIF orientation, in sRGB.
+    """Decode a picture file: upright by its EXIF orientation, in sRGB.
 
     Args:
         path: the file.
-        alpha_mask: keep its transparency (RGBA); without, transparent parts become white (RGB).
-        digest: what check_picture found; unset: the file may be any.
+        alpha_mask: keep transparency (RGBA). If False, transparent parts become white (RGB).
+        digest: the hash that check_picture returned, to notice a file that changed since; None: do
+            not compare.
 
     Raises:
-        DataError: the file is empty, damaged, no picture, or not the one that was checked.
+        DataError: the file is empty, damaged, no picture, or has changed.
     """
     raw = _read(path)
     if digest is not None and digest != _digest(raw):
@@ -51,13 +52,13 @@ def open_picture(path: Path, *, alpha_mask: bool = False, digest: str | None = N
 
 
 def check_picture(path: Path, *, alpha_mask: bool = False) -> Checked:
-    """Decode a picture once, so that no damaged one is met in the middle of a run.
+    """Decode a picture file to find out before training whether it is damaged.
 
-    Several threads may do so at once inside of one ``quiet_pillow``.
+    Several threads may call this at the same time, inside of one ``quiet_pillow``.
 
     Args:
         path: the file.
-        alpha_mask: as for open_picture.
+        alpha_mask: keep transparency, as for open_picture.
 
     Raises:
         DataError: the file is empty, damaged or no picture.
@@ -67,23 +68,21 @@ def check_picture(path: Path, *, alpha_mask: bool = False) -> Checked:
     return Checked(decoded.picture.size, _digest(raw), decoded.notes)
 
 
-def picture_to_tensor(picture: Image.Image, placement: Placement) -> torch.Tensor:
-    """Scale and cut a picture to its bucket.
+def picture_to_tensor(picture: Image.Image, crop: Crop) -> torch.Tensor:
+    """Scale and crop a picture to its bucket, and return it as a tensor.
 
     Args:
-        picture: RGB or RGBA; C bands.
-        placement: the size to scale to and the bucket to cut out of it.
+        picture: RGB (C = 3) or RGBA (C = 4).
+        crop: the size to scale to, and the bucket to cut out of it.
 
     Returns:
         float32 [C, height, width] in [-1, 1].
     """
-    if picture.size != placement.resized:
+    if picture.size != crop.resized:
         # Band by band: Pillow would blacken the colours beneath transparency.
-        bands = [
-            band.resize(placement.resized, Image.Resampling.LANCZOS) for band in picture.split()
-        ]
+        bands = [band.resize(crop.resized, Image.Resampling.LANCZOS) for band in picture.split()]
         picture = Image.merge(picture.mode, bands)
-    picture = picture.crop(placement.crop_box)
+    picture = picture.crop(crop.crop_box)
     flat = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
     pixels = flat.view(picture.height, picture.width, -1).permute(2, 0, 1)
     return pixels.to(torch.float32).div_(127.5).sub_(1.0).contiguous()
@@ -91,9 +90,9 @@ def picture_to_tensor(picture: Image.Image, placement: Placement) -> torch.Tenso
 
 @contextmanager
 def quiet_pillow() -> Iterator[None]:
-    """Pillow's warnings about size or metadata are no reason to stop; real damage raises.
+    """Ignore Pillow's warnings inside the ``with``: they are about size or metadata, not damage.
 
-    Entered in the main thread only: the list of filters is shared between threads.
+    Enter it in the main thread only, because all threads share the list of warning filters.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

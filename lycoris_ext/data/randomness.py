@@ -1,8 +1,8 @@
-"""Random numbers as a function of what they are for, never of how often a generator was called.
+"""Random numbers that depend on what they are for, never on how often a generator was called.
 
 Every random decision of a run (order of pictures, caption shuffling, noise, timesteps, dropouts)
-takes a fresh generator seeded by ``derive_seed(seed, purpose, *counters)``. A run that is stopped
-and continued, or read by any number of loader workers, therefore sees exactly the same numbers.
+takes a fresh generator seeded by ``derive_seed(seed, purpose, *counters)``. A resumed run, and one
+with any number of loader workers, therefore gets exactly the same numbers.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import torch
 
 
 def derive_seed(seed: int, purpose: str, *counters: int) -> int:
-    """Hash a run's seed, a purpose and some counters to one seed.
+    """Hash a run's seed, a purpose and some counters into the seed of one generator.
 
-    BLAKE2b over the text ``"{seed}/{purpose}/{counter}/..."`` in UTF-8, first 8 bytes
-    little-endian, top bit cleared. The text form is part of the promise that a seed means the same
-    pictures in every version.
+    The hash is BLAKE2b over the text ``"{seed}/{purpose}/{counter}/..."`` in UTF-8; its first 8
+    bytes are read as a little-endian number and shifted right by one bit. None of this may ever
+    change, because a seed has to mean the same pictures in every version.
 
     Args:
         seed: the run's seed.
@@ -34,14 +34,14 @@ def derive_seed(seed: int, purpose: str, *counters: int) -> int:
 
 
 def python_random(seed: int, purpose: str, *counters: int) -> random.Random:
-    """A ``random.Random`` for one purpose and one set of counters."""
+    """Make a ``random.Random``; the arguments are those of ``derive_seed``."""
     return random.Random(derive_seed(seed, purpose, *counters))
 
 
 def torch_generator(seed: int, purpose: str, *counters: int) -> torch.Generator:
-    """A CPU ``torch.Generator`` for one purpose and one set of counters.
+    """Make a ``torch.Generator``; the arguments are those of ``derive_seed``.
 
-    Always on the CPU: the same numbers then come out whatever device the run uses.
+    It is always on the CPU, so that the numbers are the same whatever device the run uses.
     """
     generator = torch.Generator(device="cpu")
     generator.manual_seed(derive_seed(seed, purpose, *counters))

@@ -1,4 +1,4 @@
-"""Regularisation pictures: as many of them an epoch as training pictures, as sd-scripts does it."""
+"""Repeat regularisation pictures to the number of training pictures, as sd-scripts does it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 
 def match_repeats(repeats: Sequence[int], wanted: int) -> list[int]:
-    """Repeat regularisation pictures until an epoch shows as many as training pictures.
+    """Choose repeats so that an epoch shows as many regularisation pictures as training pictures.
 
-    Each in turn is taken with its folder's repeats; where all of them were not enough, each in turn
-    is shown once more, round after round.
+    The pictures are taken in order, each with the repeats of its folder, until there are enough. If
+    all of them are too few, the repeats of each are raised by one, in order and round after round.
 
     Args:
-        repeats: of each regularisation picture, by its folder; each at least 1.
-        wanted: training pictures of an epoch, repeats included.
+        repeats: of each regularisation picture, as its folder says; 1 or more.
+        wanted: number of training samples in an epoch, repeats included.
 
     Returns:
-        The repeats to use; shorter than `repeats` where the last pictures are not needed.
+        The repeats of the first pictures; those behind the end of the list are not needed.
 
     Source: sd-scripts, DreamBoothDataset in library/train_util.py.
     """

@@ -1,14 +1,14 @@
-"""The pictures and captions of every subset, and all that is known of them before training."""
+"""Read the folders and captions of a data set into a `Scan`, which the data rules look at."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lycoris_ext.data.buckets import Placement
+from lycoris_ext.data.buckets import Crop
 from lycoris_ext.data.caption_files import read_caption
 from lycoris_ext.data.config import DataConfig
-from lycoris_ext.data.findings import Finding, Place
+from lycoris_ext.data.findings import Finding, Location
 from lycoris_ext.data.folders import Root, find_roots
 from lycoris_ext.data.picture_files import OTHER_PICTURE_SUFFIXES, is_picture, list_folder
 from lycoris_ext.data.pictures import Checked
@@ -23,10 +23,11 @@ class Picture:
 
     Args:
         path: the file, below `root`.
-        root: train_data_dir, reg_data_dir or image_dir: what file names are kept relative to.
-        caption: of its caption file, or what its folder has for pictures without one.
-        repeats: how often an epoch shows it.
-        subset: the options that hold for it.
+        root: the folder of train_data_dir, reg_data_dir or image_dir; hashes contain the path
+            relative to it.
+        caption: from its caption file, or the class_tokens of its subset if there is none.
+        repeats: number of times that an epoch shows it.
+        subset: the options of its folder.
         has_caption_file: whether the caption was read from a file.
     """
 
@@ -39,29 +40,29 @@ class Picture:
 
     @property
     def folder(self) -> str:
-        """Name of the folder it lies in."""
+        """Name of the folder that holds the file."""
         return self.path.parent.name
 
     @property
     def is_reg(self) -> bool:
-        """Whether it only keeps the model's knowledge of a class (regularisation)."""
+        """Whether it is a regularisation picture."""
         return self.subset.is_reg
 
 
 @dataclass
 class FolderContent:
-    """What lies in the folder of one subset.
+    """What was found in the folder of one subset.
 
     Args:
-        root: the folder that the config names, which is this one or its parent.
-        subset: the options.
-        fault: why the folder cannot be read ("does not exist"); empty where it can.
-        pictures: with the repeats of their subset.
-        uncaptioned: those of them that have no caption file, or an empty one.
+        root: the folder that the config names: the subset's own, or the parent of it.
+        subset: the folder with its options.
+        fault: why the folder cannot be read, such as "does not exist"; "" if it can be read.
+        pictures: all pictures, with the repeats of the subset.
+        uncaptioned: pictures that have no caption file, or an empty one.
         unreadable: caption files that cannot be read, each with the reason.
-        several_lines: caption files whose further lines are left out.
-        other_formats: picture files that are left out.
-        deep: sub-folders that hold pictures, each with their number.
+        several_lines: caption files of several lines, of which only the first is used.
+        other_formats: picture files that are left out because of their format.
+        deep: sub-folders that hold pictures, each with the number of them.
     """
 
     root: Root
@@ -69,7 +70,7 @@ class FolderContent:
     fault: str = ""
     pictures: list[Picture] = field(default_factory=list)
     uncaptioned: list[Path] = field(default_factory=list)
-    unreadable: list[Place] = field(default_factory=list)
+    unreadable: list[Location] = field(default_factory=list)
     several_lines: list[Path] = field(default_factory=list)
     other_formats: list[Path] = field(default_factory=list)
     deep: list[tuple[Path, int]] = field(default_factory=list)
@@ -77,16 +78,16 @@ class FolderContent:
 
 @dataclass(frozen=True)
 class CheckedPicture:
-    """A picture that was decoded, and where it is cut."""
+    """A picture that could be decoded, with its size and hash, and how it is cropped."""
 
     picture: Picture
     file: Checked
-    placement: Placement
+    crop: Crop
 
 
 @dataclass(frozen=True)
 class DamagedPicture:
-    """A picture that cannot be used: why, and what to do about it."""
+    """A picture that could not be decoded, why, and what the user can do about it."""
 
     picture: Picture
     fault: str
@@ -95,17 +96,19 @@ class DamagedPicture:
 
 @dataclass(frozen=True)
 class Scan:
-    """A data set as it was found: what data rules look at.
+    """Everything that was found in the folders of a data set; data rules look at it.
 
     Args:
         config: the options.
-        roots: the folders that it names, training before regularisation.
-        folders: the folder of every subset, in the same order.
-        pictures: what an epoch shows, ordered by folder and file name so that a sample id means the
-            same picture every time; regularisation comes last, repeated to match the others.
-        checked: the pictures that could be decoded, in order; empty before they are.
-        damaged: the others.
-        findings: what is wrong or notable; empty before the rules have looked.
+        roots: the folders that the config names; those of regularisation pictures come last.
+        folders: the folder of every subset, in the order of `roots`.
+        pictures: the pictures of an epoch, ordered by folder and file name, so that a sample id
+            means the same picture every time. Regularisation pictures come last, with repeats that
+            match the training pictures.
+        checked: the pictures that could be decoded, in the order of `pictures`; empty before
+            pictures are decoded.
+        damaged: the pictures that could not be decoded.
+        findings: what is wrong or notable; empty before the data rules were asked.
     """
 
     config: DataConfig
@@ -118,12 +121,12 @@ class Scan:
 
     @property
     def without_caption(self) -> int:
-        """Number of training pictures without a caption of their own."""
+        """Number of training pictures that have no caption file, or an empty one."""
         return sum(len(found.uncaptioned) for found in self.folders if not found.subset.is_reg)
 
 
 def read_folders(config: DataConfig) -> Scan:
-    """List the pictures and captions of a data set, without opening the pictures.
+    """List folders and pictures and read the captions, without opening the pictures.
 
     Raises:
         ConfigError: no folder of training pictures is given.
@@ -137,7 +140,7 @@ def read_folders(config: DataConfig) -> Scan:
 
 
 def _match(regular: list[Picture], training: list[Picture]) -> list[Picture]:
-    """Repeat regularisation pictures to match the training pictures of the same resolution."""
+    """Set the repeats of regularisation pictures to match training pictures of their resolution."""
     matched: list[Picture] = []
     for size in dict.fromkeys(picture.subset.size for picture in regular):
         alike = [picture for picture in regular if picture.subset.size == size]
@@ -164,7 +167,7 @@ def _read_folder(root: Root, subset: Subset) -> FolderContent:
 
 
 def _add_picture(found: FolderContent, path: Path) -> None:
-    """Read the caption of a picture and add both."""
+    """Read the caption of a picture, and add both to what was found in the folder."""
     subset, file = found.subset, path.with_suffix(found.subset.caption_extension)
     caption, several = "", False
     try:
@@ -173,7 +176,7 @@ def _add_picture(found: FolderContent, path: Path) -> None:
         if not caption:
             found.uncaptioned.append(path)
     except DataError as error:
-        found.unreadable.append(Place(file, error.what))
+        found.unreadable.append(Location(file, error.what))
     if several:
         found.several_lines.append(file)
     own, caption = bool(caption), caption or subset.class_tokens

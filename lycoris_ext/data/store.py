@@ -1,8 +1,8 @@
-"""Tensors that were computed once, kept in memory or in files, found by what they depend on.
+"""Caches of tensors, such as latents, in memory or in files.
 
-A key is a hash over everything the tensors are a function of. Whatever changes (a picture, an
-option, the base model) changes the key, so that what is found is never out of date; processes that
-share a folder write the same bytes under the same name.
+A key is a hash of everything that the tensors depend on. If a picture, an option or the base model
+changes, so does the key, so that a cached tensor is never out of date. Processes that share a
+folder write the same bytes under the same name.
 """
 
 from __future__ import annotations
@@ -31,17 +31,20 @@ _LEFTOVER_SECONDS = 3600.0
 
 
 class TensorStore(Protocol):
-    """Where tensors are kept."""
+    """A cache of named tensors: `MemoryStore` or `DiskStore`."""
 
     def load(self, key: str) -> Tensors | None:
-        """The tensors under a key, on the device they were saved from or the CPU; None: none."""
+        """Return the tensors that were saved under a key; None if there are none.
+
+        A memory store returns them as they were saved, a disk store on the CPU.
+        """
 
     def save(self, key: str, tensors: Tensors) -> None:
-        """Keep tensors under a key."""
+        """Save tensors under a key, in place of those that it had."""
 
 
 def fetch(store: TensorStore, key: str, compute: Callable[[], Tensors]) -> Tensors:
-    """What the store holds under a key; computed and kept where it holds nothing."""
+    """Return the tensors under a key; if the store has none, compute and save them first."""
     tensors = store.load(key)
     if tensors is None:
         tensors = compute()
@@ -50,20 +53,26 @@ def fetch(store: TensorStore, key: str, compute: Callable[[], Tensors]) -> Tenso
 
 
 def cache_key(**depends_on: object) -> str:
-    """Hash of everything that tensors depend on, as hex.
+    """Hash everything that tensors depend on into a key for a `TensorStore`.
 
     Args:
-        **depends_on: JSON values; a name more is another key.
+        **depends_on: JSON values. Another value or one more name gives another key.
+
+    Returns:
+        40 hexadecimal digits.
     """
     text = json.dumps(depends_on, sort_keys=True)
     return hashlib.blake2b(text.encode("utf-8"), digest_size=20).hexdigest()
 
 
 def weights_digest(modules: Mapping[str, nn.Module]) -> str:
-    """Hash over names, dtypes, shapes and bytes of all weights, as hex.
+    """Hash names, dtypes, shapes and bytes of all weights of some modules, for a cache key.
 
-    Taken from the weights as they lie in memory: one file or a folder, half or full precision, a
-    VAE of another model, all of it is in these bytes.
+    The weights are hashed as they are in memory, so that the hash does not depend on the file that
+    they came from, but does depend on their precision.
+
+    Returns:
+        40 hexadecimal digits.
     """
     digest = hashlib.blake2b(digest_size=20)
     for name, module in modules.items():
@@ -76,7 +85,7 @@ def weights_digest(modules: Mapping[str, nn.Module]) -> str:
 
 
 class MemoryStore:
-    """Tensors in memory, as they are."""
+    """A cache in memory; it returns the very tensors that were saved."""
 
     def __init__(self) -> None:
         self._kept: dict[str, Tensors] = {}
@@ -89,17 +98,17 @@ class MemoryStore:
 
 
 class DiskStore:
-    """Tensors in files, one for each key; several processes may share the folder.
+    """A cache in a folder, one file for each key; several processes may share the folder.
 
-    A file is a hash of the rest of it, then safetensors. A file that is damaged, or lies under a
-    wrong name, counts as none and is written anew.
+    A file holds a hash of its key and content, then the content in the safetensors format. A file
+    that is damaged, or was renamed, counts as missing and is written again.
 
     Args:
-        folder: made if it is not there.
+        folder: is made if it does not exist.
 
     Raises:
-        EnvironmentFault: the folder cannot be made; in `load` and `save`, a file cannot be read or
-            written.
+        EnvironmentFault: the folder cannot be made; from `load` and `save`: a file cannot be read
+            or written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -131,7 +140,7 @@ class DiskStore:
                 raise
 
     def size(self) -> tuple[int, int]:
-        """Number of files and their bytes, those of other runs included."""
+        """Return the number of files and their bytes together, those of other runs included."""
         with os.scandir(self.folder) as entries:
             sizes = [entry.stat().st_size for entry in entries if entry.name.endswith(ENDING)]
         return len(sizes), sum(sizes)
@@ -140,7 +149,7 @@ class DiskStore:
         return self.folder / (key + ENDING)
 
     def _remove_leftovers(self) -> None:
-        """Delete what killed writers left; a file as old as that is nobody's any more."""
+        """Delete temporary files of killed processes: those that are older than an hour."""
         for path in self.folder.glob(f".*{ENDING}.*.tmp"):
             with suppress(FileNotFoundError):  # another process was faster
                 if time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:

@@ -1,8 +1,9 @@
-"""Subsets: a data set is made of folders, and each may have options of its own.
+"""Subsets: the folders that a data set is made of, each of which may have options of its own.
 
-``SubsetOptions`` declares what a subset may decide. The data set's options (data/config.py) include
-them, as the values for all subsets; a ``SubsetEntry`` is what a config says of one folder, and a
-``Subset`` is the folder with every option decided.
+``SubsetOptions`` declares the options that a subset may set. ``DataConfig`` (data/config.py) has
+them, too: its values are the defaults of all subsets. A ``SubsetEntry`` is one table
+``[[data.subsets]]`` as it was written, with only some options set. A ``Subset`` is a folder with a
+value for every option.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from lycoris_ext.options import Option, Section, option
 
 @dataclass(frozen=True, init=False)
 class SubsetOptions(CaptionOptions, BucketOptions):
-    """What a subset may decide for itself; otherwise the data set decides."""
+    """The options that may differ between the folders of a data set."""
 
     num_repeats: int = option(
         1,
@@ -28,20 +29,23 @@ class SubsetOptions(CaptionOptions, BucketOptions):
         "says it, as 10_name does.",
         low=1,
     )
-    flip_aug: bool = option(False, "Show pictures mirrored half of the time.")
+    flip_aug: bool = option(
+        False, "Mirror each picture left to right with a chance of one half, anew in every epoch."
+    )
     alpha_mask: bool = option(
         False,
         "Leave transparent parts of pictures out of the loss (half transparent parts count half); "
-        "the model sees the colours beneath them. Off: transparent parts become white.",
+        "the model still sees the colours beneath the transparency. Off: transparent parts become "
+        "white and count like all others.",
     )
     train_batch_size: int = option(
-        1, "Number of pictures that go through the model at once.", low=1
+        1, "Number of pictures in a batch, which go through the model together.", low=1
     )
 
 
 @dataclass(frozen=True, init=False)
 class SubsetFolder(Section):
-    """Which folder a subset is."""
+    """The options that a subset has and the whole data set does not."""
 
     image_dir: str = option(
         "", "Folder with the pictures and captions of this subset.", is_path=True
@@ -60,7 +64,7 @@ class SubsetFolder(Section):
 
 @dataclass(frozen=True, init=False)
 class SubsetEntry(SubsetFolder):
-    """A subset as a config gives it: its folder, and the options that it decides for itself."""
+    """One table ``[[data.subsets]]`` of a config: a folder, and the options that the table sets."""
 
     @classmethod
     def kind_options(cls) -> Iterable[Option]:
@@ -77,13 +81,13 @@ class SubsetEntry(SubsetFolder):
 
     @property
     def where(self) -> str:
-        """How messages name it."""
+        """How error messages name this table."""
         return f'subsets, image_dir = "{self.image_dir}"'
 
 
 @cache
 def _may_be_unset() -> tuple[Option, ...]:
-    """A subset's options, with "unset" (the data set decides) as their default."""
+    """Declare the options of a subset with None as default, which means the data set's value."""
     return tuple(
         replace(known, hint=known.hint | None, default=None)
         for known in SubsetOptions.options().values()
@@ -92,15 +96,15 @@ def _may_be_unset() -> tuple[Option, ...]:
 
 @dataclass(frozen=True, init=False)
 class Subset(SubsetOptions, SubsetFolder):
-    """A folder of pictures with every option decided."""
+    """A folder of pictures with a value for every option."""
 
     @classmethod
     def of(cls, defaults: SubsetOptions, **own: Any) -> Subset:
-        """The subset that decides some options itself.
+        """Make a subset that sets some options itself and takes the others from the data set.
 
         Args:
-            defaults: what holds for the others.
-            own: image_dir and what else the subset decides.
+            defaults: the options of the data set.
+            own: image_dir, and the options that the subset sets itself.
 
         Raises:
             ConfigError: options contradict each other.

@@ -1,4 +1,4 @@
-"""What a run found in its folders, in a few lines: the place to see that captions were read."""
+"""Describe a training set in a few lines, so that users see whether captions were read."""
 
 from __future__ import annotations
 
@@ -11,13 +11,10 @@ CAPTION_SHOWN = 60
 
 
 def summarize(training_set: TrainingSet) -> list[str]:
-    """Lines of a table with the folders of a training set, then its buckets and totals.
+    """Return a table of the folders of a training set, then its buckets and totals, as lines.
 
-    Args:
-        training_set: what is told of.
-
-    Returns:
-        One line a folder (its pictures, repeats, captions and the first of these), then the rest.
+    The line of a folder has its name, number of pictures, samples in an epoch, number of caption
+    files, and the first caption.
     """
     folders: dict[tuple[bool, str], list[Picture]] = {}
     for picture in training_set.pictures:

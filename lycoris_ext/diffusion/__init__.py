@@ -1,4 +1,4 @@
-"""Noise, timesteps, targets and loss weights of latent diffusion training."""
+"""The diffusion side of training: noise, timesteps, what the model is to predict, and the loss."""
 
 from lycoris_ext.diffusion.config import LossConfig
 from lycoris_ext.diffusion.draws import Draws, draw_noise

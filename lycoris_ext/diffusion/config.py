@@ -1,4 +1,4 @@
-"""Options of the noise and of the loss, under sd-scripts' names."""
+"""Options of noise, timesteps and loss, under sd-scripts' names."""
 
 from __future__ import annotations
 
@@ -13,92 +13,100 @@ from lycoris_ext.options import Option, Section, option, options_of
 
 @dataclass(frozen=True, init=False)
 class LossConfig(Section):
-    """Which noise is added, what the model is asked for, and how its error is weighed."""
+    """Noise and timesteps of training, and how the model's error is measured and weighed."""
 
     zero_terminal_snr: bool = option(
         False,
-        "Bend the noise schedule so that its last timestep is noise alone. For base models that "
-        "were trained so and predict velocity.",
+        "Rescale the noise schedule so that its last timestep is pure noise (zero terminal SNR). "
+        "Only for base models that predict velocity and were trained with such a schedule.",
     )
     loss_type: str = option(
         "l2",
-        "How errors count: l2 squared, l1 absolute, huber and smooth_l1 squared up to a threshold "
-        "and absolute beyond it, so that outliers count less.",
+        "How the error of each predicted number counts: l2 squared, l1 absolute; huber and "
+        "smooth_l1 squared below a threshold (huber_c) and absolute above it, so that outliers "
+        "count less.",
         choices=tuple(PIXEL_LOSSES),
     )
     min_snr_gamma: float | None = option(
         None,
-        "Weigh each timestep by min(SNR, gamma) / SNR, or by min(SNR, gamma) / (SNR + 1) where the "
-        "model predicts velocity (min-SNR weighting); 5 is usual.",
+        "Multiply the loss by min(SNR, gamma) / SNR of the timestep, or by min(SNR, gamma) / (SNR "
+        "+ 1) where the model predicts velocity (min-SNR weighting); 5 is usual.",
         unset="all timesteps weigh the same",
         above=0,
     )
     scale_v_pred_loss_like_noise_pred: bool = option(
         False,
-        "Weigh the timesteps of a model that predicts velocity as a model that predicts noise "
-        "weighs them.",
+        "For models that predict velocity: multiply the loss by SNR / (SNR + 1), which gives each "
+        "timestep the weight that it has for a model that predicts noise.",
     )
     v_pred_like_loss: float = option(
         0.0,
-        "For models that predict noise: add this share of the loss that a model that predicts "
-        "velocity would have; 0: none.",
+        "For models that predict noise: also add the loss that a model that predicts velocity "
+        "would have, times this number; 0: add nothing.",
         low=0,
     )
     debiased_estimation_loss: bool = option(
         False,
-        "Weigh each timestep by 1 / sqrt(SNR), or by 1 / (SNR + 1) where the model predicts "
-        "velocity.",
+        "Multiply the loss by 1 / sqrt(SNR) of the timestep, or by 1 / (SNR + 1) where the model "
+        "predicts velocity (debiased estimation).",
     )
     prior_loss_weight: float = option(
-        1.0, "Weight of the regularisation pictures in the loss.", low=0
+        1.0, "Multiply the loss of regularisation pictures by this number.", low=0
     )
     noise_offset: float = option(
         0.0,
-        "Shift the noise of each channel by this number times a normal random number, which lets "
-        "the model learn very dark and very bright pictures; 0.05 to 0.1 is usual, 0: no shift.",
+        "Strength of a shift of the noise: one normal random number for each channel of a picture "
+        "is multiplied by it and added. It lets the model learn very dark and very bright "
+        "pictures; 0.05 to 0.1 is usual, 0: no shift.",
         low=0,
     )
     noise_offset_random_strength: bool = option(
         False,
-        "With noise_offset: draw the strength of the shift from 0 to noise_offset, anew for each "
-        "picture.",
+        "With noise_offset: draw the strength of the shift between 0 and noise_offset, anew for "
+        "each picture and step.",
     )
     adaptive_noise_scale: float = option(
         0.0,
-        "With noise_offset: make the shift of each channel stronger by this number times the "
-        "absolute mean of the channel in the latents; a negative number makes it weaker.",
+        "With noise_offset: raise the strength of a channel's shift by this number times the "
+        "absolute value of the channel's mean in the latents; a negative number lowers it, at most "
+        "to 0.",
     )
     multires_noise_iterations: int = option(
         0,
-        "How many layers of noise are added: the first at full resolution, each further one 2 to 4 "
-        "times coarser; 6 to 10 is usual, 0: none.",
+        "Number of layers of noise that are added to the noise (multi-resolution or pyramid "
+        "noise): the first at full resolution, each further one 2 to 4 times coarser than the one "
+        "before; 6 to 10 is usual, 0: none.",
         low=0,
     )
     multires_noise_discount: float = option(
         0.3,
-        "With multires_noise_iterations: strength of each layer of noise, times that of the finer "
-        "one before it.",
+        "With multires_noise_iterations: the first layer of noise has strength 1, and each coarser "
+        "one the strength of the layer before it times this number.",
         above=0,
         high=1,
     )
     ip_noise_gamma: float = option(
         0.0,
-        "Add this share of extra noise to the latents that the model sees, but not to the noise "
-        "that it is asked for, which makes it robust to its own mistakes; 0.1 is usual, 0: none.",
+        "Strength of extra noise in the latents that the model sees, which is not part of the "
+        "noise that it is to predict. It makes the model robust to its own mistakes; 0.1 is usual, "
+        "0: none.",
         low=0,
     )
     ip_noise_gamma_random_strength: bool = option(
         False,
-        "With ip_noise_gamma: draw the share of extra noise from 0 to ip_noise_gamma for each "
-        "picture.",
+        "With ip_noise_gamma: draw the strength of the extra noise between 0 and ip_noise_gamma, "
+        "anew for each picture and step.",
     )
     min_timestep: int | None = option(
-        None, "The lowest timestep that is trained.", unset="from 0 on", low=0
+        None,
+        "Train only timesteps from this one on; 0 is the one with the least noise.",
+        unset="from 0 on",
+        low=0,
     )
     max_timestep: int | None = option(
         None,
-        "Timesteps from this one on are not trained.",
-        unset="all timesteps of the base model are",
+        "Train only timesteps below this one; Stable Diffusion has 1000 of them, 0 to 999.",
+        unset="up to the last timestep of the base model",
         low=1,
     )
 
@@ -113,7 +121,7 @@ class LossConfig(Section):
             ("adaptive_noise_scale", "noise_offset"),
             ("ip_noise_gamma_random_strength", "ip_noise_gamma"),
         ):
-            # An option that does nothing without another one is a mistake of the user's.
+            # Setting an option that has no effect is a mistake: the user expected one.
             if getattr(self, name) and not getattr(self, needed):
                 yield ConfigError(
                     f"{name} is {getattr(self, name)}, but {needed} is 0",
@@ -134,11 +142,14 @@ class LossConfig(Section):
 
     @cached_property
     def pixel_loss(self) -> PixelLoss:
-        """The loss that loss_type names, with its options."""
+        """The loss that loss_type names, as an object that holds that loss's own options."""
         return PIXEL_LOSSES[self.loss_type].taken_from(self)
 
     def timestep_range(self, steps: int) -> tuple[int, int]:
-        """First timestep and the one after the last, for a schedule of so many.
+        """Return the range of timesteps that training draws from, as (first, last + 1).
+
+        Args:
+            steps: number of timesteps of the noise schedule.
 
         Raises:
             ConfigError: no timestep of the schedule is left.

@@ -1,6 +1,7 @@
-"""Noise and timesteps of a batch, drawn sample by sample as a function of (seed, batch, sample).
+"""Draw the noise and the timesteps of a batch, each sample's from (seed, batch number, sample id).
 
-What an option adds has a generator of its own: switching it on leaves every other number as it was.
+Each noise option draws from a generator of its own, so that switching it on changes no other random
+number of the run.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from lycoris_ext.diffusion.schedule import NoiseSchedule
 
 @dataclass(frozen=True)
 class Draws:
-    """The random part of a batch, on the CPU.
+    """Noise and timesteps that were drawn for a batch, as tensors on the CPU.
 
     Args:
-        noise: float32 [B, C, h, w], what the target is made from: standard normal, changed by
-            noise_offset and multires_noise_iterations.
+        noise: float32 [B, C, h, w], from which the training target is made: standard normal noise,
+            changed by noise_offset and multires_noise_iterations.
         timesteps: int64 [B].
-        input_noise: float32 [B, C, h, w], what the latents are mixed with: the noise, and what
-            ip_noise_gamma adds to it.
+        input_noise: float32 [B, C, h, w], with which the latents are mixed: `noise` plus the extra
+            noise of ip_noise_gamma.
     """
 
     noise: Tensor
@@ -43,14 +44,17 @@ def draw_noise(
     seed: int,
     batch_number: int,
 ) -> Draws:
-    """Draw noise and timesteps for a batch; neither batch size nor device change a sample's share.
+    """Draw noise and timesteps for a batch.
+
+    What a sample gets depends on seed, batch number and sample id alone, not on the batch size, the
+    other samples or the device.
 
     Args:
-        latents: of the batch, [B, C, h, w]; adaptive_noise_scale reads their means, all else only
-            their shape.
-        sample_ids: of the batch, B of them.
+        latents: [B, C, h, w]; adaptive_noise_scale reads their means, all other options only their
+            shape.
+        sample_ids: B of them, one for each sample.
         schedule: gives the number of timesteps.
-        loss: the kinds of noise and the range of timesteps.
+        loss: the options of noise and timesteps.
         seed: the run's seed.
         batch_number: counted from 0 over the whole run.
 
@@ -90,7 +94,12 @@ def draw_noise(
 
 
 def _offset_strength(latents: Tensor, loss: LossConfig, generator: torch.Generator) -> Tensor:
-    """Strength of the noise offset for the channels of one sample, [C, 1, 1], never negative.
+    """Return the strength of the noise offset for each channel of one sample, [C, 1, 1], 0 or more.
+
+    Args:
+        latents: of the sample, [C, h, w].
+        loss: noise_offset, noise_offset_random_strength and adaptive_noise_scale.
+        generator: draws the random strength.
 
     Source: https://www.crosslabs.org/blog/diffusion-with-offset-noise; the adaptive part is
     sd-scripts'.
@@ -107,16 +116,19 @@ def _offset_strength(latents: Tensor, loss: LossConfig, generator: torch.Generat
 def multires_noise(
     noise: Tensor, iterations: int, discount: float, generator: torch.Generator
 ) -> Tensor:
-    """Add noise of coarser and coarser resolutions, scaled back to unit deviation.
+    """Add layers of coarser and coarser noise, and scale the sum to a standard deviation of 1.
 
-    Each resolution is between half and a quarter of the one before, by a factor drawn anew; the
-    first one added is as fine as the noise itself.
+    Layer number n (from 0) is drawn at 1/r**n of the resolution, with an r between 2 and 4 that is
+    drawn for each layer, enlarged to [C, h, w] and multiplied by discount**n.
 
     Args:
-        noise: [C, h, w].
-        iterations: resolutions at most; the first with a side of one element is the last.
-        discount: strength of each against the one before.
-        generator: of the factors and the noise.
+        noise: [C, h, w], standard normal.
+        iterations: number of layers; a layer with a side of one element is the last.
+        discount: strength of each layer relative to the one before.
+        generator: draws the factors r and the layers.
+
+    Returns:
+        [C, h, w].
 
     Source: pyramid noise, https://wandb.ai/johnowhitaker/multires_noise; as sd-scripts draws it,
     but for each sample by itself.

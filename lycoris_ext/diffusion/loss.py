@@ -1,4 +1,4 @@
-"""The denoising loss and its weights."""
+"""The loss of a batch, and the weight of each timestep in it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lycoris_ext.diffusion.config import LossConfig
 from lycoris_ext.diffusion.schedule import NoiseSchedule
 
 HIGHEST_SNR = 1000.0
-"""Where a weight would grow with the SNR without end (at timestep 0), it stops here."""
+"""Limit of the signal-to-noise ratio in weights: at timestep 0 it may be infinite."""
 
 
 def weighted_loss(
@@ -21,16 +21,16 @@ def weighted_loss(
     is_reg: Tensor | None = None,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """Error in float32, weighed per sample and averaged over the batch.
+    """Return the loss of a batch: the mean error of each sample times its weight, averaged.
 
     Args:
         prediction, target: [B, C, h, w].
         timesteps: int64 [B].
         schedule: gives the signal-to-noise ratios.
-        loss: kind of error and weighting.
-        is_reg: bool [B], which samples are regularization pictures (unset: none).
-        mask: [B, 1, h, w], weight of each place (unset: all 1); the mean is over all places, as in
-            sd-scripts, so that what is left out lowers the loss.
+        loss: the options of the loss.
+        is_reg: bool [B], True for regularisation pictures; None: there are none.
+        mask: [B, 1, h, w], weight of each position; None: all 1. The mean is taken over all
+            positions, as in sd-scripts, so that masked ones lower the loss.
 
     Returns:
         A float32 scalar.
@@ -45,7 +45,15 @@ def weighted_loss(
 
 
 def timestep_weights(timesteps: Tensor, schedule: NoiseSchedule, loss: LossConfig) -> Tensor:
-    """Weight of each sample by its timestep; float32 [B], 1 where nothing is asked for.
+    """Return the weight of each sample's loss that follows from its timestep.
+
+    Args:
+        timesteps: int64 [B].
+        schedule: gives the signal-to-noise ratios.
+        loss: min_snr_gamma, debiased_estimation_loss and the other options that weigh timesteps.
+
+    Returns:
+        float32 [B]; all 1 if no such option is set.
 
     Sources: min-SNR, Hang et al. 2023, arXiv:2303.09556, section 3.4; debiased estimation, Yu et
     al. 2023, arXiv:2310.08442; the velocity forms follow from |v error|^2 = |noise error|^2 (SNR +

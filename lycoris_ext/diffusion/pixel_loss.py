@@ -1,4 +1,4 @@
-"""The error of each element of a prediction: one class a loss, with the options that it reads."""
+"""Losses element by element, before weights and mean: one class for each value of loss_type."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ HUBER_SCHEDULES = ("snr", "exponential", "constant")
 
 @dataclass(frozen=True, init=False)
 class PixelLoss(Section):
-    """Base of all."""
+    """Base class of the losses; a subclass declares the options that its formula reads."""
 
     def errors(self, difference: Tensor, timesteps: Tensor, schedule: NoiseSchedule) -> Tensor:
-        """The errors, shaped as the difference.
+        """Return the error of each element of a prediction, float32 [B, C, h, w].
 
         Args:
             difference: prediction minus target, float32 [B, C, h, w].
@@ -31,38 +31,46 @@ class PixelLoss(Section):
 
 @dataclass(frozen=True, init=False)
 class Squared(PixelLoss):
+    """e^2, for a difference e between prediction and target."""
+
     def errors(self, difference: Tensor, timesteps: Tensor, schedule: NoiseSchedule) -> Tensor:
         return difference.square()
 
 
 @dataclass(frozen=True, init=False)
 class Absolute(PixelLoss):
+    """|e|, for a difference e between prediction and target."""
+
     def errors(self, difference: Tensor, timesteps: Tensor, schedule: NoiseSchedule) -> Tensor:
         return difference.abs()
 
 
 @dataclass(frozen=True, init=False)
 class SmoothL1(PixelLoss):
-    """2 (sqrt(e^2 + c^2) - c), the pseudo-Huber loss of Barron 2017, arXiv:1701.03077: large errors
-    count 2 |e|. Thresholds c by timestep: Khrapov et al. 2024, arXiv:2403.16728."""
+    """The pseudo-Huber loss 2 (sqrt(e^2 + c^2) - c) of a difference e with a threshold c.
+
+    Differences far above c count 2 |e|, those far below it e^2 / c. Sources: Barron 2017,
+    arXiv:1701.03077; a threshold that depends on the timestep: Khrapov et al. 2024,
+    arXiv:2403.16728.
+    """
 
     huber_schedule: str = option(
         "snr",
-        "How the threshold of the losses huber and smooth_l1, below which errors count squared, "
-        "changes with the timestep: snr and exponential fall from 1 without noise to huber_c at "
-        "full noise; constant keeps huber_c.",
+        "How the threshold of the losses huber and smooth_l1 changes with the timestep (errors "
+        "below it count squared, errors above it absolute): snr and exponential fall from 1 at no "
+        "noise to huber_c at full noise; constant keeps huber_c.",
         choices=HUBER_SCHEDULES,
     )
     huber_c: float = option(
         0.1,
-        "Threshold between squared and absolute errors of the losses huber and smooth_l1 at full "
-        "noise; with huber_schedule = constant at every timestep.",
+        "Threshold of the losses huber and smooth_l1 at full noise, or at every timestep with "
+        "huber_schedule = constant: errors below it count squared, errors above it absolute.",
         above=0,
     )
     huber_scale: float = option(
         1.0,
-        "Multiply the threshold of the losses huber and smooth_l1 by this number, where "
-        "huber_schedule is exponential or constant.",
+        "Multiply the threshold of the losses huber and smooth_l1 by this number; the "
+        "huber_schedule snr does not read it.",
         above=0,
     )
 
@@ -71,7 +79,12 @@ class SmoothL1(PixelLoss):
         return 2.0 * ((difference.square() + c.square()).sqrt() - c)
 
     def threshold(self, timesteps: Tensor, schedule: NoiseSchedule) -> Tensor:
-        """Where the errors turn from squared to absolute; float32 [B]."""
+        """Return the threshold c of each sample, below which errors count squared; float32 [B].
+
+        Args:
+            timesteps: int64 [B].
+            schedule: gives the shares of signal and noise.
+        """
         if self.huber_schedule == "constant":
             return torch.full_like(timesteps, self.huber_c * self.huber_scale, dtype=torch.float32)
         if self.huber_schedule == "exponential":
@@ -83,7 +96,7 @@ class SmoothL1(PixelLoss):
 
 @dataclass(frozen=True, init=False)
 class Huber(SmoothL1):
-    """smooth_l1 times c, so that small errors count e^2, whatever c is."""
+    """The smooth_l1 loss times its threshold c, so that small differences count e^2 for any c."""
 
     def errors(self, difference: Tensor, timesteps: Tensor, schedule: NoiseSchedule) -> Tensor:
         c = self.threshold(timesteps, schedule).view(-1, 1, 1, 1)

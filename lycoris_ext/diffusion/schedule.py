@@ -1,4 +1,4 @@
-"""The noise schedule and what the model is asked to predict."""
+"""The noise schedule, how noise is added by it, and what the model is to predict."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ PREDICTION_TYPES = ("epsilon", "v_prediction", "flow")
 
 @dataclass(frozen=True)
 class NoiseSchedule:
-    """How much of the picture is left at each timestep.
+    """The noise level of each timestep of a base model, and the quantity that the model predicts.
 
     Args:
-        alphas_cumprod: float32 [T], falling from nearly 1 to nearly 0; its root scales the latents
-            and the root of its complement scales the noise.
-        prediction_type: what the model predicts, "epsilon" (the noise), "v_prediction", or "flow"
-            (noise minus latents, of a rectified flow). A flow mixes (1 - level) of the latents with
-            level of the noise; its alphas_cumprod are (1 - level)^2.
+        alphas_cumprod: float32 [T], falling from nearly 1 to nearly 0. Noisy latents are
+            sqrt(alphas_cumprod) * latents + sqrt(1 - alphas_cumprod) * noise.
+        prediction_type: "epsilon" (the model predicts the noise), "v_prediction" (the velocity) or
+            "flow" (noise minus latents, a rectified flow). Noisy latents of a flow are (1 - level)
+            * latents + level * noise, and alphas_cumprod holds (1 - level)^2.
     """
 
     alphas_cumprod: Tensor
@@ -43,25 +43,25 @@ class NoiseSchedule:
         return int(self.alphas_cumprod.shape[0])
 
     def at(self, timesteps: Tensor) -> Tensor:
-        """alphas_cumprod of integer timesteps [B], as float32 [B, 1, 1, 1] on their device."""
+        """Return alphas_cumprod at integer timesteps [B], float32 [B, 1, 1, 1] on their device."""
         table = self.alphas_cumprod.to(timesteps.device, torch.float32)
         return table[timesteps].view(-1, 1, 1, 1)
 
     def mix(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
-        """Shares of latents and noise at integer timesteps [B]; float32 [B, 1, 1, 1] each."""
+        """Return the factors of latents and noise at timesteps [B], each float32 [B, 1, 1, 1]."""
         kept = self.at(timesteps)
         if self.prediction_type == "flow":
             return kept.sqrt(), 1.0 - kept.sqrt()
         return kept.sqrt(), (1.0 - kept).sqrt()
 
-    def as_asked(self, loss: Section) -> NoiseSchedule:
-        """The schedule that a run trains on: the base's, with what its options say of the base.
+    def for_loss(self, loss: Section) -> NoiseSchedule:
+        """Return the schedule to train on: this one, rescaled if zero_terminal_snr is set.
 
         Args:
-            loss: the options of the loss, LossConfig.
+            loss: the options of the loss, a LossConfig.
 
         Raises:
-            ConfigError: an option is for the other kind of prediction.
+            ConfigError: an option is for models that predict something else than this one does.
         """
         kind = self.prediction_type
         asked = loss.values()
@@ -88,10 +88,13 @@ class NoiseSchedule:
 
 
 def zero_terminal_snr(alphas_cumprod: Tensor) -> Tensor:
-    """Shift and stretch the roots so that the last is 0 and the first stays.
+    """Rescale a schedule so that its last timestep is pure noise and its first stays as it is.
 
     Args:
-        alphas_cumprod: float32 [T]; one that ends at 0 already comes back unchanged.
+        alphas_cumprod: float32 [T]; if its last entry is 0 already, it comes back unchanged.
+
+    Returns:
+        float32 [T], the last entry 0.
 
     Source: Lin et al. 2023, arXiv:2305.08891, algorithm 1.
     """
@@ -101,7 +104,7 @@ def zero_terminal_snr(alphas_cumprod: Tensor) -> Tensor:
 
 
 def add_noise(schedule: NoiseSchedule, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-    """q(x_t | x_0): mix latents and noise for the given timesteps.
+    """Return the noisy latents x_t of q(x_t | x_0): latents mixed with noise by their timesteps.
 
     Args:
         schedule: the base model's.
@@ -120,9 +123,17 @@ def add_noise(schedule: NoiseSchedule, latents: Tensor, noise: Tensor, timesteps
 def training_target(
     schedule: NoiseSchedule, latents: Tensor, noise: Tensor, timesteps: Tensor
 ) -> Tensor:
-    """What the model should answer for ``add_noise(...)``: the noise, the velocity, or the flow.
+    """Return what the model should predict from the noisy latents of ``add_noise``.
 
-    Shapes as add_noise. Velocity: Salimans & Ho 2022, arXiv:2202.00512, appendix D.
+    Args:
+        schedule: the base model's; its prediction_type decides.
+        latents, noise: float32 [B, C, h, w], as they were given to add_noise.
+        timesteps: integers [B].
+
+    Returns:
+        float32 [B, C, h, w]: the noise, the velocity, or noise minus latents.
+
+    Source of the velocity: Salimans & Ho 2022, arXiv:2202.00512, appendix D.
     """
     if schedule.prediction_type == "epsilon":
         return noise

@@ -41,7 +41,7 @@ class BatchLoss(Generic[Text]):
     texts: TextCache[Text]
 
     def __post_init__(self) -> None:
-        self.schedule = self.base.schedule().as_asked(self.config.loss)
+        self.schedule = self.base.schedule().for_loss(self.config.loss)
         adapted = {site.target for site in self.network.sites.values()}
         self.trains_text = not adapted.isdisjoint(TEXT_ENCODERS)
 

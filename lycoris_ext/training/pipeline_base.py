@@ -45,7 +45,7 @@ class PipelineBase:
         device = choose_device(run.device)
         pipeline = load_pipeline(self.config.model, device, DTYPES[run.mixed_precision])
         self._schedule = _schedule_of(pipeline)
-        asked = self._schedule.as_asked(loss)
+        asked = self._schedule.for_loss(loss)
         pipeline.noise_schedule = BaseSchedule(asked.alphas_cumprod, asked.prediction_type)
         if loss.zero_terminal_snr:
             pipeline.schedule_config = {**pipeline.schedule_config, "rescale_betas_zero_snr": True}

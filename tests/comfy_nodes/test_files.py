@@ -350,7 +350,7 @@ def test_the_grid_node_refuses_inputs_that_choose_nothing_or_make_no_sense(host:
     given = {"prompts": "", "seeds": "1", "strengths": "1", "files": "", **HOW}
     for changed, reason in (
         ({"files": ""}, "no adapter is given"),
-        ({"files": "gone-*"}, "no adapter is called so"),
+        ({"files": "gone-*"}, "no adapter file has this name"),
         ({"files": "a", "strengths": "much"}, "'much' is no strength"),
         ({"files": "a", "strengths": "1, nan"}, "a strength is nan"),
         ({"files": "a", "strengths": " , "}, "strengths: nothing is chosen"),

@@ -297,7 +297,7 @@ def test_predict_returns_the_raw_output_at_the_timestep_that_comfyui_gives(
         found = base.predict(noisy, timesteps, texts, [(32, 32, 0, 0, 32, 32)] * 2)
         told = timesteps.float()
         if kind == "CONST":
-            told = base.model.model.model_sampling._told[timesteps]
+            told = base.model.model.model_sampling.timestep(timesteps)
         states = torch.cat([states for states, _ in texts])
         wanted = base.model.model.diffusion_model(noisy, told, states)
     assert torch.equal(found, wanted)

@@ -67,7 +67,7 @@ def test_every_sample_comes_once_an_epoch_in_batches_of_one_bucket(training_set)
         assert seen == dict.fromkeys(range(5 * 3 + 4 * 2), 1)
         assert {plan.epoch for plan in plans} == {epoch}
         for plan in plans:
-            in_batch = {training_set.placements[picture].bucket for picture in plan.pictures}
+            in_batch = {training_set.crops[picture].bucket for picture in plan.pictures}
             assert len(in_batch) == 1
             buckets |= in_batch
     assert len(buckets) == 2
@@ -142,7 +142,7 @@ def test_latents_of_a_batch_are_the_same_for_the_same_seed(training_set):
     cache = cache_latents(training_set, encode)
     plan = training_set.batch_at(4)
     latents = cache.batch(plan, seed=7).latents
-    height, width = training_set.placements[plan.pictures[0]].bucket[::-1]
+    height, width = training_set.crops[plan.pictures[0]].bucket[::-1]
     assert latents.shape == (len(plan.sample_ids), 4, height // 2, width // 2)
     assert torch.equal(cache.batch(plan, seed=7).latents, latents)
     assert not torch.equal(cache.batch(plan, seed=8).latents, latents)

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lycoris_ext.data import DataConfig, bucket_resolutions, place
+from lycoris_ext.data import DataConfig, bucket_resolutions, choose_crop
 from lycoris_ext.errors import ConfigError
 
 SIDES = st.integers(16, 4000)
@@ -40,8 +40,8 @@ def test_bucket_and_resized_size_of_a_picture_are_those_of_sd_scripts(number):
     config = DataConfig(**options)
     assert pictures
     for width, height, *expected in pictures:
-        placement = place((width, height), config)
-        assert [*placement.bucket, *placement.resized] == expected, (width, height)
+        crop = choose_crop((width, height), config)
+        assert [*crop.bucket, *crop.resized] == expected, (width, height)
 
 
 def test_the_oracle_holds_many_pictures_with_and_without_enlarging():
@@ -52,7 +52,7 @@ def test_the_oracle_holds_many_pictures_with_and_without_enlarging():
 @given(SIDES, SIDES, st.sampled_from([512, 768, "512,768", 1024]))
 def test_the_bucket_of_a_picture_has_the_nearest_aspect_ratio(width, height, resolution):
     config = DataConfig(resolution=resolution)
-    bucket = place((width, height), config).bucket
+    bucket = choose_crop((width, height), config).bucket
     ratio = width / height
     known = bucket_resolutions(config.size, *config.bucket_limits)
     if (width, height) not in known:
@@ -63,7 +63,9 @@ def test_the_bucket_of_a_picture_has_the_nearest_aspect_ratio(width, height, res
 @given(SIDES, SIDES)
 def test_a_turned_picture_gets_the_turned_bucket_with_bucket_no_upscale(width, height):
     config = DataConfig(bucket_no_upscale=True)
-    bucket, turned = (place(size, config).bucket for size in ((width, height), (height, width)))
+    bucket, turned = (
+        choose_crop(size, config).bucket for size in ((width, height), (height, width))
+    )
     area = [w * h for w, h in (bucket, turned)]
     assert max(area) <= 512 * 512
     if width * height <= 512 * 512:
@@ -82,8 +84,8 @@ def test_a_turned_picture_gets_the_turned_bucket_with_bucket_no_upscale(width, h
     ],
 )
 def test_a_picture_is_resized_to_cover_the_bucket_of_the_nearest_ratio(picture, bucket, resized):
-    placement = place(picture, DataConfig())
-    assert (placement.bucket, placement.resized) == (bucket, resized)
+    crop = choose_crop(picture, DataConfig())
+    assert (crop.bucket, crop.resized) == (bucket, resized)
 
 
 @pytest.mark.parametrize(
@@ -95,8 +97,8 @@ def test_a_picture_is_resized_to_cover_the_bucket_of_the_nearest_ratio(picture, 
     ],
 )
 def test_bucket_no_upscale_never_enlarges_a_picture(picture, bucket, resized):
-    placement = place(picture, DataConfig(bucket_no_upscale=True))
-    assert (placement.bucket, placement.resized) == (bucket, resized)
+    crop = choose_crop(picture, DataConfig(bucket_no_upscale=True))
+    assert (crop.bucket, crop.resized) == (bucket, resized)
 
 
 @given(SIDES, SIDES, st.sampled_from([64, 256, 512, "512,768", 1024]), st.booleans(), st.booleans())
@@ -104,16 +106,16 @@ def test_the_crop_lies_inside_the_picture_and_the_bucket_is_a_multiple_of_its_st
     width, height, resolution, buckets, small
 ):
     config = DataConfig(resolution=resolution, enable_bucket=buckets, bucket_no_upscale=small)
-    placement = place((width, height), config)
-    left, top, right, bottom = placement.crop_box
+    crop = choose_crop((width, height), config)
+    left, top, right, bottom = crop.crop_box
     assert left >= 0 and top >= 0
-    assert right <= placement.resized[0] and bottom <= placement.resized[1]
-    assert (right - left, bottom - top) == placement.bucket
+    assert right <= crop.resized[0] and bottom <= crop.resized[1]
+    assert (right - left, bottom - top) == crop.bucket
     if buckets:
         step = config.bucket_limits[2]
-        assert placement.bucket[0] % step == 0 and placement.bucket[1] % step == 0
+        assert crop.bucket[0] % step == 0 and crop.bucket[1] % step == 0
         area = config.size[0] * config.size[1]
-        assert placement.bucket[0] * placement.bucket[1] <= max(area, step * step)
+        assert crop.bucket[0] * crop.bucket[1] <= max(area, step * step)
 
 
 @pytest.mark.parametrize(
@@ -166,13 +168,13 @@ def test_dataset_options_out_of_range_are_refused_by_name_and_value(name, value)
 @pytest.mark.parametrize("flipped", [False, True])
 def test_size_ids_hold_the_original_size_and_the_corner_of_the_crop(flipped):
     config = DataConfig(resolution="32", enable_bucket=False)
-    placement = place((101, 40), config)
-    height, width, top, left, *cut = placement.size_ids(flipped)
+    crop = choose_crop((101, 40), config)
+    height, width, top, left, *cut = crop.size_ids(flipped)
     assert (width, height) == (101, 40)
     assert cut == [32, 32]
     # The mirrored picture's left is the other one's right.
-    picture = torch.arange(placement.resized[0])
-    shown = picture[placement.crop_box[0] : placement.crop_box[2]]
+    picture = torch.arange(crop.resized[0])
+    shown = picture[crop.crop_box[0] : crop.crop_box[2]]
     whole = picture.flip(0) if flipped else picture
     assert torch.equal(whole[left : left + 32], shown.flip(0) if flipped else shown)
-    assert top == placement.crop_box[1]
+    assert top == crop.crop_box[1]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lycoris_ext.data import DataConfig, examine, finding_lines, open_training_set, raise_if_errors
-from lycoris_ext.data.findings import LISTED, Place
+from lycoris_ext.data.findings import LISTED, Location
 from lycoris_ext.data.rules import all_rules, remove_rule
 from lycoris_ext.data.rules.folders import LOOSE
 from lycoris_ext.errors import DataError
@@ -94,7 +94,7 @@ def test_an_error_lists_the_first_files_and_counts_the_others():
     text = str(LOOSE.finding(paths, "pictures lie about", "move them").as_error())
     assert text.startswith("pictures lie about [LX002]:\n  00.png\n")
     assert text.endswith("  09.png\n  and 12 more\n  -> move them")
-    details = LOOSE.finding([Place(Path("a.png"), "too dark")], "a picture is wrong")
+    details = LOOSE.finding([Location(Path("a.png"), "too dark")], "a picture is wrong")
     assert str(details.as_error()) == "a picture is wrong [LX002]:\n  a.png: too dark"
 
 

@@ -9,10 +9,10 @@ from PIL import Image
 from lycoris_ext.data import (
     DataConfig,
     check_picture,
+    choose_crop,
     open_picture,
     open_training_set,
     picture_to_tensor,
-    place,
 )
 from lycoris_ext.errors import DataError
 from tests.tiny_pictures import write_picture
@@ -83,7 +83,7 @@ def test_a_picture_is_cut_at_its_centre():
     picture = Image.new("RGB", (48, 16), "black")
     picture.paste((255, 255, 255), (16, 0, 32, 16))
     config = DataConfig(resolution=16, enable_bucket=False)
-    pixels = picture_to_tensor(picture, place(picture.size, config))
+    pixels = picture_to_tensor(picture, choose_crop(picture.size, config))
     assert pixels.shape == (3, 16, 16)
     assert pixels.dtype == torch.float32
     assert bool((pixels == 1.0).all())

@@ -99,7 +99,7 @@ def test_a_batch_never_mixes_resolutions(two):
     training_set = open_training_set(config, seed=0)
     assert training_set.bucket_counts() == {(32, 32): 5, (64, 64): 5}
     for plan in all_plans(training_set):
-        assert len({training_set.placements[picture].bucket for picture in plan.pictures}) == 1
+        assert len({training_set.crops[picture].bucket for picture in plan.pictures}) == 1
 
 
 def test_equal_shapes_of_subsets_share_batches(two):

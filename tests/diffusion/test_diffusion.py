@@ -164,7 +164,7 @@ def test_zero_terminal_snr_gives_the_schedule_of_diffusers_and_sd_scripts():
 
 
 def test_at_zero_snr_every_weight_is_finite():
-    schedule = VELOCITY.as_asked(LossConfig(zero_terminal_snr=True))
+    schedule = VELOCITY.for_loss(LossConfig(zero_terminal_snr=True))
     last = torch.tensor([999])
     latents, noise = torch.randn(1, *SHAPE), torch.randn(1, *SHAPE)
     assert torch.equal(add_noise(schedule, latents, noise, last), noise)
@@ -185,8 +185,8 @@ def test_at_zero_snr_every_weight_is_finite():
 
 
 def test_without_options_a_schedule_keeps_its_prediction_type():
-    assert SCHEDULE.as_asked(LossConfig()).prediction_type == "epsilon"
-    assert VELOCITY.as_asked(LossConfig()).prediction_type == "v_prediction"
+    assert SCHEDULE.for_loss(LossConfig()).prediction_type == "epsilon"
+    assert VELOCITY.for_loss(LossConfig()).prediction_type == "v_prediction"
 
 
 @pytest.mark.parametrize(
@@ -203,14 +203,14 @@ def test_without_options_a_schedule_keeps_its_prediction_type():
 )
 def test_loss_options_for_another_kind_of_prediction_are_refused(schedule, options, said):
     with pytest.raises(ConfigError) as caught:
-        schedule.as_asked(LossConfig(**options))
+        schedule.for_loss(LossConfig(**options))
     assert said in str(caught.value) and next(iter(options)) in str(caught.value)
 
 
 def test_a_flow_mixes_linearly_and_its_target_is_the_derivative():
     """Rectified flow: x_t = (1 - level) x_0 + level noise, whose derivative is the target."""
     levels = torch.linspace(0.001, 1.0, 1000, dtype=torch.float64)
-    schedule = NoiseSchedule(((1 - levels) ** 2).float(), "flow").as_asked(LossConfig())
+    schedule = NoiseSchedule(((1 - levels) ** 2).float(), "flow").for_loss(LossConfig())
     latents, noise = torch.randn(3, *SHAPE), torch.randn(3, *SHAPE)
     timesteps = torch.tensor([0, 500, 999])
     level = levels[timesteps].view(-1, 1, 1, 1).float()

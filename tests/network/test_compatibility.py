@@ -135,39 +135,42 @@ def writing_table() -> list[str]:
 TEXT = """\
 # Compatibility
 
-Written by `python -m tests.network.test_compatibility`; a test fails when this page does not say
-what the code does. How the keys of each tool look: [formats.md](formats.md).
+This page is written by `python -m tests.network.test_compatibility`, and a test fails if it does
+not say what the code does. The keys of each tool are in [formats.md](formats.md).
 
 ## What is read here
 
-Every cell is a file with all kinds of layers of its family, under the keys of that tool, read into
-a U-Net with diffusers' names and into one with ldm's. `yes`: every layer was placed.
+For each cell a file with all kinds of layers of the family, under the keys of the tool, was read
+into a U-Net with diffusers' names and into one with ldm's. `yes`: every layer of the file found its
+layer in the model. `there is none`: the tool writes no such file.
 
 {reading}
 
-LyCORIS's keys over a module and PEFT's name no model: what they adapt is found by the layers'
-names, and a file that fits two text encoders is refused until only one of them is passed.
-LyCORIS's DoRA (`dora_scale`), (IA)^3, OFT, BOFT, GLoRA, full and norm files are read, and PEFT's
-DoRA (`lora_magnitude_vector`: lengths of the outputs). PEFT's own forms of (IA)^3, OFT, BOFT, GLoRA
-and biases of LoRA, and embeddings in the same file, are refused by name.
+LyCORIS's keys over a module and PEFT's do not say whether they are for the U-Net or a text encoder:
+the layers' names decide, and a file that fits two text encoders is refused unless only one of them
+is passed. LyCORIS's DoRA (`dora_scale`), (IA)^3, OFT, BOFT, GLoRA, full and norm files are read,
+and PEFT's DoRA (`lora_magnitude_vector`: lengths of output channels). PEFT's own forms of (IA)^3,
+OFT, BOFT, GLoRA and biases of LoRA, and embeddings in the same file, are refused by name.
 
-Files that lycoris-lora, PEFT and diffusers themselves wrote are read in the tests, too, and do here
-what they do there.
+The tests also read files that lycoris-lora, PEFT and diffusers themselves wrote, and compare what
+they do here and there.
 
 ## Where our files load
 
-Files are written with sd-scripts' keys; `yes`: the host does with them what we do. Each row is
-such a file, put through the host's own code and compared with our forward: how sd-scripts 0.10.1
-builds its network from it, the weights of AUTOMATIC1111 1.8.0's and ComfyUI 0.3.64's loaders
-(strengths 1 and 0.7), the output of diffusers 0.42.1's U-Net. ComfyUI's column can be measured
-again: `tests/hosts/test_comfyui_weights.py`. `lycoris-ext info FILE` says the same of any file.
+We write files with sd-scripts' keys. `yes`: the host computes the same as we do. For each row such
+a file was given to the host's own code, and its result compared with ours: the network that
+sd-scripts 0.10.1 builds from it, the weights that AUTOMATIC1111 1.8.0 and ComfyUI 0.3.64 compute
+(at strengths 1 and 0.7), the output of diffusers 0.42.1's U-Net.
+`tests/hosts/test_comfyui_weights.py` measures ComfyUI's column again. `lycoris-ext info FILE` says
+the same about a given file.
 
 {writing}
 
-How far off, in lengths of the update, on small layers with strong updates: DoRA without its lengths
-about 1, with lengths divided by those of W 0.1 to 0.9 (2.5 % where the update is 1 % of W); a
-diag-OFT's strength 0.7 taken twice 0.3, a BOFT's 0.2 to 0.4; a constraint that is not multiplied
-0.96; a rescaled diag-OFT without its lengths about 1.
+How large these errors are, as length of the error divided by length of the update, on small layers
+with strong updates: DoRA without its lengths about 1; DoRA with lengths divided by those of W 0.1
+to 0.9 (0.025 if the update is 1 % of W); diag-OFT with the strength 0.7 applied twice 0.3; BOFT at
+strength 0.7 0.2 to 0.4; a constraint that is not multiplied 0.96; a rescaled diag-OFT without its
+lengths about 1.
 """
 
 

@@ -166,12 +166,12 @@ def test_xl_gets_the_original_size_and_the_crop_of_each_picture(bases, options):
     plan = training_set.batch_at(0)
     with torch.no_grad():
         loss(plan)
-    placement = training_set.placements[plan.pictures[0]]
-    left, top, _, _ = placement.crop_box
+    crop = training_set.crops[plan.pictures[0]]
+    left, top, _, _ = crop.crop_box
     assert seen[0].tolist()[0][:2] == [36, 60], "height and width before scaling"
     assert seen[0].tolist()[0][2] == top
-    assert seen[0].tolist()[0][3] in (left, placement.resized[0] - left - placement.bucket[0])
-    assert seen[0].tolist()[0][4:] == [placement.bucket[1], placement.bucket[0]]
+    assert seen[0].tolist()[0][3] in (left, crop.resized[0] - left - crop.bucket[0])
+    assert seen[0].tolist()[0][4:] == [crop.bucket[1], crop.bucket[0]]
 
 
 def test_captions_of_an_untrained_text_encoder_are_encoded_once(bases, options, monkeypatch):

@@ -1,7 +1,7 @@
-"""Data rules: what is wrong or notable in a data set, one function each.
+"""Data rules: functions that find what is wrong or notable in a data set.
 
-A rule is a function that looks at a ``Scan`` and yields findings of one code. Importing the file it
-stands in makes it known; every training run, check and node then asks it:
+A rule is given a ``Scan`` and yields findings of one code. Importing the file that holds it
+registers it; from then on every training run, ``lycoris-ext doctor`` and ComfyUI node asks it:
 
     TABS = Code("MY001", "warning", "A caption holds a tab.")
 
@@ -11,7 +11,7 @@ stands in makes it known; every training run, check and node then asks it:
         if paths:
             yield TABS.finding(paths, "captions hold tabs", "replace them by spaces")
 
-Codes that begin with LX belong to this package, docs/data.md lists them.
+Codes that begin with LX belong to this package; docs/data.md lists them.
 """
 
 from lycoris_ext.data.rules import captions, folders, pictures, regularisation

@@ -13,8 +13,8 @@ from lycoris_ext.words import and_more, count
 MISSING = Code(
     "LX009",
     "error",
-    "A training picture has no caption; a warning where allow_missing_captions or class_tokens "
-    "says what becomes of it.",
+    "A training picture has no caption; only a warning if allow_missing_captions or class_tokens "
+    "gives it one.",
 )
 UNREADABLE = Code("LX010", "error", "A caption file cannot be read, or is not UTF-8.")
 SEVERAL_LINES = Code(
@@ -50,11 +50,11 @@ def missing_captions(scan: Scan) -> Iterator[Finding]:
 
 @rule(UNREADABLE)
 def unreadable_captions(scan: Scan) -> Iterator[Finding]:
-    places = [place for found in scan.folders for place in found.unreadable]
-    if places:
+    locations = [location for found in scan.folders for location in found.unreadable]
+    if locations:
         yield UNREADABLE.finding(
-            places,
-            f"{count(len(places), 'caption', 'captions')} cannot be read",
+            locations,
+            f"{count(len(locations), 'caption', 'captions')} cannot be read",
             "save these files as UTF-8",
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from lycoris_ext.data.findings import Code, Finding, Place
+from lycoris_ext.data.findings import Code, Finding, Location
 from lycoris_ext.data.folders import NAMED_FOLDER, Root
 from lycoris_ext.data.picture_files import PICTURE_SUFFIXES
 from lycoris_ext.data.rules.registry import rule
@@ -116,11 +116,11 @@ def folders_with_0_repeats(scan: Scan) -> Iterator[Finding]:
 
 @rule(DEEP)
 def pictures_in_sub_folders(scan: Scan) -> Iterator[Finding]:
-    deep = [place for found in scan.folders for place in found.deep]
+    deep = [folder for found in scan.folders for folder in found.deep]
     if deep:
         number = count(sum(pictures for _, pictures in deep), "picture is", "pictures are")
         yield DEEP.finding(
-            [Place(path, count(pictures, "picture", "pictures")) for path, pictures in deep],
+            [Location(path, count(pictures, "picture", "pictures")) for path, pictures in deep],
             f"{number} left out, because sub-folders are not read",
             "move them up, or name the sub-folders as subsets",
         )

@@ -1,4 +1,4 @@
-"""Rules about picture files, once they were decoded."""
+"""Rules about picture files; they find nothing before the pictures were decoded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from lycoris_ext.data.decode import Note
-from lycoris_ext.data.findings import Code, Finding, Place
+from lycoris_ext.data.findings import Code, Finding, Location
 from lycoris_ext.data.rules.registry import rule
 from lycoris_ext.data.scan import CheckedPicture, Scan
 from lycoris_ext.words import count
@@ -23,7 +23,7 @@ ANIMATED = Code("LX014", "note", "Of an animated picture only the first frame is
 PROFILE = Code(
     "LX015",
     "warning",
-    "The colour profile of a picture cannot be used, and its colours are taken for sRGB.",
+    "The colour profile of a picture cannot be used, and its colours are taken as sRGB.",
 )
 TRANSPARENT = Code("LX016", "note", "The transparent parts of a picture become white.")
 
@@ -31,9 +31,9 @@ TRANSPARENT = Code("LX016", "note", "The transparent parts of a picture become w
 @rule(DAMAGED)
 def damaged_pictures(scan: Scan) -> Iterator[Finding]:
     for fix in dict.fromkeys(damaged.fix for damaged in scan.damaged):
-        places = [Place(d.picture.path, d.fault) for d in scan.damaged if d.fix == fix]
+        locations = [Location(d.picture.path, d.fault) for d in scan.damaged if d.fix == fix]
         yield DAMAGED.finding(
-            places, f"{len(places)} of {len(scan.pictures)} pictures cannot be used", fix
+            locations, f"{len(locations)} of {len(scan.pictures)} pictures cannot be used", fix
         )
 
 
@@ -41,9 +41,9 @@ def damaged_pictures(scan: Scan) -> Iterator[Finding]:
 def pictures_too_narrow_for_their_bucket(scan: Scan) -> Iterator[Finding]:
     limit = Image.MAX_IMAGE_PIXELS or float("inf")
     narrow = [
-        Place(checked.picture.path, _growth(checked))
+        Location(checked.picture.path, _growth(checked))
         for checked in scan.checked
-        if checked.placement.resized[0] * checked.placement.resized[1] > limit
+        if checked.crop.resized[0] * checked.crop.resized[1] > limit
     ]
     if narrow:
         yield NARROW.finding(
@@ -58,8 +58,8 @@ def _growth(checked: CheckedPicture) -> str:
         f"{width}x{height}"
         for width, height in (
             checked.file.size,
-            checked.placement.bucket,
-            checked.placement.resized,
+            checked.crop.bucket,
+            checked.crop.resized,
         )
     )
     return f"to cover {bucket} its {size} pixels would grow to {resized}"
@@ -78,7 +78,7 @@ def unusable_colour_profiles(scan: Scan) -> Iterator[Finding]:
         number = count(len(paths), "picture has", "pictures have")
         yield PROFILE.finding(
             paths,
-            f"{number} a colour profile that cannot be used, and the colours are taken for sRGB",
+            f"{number} a colour profile that cannot be used, and the colours are taken as sRGB",
         )
 
 

@@ -1,4 +1,4 @@
-"""The rules that are known, by their codes."""
+"""The table of all data rules, by their codes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ _RULES: dict[str, Rule] = {}
 
 
 def rule(code: Code) -> Callable[[Find], Find]:
-    """Function decorator: make a rule known.
+    """Register the decorated function as a data rule.
+
+    Args:
+        code: of its findings.
 
     Raises:
         ValueError: another rule has this code.
@@ -39,15 +42,15 @@ def rule(code: Code) -> Callable[[Find], Find]:
 
 
 def remove_rule(name: str) -> None:
-    """Forget the rule with this code."""
+    """Remove the rule with this code from the table; KeyError if there is none."""
     del _RULES[name]
 
 
 def all_rules() -> list[Rule]:
-    """Every known rule, by code."""
+    """Return every registered rule, sorted by code."""
     return [_RULES[name] for name in sorted(_RULES)]
 
 
 def find_all(scan: Scan) -> tuple[Finding, ...]:
-    """What all rules find in a data set, by code."""
+    """Ask all rules about a data set, and return their findings sorted by code."""
     return tuple(finding for known in all_rules() for finding in known.find(scan))

@@ -14,15 +14,15 @@ from lycoris_ext.data.scan import Scan
 UNUSED = Code(
     "LX017",
     "note",
-    "Regularisation pictures are not used, because those before them suffice for the training "
-    "pictures of their resolution.",
+    "Regularisation pictures are not used, because the first ones already match the number of "
+    "training pictures of their resolution.",
 )
 
 
 @rule(UNUSED)
 def unused_regularisation(scan: Scan) -> Iterator[Finding]:
     if all(picture.is_reg for picture in scan.pictures):
-        return  # that there is no training picture is an error of its own
+        return  # a data set without training pictures is an error, which another rule reports
     used = Counter(picture.subset.size for picture in scan.pictures if picture.is_reg)
     wanted: Counter[Resolution] = Counter()
     for picture in scan.pictures:
