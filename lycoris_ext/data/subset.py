@@ -57,8 +57,8 @@ class SubsetFolder(Section):
     )
     class_tokens: str = option(
         "",
-        "Caption of the pictures in this folder that have no caption file; unset: such pictures "
-        "are an error, or, for regularisation, have the folder's name as their caption.",
+        "Caption of the pictures in this folder that have no caption file. If it is empty, such "
+        "pictures are an error; regularisation pictures get the folder's name instead.",
     )
 
 
