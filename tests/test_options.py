@@ -10,7 +10,7 @@ from math import inf, nan
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lycoris_ext.config import all_options
@@ -83,6 +83,8 @@ def test_a_value_is_kept_as_it_is_or_refused(name: str, value: Any) -> None:
 
 
 @given(st.sampled_from(sorted(all_options())), ANYTHING)
+@example("resolution", False)
+@example("resolution", "²")  # isdigit() says yes, and int() cannot read it
 def test_any_value_of_an_option_of_a_run_is_taken_or_refused_with_its_file(
     name: str, value: Any
 ) -> None:

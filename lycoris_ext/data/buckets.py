@@ -34,7 +34,7 @@ def _read_resolution(value: Any) -> Any:
 
 def _parse_resolution(value: int | str) -> Resolution:
     parts = [part.strip() for part in str(value).split(",")]
-    if len(parts) not in (1, 2) or not all(part.isdigit() and int(part) > 0 for part in parts):
+    if len(parts) not in (1, 2) or not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise ConfigError(
             f"resolution {value!r} is neither one number nor two",
             where="resolution",

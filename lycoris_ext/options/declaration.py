@@ -109,7 +109,10 @@ class Option:
             ConfigError: the value has another type or is out of range.
         """
         if self.read is not None:
-            value = self.read(value)
+            try:
+                value = self.read(value)
+            except ConfigError as error:
+                raise (error.within(where) if where else error) from error
         value = convert(self.name, value, self.hint, where)
         for item in value if isinstance(value, tuple) else (value,):
             fault = self._fault(item)
