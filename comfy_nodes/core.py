@@ -17,7 +17,7 @@ if "lycoris_ext" not in sys.modules:
         "lycoris_ext", _core / "__init__.py", submodule_search_locations=[str(_core)]
     )
     if _spec is None or _spec.loader is None or not _core.is_dir():
-        raise ImportError(f"{_core} is not there: the clone is incomplete, clone it again")
+        raise ImportError(f"{_core} does not exist: the clone is incomplete, clone it again")
     _module = importlib.util.module_from_spec(_spec)
     sys.modules["lycoris_ext"] = _module
     _spec.loader.exec_module(_module)

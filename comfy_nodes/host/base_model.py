@@ -78,7 +78,7 @@ class ConnectedModel:
             )
         if self._base.latent_format.latent_dimensions != 2:
             raise ConfigError(
-                "this model is for videos, and pictures alone are trained here",
+                "this model is for videos, and only models for pictures can be trained",
                 where="model",
                 fix="connect a model for pictures",
             )
@@ -302,7 +302,7 @@ class ConnectedModel:
         return answer
 
     def _conditions(self, text: Any, noise: Tensor, sizes: Sequence[int]) -> dict[str, Any]:
-        """Return the inputs of apply_model for one sample beside latents and timestep, by name.
+        """Return the inputs of apply_model for one sample by name, without latents and timestep.
 
         Args:
             text: ComfyUI's [tensor, dict] of the caption.

@@ -15,7 +15,7 @@ from .widgets import Widget
 
 @dataclass(frozen=True)
 class Drawing:
-    """The settings of a picture beside its prompt and seed.
+    """All settings of a picture except its prompt and seed.
 
     Args:
         negative: negative prompt.

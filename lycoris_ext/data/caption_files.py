@@ -49,7 +49,7 @@ def read_caption(path: Path, *, all_lines: bool = False) -> tuple[str, bool]:
 
 
 def fix_for_missing_captions(pictures: Sequence[Path], extension: str) -> str:
-    """Say how to mend missing captions; name the ending of caption files that lie there unread.
+    """Say how to mend missing captions; name the ending of caption files that were not read.
 
     Args:
         pictures: those without a caption.

@@ -257,7 +257,7 @@ def test_models_that_predict_neither_noise_velocity_nor_flow_are_refused(
 def test_models_for_videos_are_refused(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     models = load_models()
     monkeypatch.setattr(type(models[0].model.latent_format), "latent_dimensions", 3)
-    with pytest.raises(ConfigError, match="pictures alone are trained here"):
+    with pytest.raises(ConfigError, match="only models for pictures can be trained"):
         train(models, dataset())
 
 
