@@ -164,7 +164,15 @@ class KohyaNetwork(Network):
         unet_lr: float | None = None,
         learning_rate: float | None = None,
     ) -> tuple[list[dict[str, Any]], list[str]]:
-        """Return the optimizer's parameter groups, with one rate for all text encoders."""
+        """Return the optimizer's parameter groups, and their names for the log.
+
+        Layers whose rate is 0 are left out and frozen.
+
+        Args:
+            text_encoder_lr, unet_lr: learning rate of all text encoders, and of the U-Net; None
+                takes learning_rate.
+            learning_rate: None counts as 0.
+        """
         return self.prepare_optimizer_params_with_multiple_te_lrs(
             text_encoder_lr, unet_lr, learning_rate
         )

@@ -34,7 +34,9 @@ class LycorisExtError(Exception):
         return f"{text}\n  -> {self.fix}" if self.fix else text
 
     def within(self, place: str) -> LycorisExtError:
-        """Return this error with a place put in front of ``where``, in each of its parts.
+        """Return a new error like this one, whose ``where`` is "place, where".
+
+        If ``together`` made this error of several, each of them gets the place.
 
         Args:
             place: the file or section in which the error was found.

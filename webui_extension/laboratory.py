@@ -172,7 +172,8 @@ class Laboratory:
     def vote(self, grid: str, row: int, column: int) -> list[Vote]:
         """Vote for the best cell of a row, in place of an earlier vote for that row.
 
-        Votes are stored in the folder of the grid's first adapter.
+        The votes are kept in one file in the folder of the grid's first adapter, or in the grid's
+        own folder if it has no adapter.
 
         Args:
             grid: the grid's id.
@@ -182,8 +183,9 @@ class Laboratory:
             All votes in that file, those of other grids included.
 
         Raises:
-            DataError: there is no such grid or cell, the cell is faulty or not drawn, or the
-                adapter's folder is outside the allowed folders.
+            DataError: there is no such grid or cell, its picture is faulty or not drawn yet, the
+                adapter's folder is outside the allowed folders, or the file of votes is damaged.
+            EnvironmentFault: the file of votes cannot be written.
         """
         path = self._file(grid, PLAN)
         plan, faults = read_plan(path), read_faults(path)

@@ -109,7 +109,7 @@ class WebuiPainter:
         self._models: dict[str, str] = {}
 
     def decides(self, base_model: str) -> dict[str, str]:
-        """See `Painter`.
+        """Return everything but the cell that decides a picture, as part of its key in a cache.
 
         A base model's name is looked up once per grid, so that "" (the loaded model) means the
         same model in all cells.
@@ -118,7 +118,7 @@ class WebuiPainter:
         return self._host.decides(model)
 
     def paint(self, cells: Sequence[Cell]) -> Generator[Painted, None, None]:
-        """See `Painter`."""
+        """Draw the cells one by one, as `Painter.paint` says."""
         for cell in cells:
             painted = self._paint(cell)
             if painted is None:

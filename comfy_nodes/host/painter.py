@@ -31,12 +31,14 @@ class ComfyPainter:
         self._model, self._clip, self._vae, self._read = model, clip, vae, read
 
     def decides(self, base_model: str) -> dict[str, str]:
-        """See `Painter`. Nothing identifies a connected model in a later run, so that pictures are
-        never reused beyond one run of the node."""
+        """Return nothing: no picture is used again in a later run of the node.
+
+        A connected model says nothing by which it could be known again.
+        """
         return {}
 
     def paint(self, cells: Sequence[Cell]) -> Generator[Painted, None, None]:
-        """See `Painter`."""
+        """Draw the cells one by one, as `Painter.paint` says."""
         for cell in cells:
             cell.row.settings.refuse_extra(SCHEDULER)
         bar, done = Bar(sum(cell.row.settings.steps for cell in cells)), 0

@@ -19,7 +19,7 @@ from lycoris_ext.functional import Delta, Dense, FrozenLayer
 
 @register
 class Full(Difference):
-    """Full updates of weight and bias; a layer without a bias gets none."""
+    """Trains a difference to the whole weight and, where the layer has one, to its bias."""
 
     name = "full"
     parts: ClassVar = {

@@ -30,7 +30,8 @@ _RIGHT = "lokr_w2_b"
 
 @dataclass(frozen=True, init=False)
 class LoKrOptions(DoraOptions, TuckerOptions):
-    """The options of LoKr: how the weight is split into two factors, and how these are stored."""
+    """The options of LoKr: the sizes of the update's two Kronecker factors, and which of them are
+    low-rank products; also those of DoRA, and use_tucker."""
 
     factor: int = option(
         -1,

@@ -45,10 +45,12 @@ class TLoRA(Algorithm):
 
     @classmethod
     def origin(cls, plan: Plan, weight: Tensor) -> dict[str, Tensor]:
-        """Return the first terms of the weight's SVD, as the initial values of all three tensors.
+        """Return P, l and Q of the ``rank`` largest terms P diag(l) Q of the weight's SVD.
 
-        They are computed in float32 as in LyCORIS, so that both programs get the same bits on one
-        machine. If the rank is higher than the weight's, the remaining terms are zero and stay so.
+        Training starts from them, and the update is the difference from them, so they are computed
+        again from the weight when a file is loaded. They are computed in float32 as in LyCORIS, so
+        that both programs get the same bits on one machine. If the rank is higher than the
+        weight's, P and Q of the remaining terms are 0: these terms get no gradient and stay 0.
         """
         left, values, right = torch.linalg.svd(weight.float().flatten(1), full_matrices=False)
         shapes, missing = plan.shapes(), max(0, plan.rank - len(values))

@@ -140,7 +140,16 @@ def demo_grid(prompts: DemoPrompts, shown: Grid[Painted], settings: DemoSettings
 
 
 def judge_all(prompts: DemoPrompts, grid: Grid[Painted]) -> StyleReport:
-    """Classify style and subject of all pictures in the grid to judge, and score the answers."""
+    """Let the style judge and the subject judge classify pictures without and with the adapter.
+
+    Args:
+        prompts: what the rows were drawn with.
+        grid: the second result of `draw_all`: columns without and with the adapter; rows of the
+            learned style, then of the base model's styles.
+
+    Returns:
+        The shares of pictures in which the judges find the style and the subject asked for.
+    """
     plan, count = grid.plan, len(prompts.learned)
 
     def judged(column: int, first: int, wanted: Sequence[Prompt]) -> StyleSamples:

@@ -39,7 +39,11 @@ class PipelinePainter:
         self._progress = progress
 
     def decides(self, base_model: str) -> dict[str, str]:
-        """See `Painter`."""
+        """Return what decides a picture besides its cell, as part of its key in a cache.
+
+        Args:
+            base_model: not read: a pipeline holds one model alone.
+        """
         pipeline = self._pipeline
         return {
             "program": f"lycoris-ext {__version__}, torch {torch.__version__}",
@@ -48,7 +52,7 @@ class PipelinePainter:
         }
 
     def paint(self, cells: Sequence[Cell]) -> Generator[Painted, None, None]:
-        """See `Painter`.
+        """Draw the cells, as `Painter.paint` says.
 
         Raises:
             ConfigError: a cell asks for something that this pipeline cannot do; this is checked

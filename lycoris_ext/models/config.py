@@ -18,8 +18,9 @@ class ModelConfig(Section):
 
     pretrained_model_name_or_path: str = option(
         MINI,
-        "A Stable Diffusion 1.x, 2.x or XL model: one .safetensors or .ckpt file, or a folder in "
-        'the diffusers layout; "mini" is the small base model that ships with this package.',
+        "Path of a Stable Diffusion 1.x, 2.x or XL model: one .safetensors or .ckpt file, or a "
+        'folder in the diffusers layout; models are not downloaded. "mini" is the small base model '
+        "that ships with this package.",
         is_path=True,
         may_change="always",
     )

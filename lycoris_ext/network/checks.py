@@ -82,7 +82,11 @@ def check_mergeable(sites: Sequence[Site]) -> None:
 
 
 def is_packed(site: Site) -> bool:
-    """Return True if the layer's weight is quantised: its values cannot be read from the tensor."""
+    """Return True if an update cannot be added to the layer's weight as it is stored.
+
+    That is so for quantised weights (8-bit, NF4, fp8): they have another tensor class, dtype or
+    shape than the layer's plain weight; see ``LayerSpec.holds``.
+    """
     return not site.spec.holds(site.module.weight)
 
 

@@ -32,7 +32,7 @@ class LayerOptions(Section):
     algo: str = option(
         "loha",
         "Algorithm of the adapter. lora skips convolutions larger than 1x1 unless conv_dim is set; "
-        "locon is lora on all layers; norm trains normalisation layers and no others.",
+        "locon is lora that also adapts these convolutions; norm trains normalisation layers and no others.",
         choices=known_algorithms,
         may_change=_IN_FILE,
     )
@@ -86,15 +86,16 @@ class LayerOptions(Section):
     )
     module_dropout: float = option(
         0.0,
-        "Dropout of whole layers: the share of training steps in which a layer's adapter is "
+        "Dropout of whole layers: the chance, drawn for each layer and step, that its adapter is "
         "switched off. 0: no dropout.",
         low=0,
         below=1,
     )
     use_scalar: bool = option(
         False,
-        "Multiply each layer's update by a trained number that starts at 0. It is multiplied into "
-        "the weights when the adapter is saved, so files need no extra entry for it.",
+        "Multiply each layer's update by a trained number that starts at 0; the factor that would "
+        "otherwise start at 0 then starts at random. The number is multiplied into the weights when "
+        "the adapter is saved, so files need no extra entry for it.",
     )
     rs_lora: bool = option(
         False,

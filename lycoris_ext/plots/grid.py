@@ -62,15 +62,17 @@ def comparison_grid(
     """Lay pictures out as a labelled table.
 
     Args:
-        cells: rows of pictures, which may differ in size; None leaves a cell empty.
-        row_labels: one per row, wrapped; if all are "", there is no label column. If a label is
-            too long, the text before its first line break is shortened.
-        column_labels: one per column, wrapped.
+        cells: rows of pictures. All cells are as large as the widest and the highest picture;
+            smaller pictures are centred. None leaves a cell empty.
+        row_labels: one per row, wrapped; if all are "", there is no label column. A label that is
+            too long for its row is cut before its first line break, where it then ends in "...".
+        column_labels: one per column, wrapped to a few lines.
         title, subtitle: text above the table; "" leaves each out.
         blocks: into how many blocks, side by side, the rows are divided: 24 rows in 2 blocks are
             12 rows high.
         groups: indices of columns before which the gap is wider.
-        scale: factor by which pictures are enlarged; None enlarges small ones to about 128 pixels.
+        scale: whole number by which all pictures are enlarged; None chooses it so that the longer
+            side of the largest picture becomes about 128 pixels, and never shrinks pictures.
 
     Returns:
         An RGB picture.

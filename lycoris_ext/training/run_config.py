@@ -108,7 +108,8 @@ class RunConfig(Section):
     save_state_every_n_seconds: float = option(
         60.0,
         "Interval in seconds at which the state of the run is saved, from which a run that was "
-        "killed continues; at most this much work is lost.",
+        "killed continues. It is saved after the first step that ends later than this; 0: after "
+        "every step. No effect if save_state_every_n_steps is set.",
         low=0,
         may_change="always",
     )

@@ -28,13 +28,17 @@ class SampleConfig(Section):
         may_change="always",
     )
     sample_at_first: bool = option(
-        False, "Also draw pictures of sample_prompts before the first step.", may_change="always"
+        False,
+        "Draw pictures of sample_prompts before the first step, too; works without an interval.",
+        may_change="always",
     )
     sample_prompts: tuple[str, ...] = option(
         (),
         "Prompts of the pictures that are drawn during training, or a file with them: .txt with a "
         "prompt in each line, or a TOML or JSON file of sd-scripts. A prompt may end in options as "
-        'in sd-scripts: "a cat --n blurry --w 512 --h 768 --d 1 --s 28 --l 7 --ss euler_a".',
+        'in sd-scripts: "a cat --n blurry --w 512 --h 768 --d 1 --s 28 --l 7 --ss euler_a". '
+        "Pictures are drawn only if sample_every_n_steps, sample_every_n_epochs or sample_at_first "
+        "is set.",
         unset="the captions of a few training pictures",
         may_change="always",
     )

@@ -10,7 +10,7 @@ import pytest
 from kohya_adapter.blocks import block_overrides
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats.families import FAMILIES
-from lycoris_ext.network.overrides import merged
+from lycoris_ext.network.overrides import settings_for
 
 #: Path -> block, read off sd-scripts 48d368f, networks/lora.py, get_block_index.
 SD = {
@@ -43,7 +43,7 @@ def settings(family: str, path: str, **arguments: str) -> dict[str, object]:
     """Return the settings that block arguments give one layer of a U-Net."""
     paths = SD if family == "sd1" else SDXL
     overrides = block_overrides(arguments, FAMILIES[family], paths, (8, 8), None)
-    return merged(overrides, f"unet.{path}", False, {}, rank=8)[0]
+    return settings_for(overrides, f"unet.{path}", False, {}, rank=8)[0]
 
 
 @pytest.mark.parametrize(("family", "path", "block"), [
