@@ -15,6 +15,12 @@ _MAIN = (
     "algo", "network_dim", "network_alpha", "conv_dim", "conv_alpha", "preset",
     "network_train_unet_only",
 )  # fmt: skip
+#: ComfyUI saves the values of a workflow by position: new options come behind these.
+_MORE = (
+    "use_tucker", "dora_wd", "wd_on_output", "dropout", "rank_dropout", "module_dropout", "factor",
+    "full_matrix", "decompose_both", "use_scalar", "rs_lora", "train_norm", "train_on_input",
+    "constraint", "rescaled", "block_size", "include", "exclude",
+)  # fmt: skip
 _DEFAULTS = {"conv_dim": 4, "conv_alpha": 1.0}
 
 
@@ -23,10 +29,11 @@ def _widgets() -> tuple[list[Widget], tuple[Widget, ...]]:
 
     The advanced inputs are all other options of networks and of every registered algorithm.
     """
+    known = NetworkConfig.options()
     more = [
         name
-        for name, known in NetworkConfig.options().items()
-        if name not in _MAIN and not holds_tables(known.hint)
+        for name in dict.fromkeys((*_MORE, *known))
+        if name in known and name not in _MAIN and not holds_tables(known[name].hint)
     ]
     main = [option(name, default=_DEFAULTS.get(name)) for name in _MAIN]
     return main, advanced(*map(option, more))

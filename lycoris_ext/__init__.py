@@ -1,4 +1,4 @@
-"""LoRA, LoCon and LoHa for Stable Diffusion: train, save, load, look.
+"""LoRA, LoCon, LoHa, LoKr and more for Stable Diffusion: train, save, load, look.
 
     from lycoris_ext import NetworkConfig, build_network
 

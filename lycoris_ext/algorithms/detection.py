@@ -122,6 +122,13 @@ def _unify(
         tuple((axis, size) for axis, size in shared.items() if axis not in KNOWN_AXES),
         dora.axis_in_file(tensors, layer, where),
     )
+    _check_shapes(plan, tensors, where)
+    _check_widths(candidate.widths(tuple(sizes)), layer, where)
+    return plan
+
+
+def _check_shapes(plan: Plan, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Raise FormatError if a tensor has another shape than the plan, apart from axes of size 1."""
     for key, expected in plan.shapes().items():
         found = tuple(tensors[key].shape)
         if _squeezed(found) not in (_squeezed(expected), _squeezed(_flat(expected))):
@@ -130,8 +137,6 @@ def _unify(
                 where=where,
                 fix="the adapter was trained on another model family or another layer",
             )
-    _check_widths(candidate.widths(tuple(sizes)), layer, where)
-    return plan
 
 
 def _solve(factor: Factor, shape: tuple[int, ...], sizes: Sizes, where: str) -> tuple[int, ...]:

@@ -51,8 +51,8 @@ class DataConfig(SubsetOptions):
     )
     cache_latents_to_disk: bool = option(
         False,
-        "Keep the pictures' latents in files in cache_dir instead of in memory; later runs with the "
-        "same cache_dir use them again.",
+        "Keep the pictures' latents in files in cache_dir instead of in memory; later runs with "
+        "the same cache_dir use them again.",
         may_change="always",
     )
     cache_text_encoder_outputs: bool = option(

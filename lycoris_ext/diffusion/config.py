@@ -74,9 +74,9 @@ class LossConfig(Section):
     multires_noise_iterations: int = option(
         0,
         "Number of layers of coarser and coarser noise that are added to the noise "
-        "(multi-resolution or pyramid noise), before the sum is scaled to standard deviation 1. The "
-        "first has full resolution; layer n after it is r^n times coarser, with an r drawn between "
-        "2 and 4 for each layer. 6 to 10 is usual, 0: none.",
+        "(multi-resolution or pyramid noise), before the sum is scaled to standard deviation 1. "
+        "The first has full resolution; layer n after it is r^n times coarser, with an r drawn "
+        "between 2 and 4 for each layer. 6 to 10 is usual, 0: none.",
         low=0,
     )
     multires_noise_discount: float = option(

@@ -63,8 +63,8 @@ class SmoothL1(PixelLoss):
     )
     huber_c: float = option(
         0.1,
-        "Threshold of the losses huber and smooth_l1 at full noise, or at every timestep with "
-        "huber_schedule = constant: errors below it count squared, errors above it absolute.",
+        "Threshold of the losses huber and smooth_l1 at full noise, or at every timestep where "
+        "huber_schedule is constant: errors below it count squared, errors above it absolute.",
         above=0,
     )
     huber_scale: float = option(

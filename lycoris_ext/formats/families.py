@@ -135,7 +135,7 @@ class Family:
             predicts: "epsilon", "v_prediction" or "flow".
         """
         fitting = (variant for variant in self.variants if variant.predicts == predicts)
-        return next(fitting, self.variants[0])
+        return next(fitting, (self.variants or OTHER.variants)[0])
 
 
 _SD_BLOCKS = Blocks(12, ((1, 2, 4, 5, 7, 8), tuple(range(3, 12))), middles=1, has_ends=False)

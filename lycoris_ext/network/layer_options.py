@@ -32,7 +32,8 @@ class LayerOptions(Section):
     algo: str = option(
         "loha",
         "Algorithm of the adapter. lora skips convolutions larger than 1x1 unless conv_dim is set; "
-        "locon is lora that also adapts these convolutions; norm trains normalisation layers and no others.",
+        "locon is lora that also adapts these convolutions; norm trains normalisation layers and "
+        "no others.",
         choices=known_algorithms,
         may_change=_IN_FILE,
     )
@@ -94,8 +95,8 @@ class LayerOptions(Section):
     use_scalar: bool = option(
         False,
         "Multiply each layer's update by a trained number that starts at 0; the factor that would "
-        "otherwise start at 0 then starts at random. The number is multiplied into the weights when "
-        "the adapter is saved, so files need no extra entry for it.",
+        "otherwise start at 0 then starts at random. The number is multiplied into the weights "
+        "when the adapter is saved, so files need no extra entry for it.",
     )
     rs_lora: bool = option(
         False,

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import sys
+import time
 from pathlib import Path
 from types import TracebackType
 
@@ -61,7 +62,7 @@ class RunLock:
                     where=str(self.path),
                     fix="choose another output_dir",
                 ) from error
-            if not _lock(handle):
+            if not _lock_soon(handle):
                 holder = _written_in(handle)
                 os.close(handle)
                 raise EnvironmentFault(
@@ -117,6 +118,15 @@ def _written_in(handle: int) -> int | None:
     """Return the process id in a lock file, or None if its holder has not written it yet."""
     text = os.read(handle, 20).strip()
     return int(text) if text.isdigit() else None
+
+
+def _lock_soon(handle: int) -> bool:
+    """Lock a file; wait a moment for who only looks whether it is locked (`lock_holder`)."""
+    for _ in range(10):
+        if _lock(handle):
+            return True
+        time.sleep(0.02)
+    return False
 
 
 if sys.platform == "win32":

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -17,14 +16,12 @@ from lycoris_ext.network import Network
 from lycoris_ext.runs.events import EventLog
 from lycoris_ext.runs.state import Progress, restore, save_state
 from lycoris_ext.training.average import WeightAverage
-from lycoris_ext.training.base_model import BaseModel
 from lycoris_ext.training.claim import Claim
 from lycoris_ext.training.config import TrainConfig, dump_toml
 from lycoris_ext.training.metadata import training_metadata
 from lycoris_ext.training.optimizers import training_paused
 from lycoris_ext.training.precision import DTYPES, build_scaler, describe_device
 from lycoris_ext.training.report import StepReport
-from lycoris_ext.training.start import StartWeights
 from lycoris_ext.training.step import NotFiniteError
 from lycoris_ext.words import file_size
 
@@ -36,8 +33,8 @@ class Run:
         config: of the run.
         claim: the lock on the run's files, with the saved state if there is one; the state is
             dropped after it was restored.
-        base: the base model.
-        weights: the adapters that training starts from.
+        origin: what the run started from: fingerprint and kind of the base model, as it was before
+            anything was merged into it, and ``StartWeights.fingerprint``.
         pictures: the training set.
         network, optimizer: as at the start of a new run; the saved state is restored into them.
         say: called with lines for the user: at which step the run continues, and why the result
@@ -52,15 +49,13 @@ class Run:
         self,
         config: TrainConfig,
         claim: Claim,
-        base: BaseModel[Any],
-        weights: StartWeights,
+        origin: tuple[str, str, str],
         pictures: TrainingSet,
         network: Network,
         optimizer: torch.optim.Optimizer,
         say: Callable[[str], None],
     ) -> None:
-        self.base_hash, self.base_kind = base.fingerprint(), base.kind
-        self.start = weights.fingerprint
+        self.base_hash, self.base_kind, self.start = origin
         claim.check_base(self.base_hash, self.start)
         self.config, self.pictures = config, pictures
         self.network, self.optimizer = network, optimizer

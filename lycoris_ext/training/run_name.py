@@ -10,7 +10,6 @@ from lycoris_ext.errors import ConfigError
 from lycoris_ext.runs.paths import RunPaths
 from lycoris_ext.runs.state import load_state
 from lycoris_ext.training.config import TrainConfig
-from lycoris_ext.training.start import start_fingerprint
 
 CONTINUE = "continue"
 _OR_NEW, _NEW, _OVERWRITE = "continue or new", "new name", "overwrite"
@@ -37,20 +36,18 @@ def with_mode(config: TrainConfig, mode: str) -> TrainConfig:
 
 
 def choose_name(
-    config: TrainConfig, pictures: TrainingSet, fingerprint: str, mode: str
+    config: TrainConfig, mode: str, pictures: TrainingSet, base: str, start: str
 ) -> TrainConfig:
     """Return the config with the output_name to train under: NAME, or NAME-2, NAME-3, ...
 
     Args:
         config: its output_name is NAME.
-        pictures: the training set.
-        fingerprint: ``BaseModel.fingerprint`` of the base model.
         mode: "new name" always takes the first free name. "continue or new" takes the last name
             in use if that run is not finished and was started with the same options, files,
             pictures and base model; otherwise also the first free one.
-
-    Raises:
-        DataError, FormatError: a file that training starts from is missing or damaged.
+        pictures: the training set.
+        base: ``BaseModel.fingerprint`` of the base model.
+        start: ``StartWeights.fingerprint`` of the adapters that training starts from.
     """
     latest, number = None, 1
     named = config
@@ -60,7 +57,7 @@ def choose_name(
         named = replace(config, run=replace(config.run, output_name=name))
     if latest is None or mode == _NEW:
         return named
-    return latest if _goes_on(latest, pictures, fingerprint) else named
+    return latest if _goes_on(latest, pictures, base, start) else named
 
 
 def _results(config: TrainConfig) -> tuple[Path, ...]:
@@ -68,7 +65,7 @@ def _results(config: TrainConfig) -> tuple[Path, ...]:
     return paths.adapter, paths.averaged(paths.adapter), paths.state
 
 
-def _goes_on(config: TrainConfig, pictures: TrainingSet, fingerprint: str) -> bool:
+def _goes_on(config: TrainConfig, pictures: TrainingSet, base: str, start: str) -> bool:
     saved = load_state(RunPaths.of(config.run).state)
     if saved is None or saved.progress.finished:
         return False
@@ -76,7 +73,7 @@ def _goes_on(config: TrainConfig, pictures: TrainingSet, fingerprint: str) -> bo
     return (
         not config.changed_since(progress.config)
         and progress.dataset == pictures.fingerprint
-        and progress.base == fingerprint
-        and progress.start == start_fingerprint(config.start)
+        and progress.base == base
+        and progress.start == start
         and progress.step <= config.run.total_steps(pictures.batches_per_epoch)
     )

@@ -126,16 +126,6 @@ def read_start_weights(config: StartConfig) -> StartWeights:
     )
 
 
-def start_fingerprint(config: StartConfig) -> str:
-    """Return a hash of the adapter files that a run starts from; "" if there are none.
-
-    Raises:
-        DataError: a file is missing.
-        FormatError: a file is damaged.
-    """
-    return _fingerprint(config, *_read(config))
-
-
 def _read(config: StartConfig) -> tuple[AdapterFile | None, list[AdapterFile]]:
     """Read network_weights (None if unset) and each file of base_weights."""
     network = read_adapter_file(config.network_weights) if config.network_weights else None

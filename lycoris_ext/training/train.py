@@ -74,9 +74,10 @@ def train(
 
         pictures = read_pictures(config, watcher)  # before gigabytes of a model are read
         base.load()
+        base_hash = base.fingerprint()  # before anything is merged, or put onto the device
         check_bucket_sizes(pictures, base.latent_factor)
         if not keeps_name(when_it_exists):
-            config = choose_name(config, pictures, base.fingerprint(), when_it_exists)
+            config = choose_name(config, when_it_exists, pictures, base_hash, weights.fingerprint)
             claim = held.enter_context(Claim(config))
         claim.check_pictures(pictures)
         claim.make_folder()
@@ -91,12 +92,10 @@ def train(
         config = weights.describe(network, config)
         groups = network.param_groups(**config.optimizer.rates)
         optimizer = build_optimizer(groups, config.optimizer)
-        run = Run(config, claim, base, weights, pictures, network, optimizer, watcher.say)
-        watcher.say(run.summary())
-        for line in network_notes(network):
-            watcher.note(line)
-
+        origin = (base_hash, base.kind, weights.fingerprint)
+        run = Run(config, claim, origin, pictures, network, optimizer, watcher.say)
         batch_loss = BatchLoss(config, base, network, latents, texts)
+        introduce(run, watcher)
         with network.injected(), watcher.watching(run):
             loop(run, batch_loss, watcher)
             run.save_final()
@@ -159,6 +158,13 @@ def encode_captions(
     if not config.sample.wanted:
         base.release_text_encoders()
     return texts
+
+
+def introduce(run: Run, watcher: Watcher) -> None:
+    """Say what is about to be trained, and what to know about such networks."""
+    watcher.say(run.summary())
+    for line in network_notes(run.network):
+        watcher.note(line)
 
 
 def loop(run: Run, batch_loss: BatchLoss[Text], watcher: Watcher) -> None:

@@ -349,3 +349,24 @@ def test_curves_for_tensorboard_are_written_on_any_base(
     train(config(log_with="tensorboard", logging_dir=str(tmp_path / "curves")), Base(), Told())
     assert [step for name, step in told if name == "loss/current"] == [1, 2, 3, 4]
     assert told[-1] == ("closed", 0)
+
+
+class Changing(Base):
+    """A base whose fingerprint is of its weights as they are, like a host's."""
+
+    def fingerprint(self) -> str:
+        assert not self.is_prepared, "looking at all weights moves them off the device"
+        return str(float(next(self.unet.parameters()).double().sum()))
+
+
+def test_a_run_on_merged_adapters_goes_on_in_whatever_mode_it_was_begun(
+    config: Any, tmp_path: Path
+) -> None:
+    first = train(config(output_name="first", learning_rate=0.5), Base(), Told())
+    on_top = config(base_weights=[str(first)])
+    for begun, continued in (("new name", "continue"), ("continue", "continue or new")):
+        with pytest.raises(RunInterrupted):
+            train(on_top, Changing(), Told(stop_after=1), begun)
+        assert train(on_top, Changing(), Told(), continued).name == "mine.safetensors"
+        for path in (tmp_path / "out").glob("mine*"):
+            path.unlink()
