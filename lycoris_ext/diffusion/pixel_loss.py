@@ -69,8 +69,8 @@ class SmoothL1(PixelLoss):
     )
     huber_scale: float = option(
         1.0,
-        "Multiply the threshold of the losses huber and smooth_l1 by this number. No effect with "
-        "huber_schedule = snr, the default.",
+        "Multiply the threshold of the losses huber and smooth_l1 by this number. It has no effect "
+        "if huber_schedule is snr, its default.",
         above=0,
     )
 
