@@ -96,7 +96,7 @@ def test_the_config_stored_in_our_file_comes_back(tmp_path: Path) -> None:
     assert again.data.train_data_dir == "pictures"
     data = replace(again.data, train_data_dir=config.data.train_data_dir)
     assert replace(again, data=data) == config
-    assert "write the paths in front of them" in text
+    assert "only the last part of paths: complete them" in text
 
 
 def test_an_unknown_option_stored_in_a_file_becomes_a_comment(tmp_path: Path) -> None:
