@@ -169,7 +169,7 @@ def test_leave_out_removes_the_layers_of_a_model(targets: dict[str, nn.Module]) 
     network.leave_out(["text_encoder", "text_encoder_2"])
     assert network.targets == ("unet",)
     assert all(key.startswith("lora_unet_") for key in network.state_dict())
-    with pytest.raises(ConfigError, match="adapts unet alone"):
+    with pytest.raises(ConfigError, match="adapts only unet"):
         network.leave_out(["unet"])
     both = build_network(targets, NetworkConfig())
     with both.injected(), pytest.raises(ConfigError, match="injected already"):
