@@ -211,8 +211,8 @@ class Network(nn.Module):
         """
         for key, layer in self.layers.items():
             if layer.plan.algorithm.takes_timesteps:
-                known = self.sites[key].target not in TEXT_ENCODERS
-                layer.timesteps = timesteps if known else None
+                sees_noise = self.sites[key].target not in TEXT_ENCODERS
+                layer.timesteps = timesteps if sees_noise else None
 
     def adapter_state(
         self, metadata: Mapping[str, str] | None = None, dtype: torch.dtype | None = torch.float16

@@ -70,11 +70,11 @@ def train(network: Any, models: Models, args: Namespace | None = None, steps: in
 @pytest.mark.parametrize(
     ("arguments", "axis"),
     [
-        ({"dora_wd": "True"}, "of the inputs"),
-        ({"dora_wd": "True", "wd_on_output": "True"}, "of the outputs"),
+        ({"dora_wd": "True"}, "DoRA trains the lengths of input channels"),
+        ({"dora_wd": "True", "wd_on_output": "True"}, "DoRA trains the lengths of output channels"),
         (
             {"preset": "[module_algo_map.Transformer2DModel]\nweight_decompose = true"},
-            "of the inputs",
+            "DoRA trains the lengths of input channels",
         ),
         ({}, None),
     ],
