@@ -139,6 +139,9 @@ class OptimizerKind:
         return settings
 
 
+DEFAULT_OPTIMIZER = "AdamW8bit"
+"""The value of optimizer_type where nobody sets it."""
+
 _KINDS: dict[str, OptimizerKind] = {}
 
 

@@ -14,6 +14,7 @@ from lycoris_ext.errors import ConfigError, LycorisExtError
 from lycoris_ext.network.sd_scripts_names import RATIOS
 from lycoris_ext.options import Option, Section, option
 from lycoris_ext.training.optimizer_kinds import (
+    DEFAULT_OPTIMIZER,
     OptimizerKind,
     optimizer_kind,
     optimizer_names,
@@ -34,7 +35,7 @@ class OptimizerConfig(Section):
     """The optimizer and the learning rates."""
 
     optimizer_type: str = option(
-        "AdamW8bit",
+        DEFAULT_OPTIMIZER,
         "The optimizer, under the name that sd-scripts has for it: how gradients change the "
         "adapter's weights.",
         choices=optimizer_names,

@@ -10,10 +10,11 @@ from pathlib import Path
 import torch
 
 from lycoris_ext.data import BatchPlan, TrainingSet
-from lycoris_ext.errors import DivergedError
+from lycoris_ext.errors import ConfigError, DivergedError
 from lycoris_ext.formats import atomic_write, save_adapter
 from lycoris_ext.network import Network
 from lycoris_ext.runs.events import EventLog
+from lycoris_ext.runs.optimizer_state import pack
 from lycoris_ext.runs.state import Progress, restore, save_state
 from lycoris_ext.training.average import WeightAverage
 from lycoris_ext.training.claim import Claim
@@ -67,6 +68,7 @@ class Run:
         self.events = EventLog(self.paths.events)
         self.step = 0
         self._state_saved_at = time.monotonic()
+        self._optimizer_can_be_saved = False
         if claim.saved is None:
             claim.clear_old_results()
             self.events.continue_after(-1)
@@ -107,13 +109,31 @@ class Run:
 
         Returns:
             How many layers scale_weight_norms scaled down; None without that option.
+
+        Raises:
+            ConfigError: the optimizer keeps something that cannot be saved; told after the first
+                step, not when hours of training are to be saved.
         """
         self.step += 1
+        if not self._optimizer_can_be_saved:
+            self._check_optimizer()
         limit = self.config.run.scale_weight_norms
         scaled = None if limit is None else self.network.limit_norms(limit)[0]
         if self.average is not None:
             self.average.update(self.step)
         return scaled
+
+    def _check_optimizer(self) -> None:
+        try:
+            pack(self.optimizer, self.network)
+        except TypeError as error:
+            name = self.config.optimizer.optimizer_type
+            raise ConfigError(
+                f"a run with {name} could not be continued: {error}",
+                where="optimizer_type",
+                fix="choose another optimizer",
+            ) from error
+        self._optimizer_can_be_saved = True
 
     def record(self, report: StepReport, scaled: int | None) -> None:
         """Write a finished step into the run's event log.

@@ -370,3 +370,21 @@ def test_a_run_on_merged_adapters_goes_on_in_whatever_mode_it_was_begun(
         assert train(on_top, Changing(), Told(), continued).name == "mine.safetensors"
         for path in (tmp_path / "out").glob("mine*"):
             path.unlink()
+
+
+def test_an_optimizer_that_cannot_be_saved_is_refused_after_its_first_step(
+    config: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Keeping(torch.optim.AdamW):
+        def step(self, closure: Any = None) -> Any:
+            self.param_groups[0]["remembered"] = torch.float16
+            return super().step(closure)
+
+    build = recipe.build_optimizer
+    monkeypatch.setattr(
+        recipe, "build_optimizer", lambda *given: Keeping(build(*given).param_groups)
+    )
+    told = Told()
+    with pytest.raises(ConfigError, match=r"could not be continued: .* torch.float16"):
+        train(config(), Base(), told)
+    assert told.losses == []
