@@ -23,6 +23,8 @@ _MORE = (
     "multires_noise_iterations", "ip_noise_gamma", "min_timestep", "max_timestep",
     "prior_loss_weight",
 )  # fmt: skip
+#: What stands for "unset" in workflows that were saved with 0.1.0.
+_UNSET = {"lr_scheduler_min_lr_ratio": 0.0, "min_timestep": 0, "max_timestep": 1000}
 
 
 def _widgets() -> tuple[list[Widget], tuple[Widget, ...]]:
@@ -39,7 +41,7 @@ def _widgets() -> tuple[list[Widget], tuple[Widget, ...]]:
     main = [option(name) for name in _MAIN[1:]]
     return (
         [option("optimizer_type", default=fallback_optimizer()), *main],
-        advanced(*(option(name) for name in more if name not in _MAIN)),
+        advanced(*(option(name, unset=_UNSET.get(name)) for name in more if name not in _MAIN)),
     )
 
 

@@ -43,18 +43,21 @@ class Widget:
         return self.kind, dict(self.settings)
 
 
-def option(name: str, *, default: Any = None) -> Widget:
+def option(name: str, *, default: Any = None, unset: Any = None) -> Widget:
     """Make a node input from an option.
 
     Args:
         name: of the option, such as "network_dim".
         default: the node's default, if it is to differ from the option's.
+        unset: the value that stands for "unset"; None takes one just outside of the limits.
     """
     known = all_options()[name]
     tooltip = known.help
-    value, unset = known.default if default is None else default, _NOTHING
-    if known.default is None:
-        unset = _just_outside(known)
+    value = known.default if default is None else default
+    if known.default is not None:
+        unset = _NOTHING
+    else:
+        unset = _just_outside(known) if unset is None else unset
         value = unset if value is None else value
         tooltip += f" {'Empty' if unset == '' else f'{unset:g}'}: {known.unset}."
     tooltip += known.readers

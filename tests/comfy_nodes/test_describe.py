@@ -39,6 +39,26 @@ def test_untouched_widgets_give_the_defaults_of_the_options(host: Host) -> None:
     assert ScheduleConfig(**own) == ScheduleConfig()
 
 
+SAVED_WITH_0_1_0 = {
+    Network: [
+        "loha", 8, 1.0, 4, 1.0, "full", False, False, False, False, 0.0, 0.0, 0.0, -1, False, False,
+        False, False, False, False, 0.0, False, 4, "", "",
+    ],
+    Optimizer: [
+        "AdamW", 2e-4, "constant", 0.0, -1.0, -1.0, 0.0, 0.01, 0.9, 0.999, 1.0, 0.0, 0.0, 1, 1.0,
+        0.0, 0.0, "l2", "snr", 0.1, 0.0, False, 0.0, 0, 0.0, 0, 1000, 1.0,
+    ],
+}  # fmt: skip
+"""The values of untouched nodes by position, as ComfyUI wrote them into workflows."""
+
+
+@pytest.mark.parametrize("node", SAVED_WITH_0_1_0, ids=lambda node: node.__name__)
+def test_workflows_saved_with_0_1_0_mean_what_they_meant(host: Host, node: Any) -> None:
+    now = defaults(node)
+    saved = dict(zip(now, SAVED_WITH_0_1_0[node], strict=False))
+    assert node().describe(**{**now, **saved}) == node().describe(**now)
+
+
 def test_include_and_exclude_take_one_pattern_a_line(host: Host) -> None:
     (options,) = Network().describe(algo="loha", include="conv_in\n\n  to_q ", exclude="")
     assert options["include"] == ("conv_in", "to_q") and options["exclude"] == ()
