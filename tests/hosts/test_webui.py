@@ -252,7 +252,7 @@ def test_the_winner_is_installed_with_preview_and_card(host: Webui, files: dict[
     card = json.loads((host.loras / "tilty.json").read_text("utf-8"))
     assert card["activation text"] == "Tilty, aniscreen" and card["preferred weight"] == 0.8
     status, answer = host.request(f"{V1}/install", asked)
-    assert status == 400 and answer["error"] == "there is a file of this name"
+    assert status == 400 and answer["error"] == "a file of this name exists already"
 
 
 def test_the_axes_of_the_xyz_plot_draw_each_checkpoint_and_strength(
@@ -369,7 +369,7 @@ def test_a_training_runs_in_another_process_and_writes_its_checkpoint(host: Webu
     config = folder / "mimo.toml.txt"
     text = CONFIG.format(pictures=character_folder(), folder=folder)
     status, answer = host.request(f"{V1}/training", {"config": str(config)})
-    assert status == 400 and answer["error"] == "this is no config"
+    assert status == 400 and answer["error"] == "this is no config file"
     config = folder / "config.toml"
     config.write_text(text, encoding="utf-8")
     assert host.post(f"{V1}/training", {"config": str(config)})["running"]
