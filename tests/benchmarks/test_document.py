@@ -70,7 +70,7 @@ def test_the_page_shows_step_times_paths_memory_and_what_was_skipped(results):
     assert "Measured on: some processor; torch 2.1." in page
 
 
-def test_the_page_compares_building_once_a_step_with_building_for_every_batch(results):
+def test_the_page_compares_factors_computed_once_a_step_with_those_of_every_batch(results):
     kernels = {
         "batch, frozen": 5, "batch, built each time": 9, "batch, built once": 7, "once": 2,
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Factors built once for several batches: the same gradients in fewer kernels, never outdated."""
+"""Precomputed factors: the same gradients in fewer kernels, and never outdated."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def gradients(network: Network) -> dict[str, Tensor | None]:
 
 
 def expected(network: Network, work: Callable[[], None]) -> dict[str, Tensor | None]:
-    """Return the gradients of `work` without building once, and clear them."""
+    """Return the gradients of `work` without precomputed factors, and clear them."""
     work()
     found = gradients(network)
     network.zero_grad(set_to_none=True)
@@ -92,7 +92,7 @@ def expected(network: Network, work: Callable[[], None]) -> dict[str, Tensor | N
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_building_once_gives_the_gradients_of_plain_accumulation(
+def test_precomputed_factors_give_the_gradients_of_plain_accumulation(
     model: Model, batches: list[Tensor], variant: str
 ) -> None:
     network = perturbed(model, **VARIANTS[variant])
@@ -112,7 +112,7 @@ def test_building_once_gives_the_gradients_of_plain_accumulation(
             assert found[name].stride() == parameter.stride()
 
 
-def test_building_once_adds_its_gradients_to_earlier_ones(
+def test_gradients_of_precomputed_factors_are_added_to_earlier_ones(
     model: Model, batches: list[Tensor]
 ) -> None:
     network = perturbed(model)
@@ -160,7 +160,7 @@ def test_frozen_layers_stay_without_gradient(model: Model, batches: list[Tensor]
 
 
 @pytest.mark.parametrize("max_norm", [0.0, 1e-3])
-def test_building_once_gives_the_same_steps_with_and_without_clipping(
+def test_precomputed_factors_give_the_same_steps_with_and_without_clipping(
     model: Model, batches: list[Tensor], max_norm: float
 ) -> None:
     def trained(use: bool) -> dict[str, Tensor]:
@@ -210,7 +210,7 @@ def test_a_picture_drawn_inside_precomputed_once_uses_the_present_parameters(
         torch.testing.assert_close(gradient, wanted[name], rtol=1e-12, atol=1e-13)
 
 
-def test_an_optimizer_step_inside_precomputed_once_is_refused_and_leaves_nothing_built(
+def test_an_optimizer_step_inside_precomputed_once_is_refused_and_drops_the_factors(
     model: Model, batches: list[Tensor]
 ) -> None:
     network = perturbed(model)
@@ -260,7 +260,7 @@ def test_factors_of_query_key_and_value_lie_side_by_side_in_memory() -> None:
             assert starts == [starts[0] + i * downs[0].numel() for i in range(len(downs))]
 
 
-def test_factors_larger_than_the_weight_are_not_precomputed_once(model: Model) -> None:
+def test_factors_larger_than_the_weight_are_not_precomputed(model: Model) -> None:
     assert Banks(perturbed(model, network_dim=8, conv_dim=8).layers.values()).groups == []
 
 
@@ -283,7 +283,7 @@ class Operators(TorchDispatchMode):
         return out
 
 
-def test_six_layers_are_built_in_as_many_kernels_as_two() -> None:
+def test_six_layers_are_precomputed_in_as_many_kernels_as_two() -> None:
     def kernels(count: int) -> int:
         model = nn.Sequential(*(nn.Linear(16, 16) for _ in range(count))).requires_grad_(False)
         network = perturbed(model)
@@ -343,7 +343,7 @@ def test_no_algorithm_reads_a_number_off_the_device_in_a_step(form: str) -> None
 
 # dynamo itself instantiates autograd.Function, which torch deprecates
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-def test_a_transformer_block_compiles_as_one_graph_built_or_not() -> None:
+def test_a_transformer_block_compiles_as_one_graph_with_precomputed_factors_or_without() -> None:
     torch.manual_seed(0)
     block = BasicTransformerBlock(32, 2, 16, cross_attention_dim=24).requires_grad_(False)
     network = perturbed(block, rank_dropout=0.2)

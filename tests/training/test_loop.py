@@ -155,7 +155,7 @@ def test_max_train_epochs_decides_the_number_of_steps(options):
     assert path.with_name("test-step-3.safetensors").exists()
 
 
-def test_building_factors_once_a_step_does_not_change_the_losses(options, tmp_path, monkeypatch):
+def test_precomputed_factors_of_a_step_do_not_change_the_losses(options, tmp_path, monkeypatch):
     """Only the order of sums differs; sample pictures in between change nothing."""
     options = {**options, "gradient_accumulation_steps": 3, "network_dim": 2}
     shared = run(options, output_dir=str(tmp_path / "a"))
