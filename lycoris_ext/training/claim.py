@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from types import TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -19,53 +20,33 @@ START_OVER = "choose another output_name, or start over with --overwrite"
 
 
 class Claim:
-    """The right to write a run's files: a lock that is held inside a ``with``.
+    """The right to write a run's files, and the state of an earlier run that is continued.
+
+    To continue, torch's number of threads is set to what the run was started with, because the
+    rounding of sums depends on it. `claimed` makes a claim and holds its lock.
 
     Args:
         config: of the run; output_dir and output_name say which run.
+        lock: on the run's files; held as long as the claim is used.
 
     Attributes:
         paths: of the run's files.
         device: on which the run computes.
         saved: the state of an earlier process, from which the run continues; None for a new run.
+
+    Raises:
+        ConfigError: the options have changed since the state was saved, or fp16 is used without
+            a GPU.
+        DataError: there is an adapter of this name, but no state to continue from.
+        EnvironmentFault: the device is missing.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: TrainConfig, lock: RunLock) -> None:
         self.config = config
+        self.lock = lock
         self.paths = RunPaths.of(config.run)
-        self.lock = RunLock(self.paths.lock)
         self.saved: SavedState | None = None
-
-    def __enter__(self) -> Claim:
-        """Lock the files, and read the state of a run that is to be continued.
-
-        To continue, torch's number of threads is set to what the run was started with, because the
-        rounding of sums depends on it.
-
-        Raises:
-            ConfigError: the options have changed since the state was saved, or fp16 is used
-                without a GPU.
-            DataError: there is an adapter of this name, but no state to continue from.
-            EnvironmentFault: the device is missing, or another process trains this run.
-        """
-        self.lock.__enter__()
-        try:
-            self._open()
-        except BaseException:
-            self.lock.release()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.lock.release()
-
-    def _open(self) -> None:
-        run = self.config.run
+        run = config.run
         self.device = choose_device(run.device)
         check_precision(run.mixed_precision, self.device)
         if run.overwrite:
@@ -74,7 +55,7 @@ class Claim:
         if self.saved is None:
             refuse_existing(self.paths)
             return
-        changed = self.config.changed_since(self.saved.progress.config)
+        changed = config.changed_since(self.saved.progress.config)
         if changed:
             listed = "; ".join(
                 f"{name} was {old!r}, is {new!r}" for name, (old, new) in changed.items()
@@ -157,6 +138,18 @@ class Claim:
         adapter = self.paths.adapter
         for path in (self.paths.state, adapter, self.paths.averaged(adapter)):
             path.unlink(missing_ok=True)
+
+
+@contextmanager
+def claimed(config: TrainConfig) -> Iterator[Claim]:
+    """Lock the files of a run for a ``with`` block, and check whether it can be continued.
+
+    Raises:
+        EnvironmentFault: another process trains this run.
+        ConfigError, DataError, EnvironmentFault: as `Claim`.
+    """
+    with RunLock(RunPaths.of(config.run).lock) as lock:
+        yield Claim(config, lock)
 
 
 def refuse_existing(paths: RunPaths) -> None:

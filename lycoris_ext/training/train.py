@@ -25,7 +25,7 @@ from lycoris_ext.runs.losses import running_average
 from lycoris_ext.training.base_model import BaseModel
 from lycoris_ext.training.batch_loss import BatchLoss
 from lycoris_ext.training.caches import describe_store, latent_store, text_store
-from lycoris_ext.training.claim import Claim
+from lycoris_ext.training.claim import claimed
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.memory import memory_faults
 from lycoris_ext.training.notes import network_notes
@@ -70,7 +70,7 @@ def train(
         check_tracker(config.run)
         weights = read_start_weights(config.start)
         if keeps_name(when_it_exists):
-            claim = held.enter_context(Claim(config))
+            claim = held.enter_context(claimed(config))
 
         pictures = read_pictures(config, watcher)  # before gigabytes of a model are read
         base.load()
@@ -78,7 +78,7 @@ def train(
         check_bucket_sizes(pictures, base.latent_factor)
         if not keeps_name(when_it_exists):
             config = choose_name(config, when_it_exists, pictures, base_hash, weights.fingerprint)
-            claim = held.enter_context(Claim(config))
+            claim = held.enter_context(claimed(config))
         claim.check_pictures(pictures)
         claim.make_folder()
 
