@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lycoris_ext.plots.charts import COLOURS, INK, PAPER, new_chart
+from lycoris_ext.plots.charts import COLOURS, PAPER, new_chart
+from lycoris_ext.plots.colours import INK
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

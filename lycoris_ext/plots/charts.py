@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from lycoris_ext.errors import ConfigError, EnvironmentFault
 from lycoris_ext.formats import atomic_write
+from lycoris_ext.plots.colours import INK, SOFT_INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 #: Colours for the series of a chart, in order; the first is for the most important series.
 COLOURS = ("#1f5fb4", "#e08a2e", "#8a94a3", "#3d8f5f", "#9a5fb5")
-INK, SOFT_INK, LINE, PAPER = "#1c1f26", "#5e6572", "#e3e6ea", "#ffffff"
+LINE, PAPER = "#e3e6ea", "#ffffff"
 
 #: Pixels an inch, as browsers count: sizes in pixels mean the same in SVG and PNG.
 _DPI = 96

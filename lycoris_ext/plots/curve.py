@@ -9,12 +9,11 @@ from math import floor, log10
 from PIL import Image, ImageDraw
 
 from lycoris_ext.errors import DataError
+from lycoris_ext.plots.colours import INK, SOFT_INK
 from lycoris_ext.plots.fonts import font
 from lycoris_ext.runs.losses import SMOOTHING, LossPoint
 
 _PAPER = (255, 255, 255)
-_INK = (28, 31, 38)
-_SOFT_INK = (94, 101, 114)
 _LINE = (230, 233, 238)
 _RAW = (190, 209, 236)
 _SMOOTH = (33, 92, 183)
@@ -120,25 +119,25 @@ class _Chart:
 
     def frame(self, title: str, count: int) -> None:
         unit = _OVERSAMPLING
-        self.draw.text((self.left, 24 * unit), title, font=font(24 * unit), fill=_INK)
+        self.draw.text((self.left, 24 * unit), title, font=font(24 * unit), fill=INK)
         tick = _tick(self.high, 8)
         for index in range(round(self.high / tick) + 1):
             y = self.y(index * tick)
-            colour = _SOFT_INK if index == 0 else _LINE
+            colour = SOFT_INK if index == 0 else _LINE
             self.draw.line((self.left, y, self.right, y), fill=colour, width=unit)
             self._note(self.left - 10 * unit, y, f"{index * tick:.6g}", "rm")
         tick = max(1.0, _tick(self.last - self.first, 8))
         step = tick * -(-self.first // tick)
         while step <= self.last:
             x = self.x(step)
-            self.draw.line((x, self.bottom, x, self.bottom + 6 * unit), fill=_SOFT_INK, width=unit)
+            self.draw.line((x, self.bottom, x, self.bottom + 6 * unit), fill=SOFT_INK, width=unit)
             self._note(x, self.bottom + 10 * unit, f"{int(step)}", "ma")
             step += tick
         centre = (self.left + self.right) / 2
         self._note(centre, self.bottom + 36 * unit, f"optimizer step ({count} recorded)", "ma")
 
     def _note(self, x: float, y: float, text: str, anchor: str) -> None:
-        self.draw.text((x, y), text, font=font(15 * _OVERSAMPLING), fill=_SOFT_INK, anchor=anchor)
+        self.draw.text((x, y), text, font=font(15 * _OVERSAMPLING), fill=SOFT_INK, anchor=anchor)
 
     def curve(
         self,

@@ -10,11 +10,10 @@ from math import ceil
 from PIL import Image, ImageDraw
 
 from lycoris_ext.errors import ConfigError
+from lycoris_ext.plots.colours import INK, SOFT_INK
 from lycoris_ext.plots.fonts import font
 
 _PAPER = (250, 250, 251)
-_INK = (28, 31, 38)
-_SOFT_INK = (94, 101, 114)
 _LINE = (222, 226, 232)
 _EMPTY = (238, 240, 243)
 _FAULT = (179, 38, 30)
@@ -185,8 +184,8 @@ class _Sheet:
     def draw_titles(self, draw: ImageDraw.ImageDraw, title: str, subtitle: str) -> None:
         y, room = self.type.margin, self.size[0] - 2 * self.type.margin
         for text, size, colour in (
-            (title, self.type.title, _INK),
-            (subtitle, self.type.subtitle, _SOFT_INK),
+            (title, self.type.title, INK),
+            (subtitle, self.type.subtitle, SOFT_INK),
         ):
             for line in _wrap(text, size, room):
                 draw.text((self.type.margin, y), line, font=font(size), fill=colour)
@@ -201,7 +200,7 @@ class _Sheet:
             y = bottom - len(lines) * _line_height(self.type.heading)
             centre = self._block_left(block) + left + self.cell[0] // 2
             for line in lines:
-                draw.text((centre, y), line, font=font(self.type.heading), fill=_INK, anchor="ma")
+                draw.text((centre, y), line, font=font(self.type.heading), fill=INK, anchor="ma")
                 y += _line_height(self.type.heading)
 
     def draw_label(self, draw: ImageDraw.ImageDraw, index: int, text: str) -> None:
@@ -214,7 +213,7 @@ class _Sheet:
         y = self._row_top(index) + (self.cell[1] - height) // 2
         right = self._block_left(index // self.rows) + self.label_width - 2 * self.type.gap
         for line in lines:
-            draw.text((right, y), line, font=font(self.type.label), fill=_SOFT_INK, anchor="ra")
+            draw.text((right, y), line, font=font(self.type.label), fill=SOFT_INK, anchor="ra")
             y += _line_height(self.type.label)
 
     def place(
