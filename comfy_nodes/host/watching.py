@@ -49,9 +49,6 @@ class NodeWatcher(Watcher):
         self._shown: Image.Image | None = None
         self._bar: Bar | None = None
 
-    def note(self, text: str) -> None:
-        logging.info("LyCORIS: %s", text)
-
     def say(self, text: str) -> None:
         logging.info("LyCORIS: %s", text)
 

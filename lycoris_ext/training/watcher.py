@@ -22,7 +22,8 @@ class Watcher:
         """Show a line about the progress of the run's preparation."""
 
     def note(self, text: str) -> None:
-        """Show a note that the user should read."""
+        """Show a note that the user should read; by default as `say` does."""
+        self.say(text)
 
     @contextmanager
     def counting(
