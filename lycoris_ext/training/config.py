@@ -90,7 +90,8 @@ class TrainConfig:
         """Find the options that forbid to continue a saved run with this config.
 
         Args:
-            saved: ``flat()`` of the run that is to be continued, as read from JSON.
+            saved: ``flat()`` of the run that is to be continued, as read from JSON; an option
+                that is not in it, because it is newer than the run, had its default.
 
         Returns:
             Option -> (value in the saved run, value now) for options that affect the result and
@@ -103,10 +104,12 @@ class TrainConfig:
             "if dim_from_weights": self.start.dim_from_weights,  # the file's content is compared
         }
         now, options = json.loads(json.dumps(self.flat())), all_options()
+        defaults = {name: _as_toml(option.default) for name, option in options.items()}
+        before = json.loads(json.dumps(defaults)) | saved
         return {
-            name: (saved.get(name), value)
+            name: (before[name], value)
             for name, value in now.items()
-            if name in saved and saved[name] != value and not allowed[options[name].may_change]
+            if before[name] != value and not allowed[options[name].may_change]
         }
 
 

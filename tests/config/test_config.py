@@ -346,6 +346,13 @@ def test_only_options_that_change_the_result_count_as_changed():
     assert longer.changed_since(cosine) == {"max_train_steps": (1600, 5)}
 
 
+def test_an_option_newer_than_the_saved_run_had_its_default():
+    saved = json.loads(json.dumps(TrainConfig().flat()))
+    del saved["network_dim"]
+    assert TrainConfig().changed_since(saved) == {}
+    assert build(network_dim=4).changed_since(saved) == {"network_dim": (8, 4)}
+
+
 def test_a_config_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         TrainConfig().run.seed = 5
