@@ -10,10 +10,12 @@ from typing import Any
 
 import torch
 
+from lycoris_ext.formats import save_adapter
 from lycoris_ext.models import ModelConfig, Pipeline, load_pipeline
 from lycoris_ext.models.part_configs import LOADED, config_folder
 from lycoris_ext.models.quiet import quiet_loading
 from lycoris_ext.models.tokenizer import clip_tokenizer
+from lycoris_ext.network import NetworkConfig, build_network
 
 MAX_TOKENS = 24
 PICTURE_SIZE = 32
@@ -137,6 +139,17 @@ def tiny_pipeline(folder: Path, seed: int = 0, clip_skip: int = 1, family: str =
     write_tiny_folder(folder, seed, family)
     config = ModelConfig(pretrained_model_name_or_path=str(folder), clip_skip=clip_skip)
     return load_pipeline(config, "cpu", torch.float32)
+
+
+def loud_adapter(pipeline: Pipeline, path: Path, seed: int = 0) -> Path:
+    """Write a LoRA for a pipeline, of random weights large enough to change every picture."""
+    network = build_network(pipeline.targets(), NetworkConfig(algo="lora", network_dim=4))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.4 * torch.randn(parameter.shape, generator=generator))
+    save_adapter(path, network.adapter_state({}))
+    return path
 
 
 def write_tokenizer(folder: Path) -> dict[str, int]:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import pytest
-import torch
 from PIL import Image, ImageChops
 
 from lycoris_ext.cli.sample import main
 from lycoris_ext.errors import ConfigError, DataError
-from lycoris_ext.formats import save_adapter
-from lycoris_ext.network import NetworkConfig, build_network
 from lycoris_ext.plots.png import read_parameters
-from tests.tiny_pipeline import PICTURE_SIZE, tiny_pipeline
+from tests.tiny_pipeline import PICTURE_SIZE, loud_adapter, tiny_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -20,12 +17,7 @@ def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("base") / "tiny"
     pipeline = tiny_pipeline(folder)
     for seed, name in enumerate(["red", "blue"]):
-        network = build_network(pipeline.targets(), NetworkConfig(algo="lora", network_dim=4))
-        generator = torch.Generator().manual_seed(seed)
-        with torch.no_grad():
-            for parameter in network.parameters():
-                parameter.add_(0.4 * torch.randn(parameter.shape, generator=generator))
-        save_adapter(folder.parent / f"{name}.safetensors", network.adapter_state({}))
+        loud_adapter(pipeline, folder.parent / f"{name}.safetensors", seed)
     return folder
 
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from lycoris_ext.errors import ConfigError, DataError, LycorisExtError
-from lycoris_ext.formats import save_adapter
 from lycoris_ext.grids.cells import CellStore, MemoryStore, Painted
 from lycoris_ext.grids.draw import Grid, draw_grid
 from lycoris_ext.grids.entrants import Entrant, Strength
@@ -17,11 +16,10 @@ from lycoris_ext.grids.plan import Column, GridPlan, Row
 from lycoris_ext.grids.prompt_tests import PromptTest
 from lycoris_ext.grids.settings import Settings
 from lycoris_ext.models import Pipeline
-from lycoris_ext.network import NetworkConfig, build_network
 from lycoris_ext.sampling import sample
 from lycoris_ext.sampling.adapters import AdapterUse
 from lycoris_ext.sampling.specs import PromptSpec
-from tests.tiny_pipeline import tiny_pipeline
+from tests.tiny_pipeline import loud_adapter, tiny_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +29,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
 
 @pytest.fixture(scope="module")
 def adapter(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    network = build_network(pipeline.targets(), NetworkConfig(algo="lora", network_dim=4))
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.4 * torch.randn(parameter.shape, generator=generator))
-    path = tmp_path_factory.mktemp("adapters") / "loud.safetensors"
-    save_adapter(path, network.adapter_state({}))
-    return path
+    return loud_adapter(pipeline, tmp_path_factory.mktemp("adapters") / "loud.safetensors")
 
 
 def plan_of(pipeline: Pipeline, adapter: Path, count: int = 3, steps: int = 2) -> GridPlan:

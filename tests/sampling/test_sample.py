@@ -7,13 +7,11 @@ import torch
 from PIL import ImageChops
 
 from lycoris_ext.errors import ConfigError, DataError, EnvironmentFault, FormatError
-from lycoris_ext.formats import save_adapter
-from lycoris_ext.network import NetworkConfig, build_network
 from lycoris_ext.sampling.adapters import AdapterUse, adapters_applied
 from lycoris_ext.sampling.sample import sample_pictures
 from lycoris_ext.sampling.samplers import ALIASES, SAMPLERS, build_sampler
 from lycoris_ext.sampling.specs import PromptSpec
-from tests.tiny_pipeline import PICTURE_SIZE, tiny_pipeline
+from tests.tiny_pipeline import PICTURE_SIZE, loud_adapter, tiny_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -23,14 +21,7 @@ def pipeline(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def adapter(pipeline, tmp_path_factory):
-    network = build_network(pipeline.targets(), NetworkConfig(algo="lora", network_dim=4))
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.4 * torch.randn(parameter.shape, generator=generator))
-    path = tmp_path_factory.mktemp("adapters") / "loud.safetensors"
-    save_adapter(path, network.adapter_state({}))
-    return path
+    return loud_adapter(pipeline, tmp_path_factory.mktemp("adapters") / "loud.safetensors")
 
 
 def spec(seed, prompt="a cat", **options):
