@@ -151,13 +151,20 @@ def _check_fits(pattern: str, where: str, sites: list[Site], adapted: list[Site]
 
 def _wanted(site: Site, covered: Mapping[str, Settings], config: NetworkConfig) -> bool:
     """Whether preset, include, exclude and the network_train_*_only options select a layer."""
-    if site.target in TEXT_ENCODERS and config.network_train_unet_only:
-        return False
-    if site.target in DENOISERS and config.network_train_text_encoder_only:
+    if left_out_by(site, config):
         return False
     if any(re.search(pattern, site.name) for pattern in config.exclude):
         return False
     return site.name in covered or _included(site, config)
+
+
+def left_out_by(site: Site, config: NetworkConfig) -> str | None:
+    """Return the option that keeps a layer's whole model from being adapted; None if none does."""
+    if site.target in TEXT_ENCODERS and config.network_train_unet_only:
+        return "network_train_unet_only"
+    if site.target in DENOISERS and config.network_train_text_encoder_only:
+        return "network_train_text_encoder_only"
+    return None
 
 
 def _included(site: Site, config: NetworkConfig) -> bool:

@@ -14,14 +14,15 @@ import torch
 from torch import nn
 
 from lycoris_ext.algorithms import detect
-from lycoris_ext.errors import FormatError
+from lycoris_ext.errors import ConfigError, FormatError
 from lycoris_ext.formats import AdapterState
 from lycoris_ext.formats.adapter_file import AdapterFile, read_adapter_file
 from lycoris_ext.network import Network, NetworkConfig, build_network, load_network
-from lycoris_ext.network.selection import layer_rates
+from lycoris_ext.network.selection import layer_rates, left_out_by
 from lycoris_ext.training.base_model import BaseModel
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.start_config import StartConfig
+from lycoris_ext.words import count
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,13 @@ class StartWeights:
             config: of the run.
 
         Raises:
-            ConfigError: the config selects no layer, or scale_weight_norms is set for an algorithm
-                whose norm cannot be limited.
+            ConfigError: the config selects no layer, scale_weight_norms is set for an algorithm
+                whose norm cannot be limited, or network_weights has layers of a model that is not
+                to be trained.
             FormatError: network_weights is for another model, or has other sizes than the config.
         """
         network = self._network(targets, config.effective_network, config.run.seed)
+        self._check_targets(network, config.network)
         if config.run.scale_weight_norms is not None:
             network.check_norms_have_limits()  # an error now rather than after the first step
         return network
@@ -83,6 +86,19 @@ class StartWeights:
         if not self.config.dim_from_weights:
             return config
         return replace(config, network=config_of(network, config.network))
+
+    def _check_targets(self, network: Network, config: NetworkConfig) -> None:
+        """Refuse layers of a model that is not to be trained, rather than train or drop them."""
+        options = Counter(left_out_by(site, config) for site in network.sites.values())
+        for option, layers in options.items():
+            if option is not None:
+                raise ConfigError(
+                    f"the file has {count(layers, 'layer')} of a model that {option} = true leaves "
+                    "out",
+                    where=f"network_weights {self.config.network_weights}",
+                    fix=f"set {option} = false; text_encoder_lr = 0 or unet_lr = 0 keeps that "
+                    "model's layers as they are in the file",
+                )
 
     def _network(
         self, targets: Mapping[str, nn.Module], config: NetworkConfig, seed: int

@@ -64,6 +64,24 @@ def test_dim_from_weights_builds_the_network_of_the_file(run, adapter):
 
 
 @pytest.mark.parametrize(
+    ("option", "rate"),
+    [
+        ("network_train_unet_only", "text_encoder_lr"),
+        ("network_train_text_encoder_only", "unet_lr"),
+    ],
+)
+def test_dim_from_weights_trains_no_model_that_is_left_out(run, adapter, option, rate):
+    path = adapter()
+    with pytest.raises(ConfigError, match=option):
+        run(network_weights=str(path), dim_from_weights=True, **{option: True})
+    result = run(network_weights=str(path), dim_from_weights=True, **{rate: 0.0})
+    before, after = load_adapter(path).tensors, load_adapter(result).tensors
+    kept = {key for key in before if torch.equal(before[key].half(), after[key].half())}
+    model = "lora_te" if rate == "text_encoder_lr" else "lora_unet"
+    assert {key for key in before if key.startswith(model)} <= kept < set(before)
+
+
+@pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"network_dim": 8}, "has rank 4, the config asks for 8"),
