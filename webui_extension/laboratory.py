@@ -84,11 +84,13 @@ class Laboratory:
         return list_run(self.allowed_folders.resolve(text), self.allowed_folders.resolve)
 
     def checkpoint(self, text: str) -> Checkpoint:
-        """Read and describe one adapter file.
+        """Read and describe the adapter file at a path that the user typed or chose.
+
+        Its tensors are not kept.
 
         Raises:
             DataError: the file does not exist or lies outside the allowed folders.
-            FormatError: it is no adapter.
+            FormatError: it is no adapter, damaged, or a pickle.
         """
         return read_checkpoint(self.allowed_folders.resolve(text))
 

@@ -1,6 +1,7 @@
 """Apply adapters to ComfyUI's models, as patches of its ModelPatcher.
 
-ComfyUI calls the patches when it loads a model. They add our own `Delta` to each weight, so that
+ComfyUI calls the patches when it loads a model, or at every forward of a layer for which the GPU's
+memory does not suffice. They add our own `Delta` to each weight, so that
 DoRA, (IA)^3, OFT and all other algorithms give the same update as in training.
 """
 
@@ -239,7 +240,7 @@ def _patch_class() -> Any:
     from comfy.weight_adapter import WeightAdapterBase
 
     class CorePatch(WeightAdapterBase):
-        """The update of one weight or bias, which ComfyUI calls when it loads the model."""
+        """The update of one weight or bias, which ComfyUI asks for."""
 
         name = "lycoris_ext"
 
@@ -251,7 +252,11 @@ def _patch_class() -> Any:
         def calculate_weight(
             self, weight: Tensor, key: str, strength: float, *others: Any, **more: Any
         ) -> Tensor:
-            """Add strength * delta to `weight` in place; it is a float32 copy that ComfyUI made."""
+            """Add strength * delta to `weight`, a copy of the weight or bias, and return it.
+
+            The copy is in float32 when ComfyUI loads the layer, and in the input's dtype when the
+            layer stays off the GPU and is patched at every forward.
+            """
             delta = _delta(self.layer, self.site, weight.device).scaled(strength)
             if self.of_bias:
                 bias = delta.bias()

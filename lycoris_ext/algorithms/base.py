@@ -158,9 +158,9 @@ class Algorithm:
 
     @classmethod
     def origin(cls, plan: Plan, weight: Tensor) -> dict[str, Tensor]:
-        """Return the initial values of the stored tensors, if the update is a difference from them.
+        """Return the values that the stored tensors start from, if the update is the difference.
 
-        They follow from the frozen weight and are not in files. Most algorithms have none: {}.
+        Only T-LoRA has such values; {} for all others. See `Plan.origin`.
 
         Args:
             weight: the frozen weight, (out, in, *kernel).
@@ -272,9 +272,11 @@ class Plan:
         return 1 if self.algorithm.adds else len(self.without_dora.factors())
 
     def origin(self, weight: Tensor) -> dict[str, Tensor]:
-        """Return the initial values of the stored tensors, if the update is a difference from them.
+        """Return the values that the stored tensors start from, if the update is the difference.
 
-        {} for most algorithms. The update is zero at these values.
+        They follow from the frozen weight and are in no file, so they are computed for a new
+        adapter and for a loaded one, with one SVD for each layer in T-LoRA. All other algorithms
+        have none: {}.
 
         Args:
             weight: the frozen weight, (out, in, *kernel); on the meta device the result holds

@@ -63,8 +63,9 @@ class DyLoRAOptions(DoraOptions):
 
     block_size: int = option(
         4,
-        "Number of ranks in a block of DyLoRA, a divisor of the rank: each training step draws a "
-        "block at random, trains it, and switches off the ranks after it.",
+        "Number of ranks in a block of DyLoRA, a divisor of the rank. In each batch each layer "
+        "draws a block at random and trains it; the ranks before it are used unchanged, those "
+        "after it are switched off.",
         low=1,
     )
 

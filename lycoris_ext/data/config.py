@@ -36,8 +36,9 @@ class DataConfig(SubsetOptions):
     reg_data_dir: str = option(
         "",
         "Regularisation pictures: the PARENT of folders named ``<repeats>_<class>``. An epoch "
-        "shows as many of them as training pictures, and those without a caption file have the "
-        "class as their caption.",
+        "shows at least as many of them as training pictures, repeats counted: if there are more, "
+        "only the first ones; if there are fewer, their repeats are raised. Those without a "
+        "caption file have the class as their caption.",
         is_path=True,
         may_change="always",
     )

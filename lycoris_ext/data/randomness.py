@@ -16,9 +16,10 @@ import torch
 def derive_seed(seed: int, purpose: str, *counters: int) -> int:
     """Hash a run's seed, a purpose and some counters into the seed of one generator.
 
-    The hash is BLAKE2b over the text ``"{seed}/{purpose}/{counter}/..."`` in UTF-8; its first 8
-    bytes are read as a little-endian number and shifted right by one bit. None of this may ever
-    change, because a seed has to mean the same pictures in every version.
+    The hash is BLAKE2b with a digest of 8 bytes (a longer digest that is cut differs), over the
+    text ``"{seed}/{purpose}/{counter}/..."`` in UTF-8 without a slash at its end. It is read as a
+    little-endian number and shifted right by one bit. None of this may ever change, because a seed
+    has to mean the same pictures in every version.
 
     Args:
         seed: the run's seed.

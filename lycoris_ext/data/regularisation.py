@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 
 def match_repeats(repeats: Sequence[int], wanted: int) -> list[int]:
-    """Choose repeats so that an epoch shows as many regularisation pictures as training pictures.
+    """Choose repeats so that an epoch shows enough regularisation pictures.
 
-    The pictures are taken in order, each with the repeats of its folder, until there are enough. If
-    all of them are too few, the repeats of each are raised by one, in order and round after round.
+    Enough are at least as many as training pictures. They are taken in order, each with the repeats
+    of its folder. If all of them are too few, the repeats of each are raised by one, in order and
+    round after round.
 
     Args:
         repeats: of each regularisation picture, as its folder says; 1 or more.

@@ -9,7 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Switch off messages and progress bars of diffusers and transformers in a `with` block."""
+    """Let diffusers and transformers show nothing but errors in a `with` block.
+
+    Progress bars and bitsandbytes are silent, too. Afterwards all of them are as before.
+    """
     # When diffusers imports bitsandbytes, that complains about an optional package.
     bitsandbytes = logging.getLogger("bitsandbytes")
     level = bitsandbytes.level

@@ -115,14 +115,15 @@ class RunConfig(Section):
     )
     log_with: str | None = option(
         None,
-        '"tensorboard": also write the loss and the learning rates for TensorBoard.',
+        '"tensorboard": also write the loss and the learning rates for TensorBoard, into '
+        "logging_dir, which must be set.",
         unset="they are only in NAME.events.jsonl",
         choices=("tensorboard",),
         may_change="always",
     )
     logging_dir: str | None = option(
         None,
-        "Folder for TensorBoard's files, if log_with asks for them.",
+        "Folder for TensorBoard's files; set it together with log_with.",
         unset="no such files are written",
         is_path=True,
         may_change="always",

@@ -22,8 +22,9 @@ class StartConfig(Section):
     )
     dim_from_weights: bool = option(
         False,
-        "Take algorithm, layers, ranks and alphas from the file network_weights; algo, network_dim "
-        "and similar options then have no effect.",
+        "Build the network as the file network_weights has it, with its algorithm, layers, ranks "
+        "and alphas. The options that would choose these (algo, network_dim, preset, exclude and "
+        "so on) have no effect then; learning rates and dropouts have theirs.",
     )
     base_weights: tuple[str, ...] = option(
         (),

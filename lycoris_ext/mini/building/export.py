@@ -66,7 +66,7 @@ def export_base(model: Denoiser, vae: AutoencoderKL, target: Path) -> int:
 
 
 def _clean_configuration(configuration: Path) -> None:
-    """Remove the original folder's name from a config.json, and set its dtype to float32.
+    """Remove the original folder's name from a config.json; a dtype in it becomes float32.
 
     Without a dtype argument, diffusers loads float32, but transformers loads the dtype named in
     config.json. If they differed, the pipeline would not run.

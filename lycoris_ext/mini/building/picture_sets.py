@@ -79,7 +79,7 @@ def draw_set(
 
     Args:
         path: file of the stored set.
-        orders: the pictures to draw.
+        orders: the pictures to draw; they are not compared with a set that is stored already.
         name: the source, see `make_source`.
         emoji_folder: folder of npm packages for the source "emoji", else None.
         processes: number of processes.
