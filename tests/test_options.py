@@ -85,13 +85,14 @@ def test_a_value_is_kept_as_it_is_or_refused(name: str, value: Any) -> None:
 @given(st.sampled_from(sorted(all_options())), ANYTHING)
 @example("resolution", False)
 @example("resolution", "²")  # isdigit() says yes, and int() cannot read it
+@example("subsets", {"": 0, "0": 0})  # two faults in one table
 def test_any_value_of_an_option_of_a_run_is_taken_or_refused_with_its_file(
     name: str, value: Any
 ) -> None:
     try:
         all_options()[name].convert(value, "my.toml")
     except ConfigError as error:
-        assert error.where and error.where.startswith("my.toml")
+        assert all(part.where and part.where.startswith("my.toml") for part in error.parts)
 
 
 @given(st.one_of(st.integers(), st.floats()))
