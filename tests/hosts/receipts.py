@@ -14,6 +14,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from torch.backends.cpu import get_cpu_capability
+
 from tests.hosts.checkouts import HOSTS, ROOT, Checkout, Host, host_environment
 
 FOLDER = Path(__file__).resolve().parent / "receipts"
@@ -39,6 +41,8 @@ def write_receipt(key: str, checkout: Checkout, tests: dict[str, dict[str, Any]]
         "host": checkout.host.name,
         "commit": host_commit(checkout.folder),
         "system": f"{platform.system()} {platform.machine()}",
+        # Ratios of times are those of a kind of processor: AVX512, AVX2, ...
+        "processor": get_cpu_capability(),
         "versions": host_versions(checkout),
         "counts": {outcome: outcomes.count(outcome) for outcome in sorted(set(outcomes))},
         "tests": tests,
