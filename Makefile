@@ -52,7 +52,7 @@ demo: $(VENV)/train.stamp
 	$(BIN)/lycoris-ext demo
 
 test: $(VENV)/test.stamp
-	$(BIN)/coverage run -m pytest
+	$(BIN)/pytest --numprocesses auto --dist worksteal --cov --cov-report=
 
 check: $(VENV)/test.stamp docs
 	$(BIN)/ruff check .
