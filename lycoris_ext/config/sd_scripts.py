@@ -28,7 +28,6 @@ ALWAYS_SO: dict[str, tuple[object, ...]] = {
     "random_crop": (False,),
     "full_fp16": (False,),
     "full_bf16": (False,),
-    "max_token_length": (75,),
 }
 """Options of sd-scripts -> the only values that are supported; other values are refused."""
 
@@ -57,9 +56,9 @@ NOT_YET = frozenset(
         metadata_title min_timestep_weight network_train_norm output_config resize_interpolation
         resume resume_from_huggingface sample_at_last save_every_n_epochs_state
         save_last_n_epochs save_last_n_epochs_state save_last_n_steps save_last_n_steps_state
-        save_n_epoch_ratio save_state_to_huggingface skip_until_initial_step token_warmup_min
-        token_warmup_step tokenizer_cache_dir torch_compile training_comment unet_lr_weight
-        validation_seed validation_split wandb_api_key wandb_run_name weighted_captions
+        save_n_epoch_ratio save_state_to_huggingface skip_until_initial_step
+        tokenizer_cache_dir torch_compile training_comment unet_lr_weight
+        validation_seed validation_split wandb_api_key wandb_run_name
         """
     )
 )

@@ -49,14 +49,15 @@ OPTIONS: dict[str, object] = {
     "huber_scale": 1.0,
     "huber_c": 0.1,
 }
-#: Options that we switch off with 0 and sd-scripts with None, which is what metadata then say.
-_NONE_WHEN_OFF = (
-    "noise_offset",
-    "adaptive_noise_scale",
-    "multires_noise_iterations",
-    "ip_noise_gamma",
-    "network_dropout",
-)
+#: Options with a value of ours for which sd-scripts writes None.
+_NONE_WHEN: dict[str, object] = {
+    "noise_offset": 0,
+    "adaptive_noise_scale": 0,
+    "multires_noise_iterations": 0,
+    "ip_noise_gamma": 0,
+    "network_dropout": 0,
+    "max_token_length": 75,
+}
 #: Fields whose name differs from that of the option: field -> option.
 RENAMED = {
     "batch_size_per_device": "train_batch_size",
@@ -187,7 +188,7 @@ def build_metadata(options: Mapping[str, object], facts: RunFacts) -> dict[str, 
 
 def _option(name: str, options: Mapping[str, object]) -> object:
     value = options.get(RENAMED.get(name, name), OPTIONS[name])
-    return None if name in _NONE_WHEN_OFF and not value else value
+    return None if name in _NONE_WHEN and value == _NONE_WHEN[name] else value
 
 
 def _run_fields(options: Mapping[str, object], facts: RunFacts) -> dict[str, object]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lycoris_ext.errors import ConfigError, LycorisExtError
+from lycoris_ext.models.tokens import CLIP_TEXT
 from lycoris_ext.options import Section, option
 
 MINI = "mini"
@@ -39,6 +40,22 @@ class ModelConfig(Section):
         low=1,
         fix="use 1, or 2 for the layer before the last",
     )
+    max_token_length: int = option(
+        75,
+        "How many tokens of a caption the text encoder reads: 75, 150 or 225; the rest of a longer "
+        "caption is not used. A tag takes about three tokens. With 150 or 225 every caption is "
+        "read in pieces of 75, and a step takes a little longer.",
+        low=75,
+        high=225,
+        step=75,
+        fix="use 75, 150 or 225",
+    )
+    weighted_captions: bool = option(
+        False,
+        'Read weights in captions: "(hat:1.2)" multiplies what the text encoder says about the hat '
+        'by 1.2, "(hat)" by 1.1, "[hat]" by 1 / 1.1; write "\\(" and "\\)" for parentheses. Off: '
+        "brackets and numbers are read like all other characters.",
+    )
     v2: bool | None = option(
         None,
         "Whether the base model is Stable Diffusion 2.x.",
@@ -57,6 +74,13 @@ class ModelConfig(Section):
                 "no base model is named",
                 where="pretrained_model_name_or_path",
                 fix='give a model: a .safetensors file, a diffusers folder, or "mini"',
+            )
+        if self.max_token_length % CLIP_TEXT:
+            yield ConfigError(
+                f"max_token_length is {self.max_token_length}, and captions are read in pieces of "
+                f"{CLIP_TEXT} tokens",
+                where="max_token_length",
+                fix="use 75, 150 or 225",
             )
 
 

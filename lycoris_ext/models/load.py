@@ -72,6 +72,8 @@ def _load(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> Pipe
         name=_name(config, path),
         weight_files=parts.weight_files,
         clip_skip=config.clip_skip,
+        max_token_length=config.max_token_length,
+        weighted_captions=config.weighted_captions,
     )
 
 

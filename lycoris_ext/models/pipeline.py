@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats.families import Family
 from lycoris_ext.formats.hashes import sha256_of_files
+from lycoris_ext.models.tokens import CLIP_TEXT, Tokens, count_tokens, split_captions
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,9 @@ class Pipeline:
         name: of the model, for file names and metadata.
         weight_files: the files that the weights come from, in a fixed order.
         clip_skip: the layer that `encode_text` reads unless its caller names another one.
+        max_token_length: the option of this name; `encode_text` splits captions into as many
+            pieces as it has 75s.
+        weighted_captions: read weights such as "(hat:1.2)" in captions and prompts.
     """
 
     family: Family
@@ -87,6 +92,8 @@ class Pipeline:
     name: str
     weight_files: Sequence[Path] = field(default=())
     clip_skip: int = 1
+    max_token_length: int = CLIP_TEXT
+    weighted_captions: bool = False
 
     def __post_init__(self) -> None:
         self._check_clip_skip(self.clip_skip)
@@ -136,50 +143,62 @@ class Pipeline:
 
     @property
     def max_tokens(self) -> int:
-        """Number of tokens to which every caption is padded or cut, with start and end mark."""
+        """Number of tokens that a text encoder reads at once, with start and end mark."""
         return int(self.text_encoder.config.max_position_embeddings)
 
-    def encode_text(self, captions: Sequence[str], clip_skip: int | None = None) -> Conditioning:
+    def pieces_of(self, text: str) -> int:
+        """Return the number of pieces into which a text has to be split to be read to its end."""
+        tokens = count_tokens(self.tokenizer, text, weighted=self.weighted_captions)
+        return max(1, math.ceil(tokens / (self.max_tokens - 2)))
+
+    def encode_text(
+        self, captions: Sequence[str], clip_skip: int | None = None, pieces: int | None = None
+    ) -> Conditioning:
         """Encode captions for the U-Net; gradients flow to adapters in the text encoders.
 
         For SDXL both encoders are read at the layer before the last, without the final layer norm,
-        and their outputs are concatenated; clip_skip 1 and 2 make no difference.
+        and their outputs are concatenated; clip_skip 1 and 2 make no difference. Its pooled vector
+        is that of the first piece.
 
         Args:
-            captions: B texts; tokens beyond `max_tokens` are cut off.
+            captions: B texts; those that are too long for their pieces are cut.
             clip_skip: N reads the N-th layer from the end; None takes the pipeline's `clip_skip`.
+            pieces: number of pieces into which all captions are split, see `models.tokens`; None
+                takes as many as `max_token_length` says.
 
         Returns:
-            States (B, max_tokens, D) in the text encoder's dtype, and SDXL's pooled vectors.
+            States (B, pieces * (max_tokens - 2) + 2, D) in the text encoder's dtype, and SDXL's
+            pooled vectors.
 
         Raises:
             ConfigError: the text encoder has fewer layers than `clip_skip`.
         """
         skip = self.clip_skip if clip_skip is None else clip_skip
         self._check_clip_skip(skip)
-        tokens = self._tokens(self.tokenizer, captions)
+        number = self.max_token_length // CLIP_TEXT if pieces is None else pieces
+        tokens = self._tokens(self.tokenizer, captions, number)
+        ids = tokens.ids.flatten(0, 1).to(self.device)
         if self.text_encoder_2 is not None:
-            first = self.text_encoder(tokens, output_hidden_states=True)
-            tokens = self._tokens(self.tokenizer_2, captions)
-            second = self.text_encoder_2(tokens, output_hidden_states=True)
-            states = [first.hidden_states[-2], second.hidden_states[-2]]
-            return Conditioning(torch.cat(states, dim=-1), second.text_embeds)
+            first = self.text_encoder(ids, output_hidden_states=True)
+            tokens_2 = self._tokens(self.tokenizer_2, captions, number)
+            ids = tokens_2.ids.flatten(0, 1).to(self.device)
+            second = self.text_encoder_2(ids, output_hidden_states=True)
+            states = [
+                tokens.join_pieces(first.hidden_states[-2]),
+                tokens_2.join_pieces(second.hidden_states[-2]),
+            ]
+            return Conditioning(torch.cat(states, dim=-1), second.text_embeds[::number])
         if skip == 1:
-            return Conditioning(self.text_encoder(tokens).last_hidden_state)
-        hidden = self.text_encoder(tokens, output_hidden_states=True).hidden_states[-skip]
+            return Conditioning(tokens.join_pieces(self.text_encoder(ids).last_hidden_state))
+        hidden = self.text_encoder(ids, output_hidden_states=True).hidden_states[-skip]
         # transformers 5 dropped the `text_model` level; both depths are in use.
         owner = getattr(self.text_encoder, "text_model", self.text_encoder)
-        return Conditioning(owner.final_layer_norm(hidden))
+        return Conditioning(tokens.join_pieces(owner.final_layer_norm(hidden)))
 
-    def _tokens(self, tokenizer: Any, captions: Sequence[str]) -> Tensor:
-        tokens: Tensor = tokenizer(
-            list(captions),
-            padding="max_length",
-            truncation=True,
-            max_length=self.max_tokens,
-            return_tensors="pt",
-        ).input_ids
-        return tokens.to(self.device)
+    def _tokens(self, tokenizer: Any, captions: Sequence[str], pieces: int) -> Tokens:
+        return split_captions(
+            tokenizer, captions, self.max_tokens, pieces, weighted=self.weighted_captions
+        )
 
     def _check_clip_skip(self, skip: int) -> None:
         layers = int(self.text_encoder.config.num_hidden_layers)

@@ -31,7 +31,8 @@ def sample_pictures(
 
     A picture depends only on its spec: each starts from noise of its own CPU generator, so that
     batch size, other pictures and device do not change it, except for rounding. Torch's global
-    random generators are not touched.
+    random generators are not touched. A prompt of more than 75 tokens is read to its end, in pieces
+    of 75 as in training with a larger max_token_length.
 
     Args:
         pipeline: the base model.
@@ -50,9 +51,10 @@ def sample_pictures(
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size is {batch_size}", where="batch_size", fix="use 1 or more")
-    groups: dict[tuple[int, str, tuple[int, int]], list[int]] = {}
+    groups: dict[tuple[int, str, tuple[int, int], int], list[int]] = {}
     for index, spec in enumerate(specs):
-        key = (spec.steps, spec.sampler, _latent_size(spec, pipeline))
+        size = _latent_size(spec, pipeline)
+        key = (spec.steps, spec.sampler, size, _pieces(spec, pipeline))
         groups.setdefault(key, []).append(index)
 
     total = sampling_calls(pipeline, specs)
@@ -92,7 +94,10 @@ def _denoise(
     clip_skip: int | None,
     step_done: Callable[[], None],
 ) -> Tensor:
-    """Return denoised latents (B, C, h, w); all specs must share steps, sampler and size."""
+    """Return denoised latents (B, C, h, w).
+
+    All specs must share steps, sampler, size and number of pieces of their prompts.
+    """
     height, width = _latent_size(specs[0], pipeline)
     shape = (1, pipeline.latent_channels, height, width)
     generators = [torch.Generator("cpu").manual_seed(spec.seed) for spec in specs]
@@ -105,7 +110,7 @@ def _denoise(
     guided = any(spec.cfg_scale != 1 for spec in specs)
     captions = [spec.negative_prompt for spec in specs] if guided else []
     captions += [spec.prompt for spec in specs]
-    text = pipeline.encode_text(captions, clip_skip)
+    text = pipeline.encode_text(captions, clip_skip, _pieces(specs[0], pipeline))
     pixels = (height * pipeline.latent_factor, width * pipeline.latent_factor)
     sizes = [(*pixels, 0, 0, *pixels)] * len(captions)
     more = step_arguments(sampler, generators)
@@ -119,6 +124,12 @@ def _denoise(
         latents = sampler.step(output, timestep, latents, **more).prev_sample
         step_done()
     return latents
+
+
+def _pieces(spec: PromptSpec, pipeline: Pipeline) -> int:
+    """Return into how many pieces the prompts of a picture are split, see `models.tokens`."""
+    used = (spec.prompt, spec.negative_prompt) if spec.cfg_scale != 1 else (spec.prompt,)
+    return max(pipeline.pieces_of(text) for text in used)
 
 
 def _latent_size(spec: PromptSpec, pipeline: Pipeline) -> tuple[int, int]:

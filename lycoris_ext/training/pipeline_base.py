@@ -89,6 +89,8 @@ class PipelineBase:
             weights=weights_digest(pipeline.text_encoders()),
             tokenizer=hashlib.blake2b(words.encode("utf-8"), digest_size=20).hexdigest(),
             max_tokens=pipeline.max_tokens,
+            max_token_length=self.config.model.max_token_length,
+            weighted_captions=self.config.model.weighted_captions,
             clip_skip=self.config.model.clip_skip,
             precision=self.config.run.mixed_precision,
         )

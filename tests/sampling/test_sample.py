@@ -11,7 +11,7 @@ from lycoris_ext.sampling.adapters import AdapterUse, adapters_applied
 from lycoris_ext.sampling.sample import sample_pictures
 from lycoris_ext.sampling.samplers import ALIASES, SAMPLERS, build_sampler
 from lycoris_ext.sampling.specs import PromptSpec
-from tests.tiny_pipeline import PICTURE_SIZE, loud_adapter, tiny_pipeline
+from tests.tiny_pipeline import MAX_TOKENS, PICTURE_SIZE, loud_adapter, tiny_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,17 @@ def test_a_picture_depends_neither_on_batch_size_nor_neighbours_nor_order(pipeli
         assert difference(a, b) <= 1
         assert difference(a, c) <= 1
     assert together[4].size == (40, 24)
+
+
+def test_a_long_prompt_is_read_to_its_end_and_changes_no_other_picture(pipeline):
+    start = "cat " * (2 * MAX_TOKENS)
+    prompts = [start + "dog", "a cat", start + "red", "red"]
+    specs = [spec(5, prompt, cfg_scale=30.0) for prompt in prompts]
+    specs.append(spec(5, "a cat", negative_prompt=start, cfg_scale=30.0))
+    together = sample_pictures(pipeline, specs, batch_size=8)
+    alone = [sample_pictures(pipeline, [each])[0] for each in specs]
+    assert max(map(difference, together, alone)) <= 1
+    assert difference(together[0], together[2]) > 1
 
 
 def test_each_option_of_a_spec_changes_the_picture(pipeline):
