@@ -78,6 +78,8 @@ _PROMPTS = Widget(
         "the dataset.",
     },
 )
+# ComfyUI itself reads prompts of any length.
+_LENGTH = option("max_token_length", default=225)
 _NEGATIVE = Widget(
     "sample_negative",
     "STRING",
@@ -138,6 +140,8 @@ class Train:
             _PROMPTS,
             _NEGATIVE,
             *advanced(*(replace(w, name=f"sample_{w.name}") for w in drawing_widgets())),
+            # Saved workflows know widgets by their order: new ones come last.
+            *advanced(_LENGTH),
         )
         return inputs(required, optional, {"unique_id": "UNIQUE_ID", "prompt": "PROMPT"})
 
@@ -187,6 +191,7 @@ class Train:
                 trains_text=not config.effective_network.network_train_unet_only,
                 precision=precision,
                 conditionings=dataset.conditionings,
+                max_token_length=config.model.max_token_length,
             )
             watcher = NodeWatcher(base, config, _drawing(values, config), unique_id, values)
             try:
@@ -213,7 +218,7 @@ def _config(
         ConfigError: an option is wrong, or options contradict each other.
     """
     folder, name = output_place(output_name)
-    options = read_options((*_RUN, *_SAVING), values) | given
+    options = read_options((*_RUN, *_SAVING, _LENGTH), values) | given
     options |= {"output_dir": str(folder), "output_name": name, "device": _device()}
     if reads_only:
         options["network_train_unet_only"] = True

@@ -11,11 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lycoris_ext.data import TokenLimit
 from lycoris_ext.data.store import Tensors
 from lycoris_ext.diffusion import NoiseSchedule
 from lycoris_ext.errors import ConfigError, FormatError
 from lycoris_ext.formats import AdapterState
 from lycoris_ext.formats.families import FAMILIES, OTHER, Family
+from lycoris_ext.models import ModelConfig
+from lycoris_ext.models.tokens import CLIP_TEXT
+from lycoris_ext.training.token_limit import clip_token_limit
 
 from .gradients import checkpointed, own_tensors, plain_attention, unshared_norms
 from .patches import apply_adapter, targets_of
@@ -23,6 +27,8 @@ from .raw import RawSampling, moments
 
 _NUMBERS = 4096
 """About how many numbers of each weight go into a fingerprint."""
+LONGEST = 225
+"""The largest max_token_length, and its default here: ComfyUI reads prompts of any length."""
 _STATES, _OTHERS = "hidden states", "as JSON"
 """Names in a cache for two parts of ComfyUI's conditioning: its first tensor, which has no name
 there, and all values that are no tensors."""
@@ -38,6 +44,9 @@ class ConnectedModel:
         trains_text: whether the text encoder is adapted, too.
         precision: number format that the model computes in: "no" (float32), "bf16" or "fp16".
         conditionings: caption -> ComfyUI's CONDITIONING, for captions that other nodes encoded.
+        max_token_length: the option of this name; only Stable Diffusion's text encoders have such a
+            limit. ComfyUI encodes a long caption in pieces of 75 tokens, as many as it needs, and
+            keeps the marks of all pieces in the result, as it does with prompts.
 
     Raises:
         ConfigError: this kind of model cannot be trained.
@@ -54,12 +63,13 @@ class ConnectedModel:
         trains_text: bool,
         precision: str,
         conditionings: Mapping[str, Any] | None = None,
+        max_token_length: int = LONGEST,
     ) -> None:
         from comfy.model_management import get_torch_device
 
         self.model = model.clone()
         self.clip, self.vae, self._conditionings = clip, vae, dict(conditionings or {})
-        self.trains_text = trains_text
+        self.trains_text, self.max_token_length = trains_text, max_token_length
         self._is_prepared = False
         self._fingerprint = ""
         wanted = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
@@ -87,6 +97,11 @@ class ConnectedModel:
     def _base(self) -> Any:
         return self.model.model
 
+    def token_limit(self) -> TokenLimit | None:
+        if self.family is OTHER:
+            return None
+        return clip_token_limit(ModelConfig(max_token_length=self.max_token_length))
+
     def load(self) -> None:
         """Do nothing: ComfyUI has read the weights already."""
 
@@ -106,7 +121,7 @@ class ConnectedModel:
         if part == "vae":
             # How latents are scaled belongs to the model.
             return self._digest("vae") + type(self._base.latent_format).__name__
-        return self._digest("clip")
+        return f"{self._digest('clip')} {self.max_token_length}"
 
     def merge(self, state: AdapterState, strength: float) -> None:
         applied = apply_adapter(self.model, self.clip, state, strength, strength)
@@ -273,6 +288,9 @@ class ConnectedModel:
             )
         escaped = caption.replace("(", "\\(").replace(")", "\\)")
         tokens = self.clip.tokenize(escaped)
+        if self.family is not OTHER:
+            pieces = self.max_token_length // CLIP_TEXT
+            tokens = {name: encoder[:pieces] for name, encoder in tokens.items()}
         if self.trains_text and torch.is_grad_enabled():
             return self.clip.encode_from_tokens_scheduled(tokens)[0]
         with torch.inference_mode():

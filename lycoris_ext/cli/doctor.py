@@ -150,13 +150,15 @@ def _files(config: TrainConfig) -> Iterator[Check]:
     """Check that the base model exists, and scan the pictures without opening them."""
     from lycoris_ext.data import examine
     from lycoris_ext.models.config import MINI
+    from lycoris_ext.training.token_limit import token_limit
 
     model = config.model.pretrained_model_name_or_path
     if model != MINI and not Path(model).expanduser().exists():
         name = "pretrained_model_name_or_path"
         yield Check(name, MISSING, f"{model} does not exist", f"correct {name}")
     try:
-        findings = examine(config.data, open_pictures=False).findings
+        limit = token_limit(config.model)
+        findings = examine(config.data, open_pictures=False, token_limit=limit).findings
     except ConfigError as error:
         yield Check("pictures", NOTE, error.what, error.fix or "")
         return

@@ -18,6 +18,8 @@ from lycoris_ext.data.picture_files import PICTURE_SUFFIXES
 from lycoris_ext.errors import DataError
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.formats.toml_text import toml_value
+from lycoris_ext.models import ModelConfig
+from lycoris_ext.training.token_limit import token_limit
 from lycoris_ext.words import count
 
 SHOWINGS_PER_PICTURE = 100
@@ -92,7 +94,8 @@ def look_at(folder: Path, base: str) -> Suggestion:
         DataError: the folder does not exist, holds no pictures, or some are damaged.
     """
     data = _layout(folder)
-    scan = examine(data)
+    limit = token_limit(ModelConfig(pretrained_model_name_or_path=base))
+    scan = examine(data, token_limit=limit)
     raise_if_errors(scan.findings)
     sizes = [checked.file.size for checked in scan.checked]
     side = int(median(math.sqrt(width * height) for width, height in sizes))

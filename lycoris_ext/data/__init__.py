@@ -19,6 +19,7 @@ from lycoris_ext.data.scan import Picture, Scan
 from lycoris_ext.data.store import DiskStore, MemoryStore, TensorStore, cache_key, weights_digest
 from lycoris_ext.data.subset import Subset, SubsetEntry
 from lycoris_ext.data.summary import summarize
+from lycoris_ext.data.token_limit import TokenLimit
 
 __all__ = [
     "BatchPlan",
@@ -36,6 +37,7 @@ __all__ = [
     "Subset",
     "SubsetEntry",
     "TensorStore",
+    "TokenLimit",
     "TrainingSet",
     "bucket_resolutions",
     "cache_key",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from random import Random
 
 from lycoris_ext.data.randomness import python_random
 from lycoris_ext.errors import ConfigError, LycorisExtError
@@ -67,16 +67,33 @@ class CaptionOptions(Section):
         low=0,
         high=1,
     )
+    token_warmup_min: int = option(
+        1,
+        "Number of tags of each caption that the first step shows if token_warmup_step is set; "
+        "tags that keep_tokens protects are shown besides.",
+        low=0,
+    )
+    token_warmup_step: float = option(
+        0.0,
+        "Show only the first tags of each caption at the beginning of the run, and more and more "
+        "of them until this step, from which on all are shown; below 1 it is a share of the run, "
+        "such as 0.2. 0: all tags from the first step on.",
+        low=0,
+    )
 
     @property
-    def changing(self) -> tuple[str, ...]:
-        """Names of the options that are set and change captions from epoch to epoch."""
+    def dropping(self) -> bool:
+        """Whether pictures may be shown without their captions."""
+        return bool(self.caption_dropout_rate or self.caption_dropout_every_n_epochs)
+
+    @property
+    def varying(self) -> tuple[str, ...]:
+        """Names of the options that are set and change a caption to one of many others."""
         names = (
             "shuffle_caption",
             "enable_wildcard",
-            "caption_dropout_rate",
-            "caption_dropout_every_n_epochs",
             "caption_tag_dropout_rate",
+            "token_warmup_step",
         )
         return tuple(name for name in names if getattr(self, name))
 
@@ -98,7 +115,14 @@ class CaptionOptions(Section):
 
 
 def caption_for(
-    caption: str, options: CaptionOptions, *, seed: int, epoch: int, sample_id: int
+    caption: str,
+    options: CaptionOptions,
+    *,
+    seed: int,
+    epoch: int,
+    sample_id: int,
+    step: int = 0,
+    total_steps: int = 0,
 ) -> str:
     """Return the caption that a sample is shown with in one epoch.
 
@@ -106,46 +130,84 @@ def caption_for(
         caption: the text of the caption file.
         options: those of the picture's subset: prefix, wildcards, shuffling, dropping of tags.
         seed, epoch, sample_id: all that the random decisions depend on.
+        step, total_steps: of the optimizer, for token_warmup_step.
 
     Returns:
         The caption to encode; "" if the whole caption is dropped.
     """
+    if is_dropped(options, seed=seed, epoch=epoch, sample_id=sample_id):
+        return ""
+    return changed_caption(
+        caption,
+        options,
+        seed=seed,
+        epoch=epoch,
+        sample_id=sample_id,
+        step=step,
+        total_steps=total_steps,
+    )
+
+
+def is_dropped(options: CaptionOptions, *, seed: int, epoch: int, sample_id: int) -> bool:
+    """Return whether a sample is shown without its caption in one epoch."""
     every = options.caption_dropout_every_n_epochs
     # sd-scripts counts epochs from 1.
     if every and (epoch + 1) % every == 0:
-        return ""
-    if python_random(seed, "caption dropout", epoch, sample_id).random() < (
-        options.caption_dropout_rate
-    ):
-        return ""
+        return True
+    rng = python_random(seed, "caption dropout", epoch, sample_id)
+    return rng.random() < options.caption_dropout_rate
+
+
+def changed_caption(
+    caption: str,
+    options: CaptionOptions,
+    *,
+    seed: int,
+    epoch: int,
+    sample_id: int,
+    step: int = 0,
+    total_steps: int = 0,
+) -> str:
+    """Return the caption of a sample that is not dropped; the arguments are ``caption_for``'s."""
     rng = python_random(seed, "wildcard", epoch, sample_id)
     if options.enable_wildcard:
         caption = rng.choice(caption.split("\n"))
     parts = (options.caption_prefix, caption, options.caption_suffix)
     caption = " ".join(part for part in parts if part)
     if options.enable_wildcard:
-        caption = _fill_wildcards(caption, rng)
-    caption = _arrange(caption, options, seed, epoch, sample_id)
+        caption = fill_wildcards(caption, rng.choice)
+    caption = _arrange(caption, options, seed, epoch, sample_id, step, total_steps)
     if options.secondary_separator:
         caption = caption.replace(options.secondary_separator, options.caption_separator)
     return caption
 
 
-def _fill_wildcards(caption: str, rng: Random) -> str:
-    """Replace each {a|b} by a or b, and doubled braces by single ones."""
+def fill_wildcards(caption: str, choose: Callable[[list[str]], str]) -> str:
+    """Replace each {a|b} by what ``choose`` returns for [a, b], and doubled braces by single ones.
 
-    def choose(match: re.Match[str]) -> str:
+    ``choose`` is called for the wildcards from left to right.
+    """
+
+    def fill(match: re.Match[str]) -> str:
         braces = {"{{": "{", "}}": "}"}.get(match[0])
-        return braces or rng.choice(match[1].split("|"))
+        return braces or choose(match[1].split("|"))
 
-    return re.sub(r"\{\{|\}\}|\{([^{}]+)\}", choose, caption)
+    return re.sub(r"\{\{|\}\}|\{([^{}]+)\}", fill, caption)
 
 
-def _arrange(caption: str, options: CaptionOptions, seed: int, epoch: int, sample_id: int) -> str:
-    """Shuffle and drop tags, except those that keep_tokens or its separator protect."""
+def _arrange(
+    caption: str,
+    options: CaptionOptions,
+    seed: int,
+    epoch: int,
+    sample_id: int,
+    step: int,
+    total_steps: int,
+) -> str:
+    """Cut, shuffle and drop tags, except those that keep_tokens or its separator protect."""
     separator, rate = options.keep_tokens_separator, options.caption_tag_dropout_rate
     marked = bool(separator) and separator in caption
-    if not (marked or options.shuffle_caption or rate > 0.0):
+    if not (marked or options.shuffle_caption or rate > 0.0 or options.token_warmup_step > 0.0):
         return caption
 
     def tags(text: str) -> list[str]:
@@ -157,9 +219,24 @@ def _arrange(caption: str, options: CaptionOptions, seed: int, epoch: int, sampl
     else:
         kept = options.keep_tokens
         first, middle, last = tags(caption)[:kept], tags(caption)[kept:], []
+    middle = middle[: _warmed_up(len(middle), options, step, total_steps)]
     if options.shuffle_caption:
         python_random(seed, "caption shuffle", epoch, sample_id).shuffle(middle)
     if rate > 0.0:
         rng = python_random(seed, "tag dropout", epoch, sample_id)
         middle = [tag for tag in middle if rng.random() >= rate]
     return ", ".join([*first, *middle, *last])
+
+
+def _warmed_up(tags: int, options: CaptionOptions, step: int, total_steps: int) -> int:
+    """Return how many of a caption's tags are shown at a step.
+
+    Source: sd-scripts 48d368f, library/train_util.py, process_caption.
+    """
+    end = options.token_warmup_step
+    if end < 1:
+        end = math.floor(end * total_steps)
+    if step >= end:
+        return tags
+    first = options.token_warmup_min
+    return first + math.floor(step * ((tags - first) / end))

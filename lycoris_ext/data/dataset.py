@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lycoris_ext.data.buckets import Resolution
+from lycoris_ext.data.caption_variants import caption_variants, chosen_variant
 from lycoris_ext.data.captions import caption_for
 from lycoris_ext.data.config import DataConfig
 from lycoris_ext.data.examine import examine
@@ -15,7 +16,8 @@ from lycoris_ext.data.findings import Finding, raise_if_errors
 from lycoris_ext.data.fingerprint import fingerprint
 from lycoris_ext.data.order import BatchOrder
 from lycoris_ext.data.randomness import python_random
-from lycoris_ext.data.scan import CheckedPicture
+from lycoris_ext.data.scan import CheckedPicture, Picture
+from lycoris_ext.data.token_limit import TokenLimit
 from lycoris_ext.errors import ConfigError
 
 
@@ -73,6 +75,7 @@ class TrainingSet:
         self.config = config
         self.seed = seed
         self.findings = findings
+        self.batches_per_step, self.total_steps = 1, 0
         self.pictures = tuple(one.picture for one in checked)
         self.crops = tuple(one.crop for one in checked)
         self.digests = tuple(one.file.digest for one in checked)
@@ -104,14 +107,9 @@ class TrainingSet:
         """Return a batch by its number, counted from 0 over all epochs."""
         slot = self.order.batch_at(number)
         pictures = tuple(self._picture_of[sample_id] for sample_id in slot.sample_ids)
+        step = number // self.batches_per_step
         captions = tuple(
-            caption_for(
-                self.pictures[picture].caption,
-                self.pictures[picture].subset,
-                seed=self.seed,
-                epoch=slot.epoch,
-                sample_id=sample_id,
-            )
+            self._caption(self.pictures[picture], slot.epoch, sample_id, step)
             for picture, sample_id in zip(pictures, slot.sample_ids, strict=True)
         )
         flipped = tuple(
@@ -128,13 +126,39 @@ class TrainingSet:
             number, slot.epoch, slot.sample_ids, pictures, flipped, captions, size_ids, is_reg
         )
 
-    def fixed_captions(self) -> list[str]:
-        """Return every different caption; only valid if no option changes captions by the epoch."""
-        shown = (
-            caption_for(picture.caption, picture.subset, seed=self.seed, epoch=0, sample_id=0)
-            for picture in self.pictures
+    def count_steps(self, batches_per_step: int, total_steps: int) -> None:
+        """Say which batches make up which optimizer step, for token_warmup_step.
+
+        Args:
+            batches_per_step: number of batches in a step; 1 if this was never said.
+            total_steps: length of the run in steps.
+        """
+        self.batches_per_step, self.total_steps = batches_per_step, total_steps
+
+    def known_captions(self) -> list[str]:
+        """Return every different text that is shown; only valid if config.knows_captions."""
+        texts: dict[str, None] = {}
+        for one in self.pictures:
+            variants = self.config.variants
+            texts |= dict.fromkeys(caption_variants(one.caption, one.subset, self.seed, variants))
+            texts |= {"": None} if one.subset.dropping else {}
+        return list(texts)
+
+    def _caption(self, picture: Picture, epoch: int, sample_id: int, step: int) -> str:
+        caption, options = picture.caption, picture.subset
+        if variants := self.config.variants:
+            return chosen_variant(
+                caption, options, variants, seed=self.seed, epoch=epoch, sample_id=sample_id
+            )
+        return caption_for(
+            caption,
+            options,
+            seed=self.seed,
+            epoch=epoch,
+            sample_id=sample_id,
+            step=step,
+            total_steps=self.total_steps,
         )
-        return list(dict.fromkeys(shown))
 
     def files(self, plan: BatchPlan) -> list[Path]:
         """Return the picture files of a batch, for messages."""
@@ -176,7 +200,10 @@ class TrainingSet:
 
 
 def open_training_set(
-    config: DataConfig, seed: int, progress: Callable[[int], object] | None = None
+    config: DataConfig,
+    seed: int,
+    progress: Callable[[int], object] | None = None,
+    token_limit: TokenLimit | None = None,
 ) -> TrainingSet:
     """Read and check all pictures and captions of a data set.
 
@@ -184,12 +211,13 @@ def open_training_set(
         config: folders and options.
         seed: the run's seed.
         progress: called with the number of pictures checked since the last call.
+        token_limit: how many tokens of a caption are read, to find captions that are longer.
 
     Raises:
         ConfigError: no folder of training pictures is given.
         DataError: something is wrong with folders, captions or pictures; one message lists it all.
     """
-    scan = examine(config, progress)
+    scan = examine(config, progress, token_limit=token_limit)
     raise_if_errors(scan.findings)
     return TrainingSet(config, seed, scan.checked, scan.findings)
 

@@ -13,13 +13,18 @@ from lycoris_ext.data.findings import raise_if_errors
 from lycoris_ext.data.pictures import check_picture, quiet_pillow
 from lycoris_ext.data.rules import find_all
 from lycoris_ext.data.scan import CheckedPicture, DamagedPicture, Picture, Scan, read_folders
+from lycoris_ext.data.token_limit import TokenLimit
 from lycoris_ext.errors import DataError
 
 Progress = Callable[[int], object]
 
 
 def examine(
-    config: DataConfig, progress: Progress | None = None, *, open_pictures: bool = True
+    config: DataConfig,
+    progress: Progress | None = None,
+    *,
+    open_pictures: bool = True,
+    token_limit: TokenLimit | None = None,
 ) -> Scan:
     """Find everything that is wrong or notable in a data set, and return it instead of raising.
 
@@ -27,6 +32,8 @@ def examine(
         config: folders and options.
         progress: called with the number of pictures checked since the last call.
         open_pictures: decode every picture. If False, only folders and captions are examined.
+        token_limit: how many tokens of a caption are read; None does not look for captions that
+            are longer.
 
     Returns:
         The pictures, and in `findings` what is wrong or notable.
@@ -34,7 +41,7 @@ def examine(
     Raises:
         ConfigError: no folder of training pictures is given.
     """
-    scan = read_folders(config)
+    scan = replace(read_folders(config), token_limit=token_limit)
     if open_pictures:
         scan = _check(scan, progress)
     return replace(scan, findings=find_all(scan))

@@ -57,8 +57,9 @@ class Finding:
     def text(self) -> str:
         """Return `what` with the path of the file; of several files with the names of the first."""
         if len(self.where) == 1:
-            return f"{self.what}: {self.where[0].path}"
-        names = and_more((location.path.name for location in self.where), NAMED)
+            ((path, detail),) = self.where
+            return f"{self.what}: {_with_detail(str(path), detail)}"
+        names = and_more((_with_detail(path.name, detail) for path, detail in self.where), NAMED)
         return f"{self.what}: {names}" if names else self.what
 
     def line(self) -> str:
@@ -101,6 +102,10 @@ class Code:
             location if isinstance(location, Location) else Location(location) for location in where
         )
         return Finding(self.name, severity or self.severity, locations, what, fix)
+
+
+def _with_detail(name: str, detail: str) -> str:
+    return f"{name} ({detail})" if detail else name
 
 
 def finding_lines(findings: Iterable[Finding]) -> list[str]:

@@ -14,6 +14,7 @@ from lycoris_ext.data.picture_files import OTHER_PICTURE_SUFFIXES, is_picture, l
 from lycoris_ext.data.pictures import Checked
 from lycoris_ext.data.regularisation import match_repeats
 from lycoris_ext.data.subset import Subset
+from lycoris_ext.data.token_limit import TokenLimit
 from lycoris_ext.errors import DataError
 
 
@@ -108,6 +109,7 @@ class Scan:
         checked: the pictures that could be decoded, in the order of `pictures`; empty before
             pictures are decoded.
         damaged: the pictures that could not be decoded.
+        token_limit: how many tokens of a caption are read; None if nobody asked.
         findings: what is wrong or notable; empty before the data rules were asked.
     """
 
@@ -117,6 +119,7 @@ class Scan:
     pictures: tuple[Picture, ...]
     checked: tuple[CheckedPicture, ...] = ()
     damaged: tuple[DamagedPicture, ...] = ()
+    token_limit: TokenLimit | None = None
     findings: tuple[Finding, ...] = ()
 
     @property

@@ -43,8 +43,8 @@ class ModelConfig(Section):
     max_token_length: int = option(
         75,
         "How many tokens of a caption the text encoder reads: 75, 150 or 225; the rest of a longer "
-        "caption is not used. A tag takes about three tokens. With 150 or 225 every caption is "
-        "read in pieces of 75, and a step takes a little longer.",
+        "caption is not used. A tag takes about three tokens. More than 75 are read in pieces of "
+        "75, and a step takes a little longer.",
         low=75,
         high=225,
         step=75,
@@ -79,7 +79,6 @@ class ModelConfig(Section):
             yield ConfigError(
                 f"max_token_length is {self.max_token_length}, and captions are read in pieces of "
                 f"{CLIP_TEXT} tokens",
-                where="max_token_length",
                 fix="use 75, 150 or 225",
             )
 

@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from lycoris_ext.data import TokenLimit
 from lycoris_ext.data.store import Tensors
 from lycoris_ext.diffusion import NoiseSchedule
 from lycoris_ext.formats import AdapterState
@@ -39,6 +40,9 @@ class BaseModel(Protocol[Text]):
 
         True if text encoder and denoiser may not fit into the device's memory together.
         """
+
+    def token_limit(self) -> TokenLimit | None:
+        """Return how many tokens of a caption are read, without loading weights; None: unknown."""
 
     def load(self) -> None:
         """Load the weights, unless they are loaded; called before any method below."""

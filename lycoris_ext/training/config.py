@@ -100,7 +100,9 @@ class TrainConfig:
         allowed: dict[MayChange, bool] = {
             "never": False,
             "always": True,
-            "if no rate follows the length": not self.schedule.depends_on_length,
+            "if no rate follows the length": not (
+                self.schedule.depends_on_length or self.data.follows_length
+            ),
             "if dim_from_weights": self.start.dim_from_weights,  # the file's content is compared
         }
         now, options = json.loads(json.dumps(self.flat())), all_options()

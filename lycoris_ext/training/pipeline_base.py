@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lycoris_ext.data import cache_key, weights_digest
+from lycoris_ext.data import TokenLimit, cache_key, weights_digest
 from lycoris_ext.data.store import Tensors
 from lycoris_ext.diffusion import NoiseSchedule
 from lycoris_ext.formats import AdapterState
@@ -20,6 +20,7 @@ from lycoris_ext.models import BaseSchedule, Conditioning, Pipeline, load_pipeli
 from lycoris_ext.network import load_network
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.precision import DTYPES, autocast, choose_device
+from lycoris_ext.training.token_limit import token_limit
 
 
 class PipelineBase:
@@ -50,6 +51,9 @@ class PipelineBase:
         if loss.zero_terminal_snr:
             pipeline.schedule_config = {**pipeline.schedule_config, "rescale_betas_zero_snr": True}
         return pipeline
+
+    def token_limit(self) -> TokenLimit | None:
+        return token_limit(self.config.model)
 
     def load(self) -> None:
         _ = self.pipeline

@@ -72,7 +72,7 @@ def train(
         if keeps_name(when_it_exists):
             claim = held.enter_context(claimed(config))
 
-        pictures = read_pictures(config, watcher)  # before gigabytes of a model are read
+        pictures = read_pictures(config, base, watcher)  # before gigabytes of a model are read
         base.load()
         base_hash = base.fingerprint()  # before anything is merged, or put onto the device
         check_bucket_sizes(pictures, base.latent_factor)
@@ -102,10 +102,13 @@ def train(
         return run.paths.adapter
 
 
-def read_pictures(config: TrainConfig, watcher: Watcher) -> TrainingSet:
+def read_pictures(config: TrainConfig, base: BaseModel[Text], watcher: Watcher) -> TrainingSet:
     """Read and check all pictures and captions, and tell the watcher what was found."""
     with watcher.counting("checking", "pictures") as count:
-        pictures = open_training_set(config.data, config.run.seed, count)
+        pictures = open_training_set(config.data, config.run.seed, count, base.token_limit())
+    pictures.count_steps(
+        config.run.gradient_accumulation_steps, config.run.total_steps(pictures.batches_per_epoch)
+    )
     for line in (*finding_lines(pictures.findings), *summarize(pictures)):
         watcher.say(line)
     watcher.pictures_read(config, pictures)
@@ -138,17 +141,17 @@ def encode_captions(
     """Return the cache of captions, already filled if that is asked for or useful.
 
     It is filled if the config caches captions, or if the base model asks for it (``reads_first``)
-    and captions never change. Then the text encoders leave the device, unless pictures are drawn.
+    and all captions are known. Then the text encoders leave the device, unless pictures are drawn.
     """
-    fixed = config.effective_network.network_train_unet_only and not config.data.changes_captions
-    early = config.data.caches_text or (base.reads_first and fixed)
+    known = config.effective_network.network_train_unet_only and config.data.knows_captions
+    early = config.data.caches_text or (base.reads_first and known)
     store = text_store(config)
     texts = TextCache(
         base, None if early else MAX_KEPT, store, base.identity("text") if store else ""
     )
     if not early:
         return texts
-    captions = pictures.fixed_captions()
+    captions = pictures.known_captions()
     with watcher.counting("encoding", "captions", len(captions)) as count:
         for caption in captions:
             texts.one(caption)

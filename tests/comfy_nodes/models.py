@@ -238,13 +238,18 @@ class Clip:
     def add_patches(self, patches: dict[str, Any], strength: float = 1.0) -> list[str]:
         return self.patcher.add_patches(patches, strength)
 
-    def tokenize(self, text: str) -> str:
+    def tokenize(self, text: str) -> dict[str, list[str]]:
+        """Return as many pieces as the text needs, like ComfyUI; here a character is a token."""
         self.read.append(text)
-        return text
+        return {"l": [text[start : start + 75] for start in range(0, len(text) or 1, 75)]}
 
-    def encode_from_tokens_scheduled(self, tokens: str) -> list[list[Any]]:
-        seed = sum(tokens.encode())
-        x = torch.randn(1, 3, WIDTH, generator=torch.Generator().manual_seed(seed))
+    def encode_from_tokens_scheduled(self, tokens: dict[str, list[str]]) -> list[list[Any]]:
+        seeds = [sum(piece.encode()) for piece in tokens["l"]]
+        pieces = [
+            torch.randn(1, 3, WIDTH, generator=torch.Generator().manual_seed(seed))
+            for seed in seeds
+        ]
+        x = torch.cat(pieces, dim=1)
         states = self.cond_stage_model.clip_l.transformer(x)
         return [[states, {"pooled_output": states.mean(dim=1)}]]
 

@@ -339,6 +339,26 @@ def test_parentheses_in_captions_are_escaped_for_the_text_encoder(host: Host) ->
     assert base.clip.read == ["saber \\(fate\\)"]
 
 
+@pytest.mark.parametrize("length", [75, 150, 225])
+def test_a_long_caption_is_read_up_to_max_token_length(host: Host, length: int) -> None:
+    base = connected(max_token_length=length)
+    short, whole, longer = base.encode_text(["a" * 40, "a" * length, "a" * 300])
+    assert short[0].shape[1] == 3  # as many pieces as it needs, as ComfyUI does with prompts
+    assert torch.equal(whole[0], longer[0])
+    assert whole[0].shape[1] == 3 * length // 75
+    limit = base.token_limit()
+    assert limit is not None and limit.tokens == length
+    assert limit.count("a hat, " * 30) == 90
+
+
+def test_only_stable_diffusions_text_encoders_have_a_limit(host: Host) -> None:
+    model, clip, vae = load_models(Dit, Flux)
+    base = ConnectedModel(model, clip, vae, trains_text=False, precision="no", max_token_length=75)
+    (whole,) = base.encode_text(["a" * 300])
+    assert whole[0].shape[1] == 3 * 4
+    assert base.token_limit() is None
+
+
 def test_a_changed_weight_changes_the_fingerprint_of_the_model(host: Host) -> None:
     one, same, other = connected(), connected(), connected()
     with torch.no_grad(), torch.inference_mode():

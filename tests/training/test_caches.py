@@ -115,6 +115,9 @@ def test_cache_identities_follow_weights_clip_skip_and_precision(options):
     vae, text = both(base)
     skipped = PipelineBase(config(options, clip_skip=2))
     assert skipped.identity("vae") == vae and skipped.identity("text") != text
+    for name, value in (("max_token_length", 150), ("weighted_captions", True)):
+        other = PipelineBase(config(options, **{name: value}))
+        assert other.identity("vae") == vae and other.identity("text") != text
     pipeline = base.pipeline
     with torch.no_grad():
         next(pipeline.unet.parameters()).add_(1.0)
@@ -137,15 +140,47 @@ def test_the_cache_lies_beside_the_results_or_in_cache_dir(options, tmp_path):
     [
         ("shuffle_caption", True),
         ("enable_wildcard", True),
-        ("caption_dropout_every_n_epochs", 2),
-        ("caption_dropout_rate", 0.1),
         ("caption_tag_dropout_rate", 0.1),
+        ("token_warmup_step", 0.1),
     ],
 )
 def test_captions_that_change_cannot_be_cached(options, cache, name, value):
     with pytest.raises(ConfigError, match=f"remove one of {cache} and {name}") as caught:
         config(options, **{cache: True, name: value})
     assert f"{name} = {str(value).lower()}" in str(caught.value)
+
+
+def test_a_cache_with_dropped_captions_gives_the_adapter_of_a_run_without_one(options, capsys):
+    dropping = {"caption_dropout_rate": 0.5, "max_train_steps": 6}
+    expected = tensors(options, output_name="plain", **dropping)
+    assert not same(tensors(options, output_name="none", max_train_steps=6), expected)
+    assert same(tensors(options, output_name="disk", **ON_DISK, **dropping), expected)
+    assert "captions: 0 found, 7 new in" in capsys.readouterr().err  # six and the empty one
+
+
+def test_cached_variants_are_encoded_once_and_a_run_on_them_can_be_continued(options, capsys):
+    variants = {"shuffle_caption": True, "cached_caption_variants": 3, **ON_DISK}
+    whole = tensors(options, output_name="whole", max_train_steps=5, **variants)
+    new = int(capsys.readouterr().err.split("captions: 0 found, ")[1].split()[0])
+    assert 6 < new <= 6 * 3
+    train_in_terminal(config(options, **variants))
+    assert f"captions: {new} found, 0 new" in capsys.readouterr().err
+    assert same(tensors(options, max_train_steps=5, **variants), whole)
+    with pytest.raises(ConfigError, match="cached_caption_variants was 3, is 4"):
+        train_in_terminal(config(options, **{**variants, "cached_caption_variants": 4}))
+
+
+def test_the_length_of_a_run_is_fixed_while_captions_follow_it(options):
+    train_in_terminal(config(options, token_warmup_step=0.5))
+    with pytest.raises(ConfigError, match="max_train_steps was 3, is 5"):
+        train_in_terminal(config(options, token_warmup_step=0.5, max_train_steps=5))
+
+
+def test_a_run_with_a_warm_up_of_tags_goes_on_bit_for_bit(options):
+    warmed = {"token_warmup_step": 4, "gradient_accumulation_steps": 2, "max_train_steps": 5}
+    whole = tensors(options, output_name="whole", **warmed)
+    train_in_terminal(config(options, **{**warmed, "max_train_steps": 2}))
+    assert same(tensors(options, **warmed), whole)
 
 
 def test_a_trained_text_encoder_cannot_be_cached(options):

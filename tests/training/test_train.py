@@ -45,6 +45,9 @@ class Base:
         self.mark, self.asked = mark, []
         self.is_prepared = False
 
+    def token_limit(self) -> None:
+        return None
+
     def load(self) -> None:
         pass
 

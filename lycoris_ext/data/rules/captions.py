@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from lycoris_ext.data.caption_files import fix_for_missing_captions
-from lycoris_ext.data.findings import Code, Finding
+from lycoris_ext.data.findings import Code, Finding, Location
 from lycoris_ext.data.rules.registry import rule
-from lycoris_ext.data.scan import FolderContent, Scan
+from lycoris_ext.data.scan import FolderContent, Picture, Scan
+from lycoris_ext.data.token_limit import LARGEST, TokenLimit
 from lycoris_ext.words import and_more, count
 
 MISSING = Code(
@@ -19,6 +21,11 @@ MISSING = Code(
 UNREADABLE = Code("LX010", "error", "A caption file cannot be read, or is not UTF-8.")
 SEVERAL_LINES = Code(
     "LX011", "warning", "A caption file has several lines, of which only the first is used."
+)
+CUT = Code(
+    "LX018",
+    "warning",
+    "A caption has more tokens than max_token_length, and the text encoder does not read the rest.",
 )
 
 
@@ -68,3 +75,34 @@ def captions_of_several_lines(scan: Scan) -> Iterator[Finding]:
             f"{count(len(paths), 'caption has', 'captions have')} several lines, and only the "
             "first is used",
         )
+
+
+@rule(CUT)
+def captions_that_are_cut(scan: Scan) -> Iterator[Finding]:
+    limit = scan.token_limit
+    if limit is None:
+        return
+    counted = [(limit.count_longest(one.caption, one.subset), one) for one in scan.pictures]
+    long = sorted((pair for pair in counted if pair[0] > limit.tokens), key=lambda pair: -pair[0])
+    if long:
+        number = f"{len(long)} of {count(len(counted), 'caption is', 'captions are')}"
+        yield CUT.finding(
+            [Location(_source(picture), f"{tokens} tokens") for tokens, picture in long],
+            f"{number} longer than {limit.tokens} tokens, and the rest is not read",
+            _fix_for_cut(limit, long[0][0]),
+        )
+
+
+def _source(picture: Picture) -> Path:
+    """Return the caption file of a picture, or the picture itself if it has none."""
+    own = picture.path.with_suffix(picture.subset.caption_extension)
+    return own if picture.has_caption_file else picture.path
+
+
+def _fix_for_cut(limit: TokenLimit, longest: int) -> str:
+    enough = limit.enough_for(longest)
+    if enough <= LARGEST:
+        return f"set max_token_length = {enough}, or shorten these captions"
+    if limit.max_token_length < LARGEST:
+        return f"set max_token_length = {LARGEST}, and shorten the longest captions"
+    return "shorten these captions, or put what matters first"

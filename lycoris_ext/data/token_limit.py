@@ -1,0 +1,46 @@
+"""How many tokens of a caption are read, for the rule that finds captions which are cut.
+
+The text encoders' tokenizer is given as a function, because this package knows no base models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lycoris_ext.data.caption_variants import longest_forms
+from lycoris_ext.data.captions import CaptionOptions
+
+PIECE = 75
+"""max_token_length counts in pieces of 75 tokens."""
+LARGEST = 225
+"""The largest max_token_length."""
+
+
+@dataclass(frozen=True)
+class TokenLimit:
+    """How many tokens of a caption the text encoders read.
+
+    Args:
+        count: returns the number of tokens of a text.
+        max_token_length: the option's value.
+        piece: number of tokens that the text encoder reads for each 75 of max_token_length; only
+            for the small base model it is another number.
+    """
+
+    count: Callable[[str], int]
+    max_token_length: int = PIECE
+    piece: int = PIECE
+
+    @property
+    def tokens(self) -> int:
+        """The largest number of tokens that are read."""
+        return self.max_token_length // PIECE * self.piece
+
+    def count_longest(self, caption: str, options: CaptionOptions) -> int:
+        """Count the tokens of a caption in the longest form in which it can be shown."""
+        return max(self.count(text) for text in longest_forms(caption, options))
+
+    def enough_for(self, tokens: int) -> int:
+        """Return the smallest max_token_length that reads this many; above 225 if none does."""
+        return -(-tokens // self.piece) * PIECE
