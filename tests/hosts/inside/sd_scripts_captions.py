@@ -1,7 +1,7 @@
 """What sd-scripts' code and ours make of captions; run by sd-scripts' Python in its folder.
 
 Argument: a folder with CLIP's tokenizer under the ids that sd-scripts asks the hub for. Prints as
-JSON the largest difference of the encoded captions by case.
+JSON the largest difference of the encoded captions by case, and the captions of a warm-up of tags.
 """
 
 from __future__ import annotations
@@ -9,12 +9,16 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from lycoris_ext.data import DataConfig
+from lycoris_ext.data.captions import caption_for
 from lycoris_ext.formats.families import FAMILIES
 from lycoris_ext.models import BaseSchedule, Pipeline
 
@@ -22,6 +26,7 @@ sys.path.insert(0, os.getcwd())
 
 from library.strategy_sd import SdTextEncodingStrategy, SdTokenizeStrategy
 from library.strategy_sdxl import SdxlTextEncodingStrategy, SdxlTokenizeStrategy
+from library.train_util import BaseDataset
 
 CAPTIONS = [
     "",
@@ -81,6 +86,29 @@ def ours(
     )
 
 
+def warm_up() -> Iterator[tuple[str, str]]:
+    """Yield (their caption, our caption) at each step of several warm-ups of tags."""
+    caption = "me ||| a, b,c , d, e, f, g"
+    for options in (
+        {"token_warmup_step": 10},
+        {"token_warmup_step": 0.25, "token_warmup_min": 3},
+        {"token_warmup_step": 7.5, "token_warmup_min": 9, "keep_tokens": 2},
+        {"token_warmup_step": 0.5, "token_warmup_min": 0},
+        {"token_warmup_step": 12, "keep_tokens_separator": "|||"},
+    ):
+        config = DataConfig(**options)
+        # sd-scripts writes the length of the warm-up into its subset.
+        subset = SimpleNamespace(**config.values())
+        for step in range(40):
+            run = SimpleNamespace(
+                current_epoch=1, current_step=step, max_train_steps=40, replacements={}
+            )
+            mine = caption_for(
+                caption, config, seed=0, epoch=0, sample_id=0, step=step, total_steps=40
+            )
+            yield BaseDataset.process_caption(run, subset, caption), mine
+
+
 def difference(mine: Tensor, other: Tensor) -> float:
     assert mine.shape == other.shape, (mine.shape, other.shape)
     return float((mine - other).abs().max())
@@ -118,7 +146,7 @@ def main(folder: str) -> None:
                 found[f"{case} pooled"] = difference(text.pooled, states[2])
             else:
                 found[case] = difference(text.states, states[0])
-    print(json.dumps(found))
+    print(json.dumps({"differences": found, "warm-up": list(warm_up())}))
 
 
 if __name__ == "__main__":
