@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from keyword import iskeyword
 
 from lycoris_ext.cli.exit_codes import EXIT_CODES, INTERRUPTED, exit_code
 from lycoris_ext.errors import ConfigError, EnvironmentFault, LycorisExtError, MemoryFault
@@ -14,6 +15,7 @@ from lycoris_ext.errors import ConfigError, EnvironmentFault, LycorisExtError, M
 COMMANDS = {
     "init": "write a commented config for a folder of pictures",
     "train": "train an adapter, or continue a run that was stopped",
+    "import": "write the config of another program as one of this library",
     "sample": "draw pictures, with and without adapters",
     "info": "describe an adapter file and check that its tensors are unchanged",
     "config": "write a config that trains an adapter like an existing file",
@@ -23,7 +25,7 @@ COMMANDS = {
     "demo": "train on the shipped pictures in minutes and show what was learned",
 }
 EXTRA_PACKAGES = frozenset(
-    {"accelerate", "bitsandbytes", "diffusers", "tomli", "tqdm", "transformers", "tyro"}
+    {"accelerate", "bitsandbytes", "diffusers", "tomli", "tqdm", "transformers", "tyro", "yaml"}
 )
 
 
@@ -85,7 +87,8 @@ def _run(given: list[str]) -> int:
             fix=f"did you mean {near[0]}?" if near else "use one of " + ", ".join(COMMANDS),
         )
     try:
-        module = import_module(f"lycoris_ext.cli.{command}")
+        # A module cannot be called "import".
+        module = import_module(f"lycoris_ext.cli.{command}{'_' if iskeyword(command) else ''}")
         code: int = module.main(rest)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]

@@ -128,10 +128,10 @@ def _computing(file: Path | None) -> Iterator[Check]:
     except (ImportError, OSError) as error:
         yield Check("torch", MISSING, f"cannot be imported ({error})", "install torch anew")
         return
-    from lycoris_ext.config import build_config, read_toml
+    from lycoris_ext.config import build_config, read_config
     from lycoris_ext.training.tracker import check_tracker
 
-    config = build_config([read_toml(file)] if file is not None else [])
+    config = build_config([read_config(file)] if file is not None else [])
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU alone"
     build = f"ROCm {torch.version.hip}" if getattr(torch.version, "hip", None) else build
     yield Check("torch's build", OK, build)

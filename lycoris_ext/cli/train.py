@@ -1,4 +1,4 @@
-"""`lycoris-ext train [FILE.toml] [--flags]`: train, or continue a run that was stopped."""
+"""`lycoris-ext train [FILE] [--flags]`: train, or continue a run that was stopped."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from typing import Annotated, Any, TypedDict
 
 import tyro
 
-from lycoris_ext.config import OptionSource, TrainConfig, all_options, build_config, read_toml
+from lycoris_ext.cli.configs import build_from
+from lycoris_ext.config import OptionSource, Reading, TrainConfig, all_options
+from lycoris_ext.errors import ConfigError
 from lycoris_ext.options import describe_type, holds_tables
 
 DESCRIPTION = """Train an adapter; the same command continues a run that was stopped.
 
-usage: lycoris-ext train [FILE.toml] [--preset seed-default] [--option value ...]
+usage: lycoris-ext train [FILE] [--preset seed-default] [--option value ...]
 
-Options have sd-scripts' names. Each can be given as a flag or in the file, there with or without
-tables. A flag overrides the file, the file overrides --preset, and --preset overrides defaults."""
+FILE is a config of this library, or of sd-scripts, kohya_ss and other programs, which are read as
+they are (docs/training.md lists them). Options have sd-scripts' names. Each can be given as a flag
+or in the file, there with or without tables. A flag overrides the file, the file overrides
+--preset, and --preset overrides defaults."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,19 +38,40 @@ def config_from_arguments(arguments: list[str]) -> TrainConfig:
     """Build the training config from the arguments of `lycoris-ext train`.
 
     Args:
-        arguments: paths of TOML files, and flags.
+        arguments: paths of configs, and flags.
 
     Raises:
-        ConfigError: an option is unknown or wrong.
+        ConfigError: there is no argument, or an option is unknown or wrong.
         SystemExit: a flag is unknown (2), or --help was asked for (0).
     """
-    files = [argument for argument in arguments if argument.lower().endswith(".toml")]
-    flags = [argument for argument in arguments if argument not in files]
+    if not arguments:
+        raise ConfigError(
+            "train wants a config, or a folder of pictures and a base model",
+            where="lycoris-ext train",
+            fix="lycoris-ext train my.toml, or lycoris-ext train --train_data_dir pictures "
+            "--pretrained_model_name_or_path model.safetensors",
+        )
+    files, flags = split_files(arguments)
     given: dict[str, Any] = tyro.cli(
         _flags_type(), prog="lycoris-ext train", description=DESCRIPTION, args=flags
     )
-    layers = [read_toml(Path(file)) for file in files]
-    return build_config([*layers, OptionSource("command line", given)])
+    reading = Reading(skip_unsupported=given.pop("skip_unsupported", False))
+    return build_from([Path(file) for file in files], OptionSource("command line", given), reading)
+
+
+def split_files(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split the arguments of `train` into configs, and flags with their values.
+
+    Configs stand before the flags; a .toml file that is no flag's value may stand behind them.
+    """
+    first = next((n for n, text in enumerate(arguments) if text.startswith("-")), len(arguments))
+    files = list(arguments[:first])
+    flags: list[str] = []
+    for before, argument in zip(["", *arguments[first:]], arguments[first:], strict=False):
+        takes_toml = before.replace("-", "_") in ("__preset", "__sample_prompts")
+        is_file = argument.lower().endswith(".toml") and not argument.startswith("-")
+        (files if is_file and not takes_toml else flags).append(argument)
+    return files, flags
 
 
 def _flags_type() -> Any:
@@ -54,7 +79,13 @@ def _flags_type() -> Any:
 
     Flags that are not given are absent from the parsed dict, so that they do not override the file.
     """
-    options = {}
+    help_of_skipping = (
+        "Leave out settings of another program's config that are not supported here, instead of "
+        "refusing the file."
+    )
+    options: dict[str, Any] = {
+        "skip_unsupported": Annotated[bool, tyro.conf.arg(help=help_of_skipping)]
+    }
     for name, option in all_options().items():
         if holds_tables(option.hint):
             continue

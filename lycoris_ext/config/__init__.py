@@ -1,5 +1,7 @@
 """Build the config of a run from TOML files, recipes and flags, and write configs as TOML."""
 
+from lycoris_ext.config.imports.reading import Reading
+from lycoris_ext.config.read_config import read_config
 from lycoris_ext.config.recipes import RECIPES
 from lycoris_ext.config.resolve import OptionSource, build_config
 from lycoris_ext.config.toml_file import read_toml
@@ -10,9 +12,11 @@ __all__ = [
     "RECIPES",
     "Option",
     "OptionSource",
+    "Reading",
     "TrainConfig",
     "all_options",
     "build_config",
     "dump_toml",
+    "read_config",
     "read_toml",
 ]

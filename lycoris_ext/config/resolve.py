@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
+from lycoris_ext.config.imports.reading import Reading
+from lycoris_ext.config.loosely import loose_table
 from lycoris_ext.config.recipes import RECIPES
-from lycoris_ext.config.sd_scripts import ALWAYS_SO, HINTS, NOT_YET, WITHOUT_EFFECT, translate
-from lycoris_ext.errors import ConfigError, Faults
+from lycoris_ext.config.sd_scripts import translate_into
+from lycoris_ext.config.sd_scripts_options import SD_SCRIPTS
+from lycoris_ext.data.subset import SubsetEntry
+from lycoris_ext.errors import ConfigError, Faults, LycorisExtError
 from lycoris_ext.network import PRESETS, is_preset_file
 from lycoris_ext.network.preset_file import read_preset
-from lycoris_ext.options import Option
+from lycoris_ext.options import Option, Section
+from lycoris_ext.runs.paths import is_file_name
 from lycoris_ext.training.config import TrainConfig, all_options, section_types
 
 
@@ -23,13 +29,20 @@ class OptionSource:
     Args:
         where: the file's name or "command line", for messages.
         values: option -> value, not checked yet.
+        is_foreign: this is a config of another program. Its values are read as loosely as that
+            program reads them, and options that have no effect on what is chosen are no mistake.
+        defaults: values of options that no source and no recipe sets, where they are not ours.
+        unsupported: errors for settings of the file that are not supported and not in ``values``.
     """
 
     where: str
     values: Mapping[str, object]
+    is_foreign: bool = False
+    defaults: Mapping[str, object] = field(default_factory=dict)
+    unsupported: Sequence[LycorisExtError] = field(default=())
 
 
-def build_config(layers: Sequence[OptionSource]) -> TrainConfig:
+def build_config(layers: Sequence[OptionSource], reading: Reading | None = None) -> TrainConfig:
     """Combine options from several sources to one checked config.
 
     The option ``preset`` can be the name of a recipe (seed-default), the name of a choice of layers
@@ -38,68 +51,153 @@ def build_config(layers: Sequence[OptionSource]) -> TrainConfig:
 
     Args:
         layers: the sources; later ones override earlier ones, and each overrides the recipe.
+        reading: whether settings of other programs that are not supported are left out, and which
+            were; None: they are errors.
 
     Raises:
         ConfigError: all faults at once: options that are unknown (the most similar known one is
             named), supported by sd-scripts only, of a wrong type, out of range, or contradicting
             each other.
     """
-    known, faults = all_options(), Faults()
-    given: dict[str, object] = {}
-    recipe: dict[str, object] = {}
-    wrong: set[str] = set()
+    reading = reading or Reading()
+    given = _Given(reading)
     for layer in layers:
-        values = {name: value for name, value in layer.values.items() if name in known}
-        optimizer = given.get("optimizer_type", recipe.get("optimizer_type"))
-        with faults:
-            values = translate(dict(layer.values), layer.where, optimizer)
-        with faults:
+        given.take(layer)
+    return given.config()
+
+
+class _Given:
+    """The options that the sources set so far.
+
+    Args:
+        reading: collects what is not supported.
+    """
+
+    def __init__(self, reading: Reading) -> None:
+        self.reading = reading
+        self.faults = Faults()
+        self.known = all_options()
+        self.defaults: dict[str, object] = {}
+        self.recipe: dict[str, object] = {}
+        self.values: dict[str, object] = {}
+        self.foreign: set[str] = set()
+        self.wrong: set[str] = set()
+
+    def take(self, layer: OptionSource) -> None:
+        """Add the options of a source."""
+        self.reading.refuse(layer.unsupported, self.faults)
+        self.defaults |= layer.defaults
+        for name, value in self._translated(layer).items():
+            fault = self._keep(name, value, layer)
+            if fault and layer.is_foreign:
+                self.reading.refuse([fault], self.faults)
+            elif fault:
+                self.faults.found.append(fault)
+            if fault and not (layer.is_foreign and self.reading.skip_unsupported):
+                self.wrong.add(name)
+
+    def _translated(self, layer: OptionSource) -> dict[str, object]:
+        """Translate a source into our options; take recipes out of it."""
+        optimizer = self.values.get("optimizer_type", self.recipe.get("optimizer_type"))
+        values = translate_into(
+            self.faults,
+            layer.values,
+            layer.where,
+            optimizer,
+            self.reading,
+            is_foreign=layer.is_foreign,
+        )
+        if layer.is_foreign:
+            values = self._loosely(values, layer.where)
+        with self.faults:
             for name in _presets(values.pop("preset", ()), layer.where):
                 if name in RECIPES:
-                    recipe = dict(RECIPES[name])
+                    self.recipe = dict(RECIPES[name])
                 else:
                     values["preset"] = name
-        for name, value in values.items():
-            wrong.add(name)
-            with faults:
-                given[name] = _find(name, known, layer.where).convert(value, layer.where)
-                wrong.discard(name)
-    return _put_together(recipe | given, wrong, faults)
+        return values
 
+    def _loosely(self, values: dict[str, object], where: str) -> dict[str, object]:
+        """Read the values of another program's config, and note options that nobody knows."""
+        subsets = values.get("subsets")
+        if isinstance(subsets, list):
+            tables = [each for each in subsets if isinstance(each, Mapping)]
+            values["subsets"] = [loose_table(table, SubsetEntry.options()) for table in tables]
+        values = loose_table(values, self.known)
+        for name in [name for name in values if name not in self.known]:
+            if get_close_matches(name, self._names(), n=1, cutoff=0.8):
+                continue
+            self.reading.note(f"{where}: {name} was left out: no program known here has it")
+            del values[name]
+        if values.get("seed") == -1:  # in some windows: any seed
+            del values["seed"]
+        name = str(values.get("output_name", "")).removesuffix(".safetensors")
+        if name and not is_file_name(name):
+            fault = ConfigError(
+                f"output_name {name!r} is no file name",
+                where=where,
+                fix="use letters, digits, - and _; folders go into output_dir",
+            )
+            self.reading.refuse([fault], self.faults)
+            del values["output_name"]
+        elif name:
+            values["output_name"] = name
+        return values
 
-def _put_together(
-    values: Mapping[str, object], wrong: Collection[str], faults: Faults
-) -> TrainConfig:
-    """Create the config, or raise all faults; sections with wrong options are not created."""
-    sections: dict[str, Any] = {}
-    for section, kind in section_types().items():
-        options = kind.options()
-        if not options.keys() & wrong:
-            with faults:
-                sections[section] = kind(**{n: values[n] for n in options if n in values})
-    if "network" in sections:
-        with faults:
-            read_preset(sections["network"])
-    faults.raise_all()
-    return TrainConfig(**sections)
+    def _keep(self, name: str, value: object, layer: OptionSource) -> ConfigError | None:
+        """Check a value and keep it, or return what is wrong with it."""
+        try:
+            self.values[name] = self._find(name, layer.where).convert(value, layer.where)
+        except ConfigError as error:
+            return error
+        self.wrong.discard(name)
+        (self.foreign.add if layer.is_foreign else self.foreign.discard)(name)
+        return None
 
+    def _names(self) -> list[str]:
+        return [*self.known, *SD_SCRIPTS, "network_args", "optimizer_args"]
 
-def _find(name: str, known: Mapping[str, Option], where: str) -> Option:
-    if name in known:
-        return known[name]
-    if name in NOT_YET:
+    def _find(self, name: str, where: str) -> Option:
+        if name in self.known:
+            return self.known[name]
+        near = get_close_matches(name, self._names(), n=1, cutoff=0.5)
         raise ConfigError(
-            f"{name} is an option of sd-scripts that lycoris_ext does not support yet",
+            f"unknown option {name}",
             where=where,
-            fix=HINTS.get(name, f"remove {name}"),
+            fix=f"did you mean {near[0]}?"
+            if near
+            else "see lycoris-ext train --help for all options",
         )
-    names = [*known, *ALWAYS_SO, *WITHOUT_EFFECT, "network_args", "optimizer_args"]
-    near = get_close_matches(name, names, n=1, cutoff=0.5)
-    raise ConfigError(
-        f"unknown option {name}",
-        where=where,
-        fix=f"did you mean {near[0]}?" if near else "see lycoris-ext train --help for all options",
-    )
+
+    def config(self) -> TrainConfig:
+        """Create the config, or raise all faults; sections with wrong options are not created."""
+        values = self.defaults | self.recipe | self.values
+        if self.reading.left_out:
+            told: Any = values.get("left_out", ())
+            values["left_out"] = (*told, *(error.what for error in self.reading.left_out))
+        sections: dict[str, Any] = {}
+        for section, kind in section_types().items():
+            options = kind.options()
+            if not options.keys() & self.wrong:
+                own = {name: values[name] for name in options if name in values}
+                with self.faults:
+                    sections[section] = kind(**self._effective(kind, own))
+        if "network" in sections:
+            with self.faults:
+                read_preset(sections["network"])
+        self.faults.raise_all()
+        return TrainConfig(**sections)
+
+    def _effective(self, kind: type[Section], own: dict[str, Any]) -> dict[str, Any]:
+        """Drop other programs' options that the chosen algorithm, optimizer, ... does not read."""
+        readers = {name: known.kinds for name, known in kind.options().items() if known.kinds}
+        suspects = readers.keys() & own.keys() & self.foreign
+        if not suspects:
+            return own
+        with suppress(LycorisExtError):
+            chosen = kind(**{n: v for n, v in own.items() if n not in readers}).chosen_kind
+            return {n: v for n, v in own.items() if n not in suspects or chosen in readers[n]}
+        return own
 
 
 def _presets(value: object, where: str) -> list[str]:

@@ -1,9 +1,24 @@
-"""Options of sd-scripts in users' files: translate, ignore, or refuse them by name."""
+"""Translate options of sd-scripts, from files and flags of its users, into ours."""
 
 from __future__ import annotations
 
-import ast
+import math
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from importlib.util import find_spec
 
+from lycoris_ext.config.arguments import argument_pairs, literal
+from lycoris_ext.config.imports.datasets import with_subsets
+from lycoris_ext.config.imports.reading import Reading, unsupported
+from lycoris_ext.config.sd_scripts_optimizers import optimizer_options, with_our_optimizer
+from lycoris_ext.config.sd_scripts_options import (
+    FAMILY_OF_MODULE,
+    FIX_OF_FAMILY,
+    MARKS_OF_OTHER_FAMILIES,
+    RENAMED,
+    row_of,
+)
+from lycoris_ext.data.subset import SubsetEntry
 from lycoris_ext.errors import ConfigError, Faults
 from lycoris_ext.network.sd_scripts_names import (
     OLD_OPPOSITES,
@@ -11,72 +26,30 @@ from lycoris_ext.network.sd_scripts_names import (
     network_options,
     split_list,
 )
-from lycoris_ext.training.optimizer_kinds import optimizer_kind, optimizer_kinds
-from lycoris_ext.training.optimizers import OptimizerConfig
+from lycoris_ext.training.config import all_options
 
 Values = dict[str, object]
 
-
-def _words(text: str) -> list[str]:
-    return text.split()
-
-
-ALWAYS_SO: dict[str, tuple[object, ...]] = {
-    "save_model_as": ("safetensors",),
-    "cache_latents": (True,),
-    "color_aug": (False,),
-    "random_crop": (False,),
-    "full_fp16": (False,),
-    "full_bf16": (False,),
-}
-"""Options of sd-scripts -> the only values that are supported; other values are refused."""
-
-WITHOUT_EFFECT = frozenset(
-    _words(
-        """
-        highvram lowram mem_eff_attn no_half_vae no_metadata
-        persistent_data_loader_workers save_state save_state_on_train_end sdpa skip_cache_check
-        vae_batch_size xformers
-        """
-    )
+_TRANSLATED = (
+    "network_module",
+    "network_args",
+    "optimizer_args",
+    "training_script",
+    "model_train_type",
+    "log_with",
+    "logging_dir",
 )
-"""Options of sd-scripts that do not change the result: accepted and ignored."""
-
-NOT_YET = frozenset(
-    _words(
-        """
-        async_upload block_alphas block_dims blocks_to_swap conditioning_data_dir config_file
-        console_log_file console_log_level console_log_simple cpu_offload_checkpointing
-        dataset_class dataset_config ddp_timeout debug_dataset deepspeed dynamo_backend
-        face_crop_aug_range fp8_base fused_backward_pass huggingface_path_in_repo
-        huggingface_repo_id huggingface_repo_type huggingface_repo_visibility huggingface_token
-        in_json initial_epoch initial_step log_config log_prefix log_tracker_config
-        log_tracker_name lr_scheduler_args lr_scheduler_type masked_loss max_data_loader_timeout
-        max_timestep_weight metadata_author metadata_description metadata_license metadata_tags
-        metadata_title min_timestep_weight network_train_norm output_config resize_interpolation
-        resume resume_from_huggingface sample_at_last save_every_n_epochs_state
-        save_last_n_epochs save_last_n_epochs_state save_last_n_steps save_last_n_steps_state
-        save_n_epoch_ratio save_state_to_huggingface skip_until_initial_step
-        tokenizer_cache_dir torch_compile training_comment unet_lr_weight
-        validation_seed validation_split wandb_api_key wandb_run_name
-        """
-    )
-)
-"""Options of sd-scripts that are not supported: refused by name."""
-
-HINTS = {
-    "resume": "a run continues by itself when it is started again with the same output_name",
-    "config_file": "give the file as the first argument: lycoris-ext train my.toml",
-    "masked_loss": "set alpha_mask = true: the pictures' transparency is the mask",
-    "dataset_config": "write its subsets as [[data.subsets]], see docs/data.md",
-    "wandb_run_name": 'use log_with = "tensorboard"; the loss curve is in NAME.events.jsonl, too',
-    "lr_scheduler_type": "use lr_scheduler",
-    "output_config": "the complete config is always written as NAME.toml into output_dir",
-}
+"""Options of sd-scripts that functions of this file turn into ours."""
+_WITH = {"lr_scheduler_args": "lr_scheduler_type"}
+"""Option -> the option that it belongs to: both together are refused once."""
 
 
-def translate(values: Values, where: str, optimizer_type: object = None) -> Values:
-    """Translate options of sd-scripts (network_args, optimizer_args, ...) into ours.
+_UNSET = (None, "", False)
+_CURVES = "loss and learning rates are in NAME.events.jsonl"
+
+
+def translate(values: Mapping[str, object], where: str, optimizer_type: object = None) -> Values:
+    """Translate options of sd-scripts (network_args, optimizer_args, datasets, ...) into ours.
 
     Args:
         values: option -> value as read from a file or flags; our own options are kept.
@@ -85,48 +58,142 @@ def translate(values: Values, where: str, optimizer_type: object = None) -> Valu
             None: the default optimizer.
 
     Returns:
-        Our option -> value.
+        Our option -> value; unknown options are kept, too.
 
     Raises:
-        ConfigError: all faults at once: unknown arguments in network_args or optimizer_args, or
-            values that are not supported.
+        ConfigError: all faults at once: options that are not supported, unknown arguments in
+            network_args or optimizer_args, contradictions.
     """
-    result: Values = {}
     faults = Faults()
-    module = values.get("network_module")
-    values = _with_chosen_optimizer(values, where)
-    optimizer_type = values.get("optimizer_type", optimizer_type)
-    for name, value in values.items():
-        if name in ALWAYS_SO:
-            if value not in ALWAYS_SO[name]:
-                faults.found.append(
-                    ConfigError(
-                        f"{name} is {value!r}, here it is always {ALWAYS_SO[name][0]!r}",
-                        where=where,
-                        fix=f"remove {name}",
-                    )
-                )
-        elif name in WITHOUT_EFFECT or name == "network_module":
-            continue
-        elif name == "network_args":
-            for argument, text in _arguments(name, value, where):
-                with faults:
-                    result |= _network_argument(argument, text, where)
-        elif name == "optimizer_args":
-            for argument, text in _arguments(name, value, where):
-                with faults:
-                    result |= _optimizer_argument(argument, text, where, optimizer_type)
-        elif name == "network_dropout":
-            result["dropout"] = value
-        else:
-            result[name] = value
-    if result.get("conv_alpha") == 0 and "conv_alpha" not in values:  # in LyCORIS 0 means the rank
-        result["conv_alpha"] = result.get("conv_dim") or result.get("network_dim", 0)
-    if module is not None:
-        with faults:
-            result |= _algorithm_of(module, result, where)
+    result = translate_into(faults, values, where, optimizer_type, Reading())
     faults.raise_all()
     return result
+
+
+def translate_into(
+    faults: Faults,
+    values: Mapping[str, object],
+    where: str,
+    optimizer_type: object,
+    reading: Reading,
+    *,
+    is_foreign: bool = False,
+) -> Values:
+    """Translate options as ``translate`` does, and go on after faults.
+
+    Args:
+        faults: collects what is wrong.
+        values, where, optimizer_type: as for ``translate``.
+        reading: whether what is not supported is left out, and what was.
+        is_foreign: the values are from a config of another program.
+
+    Returns:
+        Our option -> value, without options that are at fault.
+    """
+    refused = Faults()
+    with faults:
+        values = with_subsets(values, where)
+    values = {RENAMED.get(name, name): value for name, value in values.items()}
+    values = with_our_optimizer(values, where, reading, faults)
+    values = _of_known_family(values, where, refused)
+    chosen = values.get("optimizer_type", optimizer_type)
+    result = _supported(values, where, refused)
+    for argument, text in _pairs("network_args", values, where, faults):
+        with refused:
+            result |= _network_argument(argument, text, where)
+    if values.get("optimizer_args"):
+        with refused:
+            result |= optimizer_options(values["optimizer_args"], where, chosen)
+    result |= _logging(values, reading, is_foreign)
+    # In LyCORIS 0 means the rank.
+    if result.get("conv_alpha") == 0 and "conv_alpha" not in values:
+        result["conv_alpha"] = result.get("conv_dim") or result.get("network_dim", 0)
+    if values.get("network_module"):
+        with refused:
+            result |= _algorithm_of(values["network_module"], result, where)
+    reading.refuse(refused.found, faults)
+    return result
+
+
+def _supported(values: Mapping[str, object], where: str, refused: Faults) -> Values:
+    """Drop options that change nothing here, and refuse those that are not supported."""
+    known = all_options()
+    result: Values = {}
+    for name, value in values.items():
+        row = None if name in known else row_of(name)
+        if name == "subsets" and isinstance(value, list):
+            result[name] = [_subset(table, where, refused) for table in value]
+        elif name in _TRANSLATED:
+            continue
+        elif row is None:
+            result[name] = value
+        elif not (row.changes_nothing(value) or (name in _WITH and values.get(_WITH[name]))):
+            refused.found.append(unsupported(name, value, where, row.fix))
+    return result
+
+
+def _subset(table: object, where: str, refused: Faults) -> object:
+    """Do the same for a table of subsets, whose options are sd-scripts' names, too."""
+    if not isinstance(table, Mapping):
+        return table
+    known = SubsetEntry.options()
+    kept: Values = {}
+    for name, value in table.items():
+        row = None if name in known else row_of(name)
+        if row is None:
+            kept[name] = value
+        elif not row.changes_nothing(value):
+            refused.found.append(unsupported(name, value, where, row.fix))
+    return kept
+
+
+def _of_known_family(values: Values, where: str, refused: Faults) -> Values:
+    """Refuse a config for models of another family, in one sentence that names what shows it."""
+    module = str(values.get("network_module") or "")
+    words = {
+        name: str(values.get(name) or "")
+        for name in ("network_module", "model_train_type", "model_type", "training_script")
+    }
+    families = {
+        family: f"{name} = {text!r}"
+        for name, text in words.items()
+        for part, family in FAMILY_OF_MODULE.items()
+        if part in text.lower().replace("-", "_").replace(".", "_").split("_")
+        or (name == "network_module" and text.endswith(f"_{part}"))
+    }
+    marks = [name for name in MARKS_OF_OTHER_FAMILIES if values.get(name)]
+    if not families and not marks:
+        return values
+    family = next(iter(families), "another family")
+    shown = [*families.values(), *(f"{name} is set" for name in marks)]
+    refused.found.append(
+        ConfigError(
+            f"this config trains a model of {family} ({', '.join(shown)})",
+            where=where,
+            fix=FIX_OF_FAMILY,
+        )
+    )
+    kind = "networks.oft" if module.startswith("networks.oft") else "networks.lora"
+    return values | ({"network_module": kind} if module.startswith("networks.") else {})
+
+
+def _logging(values: Mapping[str, object], reading: Reading, is_foreign: bool) -> Values:
+    """Choose where the curves go; sd-scripts writes TensorBoard's files if a folder is named."""
+    found = {n: values[n] for n in ("log_with", "logging_dir") if values.get(n) not in _UNSET}
+    if not found:
+        return {}
+    if found.get("log_with") == "wandb" and is_foreign:
+        reading.note(f'log_with = "wandb" was left out: {_CURVES}')
+        return {}
+    if "logging_dir" in found and found.get("log_with", "all") == "all":
+        found["log_with"] = "tensorboard"
+    implied = is_foreign or "log_with" not in values
+    if found.get("log_with") == "tensorboard" and implied and find_spec("tensorboard") is None:
+        reading.note(
+            f"logging_dir was left out, because the package tensorboard is not installed: {_CURVES}"
+        )
+        return {}
+    return found
 
 
 def _algorithm_of(module: object, values: Values, where: str) -> Values:
@@ -143,24 +210,25 @@ def _algorithm_of(module: object, values: Values, where: str) -> Values:
     )
 
 
-def _arguments(name: str, value: object, where: str) -> list[tuple[str, str]]:
-    items = value if isinstance(value, (list, tuple)) else [value]
-    pairs = []
-    for item in items:
-        key, equals, text = str(item).partition("=")
-        if not equals:
-            raise ConfigError(
-                f"{name} has {item!r}, expected name=value",
-                where=where,
-                fix=f'write {name} = ["name=value", ...]',
-            )
-        pairs.append((key.strip(), text.strip()))
-    return pairs
+def _pairs(
+    name: str, values: Mapping[str, object], where: str, faults: Faults
+) -> Iterable[tuple[str, str]]:
+    with faults:
+        return argument_pairs(name, values.get(name), where)
+    return []
+
+
+_SPELT_OTHERWISE = {
+    "use_dora": "dora_wd",
+    "use_rslora": "rs_lora",
+    "use_conv_cp": "use_tucker",
+    "unit": "block_size",
+}
 
 
 def _network_argument(name: str, text: str, where: str) -> Values:
+    value = literal(text)
     if name in OLD_OPPOSITES:
-        value = _literal(text)
         if not isinstance(value, bool):
             raise ConfigError(
                 f"network_args has {name}={text}, expected true or false",
@@ -169,58 +237,30 @@ def _network_argument(name: str, text: str, where: str) -> Values:
             )
         return {OLD_OPPOSITES[name]: not value}
     if name in RATIOS:
-        return {name: _literal(text)}
+        return {name: value} if value not in (None, 0, "") else {}
     options = network_options()
     if name not in options:
-        raise ConfigError(
-            f"network_args has {name}={text}, which is not supported",
-            where=where,
-            fix="use " + ", ".join(sorted([*options, *RATIOS])),
-        )
+        return _unknown_argument(name, text, where)
     known = options[name]
+    if value is None or text == "":
+        return {}
     if known.name == "algo":
         return {known.name: text.lower()}
     if known.is_list:
         return {known.name: split_list(text)}
-    return {known.name: text if known.hint is str else _literal(text)}
+    if isinstance(value, float) and value.is_integer() and math.isfinite(value):
+        value = int(value) if known.hint is int or known.hint == (int | None) else value
+    return {known.name: text if known.hint is str else value}
 
 
-def _with_chosen_optimizer(values: Values, where: str) -> Values:
-    """Replace options that switch on an optimizer, such as use_8bit_adam, by optimizer_type."""
-    switches = {kind.switch: kind.name for kind in optimizer_kinds() if kind.switch}
-    rest = {name: value for name, value in values.items() if name not in switches}
-    for switch, chosen in switches.items():
-        if values.get(switch) is not True:
-            continue
-        if rest.setdefault("optimizer_type", chosen) != chosen:
-            raise ConfigError(
-                f"{switch} chooses {chosen}, and optimizer_type is {rest['optimizer_type']!r}",
-                where=where,
-                fix=f"remove {switch} or optimizer_type",
-            )
-    return rest
-
-
-def _optimizer_argument(name: str, text: str, where: str, optimizer_type: object) -> Values:
-    known = OptimizerConfig.options()["optimizer_type"]
-    kind = optimizer_kind(known.convert(optimizer_type or known.default, where))
-    options = kind.read_argument(name, _literal(text))
-    if options is None:
-        usual = (
-            f"{argument}={','.join(str(each.default) for each in options)}"
-            for argument, options in kind.arguments.items()
-        )
-        raise ConfigError(
-            f"optimizer_args has {name}={text}, which {kind.name} does not take",
-            where=where,
-            fix=f"use {', '.join(usual) or 'none'}",
-        )
-    return options
-
-
-def _literal(text: str) -> object:
-    try:
-        value: object = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return {"true": True, "false": False}.get(text.lower(), text)
-    return value
+def _unknown_argument(name: str, text: str, where: str) -> Values:
+    """Take an argument that is off or empty; refuse any other, naming the nearest that is known."""
+    if literal(text) in (None, False, 0, "", "all"):
+        return {}
+    names = [*network_options(), *RATIOS]
+    near = _SPELT_OTHERWISE.get(name) or next(iter(get_close_matches(name, names, n=1)), None)
+    raise ConfigError(
+        f"network_args has {name}={text}, which is not supported",
+        where=where,
+        fix=f"did you mean {near}?" if near else "use one of " + ", ".join(sorted(names)),
+    )

@@ -126,11 +126,12 @@ class Option:
             known = () if self.is_path else self.allowed()
             return f"{self.name} {item!r} is not supported" if known and item not in known else ""
         is_number = isinstance(item, (int, float)) and not isinstance(item, bool)
-        if is_number and not self._is_within(item):
+        if is_number and not self.allows_number(item):
             return f"{self.name} is {item}, expected {self.range_text()}"
         return ""
 
-    def _is_within(self, value: float) -> bool:
+    def allows_number(self, value: float) -> bool:
+        """Return True if a number is within the option's limits, or one of ``also``."""
         limits = (
             isfinite(value),
             self.low is None or value >= self.low,

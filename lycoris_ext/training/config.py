@@ -14,6 +14,7 @@ from lycoris_ext.formats.toml_text import toml_value
 from lycoris_ext.models import ModelConfig
 from lycoris_ext.network import NetworkConfig
 from lycoris_ext.options import MayChange, Option, Section
+from lycoris_ext.training.description_config import DescriptionConfig
 from lycoris_ext.training.optimizers import OptimizerConfig
 from lycoris_ext.training.run_config import RunConfig
 from lycoris_ext.training.sample_config import SampleConfig
@@ -37,6 +38,7 @@ class TrainConfig:
         loss: noise and loss.
         sample: pictures that are drawn during training.
         run: length, precision, output files.
+        description: texts about the adapter for whoever gets its file.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -48,6 +50,7 @@ class TrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     sample: SampleConfig = field(default_factory=SampleConfig)
     run: RunConfig = field(default_factory=RunConfig)
+    description: DescriptionConfig = field(default_factory=DescriptionConfig)
 
     def __post_init__(self) -> None:
         option = self.data.text_cache_option

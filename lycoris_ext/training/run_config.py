@@ -134,6 +134,12 @@ class RunConfig(Section):
         'Device to train on: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1" or "mps".',
         may_change="always",
     )
+    left_out: tuple[str, ...] = option(
+        (),
+        "Settings of another program's config that have no counterpart here and were left out, as "
+        "--skip-unsupported writes them; adapters record them, and nothing else depends on them.",
+        may_change="always",
+    )
     overwrite: bool = option(
         False,
         "Start a new run even if there are files of a run with this output_name, and replace them.",

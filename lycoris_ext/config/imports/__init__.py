@@ -1,1 +1,17 @@
 """Configs of other programs: one file for each format, which puts it in sd-scripts' words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lycoris_ext.config.imports import kohya_gui
+from lycoris_ext.config.imports.foreign import Format
+
+FORMATS: tuple[Format, ...] = (kohya_gui.FORMAT,)
+"""The formats that are not sd-scripts' own; the first that recognises a document reads it."""
+
+
+def format_of(document: Mapping[str, Any]) -> Format | None:
+    """Return the format of a parsed config; None if it is sd-scripts', ours, or unknown."""
+    return next((known for known in FORMATS if known.recognises(document)), None)

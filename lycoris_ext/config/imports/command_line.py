@@ -1,0 +1,158 @@
+"""Read the options of sd-scripts from a script or a command line.
+
+A script is not run. Its variables are put in where the command uses them, if they are set to a
+plain text; what it decides by conditions cannot be known, and is an error that says so.
+"""
+
+from __future__ import annotations
+
+import re
+
+from lycoris_ext.errors import ConfigError
+
+_LISTS = (
+    "network_args",
+    "optimizer_args",
+    "lr_scheduler_args",
+    "base_weights",
+    "base_weights_multiplier",
+    "text_encoder_lr",
+)
+_ASSIGNMENTS = (
+    re.compile(r"(?:export\s+|local\s+)?([A-Za-z_]\w*)=(.*)"),  # sh, and .env files
+    re.compile(r'set\s+"?([A-Za-z_]\w*)=([^"]*)"?', re.IGNORECASE),  # Windows' cmd
+    re.compile(r"\$(?:env:)?([A-Za-z_]\w*)\s*=\s*(.*)", re.IGNORECASE),  # PowerShell
+)
+_USES = re.compile(
+    r"\$\{(?:env:)?(\w+)\}|\$(?:env:)?([A-Za-z_]\w*)|%(\w+)%|\$\{(\w+)\[[@*]\]\}", re.IGNORECASE
+)
+_TOKENS = re.compile(r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|\\.|[^\s"'])+""", re.DOTALL)
+_WINDOWS_TOKENS = re.compile(r"""(?:"[^"]*"|'[^']*'|[^\s"'])+""")
+_CONTINUED = re.compile(r"[ \t]*[\\^`][ \t]*\r?\n[ \t]*")
+_TRAINER = re.compile(r"train(_network|_db|_textual_inversion|_control_net)?\w*(\.py)?$|fine_tune")
+
+
+def read_command(text: str, where: str) -> dict[str, object]:
+    """Read the options of a command line, or of the one command in a script that trains.
+
+    Args:
+        text: a script for sh, Windows' cmd or PowerShell, or a command as a GUI prints it.
+        where: the file's name, for messages; ".env" files have no command but variables.
+
+    Returns:
+        Option -> text, list of texts, or True for a flag without value. ``training_script`` is the
+        name of the program, such as "sdxl_train_network.py", if the command names one.
+
+    Raises:
+        ConfigError: there is no such command, or it uses a variable that is not set to a text.
+    """
+    lines = [line.strip() for line in _CONTINUED.sub(" ", text).splitlines()]
+    lines = [line for line in lines if not re.match(r"#|rem\b|::|//", line, re.IGNORECASE)]
+    variables: dict[str, str] = {}
+    commands = []
+    for line in lines:
+        assigned = _assignment(line)
+        if assigned:
+            name, value = assigned
+            variables[name.lower()] = _with_values(value, variables)
+        elif "--" in line and (_trains(line) or line.startswith("--")):
+            commands.append(line)
+    if where.lower().endswith(".env"):
+        return dict(variables)
+    if not commands:
+        raise ConfigError(
+            "no command that trains is in this file",
+            where=where,
+            fix="it should hold a line such as: accelerate launch train_network.py --option=value",
+        )
+    words = _words(_with_values(commands[-1], variables))
+    unknown = sorted({found[0] for word in words for found in _USES.finditer(word)})
+    if unknown:
+        raise ConfigError(
+            f"the command uses {', '.join(unknown)}, which the script does not set to a plain text",
+            where=where,
+            fix="write the values into the command; the script itself is not run",
+        )
+    return _options(words)
+
+
+def read_flags(text: str) -> dict[str, object]:
+    """Read options from flags alone, as a text of "--option value --flag".
+
+    Args:
+        text: without the name of a program.
+    """
+    return _options(_words(text))
+
+
+def _assignment(line: str) -> tuple[str, str] | None:
+    """Return (name, value) if a line sets a variable to a text, a number, or to nothing."""
+    for pattern in _ASSIGNMENTS:
+        found = pattern.fullmatch(line)
+        if found is None:
+            continue
+        value = re.sub(r"\s+#.*$", "", found[2].strip())
+        quoted = re.match(r"""(?P<mark>["'])(?P<inside>.*?)(?P=mark)""", value)
+        if quoted:
+            return found[1], quoted["inside"]
+        if value.startswith(("[", "(", "@", "$(")) or (" " in value and "--" in value):
+            return None
+        return found[1], value
+    return None
+
+
+def _trains(line: str) -> bool:
+    return any(_TRAINER.search(word.strip("\"'")) for word in line.split())
+
+
+def _with_values(text: str, variables: dict[str, str]) -> str:
+    def value(found: re.Match[str]) -> str:
+        name = next(group for group in found.groups() if group)
+        return variables.get(name.lower(), found[0])
+
+    return _USES.sub(value, text)
+
+
+def _words(command: str) -> list[str]:
+    """Split a command at its spaces; quotes are taken away, backslashes of paths are not."""
+    windows = bool(re.search(r"[A-Za-z]:\\|\.\\|\\\\", command))
+    if windows:
+        return [re.sub(r"[\"']", "", word) for word in _WINDOWS_TOKENS.findall(command)]
+    words = []
+    for word in _TOKENS.findall(command):
+        pieces = re.findall(r"""("(?:[^"\\]|\\.)*"|'[^']*'|[^"']+)""", word)
+        words.append("".join(_unquoted(piece) for piece in pieces))
+    return words
+
+
+def _unquoted(piece: str) -> str:
+    if piece.startswith("'"):
+        return piece[1:-1]
+    inside = piece[1:-1] if piece.startswith('"') else piece
+    return re.sub(r'\\([\\"$` ])', r"\1", inside)
+
+
+def _options(words: list[str]) -> dict[str, object]:
+    """Put the words behind the program's name together to options."""
+    found: dict[str, list[str]] = {}
+    result: dict[str, object] = {}
+    programs = [n for n, word in enumerate(words) if not word.startswith("-") and _trains(word)]
+    start = programs[-1] + 1 if programs else 0
+    if programs:
+        result["training_script"] = re.split(r"[\\/]", words[programs[-1]])[-1]
+    name = ""
+    for word in words[start:]:
+        if word in (";", "&&", "|", ">", ">>", "2>&1", "&"):
+            break
+        if word.startswith("--"):
+            name, equals, value = word[2:].partition("=")
+            name = name.replace("-", "_")
+            found[name] = [value] if equals else []
+        elif name:
+            found[name].append(word)
+    for name, values in found.items():
+        if name in _LISTS:
+            result[name] = values
+        else:
+            result[name] = " ".join(values) if values else True
+    return result

@@ -1,0 +1,147 @@
+"""Read a config file of any format: TOML, JSON, YAML, a script or a command line."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lycoris_ext.config.imports.command_line import read_command
+from lycoris_ext.errors import ConfigError, EnvironmentFault
+from lycoris_ext.formats.toml_text import read_tables
+
+Document = Mapping[str, Any]
+
+_BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+#: A JSON string, which is left as it is, or a comma before a closing bracket.
+_STRING_OR_LAST_COMMA = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])')
+_OTHER_FILES = {
+    ".safetensors": "an adapter (lycoris-ext config FILE writes its config) or a model",
+    ".ckpt": "a model",
+    ".pt": "a model or an adapter",
+    ".ipynb": "a notebook: put its command line (accelerate launch ...) into a .txt file",
+    ".png": "a picture",
+    ".jpg": "a picture",
+    ".zip": "an archive",
+}
+
+
+def read_document(path: Path) -> Document:
+    """Read a config file of any program as it is written.
+
+    Args:
+        path: a file in TOML, JSON, YAML, or a script or text that holds a command line; the
+            ending of its name says which.
+
+    Returns:
+        Name -> value, with tables as dicts. Of a command line: option -> text, list of texts, or
+        True for a flag without a value.
+
+    Raises:
+        ConfigError: the file is missing, is no text, or not of the format that its ending says.
+        EnvironmentFault: the file is YAML, and PyYAML is not installed.
+    """
+    text = read_text(path)
+    suffix = path.suffix.lower()
+    if suffix not in READERS:
+        raise ConfigError(
+            f"a config cannot end in {suffix or 'nothing'!r}",
+            where=str(path),
+            fix=f"its format follows from its ending: {', '.join(READERS)}",
+        )
+    document = READERS[suffix](text, str(path))
+    if not isinstance(document, Mapping):
+        raise ConfigError(
+            "the file holds a list or a single value, no config", where=str(path), fix="check it"
+        )
+    return document
+
+
+def read_text(path: Path) -> str:
+    """Read a text file in UTF-8, or in UTF-16 with its mark, which Windows' PowerShell writes.
+
+    Raises:
+        ConfigError: the file is missing, is a folder, or is no text.
+    """
+    where = str(path)
+    if path.is_dir():
+        raise ConfigError(
+            "this is a folder, not a config",
+            where=where,
+            fix=f"lycoris-ext init {path} writes a config for a folder of pictures",
+        )
+    if path.suffix.lower() in _OTHER_FILES:
+        raise ConfigError(
+            f"this is no config but {_OTHER_FILES[path.suffix.lower()]}",
+            where=where,
+            fix="give a config: " + ", ".join(READERS),
+        )
+    try:
+        raw = path.read_bytes()
+        return raw.decode(_BOMS.get(raw[:2], "utf-8-sig"))
+    except FileNotFoundError as error:
+        raise ConfigError(
+            "there is no such file",
+            where=where,
+            fix="lycoris-ext init FOLDER writes one for a folder of pictures",
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"the file cannot be read ({error})", where=where, fix="save it as UTF-8"
+        ) from error
+
+
+def parse_toml_document(text: str, where: str) -> Document:
+    """Parse TOML.
+
+    Raises:
+        ConfigError: the text is not valid TOML.
+    """
+    try:
+        return read_tables(text)
+    except ValueError as error:
+        fix = "correct this line"
+        if "\\" in text:
+            fix += "; Windows paths need / or single quotes: 'C:\\pictures'"
+        raise ConfigError(f"no valid TOML: {error}", where=where, fix=fix) from error
+
+
+def _json(text: str, where: str) -> Any:
+    text = _STRING_OR_LAST_COMMA.sub(lambda found: found[1] or "", text)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        fix = "correct this line"
+        if "\\" in text:
+            fix += r"; Windows paths need / or \\: C:/pictures"
+        raise ConfigError(f"no valid JSON: {error}", where=where, fix=fix) from error
+
+
+def _yaml(text: str, where: str) -> Any:
+    try:
+        import yaml
+    except ModuleNotFoundError as error:
+        raise EnvironmentFault(
+            "reading YAML needs the package PyYAML",
+            where=where,
+            fix='pip install "lycoris-ext[train]"',
+        ) from error
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        place = " ".join(str(error).split())
+        raise ConfigError(
+            f"no valid YAML: {place}", where=where, fix="correct this line"
+        ) from error
+
+
+READERS: dict[str, Callable[[str, str], Any]] = {
+    ".toml": parse_toml_document,
+    ".json": _json,
+    ".yaml": _yaml,
+    ".yml": _yaml,
+    **dict.fromkeys((".sh", ".bat", ".cmd", ".ps1", ".txt", ".env"), read_command),
+}
+"""Ending of a file's name -> reads its text."""
