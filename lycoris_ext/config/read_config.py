@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from lycoris_ext.config.imports import FORMATS, format_of
+from lycoris_ext.config.imports.command_line import NOT_READ
 from lycoris_ext.config.imports.datasets import is_dataset_config
 from lycoris_ext.config.imports.documents import Document, read_document
 from lycoris_ext.config.resolve import OptionSource
@@ -69,14 +70,15 @@ def _with_files(
     A file that is not there is a setting that is not supported, so that it can be left out.
     """
     values, missing = dict(values), list(unsupported)
+    missing += _not_read(values.pop(NOT_READ, ()), where)
     is_whole = any(values.get(mark) for mark in MARKS)
     for option in ("config_file", "dataset_config"):
         name = values.pop(option, None)
         if not name:
             continue
         file = _beside(str(name), path)
-        if option == "config_file" and not file.suffix:
-            file = file.with_suffix(".toml")  # as sd-scripts does
+        if option == "config_file" and not str(name).endswith(".toml"):
+            file = _beside(f"{name}.toml", path)  # as sd-scripts does
         if not file.is_file():
             missing.append(_missing(option, str(name), where))
         elif option == "config_file":
@@ -90,6 +92,18 @@ def _with_files(
     of_data = {name: DEFAULTS[name] for name in ("enable_bucket", "caption_extension")}
     defaults = DEFAULTS if is_whole else of_data if "datasets" in values else {}
     return OptionSource(where, values, True, defaults, missing)
+
+
+def _not_read(words: object, where: str) -> list[ConfigError]:
+    if not isinstance(words, list) or not words:
+        return []
+    return [
+        ConfigError(
+            f"the command holds {and_more(words)}, which the script does not set to a plain text",
+            where=where,
+            fix="write the values into the command; the script itself is not run",
+        )
+    ]
 
 
 def _missing(option: str, name: str, where: str) -> ConfigError:

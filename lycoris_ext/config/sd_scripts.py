@@ -15,6 +15,7 @@ from lycoris_ext.config.sd_scripts_options import (
     FAMILY_OF_MODULE,
     FIX_OF_FAMILY,
     MARKS_OF_OTHER_FAMILIES,
+    ONE_TEXT_RATE,
     RENAMED,
     row_of,
 )
@@ -91,19 +92,23 @@ def translate_into(
         Our option -> value, without options that are at fault.
     """
     refused = Faults()
-    with faults:
+    try:
         values = with_subsets(values, where)
+    except ConfigError as error:
+        faults.found.append(error)
+        values = {n: v for n, v in values.items() if n not in ("general", "datasets")}
     values = {RENAMED.get(name, name): value for name, value in values.items()}
     values = with_our_optimizer(values, where, reading, faults)
     values = _of_known_family(values, where, refused)
     chosen = values.get("optimizer_type", optimizer_type)
-    result = _supported(values, where, refused)
+    ours: dict[str, Values] = {name: {} for name in _TRANSLATED}
     for argument, text in _pairs("network_args", values, where, faults):
         with refused:
-            result |= _network_argument(argument, text, where)
+            ours["network_args"] |= _network_argument(argument, text, where)
     if values.get("optimizer_args"):
         with refused:
-            result |= optimizer_options(values["optimizer_args"], where, chosen)
+            ours["optimizer_args"] = optimizer_options(values["optimizer_args"], where, chosen)
+    result = _supported(values, ours, where, refused)
     result |= _logging(values, reading, is_foreign)
     # In LyCORIS 0 means the rank.
     if result.get("conv_alpha") == 0 and "conv_alpha" not in values:
@@ -115,16 +120,28 @@ def translate_into(
     return result
 
 
-def _supported(values: Mapping[str, object], where: str, refused: Faults) -> Values:
-    """Drop options that change nothing here, and refuse those that are not supported."""
+def _supported(
+    values: Mapping[str, object], ours: Mapping[str, Values], where: str, refused: Faults
+) -> Values:
+    """Drop options that change nothing here, and refuse those that are not supported.
+
+    Args:
+        values: option of sd-scripts -> value.
+        ours: option of sd-scripts -> the options that take its place.
+        where: the file, for messages.
+        refused: collects what is not supported.
+    """
     known = all_options()
     result: Values = {}
     for name, value in values.items():
         row = None if name in known else row_of(name)
         if name == "subsets" and isinstance(value, list):
-            result[name] = [_subset(table, where, refused) for table in value]
-        elif name in _TRANSLATED:
-            continue
+            tables = [_subset(table, where, refused) for table in value]
+            result[name] = [table for table in tables if table is not None]
+        elif name in ours:
+            result |= ours[name]
+        elif name == "text_encoder_lr" and isinstance(value, (list, tuple)) and len({*value}) > 1:
+            refused.found.append(unsupported(name, value, where, ONE_TEXT_RATE))
         elif row is None:
             result[name] = value
         elif not (row.changes_nothing(value) or (name in _WITH and values.get(_WITH[name]))):
@@ -133,7 +150,7 @@ def _supported(values: Mapping[str, object], where: str, refused: Faults) -> Val
 
 
 def _subset(table: object, where: str, refused: Faults) -> object:
-    """Do the same for a table of subsets, whose options are sd-scripts' names, too."""
+    """Do the same for a table of subsets; return None if it is not for training at all."""
     if not isinstance(table, Mapping):
         return table
     known = SubsetEntry.options()
@@ -144,6 +161,8 @@ def _subset(table: object, where: str, refused: Faults) -> object:
             kept[name] = value
         elif not row.changes_nothing(value):
             refused.found.append(unsupported(name, value, where, row.fix))
+            if name == "validation_split" and value == 1:  # all of its pictures are for validation
+                return None
     return kept
 
 
@@ -173,8 +192,8 @@ def _of_known_family(values: Values, where: str, refused: Faults) -> Values:
             fix=FIX_OF_FAMILY,
         )
     )
-    kind = "networks.oft" if module.startswith("networks.oft") else "networks.lora"
-    return values | ({"network_module": kind} if module.startswith("networks.") else {})
+    is_of_sd_scripts = module.startswith("networks.")
+    return values | ({"network_module": "networks.lora"} if is_of_sd_scripts else {})
 
 
 def _logging(values: Mapping[str, object], reading: Reading, is_foreign: bool) -> Values:

@@ -60,6 +60,7 @@ def _taken(names: str) -> dict[str, Row]:
     return {name: Row() for name in _words(names)}
 
 
+ONE_TEXT_RATE = "use text_encoder_lr with one rate, which is that of both text encoders"
 _MASK = "put the mask into the pictures' transparency and set alpha_mask = true"
 _CAPTIONS = "write the captions as they are to be trained"
 _START = "a stopped run continues by itself if it is started again with the same output_name"
@@ -161,6 +162,8 @@ SD_SCRIPTS: dict[str, Row] = {
     ),
     "lr_scheduler_args": Row("use lr_scheduler and its options, see docs/training.md"),
     "lr_restart_cycles": Row("use lr_scheduler_num_cycles", (1,)),
+    "text_encoder_lr1": Row(ONE_TEXT_RATE),
+    "text_encoder_lr2": Row(ONE_TEXT_RATE),
     "optimizer_schedulefree_wrapper": Row("leave it out"),
     "resume": Row(_START),
     "resume_from_huggingface": Row(_START),
@@ -183,15 +186,15 @@ OF_OTHER_FAMILIES = _words(
     ae apply_lg_attn_mask apply_t5_attn_mask blocks_to_swap byt5 clip_g clip_g_dropout_rate clip_l
     clip_l_dropout_rate discrete_flow_shift double_blocks_to_swap enable_all_linear
     enable_scaled_pos_embed flow_matching gemma2 gemma2_max_token_length guidance_scale img_*_dim
-    in_dims ggpo_* llm_adapter_path logit_mean logit_std mode_scale model_prediction_type
-    model_type pos_emb_random_crop_rate qwen3 qwen3_max_token_length sigmoid_scale
+    in_dims ggpo_* llm_adapter_* self_attn_lr cross_attn_lr mlp_lr mod_lr logit_mean logit_std
+    mode_scale model_prediction_type model_type pos_emb_random_crop_rate qwen3 qwen3_max_token_length sigmoid_scale
     single_blocks_to_swap single_dim single_mod_dim split_mode split_qkv system_prompt
     t5_dropout_rate t5_max_token_length t5_tokenizer_path t5xxl t5xxl_* text_encoder
     timestep_sampling train_blocks train_double_block_indices train_lora_ggpo
     train_single_block_indices train_t5xxl training_shift txt_*_dim weighting_scheme
     flux1_* flux_* sd3_* hunyuan_* anima_* lumina_* zero_stage zero3_* offload_* fp8_scaled fp8_vl
     fp16_master_weights_and_gradients text_encoder_cpu unsloth_offload_checkpointing compile
-    compile_*
+    compile_* vae_disable_cache controlnet_model_name_or_path sample_batch_size qwen_image_vae_2d
     """
 )
 """Names, and patterns of names, of options that act on models of other families alone."""

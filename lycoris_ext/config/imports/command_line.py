@@ -10,6 +10,7 @@ import re
 
 from lycoris_ext.errors import ConfigError
 
+NOT_READ = "words with variables"
 _LISTS = (
     "network_args",
     "optimizer_args",
@@ -33,7 +34,7 @@ _TRAINER = re.compile(r"train(_network|_db|_textual_inversion|_control_net)?\w*(
 
 
 def read_command(text: str, where: str) -> dict[str, object]:
-    """Read the options of a command line, or of the one command in a script that trains.
+    """Read the options of a command line, or of the last command in a script that trains.
 
     Args:
         text: a script for sh, Windows' cmd or PowerShell, or a command as a GUI prints it.
@@ -41,21 +42,29 @@ def read_command(text: str, where: str) -> dict[str, object]:
 
     Returns:
         Option -> text, list of texts, or True for a flag without value. ``training_script`` is the
-        name of the program, such as "sdxl_train_network.py", if the command names one.
+        name of the program, such as "sdxl_train_network.py", if the command names one;
+        ``NOT_READ`` lists the words with variables that the script does not set to a plain text.
 
     Raises:
-        ConfigError: there is no such command, or it uses a variable that is not set to a text.
+        ConfigError: there is no such command.
     """
-    lines = [line.strip() for line in _CONTINUED.sub(" ", text).splitlines()]
-    lines = [line for line in lines if not re.match(r"#|rem\b|::|//", line, re.IGNORECASE)]
     variables: dict[str, str] = {}
-    commands = []
-    for line in lines:
+    commands: list[str] = []
+    for indented in _CONTINUED.sub(" ", text).splitlines():
+        line = indented.strip()
+        if re.match(r"#|rem\b|::|//", line, re.IGNORECASE):
+            continue
         assigned = _assignment(line)
         if assigned:
             name, value = assigned
-            variables[name.lower()] = _with_values(value, variables)
-        elif "--" in line and (_trains(line) or line.startswith("--")):
+            # What is set within a condition is not known to hold.
+            if line == indented.rstrip() or name.lower() not in variables:
+                variables[name.lower()] = _with_values(value, variables)
+            continue
+        line = _with_values(line, variables)
+        if line.startswith("--") and commands:  # pasted without its marks of continuation
+            commands[-1] += f" {line}"
+        elif line.startswith("--") or ("--" in line and _trains(line)):
             commands.append(line)
     if where.lower().endswith(".env"):
         return dict(variables)
@@ -65,15 +74,14 @@ def read_command(text: str, where: str) -> dict[str, object]:
             where=where,
             fix="it should hold a line such as: accelerate launch train_network.py --option=value",
         )
-    words = _words(_with_values(commands[-1], variables))
-    unknown = sorted({found[0] for word in words for found in _USES.finditer(word)})
-    if unknown:
-        raise ConfigError(
-            f"the command uses {', '.join(unknown)}, which the script does not set to a plain text",
-            where=where,
-            fix="write the values into the command; the script itself is not run",
-        )
-    return _options(words)
+    program, words = _behind_program(_words(commands[-1]))
+    unknown = [word for word in words if _USES.search(word)]
+    options = _options([word for word in words if word not in unknown])
+    return {
+        **({"training_script": program} if program else {}),
+        **options,
+        **({NOT_READ: unknown} if unknown else {}),
+    }
 
 
 def read_flags(text: str) -> dict[str, object]:
@@ -132,16 +140,19 @@ def _unquoted(piece: str) -> str:
     return re.sub(r'\\([\\"$` ])', r"\1", inside)
 
 
-def _options(words: list[str]) -> dict[str, object]:
-    """Put the words behind the program's name together to options."""
-    found: dict[str, list[str]] = {}
-    result: dict[str, object] = {}
+def _behind_program(words: list[str]) -> tuple[str, list[str]]:
+    """Return the name of the program that trains, "" if none is named, and the words behind it."""
     programs = [n for n, word in enumerate(words) if not word.startswith("-") and _trains(word)]
-    start = programs[-1] + 1 if programs else 0
-    if programs:
-        result["training_script"] = re.split(r"[\\/]", words[programs[-1]])[-1]
+    if not programs:
+        return "", words
+    return re.split(r"[\\/]", words[programs[-1]])[-1], words[programs[-1] + 1 :]
+
+
+def _options(words: list[str]) -> dict[str, object]:
+    """Put words together to options with their values."""
+    found: dict[str, list[str]] = {}
     name = ""
-    for word in words[start:]:
+    for word in words:
         if word in (";", "&&", "|", ">", ">>", "2>&1", "&"):
             break
         if word.startswith("--"):
@@ -150,9 +161,7 @@ def _options(words: list[str]) -> dict[str, object]:
             found[name] = [value] if equals else []
         elif name:
             found[name].append(word)
-    for name, values in found.items():
-        if name in _LISTS:
-            result[name] = values
-        else:
-            result[name] = " ".join(values) if values else True
-    return result
+    return {
+        name: values if name in _LISTS else (" ".join(values) if values else True)
+        for name, values in found.items()
+    }

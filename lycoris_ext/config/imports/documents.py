@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from locale import getpreferredencoding
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,8 @@ def read_document(path: Path) -> Document:
 def read_text(path: Path) -> str:
     """Read a text file in UTF-8, or in UTF-16 with its mark, which Windows' PowerShell writes.
 
+    Scripts may also be in the system's own encoding, as Windows' cmd wants them.
+
     Raises:
         ConfigError: the file is missing, is a folder, or is no text.
     """
@@ -80,7 +84,12 @@ def read_text(path: Path) -> str:
         )
     try:
         raw = path.read_bytes()
-        return raw.decode(_BOMS.get(raw[:2], "utf-8-sig"))
+        encoding = _BOMS.get(raw[:2], "utf-8-sig")
+        if READERS.get(path.suffix.lower()) is read_command:
+            with suppress(UnicodeDecodeError):
+                return raw.decode(encoding)
+            encoding = getpreferredencoding(False)
+        return raw.decode(encoding)
     except FileNotFoundError as error:
         raise ConfigError(
             "there is no such file",

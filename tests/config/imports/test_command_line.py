@@ -1,0 +1,110 @@
+"""Options of sd-scripts in scripts and command lines."""
+
+from __future__ import annotations
+
+import pytest
+
+from lycoris_ext.config.imports import documents
+from lycoris_ext.config.imports.documents import read_document
+from lycoris_ext.errors import ConfigError
+from tests.config.imports.reads import built, refusals, skipped, written
+
+SH = r"""#!/bin/bash
+# a script
+MODEL="/models/my model.safetensors"   # the base
+export RATE=1e-4
+name='my lora'
+accelerate launch --num_cpu_threads_per_process 1 --mixed_precision bf16 \
+  "./sd-scripts/train_network.py" \
+  --pretrained_model_name_or_path="$MODEL" --learning_rate ${RATE} \
+  --network_module=networks.lora --network_args "conv_dim=4" 'conv_alpha=1' \
+  --output_name "$name" --network-dim=8 --resolution 256,320 \
+  --caption_separator " \"and\" " --xformers \
+  --optimizer_type=AdamW --seed=5 && echo done
+"""
+BAT = r"""@echo off
+rem a script
+set MODEL=C:\models\base.safetensors
+set "RATE=1e-4"
+accelerate launch train_network.py ^
+  --pretrained_model_name_or_path="%MODEL%" --learning_rate=%RATE% ^
+  --network_module="networks.lora" --network_args "conv_dim=4" "conv_alpha=1" ^
+  --output_name "my lora" --network_dim 8 --resolution="256,320" --xformers --seed 5
+"""
+PS1 = r"""# a script
+$model = "C:\models\base.safetensors" # the base
+$Env:RATE = "1e-4"
+$parts = @()
+accelerate launch .\train_network.py `
+  --pretrained_model_name_or_path=$model --learning_rate $env:RATE `
+  --network_module=networks.lora --network_args conv_dim=4 conv_alpha=1 `
+  --output_name "my lora" --network_dim=8 --resolution=256,320 --xformers --seed=5
+"""
+PRINTED = (
+    'accelerate launch --num_cpu_threads_per_process=2 "train_network.py" '
+    '--pretrained_model_name_or_path="/m/base.safetensors" --learning_rate="1e-4" '
+    "--network_module=networks.lora --network_args conv_dim=4 conv_alpha=1 "
+    '--output_name="my lora" --network_dim=8 --resolution="256,320" --xformers --seed=5'
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "model"),
+    [("a.sh", SH, "/models/my model.safetensors"), ("a.bat", BAT, r"C:\models\base.safetensors"),
+     ("a.ps1", PS1, r"C:\models\base.safetensors"), ("a.txt", PRINTED, "/m/base.safetensors")],
+)  # fmt: skip
+def test_a_command_is_read_with_its_quotes_continuations_and_variables(tmp_path, name, text, model):
+    config = built(written(tmp_path, name, text))
+    assert config.model.pretrained_model_name_or_path == model
+    assert (config.network.network_dim, config.network.conv_dim) == (8, 4)
+    assert (config.optimizer.learning_rate, config.run.seed) == (1e-4, 5)
+    assert (config.run.output_name, config.data.size) == ("my lora", (256, 320))
+    if name == "a.sh":
+        assert config.data.caption_separator == ' "and" '
+
+
+def test_lines_of_flags_that_lost_their_continuations_belong_to_the_command(tmp_path):
+    text = "accelerate launch train_network.py\n --network_module=networks.lora\n --seed=5\n\n"
+    assert built(written(tmp_path, "a.txt", text)).run.seed == 5
+    assert (
+        built(written(tmp_path, "b.txt", "--network_module networks.lora --seed 5")).run.seed == 5
+    )
+
+
+def test_flags_override_the_config_file_that_a_command_names(tmp_path):
+    text = 'network_module = "networks.lora"\nseed = 1\nnetwork_dim = 6\n'
+    written(tmp_path, "x.toml", text)
+    path = written(tmp_path, "a.sh", "python train_network.py --config_file x --seed 5\n")
+    config = built(path)
+    assert (config.run.seed, config.network.network_dim) == (5, 6)
+
+
+def test_what_a_script_decides_by_conditions_is_refused_and_named(tmp_path):
+    text = (
+        'low=1\nname="a"\nextra=()\nif [[ $low == 1 ]]; then extra+=("--lowram"); fi\n'
+        'if [[ $low == 2 ]]; then\n  name="b"\nfi\n'
+        "accelerate launch ${launch[@]} train_network.py --network_module=networks.lora "
+        "--output_dir=$WHERE --output_name=$name ${extra[@]}\n"
+    )
+    path = written(tmp_path, "a.sh", text)
+    (said,) = refusals(path)
+    assert "--output_dir=$WHERE, ${extra[@]}, which the script does not set" in said
+    assert "launch" not in said
+    assert skipped(path)[0].run.output_name == "a"
+
+
+def test_a_script_that_trains_nothing_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="no command that trains"):
+        read_document(written(tmp_path, "a.sh", "echo hello\n"))
+
+
+def test_a_script_in_the_encoding_of_its_system_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "a.bat"
+    path.write_bytes("rem 訓練\r\npython train_network.py --output_name=絵\r\n".encode("cp932"))
+    monkeypatch.setattr(documents, "getpreferredencoding", lambda _: "cp932")
+    assert read_document(path)["output_name"] == "絵"
+    monkeypatch.setattr(documents, "getpreferredencoding", lambda _: "utf-8")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_document(path)
+    path.write_bytes("python train_network.py --output_name=絵\r\n".encode("utf-16"))
+    assert read_document(path)["output_name"] == "絵"
