@@ -171,22 +171,37 @@ class _Given:
 
     def config(self) -> TrainConfig:
         """Create the config, or raise all faults; sections with wrong options are not created."""
-        values = self.defaults | self.recipe | self.values
-        if self.reading.left_out:
-            told: Any = values.get("left_out", ())
-            values["left_out"] = (*told, *(error.what for error in self.reading.left_out))
+        values: dict[str, Any] = self.defaults | self.recipe | self.values
         sections: dict[str, Any] = {}
         for section, kind in section_types().items():
             options = kind.options()
             if not options.keys() & self.wrong:
                 own = {name: values[name] for name in options if name in values}
+                if "left_out" in options and self.reading.left_out:
+                    told = tuple(error.what for error in self.reading.left_out)
+                    own["left_out"] = (*values.get("left_out", ()), *told)
                 with self.faults:
-                    sections[section] = kind(**self._effective(kind, own))
+                    sections[section] = self._section(kind, own)
         if "network" in sections:
             with self.faults:
                 read_preset(sections["network"])
         self.faults.raise_all()
         return TrainConfig(**sections)
+
+    def _section(self, kind: type[Section], own: dict[str, Any]) -> Section:
+        """Create a section; of another program's options leave out those that contradict others.
+
+        Raises:
+            ConfigError: options contradict each other, and they are not to be left out.
+        """
+        try:
+            return kind(**self._effective(kind, own))
+        except ConfigError as error:
+            culprits = {str(part.where) for part in error.parts} & own.keys() & self.foreign
+            if not culprits or not self.reading.skip_unsupported:
+                raise
+            self.reading.refuse(error.parts, self.faults)
+            return self._section(kind, {n: v for n, v in own.items() if n not in culprits})
 
     def _effective(self, kind: type[Section], own: dict[str, Any]) -> dict[str, Any]:
         """Drop other programs' options that the chosen algorithm, optimizer, ... does not read."""

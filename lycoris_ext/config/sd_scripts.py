@@ -17,6 +17,7 @@ from lycoris_ext.config.sd_scripts_options import (
     MARKS_OF_OTHER_FAMILIES,
     ONE_TEXT_RATE,
     RENAMED,
+    is_off,
     row_of,
 )
 from lycoris_ext.data.subset import SubsetEntry
@@ -41,6 +42,11 @@ _TRANSLATED = (
     "logging_dir",
 )
 """Options of sd-scripts that functions of this file turn into ours."""
+_NEEDS = {
+    "noise_offset_random_strength": "noise_offset",
+    "ip_noise_gamma_random_strength": "ip_noise_gamma",
+}
+"""Option -> the option without which it has no effect; sd-scripts takes it nevertheless."""
 _WITH = {"lr_scheduler_args": "lr_scheduler_type"}
 """Option -> the option that it belongs to: both together are refused once."""
 
@@ -108,7 +114,8 @@ def translate_into(
     if values.get("optimizer_args"):
         with refused:
             ours["optimizer_args"] = optimizer_options(values["optimizer_args"], where, chosen)
-    result = _supported(values, ours, where, refused)
+    ours["save_n_epoch_ratio"] = _epochs_between_copies(values)
+    result = _supported(values, ours, where, refused, is_foreign)
     result |= _logging(values, reading, is_foreign)
     # In LyCORIS 0 means the rank.
     if result.get("conv_alpha") == 0 and "conv_alpha" not in values:
@@ -121,7 +128,11 @@ def translate_into(
 
 
 def _supported(
-    values: Mapping[str, object], ours: Mapping[str, Values], where: str, refused: Faults
+    values: Mapping[str, object],
+    ours: Mapping[str, Values],
+    where: str,
+    refused: Faults,
+    is_foreign: bool,
 ) -> Values:
     """Drop options that change nothing here, and refuse those that are not supported.
 
@@ -130,6 +141,7 @@ def _supported(
         ours: option of sd-scripts -> the options that take its place.
         where: the file, for messages.
         refused: collects what is not supported.
+        is_foreign: the values are from a config of another program.
     """
     known = all_options()
     result: Values = {}
@@ -140,6 +152,8 @@ def _supported(
             result[name] = [table for table in tables if table is not None]
         elif name in ours:
             result |= ours[name]
+        elif name in _NEEDS and is_foreign and is_off(values.get(_NEEDS[name])):
+            continue
         elif name == "text_encoder_lr" and isinstance(value, (list, tuple)) and len({*value}) > 1:
             refused.found.append(unsupported(name, value, where, ONE_TEXT_RATE))
         elif row is None:
@@ -213,6 +227,17 @@ def _logging(values: Mapping[str, object], reading: Reading, is_foreign: bool) -
         )
         return {}
     return found
+
+
+def _epochs_between_copies(values: Mapping[str, object]) -> Values:
+    """Turn the number of copies that a run saves into epochs between them, as sd-scripts does."""
+    try:
+        copies, epochs = (
+            int(str(values.get(name) or 0)) for name in ("save_n_epoch_ratio", "max_train_epochs")
+        )
+    except ValueError:
+        return {}
+    return {"save_every_n_epochs": max(1, epochs // copies)} if copies > 0 and epochs else {}
 
 
 def _algorithm_of(module: object, values: Values, where: str) -> Values:

@@ -34,9 +34,12 @@ class Row:
 
     def changes_nothing(self, value: object) -> bool:
         """Return True if training here is the same with and without this value."""
-        if not self.fix or value in ([], ()) or _plain(value) in EMPTY:
-            return True
-        return _plain(value) in self.same
+        return not self.fix or is_off(value) or _plain(value) in self.same
+
+
+def is_off(value: object) -> bool:
+    """Return True for a value that means "not set" or "off", in any spelling."""
+    return value in ([], ()) or _plain(value) in EMPTY
 
 
 def _plain(value: object) -> object:
@@ -187,7 +190,8 @@ OF_OTHER_FAMILIES = _words(
     clip_l_dropout_rate discrete_flow_shift double_blocks_to_swap enable_all_linear
     enable_scaled_pos_embed flow_matching gemma2 gemma2_max_token_length guidance_scale img_*_dim
     in_dims ggpo_* llm_adapter_* self_attn_lr cross_attn_lr mlp_lr mod_lr logit_mean logit_std
-    mode_scale model_prediction_type model_type pos_emb_random_crop_rate qwen3 qwen3_max_token_length sigmoid_scale
+    mode_scale model_prediction_type model_type pos_emb_random_crop_rate qwen3
+    qwen3_max_token_length sigmoid_scale
     single_blocks_to_swap single_dim single_mod_dim split_mode split_qkv system_prompt
     t5_dropout_rate t5_max_token_length t5_tokenizer_path t5xxl t5xxl_* text_encoder
     timestep_sampling train_blocks train_double_block_indices train_lora_ggpo

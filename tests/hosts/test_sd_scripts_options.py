@@ -20,7 +20,6 @@ FILES = (
     "library/train_util.py",
     "library/sdxl_train_util.py",
     "library/custom_train_functions.py",
-    "library/config_util.py",
     "library/sai_model_spec.py",
     "library/deepspeed_utils.py",
 )

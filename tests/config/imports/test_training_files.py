@@ -238,3 +238,26 @@ def test_a_network_arg_that_is_missing_names_the_nearest(tmp_path):
     text = 'network_module = "lycoris.kohya"\nnetwork_args = ["use_dora=True", "rank_dropot=0.1"]'
     first, second = refusals(written(tmp_path, "a.toml", text))
     assert "did you mean dora_wd?" in first and "did you mean rank_dropout?" in second
+
+
+def test_a_number_of_copies_becomes_the_epochs_between_them(tmp_path):
+    text = 'network_module = "networks.lora"\nmax_train_epochs = 10\nsave_n_epoch_ratio = {}\n'
+    for copies, epochs in ((3, 3), (20, 1), (0, None)):
+        config = built(written(tmp_path, "a.toml", text.format(copies)))
+        assert config.run.save_every_n_epochs == epochs
+
+
+def test_what_has_no_effect_without_another_option_is_no_mistake_there(tmp_path):
+    text = 'network_module = "networks.lora"\nnoise_offset_random_strength = true\n'
+    assert not built(written(tmp_path, "a.toml", text)).loss.noise_offset_random_strength
+    text += 'noise_offset = "0.1"\n'
+    assert built(written(tmp_path, "a.toml", text)).loss.noise_offset_random_strength
+
+
+def test_options_that_contradict_others_are_left_out_if_the_rest_is_wanted(tmp_path):
+    text = 'network_module = "networks.lora"\nresolution = 256\nmin_bucket_reso = 512\n'
+    path = written(tmp_path, "a.toml", text + "enable_bucket = true\n")
+    assert "above the resolution" in refusals(path)[0]
+    config, reading = skipped(path)
+    assert config.data.min_bucket_reso is None and len(reading.left_out) == 1
+    assert "min_bucket_reso" in config.run.left_out[0]
