@@ -144,10 +144,6 @@ SD_SCRIPTS: dict[str, Row] = {
     "fp8_base_unet": Row(
         'leave it out: the base has the format of mixed_precision, such as "bf16"'
     ),
-    "max_token_length": Row("leave it out: of longer captions the first 75 tokens count", (75,)),
-    "weighted_captions": Row(f"leave it out: (tag:1.2) is trained as text; {_CAPTIONS}"),
-    "token_warmup_min": Row("leave it out", (1,)),
-    "token_warmup_step": Row("leave it out: all tags are trained from the first step on"),
     "no_token_padding": Row("leave it out"),
     "custom_attributes": Row("leave it out"),
     "masked_loss": Row(_MASK),
