@@ -104,7 +104,7 @@ def merging_cases(folder: Path) -> dict[str, Case]:
             f"merge {name}": Case(network.merge, network.unmerge),
             f"merge {name} for good": Case(
                 lambda network=network: network.merge(1e-6, keep=False),
-                lambda network=network: setattr(network, "_merged", False),
+                lambda network=network: network.forget_merge(),
             ),
         }
     return cases

@@ -2,5 +2,15 @@
 
 from lycoris_ext.modules.adapter_layer import AdapterLayer, Dropouts
 from lycoris_ext.modules.attachment import Attachment, attach, detach
+from lycoris_ext.modules.merged_layer import MergedLayer, MergedUpdate, merge_update
 
-__all__ = ["AdapterLayer", "Attachment", "Dropouts", "attach", "detach"]
+__all__ = [
+    "AdapterLayer",
+    "Attachment",
+    "Dropouts",
+    "MergedLayer",
+    "MergedUpdate",
+    "attach",
+    "detach",
+    "merge_update",
+]

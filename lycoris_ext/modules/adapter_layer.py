@@ -132,8 +132,11 @@ class AdapterLayer(nn.Module):
         if base is None or not self._origin:
             return base
         device = base.stored.device
-        origin = {key: getattr(self, name).to(device) for key, name in self._origin.items()}
-        return replace(base, origin=origin)
+        return replace(base, origin={key: t.to(device) for key, t in self.origin().items()})
+
+    def origin(self) -> dict[str, Tensor]:
+        """Return the initial values that this adapter keeps, by key; {} if it keeps none."""
+        return {key: getattr(self, name) for key, name in self._origin.items()}
 
     def path(self, delta: Delta, tokens: int, can_merge: bool) -> str:
         """Choose how to compute the output: "chain", "dense" or "merged", whichever is cheapest.

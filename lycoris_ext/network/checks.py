@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from lycoris_ext.algorithms import Plan, algorithm_options
 from lycoris_ext.errors import ConfigError, Faults
@@ -65,20 +65,42 @@ def check_path(selected: SelectedLayer, layer: AdapterLayer) -> None:
 
 
 def check_mergeable(sites: Sequence[Site]) -> None:
-    """Refuse to merge an update into quantised weights.
+    """Refuse to merge an update into weights that cannot take it.
 
     Raises:
-        ConfigError: some weights are quantised; the first is named and the others are counted.
+        ConfigError: weights are quantised, computed from other tensors, not in memory, or shared by
+            two of the layers. All faults at once, each with its first layer and the number of the
+            others.
     """
-    packed = [site for site in sites if is_packed(site)]
-    if packed:
-        others = len(packed) - 1
-        more = f" (and {count(others, 'more layer')})" if others else ""
-        raise ConfigError(
-            f"{described(packed[0])}, which no update can be added to{more}",
-            where=packed[0].name,
-            fix="inject the network instead of merging it, or load the model unquantised",
-        )
+    owners: dict[int, Site] = {}
+    refused: dict[str, list[ConfigError]] = {}
+    for site in sites:
+        what, fix = "", "inject the network instead of merging it"
+        if is_packed(site):
+            kind, what = "packed", f"{described(site)}, which no update can be added to"
+            fix += ", or load the model unquantised"
+        elif site.weight.is_meta:
+            kind, what = "meta", "its weight is on the meta device: the numbers are not in memory"
+        elif not _is_own(site.weight, site.module):
+            kind = "computed"
+            what = "its weight is computed anew at every use (weight_norm, parametrize)"
+        elif owners.setdefault(id(site.weight), site) is not site:
+            kind = "shared"
+            other = owners[id(site.weight)].name
+            what = f"its weight is also that of {other}, so it would get the updates of both"
+        if what:
+            refused.setdefault(kind, []).append(ConfigError(what, where=site.name, fix=fix))
+    faults = Faults()
+    for first, *others in refused.values():
+        more = f" (and {count(len(others), 'more layer')})" if others else ""
+        faults.found.append(ConfigError(f"{first.what}{more}", where=first.where, fix=first.fix))
+    faults.raise_all()
+
+
+def _is_own(weight: Tensor, module: nn.Module) -> bool:
+    """Whether a weight is a parameter or buffer of the module, not computed from others."""
+    owned = (*module.parameters(recurse=False), *module.buffers(recurse=False))
+    return any(weight is tensor for tensor in owned)
 
 
 def is_packed(site: Site) -> bool:

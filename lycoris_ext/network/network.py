@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from math import isclose
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from threading import RLock
 
 import torch
 from torch import Tensor, nn
 
-from lycoris_ext.algorithms import detect
-from lycoris_ext.errors import ConfigError, FormatError
+from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats import AdapterState
 from lycoris_ext.formats.families import TEXT_ENCODERS
-from lycoris_ext.functional import Delta, FrozenLayer
-from lycoris_ext.functional.merge import add_delta
 from lycoris_ext.modules import AdapterLayer, Attachment, attach, detach
-from lycoris_ext.network.checks import check_mergeable
-from lycoris_ext.network.param_groups import Groups, param_groups
+from lycoris_ext.network.merge import Merge
+from lycoris_ext.network.norms import limit_norms, update_norms
+from lycoris_ext.network.param_groups import Groups, param_groups, rates_by_target
 from lycoris_ext.network.selection import LayerRate
-from lycoris_ext.network.sites import (
-    DENOISERS,
-    Site,
-    place_layers,
-    stored_by_key,
-)
+from lycoris_ext.network.sites import Site
+from lycoris_ext.network.stored import as_state_dict, load_state, module_name
+
+# Threads (a host's jobs) inject and merge one after the other: networks share their base layers.
+_ONE_AT_A_TIME = RLock()
 
 
 class Network(nn.Module):
@@ -49,18 +45,17 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         for key, layer in layers.items():
-            self.add_module(_module_name(key), layer)
+            self.add_module(module_name(key), layer)
         self.sites = dict(sites)
         self.rates = dict(rates or {})
         self.models = tuple(models) or self.targets
         self._attachments: dict[str, Attachment] = {}
-        self._kept: dict[str, tuple[Tensor, Tensor | None]] = {}
-        self._merged = False
+        self._merge: Merge | None = None
 
     @property
     def layers(self) -> dict[str, AdapterLayer]:
         """Key -> adapter of each adapted layer; the key is the prefix of its tensors in files."""
-        return {key: self._modules[_module_name(key)] for key in self.sites}  # type: ignore[misc]
+        return {key: self._modules[module_name(key)] for key in self.sites}  # type: ignore[misc]
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -82,15 +77,20 @@ class Network(nn.Module):
         """Whether the adapters are in the forward of their layers."""
         return bool(self._attachments)
 
+    @property
+    def is_merged(self) -> bool:
+        """Whether the updates are in the weights of their layers."""
+        return self._merge is not None
+
     def leave_out(self, targets: Collection[str]) -> None:
         """Remove the adapters of the named models from the network; call it before ``inject``.
 
         Raises:
-            ConfigError: no layer would be left, or the network is injected.
+            ConfigError: no layer would be left, or the network is injected or merged.
         """
         dropped = [key for key, site in self.sites.items() if site.target in targets]
-        if dropped and self.is_injected:
-            raise ConfigError("the network is injected already", fix="remove it first")
+        if dropped:
+            self._check_is_off()
         if len(dropped) == len(self.sites):
             raise ConfigError(
                 f"no layer is left to train: the network adapts only {', '.join(self.targets)}",
@@ -100,25 +100,33 @@ class Network(nn.Module):
         for key in dropped:
             del self.sites[key]
             self.rates.pop(key, None)
-            del self._modules[_module_name(key)]
+            del self._modules[module_name(key)]
 
     def inject(self) -> None:
         """Put the adapters into the forward of their layers, by replacing ``module.forward``.
 
+        Several networks may be injected, in any order, and into a model that others are merged
+        into: its weights are then the merged ones.
+
         Raises:
-            ConfigError: the network is injected already.
+            ConfigError: the network is injected or merged already, so that its update would count
+                twice; nothing is changed.
         """
-        if self.is_injected:
-            raise ConfigError("the network is injected already", fix="remove it first")
-        for key, layer in self.layers.items():
-            self._attachments[key] = attach(self.sites[key].module, layer)
+        with _ONE_AT_A_TIME:
+            self._check_is_off()
+            with ExitStack() as after_an_error:
+                after_an_error.callback(self.remove)
+                for key, layer in self.layers.items():
+                    self._attachments[key] = attach(self.sites[key].module, layer)
+                after_an_error.pop_all()
 
     def remove(self) -> None:
         """Undo ``inject``: every layer gets its own forward back. Allowed if not injected."""
-        layers = self.layers
-        for key, attachment in self._attachments.items():
-            detach(attachment, layers[key])
-        self._attachments.clear()
+        with _ONE_AT_A_TIME:
+            layers = self.layers
+            for key, attachment in self._attachments.items():
+                detach(attachment, layers[key])
+            self._attachments.clear()
 
     @contextmanager
     def injected(self) -> Iterator[Network]:
@@ -130,76 +138,59 @@ class Network(nn.Module):
             self.remove()
 
     @torch.no_grad()
-    def merge(self, multiplier: float = 1.0, keep: bool = True) -> None:
+    def merge(self, multiplier: float | None = None, keep: bool = True) -> None:
         """Add the update to the base weights in place; computed in float32, then cast back once.
 
+        Several networks may be merged, and unmerged in any order.
+
         Args:
-            multiplier: strength.
-            keep: keep a copy of the old weights, so that ``unmerge`` can put them back bit for bit.
-                False saves that memory; then the merge cannot be undone.
+            multiplier: strength; None: the network's own ``multiplier``.
+            keep: keep a copy of the old weights (one for all networks) and of the adapter, so that
+                ``unmerge`` can put the old weights back bit for bit. False saves that memory; then
+                the merge cannot be undone.
 
         Raises:
             ConfigError: the network is merged or injected already, so that the update would count
-                twice; a weight is quantised; or the adapter updates a bias that the layer lacks.
+                twice; a weight is quantised, computed from others, not in memory or shared by two
+                layers; or the adapter updates a bias that the layer lacks. Nothing is changed.
         """
-        if self._merged or self.is_injected:
-            raise ConfigError(
-                "the network is merged or injected already", fix="unmerge or remove it first"
-            )
-        check_mergeable(list(self.sites.values()))
-        deltas = {
-            key: self._delta(layer, self.sites[key]).scaled(multiplier)
-            for key, layer in self.layers.items()
-        }
-        for key, delta in deltas.items():
-            if delta.bias() is not None and self.sites[key].bias is None:
-                raise ConfigError(
-                    "the adapter has an update of the bias, the layer has no bias to add it to",
-                    where=self.sites[key].name,
-                    fix="inject the network instead of merging it",
-                )
-        self._merged = True
-        for key, delta in deltas.items():
-            weight, bias = self.sites[key].weight, self.sites[key].bias
-            of_bias = delta.bias()
-            if keep:
-                changed = None if bias is None or of_bias is None else bias.detach().clone()
-                self._kept[key] = weight.detach().clone(), changed
-            add_delta(weight, delta)
-            if bias is not None and of_bias is not None:
-                bias.copy_((bias.float() + of_bias.float()).to(bias.dtype))
+        with _ONE_AT_A_TIME:
+            self._check_is_off()
+            merge = Merge(self.layers, self.sites, multiplier, keep)
+            if not keep:  # an error on the way would leave some of the layers merged for good
+                self._merge = merge
+            merge.apply()
+            self._merge = merge
 
-    @staticmethod
-    def _delta(layer: AdapterLayer, site: Site) -> Delta:
-        """Return the update of one layer at strength 1, on the device of the layer's weight."""
-        device = site.weight.device
-        scalar = None if layer.scalar is None else layer.scalar.item()
-        tensors = {name: tensor.to(device) for name, tensor in layer.tensors().items()}
-        base = FrozenLayer.of(site.module, layer.plan.layer)
-        return layer.plan.delta(tensors, layer.with_origin(base), scalar)
-
-    @torch.no_grad()
     def unmerge(self) -> None:
-        """Put the base weights back as they were before ``merge``. Allowed if not merged.
+        """Take the update out of the base weights again. Allowed if not merged.
+
+        When no network is merged any longer, the weights are as they were before, bit for bit;
+        until then they are as if only the others had been merged.
 
         Raises:
-            ConfigError: the network was merged with keep=False.
+            ConfigError: the network was merged with keep=False, or weights have been replaced
+                since; nothing is changed.
         """
-        if self._merged and not self._kept:
-            raise ConfigError(
-                "the old weights were not kept", fix="load the model again, or merge with keep=True"
-            )
-        for key, (weight, bias) in self._kept.items():
-            self.sites[key].weight.copy_(weight)
-            if bias is not None:
-                self.sites[key].module.bias.copy_(bias)  # type: ignore[operator]
-        self._kept.clear()
-        self._merged = False
+        with _ONE_AT_A_TIME:
+            if self._merge is not None:
+                self._merge.undo()
+                self._merge = None
 
     def forget_merge(self) -> None:
         """Note that a host has put the old weights back itself: the network may be merged again."""
-        self._kept.clear()
-        self._merged = False
+        with _ONE_AT_A_TIME:
+            if self._merge is not None:
+                self._merge.forget()
+                self._merge = None
+
+    def _check_is_off(self) -> None:
+        """Raise ConfigError if the network is injected or merged."""
+        if self.is_injected:
+            raise ConfigError("the network is injected already", fix="remove it first")
+        if self._merge is not None:
+            undo = "unmerge it first" if self._merge.keep else "load the model again to undo that"
+            raise ConfigError("the network is merged into the weights already", fix=undo)
 
     def set_timesteps(self, timesteps: Tensor | None) -> None:
         """Set the timesteps for the following forward calls, for algorithms that depend on them.
@@ -248,25 +239,7 @@ class Network(nn.Module):
             FormatError: layers are missing or left over, or shapes or alphas differ; nothing has
                 been changed then.
         """
-        layers = state.layers()
-        adapted = state.only(self.targets).layers() if partly else layers
-        stored = stored_by_key(adapted, self.sites, all_of_them=not partly)
-        for key, tensors in stored.items():
-            plan, alpha = self.layers[key].plan, detect(tensors, key, self.sites[key].spec).alpha
-            if plan.algorithm.stores_alpha and not isclose(alpha, plan.alpha, rel_tol=0.01):
-                raise FormatError(
-                    f"its alpha is {alpha:g} in the file and {plan.alpha:g} in the network, which "
-                    "would change its strength",
-                    where=key,
-                    fix="build the network with the file's alpha",
-                )
-            self.layers[key].check_stored(tensors, key)
-        for key, tensors in stored.items():
-            self.layers[key].load_stored(tensors, key)
-        return (
-            [key for key in self.sites if key not in stored],
-            [layer for layer in layers if layer not in adapted],
-        )
+        return load_state(self.layers, self.sites, state, partly)
 
     def as_state_dict(self, state: AdapterState) -> dict[str, Tensor]:
         """Rename and reshape a file's tensors so that ``load_state_dict`` accepts them.
@@ -274,17 +247,7 @@ class Network(nn.Module):
         Layers that the network does not have keep their names. If the file has no alpha for a
         layer, the network's alpha is added.
         """
-        expected, layers = self.state_dict(), state.layers()
-        placed = place_layers(layers, self.sites)
-        named: dict[str, Tensor] = {}
-        for layer, tensors in layers.items():
-            key = _module_name(placed[layer].key) if layer in placed else layer
-            alpha = {"alpha": expected[f"{key}.alpha"]} if f"{key}.alpha" in expected else {}
-            for name, tensor in (alpha | tensors).items():
-                like = expected.get(f"{key}.{name}", tensor)
-                same = like.numel() == tensor.numel()
-                named[f"{key}.{name}"] = tensor.reshape(like.shape) if same else tensor
-        return named
+        return as_state_dict(state, self.sites, self.state_dict())
 
     def param_groups(
         self,
@@ -314,28 +277,22 @@ class Network(nn.Module):
             ConfigError: nothing is left to train, or a ratio is given and no adapter has factors
                 on the output side.
         """
-        encoders = [name for name in TEXT_ENCODERS if name in self.models]
-
-        def by_target(all_of_them: Any, unet: Any, text: Any) -> dict[str, Any]:
-            rates = list(text) if isinstance(text, Sequence) else [text]
-            rates += [rates[-1] if rates else None] * len(encoders)
-            given = {**dict.fromkeys(DENOISERS, unet), **dict(zip(encoders, rates, strict=False))}
-            found = {target: given.get(target) for target in self.targets}
-            return {target: all_of_them if v is None else v for target, v in found.items()}
-
+        ratios = (
+            loraplus_lr_ratio,
+            loraplus_unet_lr_ratio,
+            loraplus_text_encoder_lr_ratio,
+        )
         return param_groups(
             self.layers,
             self.sites,
             self.rates,
-            by_target(learning_rate, unet_lr, text_encoder_lr),
-            by_target(loraplus_lr_ratio, loraplus_unet_lr_ratio, loraplus_text_encoder_lr_ratio),
+            rates_by_target(self.targets, self.models, learning_rate, unet_lr, text_encoder_lr),
+            rates_by_target(self.targets, self.models, *ratios),
         )
 
     def norms(self) -> Tensor:
         """Return the Frobenius norm of each update, (layers,), in the order of ``layers``."""
-        bases = {key: FrozenLayer.of(site.module, site.spec) for key, site in self.sites.items()}
-        norms = [layer.norm(bases[key]) for key, layer in self.layers.items()]
-        return torch.stack([norm.to(norms[0].device) for norm in norms])
+        return update_norms(self.layers, self.sites)
 
     def check_norms_have_limits(self) -> None:
         """Check that ``limit_norms`` will work; nothing is changed.
@@ -362,21 +319,10 @@ class Network(nn.Module):
             ConfigError: as ``check_norms_have_limits``.
         """
         self.check_norms_have_limits()
-        norms = self.norms().cpu()
-        longer = 0
-        for layer, norm in zip(self.layers.values(), norms.tolist(), strict=True):
-            if norm > max_norm:
-                layer.shrink(max_norm / norm)
-                longer += 1
-        return longer, norms.clamp(max=max_norm)
+        return limit_norms(self.layers, self.sites, max_norm)
 
     def parameter_count(self) -> int:
         """Return how many numbers the adapter's file holds, not counting alphas."""
         return sum(
             tensor.numel() for layer in self.layers.values() for tensor in layer.tensors().values()
         )
-
-
-def _module_name(key: str) -> str:
-    """Turn a layer's key into a name for a submodule, which must not contain dots."""
-    return key.replace(".", ":")

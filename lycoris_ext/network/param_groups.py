@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from lycoris_ext.errors import ConfigError
+from lycoris_ext.formats.families import TEXT_ENCODERS
 from lycoris_ext.modules import AdapterLayer
 from lycoris_ext.network.selection import LayerRate
-from lycoris_ext.network.sites import Site
+from lycoris_ext.network.sites import DENOISERS, Site
 
 Groups = list[dict[str, Any]]
 
@@ -58,6 +59,27 @@ def param_groups(
         raise ConfigError("every learning rate is 0", where="learning_rate", fix="set one above 0")
     _check_ratios(groups, ratios)
     return list(groups.values())
+
+
+def rates_by_target(
+    targets: Collection[str], models: Collection[str], of_all: Any, of_unet: Any, of_texts: Any
+) -> dict[str, Any]:
+    """Give each adapted model its learning rate, or its LoRA+ ratio.
+
+    Args:
+        targets: names of the adapted models.
+        models: names of all models that the network was built for, adapted or not.
+        of_all: for models that get none by the other two.
+        of_unet: for denoisers, or None.
+        of_texts: for all text encoders; or a list with one for each text encoder in ``models``, of
+            which the last one counts for the remaining ones; or None.
+    """
+    encoders = [name for name in TEXT_ENCODERS if name in models]
+    rates = list(of_texts) if isinstance(of_texts, Sequence) else [of_texts]
+    rates += [rates[-1] if rates else None] * len(encoders)
+    given = {**dict.fromkeys(DENOISERS, of_unet), **dict(zip(encoders, rates, strict=False))}
+    found = {target: given.get(target) for target in targets}
+    return {target: of_all if value is None else value for target, value in found.items()}
 
 
 def _check_ratios(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import io
 import pickle
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lycoris_ext.errors import ConfigError
-from lycoris_ext.modules import Dropouts
+from lycoris_ext.modules import Dropouts, attach, detach
 from lycoris_ext.network import Network, NetworkConfig, build_network
 
 
@@ -37,10 +38,10 @@ def test_injecting_twice_is_refused() -> None:
     network = perturbed(nn.Sequential(nn.Linear(4, 3)))
     with network.injected(), pytest.raises(ConfigError, match="injected already"):
         network.inject()
-    with network.injected(), pytest.raises(ConfigError, match="merged or injected"):
+    with network.injected(), pytest.raises(ConfigError, match="injected already"):
         network.merge()
     network.merge()
-    with pytest.raises(ConfigError, match="merged or injected"):
+    with pytest.raises(ConfigError, match="merged into the weights already"):
         network.merge()
 
 
@@ -240,3 +241,27 @@ def test_the_same_seed_drops_the_same() -> None:
 def test_a_dropout_out_of_range_is_refused_by_name(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"{name}: is {value}"):
         Dropouts(**{name: value})
+
+
+def test_an_injection_that_fails_halfway_leaves_no_trace() -> None:
+    module = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 3))
+    network = perturbed(module)
+    _, second = network.layers.values()
+    blocked = attach(module[1], second)
+    with pytest.raises(ConfigError, match="attached already"):
+        network.inject()
+    assert not network.is_injected
+    assert "forward" not in module[0].__dict__
+    detach(blocked, second)
+    network.inject()
+
+
+def test_a_copy_of_an_injected_model_and_its_network_is_independent() -> None:
+    module, x = nn.Sequential(nn.Linear(4, 3)), torch.randn(2, 4)
+    network, before = perturbed(module), module(x)
+    network.inject()
+    other, its_network = copy.deepcopy((module, network))
+    assert torch.equal(other(x), module(x))
+    its_network.remove()
+    assert torch.equal(other(x), before)
+    assert not torch.equal(module(x), before)
