@@ -282,7 +282,7 @@ def test_threads_merge_one_after_the_other(targets: dict[str, nn.Module]) -> Non
 
 
 def test_autocast_does_not_round_what_is_merged(targets: dict[str, nn.Module]) -> None:
-    network, unet = perturbed(targets, "diag-oft"), targets["unet"]  # it is built by products
+    network, unet = perturbed(targets, "glora"), targets["unet"]  # it is built by products
     network.merge()
     wanted = weights(unet)
     network.unmerge()
