@@ -74,9 +74,9 @@ def create_network(
     chosen = [choice.site for choice in select_layers(targets, config)]
     conv = config.dims(spatial=True) if kwargs.get("conv_dim") else None
     overrides = _block_overrides(arguments, targets, chosen, conv)
-    network = build_network(
-        targets, replace(config, overrides=overrides), seed=torch.initial_seed()
-    )
+    config = replace(config, overrides=overrides)
+    # sd-scripts freezes the models after this; notices are logged below.
+    network = build_network(targets, config, seed=torch.initial_seed(), warn=False)
     network.multiplier = multiplier
     models = name_models(text_encoder, unet)
     return _logged(KohyaNetwork(network, models, arguments, arguments.as_texts()))

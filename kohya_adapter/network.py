@@ -71,6 +71,8 @@ class KohyaNetwork(Network):
         network_args: Mapping[str, str],
     ) -> None:
         super().__init__(network.layers, network.sites, network.rates, models)
+        self.skipped, self.notices = network.skipped, network.notices
+        self.base_numbers = network.base_numbers
         self.train_t5xxl = arguments.train_t5xxl
         self._ratios = dict(arguments.ratios)
         self._network_args = dict(network_args)

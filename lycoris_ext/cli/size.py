@@ -60,7 +60,7 @@ def measure(family: str, config: NetworkConfig) -> dict:
         ConfigError: the family is unknown, or the config adapts no layer.
     """
     base = build_meta(family)
-    network = build_network(base, config)
+    network = build_network(base, config, warn=False)
     shapes: dict[str, tuple[int, ...]] = {}
     modules = dict.fromkeys(base, 0)
     for key, layer in network.layers.items():

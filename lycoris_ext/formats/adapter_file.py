@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lycoris_ext.errors import DataError, FormatError
+from lycoris_ext.errors import ConfigError, DataError, FormatError
 from lycoris_ext.formats import container
 from lycoris_ext.formats.atomic import atomic_write
 from lycoris_ext.formats.container import MEND, Buffer, Container
@@ -104,9 +104,11 @@ def save_adapter(path: Path | str, state: AdapterState) -> None:
     computes them.
 
     Raises:
+        ConfigError: the arguments are of other classes, or swapped.
         FormatError: a tensor holds NaN or infinity; nothing is written.
         EnvironmentFault: the disk is full or not writable; an older file of this name is unharmed.
     """
+    _check_arguments(path, state)
     bad = [key for key, tensor in state.tensors.items() if not container.is_finite(tensor)]
     _refuse_non_finite(bad, str(path))
     tensor_header, data = container.serialize(state.tensors)
@@ -228,6 +230,21 @@ def parse_adapter(content: Buffer, where: str) -> AdapterState:
         DataError: PEFT's config cannot be read.
     """
     return _state(content, container.read_header(content, where), where)
+
+
+def _check_arguments(path: object, state: object) -> None:
+    """Refuse what a user may take for ``save_adapter``'s arguments."""
+    if isinstance(state, AdapterState) and isinstance(path, str | Path):
+        return
+    fix = "write save_adapter(path, state)"
+    if hasattr(state, "adapter_state") or hasattr(path, "adapter_state"):
+        fix = "write network.save(path), or save_adapter(path, network.adapter_state())"
+    elif isinstance(state, dict):
+        fix = "write save_adapter(path, AdapterState(tensors))"
+    kinds = f"a {type(path).__name__} and a {type(state).__name__}"
+    raise ConfigError(
+        f"{kinds} are handed over, not a path and an AdapterState", where="save_adapter", fix=fix
+    )
 
 
 def _state(content: Buffer, header: Container, where: str) -> AdapterState:

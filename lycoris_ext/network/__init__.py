@@ -5,6 +5,7 @@ from lycoris_ext.network.block_weights import BlockWeights
 from lycoris_ext.network.build import build_network, load_network
 from lycoris_ext.network.config import NetworkConfig
 from lycoris_ext.network.network import Network
+from lycoris_ext.network.notices import NetworkWarning
 from lycoris_ext.network.overrides import LayerOverride
 from lycoris_ext.network.presets import PRESETS, Preset, is_preset_file
 
@@ -15,6 +16,7 @@ __all__ = [
     "LayerOverride",
     "Network",
     "NetworkConfig",
+    "NetworkWarning",
     "Preset",
     "build_network",
     "is_preset_file",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,14 +16,23 @@ from lycoris_ext.errors import ConfigError, FormatError
 from lycoris_ext.formats import AdapterState, open_adapter
 from lycoris_ext.functional import FrozenLayer
 from lycoris_ext.modules import AdapterLayer
+from lycoris_ext.network.arguments import check_targets, check_type
 from lycoris_ext.network.checks import check_path, check_plans
 from lycoris_ext.network.config import NetworkConfig
 from lycoris_ext.network.network import Network
+from lycoris_ext.network.notices import NetworkWarning, gradients, notices
 from lycoris_ext.network.selection import SelectedLayer, select_layers
 from lycoris_ext.network.sites import Site, Targets, all_sites, stored_by_key
+from lycoris_ext.network.skipped import skipped_layers
 
 
-def build_network(targets: Targets, config: NetworkConfig, seed: int = 0) -> Network:
+def build_network(
+    targets: Targets,
+    config: NetworkConfig,
+    seed: int = 0,
+    freeze: bool = False,
+    warn: bool = True,
+) -> Network:
     """Build a new network whose update is zero; it is not injected yet.
 
     The initial values of a layer follow from the seed and the layer's name alone, so they do not
@@ -33,11 +43,18 @@ def build_network(targets: Targets, config: NetworkConfig, seed: int = 0) -> Net
             U-Net of Stable Diffusion, anything else for a plain module.
         config: algorithm, sizes and choice of layers.
         seed: of the initial values.
+        freeze: let no parameter of the models learn. Otherwise nothing about the models is changed.
+        warn: give a ``NetworkWarning`` if parameters of the models would collect gradients, and for
+            each of the network's ``notices``.
 
     Raises:
         ConfigError: the config selects nothing, a pattern fits no layer, or options contradict
-            each other or the layers.
+            each other or the layers; or an argument is not what it should be.
     """
+    check_targets(targets)
+    check_type(
+        config, NetworkConfig, "config", "write build_network({...}, NetworkConfig(algo=...))"
+    )
     planned = [(selected, _plan(selected)) for selected in select_layers(targets, config)]
     check_plans(planned)
     layers, sites, rates = {}, {}, {}
@@ -54,7 +71,23 @@ def build_network(targets: Targets, config: NetworkConfig, seed: int = 0) -> Net
         check_path(selected, layer)
         layers[site.key], sites[site.key] = layer.to(weight.device), site
         rates[site.key] = selected.rate
-    return Network(layers, sites, rates, tuple(targets))
+    network = Network(layers, sites, rates, tuple(targets))
+    _describe(network, targets)
+    network.notices = tuple(notices(targets, config, network.targets, network.skipped))
+    if freeze:
+        for model in targets.values():
+            model.requires_grad_(False)
+    for notice in (*gradients(targets), *network.notices) if warn else ():
+        warnings.warn(notice, NetworkWarning, stacklevel=2)
+    return network
+
+
+def _describe(network: Network, targets: Targets) -> None:
+    """Tell a network what its summary says about the models."""
+    network.skipped = skipped_layers(targets)
+    network.base_numbers = sum(
+        parameter.numel() for model in targets.values() for parameter in model.parameters()
+    )
 
 
 def _plan(selected: SelectedLayer) -> Plan:
@@ -106,6 +139,8 @@ def load_network(
         FormatError: the file is empty, has layers that the models lack (all are named) or keys
             that no algorithm stores, or its shapes contradict each other or the model.
     """
+    check_targets(targets)
+    check_type(source, AdapterState | Path | str, "source", "write load_network(file, {...})")
     state = source if isinstance(source, AdapterState) else open_adapter(source)
     if not state.tensors:
         raise FormatError("the file holds no tensors", fix="choose a trained adapter")
@@ -121,6 +156,7 @@ def load_network(
         layers[key] = layer.to(known[key].weight.device).requires_grad_(False)
     network = Network(layers, {key: known[key] for key in layers}, models=tuple(targets))
     network.multiplier = multiplier
+    _describe(network, targets)
     return network.eval()
 
 

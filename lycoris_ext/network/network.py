@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from threading import RLock
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 
 from lycoris_ext.errors import ConfigError
-from lycoris_ext.formats import AdapterState
+from lycoris_ext.formats import AdapterState, save_adapter
 from lycoris_ext.formats.families import TEXT_ENCODERS
 from lycoris_ext.modules import AdapterLayer, Attachment, attach, detach
+from lycoris_ext.network.arguments import check_ending
 from lycoris_ext.network.merge import Merge
 from lycoris_ext.network.norms import limit_norms, update_norms
 from lycoris_ext.network.param_groups import Groups, param_groups, rates_by_target
 from lycoris_ext.network.selection import LayerRate
 from lycoris_ext.network.sites import Site
 from lycoris_ext.network.stored import as_state_dict, load_state, module_name
+from lycoris_ext.network.summary import described, summary
 
 # Threads (a host's jobs) inject and merge one after the other: networks share their base layers.
 _ONE_AT_A_TIME = RLock()
@@ -34,7 +38,14 @@ class Network(nn.Module):
         sites: the adapted layers of the models, by their key in a file.
         rates: key -> learning rate of a layer, for layers that an override may concern.
         models: names of the models that the network was built for; some may have no adapted layer.
+        skipped: name of each layer of the models that cannot be adapted -> why.
+        notices: what to know about the choice of layers, one sentence each.
+        base_numbers: how many numbers the parameters of the models hold; 0: not known.
     """
+
+    skipped: Mapping[str, str] = MappingProxyType({})
+    notices: tuple[str, ...] = ()
+    base_numbers: int = 0
 
     def __init__(
         self,
@@ -320,6 +331,36 @@ class Network(nn.Module):
         """
         self.check_norms_have_limits()
         return limit_norms(self.layers, self.sites, max_norm)
+
+    def save(
+        self,
+        path: Path | str,
+        metadata: Mapping[str, str] | None = None,
+        dtype: torch.dtype | None = torch.float16,
+    ) -> None:
+        """Write the adapter as a safetensors file that hosts load; an older file is replaced.
+
+        Args:
+            path: the file; its name ends in .safetensors.
+            metadata: texts for the file's header.
+            dtype: of the tensors in the file; None keeps that of the parameters, float32.
+
+        Raises:
+            ConfigError: the name has another ending.
+            FormatError: a tensor holds NaN or infinity; nothing is written.
+            EnvironmentFault: the disk is full or not writable; an older file is unharmed.
+        """
+        check_ending(path)
+        save_adapter(path, self.adapter_state(metadata, dtype))
+
+    def print_summary(self) -> None:
+        """Print algorithm, layers, sizes, trained numbers and notices, in a few lines."""
+        print(summary(self.layers, self.sites, self.base_numbers, self.notices))
+
+    def __repr__(self) -> str:
+        """Return one line; the layers are in ``layers``."""
+        state = "injected" if self.is_injected else "merged" if self.is_merged else "off"
+        return f"<{type(self).__name__}: {described(self.layers, self.sites)}, {state}>"
 
     def parameter_count(self) -> int:
         """Return how many numbers the adapter's file holds, not counting alphas."""

@@ -17,6 +17,7 @@ from lycoris_ext.network.overrides import Settings, options_with, settings_for
 from lycoris_ext.network.preset_file import read_preset
 from lycoris_ext.network.presets import Preset
 from lycoris_ext.network.sites import DENOISERS, Site, Targets, all_sites
+from lycoris_ext.network.skipped import listed, skipped_layers
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,11 @@ def select_layers(targets: Targets, config: NetworkConfig) -> list[SelectedLayer
         )
     sites = [site for site in all_sites(targets).values() if config.trains(site.spec.is_norm)]
     for pattern in (*config.include, *config.exclude):
-        _check_fits(pattern, "include/exclude", sites, sites)
+        _check_fits(pattern, "include/exclude", sites, sites, targets)
     covered = {
         f"{target}.{path}": settings
         for target, model in targets.items()
-        for path, settings in _covered(target, model, preset).items()
+        for path, settings in covered_modules(target, model, preset).items()
     }
     wanted = [site for site in sites if _wanted(site, covered, config)]
     candidates = list(_with_settings(wanted, covered, preset, config))
@@ -108,10 +109,12 @@ def select_layers(targets: Targets, config: NetworkConfig) -> list[SelectedLayer
     ]
     for override in config.overrides:
         found = [layer.site for layer in candidates if layer.rank or layer.set_by.get("rank")]
-        _check_fits(override.match, override.where, sites, found)
+        _check_fits(override.match, override.where, sites, found, targets)
     if not selected:
+        skipped = {} if sites else skipped_layers(targets)
+        only = f"; they have only {listed(skipped, skipped)}" if skipped else ""
         raise ConfigError(
-            f"preset {config.preset!r} selects no layer of {sorted(targets)}",
+            f"preset {config.preset!r} selects no layer of {sorted(targets)}{only}",
             where="preset",
             fix="choose another preset, or name layers with include",
         )
@@ -130,14 +133,19 @@ def layer_rates(sites: Mapping[str, Site], config: NetworkConfig) -> dict[str, L
     return rates
 
 
-def _check_fits(pattern: str, where: str, sites: list[Site], adapted: list[Site]) -> None:
+def _check_fits(
+    pattern: str, where: str, sites: list[Site], adapted: list[Site], targets: Targets
+) -> None:
     """Raise ConfigError if a pattern is found in the name of no adapted layer."""
     if any(re.search(pattern, site.name) for site in adapted):
         return
     fitting = [site.name for site in sites if re.search(pattern, site.name)]
     if not fitting:
+        skipped = skipped_layers(targets)
+        unfit = [name for name in skipped if re.search(pattern, name)]
         raise ConfigError(
-            f"the pattern {pattern!r} fits no layer",
+            f"the pattern {pattern!r} fits "
+            + (f"only what cannot be adapted: {listed(skipped, unfit)}" if unfit else "no layer"),
             where=where,
             fix=f"patterns see names like {sites[0].name!r}" if sites else None,
         )
@@ -160,9 +168,14 @@ def _wanted(site: Site, covered: Mapping[str, Settings], config: NetworkConfig) 
 
 def left_out_by(site: Site, config: NetworkConfig) -> str | None:
     """Return the option that keeps a layer's whole model from being adapted; None if none does."""
-    if site.target in TEXT_ENCODERS and config.network_train_unet_only:
+    return left_out(site.target, config)
+
+
+def left_out(target: str, config: NetworkConfig) -> str | None:
+    """Return the option that keeps a model from being adapted; None if none does."""
+    if target in TEXT_ENCODERS and config.network_train_unet_only:
         return "network_train_unet_only"
-    if site.target in DENOISERS and config.network_train_text_encoder_only:
+    if target in DENOISERS and config.network_train_text_encoder_only:
         return "network_train_text_encoder_only"
     return None
 
@@ -205,9 +218,9 @@ def _with_settings(
         yield SelectedLayer(site, checked[same], rank, alpha, rate, set_by)
 
 
-def _covered(target: str, model: nn.Module, preset: Preset) -> dict[str, Settings]:
+def covered_modules(target: str, model: nn.Module, preset: Preset) -> dict[str, Settings]:
     """Return path -> settings for the modules of one model that a preset selects."""
-    classes, names = _selectors(target, preset)
+    classes, names = selectors(target, preset)
     covered: dict[str, Settings] = dict(_below(model, "", {}, preset)) if classes is None else {}
     named: dict[str, Settings] = {}
     for path, module in model.named_modules():
@@ -231,7 +244,7 @@ def _covered(target: str, model: nn.Module, preset: Preset) -> dict[str, Setting
     return covered
 
 
-def _selectors(target: str, preset: Preset) -> tuple[Sequence[str] | None, Sequence[str]]:
+def selectors(target: str, preset: Preset) -> tuple[Sequence[str] | None, Sequence[str]]:
     """Return the classes and names that a preset selects in a model; None: every module of it."""
     if target == "unet":
         return preset.unet_classes, preset.unet_names

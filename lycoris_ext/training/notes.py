@@ -8,7 +8,8 @@ from lycoris_ext.network import Network
 
 
 def network_notes(network: Network) -> Iterator[str]:
-    """Yield a line about how ComfyUI computes the network's DoRA; none without DoRA."""
+    """Yield the network's own notices, and with DoRA how ComfyUI computes it."""
+    yield from network.notices
     axes = {
         "wd_on_output" in layer.plan.shown_options()
         for layer in network.layers.values()

@@ -104,14 +104,14 @@ class StartWeights:
         self, targets: Mapping[str, nn.Module], config: NetworkConfig, seed: int
     ) -> Network:
         if self.network is None:
-            return build_network(targets, config, seed=seed)
+            return build_network(targets, config, seed=seed, warn=False)
         if self.config.dim_from_weights:
             network = load_network(self.network, targets)
             for layer in network.layers.values():
                 layer.dropouts = config.dropouts
             network.rates = layer_rates(network.sites, config)
             return network
-        network = build_network(targets, config, seed=seed)
+        network = build_network(targets, config, seed=seed, warn=False)
         try:
             _check_sizes(network, self.network)
             network.load_adapter_state(self.network)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lycoris_ext.errors import ConfigError, FormatError
-from lycoris_ext.network import NetworkConfig, build_network, load_network
+from lycoris_ext.network import NetworkConfig, NetworkWarning, build_network, load_network
 from lycoris_ext.network.sites import all_sites
 from tests.network.models import UNet
 
@@ -123,9 +123,9 @@ def test_a_denoiser_that_is_no_unet_is_adapted_whole(targets: dict[str, nn.Modul
     model = nn.Module()
     model.double_blocks = nn.ModuleList([nn.Linear(4, 4)])
     model.final_layer = nn.Linear(4, 6)
-    network = build_network(
-        {"diffusion_model": model}, NetworkConfig(network_dim=2, preset="attn-only")
-    )
+    config = NetworkConfig(network_dim=2, preset="attn-only")
+    with pytest.warns(NetworkWarning, match='selects the same as "full"'):
+        network = build_network({"diffusion_model": model}, config)
     assert list(network.layers) == [
         "diffusion_model.double_blocks.0",
         "diffusion_model.final_layer",
