@@ -8,9 +8,9 @@ from difflib import get_close_matches
 from types import NoneType
 from typing import Any
 
-from kohya_adapter.blocks import BLOCK_ARGUMENTS
 from lycoris_ext.errors import ConfigError, Faults
 from lycoris_ext.network import NetworkConfig
+from lycoris_ext.network.block_arguments import BLOCK_ARGUMENTS
 from lycoris_ext.network.sd_scripts_names import (
     OF_SCRIPTS,
     OLD_OPPOSITES,

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from kohya_adapter.arguments import Arguments, read_arguments
-from kohya_adapter.blocks import block_overrides
 from kohya_adapter.network import KohyaNetwork, read_adapter
 from kohya_adapter.targets import (
     TextEncoders,
@@ -31,6 +30,7 @@ from lycoris_ext.network import (
     is_preset_file,
     load_network,
 )
+from lycoris_ext.network.block_arguments import block_overrides
 from lycoris_ext.network.selection import layer_rates, select_layers
 from lycoris_ext.network.sites import Site, Targets, all_sites
 from lycoris_ext.training.notes import network_notes

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from lycoris_ext.config.arguments import argument_pairs, literal
 from lycoris_ext.config.imports.datasets import with_subsets
 from lycoris_ext.config.imports.reading import Reading, unsupported
+from lycoris_ext.config.network_modules import MODULE_ARGUMENTS, as_our_network
 from lycoris_ext.config.sd_scripts_optimizers import optimizer_options, with_our_optimizer
 from lycoris_ext.config.sd_scripts_options import (
     FAMILY_OF_MODULE,
@@ -120,9 +121,11 @@ def translate_into(
     # In LyCORIS 0 means the rank.
     if result.get("conv_alpha") == 0 and "conv_alpha" not in values:
         result["conv_alpha"] = result.get("conv_dim") or result.get("network_dim", 0)
-    if values.get("network_module"):
-        with refused:
-            result |= _algorithm_of(values["network_module"], result, where)
+    try:
+        result = as_our_network(values.get("network_module"), result, where)
+    except ConfigError as error:
+        refused.found.append(error)
+        result = {n: value for n, value in result.items() if n not in MODULE_ARGUMENTS}
     reading.refuse(refused.found, faults)
     return result
 
@@ -240,20 +243,6 @@ def _epochs_between_copies(values: Mapping[str, object]) -> Values:
     return {"save_every_n_epochs": max(1, epochs // copies)} if copies > 0 and epochs else {}
 
 
-def _algorithm_of(module: object, values: Values, where: str) -> Values:
-    algo = values.get("algo")
-    if module == "networks.lora":
-        return {"algo": "lora"} if algo is None else {}
-    if module in ("lycoris.kohya", "lycoris_ext.kohya"):
-        # In LyCORIS "lora", the default, also adapts convolutions; here that is called locon.
-        return {"algo": "locon"} if algo in (None, "lora") else {}
-    raise ConfigError(
-        f"network_module {module!r} is not supported",
-        where=where,
-        fix="remove it and choose algo = lora, locon or loha",
-    )
-
-
 def _pairs(
     name: str, values: Mapping[str, object], where: str, faults: Faults
 ) -> Iterable[tuple[str, str]]:
@@ -266,7 +255,6 @@ _SPELT_OTHERWISE = {
     "use_dora": "dora_wd",
     "use_rslora": "rs_lora",
     "use_conv_cp": "use_tucker",
-    "unit": "block_size",
 }
 
 
@@ -282,6 +270,8 @@ def _network_argument(name: str, text: str, where: str) -> Values:
         return {OLD_OPPOSITES[name]: not value}
     if name in RATIOS:
         return {name: value} if value not in (None, 0, "") else {}
+    if name in MODULE_ARGUMENTS:
+        return {name: text}
     options = network_options()
     if name not in options:
         return _unknown_argument(name, text, where)

@@ -3,7 +3,8 @@
 They have LyCORIS's names and select the same layers as LyCORIS does. A class name selects every
 Linear and convolution inside modules of that class; a layer name is a pattern that is matched with
 the paths inside one model. LyCORIS's attn-only and ia3 select nothing in a U-Net of diffusers; here
-they select the layers that their names promise.
+they select the layers that their names promise. Two are not LyCORIS's: "blocks", the layers of
+sd-scripts' networks with convolutions, and "none", for layers that are all named with include.
 """
 
 from __future__ import annotations
@@ -93,6 +94,7 @@ PRESETS: dict[str, Preset] = {
         (*_TRANSFORMER, *_RESNET, *_DIT, *_DIT_ENDS), (*_TIME, *_DIT_NAMES), _TEXT, spatial=False
     ),
     "attn-mlp": Preset((*_TRANSFORMER, *_DIT), (), _TEXT, spatial=False),
+    "blocks": Preset((*_TRANSFORMER, *_RESNET, *_SAMPLERS, *_DIT), (), _TEXT),
     "attn-only": Preset(_ATTENTION, (), _TEXT_ATTENTION, spatial=False),
     "unet-only": Preset(_FULL, (*_ENDS, *_TIME, *_DIT_NAMES)),
     "unet-transformer-only": Preset((*_TRANSFORMER, *_DIT), spatial=False),
@@ -104,4 +106,5 @@ PRESETS: dict[str, Preset] = {
         name_settings={"*.mlp.fc2": _INPUT, "*.ff.net.2": _INPUT},
         use_fnmatch=True,
     ),
+    "none": Preset(classes=()),
 }

@@ -221,7 +221,7 @@ def test_unknown_network_args_and_optimizer_args_are_refused_by_name():
     )
     assert build(use_8bit_adam=False, optimizer_type="AdamW").optimizer.optimizer_type == "AdamW"
     assert "expected name=value" in refused(network_args=["loha"])
-    assert "network_module 'networks.dylora'" in refused(network_module="networks.dylora")
+    assert "network_module 'networks.lora_fa'" in refused(network_module="networks.lora_fa")
 
 
 def test_a_flat_file_and_one_with_tables_give_the_same_config(tmp_path):

@@ -11,7 +11,6 @@ from torch import nn
 
 from comfy_nodes.host.base_model import family_of_model
 from comfy_nodes.host.patches import encoders_of
-from kohya_adapter.blocks import block_overrides
 from kohya_adapter.targets import family_of_unet, name_targets
 from lycoris_ext.errors import ConfigError, DataError
 from lycoris_ext.formats import AdapterState
@@ -29,6 +28,7 @@ from lycoris_ext.grids.fit import HostTraits, check_fit
 from lycoris_ext.models.identify import identify
 from lycoris_ext.models.part_configs import LOADED, build_meta
 from lycoris_ext.network import BlockWeights
+from lycoris_ext.network.block_arguments import block_overrides
 from lycoris_ext.network.block_weights import LISTS
 
 ALL = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)

@@ -28,7 +28,8 @@ def test_layers_and_keys_are_those_of_networks_lora(sd_scripts: Checkout, family
     found = json.loads(run.output.splitlines()[-1])
     assert found["ours"] == found["theirs"]
     ends = {f"lora_unet_{name}" for name in ENDS["sdxl" if family == "sdxl" else "sd"]}
-    assert set(found["ours full"]) == set(found["theirs full"]) | ends
+    assert found["ours conv"] == found["theirs conv"]
+    assert set(found["ours full"]) == set(found["theirs conv"]) | ends
     assert ends <= set(found["known"])
 
 

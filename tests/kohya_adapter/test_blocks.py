@@ -7,9 +7,9 @@ import re
 
 import pytest
 
-from kohya_adapter.blocks import block_overrides
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats.families import FAMILIES
+from lycoris_ext.network.block_arguments import block_overrides
 from lycoris_ext.network.overrides import settings_for
 
 #: Path -> block, read off sd-scripts 48d368f, networks/lora.py, get_block_index.

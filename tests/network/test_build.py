@@ -24,6 +24,7 @@ EXPECTED = {
     "full": UNET | TEXT,
     "full-lin": LINEAR | TEXT,
     "attn-mlp": {"attention.proj_in", "attention.attn1.to_q"} | TEXT,
+    "blocks": UNET - {"conv_in"} | TEXT,
     "attn-only": {"attention.attn1.to_q"} | TEXT,
     "unet-only": UNET,
     "unet-transformer-only": {"attention.proj_in", "attention.attn1.to_q"},
@@ -51,6 +52,17 @@ def test_the_default_of_conv_dim_depends_on_the_algorithm(
     assert ranks["block.conv_shortcut"] == 6  # 1x1 convolutions take the linear rank
     if has_conv:
         assert ranks["block.conv1"] == (conv_dim or 6)
+
+
+def test_the_preset_none_adapts_what_include_names_and_nothing_else(
+    targets: dict[str, nn.Module],
+) -> None:
+    for models in (targets, {"model": targets["unet"]}):
+        config = NetworkConfig(preset="none", include=("conv1", "other"))
+        network = build_network(models, config)
+        assert {site.path for site in network.sites.values()} == {"block.conv1", "other"}
+    with pytest.raises(ConfigError, match="'none' selects no layer"):
+        build_network(targets, NetworkConfig(preset="none"))
 
 
 def test_include_adds_layers_and_exclude_removes_them(targets: dict[str, nn.Module]) -> None:

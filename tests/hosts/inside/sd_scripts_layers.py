@@ -1,7 +1,8 @@
 """A family's layers as networks.lora and we name them; run by sd-scripts' Python in its folder.
 
-Prints lists of names as JSON: "theirs" and "ours" for blocks alone, "theirs full" and "ours full"
-with convolutions, and "known", all layers of the U-Net that we could adapt.
+Prints lists of names as JSON: "theirs" and "ours" for blocks alone, "theirs conv" and "ours conv"
+with convolutions, "ours full" with the preset full, and "known", all layers of the U-Net that we
+could adapt.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ def main(family: str) -> None:
     found = {
         "theirs": their_layers(encoders, unet, conv=None),
         "ours": our_layers(targets, "lora", "attn-mlp"),
-        "theirs full": their_layers(encoders, unet, conv=4),
+        "theirs conv": their_layers(encoders, unet, conv=4),
+        "ours conv": our_layers(targets, "locon", "blocks"),
         "ours full": our_layers(targets, "locon", "full"),
         "known": sorted(all_sites({"unet": unet})),
     }

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats.families import FAMILIES, Blocks, Family
 from lycoris_ext.formats.keys import unet_block
-from lycoris_ext.network import LayerOverride
+from lycoris_ext.network.overrides import LayerOverride
 
 _SIZES = ("block_dims", "block_alphas", "conv_block_dims", "conv_block_alphas")
 _NAMES = dict(zip(_SIZES, ("network_dim", "network_alpha", "conv_dim", "conv_alpha"), strict=True))
@@ -73,6 +73,103 @@ def block_overrides(
         LayerOverride(match=rf"^unet\.(?:{'|'.join(own)})$", **dict(values))
         for values, own in alike.items()
     )
+
+
+def block_tables(
+    arguments: Mapping[str, str],
+    ranks: tuple[int, int],
+    conv: tuple[int, float] | None,
+    resnets: bool,
+) -> list[dict[str, object]]:
+    """Turn the arguments about blocks into tables of overrides, without having seen the model.
+
+    The tables are for a U-Net with diffusers' names; whether it is SDXL's or that of SD1 and SD2
+    follows from the lengths of the lists. Blocks without adapted layers get no table.
+
+    Args:
+        arguments, ranks, conv: as for ``block_overrides``.
+        resnets: whether resnets and samplers are adapted; if not, blocks without attention are
+            skipped.
+
+    Raises:
+        ConfigError: the lengths fit no family, or a list has the wrong length.
+    """
+    if not arguments.keys() - {_THRESHOLD}:
+        return []
+    blocks = _blocks_of(arguments)
+    usual: dict[str, float] = {"network_dim": ranks[0]}
+    alike: dict[tuple[tuple[str, float], ...], list[str]] = {}
+    for number, options in enumerate(_settings(arguments, blocks, ranks, conv)):
+        pattern = _pattern(number - blocks.has_ends, blocks, resnets)
+        own = {name: value for name, value in options.items() if usual.get(name) != value}
+        if pattern and own:
+            alike.setdefault(tuple(own.items()), []).append(pattern)
+    return [
+        {"match": rf"^unet\.(?:{'|'.join(own)})\.", **dict(values)} for values, own in alike.items()
+    ]
+
+
+def _blocks_of(arguments: Mapping[str, str]) -> Blocks:
+    """Find the blocks for which the arguments' lists have the right lengths.
+
+    Raises:
+        ConfigError: the lists have other lengths, or there is none.
+    """
+    lengths = {
+        name: arguments[name].count(",") + 1
+        for name in (*_SIZES, *_WEIGHTS)
+        if name in arguments and arguments[name].partition("+")[0] not in _CURVES
+    }
+    known = {family.id: family.blocks for family in FAMILIES.values() if family.blocks}
+    for blocks in known.values():
+        of_weights = (blocks.sides, blocks.middles, blocks.sides)
+        right = {
+            **dict.fromkeys(_SIZES, blocks.count),
+            **dict(zip(_WEIGHTS, of_weights, strict=True)),
+        }
+        if lengths and all(right[name] == length for name, length in lengths.items()):
+            return blocks
+    found = ", ".join(f"{name} has {length} numbers" for name, length in lengths.items())
+    raise ConfigError(
+        f"{found or 'no list of numbers tells the model'}, and SD1 and SD2 have 25 blocks "
+        "(12 down, 1 mid, 12 up), SDXL has 23 (1, 9 down, 3 mid, 9 up, 1)",
+        where="network_args",
+        fix="give as many numbers",
+    )
+
+
+def _pattern(number: int, blocks: Blocks, resnets: bool) -> str:
+    """Return a pattern for the layers of one block, as diffusers names them; "" if it adapts none.
+
+    Args:
+        number: of the block, counted from the first input block.
+        blocks: of the U-Net.
+        resnets: whether resnets and samplers are adapted; if not, attention alone is.
+    """
+    sides, middles = blocks.sides, blocks.middles
+    if sides <= number < sides + middles:
+        parts = ("resnets.0", "attentions.0", "resnets.1") if middles > 1 else ("",)
+        part = parts[number - sides]
+        attends = "attentions" in part or middles == 1
+        return f"mid_block.{part}".rstrip(".").replace(".", r"\.") if resnets or attends else ""
+    up = number >= sides + middles
+    number -= (sides + middles) if up else 1  # input block 0 is conv_in
+    if not 0 <= number < sides - (not up):
+        return ""
+    attentive = blocks.attentive[up]
+    level, place = divmod(number, 3)
+    if not resnets:
+        of_block = number if up else number + 1
+        return _block(up, level, "attentions", place) if of_block in attentive else ""
+    sampler = "upsamplers" if up else "downsamplers"
+    if place == 2 and not up:
+        return _block(up, level, sampler, 0)
+    layers = _block(up, level, "(?:attentions|resnets)", place)
+    return f"{layers}|{_block(up, level, sampler, 0)}" if place == 2 and level < 3 else layers
+
+
+def _block(up: bool, level: int, kind: str, number: int) -> str:
+    return rf"{'up' if up else 'down'}_blocks\.{level}\.{kind}\.{number}"
 
 
 def _number_of(path: str, blocks: Blocks) -> int:
