@@ -59,26 +59,11 @@ MODULES = {
     "lycoris_ext.kohya": NetworkModule("", "full"),
 }
 
-_IN_SD_SCRIPTS = (
-    "lycoris-ext train loads Stable Diffusion alone: train this model in sd-scripts, with "
-    "network_module = lycoris_ext.kohya"
-)
 #: network_module that cannot be trained here -> the nearest thing that works.
 _NEAREST = {
     "networks.lora_fa": "use networks.lora; LoRA-FA is a LoRA whose down factors stay random",
     "networks.oft": "use lycoris.kohya with network_args = ['algo=diag-oft', 'preset=attn-only']; "
     "its blocks have a size, those of networks.oft a number",
-    **dict.fromkeys(
-        (
-            "networks.lora_flux",
-            "networks.lora_sd3",
-            "networks.lora_lumina",
-            "networks.lora_hunyuan_image",
-            "networks.lora_anima",
-            "networks.oft_flux",
-        ),
-        _IN_SD_SCRIPTS,
-    ),
 }
 
 

@@ -74,7 +74,8 @@ SD_SCRIPTS = {
 
 def adapter(path: Path, metadata: dict[str, str], **options: object) -> Path:
     config = NetworkConfig(**{"network_dim": 3, "conv_dim": 2, "include": ("unet",), **options})  # type: ignore[arg-type]
-    save_adapter(path, build_network(stand_in("sd"), config).adapter_state(metadata))
+    unet = {"unet": stand_in("sd")["unet"]}
+    save_adapter(path, build_network(unet, config).adapter_state(metadata))
     return path
 
 
