@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from lycoris_ext.data import DataConfig, Picture, finding_lines, scan_folders
-from lycoris_ext.data.folders import NAMED_FOLDER
+from lycoris_ext.data.folders import options_for
 from lycoris_ext.errors import ConfigError, LycorisExtError
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.formats.atomic import make_folder
@@ -121,10 +121,8 @@ class DatasetFolder:
         options = read_options((*_CUT, *_CAPTIONS, *_READING), values)
         path = picture_folder(folder)
         _check_folder(path)
-        named = any(
-            NAMED_FOLDER.fullmatch(child.name) for child in path.iterdir() if child.is_dir()
-        )
-        options["train_data_dir" if named else "image_dir"] = str(path)
+        found = options_for(path)
+        options |= found if "train_data_dir" in found else {"image_dir": found["image_dir"]}
         if reg_folder.strip():
             options["reg_data_dir"] = str(picture_folder(reg_folder))
         check(options)

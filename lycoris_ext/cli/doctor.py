@@ -67,7 +67,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Check whether everything that training needs is installed and works.",
     )
     parser.add_argument(
-        "file", nargs="?", type=Path, help="a config of lycoris-ext train (default: no file)"
+        "file",
+        nargs="?",
+        type=Path,
+        help="a config of lycoris-ext train, or a folder of pictures (default: neither)",
+    )
+    parser.add_argument(
+        "--fix",
+        action="store_true",
+        help="rewrite caption files that are not UTF-8, and keep each original beside the new file",
+    )
+    parser.add_argument(
+        "--encoding",
+        default="",
+        help="for --fix: the encoding of these caption files, such as cp932 (default: guessed)",
     )
     parser.add_argument("--json", action="store_true", help="print the result as a JSON object")
     parser.add_argument(
@@ -79,7 +92,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="a folder of sd-scripts, ComfyUI, AUTOMATIC1111 or Forge; may be repeated",
     )
     options = parser.parse_args(arguments)
-    checks = list(examine(options.file, options.host))
+    if options.encoding and not options.fix:
+        parser.error("--encoding is for --fix alone: add --fix")
+    checks = list(_rewritten(options.file, options.encoding)) if options.fix else []
+    checks += examine(options.file, options.host)
     ready = all(check.state != MISSING for check in checks)
     if options.json:
         report = {"ready": ready, "checks": [asdict(check) for check in checks]}
@@ -97,7 +113,7 @@ def examine(file: Path | None = None, hosts: Sequence[Path] = ()) -> Iterator[Ch
     """Check everything that a run needs, and yield the results.
 
     Args:
-        file: the run's config; None checks for the default options.
+        file: the run's config, or a folder of pictures; None checks for the default options.
         hosts: folders in which to look for hosts, besides those near the current folder.
 
     Raises:
@@ -128,10 +144,9 @@ def _computing(file: Path | None) -> Iterator[Check]:
     except (ImportError, OSError) as error:
         yield Check("torch", MISSING, f"cannot be imported ({error})", "install torch anew")
         return
-    from lycoris_ext.config import build_config, read_config
     from lycoris_ext.training.tracker import check_tracker
 
-    config = build_config([read_config(file)] if file is not None else [])
+    config = _config(file)
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU alone"
     build = f"ROCm {torch.version.hip}" if getattr(torch.version, "hip", None) else build
     yield Check("torch's build", OK, build)
@@ -144,6 +159,36 @@ def _computing(file: Path | None) -> Iterator[Check]:
             check_tracker(config.run)
         except LycorisExtError as error:
             yield Check("log_with", MISSING, error.what, error.fix or "")
+
+
+def _config(file: Path | None) -> TrainConfig:
+    """Read a config, or make one for a folder of pictures; the default options for None."""
+    from lycoris_ext.config import OptionSource, build_config, read_config
+    from lycoris_ext.data.folders import options_for
+
+    if file is None:
+        return build_config([])
+    if file.is_dir():
+        return build_config([OptionSource(str(file), options_for(file))])
+    return build_config([read_config(file)])
+
+
+def _rewritten(file: Path | None, encoding: str) -> Iterator[Check]:
+    """Rewrite the caption files of a config or folder that are not UTF-8."""
+    from lycoris_ext.data import examine, rewrite_captions
+
+    if file is None:
+        raise ConfigError(
+            "--fix rewrites caption files, and no config or folder is given",
+            where="lycoris-ext doctor",
+            fix="name your config, or the folder of pictures",
+        )
+    for done in rewrite_captions(examine(_config(file).data, open_pictures=False), encoding):
+        if done.kept is None:
+            yield Check(str(done.path), MISSING, f"it {done.says}", done.fix)
+        else:
+            found = f"it {done.says}, and is now UTF-8; the original is kept as {done.kept.name}"
+            yield Check(str(done.path), OK, found)
 
 
 def _files(config: TrainConfig) -> Iterator[Check]:

@@ -13,9 +13,7 @@ from statistics import median
 from lycoris_ext.cli.new_config import unused_path
 from lycoris_ext.config import RECIPES, all_options
 from lycoris_ext.data import DataConfig, Finding, examine, finding_lines, raise_if_errors
-from lycoris_ext.data.folders import NAMED_FOLDER
-from lycoris_ext.data.picture_files import PICTURE_SUFFIXES
-from lycoris_ext.errors import DataError
+from lycoris_ext.data.folders import options_for
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.formats.toml_text import toml_value
 from lycoris_ext.models import ModelConfig
@@ -93,7 +91,7 @@ def look_at(folder: Path, base: str) -> Suggestion:
     Raises:
         DataError: the folder does not exist, holds no pictures, or some are damaged.
     """
-    data = _layout(folder)
+    data = DataConfig(**options_for(folder), allow_missing_captions=True)
     limit = token_limit(ModelConfig(pretrained_model_name_or_path=base))
     scan = examine(data, token_limit=limit)
     raise_if_errors(scan.findings)
@@ -119,19 +117,6 @@ def look_at(folder: Path, base: str) -> Suggestion:
         steps=steps,
         findings=scan.findings,
     )
-
-
-def _layout(folder: Path) -> DataConfig:
-    """Return data options: image_dir if the folder holds pictures itself, else train_data_dir."""
-    if not folder.is_dir():
-        raise DataError("there is no such folder", where=str(folder), fix="check the path")
-    loose = any(path.suffix.lower() in PICTURE_SUFFIXES for path in folder.iterdir())
-    place = folder.resolve()
-    if not loose:
-        return DataConfig(train_data_dir=place.as_posix(), allow_missing_captions=True)
-    match = NAMED_FOLDER.fullmatch(place.name)
-    repeats = max(1, int(match[1])) if match else 1
-    return DataConfig(image_dir=place.as_posix(), num_repeats=repeats, allow_missing_captions=True)
 
 
 def write_config(found: Suggestion, base: str, name: str) -> str:

@@ -14,6 +14,7 @@ from lycoris_ext.data.latents import LatentCache, PictureBatch, cache_latents
 from lycoris_ext.data.loader import iterate_batches
 from lycoris_ext.data.pictures import check_picture, open_picture, picture_to_tensor
 from lycoris_ext.data.randomness import derive_seed, python_random, torch_generator
+from lycoris_ext.data.repair import Rewritten, rewrite_captions
 from lycoris_ext.data.rules import rule
 from lycoris_ext.data.scan import Picture, Scan
 from lycoris_ext.data.store import DiskStore, MemoryStore, TensorStore, cache_key, weights_digest
@@ -33,6 +34,7 @@ __all__ = [
     "MemoryStore",
     "Picture",
     "PictureBatch",
+    "Rewritten",
     "Scan",
     "Subset",
     "SubsetEntry",
@@ -54,6 +56,7 @@ __all__ = [
     "picture_to_tensor",
     "python_random",
     "raise_if_errors",
+    "rewrite_captions",
     "rule",
     "scan_folders",
     "summarize",

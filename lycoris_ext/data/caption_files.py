@@ -3,63 +3,109 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from lycoris_ext.data.encodings import Guess, guess_encodings
 from lycoris_ext.errors import DataError
+from lycoris_ext.words import count
 
 CAPTION_SUFFIXES = (".txt", ".caption", ".cap")
 """Endings that captioning tools use; an error about missing captions looks for them all."""
 
 
-def read_caption(path: Path, *, all_lines: bool = False) -> tuple[str, bool]:
-    """Read the first line of a caption file that is not empty, as sd-scripts does.
-
-    A UTF-8 byte order mark, which Windows' Notepad writes, is dropped.
+@dataclass(frozen=True)
+class ForeignCaption:
+    """A caption file that is not UTF-8.
 
     Args:
         path: the file.
+        raw: its bytes.
+        guess: what they seem to be.
+    """
+
+    path: Path
+    raw: bytes
+    guess: Guess
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file.
+
+    Raises:
+        DataError: the file cannot be opened.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot be opened ({error.strerror})", where=str(path)) from error
+
+
+def decode_utf8(raw: bytes) -> str | None:
+    """Decode a text file; None if it is not UTF-8.
+
+    A byte order mark, which Windows' Notepad writes, is dropped. A text with zero bytes is UTF-16,
+    although UTF-8 allows them.
+    """
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return None
+    return None if "\0" in text else text
+
+
+def caption_in(text: str, *, all_lines: bool = False) -> tuple[str, bool]:
+    """Return the first line of a caption file that is not empty, as sd-scripts does.
+
+    Args:
+        text: of the file.
         all_lines: return all lines that are not empty, joined by line breaks; the option
             enable_wildcard draws one of them.
 
     Returns:
         The caption ("" if the file has no text), and whether further lines were left out.
-
-    Raises:
-        DataError: the file cannot be opened, or is not UTF-8; the message gives the byte.
     """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"the caption cannot be opened ({error.strerror})", where=str(path)
-        ) from error
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        kind = "UTF-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "not UTF-8"
-        raise DataError(
-            f"the caption is {kind} (byte {error.start} is 0x{raw[error.start]:02x})",
-            where=str(path),
-            fix="save the file as UTF-8",
-        ) from error
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if all_lines:
         return "\n".join(lines), False
     return (lines[0] if lines else ""), len(lines) > 1
 
 
-def fix_for_missing_captions(pictures: Sequence[Path], extension: str) -> str:
+def judge_foreign(files: Sequence[tuple[Path, bytes]]) -> list[ForeignCaption]:
+    """Guess the encodings of the caption files of one folder that are not UTF-8.
+
+    Args:
+        files: the path and the bytes of each.
+    """
+    guesses = guess_encodings([raw for _, raw in files])
+    return [
+        ForeignCaption(path, raw, guess) for (path, raw), guess in zip(files, guesses, strict=True)
+    ]
+
+
+def fix_for_missing_captions(pictures: Sequence[Path], extension: str, there: int) -> str:
     """Say how to mend missing captions; name the ending of caption files that were not read.
 
     Args:
         pictures: those without a caption.
         extension: the ending that was looked for, caption_extension.
+        there: number of pictures that have a caption file of this ending.
     """
-    for ending in CAPTION_SUFFIXES:
-        there = sum(path.with_suffix(ending).is_file() for path in pictures)
-        if there and ending != extension:
-            return f'{there} of them have a {ending} file: set caption_extension = "{ending}"'
-    return (
+    found = {
+        ending: sum(path.with_suffix(ending).is_file() for path in pictures)
+        for ending in CAPTION_SUFFIXES
+        if ending != extension
+    }
+    ending = max(found, key=lambda name: found[name])
+    anyhow = (
         "write the captions, correct caption_extension, or set "
         "allow_missing_captions = true to train these on their folder's name"
     )
+    if not found[ending]:
+        return anyhow
+    have = count(found[ending], "of them has", "of them have") + f" a {ending} file"
+    if found[ending] > there:  # that ending would find more captions than it would lose
+        fix = f'{have}: set caption_extension = "{ending}"'
+    else:
+        fix = f'{have}: change its name to end in "{extension}"'
+    return fix if not there and found[ending] == len(pictures) else f"{fix}; or {anyhow}"

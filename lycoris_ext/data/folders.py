@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lycoris_ext.data.config import DataConfig
 from lycoris_ext.data.picture_files import is_picture, list_folder
 from lycoris_ext.data.subset import Subset
-from lycoris_ext.errors import ConfigError
+from lycoris_ext.errors import ConfigError, DataError
 
 NAMED_FOLDER = re.compile(r"(\d+)_(.*)")
 
@@ -41,6 +42,28 @@ class Root:
     loose: tuple[Path, ...] = ()
     unnamed: tuple[Path, ...] = ()
     switched_off: tuple[Path, ...] = ()
+
+
+def options_for(folder: Path) -> dict[str, Any]:
+    """Return the options that make a data set of a folder, by looking at what it holds.
+
+    Folders named ``<repeats>_<name>`` make it a train_data_dir, unless more pictures lie beside
+    them than in them; otherwise it is an image_dir.
+
+    Raises:
+        DataError: the folder does not exist or cannot be read.
+    """
+    paths, fault = list_folder(folder)
+    if fault:
+        raise DataError(f"the folder {fault}", where=str(folder), fix="check the path")
+    place = folder.resolve()
+    loose = sum(map(is_picture, paths))
+    named = [path for path in paths if path.is_dir() and NAMED_FOLDER.fullmatch(path.name)]
+    inside = sum(is_picture(path) for found in named for path in list_folder(found)[0])
+    if inside >= loose:
+        return {"train_data_dir": place.as_posix()}
+    match = NAMED_FOLDER.fullmatch(place.name)
+    return {"image_dir": place.as_posix(), "num_repeats": max(1, int(match[1])) if match else 1}
 
 
 def find_roots(config: DataConfig) -> tuple[Root, ...]:

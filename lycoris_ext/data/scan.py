@@ -6,7 +6,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lycoris_ext.data.buckets import Crop
-from lycoris_ext.data.caption_files import read_caption
+from lycoris_ext.data.caption_files import (
+    ForeignCaption,
+    caption_in,
+    decode_utf8,
+    judge_foreign,
+    read_bytes,
+)
 from lycoris_ext.data.config import DataConfig
 from lycoris_ext.data.findings import Finding, Location
 from lycoris_ext.data.folders import Root, find_roots
@@ -60,7 +66,8 @@ class FolderContent:
         fault: why the folder cannot be read, such as "does not exist"; "" if it can be read.
         pictures: all pictures, with the repeats of the subset.
         uncaptioned: pictures that have no caption file, or an empty one.
-        unreadable: caption files that cannot be read, each with the reason.
+        unreadable: caption files that cannot be opened, each with the reason.
+        foreign: caption files that are not UTF-8.
         several_lines: caption files of several lines, of which only the first is used.
         other_formats: picture files that are left out because of their format.
         deep: sub-folders that hold pictures, each with the number of them.
@@ -72,6 +79,7 @@ class FolderContent:
     pictures: list[Picture] = field(default_factory=list)
     uncaptioned: list[Path] = field(default_factory=list)
     unreadable: list[Location] = field(default_factory=list)
+    foreign: list[ForeignCaption] = field(default_factory=list)
     several_lines: list[Path] = field(default_factory=list)
     other_formats: list[Path] = field(default_factory=list)
     deep: list[tuple[Path, int]] = field(default_factory=list)
@@ -158,6 +166,7 @@ def _match(regular: list[Picture], training: list[Picture]) -> list[Picture]:
 def _read_folder(root: Root, subset: Subset) -> FolderContent:
     paths, fault = list_folder(Path(subset.image_dir).expanduser())
     found = FolderContent(root, subset, fault)
+    foreign: list[tuple[Path, bytes]] = []
     for path in paths:
         if path.is_dir():
             inside = sum(is_picture(below) for below in path.rglob("*"))
@@ -165,24 +174,34 @@ def _read_folder(root: Root, subset: Subset) -> FolderContent:
         elif path.suffix.lower() in OTHER_PICTURE_SUFFIXES:
             found.other_formats.append(path)
         elif is_picture(path):
-            _add_picture(found, path)
+            _add_picture(found, path, foreign)
+    found.foreign += judge_foreign(foreign)
     return found
 
 
-def _add_picture(found: FolderContent, path: Path) -> None:
+def _add_picture(found: FolderContent, path: Path, foreign: list[tuple[Path, bytes]]) -> None:
     """Read the caption of a picture, and add both to what was found in the folder."""
-    subset, file = found.subset, path.with_suffix(found.subset.caption_extension)
-    caption, several = "", False
+    file, caption = path.with_suffix(found.subset.caption_extension), ""
     try:
-        if file.is_file():
-            caption, several = read_caption(file, all_lines=subset.enable_wildcard)
-        if not caption:
-            found.uncaptioned.append(path)
+        raw = read_bytes(file) if file.is_file() else b""
     except DataError as error:
         found.unreadable.append(Location(file, error.what))
-    if several:
-        found.several_lines.append(file)
-    own, caption = bool(caption), caption or subset.class_tokens
+    else:
+        text = decode_utf8(raw)
+        if text is None:
+            foreign.append((file, raw))
+        else:
+            caption, several = caption_in(text, all_lines=found.subset.enable_wildcard)
+            found.several_lines += [file] if several else []
+            found.uncaptioned += [] if caption else [path]
+    subset, own = found.subset, bool(caption)
     found.pictures.append(
-        Picture(path, found.root.path, caption, subset.num_repeats, subset, has_caption_file=own)
+        Picture(
+            path,
+            found.root.path,
+            caption or subset.class_tokens,
+            subset.num_repeats,
+            subset,
+            has_caption_file=own,
+        )
     )

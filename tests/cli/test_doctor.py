@@ -177,3 +177,26 @@ def test_doctor_finds_hosts_nearby_and_those_named_with_host(report, tmp_path):
     assert checks["Forge"]["found"] == str((away / "forge").resolve())
     assert checks["sd-scripts"]["found"] == str((tmp_path / "kohya").resolve())
     assert checks[str(away)]["found"] == "this is no host's folder"
+
+
+def test_fix_rewrites_the_captions_of_a_folder_or_config_and_says_what_it_kept(
+    report, pictures, tmp_path
+):
+    folder = pictures / "2_shapes"
+    (folder / "00.txt").write_bytes("1girl, 初音ミク".encode("cp932"))
+    (folder / "01.txt").write_bytes("高达".encode("gbk"))
+    code, checks = report(pictures)
+    assert code == 4 and "may be simplified Chinese (GBK) or" in checks["LX010"]["found"]
+    code, checks = report(pictures, "--fix")
+    assert code == 4 and checks[str(folder / "01.txt")]["state"] == "missing"
+    told = checks[str(folder / "00.txt")]
+    assert told["state"] == "ok" and told["found"].endswith("kept as 00.txt.cp932.bak")
+    file = config(tmp_path, train_data_dir=str(pictures), resolution=32)
+    code, checks = report(file, "--fix", "--encoding", "gbk")
+    assert code == 0 and "LX010" not in checks
+    assert (folder / "01.txt").read_text("utf-8") == "高达"
+
+
+def test_fix_without_a_folder_or_config_says_what_it_wants(capsys):
+    assert cli.main(["doctor", "--fix"]) == 2
+    assert "name your config, or the folder of pictures" in capsys.readouterr().err

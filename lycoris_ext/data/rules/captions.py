@@ -39,7 +39,8 @@ def missing_captions(scan: Scan) -> Iterator[Finding]:
             alike.setdefault(kind, []).append(found)
     for (allowed, extension), folders in alike.items():
         missing = [path for found in folders for path in found.uncaptioned]
-        number = f"{len(missing)} of {sum(len(found.pictures) for found in folders)}"
+        total = sum(len(found.pictures) for found in folders)
+        number = f"{len(missing)} of {total}"
         if missing and allowed:
             used = dict.fromkeys(f'"{f.subset.class_tokens}"' for f in folders if f.uncaptioned)
             yield MISSING.finding(
@@ -51,19 +52,40 @@ def missing_captions(scan: Scan) -> Iterator[Finding]:
             yield MISSING.finding(
                 missing,
                 f"{number} pictures have no caption (no {extension} file, or an empty one)",
-                fix_for_missing_captions(missing, extension),
+                fix_for_missing_captions(missing, extension, there=total - len(missing)),
             )
 
 
 @rule(UNREADABLE)
 def unreadable_captions(scan: Scan) -> Iterator[Finding]:
-    locations = [location for found in scan.folders for location in found.unreadable]
-    if locations:
+    closed = [location for found in scan.folders for location in found.unreadable]
+    if closed:
         yield UNREADABLE.finding(
-            locations,
-            f"{count(len(locations), 'caption', 'captions')} cannot be read",
-            "save these files as UTF-8",
+            closed,
+            f"{count(len(closed), 'caption file')} cannot be read",
+            "correct the permissions of these files",
         )
+    foreign = [file for found in scan.folders for file in found.foreign]
+    for known in (True, False):
+        alike = [file for file in foreign if bool(file.guess.encoding) is known]
+        if alike:
+            number = count(len(alike), "caption file is", "caption files are")
+            says = and_more(dict.fromkeys(file.guess.says for file in alike))
+            yield UNREADABLE.finding(
+                [Location(file.path, file.guess.says) for file in alike],
+                f"{number} not UTF-8 ({says})",
+                _FIX_FOREIGN if known else _FIX_UNKNOWN,
+            )
+
+
+_FIX_FOREIGN = (
+    "run `lycoris-ext doctor CONFIG --fix`, with your config or the folder of pictures, which "
+    "rewrites these files as UTF-8 and keeps each original beside them"
+)
+_FIX_UNKNOWN = (
+    "save these files as UTF-8; if you know their encoding, `lycoris-ext doctor CONFIG --fix "
+    "--encoding cp932`, with your config and that encoding, does it and keeps the originals"
+)
 
 
 @rule(SEVERAL_LINES)

@@ -16,7 +16,8 @@ UNREADABLE = Code("LX001", "error", "A folder does not exist, is a file, or cann
 LOOSE = Code(
     "LX002",
     "error",
-    "Pictures lie directly in a folder that should hold folders named `<repeats>_<name>`.",
+    "Pictures lie directly in a folder that should hold folders named `<repeats>_<name>`; only a "
+    "warning if such folders hold as many pictures.",
 )
 UNNAMED = Code(
     "LX003", "error", "A folder with pictures has no number of repeats at the start of its name."
@@ -46,10 +47,22 @@ def unreadable_folders(scan: Scan) -> Iterator[Finding]:
 @rule(LOOSE)
 def loose_pictures(scan: Scan) -> Iterator[Finding]:
     for root in scan.roots:
-        if root.loose:
+        if not root.loose:
+            continue
+        inside = sum(len(found.pictures) for found in scan.folders if found.root is root)
+        if inside < len(root.loose):
             number = count(len(root.loose), "picture lies", "pictures lie")
             yield LOOSE.finding(
                 root.loose, f"{number} directly in {root.path}", _fix_for_loose_pictures(root)
+            )
+        else:
+            left_out = count(len(root.loose), "picture is", "pictures are")
+            yield LOOSE.finding(
+                root.loose,
+                f"{left_out} left out, because only folders named <repeats>_<name> are read in "
+                f"{root.path}",
+                f'move them into such a folder, such as "{Path(root.subsets[0].image_dir).name}"',
+                "warning",
             )
 
 
