@@ -12,7 +12,7 @@ from lycoris_ext.errors import ConfigError, LycorisExtError
 from lycoris_ext.options import Option, option
 
 # The order in written configs and docs: these options, those of subsets, the others, _LAST.
-_FIRST = ("train_data_dir", "image_dir", "num_repeats", "reg_data_dir", "subsets")
+_FIRST = ("train_data_dir", "image_dir", "in_json", "num_repeats", "reg_data_dir", "subsets")
 _LAST = ("train_batch_size", "max_data_loader_n_workers")
 
 
@@ -30,6 +30,14 @@ class DataConfig(SubsetOptions):
     image_dir: str = option(
         "",
         "One folder of pictures and captions, of any name; give train_data_dir or image_dir.",
+        is_path=True,
+        may_change="always",
+    )
+    in_json: str = option(
+        "",
+        "The metadata JSON of sd-scripts' fine-tuning method, which names the pictures and holds "
+        "their captions and tags; caption files are then not read, and train_data_dir is the "
+        "folder of the pictures itself.",
         is_path=True,
         may_change="always",
     )
@@ -148,15 +156,15 @@ class DataConfig(SubsetOptions):
             yield from wrong or self._wrong_text_cache()
 
     def _resolve(self, entry: SubsetEntry) -> Subset:
-        name = Path(entry.image_dir).expanduser().name
+        name = Path(entry.image_dir).expanduser().name or Path(entry.metadata_file).stem
         # class_tokens is a caption for pictures that have none, so these are no mistake.
         allowed = {"allow_missing_captions": True} if entry.class_tokens else {}
         return Subset.of(self, **{"class_tokens": name} | allowed | entry.changed())
 
     def _used(self) -> list[SubsetOptions]:
         """Return the options of all subsets; folders outside of `subsets` share the data set's."""
-        folders = self.train_data_dir or self.image_dir or self.reg_data_dir or not self.subsets
-        return [*([self] if folders else []), *self.own_subsets]
+        places = (self.train_data_dir, self.image_dir, self.in_json, self.reg_data_dir)
+        return [*([self] if any(places) or not self.subsets else []), *self.own_subsets]
 
     def _wrong_subsets(self) -> Iterator[ConfigError]:
         for entry in self.subsets or ():

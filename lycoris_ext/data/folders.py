@@ -70,22 +70,25 @@ def find_roots(config: DataConfig) -> tuple[Root, ...]:
     """Find all folders that a config names; folders of regularisation pictures come last.
 
     Args:
-        config: train_data_dir, image_dir, reg_data_dir and subsets are read.
+        config: train_data_dir, image_dir, in_json, reg_data_dir and subsets are read.
 
     Raises:
         ConfigError: no folder of training pictures is given.
     """
     training, regular = [], []
-    if config.train_data_dir:
+    if config.in_json:
+        training.append(_folder("in_json", _named_by_json(config)))
+    elif config.train_data_dir:
         training.append(_parent(config, "train_data_dir", config.train_data_dir, is_reg=False))
-    if config.image_dir:
+    elif config.image_dir:
         name = Path(config.image_dir).expanduser().name.strip()
         subset = Subset.of(config, image_dir=config.image_dir, class_tokens=name)
         training.append(_folder("image_dir", subset))
     if config.reg_data_dir:
         regular.append(_parent(config, "reg_data_dir", config.reg_data_dir, is_reg=True))
     for subset in config.own_subsets:
-        (regular if subset.is_reg else training).append(_folder("image_dir of subsets", subset))
+        option = "image_dir of subsets" if subset.image_dir else "metadata_file of subsets"
+        (regular if subset.is_reg else training).append(_folder(option, subset))
     if not training:
         raise ConfigError(
             "no pictures are given",
@@ -96,7 +99,13 @@ def find_roots(config: DataConfig) -> tuple[Root, ...]:
 
 
 def _folder(option: str, subset: Subset) -> Root:
-    return Root(option, Path(subset.image_dir).expanduser(), (subset,))
+    return Root(option, subset.place, (subset,))
+
+
+def _named_by_json(config: DataConfig) -> Subset:
+    folder = config.train_data_dir or config.image_dir
+    name = Path(folder).expanduser().name.strip()
+    return Subset.of(config, image_dir=folder, metadata_file=config.in_json, class_tokens=name)
 
 
 def _parent(config: DataConfig, option: str, folder: str, *, is_reg: bool) -> Root:

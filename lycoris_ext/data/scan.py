@@ -16,6 +16,7 @@ from lycoris_ext.data.caption_files import (
 from lycoris_ext.data.config import DataConfig
 from lycoris_ext.data.findings import Finding, Location
 from lycoris_ext.data.folders import Root, find_roots
+from lycoris_ext.data.metadata_file import PictureFinder, joined, read_metadata
 from lycoris_ext.data.picture_files import OTHER_PICTURE_SUFFIXES, is_picture, list_folder
 from lycoris_ext.data.pictures import Checked
 from lycoris_ext.data.regularisation import match_repeats
@@ -71,6 +72,9 @@ class FolderContent:
         several_lines: caption files of several lines, of which only the first is used.
         other_formats: picture files that are left out because of their format.
         deep: sub-folders that hold pictures, each with the number of them.
+        metadata_fault: why metadata_file cannot be used, such as "is no JSON"; "" if it can be.
+        absent: pictures that metadata_file names and that cannot be used, each with the reason.
+        unnamed: pictures in the folder that metadata_file does not name.
     """
 
     root: Root
@@ -83,6 +87,9 @@ class FolderContent:
     several_lines: list[Path] = field(default_factory=list)
     other_formats: list[Path] = field(default_factory=list)
     deep: list[tuple[Path, int]] = field(default_factory=list)
+    metadata_fault: str = ""
+    absent: list[Location] = field(default_factory=list)
+    unnamed: list[Path] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -143,7 +150,7 @@ def read_folders(config: DataConfig) -> Scan:
         ConfigError: no folder of training pictures is given.
     """
     roots = find_roots(config)
-    folders = tuple(_read_folder(root, subset) for root in roots for subset in root.subsets)
+    folders = tuple(_read_subset(root, subset) for root in roots for subset in root.subsets)
     pictures = [picture for found in folders for picture in found.pictures]
     training = [picture for picture in pictures if not picture.is_reg]
     regular = _match([picture for picture in pictures if picture.is_reg], training)
@@ -163,9 +170,19 @@ def _match(regular: list[Picture], training: list[Picture]) -> list[Picture]:
     return matched
 
 
-def _read_folder(root: Root, subset: Subset) -> FolderContent:
-    paths, fault = list_folder(Path(subset.image_dir).expanduser())
+def _read_subset(root: Root, subset: Subset) -> FolderContent:
+    """Read the pictures and captions of a subset."""
+    paths, fault = list_folder(subset.place) if subset.image_dir else ([], "")
     found = FolderContent(root, subset, fault)
+    if subset.metadata_file and not fault:
+        _read_metadata(found)
+    elif not fault:
+        _read_folder(found, paths)
+    return found
+
+
+def _read_folder(found: FolderContent, paths: list[Path]) -> None:
+    """Read pictures with caption files beside them."""
     foreign: list[tuple[Path, bytes]] = []
     for path in paths:
         if path.is_dir():
@@ -174,34 +191,63 @@ def _read_folder(root: Root, subset: Subset) -> FolderContent:
         elif path.suffix.lower() in OTHER_PICTURE_SUFFIXES:
             found.other_formats.append(path)
         elif is_picture(path):
-            _add_picture(found, path, foreign)
+            file = path.with_suffix(found.subset.caption_extension)
+            text = None
+            try:
+                raw = read_bytes(file) if file.is_file() else b""
+            except DataError as error:
+                found.unreadable.append(Location(file, error.what))
+            else:
+                text = decode_utf8(raw)
+                foreign += [(file, raw)] if text is None else []
+            _add_picture(found, path, file, text)
     found.foreign += judge_foreign(foreign)
-    return found
 
 
-def _add_picture(found: FolderContent, path: Path, foreign: list[tuple[Path, bytes]]) -> None:
-    """Read the caption of a picture, and add both to what was found in the folder."""
-    file, caption = path.with_suffix(found.subset.caption_extension), ""
+def _read_metadata(found: FolderContent) -> None:
+    """Read the pictures that a metadata_file names, with their captions."""
+    subset, file = found.subset, Path(found.subset.metadata_file).expanduser()
     try:
-        raw = read_bytes(file) if file.is_file() else b""
+        entries = read_metadata(file)
     except DataError as error:
-        found.unreadable.append(Location(file, error.what))
-    else:
-        text = decode_utf8(raw)
-        if text is None:
-            foreign.append((file, raw))
+        found.metadata_fault = error.what
+        return
+    finder = PictureFinder(subset.place if subset.image_dir else None)
+    keys: dict[Path, str] = {}
+    for key in entries:
+        path = finder.find(key)
+        if path is None:
+            found.absent.append(Location(Path(key), finder.why_not(key)))
+        elif path in keys:
+            found.absent.append(Location(Path(key), f"it is the same picture as {keys[path]}"))
         else:
-            caption, several = caption_in(text, all_lines=found.subset.enable_wildcard)
-            found.several_lines += [file] if several else []
-            found.uncaptioned += [] if caption else [path]
-    subset, own = found.subset, bool(caption)
+            keys[path] = key
+    for path, key in sorted(keys.items()):
+        separator, all_lines = subset.caption_separator, subset.enable_wildcard
+        _add_picture(found, path, path, joined(entries[key], separator, all_lines=all_lines))
+    found.unnamed += finder.others(keys)
+
+
+def _add_picture(found: FolderContent, path: Path, file: Path, text: str | None) -> None:
+    """Add a picture to what was found in the folder.
+
+    Args:
+        found: the folder.
+        path: the picture.
+        file: that holds its caption, or the picture itself if a metadata_file does.
+        text: of its caption; None if it cannot be read.
+    """
+    subset, root = found.subset, found.root.path
+    caption, several = caption_in(text or "", all_lines=subset.enable_wildcard)
+    found.several_lines += [file] if several else []
+    found.uncaptioned += [path] if text is not None and not caption else []
     found.pictures.append(
         Picture(
             path,
-            found.root.path,
+            root if path.is_relative_to(root) else path.parent,
             caption or subset.class_tokens,
             subset.num_repeats,
             subset,
-            has_caption_file=own,
+            has_caption_file=bool(caption),
         )
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from lycoris_ext.data.buckets import BucketOptions
@@ -50,6 +51,13 @@ class SubsetFolder(Section):
     image_dir: str = option(
         "", "Folder with the pictures and captions of this subset.", is_path=True
     )
+    metadata_file: str = option(
+        "",
+        "The metadata JSON of sd-scripts' fine-tuning method, which names the pictures and holds "
+        "their captions and tags; caption files are then not read. image_dir may be left out if "
+        "the JSON gives whole paths.",
+        is_path=True,
+    )
     is_reg: bool = option(
         False,
         "Whether these are regularisation pictures: an epoch shows as many of them as there are "
@@ -72,16 +80,18 @@ class SubsetEntry(SubsetFolder):
 
     def contradictions(self) -> Iterator[LycorisExtError]:
         yield from super().contradictions()
-        if not self.image_dir:
+        if not (self.image_dir or self.metadata_file):
             yield ConfigError(
                 "a subset has no image_dir",
                 where="subsets",
-                fix='write image_dir = "..." into each table of subsets',
+                fix='write image_dir = "..." (or metadata_file) into each table of subsets',
             )
 
     @property
     def where(self) -> str:
         """How error messages name this table."""
+        if not self.image_dir:
+            return f'subsets, metadata_file = "{self.metadata_file}"'
         return f'subsets, image_dir = "{self.image_dir}"'
 
 
@@ -97,6 +107,11 @@ def _may_be_unset() -> tuple[Option, ...]:
 @dataclass(frozen=True, init=False)
 class Subset(SubsetOptions, SubsetFolder):
     """A folder of pictures with a value for every option."""
+
+    @property
+    def place(self) -> Path:
+        """The folder of pictures; without one, the metadata_file that names them."""
+        return Path(self.image_dir or self.metadata_file).expanduser()
 
     @classmethod
     def of(cls, defaults: SubsetOptions, **own: Any) -> Subset:

@@ -212,7 +212,7 @@ def test_init_writes_image_dir_for_a_flat_folder_and_counts_missing_captions(tmp
 
 
 def test_init_refuses_a_folder_that_is_missing_or_holds_no_pictures(tmp_path):
-    with pytest.raises(DataError, match="no such folder"):
+    with pytest.raises(DataError, match="the folder does not exist"):
         init.main([str(tmp_path / "nothing")])
     with pytest.raises(DataError, match="no folder named"):
         init.main([str(tmp_path)])

@@ -25,15 +25,15 @@ def codes(findings) -> list[str]:
 def messy(tmp_path) -> dict[str, str]:
     """Write folders in which everything possible is wrong; return the options that name them."""
     train = write_pictures(tmp_path / "train", count=5)
-    write_pictures(train, count=2, repeats=7)
+    write_pictures(train, count=2, repeats=7, size=(40, 36))
     (train / "2_shapes" / "00.txt").unlink()
     (train / "7_shapes" / "01.txt").write_bytes(b"")
     (train / "2_shapes" / "02.txt").write_bytes("red".encode("utf-16"))
     (train / "2_shapes" / "02.png").write_bytes(b"<html>not found</html>")
     (train / "2_shapes" / "03.txt").write_text("one\ntwo", encoding="utf-8")
     (train / "unnamed").mkdir()
-    write_picture(train / "loose.png")
-    write_picture(train / "unnamed" / "a.png")
+    write_picture(train / "loose.png", 8)
+    write_picture(train / "unnamed" / "a.png", 9)
     return {"train_data_dir": str(train), "reg_data_dir": str(tmp_path / "nowhere")}
 
 

@@ -109,7 +109,8 @@ def test_faults_of_a_regularisation_folder_name_reg_data_dir(both):
     with pytest.raises(DataError, match="3 pictures lie directly in") as caught:
         scan_folders(config(both, reg_data_dir=str(both / "reg" / "1_a shape")))
     assert f"reg_data_dir is the PARENT folder: set it to {both / 'reg'}" in str(caught.value)
-    (both / "reg" / "loose.png").write_bytes((both / "reg" / "1_a shape" / "0.png").read_bytes())
-    with pytest.raises(DataError, match="1 picture lies directly in") as caught:
+    for number in range(4):
+        write_picture(both / "reg" / f"loose{number}.png", 30 + number)
+    with pytest.raises(DataError, match="4 pictures lie directly in") as caught:
         scan_folders(config(both))
     assert "10_reg" in str(caught.value) and "image_dir" not in str(caught.value)

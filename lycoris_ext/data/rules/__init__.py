@@ -14,16 +14,27 @@ registers it; from then on every training run, ``lycoris-ext doctor`` and ComfyU
 Codes that begin with LX belong to this package; docs/data.md lists them.
 """
 
-from lycoris_ext.data.rules import captions, folders, pictures, regularisation
+from lycoris_ext.data.rules import (
+    captions,
+    copies,
+    folders,
+    metadata,
+    pictures,
+    regularisation,
+    tags,
+)
 from lycoris_ext.data.rules.registry import all_rules, find_all, remove_rule, rule
 
 __all__ = [
     "all_rules",
     "captions",
+    "copies",
     "find_all",
     "folders",
+    "metadata",
     "pictures",
     "regularisation",
     "remove_rule",
     "rule",
+    "tags",
 ]

@@ -34,11 +34,11 @@ OTHER_FORMAT = Code(
 @rule(UNREADABLE)
 def unreadable_folders(scan: Scan) -> Iterator[Finding]:
     faults = [(root, root.path, root.fault) for root in scan.roots]
-    faults += [(found.root, Path(found.subset.image_dir), found.fault) for found in scan.folders]
+    faults += [(found.root, found.subset.place, found.fault) for found in scan.folders]
     for root, path, fault in faults:
         if fault:
             yield UNREADABLE.finding(
-                [path.expanduser()],
+                [path],
                 f"the folder {fault}",
                 f"check {root.option}; on Windows write / or single quotes: 'C:\\pictures'",
             )
@@ -110,9 +110,10 @@ def parents_without_folders(scan: Scan) -> Iterator[Finding]:
 def folders_without_pictures(scan: Scan) -> Iterator[Finding]:
     for root in scan.roots:
         inside = [found for found in scan.folders if found.root is root and not found.fault]
-        if inside and not any(found.pictures for found in inside):
+        named = any(found.subset.metadata_file for found in inside)
+        if inside and not named and not any(found.pictures for found in inside):
             yield NO_PICTURE.finding(
-                [Path(found.subset.image_dir) for found in inside],
+                [found.subset.place for found in inside],
                 f"there is no picture in the folders of {root.option}",
                 f"put pictures there ({', '.join(sorted(PICTURE_SUFFIXES))})",
             )
