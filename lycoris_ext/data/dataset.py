@@ -13,7 +13,7 @@ from lycoris_ext.data.captions import caption_for
 from lycoris_ext.data.config import DataConfig
 from lycoris_ext.data.examine import examine
 from lycoris_ext.data.findings import Finding, raise_if_errors
-from lycoris_ext.data.fingerprint import fingerprint
+from lycoris_ext.data.fingerprint import fingerprint, picture_hashes
 from lycoris_ext.data.order import BatchOrder
 from lycoris_ext.data.randomness import python_random
 from lycoris_ext.data.scan import CheckedPicture, Picture
@@ -63,6 +63,7 @@ class TrainingSet:
         crops: how each picture is scaled and cropped.
         digests: hash of the bytes of each picture file.
         fingerprint: hash of pictures, captions and subsets; see data/fingerprint.py.
+        hashes: name of each picture -> a short hash of what is trained of it.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class TrainingSet:
         self.crops = tuple(one.crop for one in checked)
         self.digests = tuple(one.file.digest for one in checked)
         self.fingerprint = fingerprint(config, checked)
+        self.hashes = picture_hashes(config, checked)
         self._picture_of = [
             number for number, picture in enumerate(self.pictures) for _ in range(picture.repeats)
         ]

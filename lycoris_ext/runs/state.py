@@ -41,6 +41,8 @@ class Progress:
         torch_version, device, threads: with which the numbers were computed.
         scaler: state of the loss scaler; empty without one.
         start: hash of the files network_weights and base_weights; empty without such files.
+        pictures: name of each picture -> short hash of it, to name those that changed; empty in
+            states of older versions.
     """
 
     step: int
@@ -54,6 +56,7 @@ class Progress:
     threads: int
     scaler: dict[str, Any] = field(default_factory=dict)
     start: str = ""
+    pictures: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from lycoris_ext.data import TrainingSet
+from lycoris_ext.data.fingerprint import changes
 from lycoris_ext.errors import ConfigError, DataError
 from lycoris_ext.formats.atomic import make_folder, remove_leftovers
 from lycoris_ext.runs.lock import RunLock
@@ -15,7 +16,10 @@ from lycoris_ext.runs.paths import RunPaths
 from lycoris_ext.runs.state import SavedState, load_state
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.precision import check_precision, choose_device
+from lycoris_ext.words import and_more
 
+CHANGES_LISTED = 10
+"""Number of pictures that changed which an error names; it only counts further ones."""
 START_OVER = "choose another output_name, or start over with --overwrite"
 
 
@@ -79,8 +83,11 @@ class Claim:
             return
         progress = self.saved.progress
         if progress.dataset != pictures.fingerprint:
+            told = changes(progress.pictures, pictures.hashes) if progress.pictures else []
+            listed = and_more(told, CHANGES_LISTED, "\n  ")
             raise DataError(
-                f"pictures or captions changed since this run reached step {progress.step}",
+                f"pictures or captions changed since this run reached step {progress.step}"
+                + (f":\n  {listed}" if listed else ""),
                 where=str(self.paths.state),
                 fix=f"put them back to continue; to train on the new ones, {START_OVER}",
             )

@@ -222,6 +222,7 @@ class Run:
             threads=torch.get_num_threads(),
             scaler=self.scaler.state_dict() if self.scaler is not None else {},
             start=self.start,
+            pictures=self.pictures.hashes,
         )
         average = None if self.average is None else self.average.tensors
         save_state(self.paths.state, progress, self.network, self.optimizer, average)
