@@ -18,6 +18,7 @@ from lycoris_ext.data.folders import options_for
 from lycoris_ext.errors import ConfigError, LycorisExtError
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.formats.atomic import make_folder
+from lycoris_ext.words import count
 
 from .host.images import png, to_pictures
 from .host.places import picture_folder, temporary_folder
@@ -217,7 +218,7 @@ def _check_folder(path: Path) -> None:
 def _check_count(found: int, pictures: int, what: str) -> None:
     if found not in (1, pictures):
         raise ConfigError(
-            f"{found} {what} for {pictures} images",
+            f"{found} {what} for {count(pictures, 'image')}",
             where=what,
             fix=f"give {pictures} {what}, or one for all",
         )
@@ -239,7 +240,11 @@ def _write(pictures: list[bytes], captions: list[str]) -> Path:
 
 def _summary(pictures: tuple[Picture, ...]) -> list[str]:
     folders = Counter((picture.folder, picture.repeats) for picture in pictures)
-    lines = [f"{name}: {count} pictures x {n}" for (name, n), count in folders.items()]
+    lines = [f"{name}: {count(found, 'picture')} x {n}" for (name, n), found in folders.items()]
     shown = sum(picture.repeats for picture in pictures)
     first = pictures[0].caption.split("\n")[0]
-    return [*lines, f"{len(pictures)} pictures, {shown} an epoch", f"first caption: {first}"]
+    return [
+        *lines,
+        f"{count(len(pictures), 'picture')}, {shown} an epoch",
+        f"first caption: {first}",
+    ]

@@ -194,7 +194,7 @@ class Laboratory:
         rows, columns = plan.rows, plan.columns
         if not (0 <= row < len(rows) and -1 <= column < len(columns)):
             raise DataError(
-                f"the grid has {len(rows)} rows and {len(columns)} columns",
+                f"the grid has {count(len(rows), 'row')} and {count(len(columns), 'column')}",
                 where=f"row {row}, column {column}",
                 fix="count both from 0",
             )

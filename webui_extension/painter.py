@@ -19,6 +19,7 @@ from lycoris_ext.grids.entrants import Entrant
 from lycoris_ext.grids.fit import Fit
 from lycoris_ext.grids.plan import Cell
 from lycoris_ext.grids.settings import Settings
+from lycoris_ext.words import count
 from webui_extension.staging import Staging
 
 _TAGS = ("<lora:", "<lyco:", "<hypernet:")
@@ -180,7 +181,7 @@ class WebuiPainter:
         if not fit.works:
             return str(fit)
         if network.layers is not None and network.layers < fit.layers:
-            return f"the host applied {network.layers} of {fit.layers} layers"
+            return f"the host applied {network.layers} of {count(fit.layers, 'layer')}"
         return ""
 
     def _fit(self, entrant: Entrant, model: str) -> Fit:

@@ -12,7 +12,7 @@ from lycoris_ext.formats import atomic_write
 from lycoris_ext.formats.families import OTHER, family_of_version
 from lycoris_ext.grids.checkpoints import Checkpoint
 from lycoris_ext.plots.png import read_parameters, save_picture
-from lycoris_ext.words import short
+from lycoris_ext.words import count, short
 from webui_extension.allowed_folders import clean_name
 from webui_extension.staging import read_listed
 
@@ -101,7 +101,7 @@ def _card_text(checkpoint: Checkpoint, description: str, strength: float) -> str
 def _described(checkpoint: Checkpoint) -> str:
     parts = [checkpoint.algorithm, checkpoint.dims]
     if checkpoint.step is not None:
-        parts.append(f"{checkpoint.step} steps")
+        parts.append(f"{count(checkpoint.step, 'step')}")
     if checkpoint.base:
         parts.append(f"trained on {checkpoint.base}")
     return ", ".join(part for part in parts if part)

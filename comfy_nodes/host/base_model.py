@@ -20,6 +20,7 @@ from lycoris_ext.formats.families import FAMILIES, OTHER, Family
 from lycoris_ext.models import ModelConfig
 from lycoris_ext.models.tokens import CLIP_TEXT
 from lycoris_ext.training.token_limit import clip_token_limit
+from lycoris_ext.words import count
 
 from .gradients import checkpointed, own_tensors, plain_attention, unshared_norms
 from .patches import apply_adapter, targets_of
@@ -126,8 +127,9 @@ class ConnectedModel:
     def merge(self, state: AdapterState, strength: float) -> None:
         applied = apply_adapter(self.model, self.clip, state, strength, strength)
         if applied.unmatched:
+            fit = count(len(applied.unmatched), "key of this adapter fits", "keys of it fit")
             raise FormatError(
-                f"{len(applied.unmatched)} keys of this adapter fit neither MODEL nor CLIP",
+                f"{fit} neither MODEL nor CLIP",
                 where=applied.unmatched[0],
                 fix="leave it out of base_weights, or connect the model that it was made for",
             )

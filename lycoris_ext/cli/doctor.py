@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from lycoris_ext.cli.exit_codes import DONE, EXIT_CODES
 from lycoris_ext.errors import ConfigError, EnvironmentFault, LycorisExtError
 from lycoris_ext.hosts.find import find_hosts, host_of
-from lycoris_ext.words import file_size
+from lycoris_ext.words import count, file_size
 
 if TYPE_CHECKING:
     from lycoris_ext.training.config import TrainConfig
@@ -226,7 +226,7 @@ def _device(name: str) -> Check:
         memory = f"{file_size(free)} of {file_size(total)} memory free"
         found = f"{torch.cuda.get_device_name(device)}, {memory}"
         return Check("device", OK, found)
-    found = f"{device.type}, {torch.get_num_threads()} threads{_memory()}"
+    found = f"{device.type}, {count(torch.get_num_threads(), 'thread')}{_memory()}"
     if device.type == "cpu" and name == "auto" and shutil.which("nvidia-smi"):
         fix = "install a torch build with CUDA (see pytorch.org)"
         return Check("device", NOTE, f"{found}; there is a GPU, which this torch cannot use", fix)

@@ -11,7 +11,7 @@ from pathlib import Path
 from lycoris_ext.algorithms import algorithm, algorithm_names
 from lycoris_ext.formats.metadata import HEADINGS, json_object
 from lycoris_ext.formats.summary import HASH_KEY, AdapterSummary, LayerGroup, summarize
-from lycoris_ext.words import file_size, one_line, short
+from lycoris_ext.words import count, file_size, one_line, short
 
 _VALUE_WIDTH = 88
 
@@ -83,7 +83,7 @@ def _describe_group(group: LayerGroup) -> str:
     words = [f"{group.algorithm}{' with Tucker core' if group.tucker else ''}"]
     if group.rank:
         words.append(f"rank {group.rank}, alpha {group.alpha:g}")
-    return f"{', '.join((*words, *group.form))}: {group.modules} modules"
+    return f"{', '.join((*words, *group.form))}: {count(group.modules, 'module')}"
 
 
 def _trained_as(metadata: Mapping[str, str]) -> Iterator[str]:

@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for line in finding_lines(found.findings):
         print(line)
     print(
-        f"{count(found.pictures, 'picture')}, suggestion: {found.steps} steps at "
+        f"{count(found.pictures, 'picture')}, suggestion: {count(found.steps, 'step')} at "
         f"{found.resolution} pixels"
     )
     print(f"written: {output}")
@@ -167,8 +167,8 @@ def _heading(found: Suggestion, name: str) -> list[str]:
     )
     if found.without_caption:
         text += (
-            f" {found.without_caption} have no caption: write a .txt file of the same name for "
-            "each, or set allow_missing_captions = true."
+            f" {count(found.without_caption, 'has', 'have')} no caption: write a .txt file of the "
+            "same name for each, or set allow_missing_captions = true."
         )
     return [*_comment(text), f"# Train with: lycoris-ext train {name}.toml"]
 

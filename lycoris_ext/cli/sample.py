@@ -24,6 +24,7 @@ from lycoris_ext.sampling.prompts import parse_prompt, read_prompts
 from lycoris_ext.sampling.samplers import SAMPLERS
 from lycoris_ext.sampling.specs import PromptSpec
 from lycoris_ext.training.precision import choose_device
+from lycoris_ext.words import count
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _specs(options: argparse.Namespace) -> list[PromptSpec]:
     if options.number < 1:
         raise ConfigError(
-            f"{options.number} pictures are asked for", where="-n", fix="use 1 or more"
+            f"{count(options.number, 'picture')} asked for", where="-n", fix="use 1 or more"
         )
     prompts = [parse_prompt(prompt) for prompt in options.prompt]
     if options.sample_prompts:

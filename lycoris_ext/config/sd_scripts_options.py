@@ -149,8 +149,6 @@ SD_SCRIPTS: dict[str, Row] = {
     "masked_loss": Row(_MASK),
     "conditioning_data_dir": Row(_MASK),
     "train_inpainting": Row("leave it out: whole pictures are trained"),
-    "in_json": Row("write each caption into a .txt file beside its picture"),
-    "metadata_file": Row("write each caption into a .txt file beside its picture"),
     "dataset_class": Row("write the pictures and captions into a folder"),
     "dataset_repeats": Row("use num_repeats", (1,)),
     "network_multiplier": Row("scale network_alpha instead", (1,)),

@@ -40,7 +40,7 @@ def summarize(training_set: TrainingSet) -> list[str]:
         for row in rows
     ]
     if len(folders) > FOLDERS_SHOWN:
-        lines.append(f"and {len(folders) - FOLDERS_SHOWN} more folders")
+        lines.append(f"and {count(len(folders) - FOLDERS_SHOWN, 'more folder')}")
     buckets = ", ".join(f"{w}x{h}: {n}" for (w, h), n in training_set.bucket_counts().items())
     lines.append(f"buckets: {buckets}")
     pictures_in_all = count(len(training_set.pictures), "picture")

@@ -59,7 +59,7 @@ class GridProgress:
     now: str = ""
 
     def __str__(self) -> str:
-        text = f"{self.done} of {self.total} pictures"
+        text = f"{self.done} of {count(self.total, 'picture')}"
         if self.done > self.painted:
             text += f", {self.done - self.painted} of them drawn earlier"
         if self.seconds_left is not None and self.done < self.total:

@@ -10,7 +10,7 @@ from lycoris_ext.errors import FormatError
 from lycoris_ext.formats import AdapterState
 from lycoris_ext.formats.families import Family, family_of_version
 from lycoris_ext.functional import LayerSpec
-from lycoris_ext.words import and_more
+from lycoris_ext.words import and_more, count
 
 _LISTED = 6
 
@@ -53,7 +53,7 @@ class Fit:
 
     def __str__(self) -> str:
         if self.works:
-            return f"all {self.layers} layers fit"
+            return "the only layer fits" if self.layers == 1 else f"all {self.layers} layers fit"
         return " ".join(self.problems)
 
 
@@ -91,8 +91,9 @@ def check_fit(
     ]
     if with_dora and not host.reads_dora:
         problems.append(
-            f"{host.name} ignores DoRA's lengths without a word: {with_dora} layers come out "
-            "wrong. Use AUTOMATIC1111 1.9 or newer, or Forge."
+            f"{host.name} ignores DoRA's lengths without a word: "
+            f"{count(with_dora, 'layer comes', 'layers come')} out wrong. "
+            "Use AUTOMATIC1111 1.9 or newer, or Forge."
         )
     return Fit(len(stored), unmatched, tuple(misshapen), tuple(problems))
 
@@ -109,6 +110,6 @@ def _count_problem(
 ) -> list[str]:
     if not layers:
         return []
-    listed = and_more(layers, _LISTED)
-    sentence = f"{what} {len(layers)} of its {total} layers, which are {then}: {listed}."
+    listed, are = and_more(layers, _LISTED), "is" if len(layers) == 1 else "are"
+    sentence = f"{what} {len(layers)} of its {count(total, 'layer')}, which {are} {then}: {listed}."
     return [sentence[0].upper() + sentence[1:]]

@@ -128,7 +128,8 @@ class GridPlan:
                 )
         if self.size > MAX_CELLS:
             raise ConfigError(
-                f"{len(self.rows)} rows and {len(self.columns)} columns are {self.size} pictures",
+                f"{count(len(self.rows), 'row')} and {count(len(self.columns), 'column')} are "
+                f"{count(self.size, 'picture')}",
                 where="grid",
                 fix=f"ask for at most {MAX_CELLS}",
             )

@@ -17,6 +17,7 @@ from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats.families import Family
 from lycoris_ext.formats.hashes import sha256_of_files
 from lycoris_ext.models.tokens import CLIP_TEXT, Tokens, count_tokens, split_captions
+from lycoris_ext.words import count
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,7 @@ class Pipeline:
         layers = int(self.text_encoder.config.num_hidden_layers)
         most = layers if self.text_encoder_2 is None else 2
         if not 1 <= skip <= most:
-            what = f"the text encoder of {self.name} has {layers} layers"
+            what = f"the text encoder of {self.name} has {count(layers, 'layer')}"
             if self.text_encoder_2 is not None:
                 what = f"{self.family.title} always reads the layer before the last"
             raise ConfigError(

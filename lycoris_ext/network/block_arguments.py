@@ -18,6 +18,7 @@ from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats.families import FAMILIES, Blocks, Family
 from lycoris_ext.formats.keys import unet_block
 from lycoris_ext.network.overrides import LayerOverride
+from lycoris_ext.words import count
 
 _SIZES = ("block_dims", "block_alphas", "conv_block_dims", "conv_block_alphas")
 _NAMES = dict(zip(_SIZES, ("network_dim", "network_alpha", "conv_dim", "conv_alpha"), strict=True))
@@ -281,8 +282,8 @@ def _numbers(name: str, text: str, length: int) -> list[float]:
         ) from error
     if len(numbers) != length:
         raise ConfigError(
-            f"{name} has {len(numbers)} numbers, the model has {length} such blocks",
+            f"{name} has {count(len(numbers), 'number')}, the model {count(length, 'such block')}",
             where="network_args",
-            fix=f"give {length} numbers",
+            fix=f"give {count(length, 'number')}",
         )
     return numbers

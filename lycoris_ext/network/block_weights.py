@@ -14,6 +14,7 @@ from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats.families import FAMILIES
 from lycoris_ext.formats.keys import unet_block
 from lycoris_ext.network.sites import Site
+from lycoris_ext.words import count
 
 BASE = "BASE"
 
@@ -93,7 +94,7 @@ def _by_position(parts: list[str]) -> dict[str, float]:
         return {}
     if len(parts) not in LISTS:
         raise ConfigError(
-            f"{len(parts)} numbers are given",
+            f"{count(len(parts), 'number is', 'numbers are')} given",
             where="block_weights",
             fix="give 17 or 26 numbers for SD1 and SD2, 12 or 20 for SDXL, or name blocks: "
             "IN04=0.5, OUT=0",

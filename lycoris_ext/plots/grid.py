@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.plots.colours import INK, SOFT_INK
 from lycoris_ext.plots.fonts import font
+from lycoris_ext.words import count
 
 _PAPER = (250, 250, 251)
 _LINE = (222, 226, 232)
@@ -242,21 +243,23 @@ def _check(
     cells: Sequence[Sequence[object]], row_labels: Sequence[str], column_labels: Sequence[str]
 ) -> None:
     if not cells or not column_labels:
+        size = f"{count(len(cells), 'row')} and {count(len(column_labels), 'column')}"
         raise ConfigError(
-            f"a grid of {len(cells)} rows and {len(column_labels)} columns is asked for",
+            f"a grid of {size} is asked for",
             where="comparison_grid",
             fix="give at least one row and one column",
         )
     if len(cells) != len(row_labels):
         raise ConfigError(
-            f"{len(cells)} rows and {len(row_labels)} row labels",
+            f"{count(len(cells), 'row')} and {count(len(row_labels), 'row label')}",
             where="comparison_grid",
             fix="give one label a row",
         )
     for index, row in enumerate(cells):
         if len(row) != len(column_labels):
             raise ConfigError(
-                f"row {index} has {len(row)} pictures, and there are {len(column_labels)} columns",
+                f"row {index} has {count(len(row), 'picture')}, the grid "
+                f"{count(len(column_labels), 'column')}",
                 where="comparison_grid",
                 fix="fill missing places with None",
             )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.sampling.samplers import canonical_sampler
+from lycoris_ext.words import count
 
 #: The largest seed that torch's generators accept on every platform.
 MAX_SEED = 2**63 - 1
@@ -45,7 +46,9 @@ class PromptSpec:
             )
         if self.steps < 1:
             raise ConfigError(
-                f"{self.steps} denoising steps are asked for", where="steps", fix="use 1 or more"
+                f"{count(self.steps, 'denoising step')} asked for",
+                where="steps",
+                fix="use 1 or more",
             )
         if not self.cfg_scale >= 0:
             raise ConfigError(

@@ -24,7 +24,7 @@ from lycoris_ext.training.optimizers import training_paused
 from lycoris_ext.training.precision import DTYPES, build_scaler, describe_device
 from lycoris_ext.training.report import StepReport
 from lycoris_ext.training.step import NotFiniteError
-from lycoris_ext.words import file_size
+from lycoris_ext.words import count, file_size
 
 
 class Run:
@@ -98,9 +98,10 @@ class Run:
         numbers = network.parameter_count()
         size = numbers * DTYPES[config.run.save_precision].itemsize
         return (
-            f"{config.network.algo} {config.network.network_dim}: {len(network.sites)} layers, "
-            f"{numbers:,} parameters, {file_size(size)}; {self.total_steps} steps on "
-            f"{self.device.type} ({torch.get_num_threads()} threads), "
+            f"{config.network.algo} {config.network.network_dim}: "
+            f"{count(len(network.sites), 'layer')}, {count(numbers, 'parameter')}, "
+            f"{file_size(size)}; {count(self.total_steps, 'step')} on "
+            f"{self.device.type} ({count(torch.get_num_threads(), 'thread')}), "
             f"{config.optimizer.optimizer_type}"
         )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from lycoris_ext.errors import ConfigError, LycorisExtError
 from lycoris_ext.options import Section, option
+from lycoris_ext.words import count
 
 
 @dataclass(frozen=True, init=False)
@@ -48,8 +49,8 @@ class StartConfig(Section):
             )
         if len(self.base_weights_multiplier) > len(self.base_weights):
             yield ConfigError(
-                f"{len(self.base_weights_multiplier)} strengths are given for "
-                f"{len(self.base_weights)} files in base_weights",
+                f"{count(len(self.base_weights_multiplier), 'strength is', 'strengths are')} given "
+                f"for {count(len(self.base_weights), 'file')} in base_weights",
                 where="base_weights_multiplier",
                 fix="give one number for each file",
             )

@@ -134,7 +134,7 @@ def test_doctor_lists_what_is_wrong_with_the_pictures_of_a_config(report, tmp_pa
     code, checks = report(config(tmp_path, optimizer_type="AdamW", **places))
     assert code == 4
     assert checks["LX001"]["found"] == f"the folder does not exist: {tmp_path / 'none'}"
-    assert "1 of 6 pictures have no caption" in checks["LX009"]["found"]
+    assert "1 of 6 pictures has no caption" in checks["LX009"]["found"]
     assert "caption" in checks["LX009"]["fix"]
     assert (checks["LX006"]["state"], checks["LX009"]["state"]) == ("note", "missing")
 

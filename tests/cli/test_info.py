@@ -53,7 +53,7 @@ def test_a_summary_holds_algorithm_ranks_sizes_hash_and_trigger_words(adapter):
 def test_info_prints_a_table_without_unset_fields_and_long_lines(adapter, capsys):
     assert main([str(adapter)]) == 0
     output = capsys.readouterr().out
-    for part in ("rank 4, alpha 1: 1 modules", "learning rate", "0.0002", "by fluent, cat", "..."):
+    for part in ("rank 4, alpha 1: 1 module", "learning rate", "0.0002", "by fluent, cat", "..."):
         assert part in output
     assert "U-Net rate" not in output
     assert max(map(len, output.splitlines()[1:])) < 130
@@ -76,18 +76,18 @@ def test_a_file_with_convolutions_is_called_locon(tmp_path):
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"algo": "loha", "dora_wd": True}, "loha, rank 2, alpha 1, dora_wd: 1 modules"),
+        ({"algo": "loha", "dora_wd": True}, "loha, rank 2, alpha 1, dora_wd: 1 module"),
         (
             {"algo": "lora", "dora_wd": True, "wd_on_output": True},
-            "lora, rank 2, alpha 1, dora_wd, wd_on_output: 1 modules",
+            "lora, rank 2, alpha 1, dora_wd, wd_on_output: 1 module",
         ),
-        ({"algo": "ia3"}, "ia3: 1 modules"),
-        ({"algo": "ia3", "train_on_input": True}, "ia3, train_on_input: 1 modules"),
+        ({"algo": "ia3"}, "ia3: 1 module"),
+        ({"algo": "ia3", "train_on_input": True}, "ia3, train_on_input: 1 module"),
         (
             {"algo": "diag-oft", "constraint": 0.05, "rescaled": True},
-            "diag-oft, constraint 0.05, rescaled: 1 modules",
+            "diag-oft, constraint 0.05, rescaled: 1 module",
         ),
-        ({"algo": "boft"}, "boft: 1 modules"),
+        ({"algo": "boft"}, "boft: 1 module"),
     ],
 )
 def test_info_names_the_form_of_the_algorithm(tmp_path, capsys, options, line):

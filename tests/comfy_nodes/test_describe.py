@@ -159,5 +159,5 @@ def test_a_wrong_folder_is_refused_before_anything_runs(host: Host) -> None:
 
 def test_the_dataset_node_names_pictures_without_caption(host: Host) -> None:
     (host.input / "shapes" / "2_shapes" / "03.txt").unlink()
-    with pytest.raises(DataError, match=r"1 of 6 pictures have no caption(.|\n)*03\.png"):
+    with pytest.raises(DataError, match=r"1 of 6 pictures has no caption(.|\n)*03\.png"):
         DatasetFolder().read("shapes", **CUT)

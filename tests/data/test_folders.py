@@ -176,7 +176,7 @@ def test_most_captions_of_another_ending_decide_and_the_others_may_be_allowed(tm
 
 def test_an_empty_caption_counts_as_missing(pictures):
     (pictures / "2_shapes" / "03.txt").write_bytes(b"\xef\xbb\xbf \r\n")
-    with pytest.raises(DataError, match="1 of 6 pictures have no caption") as caught:
+    with pytest.raises(DataError, match="1 of 6 pictures has no caption") as caught:
         scan(pictures)
     assert "03.png" in str(caught.value)
 
@@ -188,7 +188,7 @@ def test_allow_missing_captions_takes_the_folder_name_as_the_caption(pictures):
     assert found.without_caption == 1
     (finding,) = found.findings
     assert (finding.code, finding.severity) == ("LX009", "warning")
-    assert finding.what == '1 of 6 pictures have no caption and are trained on "shapes"'
+    assert finding.what == '1 of 6 pictures has no caption, and "shapes" is trained instead'
 
 
 def test_a_byte_order_mark_in_a_caption_is_dropped(pictures):

@@ -156,12 +156,12 @@ def test_regularisation_matches_the_training_pictures_of_its_resolution(two):
 def test_class_tokens_are_the_caption_of_pictures_without_one(two):
     folder = two / "a" / "3_shapes"
     (folder / "03.txt").unlink()
-    with pytest.raises(DataError, match="1 of 5 pictures have no caption"):
+    with pytest.raises(DataError, match="1 of 5 pictures has no caption"):
         scan_folders(DataConfig(subsets=[subset(folder)]))
     scan = scan_folders(DataConfig(subsets=[subset(folder, class_tokens="a thing")]))
     assert scan.pictures[3].caption == "a thing"
     (finding,) = scan.findings
-    assert finding.what == '1 of 5 pictures have no caption and are trained on "a thing"'
+    assert finding.what == '1 of 5 pictures has no caption, and "a thing" is trained instead'
     assert finding.severity == "warning"
 
 

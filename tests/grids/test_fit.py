@@ -37,8 +37,8 @@ def test_every_reason_why_an_adapter_does_not_fit_is_listed(
     assert not fit.works
     assert fit.problems == (
         "It was trained on Stable Diffusion 1.x, and the loaded model is Stable Diffusion XL.",
-        "Host 1.0 has no place for 1 of its 2 layers, which are left out: lycoris_0.",
-        "The model has another shape for 1 of its 2 layers, which are refused: lycoris_1.",
+        "Host 1.0 has no place for 1 of its 2 layers, which is left out: lycoris_0.",
+        "The model has another shape for 1 of its 2 layers, which is refused: lycoris_1.",
         (
             "Host 1.0 ignores DoRA's lengths without a word: 2 layers come out wrong. "
             "Use AUTOMATIC1111 1.9 or newer, or Forge."

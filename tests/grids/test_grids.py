@@ -116,7 +116,7 @@ def test_plans_that_make_no_sense_are_refused() -> None:
         ({"entrants": (), "bare": False}, "columns: nothing is chosen"),
         ({"seeds": (-1,)}, "seeds: the seed is -1"),
         ({"seeds": (2**64,)}, f"seeds: the seed is {2**64}"),
-        ({"seeds": tuple(range(1000))}, "2000 rows and 5 columns are 10000 pictures"),
+        ({"seeds": tuple(range(1000))}, "2,000 rows and 5 columns are 10,000 pictures"),
     ):
         with pytest.raises(ConfigError, match=said):
             make_plan(**more)

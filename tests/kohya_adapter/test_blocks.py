@@ -133,8 +133,8 @@ def test_lists_of_lr_weights_and_the_zero_threshold_reach_their_blocks() -> None
 @pytest.mark.parametrize(
     ("family", "arguments", "message"),
     [
-        ("sd1", {"block_dims": "4,4"}, "block_dims has 2 numbers, the model has 25 such blocks"),
-        ("sdxl", {"mid_lr_weight": "1"}, "mid_lr_weight has 1 numbers, the model has 3"),
+        ("sd1", {"block_dims": "4,4"}, "block_dims has 2 numbers, the model 25 such blocks"),
+        ("sdxl", {"mid_lr_weight": "1"}, "mid_lr_weight has 1 number, the model 3"),
         ("sd1", {"down_lr_weight": "wave"}, "expected numbers between commas, or one of sine"),
         ("sd1", {"block_dims": "a"}, "block_dims is 'a', expected numbers between commas\n"),
         ("flux", {"block_dims": "4"}, r"this model is FLUX\.1"),

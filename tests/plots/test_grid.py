@@ -123,9 +123,9 @@ def test_a_crossed_out_picture_is_a_copy():
 @pytest.mark.parametrize(
     ("rows", "row_labels", "column_labels", "message"),
     [
-        ([], [], ["x"], "0 rows and 1 columns"),
-        ([[None]], [], ["x"], "1 rows and 0 row labels"),
-        ([[None]], ["a"], ["x", "y"], "row 0 has 1 pictures, and there are 2 columns"),
+        ([], [], ["x"], "0 rows and 1 column"),
+        ([[None]], [], ["x"], "1 row and 0 row labels"),
+        ([[None]], ["a"], ["x", "y"], "row 0 has 1 picture, the grid 2 columns"),
     ],
 )
 def test_unequal_numbers_of_pictures_and_labels_are_refused(

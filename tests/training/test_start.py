@@ -150,7 +150,7 @@ def test_missing_network_weights_are_refused_before_a_folder_is_made(run, tmp_pa
     ("options", "said"),
     [
         ({"dim_from_weights": True}, "network_weights is not set"),
-        ({"base_weights_multiplier": (1.0,)}, "1 strengths are given for 0 files"),
+        ({"base_weights_multiplier": (1.0,)}, "1 strength is given for 0 files"),
         (
             {"base_weights": ("a",), "base_weights_multiplier": (float("nan"),)},
             "expected a finite number",

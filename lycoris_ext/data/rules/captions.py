@@ -40,18 +40,19 @@ def missing_captions(scan: Scan) -> Iterator[Finding]:
     for (allowed, extension), folders in alike.items():
         missing = [path for found in folders for path in found.uncaptioned]
         total = sum(len(found.pictures) for found in folders)
-        number = f"{len(missing)} of {total}"
+        have = "has" if len(missing) == 1 else "have"
+        what = f"{len(missing)} of {count(total, 'picture')} {have} no caption"
         if missing and allowed:
             used = dict.fromkeys(f'"{f.subset.class_tokens}"' for f in folders if f.uncaptioned)
             yield MISSING.finding(
                 missing,
-                f"{number} pictures have no caption and are trained on {and_more(used)}",
+                f"{what}, and {and_more(used)} is trained instead",
                 severity="warning",
             )
         elif missing:
             yield MISSING.finding(
                 missing,
-                f"{number} pictures have no caption (no {extension} file, or an empty one)",
+                f"{what} (no {extension} file, or an empty one)",
                 fix_for_missing_captions(missing, extension, there=total - len(missing)),
             )
 

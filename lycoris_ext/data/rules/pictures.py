@@ -33,7 +33,9 @@ def damaged_pictures(scan: Scan) -> Iterator[Finding]:
     for fix in dict.fromkeys(damaged.fix for damaged in scan.damaged):
         locations = [Location(d.picture.path, d.fault) for d in scan.damaged if d.fix == fix]
         yield DAMAGED.finding(
-            locations, f"{len(locations)} of {len(scan.pictures)} pictures cannot be used", fix
+            locations,
+            f"{len(locations)} of {count(len(scan.pictures), 'picture')} cannot be used",
+            fix,
         )
 
 

@@ -10,6 +10,7 @@ from lycoris_ext.data.buckets import Resolution
 from lycoris_ext.data.findings import Code, Finding
 from lycoris_ext.data.rules.registry import rule
 from lycoris_ext.data.scan import Scan
+from lycoris_ext.words import count
 
 UNUSED = Code(
     "LX017",
@@ -35,7 +36,8 @@ def unused_regularisation(scan: Scan) -> Iterator[Finding]:
         if unused := paths[used[size] :]:
             yield UNUSED.finding(
                 unused,
-                f"{len(unused)} of {len(paths)} regularisation pictures are not used, because "
-                f"those before them match the {wanted[size]} training pictures of an epoch at "
+                f"{len(unused)} of {count(len(paths), 'regularisation picture')} "
+                f"{'is' if len(unused) == 1 else 'are'} not used, because those before match the "
+                f"{count(wanted[size], 'training picture')} of an epoch at "
                 f"{size[0]}x{size[1]} pixels",
             )
