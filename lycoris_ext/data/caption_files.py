@@ -13,6 +13,8 @@ from lycoris_ext.words import count
 CAPTION_SUFFIXES = (".txt", ".caption", ".cap")
 """Endings that captioning tools use; an error about missing captions looks for them all."""
 
+ALLOW_MISSING = "set allow_missing_captions = true to train these on their folder's name"
+
 
 @dataclass(frozen=True)
 class ForeignCaption:
@@ -97,10 +99,7 @@ def fix_for_missing_captions(pictures: Sequence[Path], extension: str, there: in
         if ending != extension
     }
     ending = max(found, key=lambda name: found[name])
-    anyhow = (
-        "write the captions, correct caption_extension, or set "
-        "allow_missing_captions = true to train these on their folder's name"
-    )
+    anyhow = f"write the captions, correct caption_extension, or {ALLOW_MISSING}"
     if not found[ending]:
         return anyhow
     have = count(found[ending], "of them has", "of them have") + f" a {ending} file"

@@ -124,7 +124,7 @@ def test_pictures_that_are_only_named_and_those_that_are_not_named_are_told(fold
         "g.gif": "its format is not supported",
     }
     assert [location.path.name for location in unnamed.where] == ["c.png", "e.png"]
-    with pytest.raises(DataError, match=r"4 pictures of it cannot be used \[LX021\]"):
+    with pytest.raises(DataError, match=r"4 pictures that .*m.json names cannot be used \[LX021\]"):
         open_training_set(scan.config, 0)
 
 
@@ -136,7 +136,12 @@ def test_relative_paths_without_image_dir_are_told(folder):
 
 
 def test_an_entry_without_caption_and_tags_is_a_missing_caption(folder):
-    assert codes(examined(folder, ENTRIES | {"a": {"tags": ""}}))[0] == ("LX009", "error")
+    finding = examined(folder, ENTRIES | {"a": {"tags": ""}}).findings[0]
+    assert (finding.code, finding.severity) == ("LX009", "error")
+    assert finding.what == (
+        f"1 of 4 pictures has no caption (neither caption nor tags in {folder / 'm.json'})"
+    )
+    assert finding.fix.startswith("write them there, or set allow_missing_captions = true")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from lycoris_ext.data.caption_files import fix_for_missing_captions
+from lycoris_ext.data.caption_files import ALLOW_MISSING, fix_for_missing_captions
 from lycoris_ext.data.findings import Code, Finding, Location
 from lycoris_ext.data.rules.registry import rule
 from lycoris_ext.data.scan import FolderContent, Picture, Scan
@@ -31,30 +31,28 @@ CUT = Code(
 
 @rule(MISSING)
 def missing_captions(scan: Scan) -> Iterator[Finding]:
-    alike: dict[tuple[bool, str], list[FolderContent]] = {}
+    alike: dict[tuple[bool, str, str], list[FolderContent]] = {}
     for found in scan.folders:
         subset = found.subset
         if not subset.is_reg:
-            kind = subset.allow_missing_captions, subset.caption_extension
+            kind = subset.allow_missing_captions, subset.caption_extension, subset.metadata_file
             alike.setdefault(kind, []).append(found)
-    for (allowed, extension), folders in alike.items():
+    for (allowed, extension, metadata), folders in alike.items():
         missing = [path for found in folders for path in found.uncaptioned]
         total = sum(len(found.pictures) for found in folders)
         have = "has" if len(missing) == 1 else "have"
         what = f"{len(missing)} of {count(total, 'picture')} {have} no caption"
         if missing and allowed:
             used = dict.fromkeys(f'"{f.subset.class_tokens}"' for f in folders if f.uncaptioned)
-            yield MISSING.finding(
-                missing,
-                f"{what}, and {and_more(used)} is trained instead",
-                severity="warning",
-            )
+            what += f", and {and_more(used)} is trained instead"
+            yield MISSING.finding(missing, what, severity="warning")
+        elif missing and metadata:
+            what += f" (neither caption nor tags in {metadata})"
+            yield MISSING.finding(missing, what, f"write them there, or {ALLOW_MISSING}")
         elif missing:
-            yield MISSING.finding(
-                missing,
-                f"{what} (no {extension} file, or an empty one)",
-                fix_for_missing_captions(missing, extension, there=total - len(missing)),
-            )
+            what += f" (no {extension} file, or an empty one)"
+            fix = fix_for_missing_captions(missing, extension, there=total - len(missing))
+            yield MISSING.finding(missing, what, fix)
 
 
 @rule(UNREADABLE)

@@ -40,10 +40,10 @@ def unreadable_metadata(scan: Scan) -> Iterator[Finding]:
 def pictures_that_are_only_named(scan: Scan) -> Iterator[Finding]:
     for found in scan.folders:
         if found.absent:
-            number = count(len(found.absent), "picture of it", "pictures of it")
             yield ABSENT.finding(
                 found.absent,
-                f"{found.subset.metadata_file} fits the pictures badly: {number} cannot be used",
+                f"{count(len(found.absent), 'picture')} that {found.subset.metadata_file} names "
+                "cannot be used",
                 "correct image_dir, put the pictures there, or remove them from the JSON",
             )
 
