@@ -72,7 +72,10 @@ def _is_entry(entry: object) -> bool:
 
 
 def joined(entry: Mapping[str, Any], separator: str, *, all_lines: bool) -> str:
-    """Join the caption and the tags of a picture.
+    """Join the caption and the tags of a picture, as sd-scripts does it.
+
+    With all_lines sd-scripts of 2026 drops tags that stand without a caption, and adds a separator
+    before empty tags; these two faults are not repeated.
 
     Args:
         entry: of ``read_metadata``.
