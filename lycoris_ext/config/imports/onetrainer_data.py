@@ -1,0 +1,178 @@
+"""OneTrainer's concepts (its data set) and samples (pictures that are drawn during training).
+
+Both are lists in the config or in a JSON file of their own that the config names.
+
+Source: https://github.com/Nerogar/OneTrainer at 23df383, ConceptConfig.py, SampleConfig.py and
+DataLoaderText2ImageMixin.py.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from lycoris_ext.config.imports.prompt_lines import prompt_line
+from lycoris_ext.config.imports.settings import (
+    NOTHING,
+    Rule,
+    Settings,
+    all_of,
+    becomes,
+    flag,
+    number,
+    only,
+    text,
+    whole,
+)
+
+_SAMPLERS = {
+    "DDIM": "DDIM",
+    "EULER": "Euler",
+    "EULER_A": "Euler a",
+    "EULER_KARRAS": "Euler",
+    "DPMPP": "DPM++ 2M",
+    "DPMPP_KARRAS": "DPM++ 2M Karras",
+    "DPMPP_SDE": "DPM++ 2M SDE",
+    "DPMPP_SDE_KARRAS": "DPM++ 2M SDE Karras",
+    "UNIPC": "UniPC",
+    "UNIPC_KARRAS": "UniPC",
+}
+
+_CONCEPT: dict[str, Rule] = {
+    "path": becomes("image_dir", text),
+    "text.enable_tag_shuffling": becomes("shuffle_caption", flag),
+    "text.keep_tags_count": becomes("keep_tokens", whole),
+    "text.tag_delimiter": becomes("caption_separator", text),
+    "text.prompt_source": only(
+        "sample", fix="write each caption into a .txt file beside its picture"
+    ),
+    "text.caps_randomize_enable": only(fix="remove it; upper and lower case are one to CLIP"),
+    "image.enable_random_flip": becomes("flip_aug", flag),
+    "image.enable_crop_jitter": NOTHING,
+    "image.enable_*": only(fix="change copies of the pictures instead"),
+    "include_subdirectories": only(fix="make a concept of each sub-folder"),
+    "loss_weight": only(1, fix="use a larger or smaller number of repeats (balancing)"),
+    "type": only("STANDARD", fix="use regularisation pictures: is_reg = true in [[data.subsets]]"),
+    **all_of(
+        """
+        __version concept_stats* enabled image.* image_variations name seed text.* text_variations
+        validation_concept
+        """,
+        NOTHING,
+    ),
+}
+
+
+def read_concepts(settings: Settings) -> None:
+    """Read the concepts as ``datasets``, at the resolution of the config or their own."""
+    resolution = _resolution(settings, "resolution", settings.take("resolution", "512"))
+    rows = _rows(settings, "concepts", "concept_file_name")
+    if rows is None:
+        settings.values["resolution"] = resolution
+        return
+    datasets = []
+    for row in rows:
+        concept = Settings(settings.program, settings.where, row)
+        kind = concept.take("type", "STANDARD")
+        validates = kind == "VALIDATION" or concept.take("validation_concept", False)
+        if validates or concept.take("enabled", True) is False:
+            continue
+        concept.left["type"] = kind
+        own = resolution
+        if concept.take("image.enable_resolution_override", False):
+            own = _resolution(
+                concept, "resolution_override", concept.take("image.resolution_override")
+            )
+        _read_repeats(concept)
+        _read_dropout(concept)
+        concept.follow(_CONCEPT)
+        folder = row.get("name") or row.get("path") or "without a name"
+        settings.join(f"concept {folder}", concept)
+        datasets.append({"resolution": own, "subsets": [concept.values]})
+    settings.values["datasets"] = datasets
+
+
+def _rows(settings: Settings, name: str, file_name: str) -> list[Mapping[str, Any]] | None:
+    """Return a list of tables from the config or from the file that it names; None: neither."""
+    path = settings.take(file_name)
+    rows = settings.take(name)
+    if rows is None and path is not None:
+        if name == "samples" and settings.companion(str(path)) is None:
+            return None  # without them the captions of a few pictures are drawn
+        rows = settings.read_companion(file_name, path, json.loads, "the folders of pictures")
+    if rows is None:
+        return None
+    settings.left[name] = rows
+    return settings.take_rows(name)
+
+
+def _resolution(settings: Settings, name: str, value: object) -> int | str:
+    """Read "512", "768x512" (width x height) or "512,768" (drawn for each picture)."""
+    choices = str(value).replace(" ", "").split(",")
+    width, _, height = choices[-1].partition("x")
+    if len(choices) > 1:
+        settings.refuse(
+            name,
+            value,
+            "train each picture at every size: write [[data.subsets]] with its folder once for "
+            "each resolution",
+        )
+    if not width.isdecimal() or not (height or width).isdecimal():
+        settings.refuse(name, value, 'write a size such as "768" or "768x512"')
+        return 512
+    return f"{width},{height}" if height else int(width)
+
+
+def _read_repeats(concept: Settings) -> None:
+    repeats = concept.take_as(number, "balancing", concept.take_as(number, "repeats", 1.0))
+    strategy = concept.take("balancing_strategy", "REPEATS")
+    concept.values["num_repeats"] = max(1, round(repeats))
+    if strategy != "REPEATS":
+        concept.refuse("balancing_strategy", strategy, "choose REPEATS, a number of repeats")
+    elif repeats < 1 or repeats != round(repeats):
+        concept.refuse("balancing", repeats, "use a whole number of repeats, 1 or more")
+
+
+def _read_dropout(concept: Settings) -> None:
+    enabled = concept.take("text.tag_dropout_enable", False)
+    mode = concept.take("text.tag_dropout_mode", "FULL")
+    rate = concept.take_as(number, "text.tag_dropout_probability", 0.0)
+    special = concept.take("text.tag_dropout_special_tags_mode", "NONE")
+    if not enabled or not rate:
+        return
+    if mode == "RANDOM" and special == "NONE":
+        concept.values["caption_tag_dropout_rate"] = rate
+    else:
+        concept.refuse(
+            "text.tag_dropout_mode",
+            mode,
+            f"use caption_tag_dropout_rate = {rate:g}, which drops single tags, or "
+            "caption_dropout_rate, which drops whole captions",
+        )
+
+
+def read_samples(settings: Settings) -> None:
+    """Read how often pictures are drawn, and their prompts."""
+    every = settings.take_as(number, "sample_after", 10.0)
+    unit = settings.take("sample_after_unit", "MINUTE")
+    options = {"EPOCH": "sample_every_n_epochs", "STEP": "sample_every_n_steps"}
+    if unit in options and every >= 1:
+        settings.values[options[unit]] = round(every)
+    rows = _rows(settings, "samples", "sample_definition_file_name") or []
+    lines = [_sample(row) for row in rows if row.get("enabled", True) and row.get("prompt")]
+    if lines:
+        settings.values["sample_prompts"] = lines
+
+
+def _sample(row: Mapping[str, Any]) -> str:
+    fields = {
+        "n": row.get("negative_prompt"),
+        "w": row.get("width"),
+        "h": row.get("height"),
+        "d": None if row.get("random_seed") else row.get("seed"),
+        "s": row.get("diffusion_steps"),
+        "l": row.get("cfg_scale"),
+        "ss": _SAMPLERS.get(str(row.get("noise_scheduler"))),
+    }
+    return prompt_line(row["prompt"], fields)
