@@ -1,0 +1,382 @@
+"""SimpleTuner: config.json (or TOML), with the files of its data sets and of LyCORIS.
+
+Keys may begin with "--". The settings of its former ``config.env`` are read as well, if they are
+given as a mapping from variables to texts.
+
+Source: https://github.com/bghira/SimpleTuner at bc8e6ab, documentation/OPTIONS.md, the sections of
+its field_registry (defaults), custom_schedule.py, optimizer_param.py, env_file.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PureWindowsPath
+from typing import Any
+
+from lycoris_ext.config.imports.foreign import Foreign, Format
+from lycoris_ext.config.imports.prompt_lines import prompt_line
+from lycoris_ext.config.imports.settings import (
+    NOTHING,
+    Rule,
+    Settings,
+    all_of,
+    as_arguments,
+    becomes,
+    flag,
+    number,
+    only,
+    share,
+    text,
+    whole,
+)
+from lycoris_ext.config.imports.simple_tuner_data import read_datasets
+from lycoris_ext.config.imports.simple_tuner_network import read_network
+
+PROGRAM = "SimpleTuner"
+
+_MODELS = {
+    "sd1x": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "sd2x": "stabilityai/stable-diffusion-2-1",
+    "sdxl": "stabilityai/stable-diffusion-xl-base-1.0",
+    "stable_diffusion_legacy": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+}
+"""Family -> the base model that is used if none is named."""
+
+_ADAMW = {"betas": (0.9, 0.999), "weight_decay": 0.01, "eps": 1e-6}
+_OPTIMIZERS: dict[str, tuple[str, Mapping[str, object]]] = {
+    "adamw_bf16": ("AdamW", _ADAMW),
+    "torch-adamw": ("AdamW", {**_ADAMW, "eps": 1e-8}),
+    "bnb-adamw": ("AdamW", _ADAMW),
+    "bnb-adamw-paged": ("AdamW", _ADAMW),
+    "optimi-adamw": ("AdamW", {**_ADAMW, "betas": (0.9, 0.99)}),
+    "bnb-adamw8bit": ("AdamW8bit", _ADAMW),
+    "bnb-adamw8bit-paged": ("AdamW8bit", _ADAMW),
+    "ao-adamw8bit": ("AdamW8bit", _ADAMW),
+    "adamw_schedulefree": ("AdamWScheduleFree", {"betas": (0.9, 0.999), "weight_decay": 1e-2}),
+    "optimi-lion": ("Lion", {"betas": (0.9, 0.99), "weight_decay": 0.0}),
+    "bnb-lion": ("Lion", {"betas": (0.9, 0.99), "weight_decay": 0.0}),
+    "bnb-lion8bit": ("Lion8bit", {"betas": (0.9, 0.99), "weight_decay": 0.0}),
+    "torch-adafactor": ("AdaFactor", {}),
+}
+"""SimpleTuner's optimizer -> sd-scripts' name, and its arguments with SimpleTuner's defaults.
+
+Weights are trained in float32 here, also those that SimpleTuner keeps in bfloat16.
+"""
+
+_VARIABLES = {
+    "RESUME_CHECKPOINT": "resume_from_checkpoint",
+    "DATALOADER_CONFIG": "data_backend_config",
+    "TRAINING_SEED": "seed",
+    "USE_XFORMERS": "enable_xformers_memory_efficient_attention",
+    "MINIMUM_RESOLUTION": "minimum_image_size",
+    "MAX_NUM_STEPS": "max_train_steps",
+    "NUM_EPOCHS": "num_train_epochs",
+    "CHECKPOINTING_STEPS": "checkpoint_step_interval",
+    "CHECKPOINTING_LIMIT": "checkpoints_total_limit",
+    "PUSH_CHECKPOINTS": "push_checkpoints_to_hub",
+    "HUB_MODEL_NAME": "hub_model_id",
+    "MODEL_NAME": "pretrained_model_name_or_path",
+    "USE_GRADIENT_CHECKPOINTING": "gradient_checkpointing",
+    "VALIDATION_STEPS": "validation_step_interval",
+    "LR_SCHEDULE": "lr_scheduler",
+    "TRAINING_NUM_PROCESSES": "num_processes",
+    "TRAINING_NUM_MACHINES": "num_machines",
+    "TRAINING_DYNAMO_BACKEND": "dynamo_backend",
+    "TRAINER_DYNAMO_BACKEND": "dynamo_backend",
+    "SIMPLETUNER_LOG_LEVEL": "tracker_log_level",
+    "CONFIG_TYPE": "tracker_config_type",
+}
+"""Variable of config.env -> setting; all others are the setting in capitals."""
+
+_OLD_NAMES = {
+    "checkpointing_steps": "checkpoint_step_interval",
+    "validation_steps": "validation_step_interval",
+    "model_flavor": "model_flavour",
+}
+
+
+def _recognises(document: Mapping[str, Any]) -> bool:
+    names = {str(name).removeprefix("--") for name in document}
+    by_env = {"MODEL_FAMILY", "MODEL_TYPE", "MAX_NUM_STEPS", "DATALOADER_CONFIG"} & names
+    return {"model_family", "model_type"} <= names or len(by_env) > 1
+
+
+def _read(document: Mapping[str, Any], where: str) -> Foreign:
+    named = {_name(str(name)): value for name, value in document.items()}
+    settings = Settings(PROGRAM, where, named)
+    settings.values |= _DEFAULTS
+    family = _check_trained(settings)
+    settings.values["pretrained_model_name_or_path"] = _MODELS[family]
+    read_network(settings)
+    _read_length(settings)
+    _read_rates(settings)
+    _read_optimizer(settings)
+    _read_schedule(settings)
+    _read_noise(settings)
+    _read_output(settings)
+    _read_samples(settings)
+    read_datasets(settings)
+    settings.follow(_RULES)
+    return settings.foreign()
+
+
+FORMAT = Format(PROGRAM, _recognises, _read)
+
+_DEFAULTS = {
+    "train_batch_size": 4,
+    "gradient_checkpointing": True,
+    "mixed_precision": "bf16",
+    "caption_dropout_rate": 0.1,
+    "enable_bucket": True,
+    "save_precision": "float",
+}
+"""What SimpleTuner uses where a file says nothing, if it stands alone and may differ from ours."""
+
+
+def _name(name: str) -> str:
+    """Return the present name of a setting, or of a variable of config.env."""
+    if name.isupper():
+        name = _VARIABLES.get(name, name.lower())
+    name = name.removeprefix("--")
+    return _OLD_NAMES.get(name, name)
+
+
+def _check_trained(settings: Settings) -> str:
+    """Return the family; raise ConfigError if no adapter is trained, or for another family."""
+    family = str(settings.take("model_family", "sdxl"))
+    if family not in _MODELS:
+        raise settings.not_trained(
+            f"trains another kind of base model: model_family is {family}",
+            "lycoris_ext trains Stable Diffusion 1.x, 2.x and XL: sd1x, sd2x and sdxl",
+        )
+    kind = settings.take("model_type", "full")
+    if kind != "lora":
+        raise settings.not_trained(
+            f"does not train an adapter: model_type is {kind}",
+            'set model_type to lora; algo = "full" trains all weights of the layers and saves the '
+            "difference as an adapter",
+        )
+    for name in ("controlnet", "control"):
+        if str(settings.take(name, False)).lower() == "true":
+            raise settings.not_trained(
+                f"trains a ControlNet: {name} is set", f"remove {name} to train an adapter"
+            )
+    return family
+
+
+def _read_length(settings: Settings) -> None:
+    steps = settings.take_as(whole, "max_train_steps", 0)
+    epochs = settings.take_as(whole, "num_train_epochs", 1)
+    if steps > 0:
+        settings.values["max_train_steps"] = steps
+    else:
+        settings.values["max_train_epochs"] = max(1, epochs)
+
+
+def _read_rates(settings: Settings) -> None:
+    """Read the learning rate, which the program may multiply by the size of the batch."""
+    batch = settings.take_as(whole, "train_batch_size", 4)
+    steps = settings.take_as(whole, "gradient_accumulation_steps", 1)
+    rate = settings.take_as(number, "learning_rate", 4e-7)
+    by_root = settings.take_as(flag, "lr_scale_sqrt", False)
+    if settings.take_as(flag, "lr_scale", False):
+        rate *= abs(batch * steps) ** (0.5 if by_root else 1.0)
+    settings.values |= {
+        "train_batch_size": batch,
+        "gradient_accumulation_steps": steps,
+        "learning_rate": rate,
+    }
+
+
+def _read_optimizer(settings: Settings) -> None:
+    chosen = str(settings.take("optimizer", "adamw_bf16"))
+    name, usual = _OPTIMIZERS.get(chosen, (chosen, {}))
+    arguments = dict(usual)
+    for pair in str(settings.take("optimizer_config", "")).split(","):
+        argument, equals, value = pair.partition("=")
+        if equals:
+            arguments[argument.strip()] = value.strip()
+    for place in ("adam", "optimizer"):
+        low = settings.take(f"{place}_beta1")
+        high = settings.take(f"{place}_beta2")
+        if low is not None and high is not None and "betas" in arguments:
+            arguments["betas"] = (low, high)
+    for setting, argument in (("adam_weight_decay", "weight_decay"), ("adam_epsilon", "eps")):
+        value = settings.take(setting)
+        if value is not None and argument in arguments:
+            arguments[argument] = value
+    settings.values["optimizer_type"] = name
+    settings.values["optimizer_args"] = as_arguments(arguments)
+    # By default each number of the gradient is clipped, not its norm; 2 is far above them.
+    method = settings.take("grad_clip_method", "value")
+    limit = settings.take_as(number, "max_grad_norm", 2.0)
+    settings.values["max_grad_norm"] = limit if method == "norm" else 0.0
+    if method != "norm" and limit < 1:
+        settings.refuse("grad_clip_method", method, "use max_grad_norm = 1, which clips the norm")
+
+
+def _read_schedule(settings: Settings) -> None:
+    values = settings.values
+    kind = settings.take("lr_scheduler", "constant_with_warmup")
+    warmup = settings.take_as(whole, "lr_warmup_steps", 0)
+    cycles = settings.take_as(whole, "lr_num_cycles", 1)
+    power = settings.take_as(number, "lr_power", 0.8)
+    usual = ("constant", "constant_with_warmup", "linear", "polynomial")
+    values["lr_scheduler"] = kind if kind in usual else "cosine"
+    if kind not in usual:
+        nearest = "cosine_with_restarts" if kind in ("cosine_with_restarts", "sine") else "cosine"
+        values["lr_scheduler"] = nearest
+        settings.refuse(
+            "lr_scheduler",
+            kind,
+            f'use lr_scheduler = "{nearest}"; it falls to 0 over the run instead of rising and '
+            "falling every lr_warmup_steps",
+        )
+        warmup = 0
+        if nearest == "cosine_with_restarts":
+            values["lr_scheduler_num_cycles"] = max(1, cycles)
+    elif kind == "polynomial":
+        values["lr_scheduler_power"] = power
+        lowest = settings.take_as(number, "lr_end", 4e-7)
+        if lowest > 0.01 * float(str(values["learning_rate"])):
+            settings.refuse(
+                "lr_end",
+                lowest,
+                'use lr_scheduler = "cosine_with_min_lr"; polynomial falls to 1e-7 here',
+            )
+    if warmup > 0 and kind != "constant":
+        values["lr_warmup_steps"] = warmup
+
+
+def _read_noise(settings: Settings) -> None:
+    """Read the noise, the loss, what the model predicts, and the average of the weights."""
+    values = settings.values
+    offset = settings.take_as(number, "noise_offset", 0.1)
+    chance = settings.take_as(number, "noise_offset_probability", 0.25)
+    if settings.take_as(flag, "offset_noise", False) and offset:
+        values["noise_offset"] = offset
+        if chance != 1:
+            settings.refuse(
+                "noise_offset_probability", chance, "set it to 1; the offset is in every step here"
+            )
+    noise = settings.take_as(number, "input_perturbation", 0.0)
+    steps = settings.take_as(whole, "input_perturbation_steps", 0)
+    if noise:
+        values["ip_noise_gamma"] = noise
+        if steps:
+            settings.refuse("input_perturbation_steps", steps, "remove it; it lasts the whole run")
+    loss = values["loss_type"] = settings.take("loss_type", "l2")
+    threshold = settings.take_as(number, "huber_c", 0.1)
+    schedule = settings.take("huber_schedule", "snr")
+    if loss in ("huber", "smooth_l1"):
+        values |= {"huber_c": threshold, "huber_schedule": schedule}
+    prediction = settings.take("prediction_type")
+    if prediction in ("epsilon", "v_prediction"):
+        values["v_parameterization"] = prediction == "v_prediction"
+    elif prediction is not None:
+        settings.refuse("prediction_type", prediction, "use epsilon or v_prediction")
+    decay = settings.take_as(share, "ema_decay", 0.995)
+    interval = settings.take_as(whole, "ema_update_interval", 1)
+    if settings.take_as(flag, "use_ema", False):
+        values["ema_decay"] = round(decay ** (1 / max(1, interval)), 6)
+
+
+def _read_output(settings: Settings) -> None:
+    path = PureWindowsPath(settings.take_as(text, "output_dir", "simpletuner-results"))
+    settings.values |= {"output_dir": path.as_posix(), "output_name": "pytorch_lora_weights"}
+    for unit in ("step", "epoch"):
+        every = settings.take_as(whole, f"checkpoint_{unit}_interval", 0)
+        if every > 0:
+            settings.values[f"save_every_n_{unit}s"] = every
+
+
+def _read_samples(settings: Settings) -> None:
+    prompt = settings.take("validation_prompt")
+    every = settings.take_as(whole, "validation_step_interval", 0)
+    width, _, height = str(settings.take("validation_resolution", "")).partition("x")
+    fields = {
+        "n": settings.take("validation_negative_prompt"),
+        "w": width,
+        "h": height or width,
+        "d": settings.take("validation_seed"),
+        "s": settings.take("validation_num_inference_steps"),
+        "l": settings.take("validation_guidance"),
+    }
+    if prompt is not None and every > 0:
+        settings.values["sample_every_n_steps"] = every
+        settings.values["sample_prompts"] = [prompt_line(prompt, fields)]
+
+
+_WHOLE_MODEL = "give one base model that holds all of its parts"
+_NO_TRICK = "train without it"
+_RULES: dict[str, Rule] = {
+    "pretrained_model_name_or_path": becomes("pretrained_model_name_or_path", text),
+    "pretrained_vae_model_name_or_path": becomes("vae", text),
+    "pretrained_unet_model_name_or_path": only(fix=_WHOLE_MODEL),
+    "seed": becomes("seed", whole),
+    "mixed_precision": becomes("mixed_precision", {"bf16": "bf16", "fp16": "fp16", "no": "no"}),
+    "gradient_checkpointing": becomes("gradient_checkpointing", flag),
+    "caption_dropout_probability": becomes("caption_dropout_rate", share),
+    "snr_gamma": becomes("min_snr_gamma", number),
+    "rescale_betas_zero_snr": becomes("zero_terminal_snr", flag),
+    "base_model_precision": only(
+        "no_change", fix="remove it: weights of the base model are not quantised here"
+    ),
+    "text_encoder_*_precision": only(
+        "no_change", fix="remove it: weights of the base model are not quantised here"
+    ),
+    "train_text_encoder": only(
+        fix="set network_train_unet_only = false, which trains it as sd-scripts does"
+    ),
+    "timestep_bias_strategy": only(
+        "none", fix="choose a range of timesteps with min_timestep and max_timestep"
+    ),
+    "refiner_training*": only(fix="choose timesteps with min_timestep and max_timestep"),
+    "use_soft_min_snr": only(fix="use min_snr_gamma"),
+    "layer_freeze_strategy": only("none", fix=_NO_TRICK),
+    "num_processes": only(0, 1, fix="train on one GPU with a larger gradient_accumulation_steps"),
+    "num_machines": only(0, 1, fix="train on one machine"),
+    "masked_loss_probability": only(
+        1, fix="set alpha_mask = true and put each mask into its picture's transparency"
+    ),
+    "minimum_image_size": only(
+        0, fix="move smaller pictures to another folder; all pictures of a folder are trained"
+    ),
+    "trainer_extra_args": only(fix="write these settings into the config"),
+    **all_of(
+        """
+        *_enabled diffusion_blocks_config distillation_config distillation_method freeze_encoder
+        grounding_* layersync_* lora_initialisation_style scheduled_sampling_max_step_offset
+        tread_config use_rewards uses_*
+        """,
+        only("default", "none", 0, fix=_NO_TRICK),
+    ),
+    **all_of(
+        """
+        accelerat* adam_* aesthetic* allow_* aspect_bucket_* assistant_lora_* attention_mechanism
+        audio_* aws_* base_model_default_dtype cache_* checkpoints_* compress_* conditioning_*
+        configs_dir context_parallel_* controlnet_* crepa_* data_aesthetic_score data_backend_*
+        dataloader_* debug_* deepfloyd_* deepspeed_config delete_* delete_model_after_load
+        diff2flow_* disable_* disk_* dynamo_* ema_* enable_* eval_* evaluation_type feed_forward_*
+        find_unused_parameters flow_* flux_* freeze_encoder_* fsdp_* fully_* fuse_* gradient_*
+        group_offload_* hub_* i_know_what_i_am_doing ignore_* image_processing_batch_size
+        inference_scheduler_* init_lora_step instance_prompt internal_guidance_* irepa_*
+        keep_vae_loaded local_rank logging_dir lora_format lr_end ltx* lycoris_config lyrics_*
+        machine_rank main_process_* max_grounding_entities max_upscale_threshold max_workers
+        maximum_* merge_environment_config metadata_* mixflow_* model_card_* model_flavour
+        modelspec_comment musubi_* nextlat_* non_ema_revision nsfw_* num_* offload_*
+        only_instance_prompt optimizer_* override_dataset_config parquet_* pixart_* post_*
+        prepend_instance_prompt preserve_* pretrained_*_subfolder pretrained_gemma* pretrained_t5*
+        pretrained_transformer* print_* prodigy_steps publishing_config push_* quantiz* qwen_*
+        ramtorch* read_batch_size report_to resolution resolution_type resume_from_checkpoint
+        revision s3_* sageattention_usage same_network save_* scheduled_sampling_* sdnq_* sdxl_*
+        set_grads_to_none singlora_ramp_up_steps skip_file_discovery soft_min_snr_sigma_data
+        strict_epoch_limit t5_* target_downsample_size text_* timestep_bias_* tokenizer_max_length
+        torch_* tracker_* training_scheduler_timestep_spacing trust_remote_code twinflow_*
+        unet_attention_slice upload_* urepa_* user_prompt_library vae_* validate_* validation_*
+        variant wan_* webhook_* write_batch_size xm_*
+        """,
+        NOTHING,
+    ),
+}
+"""Setting -> what becomes of it, for those that stand alone."""
