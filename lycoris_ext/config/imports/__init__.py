@@ -5,10 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lycoris_ext.config.imports import kohya_gui
+from lycoris_ext.config.imports import (
+    ai_toolkit,
+    easy_scripts,
+    hcp,
+    kohya_gui,
+    onetrainer,
+    other_files,
+    simple_tuner,
+)
 from lycoris_ext.config.imports.foreign import Format
 
-FORMATS: tuple[Format, ...] = (kohya_gui.FORMAT,)
+FORMATS: tuple[Format, ...] = (
+    kohya_gui.FORMAT,
+    easy_scripts.FORMAT,
+    onetrainer.FORMAT,
+    ai_toolkit.FORMAT,
+    simple_tuner.FORMAT,
+    hcp.FORMAT,
+    other_files.FORMAT,
+)
 """The formats that are not sd-scripts' own; the first that recognises a document reads it."""
 
 
