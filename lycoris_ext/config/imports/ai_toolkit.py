@@ -96,7 +96,7 @@ def _process(document: Mapping[str, Any], where: str) -> Mapping[str, Any]:
 def _check_model(settings: Settings) -> None:
     """Raise ConfigError if no adapter is trained, or one for a model of another family."""
     families = [name for name in _OTHER_MODELS if settings.take(f"model.{name}") is True]
-    arch = str(settings.take("model.arch", "sdxl"))
+    arch = settings.left.get("model.arch") or "sdxl"
     if arch not in _TRAINED:
         families.append(f"arch is {arch}")
     if families:
@@ -120,7 +120,7 @@ def _check_model(settings: Settings) -> None:
 
 def _read_network(settings: Settings) -> None:
     values = settings.values
-    kind = str(settings.take("network.type", "lora")).lower()
+    kind = settings.take_word("network.type", "lora").lower()
     rank = settings.take_as(whole, "network.linear", 4)
     rank = settings.take_as(whole, "network.rank", rank)
     alpha = settings.take_as(number, "network.alpha", 1.0)
@@ -145,12 +145,14 @@ def _read_network(settings: Settings) -> None:
         values["full_matrix"] = True
         for name in ("network_dim", "network_alpha", "conv_dim", "conv_alpha"):
             values.pop(name, None)
-    kept = settings.take("network.network_kwargs.only_if_contains", [])
-    if kept:
-        values["exclude"] = [leave_out_others(_word(word) for word in kept)]
-    left_out = settings.take("network.network_kwargs.ignore_if_contains", [])
-    if left_out:
-        values["exclude"] = [*values.get("exclude", ()), *map(_word, left_out)]  # type: ignore[misc]
+    prefix = "network.network_kwargs."
+    kept = [_word(word) for word in settings.take_list(f"{prefix}only_if_contains")]
+    left_out = [_word(word) for word in settings.take_list(f"{prefix}ignore_if_contains")]
+    if settings.left.get("model.is_xl") is True or settings.left.get("model.arch") == "sdxl":
+        values["include"] = [] if kept else [r"^unet\.add_embedding\."]
+    exclude = ([leave_out_others(kept)] if kept else []) + left_out
+    if exclude:
+        values["exclude"] = exclude
 
 
 def _word(word: object) -> str:
@@ -182,7 +184,7 @@ def _read_length(settings: Settings) -> None:
     values["max_train_steps"] = settings.take_as(whole, "train.steps", 1000) // batches
     copies = settings.take_as(whole, "save.save_every", 1000) // batches
     pictures = settings.take_as(whole, "sample.sample_every", 100) // batches
-    if 0 < copies < int(str(values["max_train_steps"])):
+    if 0 < copies < values["max_train_steps"]:
         values["save_every_n_steps"] = copies
     if pictures > 0 and settings.take("train.disable_sampling") is not True:
         values["sample_every_n_steps"] = pictures
@@ -192,16 +194,13 @@ def _read_length(settings: Settings) -> None:
 
 
 def _read_optimizer(settings: Settings) -> None:
-    chosen = str(settings.take("train.optimizer", "adamw")).lower()
+    chosen = settings.take_word("train.optimizer", "adamw").lower()
     name = _OPTIMIZERS.get(chosen, chosen)
     arguments: dict[str, object] = {"eps": 1e-6} if name in ("AdamW", "AdamW8bit") else {}
     prefix = "train.optimizer_params."
     for setting in [name for name in settings.left if name.startswith(prefix)]:
         arguments[setting.removeprefix(prefix)] = settings.take(setting)
-    if (
-        name.startswith(("Prodigy", "DAdapt"))
-        and float(str(settings.values["learning_rate"])) < 0.1
-    ):
+    if name.startswith(("Prodigy", "DAdapt")) and settings.values["learning_rate"] < 0.1:
         settings.values["learning_rate"] = 1.0  # as the program does
     settings.values["optimizer_type"] = name
     settings.values["optimizer_args"] = as_arguments(arguments)
@@ -210,13 +209,13 @@ def _read_optimizer(settings: Settings) -> None:
 def _read_schedule(settings: Settings) -> None:
     """Read the schedule; most of the program's are torch's, which differ from the usual ones."""
     values = settings.values
-    kind = settings.take("train.lr_scheduler", "constant")
+    kind = settings.take_word("train.lr_scheduler", "constant")
     prefix = "train.lr_scheduler_params."
     lowest = settings.take_as(number, f"{prefix}eta_min", 0.0)
     warmup = settings.take_as(whole, f"{prefix}num_warmup_steps", 1000)
     factor = settings.take_as(number, f"{prefix}factor", 1.0)
     values["lr_scheduler"] = kind if kind in ("cosine", "constant_with_warmup") else "constant"
-    rate = float(str(values["learning_rate"]))
+    rate = values["learning_rate"]
     if kind == "cosine" and lowest > 0 and rate > 0:
         values |= {
             "lr_scheduler": "cosine_with_min_lr",

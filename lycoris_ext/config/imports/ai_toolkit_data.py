@@ -53,28 +53,29 @@ def read_datasets(settings: Settings) -> None:
     """Read the data sets; one with several resolutions is trained at each of them."""
     datasets = []
     for row in settings.take_rows("datasets"):
-        folder = row.get("folder_path") or row.get("dataset_path")
         table = Settings(settings.program, settings.where, row)
-        resolutions = table.take("resolution", 512)
-        for resolution in resolutions if isinstance(resolutions, list) else [resolutions]:
-            if not isinstance(resolution, int):
-                table.refuse("resolution", resolution, "write a whole number")
-        extension = table.take("caption_ext", ".txt")
-        table.values["caption_extension"] = f".{str(extension).removeprefix('.')}"
+        resolutions = table.take_list("resolution") or [512]
+        size = table.take_as(whole, "batch_size", 0)
+        table.values["caption_extension"] = ".txt"
         keep = table.take_as(whole, "keep_tokens", 0)
         if keep and table.left.get("shuffle_tokens") is not True:
             table.values["keep_tokens"] = keep
-        size = table.take("batch_size")
         table.follow(_DATASET)
-        settings.join(f"data set {folder}", table)
-        enable_bucket = table.values.pop("enable_bucket", True)
-        for resolution in resolutions if isinstance(resolutions, list) else [resolutions]:
-            dataset = {"resolution": resolution, "enable_bucket": enable_bucket}
-            if size is not None:
-                dataset["batch_size"] = size
-            datasets.append({**dataset, "subsets": [table.values]})
+        shape = {"enable_bucket": table.values.pop("enable_bucket", True)}
+        if size:
+            shape["batch_size"] = size
+        for resolution in resolutions:
+            if isinstance(resolution, int):
+                datasets.append({"resolution": resolution, **shape, "subsets": [table.values]})
+            else:
+                table.refuse("resolution", resolution, "write a whole number")
+        settings.join(f"data set {row.get('folder_path') or row.get('dataset_path')}", table)
     if datasets:
         settings.values["datasets"] = datasets
+
+
+def _extension(value: object) -> str:
+    return f".{text(value).removeprefix('.')}"
 
 
 _CAPTIONS_BESIDE = "write each caption into a .txt file beside its picture"
@@ -82,6 +83,7 @@ _DATASET: dict[str, Rule] = {
     "folder_path": becomes("image_dir", text),
     "dataset_path": becomes("image_dir", text),
     "num_repeats": becomes("num_repeats", whole),
+    "caption_ext": becomes("caption_extension", _extension),
     "is_reg": becomes("is_reg", flag),
     "default_caption": becomes("class_tokens", text),
     "shuffle_tokens": becomes("shuffle_caption", flag),

@@ -168,13 +168,14 @@ def _table(value: object) -> dict[str, Any]:
     return dict(value) if isinstance(value, Mapping) else {}
 
 
+def _word(value: object) -> object:
+    """Return true or false for the texts "true" and "false", and any other value as it is."""
+    return {"true": True, "false": False}.get(str(value).lower(), value)
+
+
 def _set(args: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out what the program does not hand to sd-scripts: false, 0, "", "false", ..."""
-    words = {"true": True, "false": False}
-    read = {
-        name: words.get(value.lower(), value) if isinstance(value, str) else value
-        for name, value in args.items()
-    }
+    read = {name: _word(value) for name, value in args.items()}
     # Our buckets are on where nothing is said, sd-scripts' are off.
     return {name: value for name, value in read.items() if value or name == "enable_bucket"}
 
@@ -267,9 +268,8 @@ def _read_network(settings: Settings, args: dict[str, Any]) -> None:
 
 def _read_optimizer(settings: Settings, args: dict[str, Any]) -> None:
     optimizer_args = _table(args.pop("optimizer_args", {}))
-    words = {"true": True, "false": False}
     settings.values["optimizer_args"] = as_arguments(
-        {name: words.get(value, value) for name, value in optimizer_args.items()}
+        {name: _word(value) for name, value in optimizer_args.items()}
     )
 
 

@@ -67,9 +67,9 @@ def _read(document: Mapping[str, Any], where: str) -> Foreign:
     accumulated = settings.take_as(whole, "train.gradient_accumulation_steps", 1)
     scaled = settings.take_as(flag, "train.scale_lr", True)
     read_network(settings, merged, batch * accumulated if scaled else 1)
-    _read_length(settings, accumulated)
+    batches = _read_length(settings, accumulated)
     _read_optimizer(settings)
-    _read_schedule(settings)
+    _read_schedule(settings, batches)
     _read_loss(settings)
     _read_model(settings)
     own = [pattern for name in references for pattern in (name, f"{name}.*")]
@@ -99,24 +99,25 @@ def _check_trained(settings: Settings, merged: Mapping[str, Any]) -> None:
     )
 
 
-def _read_length(settings: Settings, accumulated: int) -> None:
-    """Read the length of the run; the program counts batches, not steps of the optimizer."""
+def _read_length(settings: Settings, accumulated: int) -> int:
+    """Read the length of the run, and return it in batches; the program counts these, not steps."""
     accumulated = max(1, accumulated)
     settings.values["gradient_accumulation_steps"] = accumulated
-    steps = settings.take_as(whole, "train.train_steps", 1000)
+    batches = settings.take_as(whole, "train.train_steps", 1000)
     epochs = settings.take_as(whole, "train.train_epochs", 0)
     if epochs > 0:
         settings.values["max_train_epochs"] = epochs
     else:
-        settings.values["max_train_steps"] = steps // accumulated
+        settings.values["max_train_steps"] = batches // accumulated
     every = settings.take_as(whole, "train.save_step", 100) // accumulated
     if every > 0:
         settings.values["save_every_n_steps"] = every
+    return 0 if epochs > 0 else batches
 
 
 def _read_optimizer(settings: Settings) -> None:
     prefix = "train.optimizer."
-    chosen = str(settings.take(f"{prefix}_target_", "torch.optim.AdamW")).rpartition(".")[2]
+    chosen = settings.take_word(f"{prefix}_target_", "torch.optim.AdamW").rpartition(".")[2]
     for name in ("_partial_", "type"):
         settings.take(f"{prefix}{name}")
     arguments = {
@@ -129,10 +130,15 @@ def _read_optimizer(settings: Settings) -> None:
     settings.values["optimizer_args"] = as_arguments(arguments)
 
 
-def _read_schedule(settings: Settings) -> None:
+def _read_schedule(settings: Settings, batches: int) -> None:
+    """Read the schedule, which counts batches.
+
+    Args:
+        batches: in the run; 0: its length is given in epochs.
+    """
     values = settings.values
     prefix = "train.scheduler."
-    kind = settings.take(f"{prefix}name", "constant")
+    kind = settings.take_word(f"{prefix}name", "constant")
     warmup = settings.take_as(whole, f"{prefix}num_warmup_steps", 0)
     length = settings.take_as(whole, f"{prefix}num_training_steps", 0)
     cycles = settings.take_as(whole, f"{prefix}scheduler_kwargs.num_cycles", 1)
@@ -148,20 +154,19 @@ def _read_schedule(settings: Settings) -> None:
     if kind == "polynomial":
         values["lr_scheduler_power"] = power
     if warmup > 0 and kind != "constant":
-        values["lr_warmup_steps"] = warmup
-    steps = values.get("max_train_steps")
+        values["lr_warmup_steps"] = warmup // values["gradient_accumulation_steps"]
     falling = kind not in ("constant", "constant_with_warmup")
-    if falling and length and isinstance(steps, int) and length != steps:
+    if falling and length and length != batches:
         settings.refuse(
             "train.scheduler.num_training_steps",
             length,
-            f"set it to the {steps} steps of the run: here the rate falls until the run ends",
+            "set it to train_steps: here the rate falls until the run ends",
         )
 
 
 def _read_loss(settings: Settings) -> None:
     prefix = "train.loss.criterion."
-    criterion = str(settings.take(f"{prefix}_target_", "torch.nn.MSELoss")).rpartition(".")[2]
+    criterion = settings.take_word(f"{prefix}_target_", "torch.nn.MSELoss").rpartition(".")[2]
     gamma = settings.take_as(number, f"{prefix}gamma", 1.0)
     for name in ("_partial_", "reduction"):
         settings.take(f"{prefix}{name}")

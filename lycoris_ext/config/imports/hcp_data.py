@@ -59,7 +59,7 @@ def read_data(settings: Settings, data: object) -> int:
 
 def _shape(part: Settings) -> dict[str, object]:
     """Read the bucket: the area of all shapes, or one shape."""
-    kind = str(part.take("bucket._target_", "RatioBucket")).split(".")
+    kind = part.take_word("bucket._target_", "RatioBucket").split(".")
     area = part.take("bucket.target_area", 512 * 512)
     size = part.take("bucket.target_size")
     if "FixedBucket" in kind and isinstance(size, list) and len(size) == 2:

@@ -65,13 +65,13 @@ def read_network(settings: Settings, document: Mapping[str, Any], scale: int) ->
     }
     values["network_train_unet_only"] = not parts["text_encoder"]
     values["network_train_text_encoder_only"] = not parts["unet"]
-    exclude, overrides = [], []
+    others, overrides = [], []
     first: dict[str, object] = {}
     for part, networks in parts.items():
         target = "unet" if part == "unet" else r"text_encoder(?:_2)?"
         layers = [_layers(settings, network) for network in networks]
         if networks:
-            exclude.append(rf"^{target}\.(?!{'|'.join(layers)})")
+            others.append(rf"{target}\.(?!{'|'.join(layers)})")
         rates = [_rate(settings, network) * scale for network in networks]
         if rates:
             values["unet_lr" if part == "unet" else "text_encoder_lr"] = rates[0]
@@ -88,7 +88,8 @@ def read_network(settings: Settings, document: Mapping[str, Any], scale: int) ->
                 own["learning_rate"] = rate
             if own:
                 overrides.append({"match": rf"^{target}\.{place}", **own})
-    values["exclude"] = exclude
+    # One pattern for all models, because a pattern that fits no layer would be an error.
+    values["exclude"] = [f"^(?:{'|'.join(others)})"] if others else []
     if overrides:
         values["overrides"] = overrides
 

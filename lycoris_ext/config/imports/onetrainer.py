@@ -130,13 +130,13 @@ def _rename_old(settings: Settings) -> None:
 
 def _check_trained(settings: Settings) -> str:
     """Return the model's type; raise ConfigError if no adapter is trained, or for another model."""
-    method = settings.take("training_method", "FINE_TUNE")
+    method = settings.take_word("training_method", "FINE_TUNE")
     if method != "LORA":
         raise settings.not_trained(
             f"does not train an adapter: training_method is {method}",
             _METHODS.get(str(method), "choose LORA in OneTrainer and save the config again"),
         )
-    family = str(settings.take("model_type", "STABLE_DIFFUSION_15"))
+    family = settings.take_word("model_type", "STABLE_DIFFUSION_15")
     if family not in _TRAINED:
         raise settings.not_trained(
             f"trains an adapter for another kind of base model: model_type is {family}",
@@ -161,7 +161,7 @@ def _read_loss(settings: Settings) -> None:
             f'use a single loss: loss_type = "{nearest}"',
         )
 
-    weight = settings.take("loss_weight_fn", "CONSTANT")
+    weight = settings.take_word("loss_weight_fn", "CONSTANT")
     strength = settings.take_as(number, "loss_weight_strength", 5.0)
     if weight == "MIN_SNR_GAMMA":
         values["min_snr_gamma"] = strength
@@ -187,7 +187,7 @@ def _read_loss(settings: Settings) -> None:
     last = int(1000 * settings.take_as(share, "max_noising_strength", 1.0))
     values |= {"min_timestep": first} if first > 0 else {}
     values |= {"max_timestep": last} if last < 1000 else {}
-    drawn = settings.take("timestep_distribution", "UNIFORM")
+    drawn = settings.take_word("timestep_distribution", "UNIFORM")
     if drawn != "UNIFORM":
         settings.refuse(
             "timestep_distribution",
@@ -200,7 +200,7 @@ def _read_loss(settings: Settings) -> None:
 def _read_run(settings: Settings) -> None:
     """Read what the average, the file and its copies are."""
     values = settings.values
-    if settings.take("ema", "OFF") != "OFF":
+    if settings.take_word("ema", "OFF") != "OFF":
         decay = settings.take_as(share, "ema_decay", 0.999)
         interval = max(1, settings.take_as(whole, "ema_update_step_interval", 5))
         values["ema_decay"] = round(decay ** (1 / interval), 6)  # ours averages in every step
@@ -209,7 +209,7 @@ def _read_run(settings: Settings) -> None:
     values["output_name"] = path.stem or "lora"
     every = settings.take_as(whole, "save_every", 0)
     options = {"EPOCH": "save_every_n_epochs", "STEP": "save_every_n_steps"}
-    unit = str(settings.take("save_every_unit", "NEVER"))
+    unit = settings.take_word("save_every_unit", "NEVER")
     if every > 0 and unit in options:
         values[options[unit]] = every
     checkpointing = str(settings.take("unet.gradient_checkpointing", True)).lower()

@@ -66,7 +66,7 @@ _CONCEPT: dict[str, Rule] = {
 
 def read_concepts(settings: Settings) -> None:
     """Read the concepts as ``datasets``, at the resolution of the config or their own."""
-    resolution = _resolution(settings, "resolution", settings.take("resolution", "512"))
+    resolution = _resolution(settings, "resolution", settings.take_word("resolution", "512"))
     rows = _rows(settings, "concepts", "concept_file_name")
     if rows is None:
         settings.values["resolution"] = resolution
@@ -74,7 +74,7 @@ def read_concepts(settings: Settings) -> None:
     datasets = []
     for row in rows:
         concept = Settings(settings.program, settings.where, row)
-        kind = concept.take("type", "STANDARD")
+        kind = concept.take_word("type", "STANDARD")
         validates = kind == "VALIDATION" or concept.take("validation_concept", False)
         if validates or concept.take("enabled", True) is False:
             continue
@@ -126,7 +126,7 @@ def _resolution(settings: Settings, name: str, value: object) -> int | str:
 
 def _read_repeats(concept: Settings) -> None:
     repeats = concept.take_as(number, "balancing", concept.take_as(number, "repeats", 1.0))
-    strategy = concept.take("balancing_strategy", "REPEATS")
+    strategy = concept.take_word("balancing_strategy", "REPEATS")
     concept.values["num_repeats"] = max(1, round(repeats))
     if strategy != "REPEATS":
         concept.refuse("balancing_strategy", strategy, "choose REPEATS, a number of repeats")
@@ -136,9 +136,9 @@ def _read_repeats(concept: Settings) -> None:
 
 def _read_dropout(concept: Settings) -> None:
     enabled = concept.take("text.tag_dropout_enable", False)
-    mode = concept.take("text.tag_dropout_mode", "FULL")
+    mode = concept.take_word("text.tag_dropout_mode", "FULL")
     rate = concept.take_as(number, "text.tag_dropout_probability", 0.0)
-    special = concept.take("text.tag_dropout_special_tags_mode", "NONE")
+    special = concept.take_word("text.tag_dropout_special_tags_mode", "NONE")
     if not enabled or not rate:
         return
     if mode == "RANDOM" and special == "NONE":
@@ -155,7 +155,7 @@ def _read_dropout(concept: Settings) -> None:
 def read_samples(settings: Settings) -> None:
     """Read how often pictures are drawn, and their prompts."""
     every = settings.take_as(number, "sample_after", 10.0)
-    unit = settings.take("sample_after_unit", "MINUTE")
+    unit = settings.take_word("sample_after_unit", "MINUTE")
     options = {"EPOCH": "sample_every_n_epochs", "STEP": "sample_every_n_steps"}
     if unit in options and every >= 1:
         settings.values[options[unit]] = round(every)

@@ -22,7 +22,7 @@ _LOKR: dict[str, tuple[str, object]] = {
 
 def read_network(settings: Settings) -> None:
     values = settings.values
-    kind = settings.take("peft_type", "LORA")
+    kind = settings.take_word("peft_type", "LORA")
     values["network_dim"] = settings.take_as(whole, "lora_rank", 16)
     values["network_alpha"] = settings.take_as(number, "lora_alpha", 1.0)
     dora = settings.take_as(flag, "lora_decompose", False)
@@ -55,8 +55,8 @@ def read_network(settings: Settings) -> None:
 
 def read_layers(settings: Settings, family: str) -> None:
     """Read which layers of the U-Net are adapted; text encoders are adapted as a whole."""
-    preset = settings.take("layer_filter_preset", "full")
-    filters = [part.strip() for part in str(settings.take("layer_filter", "")).split(",")]
+    preset = settings.take_word("layer_filter_preset", "full")
+    filters = [part.strip() for part in settings.take_word("layer_filter", "").split(",")]
     is_regex = settings.take_as(flag, "layer_filter_regex", False)
     if preset == "attn-mlp":
         settings.values["preset"] = "attn-mlp"
@@ -79,15 +79,15 @@ def read_text_encoders(settings: Settings, family: str) -> None:
     values["network_train_text_encoder_only"] = not settings.take_as(flag, "unet.train", True)
     if 0 < len(trained) < len(encoders):
         (other,) = set(encoders) - set(trained)
-        values["exclude"] = [*values.get("exclude", ()), rf"^{other}\."]  # type: ignore[misc]
+        values["exclude"] = [*values.get("exclude", ()), rf"^{other}\."]
     if family == SDXL and "text_encoder_2" in trained:
-        values["include"] = [*values.get("include", ()), r"^text_encoder_2\.text_projection$"]  # type: ignore[misc]
+        values["include"] = [*values.get("include", ()), r"^text_encoder_2\.text_projection$"]
     epochs = settings.take_as(whole, "epochs", 100)
     values["max_train_epochs"] = epochs
     for name in ("unet", *trained):
         default, usual = (0.0, "NEVER") if name == "unet" else (30.0, "EPOCH")
         after = settings.take_as(number, f"{name}.stop_training_after", default)
-        unit = settings.take(f"{name}.stop_training_after_unit", usual)
+        unit = settings.take_word(f"{name}.stop_training_after_unit", usual)
         if unit != "NEVER" and not (unit == "EPOCH" and after >= epochs):
             settings.refuse(
                 f"{name}.stop_training_after",
@@ -95,15 +95,15 @@ def read_text_encoders(settings: Settings, family: str) -> None:
                 "train it in the whole run at a lower unet_lr or text_encoder_lr, or not at all: "
                 "network_train_unet_only = true",
             )
-    rates = {settings.take(f"{name}.learning_rate") for name in trained}
-    if len(rates) > 1:
+    rates = [settings.take_as(number, f"{name}.learning_rate", -1.0) for name in trained]
+    if len(set(rates)) > 1:
         settings.refuse(
-            "text_encoder_2.learning_rate",
-            sorted(map(str, rates)),
+            "text_encoder.learning_rate, text_encoder_2.learning_rate",
+            rates,
             "use one text_encoder_lr for both text encoders",
         )
-    elif rates != {None} and trained:
-        settings.left["text_encoder.learning_rate"] = rates.pop()
+    elif rates and rates[0] >= 0:
+        settings.left["text_encoder.learning_rate"] = rates[0]
     skip = settings.take_as(whole, "text_encoder_layer_skip", 0)
     if family != SDXL:
         values["clip_skip"] = 1 + skip

@@ -40,7 +40,7 @@ _OPTIMIZERS: dict[str, tuple[str, Mapping[str, object]]] = {
 
 
 def read_optimizer(settings: Settings) -> None:
-    chosen = str(settings.take("optimizer.optimizer", "ADAMW"))
+    chosen = settings.take_word("optimizer.optimizer", "ADAMW")
     name, usual = _OPTIMIZERS.get(chosen, (chosen, {}))
     arguments = {
         argument: settings.take(f"optimizer.{argument}", usual[argument]) for argument in usual
@@ -57,7 +57,7 @@ def read_rates(settings: Settings) -> None:
     batch = values["train_batch_size"] = settings.take_as(whole, "batch_size", 1)
     steps = settings.take_as(whole, "gradient_accumulation_steps", 1)
     values["gradient_accumulation_steps"] = steps
-    scaler = str(settings.take("learning_rate_scaler", "NONE")).removeprefix("GLOBAL_")
+    scaler = settings.take_word("learning_rate_scaler", "NONE").removeprefix("GLOBAL_")
     scales = {"BATCH": batch, "GRADIENT_ACCUMULATION": steps, "BOTH": batch * steps}
     scale = scales.get(scaler, 1) ** 0.5
     values["learning_rate"] = settings.take_as(number, "learning_rate", 3e-6) * scale
@@ -69,7 +69,7 @@ def read_rates(settings: Settings) -> None:
 
 def read_schedule(settings: Settings) -> None:
     values = settings.values
-    kind = settings.take("learning_rate_scheduler", "CONSTANT")
+    kind = settings.take_word("learning_rate_scheduler", "CONSTANT")
     if "SCHEDULE_FREE" in str(values["optimizer_type"]).upper():
         kind = "CONSTANT"
     warmup = settings.take_as(number, "learning_rate_warmup_steps", 200.0)
@@ -105,7 +105,7 @@ def read_schedule(settings: Settings) -> None:
             settings.refuse("learning_rate_cycles", cycles, "use a whole number")
     values["lr_scheduler"] = nearest
     if warmup > 1:  # OneTrainer counts batches
-        values["lr_warmup_steps"] = int(warmup / int(str(values["gradient_accumulation_steps"])))
+        values["lr_warmup_steps"] = int(warmup / values["gradient_accumulation_steps"])
     elif 0 < warmup < 1:
         values["lr_warmup_steps"] = warmup
     elif warmup == 1:

@@ -48,13 +48,18 @@ class Settings:
         self.program = program
         self.where = where
         self.left: dict[str, object] = dict(_flat(document))
-        self.values: dict[str, object] = {}
+        self.values: dict[str, Any] = {}
         self.unsupported: list[ConfigError] = []
 
     def take(self, name: str, default: object = None) -> Any:
         """Remove a setting and return its value, or the default if it is not set."""
         value = self.left.pop(name, None)
         return default if value in UNSET else value
+
+    def take_word(self, name: str, default: str = "") -> str:
+        """Remove a setting that is one of some words, and return it; other values as JSON."""
+        value = self.take(name, default)
+        return value if isinstance(value, str) else shown(value)
 
     def take_as(self, kind: Callable[[object], T], name: str, default: T) -> T:
         """Remove a setting and return its value as a number or another kind of value.
@@ -73,6 +78,11 @@ class Settings:
         except ValueError as error:
             self.refuse(name, value, f"write {error}")
             return default
+
+    def take_list(self, name: str) -> list[Any]:
+        """Remove a setting that is a list, and return it; a single value becomes a list of one."""
+        value = self.take(name, [])
+        return value if isinstance(value, list) else [value]
 
     def take_rows(self, name: str) -> list[Mapping[str, Any]]:
         """Remove a setting that is a list of tables and return them; anything else is refused."""

@@ -143,13 +143,13 @@ def _name(name: str) -> str:
 
 def _check_trained(settings: Settings) -> str:
     """Return the family; raise ConfigError if no adapter is trained, or for another family."""
-    family = str(settings.take("model_family", "sdxl"))
+    family = settings.take_word("model_family", "sdxl")
     if family not in _MODELS:
         raise settings.not_trained(
             f"trains another kind of base model: model_family is {family}",
             "lycoris_ext trains Stable Diffusion 1.x, 2.x and XL: sd1x, sd2x and sdxl",
         )
-    kind = settings.take("model_type", "full")
+    kind = settings.take_word("model_type", "full")
     if kind != "lora":
         raise settings.not_trained(
             f"does not train an adapter: model_type is {kind}",
@@ -189,10 +189,10 @@ def _read_rates(settings: Settings) -> None:
 
 
 def _read_optimizer(settings: Settings) -> None:
-    chosen = str(settings.take("optimizer", "adamw_bf16"))
+    chosen = settings.take_word("optimizer", "adamw_bf16")
     name, usual = _OPTIMIZERS.get(chosen, (chosen, {}))
     arguments = dict(usual)
-    for pair in str(settings.take("optimizer_config", "")).split(","):
+    for pair in settings.take_word("optimizer_config", "").split(","):
         argument, equals, value = pair.partition("=")
         if equals:
             arguments[argument.strip()] = value.strip()
@@ -208,7 +208,7 @@ def _read_optimizer(settings: Settings) -> None:
     settings.values["optimizer_type"] = name
     settings.values["optimizer_args"] = as_arguments(arguments)
     # By default each number of the gradient is clipped, not its norm; 2 is far above them.
-    method = settings.take("grad_clip_method", "value")
+    method = settings.take_word("grad_clip_method", "value")
     limit = settings.take_as(number, "max_grad_norm", 2.0)
     settings.values["max_grad_norm"] = limit if method == "norm" else 0.0
     if method != "norm" and limit < 1:
@@ -217,7 +217,7 @@ def _read_optimizer(settings: Settings) -> None:
 
 def _read_schedule(settings: Settings) -> None:
     values = settings.values
-    kind = settings.take("lr_scheduler", "constant_with_warmup")
+    kind = settings.take_word("lr_scheduler", "constant_with_warmup")
     warmup = settings.take_as(whole, "lr_warmup_steps", 0)
     cycles = settings.take_as(whole, "lr_num_cycles", 1)
     power = settings.take_as(number, "lr_power", 0.8)
@@ -238,7 +238,7 @@ def _read_schedule(settings: Settings) -> None:
     elif kind == "polynomial":
         values["lr_scheduler_power"] = power
         lowest = settings.take_as(number, "lr_end", 4e-7)
-        if lowest > 0.01 * float(str(values["learning_rate"])):
+        if lowest > 0.01 * values["learning_rate"]:
             settings.refuse(
                 "lr_end",
                 lowest,
@@ -265,9 +265,9 @@ def _read_noise(settings: Settings) -> None:
         values["ip_noise_gamma"] = noise
         if steps:
             settings.refuse("input_perturbation_steps", steps, "remove it; it lasts the whole run")
-    loss = values["loss_type"] = settings.take("loss_type", "l2")
+    loss = values["loss_type"] = settings.take_word("loss_type", "l2")
     threshold = settings.take_as(number, "huber_c", 0.1)
-    schedule = settings.take("huber_schedule", "snr")
+    schedule = settings.take_word("huber_schedule", "snr")
     if loss in ("huber", "smooth_l1"):
         values |= {"huber_c": threshold, "huber_schedule": schedule}
     prediction = settings.take("prediction_type")
@@ -293,7 +293,7 @@ def _read_output(settings: Settings) -> None:
 def _read_samples(settings: Settings) -> None:
     prompt = settings.take("validation_prompt")
     every = settings.take_as(whole, "validation_step_interval", 0)
-    width, _, height = str(settings.take("validation_resolution", "")).partition("x")
+    width, _, height = settings.take_word("validation_resolution", "").partition("x")
     fields = {
         "n": settings.take("validation_negative_prompt"),
         "w": width,

@@ -30,7 +30,7 @@ _OTHER_KINDS = ("text_embeds", "image_embeds", "conditioning_image_embeds", "dis
 def read_datasets(settings: Settings) -> None:
     """Read the data sets as ``datasets``, with the config's resolution where they have none."""
     resolution = settings.take("resolution", 1024)
-    kind = settings.take("resolution_type", "pixel_area")
+    kind = settings.take_word("resolution_type", "pixel_area")
     path = settings.take("data_backend_config")
     rows: object = None
     if path is not None:
@@ -47,7 +47,7 @@ def read_datasets(settings: Settings) -> None:
         if str(row.get("disabled", row.get("disable", False))).lower() == "true":
             continue
         part = Settings(settings.program, settings.where, row)
-        place = part.take("type", "local")
+        place = part.take_word("type", "local")
         if place == "local":
             datasets.append(_dataset(part, resolution, kind))
         else:
@@ -99,14 +99,14 @@ def _side(settings: Settings, value: object, kind: object) -> int:
 
 def _is_square(part: Settings) -> bool:
     crop = part.take_as(flag, "crop", False)
-    aspect = part.take("crop_aspect", "square")
+    aspect = part.take_word("crop_aspect", "square")
     if crop and aspect not in ("square", "preserve"):
         part.refuse("crop_aspect", aspect, "use square or preserve")
     return bool(crop and aspect == "square")
 
 
 def _read_captions(part: Settings) -> None:
-    strategy = part.take("caption_strategy", "filename")
+    strategy = part.take_word("caption_strategy", "filename")
     prompt = part.take("instance_prompt")
     alone = part.take_as(flag, "only_instance_prompt", False)
     if strategy == "instanceprompt" or alone:

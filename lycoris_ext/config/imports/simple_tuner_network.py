@@ -35,7 +35,7 @@ def read_network(settings: Settings) -> None:
     start = settings.take("init_lora")
     if start is not None:
         settings.values["network_weights"] = start
-    if str(settings.take("lora_type", "standard")).lower() == "lycoris":
+    if settings.take_word("lora_type", "standard").lower() == "lycoris":
         _read_lycoris(settings)
     else:
         _read_peft(settings)
@@ -71,7 +71,7 @@ def _read_peft(settings: Settings) -> None:
 def _read_lycoris(settings: Settings) -> None:
     for name in ("lora_rank", "lora_alpha", "lora_dropout", "lora_init_type", "use_dora"):
         settings.take(name)
-    path = settings.take("lycoris_config", "config/lycoris_config.json")
+    path = settings.take_word("lycoris_config", "config/lycoris_config.json")
     settings.values["network_module"] = "lycoris.kohya"
     content = settings.read_companion("lycoris_config", path, json.loads, "the network's settings")
     if not isinstance(content, Mapping):

@@ -1,0 +1,385 @@
+"""Configs as users of other programs have them, small and of our own making."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lycoris_ext.config.imports import (
+    ai_toolkit,
+    easy_scripts,
+    hcp,
+    onetrainer,
+    simple_tuner,
+)
+from lycoris_ext.config.imports.foreign import Format
+
+#: The JSON of LoRA_Easy_Training_Scripts always holds all settings.
+EASY_JSON: dict[str, Any] = {
+    "base_model": "base.safetensors",
+    "img_folder": "pictures",
+    "output_folder": "out",
+    "save_json_folder": None,
+    "save_json_name": "exp-cs1",
+    "reg_img_folder": None,
+    "change_output_name": "style",
+    "training_comment": None,
+    "save_json_only": False,
+    "tag_occurrence_txt_file": True,
+    "sort_tag_occurrence_alphabetically": False,
+    "optimizer_type": "AdamW8bit",
+    "optimizer_args": {"weight_decay": "0.1", "betas": "0.9,0.99"},
+    "scheduler": "constant",
+    "cosine_restarts": 1,
+    "scheduler_power": 1,
+    "lr_scheduler_type": None,
+    "lr_scheduler_args": None,
+    "learning_rate": 2e-4,
+    "unet_lr": None,
+    "text_encoder_lr": 1e-4,
+    "warmup_lr_ratio": None,
+    "unet_only": False,
+    "net_dim": 8,
+    "alpha": 1,
+    "train_resolution": 512,
+    "height_resolution": None,
+    "batch_size": 4,
+    "clip_skip": 1,
+    "test_seed": 23,
+    "mixed_precision": "fp16",
+    "save_precision": "fp16",
+    "lyco": True,
+    "network_args": {"conv_dim": "4", "conv_alpha": "1", "algo": "loha"},
+    "num_epochs": 3,
+    "save_every_n_epochs": 1,
+    "max_steps": None,
+    "buckets": True,
+    "min_bucket_resolution": 320,
+    "max_bucket_resolution": 960,
+    "bucket_no_upscale": False,
+    "shuffle_captions": True,
+    "keep_tokens": 1,
+    "xformers": True,
+    "cache_latents": True,
+    "flip_aug": False,
+    "v2": False,
+    "v_parameterization": False,
+    "gradient_checkpointing": False,
+    "gradient_acc_steps": None,
+    "noise_offset": None,
+    "save_state": False,
+    "resume": None,
+    "text_only": False,
+    "vae": None,
+    "prior_loss_weight": 1,
+    "max_grad_norm": 1,
+    "save_as": "safetensors",
+    "caption_extension": ".txt",
+    "max_clip_token_length": 75,
+    "num_workers": 1,
+    "persistent_workers": True,
+    "network_module": "sd_scripts.networks.lora",
+    "locon_dim": None,
+    "locon_alpha": None,
+    "locon": False,
+    "list_of_json_to_run": None,
+}
+
+EASY_TOML: dict[str, Any] = {
+    "subsets": [
+        {
+            "name": "subset 1",
+            "image_dir": "pictures/10_me",
+            "num_repeats": 10,
+            "keep_tokens": 1,
+            "caption_extension": ".txt",
+            "shuffle_caption": True,
+            "is_reg": False,
+        }
+    ],
+    "train_mode": {"train_mode": "lora"},
+    "general_args": {
+        "args": {
+            "pretrained_model_name_or_path": "base.safetensors",
+            "mixed_precision": "bf16",
+            "seed": 23,
+            "clip_skip": 2,
+            "xformers": True,
+            "max_train_epochs": 2,
+            "sdxl": False,
+        },
+        "dataset_args": {"resolution": [512, 768], "batch_size": 2},
+    },
+    "network_args": {
+        "args": {
+            "network_dim": 8,
+            "network_alpha": 4.0,
+            "network_args": {"algo": "locon", "conv_dim": 4, "conv_alpha": 1.0, "preset": ""},
+        }
+    },
+    "optimizer_args": {
+        "args": {
+            "optimizer_type": "AdamW8bit",
+            "lr_scheduler": "cosine",
+            "learning_rate": 1e-4,
+            "warmup_ratio": 0.05,
+            "optimizer_args": {"weight_decay": "0.1", "betas": "0.9,0.99"},
+        }
+    },
+    "saving_args": {
+        "args": {
+            "output_dir": "runs/${replace}",
+            "easy_name": "mine",
+            "output_name": "${replace}_v1",
+            "save_precision": "fp16",
+            "save_model_as": "safetensors",
+            "save_toml": True,
+        }
+    },
+    "noise_args": {},
+}
+
+ONETRAINER: dict[str, Any] = {
+    "__version": 11,
+    "training_method": "LORA",
+    "model_type": "STABLE_DIFFUSION_XL_10_BASE",
+    "base_model_name": "sdxl.safetensors",
+    "output_model_destination": "C:\\models\\me.safetensors",
+    "output_dtype": "FLOAT_16",
+    "output_model_format": "KOHYA_LORA",
+    "workspace_dir": "workspace/run",
+    "tensorboard": True,
+    "concepts": [
+        {
+            "__version": 2,
+            "name": "me",
+            "path": "pictures/me",
+            "seed": 1,
+            "enabled": True,
+            "type": "STANDARD",
+            "balancing": 3.0,
+            "balancing_strategy": "REPEATS",
+            "loss_weight": 1.0,
+            "image": {"enable_crop_jitter": True, "enable_random_flip": True},
+            "text": {"prompt_source": "sample", "enable_tag_shuffling": True, "keep_tags_count": 2},
+        },
+        {"name": "held out", "path": "pictures/held", "type": "VALIDATION"},
+        {"name": "off", "path": "pictures/off", "enabled": False},
+    ],
+    "resolution": "1024",
+    "learning_rate_scheduler": "COSINE",
+    "learning_rate_warmup_steps": 100.0,
+    "learning_rate_min_factor": 0.1,
+    "learning_rate": 0.0003,
+    "epochs": 10,
+    "batch_size": 2,
+    "train_dtype": "BFLOAT_16",
+    "ema": "GPU",
+    "ema_decay": 0.999,
+    "ema_update_step_interval": 5,
+    "loss_weight_fn": "MIN_SNR_GAMMA",
+    "loss_weight_strength": 5.0,
+    "offset_noise_weight": 0.05,
+    "min_noising_strength": 0.1,
+    "timestep_distribution": "UNIFORM",
+    "unet": {"train": True, "weight_dtype": "FLOAT_16", "learning_rate": None},
+    "text_encoder": {"train": True, "learning_rate": 1e-4, "stop_training_after": 30},
+    "text_encoder_2": {"train": True, "learning_rate": 1e-4, "stop_training_after": 30},
+    "vae": {"weight_dtype": "FLOAT_32"},
+    "peft_type": "LORA",
+    "lora_rank": 16,
+    "lora_alpha": 8.0,
+    "layer_filter_preset": "attn-mlp",
+    "layer_filter": "attentions",
+    "optimizer": {
+        "__version": 0,
+        "optimizer": "ADAMW",
+        "beta1": 0.9,
+        "beta2": 0.99,
+        "eps": 1e-8,
+        "weight_decay": 0.1,
+        "fused": True,
+    },
+    "optimizer_defaults": {"ADAMW": {"beta1": 0.9}},
+    "samples": [
+        {
+            "enabled": True,
+            "prompt": "me by the sea",
+            "width": 1024,
+            "height": 768,
+            "seed": 3,
+            "diffusion_steps": 20,
+            "cfg_scale": 7.0,
+            "noise_scheduler": "EULER_A",
+        }
+    ],
+    "sample_after": 2,
+    "sample_after_unit": "EPOCH",
+    "save_every": 5,
+    "save_every_unit": "EPOCH",
+    "cloud": {"enabled": False},
+}
+
+AI_TOOLKIT: dict[str, Any] = {
+    "job": "extension",
+    "config": {
+        "name": "me",
+        "process": [
+            {
+                "type": "diffusion_trainer",
+                "training_folder": "output",
+                "sqlite_db_path": "./aitk_db.db",
+                "device": "cuda",
+                "trigger_word": None,
+                "network": {
+                    "type": "lora",
+                    "linear": 32,
+                    "linear_alpha": 16,
+                    "conv": 8,
+                    "conv_alpha": 4,
+                    "lokr_full_rank": True,
+                    "lokr_factor": -1,
+                    "network_kwargs": {"ignore_if_contains": []},
+                },
+                "save": {"dtype": "bf16", "save_every": 250, "max_step_saves_to_keep": 4},
+                "datasets": [
+                    {
+                        "folder_path": "pictures/me",
+                        "mask_path": None,
+                        "default_caption": "",
+                        "caption_ext": "txt",
+                        "caption_dropout_rate": 0.05,
+                        "cache_latents_to_disk": False,
+                        "network_weight": 1,
+                        "resolution": [512, 768],
+                        "controls": [],
+                        "num_frames": 1,
+                        "flip_x": True,
+                        "num_repeats": 2,
+                    }
+                ],
+                "train": {
+                    "batch_size": 2,
+                    "steps": 3000,
+                    "gradient_accumulation": 1,
+                    "train_unet": True,
+                    "train_text_encoder": False,
+                    "gradient_checkpointing": True,
+                    "noise_scheduler": "ddpm",
+                    "optimizer": "adamw8bit",
+                    "timestep_type": "sigmoid",
+                    "content_or_style": "balanced",
+                    "optimizer_params": {"weight_decay": "1e-4"},
+                    "lr": "1e-4",  # as YAML reads it
+                    "ema_config": {"use_ema": True, "ema_decay": 0.99},
+                    "dtype": "bf16",
+                    "loss_type": "mse",
+                    "diff_output_preservation": False,
+                },
+                "model": {
+                    "name_or_path": "sdxl.safetensors",
+                    "quantize": False,
+                    "qtype": "qfloat8",
+                    "arch": "sdxl",
+                    "model_kwargs": {},
+                },
+                "sample": {
+                    "sampler": "ddpm",
+                    "sample_every": 250,
+                    "width": 1024,
+                    "height": 768,
+                    "samples": [{"prompt": "me by the sea"}, {"prompt": "me", "seed": 3}],
+                    "seed": 42,
+                    "walk_seed": True,
+                    "guidance_scale": 6,
+                    "sample_steps": 25,
+                },
+            }
+        ],
+    },
+    "meta": {"name": "[name]", "version": "1.0"},
+}
+
+SIMPLE_TUNER: dict[str, Any] = {
+    "--model_type": "lora",
+    "--model_family": "sdxl",
+    "--lora_type": "standard",
+    "--lora_rank": "16",
+    "--lora_alpha": 8,
+    "--lora_dropout": 0.0,
+    "--pretrained_model_name_or_path": "sdxl",
+    "--output_dir": "output/me",
+    "--max_train_steps": 2000,
+    "--num_train_epochs": 0,
+    "--train_batch_size": 2,
+    "--learning_rate": "1e-4",
+    "--lr_scheduler": "constant_with_warmup",
+    "--lr_warmup_steps": 100,
+    "--optimizer": "adamw_bf16",
+    "--mixed_precision": "bf16",
+    "--gradient_checkpointing": "true",
+    "--caption_dropout_probability": 0.1,
+    "--snr_gamma": 5,
+    "--resolution": 1024,
+    "--resolution_type": "pixel_area",
+    "--checkpoint_step_interval": 500,
+    "--validation_prompt": "me by the sea",
+    "--validation_step_interval": 500,
+    "--validation_resolution": "1024x768",
+    "--validation_num_inference_steps": "20",
+    "--push_to_hub": "false",
+    "--report_to": "none",
+    "--seed": 42,
+}
+
+HCP: dict[str, Any] = {
+    "_base_": ["cfgs/train/dataset/base_dataset.yaml", "cfgs/train/train_base.yaml"],
+    "unet_rank": 8,
+    "lora_unet": [
+        {"lr": "1e-4", "rank": "${unet_rank}", "layers": [r"re:.*\.attn.?$", r"re:.*\.ff$"]}
+    ],
+    "lora_text_encoder": [{"lr": "1e-5", "rank": 4, "layers": ["re:.*self_attn$", "re:.*mlp$"]}],
+    "tokenizer_pt": {"train": None},
+    "train": {
+        "gradient_accumulation_steps": 2,
+        "save_step": 100,
+        "scheduler": {
+            "name": "constant_with_warmup",
+            "num_warmup_steps": 50,
+            "num_training_steps": 1000,
+        },
+    },
+    "model": {
+        "pretrained_model_name_or_path": "sd15",
+        "tokenizer_repeats": 1,
+        "clip_skip": 1,
+        "ema_unet": 0,
+    },
+    "data": {
+        "dataset1": {
+            "batch_size": 4,
+            "cache_latents": True,
+            "source": {
+                "data_source1": {
+                    "img_root": "pictures/me",
+                    "prompt_template": "prompt_tuning_template/caption.txt",
+                    "caption_file": "pictures/me/",
+                }
+            },
+            "bucket": {
+                "_target_": "hcpdiff.data.bucket.RatioBucket.from_files",
+                "target_area": '${hcp.eval:"768*768"}',
+                "num_bucket": 5,
+            },
+        }
+    },
+}
+
+SAMPLES: dict[str, tuple[Format, dict[str, Any]]] = {
+    "easy_json": (easy_scripts.FORMAT, EASY_JSON),
+    "easy_toml": (easy_scripts.FORMAT, EASY_TOML),
+    "onetrainer": (onetrainer.FORMAT, ONETRAINER),
+    "ai_toolkit": (ai_toolkit.FORMAT, AI_TOOLKIT),
+    "simple_tuner": (simple_tuner.FORMAT, SIMPLE_TUNER),
+    "hcp": (hcp.FORMAT, HCP),
+}
+"""Name -> the format and a config of it that needs nothing that is not supported."""

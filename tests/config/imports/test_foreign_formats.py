@@ -1,0 +1,143 @@
+"""What holds for every format: recognised alone, complete, and no crash on any content."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lycoris_ext.config.imports import FORMATS
+from lycoris_ext.config.imports.foreign import Foreign, Format
+from lycoris_ext.errors import ConfigError, LycorisExtError
+from tests.config.imports.building import built
+from tests.config.imports.samples import SAMPLES
+
+EACH = pytest.mark.parametrize("name", SAMPLES)
+WHERE = "no/such/folder/config"
+
+#: What is in a file of sd-scripts, of kohya_ss's window and of ours.
+OTHERS: dict[str, dict[str, Any]] = {
+    "sd-scripts": {
+        "pretrained_model_name_or_path": "sd15.safetensors",
+        "network_module": "networks.lora",
+        "learning_rate": 1e-4,
+        "dataset_config": "data.toml",
+    },
+    "dataset_config": {
+        "general": {"enable_bucket": True},
+        "datasets": [{"resolution": 512, "subsets": [{"image_dir": "a", "num_repeats": 1}]}],
+    },
+    "kohya_ss": {"LoRA_type": "Standard", "max_resolution": "512,512", "lr_warmup": "10"},
+    "ours": {"model": {"clip_skip": 1}, "network": {"algo": "loha"}, "data": {"image_dir": "a"}},
+}
+
+
+def read(name: str) -> Foreign:
+    known, document = SAMPLES[name]
+    return known.read(document, WHERE)
+
+
+def recognising(document: dict[str, Any]) -> list[Format]:
+    return [known for known in FORMATS if known.recognises(document)]
+
+
+@EACH
+def test_a_config_is_recognised_by_its_own_format_alone(name: str) -> None:
+    known, document = SAMPLES[name]
+    assert recognising(document) == [known]
+
+
+@pytest.mark.parametrize("document", OTHERS.values(), ids=OTHERS)
+def test_configs_of_sd_scripts_and_ours_are_left_to_their_own_readers(
+    document: dict[str, Any],
+) -> None:
+    assert recognising(document) == []
+
+
+@EACH
+def test_a_usual_config_is_read_without_anything_left_over(name: str) -> None:
+    foreign = read(name)
+    assert [str(error) for error in foreign.unsupported] == []
+    built(foreign)
+
+
+@EACH
+def test_reading_does_not_change_the_document(name: str) -> None:
+    known, document = SAMPLES[name]
+    before = copy.deepcopy(document)
+    known.read(document, WHERE)
+    assert document == before
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLES if not name.startswith("easy")])
+def test_a_setting_that_nobody_knows_is_listed_with_its_value(name: str) -> None:
+    known, document = SAMPLES[name]
+    document = copy.deepcopy(document)
+    table = document["config"]["process"][0]["train"] if name == "ai_toolkit" else document
+    table["brand_new_trick"] = 0.25
+    (error,) = known.read(document, WHERE).unsupported
+    assert "brand_new_trick = 0.25" in str(error)
+    assert known.program in str(error)
+
+
+def places(document: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the path of every value in a document, tables and lists included."""
+    if isinstance(document, dict):
+        inner = [place for key, part in document.items() for place in places(part, (*path, key))]
+    elif isinstance(document, list):
+        inner = [place for at, part in enumerate(document) for place in places(part, (*path, at))]
+    else:
+        inner = []
+    return [path, *inner] if path else inner
+
+
+anything = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(["NONE", "EPOCH", "1e-4", "512,768", "true", "re:(", "${a}", "---"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=4) | st.sampled_from(["lr", "args"]), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@EACH
+@settings(deadline=None, max_examples=25)
+@given(data=st.data())
+def test_whatever_a_setting_holds_it_is_read_or_refused(name: str, data: st.DataObject) -> None:
+    known, document = SAMPLES[name]
+    document = copy.deepcopy(document)
+    path = data.draw(st.sampled_from(places(document)))
+    table: Any = document
+    for key in path[:-1]:
+        table = table[key]
+    table[path[-1]] = data.draw(anything)
+    if not known.recognises(document):
+        return
+    try:
+        foreign = known.read(document, WHERE)
+    except LycorisExtError as error:
+        assert error.fix or error.parts
+        return
+    assert all(error.where == WHERE and error.fix for error in foreign.unsupported)
+    with suppress(ConfigError):  # an option out of range is told by its own check
+        built(foreign)
+
+
+@EACH
+def test_no_sentence_is_without_its_file_and_its_remedy(name: str) -> None:
+    known, document = SAMPLES[name]
+    document = copy.deepcopy(document)
+    document["unheard_of"] = "yes"
+    for error in known.read(document, WHERE).unsupported:
+        assert str(error).startswith(f"{WHERE}: ")
+        assert "\n  -> " in str(error)
