@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from lycoris_ext.algorithms import dora
+from lycoris_ext.algorithms.beside import Beside, with_beside
 from lycoris_ext.algorithms.parts import Alternative, Core, Factor, Part, TuckerOptions
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.functional import Delta, Dora, FrozenLayer, LayerSpec
@@ -203,6 +204,7 @@ class Plan:
         part_layers: for each part, the shapes of its matrix, as those of a layer.
         extra_axes: (name, size) of axes that only this algorithm has, such as blocks.
         dora: the stored tensor with DoRA's magnitudes; None without DoRA.
+        beside: what a file stores beside the algorithm's tensors, such as an update of the bias.
     """
 
     algorithm: type[Algorithm]
@@ -213,6 +215,7 @@ class Plan:
     part_layers: tuple[LayerSpec, ...]
     extra_axes: tuple[tuple[str, int], ...] = ()
     dora: Factor | None = None
+    beside: tuple[Beside, ...] = ()
 
     def __post_init__(self) -> None:
         # Before Python 3.12 a cached property takes a lock when it is first read, which
@@ -267,7 +270,7 @@ class Plan:
 
         DoRA's magnitudes are not counted among the tensors. None if there is no such exponent.
         """
-        if self.algorithm.needs_base:
+        if self.algorithm.needs_base or self.beside:
             return None
         return 1 if self.algorithm.adds else len(self.without_dora.factors())
 
@@ -307,7 +310,8 @@ class Plan:
     def factors(self) -> tuple[Factor, ...]:
         """Return the description of every stored tensor except alpha."""
         stored = tuple(factor for _, part, _ in self._stored for factor in part.factors)
-        return stored if self.dora is None else (*stored, self.dora)
+        extra = tuple(factor for one in self.beside for factor in one.factors)
+        return (*stored, *extra, *(() if self.dora is None else (self.dora,)))
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return key -> shape of every stored tensor except alpha."""
@@ -317,8 +321,9 @@ class Plan:
             for _, part, layer in self._stored
             for factor in part.factors
         }
-        if self.dora is not None:
-            shapes[self.dora.key] = self.dora.shape(self.layer, self.rank)
+        for factor in self.factors():
+            if factor.key not in shapes:  # beside the parts: for the layer as a whole
+                shapes[factor.key] = factor.shape(self.layer, self.rank, extra_axes)
         return shapes
 
     def delta(
@@ -342,10 +347,11 @@ class Plan:
         delta = self.algorithm.delta(parts, self, base)
         if scalar is not None:
             delta = delta.scaled(scalar)
-        if self.dora is None or base is None:
-            return delta
-        magnitude = tensors[self.dora.key].flatten()
-        return Dora(self.layer, 1.0, base, delta, magnitude, self.dora is dora.AXES[False])
+        delta = with_beside(delta, self.beside, tensors, self.scale, of_bias=False)
+        if self.dora is not None and base is not None:
+            magnitude = tensors[self.dora.key].flatten()
+            delta = Dora(self.layer, 1.0, base, delta, magnitude, self.dora is dora.AXES[False])
+        return with_beside(delta, self.beside, tensors, self.scale, of_bias=True)
 
     def initial(
         self,
@@ -373,20 +379,12 @@ class Plan:
             )
         tensors, shapes = {}, self.shapes()
         for factor in self.factors():
-            tensor = torch.empty(shapes[factor.key], device=device)
-            if tensor.is_meta:
-                pass  # only shapes are asked for
-            elif origin and factor.key in origin:
+            tensor = factor.initial(shapes[factor.key], generator, device, random=use_scalar)
+            if origin and factor.key in origin:
                 tensor.copy_(origin[factor.key])
-            elif factor.constant is not None:
-                tensor = torch.full(tensor.shape, factor.constant, device=device)
-            elif factor is self.dora:
+            elif factor is self.dora and not tensor.is_meta:
                 assert weight is not None
                 tensor.copy_(dora.initial_magnitudes(factor, weight).reshape(tensor.shape))
-            elif factor.zero and not use_scalar:
-                tensor.zero_()
-            else:
-                factor.init(tensor, generator)
             tensors[factor.key] = tensor
         return tensors
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
+from dataclasses import replace
 from math import prod
 
 from torch import Tensor
 
 from lycoris_ext.algorithms import dora
 from lycoris_ext.algorithms.base import Algorithm, Plan, Sizes
+from lycoris_ext.algorithms.beside import Beside, beside_in
 from lycoris_ext.algorithms.parts import KNOWN_AXES, Alternative, Factor
 from lycoris_ext.algorithms.registry import algorithm, algorithm_names
 from lycoris_ext.errors import FormatError
@@ -32,6 +34,31 @@ def detect(tensors: Mapping[str, Tensor], where: str, layer: LayerSpec | None = 
             layer.
     """
     keys = {key for key in tensors if key != "alpha"}
+    extra = beside_in(keys)
+    own = keys.difference(*(one.keys for one in extra))
+    plan = _detect(keys, tensors, where, layer)
+    if plan is not None:
+        return plan  # that of full: it has diff_b as a part of its own
+    plan = _detect(own, tensors, where, layer) if own else None
+    if plan is not None:
+        if layer is not None and not layer.has_bias and any(one.of_bias for one in extra):
+            raise FormatError(
+                "the file has an update of the bias (diff_b), the layer has no bias",
+                where=where,
+                fix="the adapter was trained on another model family or another layer",
+            )
+        return _with_beside(plan, extra, tensors, where)
+    raise FormatError(
+        f"no algorithm stores the keys {sorted(keys)}",
+        where=where,
+        fix="the file is incomplete, or of an algorithm that this version does not know",
+    )
+
+
+def _detect(
+    keys: Set[str], tensors: Mapping[str, Tensor], where: str, layer: LayerSpec | None
+) -> Plan | None:
+    """Return the plan of the algorithm that stores exactly these keys; None if none does."""
     inner = keys - {dora.KEY}
     for candidate in map(algorithm, algorithm_names()):
         if candidate.trains:
@@ -42,11 +69,26 @@ def detect(tensors: Mapping[str, Tensor], where: str, layer: LayerSpec | None = 
             expected = inner if issubclass(candidate.Options, dora.DoraOptions) else keys
             if {factor.key for factor in factors} == expected and _belong(factors, tensors):
                 return _unify(candidate, chosen, stored, tensors, where, layer)
-    raise FormatError(
-        f"no algorithm stores the keys {sorted(keys)}",
-        where=where,
-        fix="the file is incomplete, or of an algorithm that this version does not know",
-    )
+    return None
+
+
+def _with_beside(
+    plan: Plan, extra: tuple[Beside, ...], tensors: Mapping[str, Tensor], where: str
+) -> Plan:
+    """Return the plan with what is stored beside the algorithm's tensors, after checking that.
+
+    Raises:
+        FormatError: its shapes or numbers do not fit the layer.
+    """
+    sizes: Sizes = {"out": plan.layer.out_features}
+    for one in extra:
+        for factor in one.factors:
+            _solve(factor, tuple(tensors[factor.key].shape), sizes, where)
+        flaw = one.flaw(tensors, plan.layer)
+        if flaw is not None:
+            raise FormatError(flaw, where=where, fix="the file is damaged, or of another model")
+    axes = ((axis, size) for axis, size in sizes.items() if axis not in KNOWN_AXES)
+    return replace(plan, beside=extra, extra_axes=(*plan.extra_axes, *axes))
 
 
 def _selections(candidate: type[Algorithm]) -> list[tuple[int, ...]]:

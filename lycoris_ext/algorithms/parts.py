@@ -66,6 +66,7 @@ class Factor:
             this tensor.
         constant: a number that the tensor always holds, and by which this alternative is told from
             others with the same keys; such a tensor is not trained.
+        whole: the tensor holds whole numbers, such as places in a matrix; it is not trained.
     """
 
     key: str
@@ -73,6 +74,16 @@ class Factor:
     init: Initialiser = zeros
     zero: bool = False
     constant: int | None = None
+    whole: bool = False
+
+    @property
+    def trained(self) -> bool:
+        """Whether the tensor is trained: most are."""
+        return self.constant is None and not self.whole
+
+    def blank(self, shape: tuple[int, ...]) -> Tensor:
+        """Return a tensor of this shape to be filled from a file, on the CPU; not initialised."""
+        return torch.empty(shape, dtype=torch.long if self.whole else torch.float32)
 
     @property
     def has_extra_axes(self) -> bool:
@@ -104,6 +115,28 @@ class Factor:
             "in*k": (layer.fan_in,),
         }
         return tuple(size for axis in self.axes.split() for size in sizes[axis])
+
+    def initial(
+        self,
+        shape: tuple[int, ...],
+        generator: torch.Generator,
+        device: torch.device,
+        random: bool = False,
+    ) -> Tensor:
+        """Return the tensor of a new adapter, in float32; on the meta device it has no numbers.
+
+        Args:
+            shape: of the tensor.
+            generator: of random numbers.
+            device: of the tensor.
+            random: call ``init`` even if the tensor should be ``zero``.
+        """
+        if self.constant is not None:
+            return torch.full(shape, self.constant, device=device)
+        tensor = torch.empty(shape, device=device)
+        if tensor.is_meta:
+            return tensor
+        return tensor.zero_() if self.zero and not random else self.init(tensor, generator)
 
 
 Part = Delta | Tensor | None

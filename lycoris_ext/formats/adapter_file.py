@@ -20,14 +20,8 @@ from lycoris_ext.formats.atomic import atomic_write
 from lycoris_ext.formats.container import MEND, Buffer, Container
 from lycoris_ext.formats.hashes import file_hashes
 from lycoris_ext.formats.keys import place_in_model, split_key, target_of
-from lycoris_ext.formats.peft import (
-    CONFIG_FILE,
-    CONFIG_KEY,
-    apply_config,
-    canonical,
-    is_peft,
-    refuse_unread,
-)
+from lycoris_ext.formats.peft import apply_config, canonical, is_peft, refuse_unread
+from lycoris_ext.formats.peft_config import CONFIG_FILE, CONFIG_KEY
 from lycoris_ext.words import and_more, count
 
 # Map all pages at once instead of one fault after the other; Python has no name for it.
@@ -78,7 +72,7 @@ class AdapterState:
                 fix="the file is no adapter, or of an algorithm that this version does not know",
             )
         apply_config(layers, self.metadata)
-        return layers
+        return {layer: _norms_named(tensors) for layer, tensors in layers.items()}
 
     def only(self, targets: Collection[str]) -> AdapterState:
         """Return this state without the layers of other models than these.
@@ -95,6 +89,17 @@ class AdapterState:
             if target_of(split_key(key)[0]) in wanted
         }
         return AdapterState(kept, self.metadata)
+
+
+def _norms_named(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give the update of a normalisation the names that LyCORIS has for it.
+
+    ComfyUI's trainer stores it as ``diff`` and ``diff_b``, as that of any other layer.
+    """
+    if "diff" not in tensors or tensors["diff"].ndim != 1:
+        return tensors
+    names = {"diff": "w_norm", "diff_b": "b_norm"}
+    return {names.get(name, name): tensor for name, tensor in tensors.items()}
 
 
 def save_adapter(path: Path | str, state: AdapterState) -> None:

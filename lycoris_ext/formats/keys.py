@@ -19,7 +19,7 @@ import re
 from functools import cache
 from typing import NamedTuple
 
-from lycoris_ext.algorithms import Algorithm, algorithm, algorithm_names, dora
+from lycoris_ext.algorithms import Algorithm, algorithm, algorithm_names, beside, dora
 from lycoris_ext.formats.families import FAMILIES, TARGETS, TEXT_LEVEL, Family
 
 #: The only layers of CLIP whose names do not begin with ``TEXT_LEVEL``.
@@ -103,6 +103,7 @@ _UNET_PARTS = {
 _LDM_BLOCK = re.compile(r"((?:input|output)_blocks_\d+_\d|middle_block_\d)_(.+)")
 _DIFFUSERS_BLOCK = re.compile(r"((?:(?:down|up)_blocks_\d|mid_block)_[a-z]+_\d)_(.+)")
 
+_PROCESSOR_LORA = re.compile(r"_lora\.(down\.weight|up\.weight|alpha|down\.weight\.alpha)$")
 #: Old versions of diffusers stored adapters of attention layers under ``....processor.to_q_lora``,
 #: with the U-Net's names even for CLIP. Last part of such a path -> last part of the layer's path,
 #: in the U-Net and in CLIP.
@@ -110,21 +111,31 @@ _PROCESSOR = {"to_out": "to_out.0"}
 _PROCESSOR_TEXT = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"}
 
 #: Other tools' names of tensors -> ours. PEFT's A is applied first, so it is down.
-_TENSORS = {
-    f"{theirs}{adapter}.weight": ours
-    for theirs, ours in (
-        ("lora_A", "lora_down.weight"),
-        ("lora_B", "lora_up.weight"),
-        ("lora.down", "lora_down.weight"),
-        ("lora.up", "lora_up.weight"),
-        ("lora_linear_layer.down", "lora_down.weight"),
-        ("lora_linear_layer.up", "lora_up.weight"),
-    )
-    for adapter in ("", ".default")  # PEFT's name of the adapter, which some files contain
-} | {
-    f"lora_magnitude_vector{adapter}": dora.KEY
-    for adapter in ("", ".default", ".weight", ".default.weight")
-}
+_TENSORS = (
+    {
+        f"{theirs}{adapter}.weight": ours
+        for theirs, ours in (
+            ("lora_A", "lora_down.weight"),
+            ("lora_B", "lora_up.weight"),
+            ("lora.down", "lora_down.weight"),
+            ("lora.up", "lora_up.weight"),
+            ("lora_linear_layer.down", "lora_down.weight"),
+            ("lora_linear_layer.up", "lora_up.weight"),
+        )
+        for adapter in ("", ".default")  # PEFT's name of the adapter, which some files contain
+    }
+    | {
+        f"lora_magnitude_vector{adapter}": dora.KEY
+        for adapter in ("", ".default", ".weight", ".default.weight")
+    }
+    | {
+        # diffusers' network_alphas: its converter named the first ones after the tensor.
+        f"{theirs}{tensor}.alpha": "alpha"
+        for theirs in ("lora", "lora_linear_layer")
+        for tensor in ("", ".down.weight")
+    }
+    | {f"lora_B{adapter}.bias": "lora_up.bias" for adapter in ("", ".default")}
+)
 
 #: Model -> prefixes of its layers' names, for files that do not say which model they adapt.
 _GUESSES = {
@@ -183,7 +194,7 @@ def split_key(key: str) -> tuple[str, str]:
     if key.startswith(_UNDERSCORED):
         layer, _, name = key.partition(".")
         return layer, _TENSORS.get(name, name)
-    parts = re.sub(r"_lora\.(down|up)\.weight$", r".lora.\1.weight", key).split(".")
+    parts = _PROCESSOR_LORA.sub(r".lora.\1", key).split(".")
     names = _tensor_names(tuple(map(algorithm, algorithm_names())))
     for length in (4, 3, 2, 1):
         layer, name = ".".join(parts[:-length]), ".".join(parts[-length:])
@@ -255,7 +266,7 @@ def _tensor_names(algorithms: tuple[type[Algorithm], ...]) -> dict[str, str]:
         for alternatives in known.parts.values()
         for alternative in alternatives
         for factor in alternative.factors
-    } | {"alpha", dora.KEY}
+    } | {"alpha", "lora_up.bias", dora.KEY, *beside.KEYS}
     return {**_TENSORS, **{f"{name}.default": name for name in names}, **{n: n for n in names}}
 
 

@@ -16,13 +16,22 @@ from lycoris_ext.functional.hadamard import Hadamard
 from lycoris_ext.functional.kron import Kron
 from lycoris_ext.functional.layer import LayerSpec
 from lycoris_ext.functional.low_rank import LowRank
-from lycoris_ext.functional.maps import ChannelMap, Diagonal, InputMap, OutputMap, Sum, Thin
+from lycoris_ext.functional.maps import (
+    BiasUpdate,
+    ChannelMap,
+    Diagonal,
+    InputMap,
+    OutputMap,
+    Sum,
+    Thin,
+)
 from lycoris_ext.functional.normalization import NORMS, Affine, NormSpec, spec_of
 from lycoris_ext.functional.orthogonal import BlockRotation, Butterfly, Rescaled, cayley
 
 __all__ = [
     "NORMS",
     "Affine",
+    "BiasUpdate",
     "BlockRotation",
     "Butterfly",
     "ChannelMap",

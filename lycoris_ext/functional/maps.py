@@ -256,3 +256,28 @@ class Sum(Delta):
             out = term.scaled(self.scale).apply_thin(x, out)
         assert out is not None
         return out
+
+
+@dataclass(frozen=True)
+class BiasUpdate(Delta):
+    """An update of the layer's bias alone; the weight stays as it is.
+
+    Attributes:
+        of_bias: the difference to the bias.
+    """
+
+    of_bias: Annotated[Tensor, "out"]
+
+    def dense(self) -> Tensor:
+        return self.of_bias.new_zeros(()).expand(self.layer.weight_shape)
+
+    def bias(self) -> Tensor:
+        return self.of_bias * self.scale
+
+    def thin_cost(self) -> int:
+        return 0
+
+    def apply_thin(self, x: Tensor, base_out: Tensor | None) -> Tensor:
+        if base_out is None:
+            return self.apply(x, None, "dense")
+        return base_out + self.layer.over_positions(self.bias()).to(base_out.dtype)

@@ -76,7 +76,7 @@ class AdapterLayer(nn.Module):
         self.bypass_mode = bypass_mode
         self.multiplier = 1.0
         self._owners: dict[str, tuple[nn.Module, str]] = {}
-        constant = {factor.key for factor in plan.factors() if factor.constant is not None}
+        fixed = {factor.key for factor in plan.factors() if not factor.trained}
         for key, tensor in tensors.items():
             owner: nn.Module = self
             *parents, name = key.split(".")  # lora_up.weight needs a submodule: no dots in names
@@ -84,7 +84,7 @@ class AdapterLayer(nn.Module):
                 if parent not in owner._modules:
                     owner.add_module(parent, nn.Module())
                 owner = getattr(owner, parent)
-            if key in constant:
+            if key in fixed:
                 owner.register_buffer(name, tensor)
             else:
                 owner.register_parameter(name, nn.Parameter(tensor))
@@ -222,9 +222,9 @@ class AdapterLayer(nn.Module):
                     stored[factor.key] *= self.scalar
         if self.plan.algorithm.stores_alpha:
             stored["alpha"] = self.alpha.detach().clone()
-        constant = {factor.key for factor in self.plan.factors() if factor.constant is not None}
+        fixed = {factor.key for factor in self.plan.factors() if not factor.trained}
         return {
-            key: tensor.long() if key in constant else tensor.to(dtype or tensor.dtype)
+            key: tensor.long() if key in fixed else tensor.to(dtype or tensor.dtype)
             for key, tensor in stored.items()
         }
 

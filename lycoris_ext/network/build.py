@@ -149,9 +149,9 @@ def load_network(
     layers = {}
     for key, tensors in stored.items():
         plan = detect(tensors, key, known[key].spec)
-        fresh = {name: torch.empty(shape) for name, shape in plan.shapes().items()}
-        weight = _readable(known[key], plan)
-        layer = AdapterLayer(plan, fresh, origin=plan.origin(weight) if keeps_origin else None)
+        shapes, weight = plan.shapes(), _readable(known[key], plan)
+        blank = {factor.key: factor.blank(shapes[factor.key]) for factor in plan.factors()}
+        layer = AdapterLayer(plan, blank, origin=plan.origin(weight) if keeps_origin else None)
         layer.load_stored(tensors, key)
         layers[key] = layer.to(known[key].weight.device).requires_grad_(False)
     network = Network(layers, {key: known[key] for key in layers}, models=tuple(targets))

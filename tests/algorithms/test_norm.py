@@ -115,13 +115,13 @@ def test_layers_with_normalisations_merge_and_come_back_from_their_file() -> Non
     ("key", "tensors", "message"),
     [
         ("lycoris_linear", {"w_norm": 6, "b_norm": 6}, "norm, the layer is no normalisation"),
-        ("lycoris_norm", {"diff_b": 6, "diff": 6}, "full, the layer is a normalisation"),
+        ("lycoris_norm", {"diff_b": 6, "diff": (6, 1)}, "full, the layer is a normalisation"),
         ("lycoris_norm", {"w_norm": 5, "b_norm": 5}, r"shape \(5,\), the layer needs \(6,\)"),
         ("lycoris_norm", {"b_norm": 6}, r"no algorithm stores the keys \['b_norm'\]"),
     ],
 )
 def test_norm_tensors_that_do_not_fit_their_layer_are_refused_by_name(
-    key: str, tensors: dict[str, int], message: str
+    key: str, tensors: dict[str, Any], message: str
 ) -> None:
     state = AdapterState({f"{key}.{name}": torch.ones(size) for name, size in tensors.items()})
     with pytest.raises(FormatError, match=message) as caught:

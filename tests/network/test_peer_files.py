@@ -105,6 +105,7 @@ PEFT_CONFIGS = {
     "rslora": ("LoraConfig", {"lora_alpha": 3, "use_rslora": True}),
     "dora": ("LoraConfig", {"lora_alpha": 3, "use_dora": True}),
     "dora, rslora": ("LoraConfig", {"lora_alpha": 3, "use_dora": True, "use_rslora": True}),
+    "biases": ("LoraConfig", {"lora_alpha": 3, "lora_bias": True}),
     "loha": ("LoHaConfig", {"alpha": 3}),
     "loha tucker": ("LoHaConfig", {"alpha": 3, "use_effective_conv2d": True}),
     "lokr": ("LoKrConfig", {"alpha": 3, "r": 1}),
@@ -126,6 +127,7 @@ def peft_model(model: nn.Module, kind: str, options: dict[str, Any]) -> Any:
     return adapted
 
 
+@pytest.mark.filterwarnings("ignore:.*invalid shape")  # a bias looks to PEFT like a torn file
 @pytest.mark.parametrize("case", PEFT_CONFIGS)
 def test_a_file_of_peft_computes_the_same_here(case: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
@@ -148,11 +150,10 @@ UNREAD = {
     "(IA)^3": ("IA3Config", {"feedforward_modules": LAYERS[1:]}, "ia3_l"),
     "OFT": ("OFTConfig", {"r": 0, "oft_block_size": 2}, "oft_R.weight"),
     "BOFT": ("BOFTConfig", {"boft_block_size": 2}, "boft_R"),
-    "LoRA with biases": ("LoraConfig", {"r": 2, "lora_bias": True}, "lora_B.bias"),
 }
 
 
-# BOFT looks for a CUDA compiler, and a bias looks to PEFT like a torn file
+# BOFT looks for a CUDA compiler
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("case", UNREAD)
 def test_other_adapters_of_peft_are_refused_by_name(case: str, tmp_path: Path) -> None:
