@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from lycoris_ext.algorithms.base import Sizes
+from lycoris_ext.algorithms.base import Plan, Sizes
 from lycoris_ext.algorithms.orthogonal import Orthogonal
 from lycoris_ext.algorithms.parts import Factor, Raw
 from lycoris_ext.algorithms.registry import register
@@ -57,5 +57,5 @@ class BOFT(Orthogonal):
         return f"oft_blocks of {stages} stages of {blocks} blocks of {block} are no butterfly"
 
     @classmethod
-    def rotation(cls, blocks: Tensor, limit: float) -> ChannelMap:
-        return Butterfly(cayley(blocks, limit))
+    def rotation(cls, blocks: Tensor, plan: Plan) -> ChannelMap:
+        return Butterfly(cayley(blocks, cls.limit(plan)))

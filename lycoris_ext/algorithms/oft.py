@@ -1,6 +1,7 @@
 """Diag-OFT: a block-diagonal rotation of the output channels; docs/algorithms/diag-oft.md.
 
-Source: OFT, Qiu et al. 2023, arXiv:2306.07280; the layout and the order are LyCORIS's.
+Source: OFT, Qiu et al. 2023, arXiv:2306.07280; the layout and the order are LyCORIS's. Its version
+2.0 stored the rotation itself (``oft_diag``), with the factors of outputs multiplied in.
 """
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ from __future__ import annotations
 from math import isqrt
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
-from lycoris_ext.algorithms.base import Sizes
+from lycoris_ext.algorithms.base import Plan, Sizes
 from lycoris_ext.algorithms.orthogonal import Orthogonal
 from lycoris_ext.algorithms.parts import Factor, Raw
 from lycoris_ext.algorithms.registry import register
@@ -24,9 +26,16 @@ class DiagOFT(Orthogonal):
     name = "diag-oft"
     rule = "at least 2, at most the root of the outputs"
     parts: ClassVar = {
-        "blocks": (Raw(Factor("oft_blocks", "blocks block block")),),
+        "blocks": (
+            Raw(Factor("oft_blocks", "blocks block block")),
+            Raw(Factor("oft_diag", "blocks block block")),
+        ),
         "rescale": Orthogonal.rescale,
     }
+
+    @classmethod
+    def allows(cls, chosen: tuple[int, ...]) -> bool:
+        return chosen != (1, 1)
 
     @classmethod
     def sizes(cls, layer: LayerSpec, largest: int) -> Sizes | None:
@@ -42,5 +51,9 @@ class DiagOFT(Orthogonal):
         return next((size for size in range(2, isqrt(width) + 1) if width % size == 0), None)
 
     @classmethod
-    def rotation(cls, blocks: Tensor, limit: float) -> ChannelMap:
-        return BlockRotation(cayley(blocks.mT, limit))  # files store the rotation's transpose
+    def rotation(cls, blocks: Tensor, plan: Plan) -> ChannelMap:
+        blocks = blocks.mT  # files store the rotation's transpose
+        if plan.chosen[0]:
+            eye = torch.eye(blocks.shape[-1], dtype=blocks.dtype, device=blocks.device)
+            return BlockRotation(blocks - eye)
+        return BlockRotation(cayley(blocks, cls.limit(plan)))

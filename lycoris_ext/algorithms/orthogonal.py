@@ -68,14 +68,19 @@ class Orthogonal(Algorithm):
         raise TypeError(f"{cls.__name__} has no sizes")
 
     @classmethod
-    def rotation(cls, blocks: Tensor, limit: float) -> ChannelMap:
+    def rotation(cls, blocks: Tensor, plan: Plan) -> ChannelMap:
         """Return R - I.
 
         Args:
-            blocks: ``oft_blocks``, (..., blocks, block, block).
-            limit: the largest norm of Q; 0: no limit.
+            blocks: the stored tensor of the part "blocks", (..., blocks, block, block).
+            plan: of the layer.
         """
         raise TypeError(f"{cls.__name__} has no rotation")
+
+    @classmethod
+    def limit(cls, plan: Plan) -> float:
+        """Return the largest norm that Q may have; 0: no limit."""
+        return plan.alpha * plan.layer.out_features
 
     @classmethod
     def choose(cls, layer: LayerSpec, rank: int, alpha: float, options: OrthogonalOptions) -> Plan:
@@ -111,7 +116,7 @@ class Orthogonal(Algorithm):
     def delta(cls, parts: Mapping[str, Part], plan: Plan, base: FrozenLayer | None) -> Delta:
         blocks, rescale = parts["blocks"], parts["rescale"]
         assert isinstance(blocks, Tensor) and base is not None
-        rotation = cls.rotation(blocks, plan.alpha * plan.layer.out_features)
+        rotation = cls.rotation(blocks, plan)
         if isinstance(rescale, Tensor):
             rotation = Rescaled(rescale.flatten(), rotation)
         return OutputMap(plan.layer, plan.scale, base, rotation)

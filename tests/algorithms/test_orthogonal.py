@@ -149,3 +149,35 @@ def test_oft_files_of_sd_scripts_are_read_as_diag_oft() -> None:
     )
     (layer,) = load_network(state, {"unet": model}).layers.values()
     assert layer.plan.algorithm.name == "diag-oft" and layer.plan.alpha == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize("module", [nn.Linear(5, 8), nn.Conv2d(3, 8, 3, bias=False)])
+@pytest.mark.parametrize("rescaled", [False, True])
+@pytest.mark.parametrize("strength", [1.0, 0.6])
+def test_a_rotation_that_is_stored_itself_turns_as_in_lycoris_2_0(
+    module: nn.Module, rescaled: bool, strength: float
+) -> None:
+    """Its formula: W' = sum_n (strength R + (1 - strength) I)[n, m] W[n] for each block."""
+    torch.manual_seed(0)
+    module = module.double()
+    skew = torch.randn(4, 2, 2).double()
+    skew, eye = skew - skew.mT, torch.eye(2).double()
+    stored = (eye + skew) @ torch.linalg.inv(eye - skew)
+    if rescaled:
+        stored = stored * torch.linspace(0.7, 1.4, 8).double().reshape(4, 2, 1)
+    state = AdapterState({"lycoris_proj.oft_diag": stored})
+    model = {"model": nn.ModuleDict({"proj": module})}
+    network = load_network(state, model).double()
+    weight: Tensor = module.weight.detach().clone()  # type: ignore[operator]
+    turned = torch.einsum(
+        "knm,kn...->km...", strength * stored + (1 - strength) * eye, weight.unflatten(0, (4, 2))
+    ).flatten(0, 1)
+    network.merge(strength)
+    assert torch.allclose(module.weight, turned, rtol=0, atol=1e-6)  # type: ignore[arg-type]
+    network.unmerge()
+    again = load_network(
+        network.adapter_state(dtype=None), {"model": nn.ModuleDict({"proj": module})}
+    )
+    assert torch.equal(
+        again.adapter_state(dtype=None).tensors["lycoris_proj.oft_diag"], stored.float()
+    )
