@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from kohya_adapter.arguments import Arguments, read_arguments
-from kohya_adapter.network import KohyaNetwork, read_adapter
+from kohya_adapter.network import KohyaNetwork
 from kohya_adapter.targets import (
     TextEncoders,
     family_of_unet,
@@ -22,7 +22,7 @@ from kohya_adapter.targets import (
     name_targets,
 )
 from lycoris_ext.errors import ConfigError
-from lycoris_ext.formats import AdapterState
+from lycoris_ext.formats import AdapterState, load_adapter
 from lycoris_ext.network import (
     LayerOverride,
     NetworkConfig,
@@ -114,7 +114,7 @@ def create_network_from_weights(
     if weights_sd is None:
         if file is None:
             raise ConfigError("neither file nor weights_sd is given", where="network_weights")
-        state = read_adapter(file)
+        state = load_adapter(file)
     else:
         state = AdapterState(dict(weights_sd))
     with_t5 = has_t5(state.layers())

@@ -17,26 +17,12 @@ from kohya_adapter.regions import Region, RegionalForward
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats import AdapterState, atomic_write, load_adapter, save_adapter
 from lycoris_ext.formats.families import TEXT_ENCODERS
-from lycoris_ext.formats.weights import load_weights
 from lycoris_ext.network import Network
 from lycoris_ext.network.checks import is_packed
 
 _SAFE = ".safetensors"
 
 Method = TypeVar("Method", bound=Callable[..., Any])
-
-
-def read_adapter(path: str | Path) -> AdapterState:
-    """Read an adapter from a .safetensors file or one of torch.save (.pt, .ckpt).
-
-    Raises:
-        DataError: there is no such file.
-        FormatError: the file is damaged, or has another format.
-    """
-    path = Path(path)
-    if path.suffix == _SAFE:
-        return load_adapter(path)
-    return AdapterState(dict(load_weights(path).tensors))
 
 
 def _no_type_error(method: Method) -> Method:
@@ -73,6 +59,7 @@ class KohyaNetwork(Network):
         super().__init__(network.layers, network.sites, network.rates, models)
         self.skipped, self.notices = network.skipped, network.notices
         self.base_numbers = network.base_numbers
+        self.embeddings = network.embeddings
         self.train_t5xxl = arguments.train_t5xxl
         self._ratios = dict(arguments.ratios)
         self._network_args = dict(network_args)
@@ -127,7 +114,7 @@ class KohyaNetwork(Network):
         Raises:
             FormatError: the file has layers that the network does not adapt, or of other sizes.
         """
-        state = read_adapter(file)
+        state = load_adapter(file)
         missing, left_over = self.load_adapter_state(state, partly=True)
         return {"start afresh": missing, "not trained": left_over}
 

@@ -20,7 +20,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Write a config with which an adapter like this file can be trained. Options "
         "that the file does not record become comments.",
     )
-    parser.add_argument("file", type=Path, help="a .safetensors adapter")
+    parser.add_argument(
+        "file",
+        type=Path,
+        help="an adapter: a .safetensors file, one of torch (.pt, .bin), or a folder of PEFT",
+    )
     parser.add_argument("--output", type=Path, help="path of the new config (default: ./FILE.toml)")
     options = parser.parse_args(arguments)
     output = unused_path(options.output, options.file.stem)

@@ -22,7 +22,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="lycoris-ext info",
         description="Describe an adapter file and check that its tensors are unchanged.",
     )
-    parser.add_argument("file", type=Path, help="a .safetensors adapter")
+    parser.add_argument(
+        "file",
+        type=Path,
+        help="an adapter: a .safetensors file, one of torch (.pt, .bin), or a folder of PEFT",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as a JSON object")
     options = parser.parse_args(arguments)
     summary = summarize(options.file)
@@ -61,6 +65,8 @@ def describe(summary: AdapterSummary) -> list[str]:
         ("parameters", f"{summary.parameters:,} in {', '.join(summary.dtypes)}"),
         ("hash", hash_line),
     ]
+    if summary.embeddings:
+        rows.append(("embeddings", f"{', '.join(summary.embeddings)} (textual inversions)"))
     if summary.triggers:
         rows.append(("trigger words", ", ".join(summary.triggers)))
     rows += [("" if index else "note", line) for index, line in enumerate(summary.misread_by)]

@@ -12,16 +12,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lycoris_ext.errors import ConfigError, DataError, FormatError
-from lycoris_ext.formats import container
+from lycoris_ext.formats import cloneofsimo, container
+from lycoris_ext.formats.adapter_source import adapter_in, config_beside, converted
 from lycoris_ext.formats.atomic import atomic_write
-from lycoris_ext.formats.container import MEND, Buffer, Container
+from lycoris_ext.formats.container import MEND, Buffer, Container, Entry
+from lycoris_ext.formats.embeddings import is_embedding
 from lycoris_ext.formats.hashes import file_hashes
 from lycoris_ext.formats.keys import place_in_model, split_key, target_of
-from lycoris_ext.formats.peft import apply_config, canonical, is_peft, refuse_unread
-from lycoris_ext.formats.peft_config import CONFIG_FILE, CONFIG_KEY
+from lycoris_ext.formats.peft import apply_config, canonical, refuse_unread
+from lycoris_ext.formats.torch_file import is_torch_file
 from lycoris_ext.words import and_more, count
 
 # Map all pages at once instead of one fault after the other; Python has no name for it.
@@ -31,6 +34,8 @@ _POPULATE_READ = 22
 @dataclass(frozen=True)
 class AdapterState:
     """The content of an adapter file, under the file's own names.
+
+    Layers that a file only numbers (cloneofsimo's) have diffusers' names.
 
     Attributes:
         tensors: full key -> tensor, ``alpha`` included.
@@ -58,6 +63,8 @@ class AdapterState:
         strange = []
         refuse_unread(self.tensors)
         for key, tensor in self.tensors.items():
+            if is_embedding(key):
+                continue
             layer, name = split_key(key)
             if not name:
                 strange.append(key)
@@ -73,6 +80,10 @@ class AdapterState:
             )
         apply_config(layers, self.metadata)
         return {layer: _norms_named(tensors) for layer, tensors in layers.items()}
+
+    def embeddings(self) -> dict[str, Tensor]:
+        """Return the bundled textual inversions, by the file's keys; they belong to no layer."""
+        return {key: tensor for key, tensor in self.tensors.items() if is_embedding(key)}
 
     def only(self, targets: Collection[str]) -> AdapterState:
         """Return this state without the layers of other models than these.
@@ -127,13 +138,15 @@ class AdapterFile:
 
     Args:
         path: the file that was read.
-        content: all of its bytes.
+        content: all of its bytes; of a file of torch.save its tensors as safetensors.
         header: its checked header; the numbers in the tensors are not checked yet.
+        size: bytes of the file.
     """
 
     path: Path
     content: bytearray
     header: Container
+    size: int
 
     def state(self) -> AdapterState:
         """Return the file's tensors, which are views of ``content``, and its metadata.
@@ -144,7 +157,7 @@ class AdapterFile:
         return _state(self.content, self.header, str(self.path))
 
     def hash(self) -> str:
-        """Return the SHA-256 of the whole file; it changes with the metadata, too."""
+        """Return the SHA-256 of ``content``; it changes with the metadata, too."""
         return hashlib.sha256(self.content).hexdigest()
 
     def data_hash(self) -> str:
@@ -158,20 +171,25 @@ def read_adapter_file(
     """Read a whole adapter file into memory, opening it once and closing it again.
 
     Args:
-        path: the file.
+        path: the file, safetensors or one of torch.save; or a folder that PEFT or diffusers wrote.
         check: called with the header and the file's name before the tensors are read; it may raise
             an error, so that a large file of another kind is not read.
 
     Raises:
-        DataError: there is no such file.
-        FormatError: the file is truncated, not safetensors, or its header contradicts the file.
+        DataError: there is no such file, or no adapter in the folder.
+        FormatError: the file is truncated, of another format, or its header contradicts the file.
     """
-    path, where = Path(path), str(path)
+    path = adapter_in(Path(path))
+    where = str(path)
     try:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
-            start = file.read(8)
-            start += file.read(container.header_end(start, size, where) - 8)
+            start = file.read(9)
+            if is_torch_file(start):
+                content = converted(path, lambda keys: check(_header_of(keys), where))
+                return AdapterFile(path, content, container.read_header(content, where), size)
+            rest = container.header_end(start, size, where) - len(start)
+            start += file.read(max(rest, 0))
             header = container.read_header(start, where, size)
             check(header, where)
             content = bytearray(size)
@@ -183,7 +201,12 @@ def read_adapter_file(
         raise FormatError(
             f"was cut to {found} of its {size} bytes while it was read", where=where, fix=MEND
         )
-    return AdapterFile(path, content, header)
+    return AdapterFile(path, content, header, size)
+
+
+def _header_of(keys: Collection[str]) -> Container:
+    """Return a header with nothing but the keys, for checks before the tensors are read."""
+    return Container(tuple(Entry(key, torch.float32, (), 0, 0) for key in keys), {}, 0)
 
 
 def load_adapter(path: Path | str) -> AdapterState:
@@ -207,9 +230,11 @@ def open_adapter(path: Path | str) -> AdapterState:
     Raises:
         DataError, FormatError: as for ``load_adapter``.
     """
-    path = Path(path)
+    path = adapter_in(Path(path))
     try:
         with open(path, "rb") as file:
+            if is_torch_file(file.read(9)):
+                return read_adapter_file(path).state()
             # ACCESS_COPY: writing to the tensors does not change the file. An empty file cannot be
             # mapped.
             size = path.stat().st_size
@@ -256,18 +281,10 @@ def _state(content: Buffer, header: Container, where: str) -> AdapterState:
     _refuse_non_finite(container.non_finite(content, header), where)
     metadata = dict(header.metadata)
     tensors = container.read_tensors(content, header)
-    if any(map(is_peft, tensors)):
-        metadata.update(_peft_config(Path(where).with_name(CONFIG_FILE)))
+    if cloneofsimo.is_numbered(tensors):
+        tensors, metadata = cloneofsimo.named(tensors, metadata, where)
+    metadata.update(config_beside(Path(where), tensors))
     return AdapterState(tensors, metadata)
-
-
-def _peft_config(path: Path) -> dict[str, str]:
-    try:
-        return {CONFIG_KEY: path.read_text(encoding="utf-8")}
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot be read ({error})", where=str(path)) from error
 
 
 def _unreadable(path: Path, error: OSError) -> DataError:

@@ -41,6 +41,7 @@ _READ = {
     **{encoder.key.removesuffix(TEXT_LEVEL): encoder.target for encoder in _TEXTS},
     **{f"text_encoders.{one.comfyui}.transformer.": one.target for one in _TEXTS if one.comfyui},
     **{f"{target}.": target for target in TARGETS},  # diffusers
+    "transformer.": "unet",  # diffusers, of a family whose denoiser is none
 }
 _PEFT = "base_model.model."
 #: Layers' names with these prefixes contain no dots: the tensor's name begins after the first dot.

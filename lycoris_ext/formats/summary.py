@@ -10,7 +10,9 @@ from pathlib import Path
 from lycoris_ext.algorithms import Plan, detect
 from lycoris_ext.errors import FormatError
 from lycoris_ext.formats.adapter_file import AdapterFile, read_adapter_file
+from lycoris_ext.formats.cloneofsimo import is_numbered
 from lycoris_ext.formats.container import Container
+from lycoris_ext.formats.embeddings import embedded_words
 from lycoris_ext.formats.keys import split_key, target_of
 from lycoris_ext.formats.metadata import trigger_words
 from lycoris_ext.formats.misread import misread_by, naming_of
@@ -28,7 +30,8 @@ class LayerGroup:
     Args:
         tucker: whether they have Tucker cores.
         rank, alpha: 0 if the stored tensors have no rank.
-        form: the options that can be seen in the tensors, such as "dora_wd".
+        form: the options that can be seen in the tensors, such as "dora_wd", and what is stored
+            beside the algorithm's tensors, such as "with bias".
         modules: number of these layers.
     """
 
@@ -71,6 +74,7 @@ class AdapterSummary:
         triggers: trigger words, if the metadata name any.
         misread_by: a sentence for each host that is known to read this file wrongly.
         metadata: all of it, sorted by name.
+        embeddings: words of the textual inversions that are bundled with the adapter.
     """
 
     path: str
@@ -85,6 +89,7 @@ class AdapterSummary:
     triggers: tuple[str, ...]
     misread_by: tuple[str, ...]
     metadata: dict[str, str]
+    embeddings: tuple[str, ...] = ()
 
 
 def summarize(path: Path) -> AdapterSummary:
@@ -113,13 +118,14 @@ def describe_file(file: AdapterFile) -> AdapterSummary:
         layers=_group(plans.values()),
         modules=dict(sorted(Counter(map(target_of, plans)).items(), reverse=True)),
         parameters=sum(tensor.numel() for tensor in factors.values()),
-        bytes=len(file.content),
+        bytes=file.size,
         dtypes=tuple(sorted({str(t.dtype).removeprefix("torch.") for t in factors.values()})),
         keys=naming_of(plans),
         hash=_compare(state.metadata.get(HASH_KEY, ""), file.data_hash()),
         triggers=trigger_words(state.metadata),
         misread_by=misread_by(plans, state.metadata),
         metadata=dict(sorted(state.metadata.items())),
+        embeddings=embedded_words(state.tensors),
     )
 
 
@@ -131,8 +137,9 @@ def refuse_other_files(header: Container, where: str) -> None:
     Raises:
         FormatError: no key belongs to an adapter.
     """
-    names = {split_key(entry.key)[1] for entry in header.entries}
-    if not names - {"", *_ANYBODYS}:
+    keys = [entry.key for entry in header.entries]
+    names = {split_key(key)[1] for key in keys}
+    if not is_numbered(keys) and not names - {"", *_ANYBODYS}:
         raise FormatError(
             f"none of its {len(header.entries)} tensors belongs to an adapter",
             where=where,
@@ -169,8 +176,9 @@ def _group(plans: Iterable[Plan]) -> tuple[LayerGroup, ...]:
 
 
 def _form(plan: Plan) -> tuple[str, ...]:
-    return tuple(
+    shown = (
         option if value is True else f"{option} {value:.3g}"
         for option, value in plan.shown_options().items()
         if option != "use_tucker"
     )
+    return (*shown, *(f"with {one.title}" for one in plan.beside))

@@ -11,6 +11,7 @@ import pickle
 import zipfile
 import zlib
 from collections import OrderedDict
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -53,12 +54,26 @@ _BROKEN_PICKLE = (
 """What an unpickler raises on damaged or malicious input."""
 
 
-def load_torch_file(path: Path) -> dict[str, Tensor]:
+def is_torch_file(start: bytes) -> bool:
+    """Return True if the first nine bytes of a file are those of one that torch.save wrote.
+
+    Of a torch before 1.6, too, whose files ``load_torch_file`` refuses.
+    """
+    # A safetensors file may begin with the same bytes, but then its header begins with a brace.
+    return start.startswith((b"PK", b"\x80")) and start[8:9] != b"{"
+
+
+def load_torch_file(
+    path: Path, check: Callable[[Collection[str]], object] = lambda _: None
+) -> dict[str, Tensor]:
     """Read the tensors of a file that torch.save wrote.
 
     Args:
         path: a file of torch 1.6 or newer. The weights may be in an inner dictionary "state_dict",
-            as in files of PyTorch Lightning and most Stable Diffusion checkpoints.
+            as in files of PyTorch Lightning and most Stable Diffusion checkpoints. Tensors of a
+            list are named by their number: "0", "1", ...
+        check: called with the tensors' keys before their numbers are read; it may raise an error,
+            so that a large file of another kind is not read.
 
     Returns:
         Key -> tensor on the CPU; values that are no tensors are left out.
@@ -70,14 +85,16 @@ def load_torch_file(path: Path) -> dict[str, Tensor]:
     """
     try:
         with open(path, "rb") as file:
-            return _load(file, str(path))
+            return _load(file, str(path), check)
     except FileNotFoundError as error:
         raise DataError("there is no such file", where=str(path), fix="check the path") from error
     except (OSError, zipfile.BadZipFile, zlib.error) as error:
         raise FormatError(f"cannot be read ({error})", where=str(path), fix=_MEND) from error
 
 
-def _load(file: BinaryIO, where: str) -> dict[str, Tensor]:
+def _load(
+    file: BinaryIO, where: str, check: Callable[[Collection[str]], object]
+) -> dict[str, Tensor]:
     if file.read(2) != b"PK":
         raise FormatError(
             "is no zip archive, so it is of a torch before 1.6 or damaged",
@@ -91,8 +108,10 @@ def _load(file: BinaryIO, where: str) -> dict[str, Tensor]:
         try:
             with archive.open(pickles[0]) as stream:
                 content = _Unpickler(stream, encoding="utf-8").load()
+            stored = _state_dict(content)
+            check(stored.keys())
             storages = _Storages(archive, pickles[0].removesuffix("data.pkl"))
-            tensors = {key: one.read(storages) for key, one in _state_dict(content).items()}
+            tensors = {key: one.read(storages) for key, one in stored.items()}
         except _BROKEN_PICKLE as error:
             text = " ".join(str(error).split())[:200] or type(error).__name__
             raise FormatError(
@@ -107,6 +126,9 @@ def _load(file: BinaryIO, where: str) -> dict[str, Tensor]:
 
 def _state_dict(content: object) -> dict[str, _StoredTensor]:
     """Return the tensors of a state dict, looking inside nested "state_dict" entries."""
+    if type(content) is list:
+        numbered = enumerate(content)
+        return {str(n): one for n, one in numbered if isinstance(one, _StoredTensor)}
     if not isinstance(content, dict):
         return {}
     # dict.get(content, ...), not content.get(...): a pickle may replace methods of its objects.

@@ -157,6 +157,7 @@ def load_network(
     network = Network(layers, {key: known[key] for key in layers}, models=tuple(targets))
     network.multiplier = multiplier
     _describe(network, targets)
+    network.embeddings = {key: t.clone() for key, t in state.embeddings().items()}
     return network.eval()
 
 

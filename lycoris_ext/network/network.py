@@ -41,6 +41,8 @@ class Network(nn.Module):
         skipped: name of each layer of the models that cannot be adapted -> why.
         notices: what to know about the choice of layers, one sentence each.
         base_numbers: how many numbers the parameters of the models hold; 0: not known.
+        embeddings: key -> tensor of the textual inversions in the file it was loaded from; they are
+            saved with it again.
     """
 
     skipped: Mapping[str, str] = MappingProxyType({})
@@ -60,6 +62,7 @@ class Network(nn.Module):
         self.sites = dict(sites)
         self.rates = dict(rates or {})
         self.models = tuple(models) or self.targets
+        self.embeddings: dict[str, Tensor] = {}
         self._attachments: dict[str, Attachment] = {}
         self._merge: Merge | None = None
 
@@ -230,6 +233,7 @@ class Network(nn.Module):
             for key, layer in self.layers.items()
             for name, tensor in layer.stored(dtype).items()
         }
+        tensors |= {key: tensor.cpu().clone() for key, tensor in self.embeddings.items()}
         return AdapterState(tensors, dict(metadata or {}))
 
     def load_adapter_state(
@@ -250,7 +254,9 @@ class Network(nn.Module):
             FormatError: layers are missing or left over, or shapes or alphas differ; nothing has
                 been changed then.
         """
-        return load_state(self.layers, self.sites, state, partly)
+        missing, left_over = load_state(self.layers, self.sites, state, partly)
+        self.embeddings = {key: tensor.clone() for key, tensor in state.embeddings().items()}
+        return missing, left_over
 
     def as_state_dict(self, state: AdapterState) -> dict[str, Tensor]:
         """Rename and reshape a file's tensors so that ``load_state_dict`` accepts them.

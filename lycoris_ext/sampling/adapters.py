@@ -109,7 +109,7 @@ def refuse_missing(uses: Sequence[AdapterUse]) -> None:
     Raises:
         DataError: at least one file does not exist.
     """
-    missing = [str(use.path) for use in uses if not use.path.is_file()]
+    missing = [str(use.path) for use in uses if not use.path.exists()]
     if missing:
         raise DataError(
             f"there is no such adapter file: {', '.join(missing)}",

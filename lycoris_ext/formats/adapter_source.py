@@ -1,0 +1,75 @@
+"""Where the bytes of an adapter are: its file in a folder, files of torch.save, PEFT's config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
+
+from lycoris_ext.errors import DataError
+from lycoris_ext.formats import container
+from lycoris_ext.formats.peft import is_peft
+from lycoris_ext.formats.peft_config import CONFIG_FILE, CONFIG_KEY
+from lycoris_ext.formats.torch_file import load_torch_file
+
+_PEFTS = "adapter_model"
+#: The adapters that PEFT and diffusers save into a folder; the first that is there is taken.
+_IN_FOLDERS = tuple(
+    f"{name}{ending}"
+    for name in (_PEFTS, "pytorch_lora_weights")
+    for ending in (".safetensors", ".bin")
+)
+
+
+def adapter_in(path: Path) -> Path:
+    """Return the path of the adapter file: for a folder of PEFT or diffusers that of its adapter.
+
+    Raises:
+        DataError: the folder holds no adapter of PEFT or diffusers.
+    """
+    if not path.is_dir():
+        return path
+    found = next((path / name for name in _IN_FOLDERS if (path / name).is_file()), None)
+    if found is None:
+        raise DataError(
+            f"is a folder, and none of {', '.join(_IN_FOLDERS)} is in it",
+            where=str(path),
+            fix="name the adapter's file",
+        )
+    return found
+
+
+def converted(path: Path, check: Callable[[Collection[str]], object]) -> bytearray:
+    """Read a file of torch.save; return its tensors as the bytes of a safetensors file.
+
+    Args:
+        path: the file.
+        check: called with the tensors' keys before their numbers are read; it may raise an error.
+
+    Raises:
+        FormatError: the file is damaged, or its pickle does what no file of weights does.
+    """
+    tensors = load_torch_file(path, check)
+    # In such files tensors may share their numbers.
+    header, data = container.serialize({key: t.clone() for key, t in tensors.items()})
+    return bytearray(container.build_header(header, {}) + data)
+
+
+def config_beside(path: Path, keys: Iterable[str]) -> dict[str, str]:
+    """Return the metadata field with PEFT's config that belongs to a file; {} if there is none.
+
+    Args:
+        path: of the adapter file.
+        keys: of its tensors.
+
+    Raises:
+        DataError: the config cannot be read.
+    """
+    if path.stem != _PEFTS and not any(map(is_peft, keys)):
+        return {}
+    config = path.with_name(CONFIG_FILE)
+    try:
+        return {CONFIG_KEY: config.read_text(encoding="utf-8")}
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot be read ({error})", where=str(config)) from error
