@@ -124,6 +124,9 @@ class LoKr(Algorithm):
     @classmethod
     def part_layers(cls, layer: LayerSpec, sizes: tuple[Sizes, ...]) -> tuple[LayerSpec, ...]:
         first, second = sizes
+        if layer.is_spatial and first["in"] * second.get("in", 0) == layer.fan_in:
+            # ComfyUI's trainer splits the weight as a matrix, the kernel among its columns.
+            return LayerSpec(first["out"], first["in"]), LayerSpec(second["out"], second["in"])
         area = layer.fan_in // layer.in_features
         depth = second["in"] if "in" in second else second["in*k"] // area
         return (

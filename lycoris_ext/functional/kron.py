@@ -21,7 +21,8 @@ class Kron(Recomputed):
     Attributes:
         first: an (l, m) matrix, held as the update of a Linear layer of this size.
         second: a (k, n, *kernel) weight, held as the update of a layer like the adapted one;
-            l * k = out and m * n = in.
+            l * k = out and m * n = in. Or a (k, n) matrix for an adapted convolution, with m * n =
+            in * kernel area: their product is the update as a matrix.
     """
 
     first: Recomputed
@@ -51,8 +52,10 @@ class Kron(Recomputed):
     def sum_sq(self) -> Tensor:
         return self.first.sum_sq() * self.second.sum_sq()
 
-    def thin_cost(self) -> int:
+    def thin_cost(self) -> int | None:
         outer, inner = self.first.layer, self.second.layer
+        if inner.kernel != self.layer.kernel:
+            return None  # the kernel is split, too: no layer of slices computes this
         read = self.second.thin_cost()
         if read is None:
             read = inner.out_features * inner.fan_in

@@ -244,3 +244,26 @@ def test_a_file_of_comfyuis_trainer_updates_weights_biases_and_normalisations() 
     assert torch.allclose(output(model, read, x), moved(x), rtol=0, atol=1e-6)
     names = {key.rpartition(".")[2] for key in read.adapter_state().tensors if "norm" in key}
     assert names == {"w_norm", "b_norm"}
+
+
+@pytest.mark.parametrize("widths", [(4, 9), (6, 6), (12, 3)])
+def test_a_lokr_of_comfyuis_trainer_splits_a_convolution_as_a_matrix(
+    widths: tuple[int, int], tmp_path: Path
+) -> None:
+    """The columns are inputs * kernel, which the two factors need not split between channels."""
+    model, x = model_and_input()
+    w1, w2 = torch.randn(2, widths[0]).double(), torch.randn(3, widths[1]).double()
+    tensors = {"conv.lokr_w1": w1, "conv.lokr_w2": w2, "conv.alpha": torch.tensor(1.0)}
+    state = AdapterState({f"diffusion_model.{key}": t for key, t in tensors.items()})
+    read = load_network(state, {"diffusion_model": model}).double()
+    moved = deepcopy(model)
+    moved.conv.weight.data += torch.kron(w1, w2).reshape(moved.conv.weight.shape)
+    wanted = moved(x)
+    assert torch.allclose(output(model, read, x), wanted, rtol=0, atol=1e-5)
+    save_adapter(tmp_path / "a", read.adapter_state(dtype=None))
+    again = load_network(tmp_path / "a", {"diffusion_model": model}).double().train()
+    again.requires_grad_(True)
+    assert torch.allclose(output(model, again, x), wanted, rtol=0, atol=1e-5)
+    with again.injected():
+        model(x).square().sum().backward()
+    assert all(bool(p.grad.any()) for p in again.parameters() if p.grad is not None)
