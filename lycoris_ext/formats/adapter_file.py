@@ -70,6 +70,8 @@ class AdapterState:
                 strange.append(key)
             elif name in layers.setdefault(layer, {}):
                 raise FormatError(f"holds {name} twice", where=f"layer {layer!r}")
+            elif name == "alpha" and tensor.numel() != 1:
+                raise FormatError(f"alpha is {tensor.numel()} numbers", where=f"layer {layer!r}")
             else:
                 layers[layer][name] = canonical(key, tensor)
         if strange:
@@ -107,7 +109,7 @@ def _norms_named(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
     ComfyUI's trainer stores it as ``diff`` and ``diff_b``, as that of any other layer.
     """
-    if "diff" not in tensors or tensors["diff"].ndim != 1:
+    if "diff" not in tensors or tensors["diff"].ndim != 1 or "w_norm" in tensors:
         return tensors
     names = {"diff": "w_norm", "diff_b": "b_norm"}
     return {names.get(name, name): tensor for name, tensor in tensors.items()}

@@ -24,7 +24,8 @@ from lycoris_ext.errors import FormatError
 from lycoris_ext.formats.embeddings import embedding_key
 from lycoris_ext.words import count
 
-_KEY = re.compile(r"(unet|text_encoder):(\d{1,6}):(up|down)")
+_KEY = re.compile(r"(unet|text_encoder):([0-9]{1,6}):(up|down)")
+_PLACE = re.compile(r"[0-9]{1,6}")
 _RANK = re.compile(r"\w+:\d+:rank")
 _EMBED = "<embed>"
 _FACTORS = {"up": "lora_up.weight", "down": "lora_down.weight"}
@@ -51,7 +52,7 @@ _BLOCKS = (
 
 def is_numbered(keys: Collection[str]) -> bool:
     """Return True if the keys of a file are those of this tool."""
-    return any(map(_KEY.fullmatch, keys)) or (bool(keys) and all(map(str.isdecimal, keys)))
+    return any(map(_KEY.fullmatch, keys)) or _is_list(keys)
 
 
 def named(
@@ -99,9 +100,13 @@ def named(
     return result, kept
 
 
+def _is_list(keys: Collection[str]) -> bool:
+    return bool(keys) and all(map(_PLACE.fullmatch, keys))
+
+
 def _parts(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, int, str, str]]:
     """Yield (model, number of the layer, "up" or "down", key) of each tensor; "" for others."""
-    if all(map(str.isdecimal, tensors)):
+    if _is_list(tensors):
         widths = {int(tensors[key].shape[0]) for key in tensors if int(key) % 2 == 0}
         # CLIP's attention has one width; those of the U-Net's layers differ.
         model = "text_encoder" if len(widths) == 1 else "unet"

@@ -20,9 +20,10 @@ _BIAS = "lora_up.bias"
 #: The name of DoRA's magnitudes of output channels: (out,), for convolutions (1, out, 1, 1).
 _MAGNITUDE = "lora_magnitude_vector"
 #: Endings of keys that we cannot read -> what they belong to.
+_OFT = "oft_R.weight"
 _UNREAD = {
     "ia3_l": "(IA)^3, whose numbers are the factors; LyCORIS stores the factors minus 1",
-    "oft_R.weight": "OFT, which rotates the inputs; LyCORIS' rotates the outputs",
+    _OFT: "OFT, which rotates the inputs; LyCORIS' rotates the outputs",
     "boft_R": "BOFT, whose blocks have another layout than LyCORIS'",
     "boft_s": "BOFT, whose blocks have another layout than LyCORIS'",
     "lora_A.bias": "LoRA with biases of its own (lora_bias)",
@@ -44,6 +45,12 @@ def refuse_unread(keys: Iterable[str]) -> None:
     for key in keys:
         if key.endswith(_UNREAD_ENDS):
             end = next(end for end in _UNREAD if f".{end}" in key)
+            if end == _OFT and not is_peft(key):
+                raise FormatError(
+                    f"holds OneTrainer's {end}: {_UNREAD[end]}",
+                    where=key,
+                    fix="choose LoRA or LoHa in OneTrainer instead of OFT",
+                )
             raise FormatError(
                 f"holds PEFT's {end}: {_UNREAD[end]}",
                 where=key,
@@ -84,15 +91,22 @@ def apply_config(layers: dict[str, dict[str, Tensor]], metadata: Mapping[str, st
         strength = configs.of_layer(layer.removeprefix(_START))
         if strength.alpha is not None and "alpha" not in tensors:
             _add_alpha(tensors, strength.alpha, strength)
-        if _BIAS in tensors and "lora_down.weight" in tensors:
-            rank = tensors["lora_down.weight"].shape[0]
+        rank = _rank(tensors)
+        if _BIAS in tensors and rank:
             scale = float(tensors["alpha"]) / rank if "alpha" in tensors else 1.0
             tensors["diff_b"] = tensors.pop(_BIAS) * scale
 
 
+def _rank(tensors: Mapping[str, Tensor]) -> int:
+    """Return the rank of a LoRA; 0 if the layer is none or its tensor is damaged."""
+    down = tensors.get("lora_down.weight")
+    return 0 if down is None or not down.ndim else int(down.shape[0])
+
+
 def _add_alpha(tensors: dict[str, Tensor], alpha: float, strength: Strength) -> None:
-    if strength.rslora and "lora_down.weight" in tensors:
-        alpha *= sqrt(tensors["lora_down.weight"].shape[0])
+    rank = _rank(tensors)
+    if strength.rslora and rank:
+        alpha *= sqrt(rank)
     if {"lokr_w1", "lokr_w2"} <= tensors.keys() and strength.rank is not None:
         tensors["lokr_w2"] = tensors["lokr_w2"] * (alpha / strength.rank)
     tensors["alpha"] = torch.tensor(alpha)

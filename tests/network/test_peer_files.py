@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lycoris_ext.errors import FormatError
-from lycoris_ext.formats import load_adapter
+from lycoris_ext.formats import AdapterState, load_adapter
 from lycoris_ext.formats.families import FAMILIES
 from lycoris_ext.formats.keys import key_prefix, place_in_file, place_in_model
 from lycoris_ext.functional import spec_of
@@ -163,6 +163,14 @@ def test_other_adapters_of_peft_are_refused_by_name(case: str, tmp_path: Path) -
     with pytest.raises(FormatError, match=re.escape(f"holds PEFT's {key}: ")) as raised:
         load_network(tmp_path / "adapter_model.safetensors", {"unet": Tiny()})
     assert "merge_and_unload" in str(raised.value)
+
+
+@pytest.mark.parametrize("layer", ["lora_unet_mid_block_x", "transformer.blocks.0.to_q"])
+def test_onetrainers_oft_is_not_taken_for_pefts(layer: str) -> None:
+    state = AdapterState({f"{layer}.oft_R.weight": torch.ones(2, 6)})
+    with pytest.raises(FormatError, match="holds OneTrainer's oft_R") as raised:
+        state.layers()
+    assert "merge_and_unload" not in str(raised.value)
 
 
 def test_a_file_of_diffusers_is_read_with_its_alpha(tmp_path: Path, tiny_base: Path) -> None:
