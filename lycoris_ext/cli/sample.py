@@ -17,7 +17,7 @@ from lycoris_ext.grids.pipeline_painter import PipelinePainter, columns_of, row_
 from lycoris_ext.grids.plan import GridPlan
 from lycoris_ext.models import ModelConfig, Pipeline, load_pipeline
 from lycoris_ext.plots.png import numbered_path, save_picture
-from lycoris_ext.sampling.adapters import AdapterUse
+from lycoris_ext.sampling.adapters import AdapterUse, refuse_unreadable
 from lycoris_ext.sampling.draw import draw
 from lycoris_ext.sampling.progress import progress_bar
 from lycoris_ext.sampling.prompts import parse_prompt, read_prompts
@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         clip_skip=options.clip_skip,
         v_parameterization=options.v_parameterization,
     )
+    refuse_unreadable(uses)
     pipeline = load_pipeline(model, device, _DTYPES[precision])
     if options.grid:
         paths = [_draw_grid(pipeline, specs, uses, options)]

@@ -13,6 +13,7 @@ from PIL import Image, ImageChops, ImageCms, ImageOps, ImageStat
 from PIL import __version__ as pillow_version
 
 from lycoris_ext.errors import DataError
+from lycoris_ext.formats.strangers import LOOK, start_of
 
 BROKEN_PICTURE = (
     OSError,
@@ -178,5 +179,7 @@ def _reason(error: Exception, raw: bytes) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
         if container == "HEIC":
             return "HEIC, which Pillow does not read: save it as PNG or JPEG"
-        return "not a picture, or damaged at its start"
+        kind = start_of(raw[:LOOK], len(raw))
+        told = f": this is {kind.name}" if kind else ", or damaged at its start"
+        return f"not a picture{told}"
     return str(error).split(" <_io")[0] or f"damaged ({type(error).__name__})"

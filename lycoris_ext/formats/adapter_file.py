@@ -6,8 +6,8 @@ import hashlib
 import mmap
 import os
 import sys
-from collections.abc import Callable, Collection
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lycoris_ext.errors import ConfigError, DataError, FormatError
+from lycoris_ext.errors import ConfigError, DataError, FormatError, LycorisExtError
 from lycoris_ext.formats import cloneofsimo, container
 from lycoris_ext.formats.adapter_source import adapter_in, config_beside, converted
 from lycoris_ext.formats.atomic import atomic_write
@@ -24,6 +24,7 @@ from lycoris_ext.formats.embeddings import is_embedding
 from lycoris_ext.formats.hashes import file_hashes
 from lycoris_ext.formats.keys import place_in_model, split_key, target_of
 from lycoris_ext.formats.peft import apply_config, canonical, refuse_unread
+from lycoris_ext.formats.strangers import refuse_other_than_adapter
 from lycoris_ext.formats.torch_file import is_torch_file
 from lycoris_ext.words import and_more, count
 
@@ -40,10 +41,22 @@ class AdapterState:
     Attributes:
         tensors: full key -> tensor, ``alpha`` included.
         metadata: the strings of the header: sd-scripts' ``ss_*`` and others.
+        source: path of the file, for messages; empty if there is none.
     """
 
     tensors: dict[str, Tensor]
     metadata: dict[str, str] = field(default_factory=dict)
+    source: str = field(default="", compare=False)
+
+    @contextmanager
+    def named_in_errors(self) -> Iterator[None]:
+        """Add the file's name to errors that are raised inside the ``with``."""
+        try:
+            yield
+        except LycorisExtError as error:
+            if not self.source or self.source in (error.where or ""):
+                raise
+            raise error.within(self.source) from error
 
     def layers(self) -> dict[str, dict[str, Tensor]]:
         """Group the tensors by layer.
@@ -101,7 +114,7 @@ class AdapterState:
             for key, tensor in self.tensors.items()
             if target_of(split_key(key)[0]) in wanted
         }
-        return AdapterState(kept, self.metadata)
+        return AdapterState(kept, self.metadata, self.source)
 
 
 def _norms_named(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -181,19 +194,22 @@ def read_adapter_file(
         DataError: there is no such file, or no adapter in the folder.
         FormatError: the file is truncated, of another format, or its header contradicts the file.
     """
+
+    def check_header(header: Container, where: str) -> None:
+        _refuse_others(header, where)
+        check(header, where)
+
     path = adapter_in(Path(path))
     where = str(path)
     try:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
-            start = file.read(9)
-            if is_torch_file(start):
-                content = converted(path, lambda keys: check(_header_of(keys), where))
+            if is_torch_file(file.read(9)):
+                content = converted(path, lambda keys: check_header(_header_of(keys), where))
                 return AdapterFile(path, content, container.read_header(content, where), size)
-            rest = container.header_end(start, size, where) - len(start)
-            start += file.read(max(rest, 0))
-            header = container.read_header(start, where, size)
-            check(header, where)
+            file.seek(0)
+            start, header = container.read_start(file, size, where)
+            check_header(header, where)
             content = bytearray(size)
             content[: len(start)] = start
             found = len(start) + file.readinto(memoryview(content)[len(start) :])
@@ -261,7 +277,15 @@ def parse_adapter(content: Buffer, where: str) -> AdapterState:
         FormatError: as for ``load_adapter``.
         DataError: PEFT's config cannot be read.
     """
-    return _state(content, container.read_header(content, where), where)
+    header = container.read_header(content, where)
+    _refuse_others(header, where)
+    return _state(content, header, where)
+
+
+def _refuse_others(header: Container, where: str) -> None:
+    """Refuse a file that is no adapter, by its header alone: models have gigabytes."""
+    shapes = {entry.key: entry.shape for entry in header.entries}
+    refuse_other_than_adapter(shapes, header.metadata, where)
 
 
 def _check_arguments(path: object, state: object) -> None:
@@ -286,7 +310,7 @@ def _state(content: Buffer, header: Container, where: str) -> AdapterState:
     if cloneofsimo.is_numbered(tensors):
         tensors, metadata = cloneofsimo.named(tensors, metadata, where)
     metadata.update(config_beside(Path(where), tensors))
-    return AdapterState(tensors, metadata)
+    return AdapterState(tensors, metadata, where)
 
 
 def _unreadable(path: Path, error: OSError) -> DataError:

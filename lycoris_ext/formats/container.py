@@ -18,13 +18,15 @@ from itertools import groupby
 from math import isfinite, prod
 from mmap import mmap
 from operator import itemgetter
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import safetensors.torch
 import torch
 from torch import Tensor
 
 from lycoris_ext.errors import FormatError
+from lycoris_ext.formats.strangers import LOOK, refuse_start
+from lycoris_ext.words import count
 
 # In bytes. Parsed JSON takes several times its length; the longest headers of real adapters, which
 # hold the tags of ten thousand pictures, have two million bytes.
@@ -83,24 +85,33 @@ def header_end(start: Buffer, size: int, where: str) -> int:
     """Return the offset in bytes at which the header ends and the data begin.
 
     Args:
-        start: the first eight bytes of the file, or more.
+        start: the first bytes of the file, eight at least; with ``LOOK`` of them a file of another
+            kind is named for what it is.
         size: bytes of the whole file.
         where: the file's name, for messages.
 
     Raises:
-        FormatError: the file is shorter than its header, or the header is too long to be real.
+        FormatError: the file is of another kind or shorter than its header, or the header is too
+            long to be real.
     """
+    refuse_start(bytes(start[:LOOK]), size, where)
     if min(len(start), size) < 8:
         raise FormatError(f"{size} bytes long, a header needs 8", where=where, fix=MEND)
     (length,) = struct.unpack("<Q", start[:8])
-    if length > size - 8:
+    if length > size - 8 and start[8:9] != b"{":  # the format wants a brace there
         raise FormatError(
-            f"the header claims {length} bytes, the file has {size - 8}", where=where, fix=MEND
+            f"is no safetensors file: it begins with the bytes {bytes(start[:9]).hex(' ')}",
+            where=where,
+            fix=MEND,
         )
     if length > MAX_HEADER:
         raise FormatError(
-            f"the header has {length} bytes, at most {MAX_HEADER} are read", where=where, fix=MEND
+            f"the header has {length} bytes, at most {MAX_HEADER} are read",
+            where=where,
+            fix=MEND,
         )
+    if length > size - 8:
+        raise _cut_off(8 + length, size, where, "for its header alone")
     return int(8 + length)
 
 
@@ -134,13 +145,36 @@ def read_header(content: Buffer, where: str, size: int | None = None) -> Contain
                 fix=MEND,
             )
         position = entry.end
-    if position != size - data_start:
+    if position > size - data_start:
+        raise _cut_off(data_start + position, size, where, "by its header")
+    if position < size - data_start:
+        extra = count(size - data_start - position, "byte")
         raise FormatError(
-            f"the tensors take {position} bytes, the file has {size - data_start} of data",
+            f"has {extra} behind its last tensor, which ends at byte {data_start + position:,} of "
+            f"{size:,}",
             where=where,
             fix=MEND,
         )
     return Container(tuple(entries), metadata, data_start)
+
+
+def read_start(file: BinaryIO, size: int, where: str) -> tuple[bytes, Container]:
+    """Read the beginning of an open file and check its header.
+
+    Args:
+        file: at its beginning, opened in binary mode.
+        size: bytes of the whole file.
+        where: the file's name, for messages.
+
+    Returns:
+        The bytes that were read, which hold the header, and the header.
+
+    Raises:
+        FormatError: as for ``read_header``.
+    """
+    start = file.read(LOOK)
+    start += file.read(max(0, header_end(start, size, where) - len(start)))
+    return start, read_header(start, where, size)
 
 
 def read_tensors(content: Buffer, container: Container) -> dict[str, Tensor]:
@@ -220,6 +254,14 @@ def _view(content: Buffer, container: Container, run: list[Entry]) -> Tensor:
         dtype=dtype,
         count=(end - start) // dtype.itemsize,
         offset=container.data_start + start,
+    )
+
+
+def _cut_off(needed: int, found: int, where: str, told: str) -> FormatError:
+    return FormatError(
+        f"is cut off: {found:,} bytes are there, and {needed:,} are needed {told}",
+        where=where,
+        fix="the download or copy was interrupted: get the file again",
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lycoris_ext.algorithms import Plan, detect
 from lycoris_ext.errors import FormatError
-from lycoris_ext.formats.adapter_file import AdapterFile, read_adapter_file
+from lycoris_ext.formats.adapter_file import AdapterFile, AdapterState, read_adapter_file
 from lycoris_ext.formats.cloneofsimo import is_numbered
 from lycoris_ext.formats.container import Container
 from lycoris_ext.formats.embeddings import embedded_words
@@ -109,8 +109,7 @@ def describe_file(file: AdapterFile) -> AdapterSummary:
         FormatError: the file holds NaN or infinity, or keys of no known algorithm.
     """
     state = file.state()
-    stored = state.layers()
-    plans = {prefix: detect(tensors, prefix) for prefix, tensors in stored.items()}
+    plans = plans_of(state)
     factors = {key: t for key, t in state.tensors.items() if not key.endswith(".alpha")}
     return AdapterSummary(
         path=str(file.path),
@@ -127,6 +126,23 @@ def describe_file(file: AdapterFile) -> AdapterSummary:
         metadata=dict(sorted(state.metadata.items())),
         embeddings=embedded_words(state.tensors),
     )
+
+
+def plans_of(state: AdapterState) -> dict[str, Plan]:
+    """Find out how each layer of a file is adapted, from the tensors alone.
+
+    Args:
+        state: the file's content.
+
+    Returns:
+        Layer's name in the file -> its algorithm, rank and shapes.
+
+    Raises:
+        FormatError: some keys are of no known layer or algorithm, or shapes contradict each other;
+            the message names the file.
+    """
+    with state.named_in_errors():
+        return {prefix: detect(tensors, prefix) for prefix, tensors in state.layers().items()}
 
 
 def refuse_other_files(header: Container, where: str) -> None:

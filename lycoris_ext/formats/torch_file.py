@@ -7,6 +7,7 @@ dictionaries; whatever else it names becomes an `Inert` object, which does nothi
 
 from __future__ import annotations
 
+import os
 import pickle
 import zipfile
 import zlib
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from lycoris_ext.errors import DataError, FormatError
+from lycoris_ext.formats.strangers import LOOK, also, kind_of, refuse_start
 
 _DTYPES = {
     "DoubleStorage": torch.float64,
@@ -95,11 +97,19 @@ def load_torch_file(
 def _load(
     file: BinaryIO, where: str, check: Callable[[Collection[str]], object]
 ) -> dict[str, Tensor]:
-    if file.read(2) != b"PK":
+    start, size = file.read(LOOK), os.fstat(file.fileno()).st_size
+    refuse_start(start, size, where)
+    if not start.startswith(b"PK"):
         raise FormatError(
             "is no zip archive, so it is of a torch before 1.6 or damaged",
             where=where,
             fix=_CONVERT,
+        )
+    if not zipfile.is_zipfile(file):  # the list of an archive's contents is at its end
+        raise FormatError(
+            f"is cut off: {size:,} bytes are there, and the end of the archive is missing",
+            where=where,
+            fix="the download or copy was interrupted: get the file again",
         )
     with zipfile.ZipFile(file) as archive:
         pickles = [name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"]
@@ -120,7 +130,13 @@ def _load(
                 fix=_DISTRUST,
             ) from error
     if not tensors:
-        raise FormatError("holds no tensors", where=where, fix="name a model's weights")
+        keys = [str(key) for key in dict.keys(content)] if isinstance(content, dict) else []
+        kind = kind_of(dict.fromkeys(keys, ()))
+        raise FormatError(
+            f"this is {kind.name}" if kind else "holds no tensors",
+            where=where,
+            fix=also(kind.mend if kind else "", "name a file of a model's or an adapter's weights"),
+        )
     return tensors
 
 

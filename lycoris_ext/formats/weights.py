@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lycoris_ext.errors import DataError, FormatError
+from lycoris_ext.formats.container import header_end, read_start
+from lycoris_ext.formats.strangers import LOOK, refuse_start
 from lycoris_ext.formats.torch_file import load_torch_file
 
 
@@ -40,17 +43,16 @@ def load_weights(path: Path) -> Weights:
     """
     try:
         with open(path, "rb") as file:
-            start = file.read(9)
+            start, size = file.read(LOOK), os.fstat(file.fileno()).st_size
     except FileNotFoundError as error:
         raise DataError("there is no such file", where=str(path), fix="check the path") from error
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})", where=str(path)) from error
+    refuse_start(start, size, str(path))
     # A safetensors file begins with the length of its header, and the header with a brace.
-    if start[8:] != b"{":
-        if path.suffix.lower() == ".safetensors":
-            raise FormatError(
-                "is no safetensors file", where=str(path), fix="it is damaged: get it again"
-            )
+    if start[8:9] != b"{":
+        if path.suffix.lower() == ".safetensors" and not start.startswith(b"PK\3\4"):
+            header_end(start, size, str(path))  # it says what the bytes are
         return Weights(load_torch_file(path))
     try:
         with safe_open(str(path), framework="pt") as stored:
@@ -59,8 +61,30 @@ def load_weights(path: Path) -> Weights:
                 stored.metadata() or {},
             )
     except (SafetensorError, OSError, ValueError) as error:
-        raise FormatError(
-            f"not a sound safetensors file ({error})",
+        text = " ".join(str(error).split())[:240] or type(error).__name__
+        raise fault_of(path) or FormatError(
+            f"not a sound safetensors file ({text})",
             where=str(path),
             fix="the file is damaged or incomplete: get it again",
         ) from error
+
+
+def fault_of(path: Path) -> FormatError | None:
+    """Find out from a file's beginning and size what is wrong with it; None if nothing is found.
+
+    Args:
+        path: a file that should hold weights.
+    """
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            start = file.read(LOOK)
+            refuse_start(start, size, str(path))
+            if not start.startswith(b"PK\3\4"):
+                file.seek(0)
+                read_start(file, size, str(path))
+    except FormatError as fault:
+        return fault
+    except OSError as error:
+        return FormatError(f"cannot be read ({error.strerror})", where=str(path))
+    return None

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from lycoris_ext.errors import DataError
+from lycoris_ext.errors import DataError, FormatError
+from lycoris_ext.formats.strangers import LOOK, placeholder_of
+from lycoris_ext.formats.weights import fault_of
 from lycoris_ext.words import and_more, count
 
 
@@ -40,6 +42,9 @@ def unreadable(path: Path, error: Exception) -> DataError:
         path: the file or folder.
         error: what the library raised.
     """
+    fault = fault_in(path)
+    if fault is not None:
+        return fault
     # Libraries add several lines of advice that does not fit this program: cut them off.
     text = " ".join(str(error).split())[:240] or type(error).__name__
     return DataError(
@@ -47,3 +52,22 @@ def unreadable(path: Path, error: Exception) -> DataError:
         where=str(path),
         fix="the files are damaged or of another model; download them again",
     )
+
+
+def fault_in(path: Path) -> FormatError | None:
+    """Find out whether a file of a model is something else, or cut off; None if nothing is found.
+
+    Args:
+        path: the file, or a folder whose files are all looked at.
+    """
+    if path.is_dir():
+        return next(filter(None, map(fault_in, sorted(path.glob("*")))), None)
+    if path.suffix in (".safetensors", ".ckpt", ".pt", ".pth", ".bin"):
+        return fault_of(path)
+    if path.suffix not in (".json", ".txt"):
+        return None
+    content = path.read_bytes()[:LOOK]
+    kind = placeholder_of(content, path.stat().st_size)
+    if kind is None:
+        return None
+    return FormatError(f"this is {kind.name}", where=str(path), fix=kind.mend)

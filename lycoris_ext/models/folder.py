@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from lycoris_ext.errors import DataError
 from lycoris_ext.formats.families import FAMILIES, Family
-from lycoris_ext.models.faults import does_not_fill, unreadable
+from lycoris_ext.models.faults import does_not_fill, fault_in, unreadable
 from lycoris_ext.models.fill import align
 from lycoris_ext.models.part_configs import LOADED
 from lycoris_ext.models.parts import Dtypes, Parts
@@ -100,7 +100,7 @@ def read_json(path: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DataError(
+        raise fault_in(path) or DataError(
             f"is not valid JSON: {error}", where=str(path), fix="restore it from the model's source"
         ) from error
     if not isinstance(content, dict):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
 
 from lycoris_ext.errors import ConfigError, DataError
-from lycoris_ext.formats.families import FAMILIES, Family
+from lycoris_ext.formats.families import Family
+from lycoris_ext.formats.strangers import ADAPTER, MODEL, also, kind_of
 from lycoris_ext.formats.weights import Weights
 from lycoris_ext.models.part_configs import LOADED
 from lycoris_ext.words import and_more, count
@@ -19,36 +19,6 @@ _FIRST_LAYER = f"{UNET}input_blocks.0.0.weight"
 _SIZES = f"{UNET}label_emb.0.0.weight"  # reads picture sizes in SDXL, pictures in unCLIP
 _KNOWN = ", ".join(family.title for family in LOADED.values())
 _NAME_A_MODEL = f"name a base model: {_KNOWN}"
-
-_ADAPTER = re.compile(
-    r"^(lora_unet|lora_te\d?|lycoris)_|\.(lora_(up|down|A|B)|hada_w1_a|lokr_w1(_a)?)\b"
-)
-#: Files that are no base models: (pattern that some key fits, what the file is, what to do).
-_OTHERS = (
-    (r"^(emb_params|string_to_param.*|clip_[lg])$", "a textual inversion", _NAME_A_MODEL),
-    (r"^(control_model\.)?input_hint_block\.|^controlnet_", "a ControlNet", _NAME_A_MODEL),
-    (r"^(effnet|clip_txt_mapper)\b", "a Stable Cascade model", _NAME_A_MODEL),
-    (
-        rf"^{re.escape(UNET)}",
-        "a model of a family that is not known here",
-        _NAME_A_MODEL,
-    ),
-    (
-        r"^(first_stage_model\.)?(encoder|decoder)\.conv_in\.weight$",
-        "an autoencoder (VAE) alone",
-        f"{_NAME_A_MODEL}; this file can be its vae",
-    ),
-    (
-        r"^(input_blocks\.0\.0|down_blocks\.0\.resnets\.0\.conv1)\.weight$",
-        "a U-Net alone, without text encoder",
-        "name the whole model: one file with all parts, or a diffusers folder",
-    ),
-    (
-        r"^(text_model\.)?embeddings\.token_embedding\.weight$",
-        "a text encoder alone",
-        "name the whole model: one file with all parts, or a diffusers folder",
-    ),
-)
 
 
 def identify(tensors: Mapping[str, Tensor], where: Path) -> Family:
@@ -128,18 +98,11 @@ def stated_prediction(weights: Weights) -> str | None:
 
 def _something_else(tensors: Mapping[str, Tensor]) -> tuple[str, str]:
     """Describe a file that holds no base model, and say what to do instead."""
-    if any(map(_ADAPTER.search, tensors)):
-        return (
-            "an adapter (LoRA and its kin), not a model",
-            "name the model it was trained on, and this file with --adapter",
-        )
-    modules = {name for key in tensors for name in key.split(".")}
-    for family in FAMILIES.values():
-        if family.submodules and family.submodules <= modules:
-            return f"a model of the {family.title} family", _NAME_A_MODEL
-    for pattern, what, fix in _OTHERS:
-        if any(re.search(pattern, key) for key in tensors):
-            return what, fix
+    kind = kind_of({key: tensor.shape for key, tensor in tensors.items()})
+    if kind is MODEL:
+        return "a model of a family that is not known here", _NAME_A_MODEL
+    if kind is not None:
+        return kind.name, kind.mend if kind is ADAPTER else also(kind.mend, _NAME_A_MODEL)
     held = f"{count(len(tensors), 'tensor')}: {and_more(sorted(tensors))}"
     return f"no base model; it holds {held}", _NAME_A_MODEL
 

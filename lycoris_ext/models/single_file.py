@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lycoris_ext.errors import DataError
 from lycoris_ext.formats.families import Family, TextEncoder
+from lycoris_ext.formats.strangers import MODEL, kind_of
 from lycoris_ext.formats.weights import Weights, load_weights
 from lycoris_ext.models.faults import unreadable
 from lycoris_ext.models.fill import fill
@@ -101,8 +102,10 @@ def _read_vae(tensors: Mapping[str, Tensor], family: Family, path: Path, dtype: 
         if own:
             config = config_folder(family, "vae")
             return _build(AutoencoderKL, convert_ldm_vae_checkpoint, own, config, path, dtype)
+    kind = kind_of({key: tensor.shape for key, tensor in tensors.items()})
+    told = f": this is {kind.name}" if kind and kind is not MODEL else ""
     raise DataError(
-        "this file holds no autoencoder (VAE)",
+        f"this file holds no autoencoder (VAE){told}",
         where=str(path),
         fix="name one with vae: a folder, or a .safetensors, .ckpt or .pt file",
     )

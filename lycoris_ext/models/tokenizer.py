@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lycoris_ext.models.faults import unreadable
+from lycoris_ext.models.faults import fault_in, unreadable
 from lycoris_ext.models.part_configs import CONFIGS
 
 MAX_TOKENS = 77
@@ -25,6 +25,9 @@ def read_tokenizer(folder: Path) -> Any:
     """
     from transformers import CLIPTokenizer, CLIPTokenizerFast
 
+    fault = fault_in(folder)  # for them the library raises a bare Exception
+    if fault is not None:
+        raise fault
     try:
         # Before transformers 5 CLIPTokenizer reads only vocab.json and merges.txt.
         kind = CLIPTokenizer if (folder / "vocab.json").is_file() else CLIPTokenizerFast

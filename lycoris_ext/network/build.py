@@ -143,7 +143,16 @@ def load_network(
     check_type(source, AdapterState | Path | str, "source", "write load_network(file, {...})")
     state = source if isinstance(source, AdapterState) else open_adapter(source)
     if not state.tensors:
-        raise FormatError("the file holds no tensors", fix="choose a trained adapter")
+        raise FormatError(
+            "the file holds no tensors", where=state.source or None, fix="choose a trained adapter"
+        )
+    with state.named_in_errors():
+        return _load_network(state, targets, multiplier, keeps_origin)
+
+
+def _load_network(
+    state: AdapterState, targets: Targets, multiplier: float, keeps_origin: bool
+) -> Network:
     known = all_sites(targets)
     stored = stored_by_key(state.layers(), known, all_of_them=False)
     layers = {}

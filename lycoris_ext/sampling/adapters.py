@@ -8,8 +8,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lycoris_ext.errors import ConfigError, DataError
+from lycoris_ext.errors import ConfigError, DataError, Faults
 from lycoris_ext.formats import load_adapter
+from lycoris_ext.formats.summary import plans_of
 from lycoris_ext.models import Pipeline
 from lycoris_ext.network import Network, load_network
 from lycoris_ext.sampling.infotext import AdapterInfo
@@ -101,6 +102,21 @@ def adapters_applied(
             stack.enter_context(network.injected())
             loaded.append(LoadedAdapter(use, network, state.metadata.get("sshs_model_hash", "")))
         yield tuple(loaded)
+
+
+def refuse_unreadable(uses: Sequence[AdapterUse]) -> None:
+    """Raise an error that names all adapter files that cannot be read, before a model is loaded.
+
+    Raises:
+        DataError: a file does not exist.
+        FormatError: a file is damaged, no adapter, or of an algorithm that is not known here.
+    """
+    refuse_missing(uses)
+    faults = Faults()
+    for path in dict.fromkeys(use.path for use in uses):
+        with faults:
+            plans_of(load_adapter(path))
+    faults.raise_all()
 
 
 def refuse_missing(uses: Sequence[AdapterUse]) -> None:

@@ -14,9 +14,10 @@ import torch
 from torch import nn
 
 from lycoris_ext.algorithms import detect
-from lycoris_ext.errors import ConfigError, FormatError
+from lycoris_ext.errors import ConfigError, Faults, FormatError, LycorisExtError
 from lycoris_ext.formats import AdapterState
 from lycoris_ext.formats.adapter_file import AdapterFile, read_adapter_file
+from lycoris_ext.formats.summary import plans_of
 from lycoris_ext.network import Network, NetworkConfig, build_network, load_network
 from lycoris_ext.network.selection import layer_rates, left_out_by
 from lycoris_ext.training.base_model import BaseModel
@@ -116,6 +117,7 @@ class StartWeights:
             _check_sizes(network, self.network)
             network.load_adapter_state(self.network)
         except FormatError as error:
+            load_network(self.network, targets)  # of another model: an error without this advice
             raise FormatError(
                 error.what,
                 where=f"network_weights {self.config.network_weights}"
@@ -131,7 +133,8 @@ def read_start_weights(config: StartConfig) -> StartWeights:
 
     Raises:
         DataError: a file is missing.
-        FormatError: a file is damaged.
+        FormatError: a file is damaged, no adapter, or of an algorithm that is not known here; the
+            base model has not been read then.
     """
     network, base = _read(config)
     return StartWeights(
@@ -144,8 +147,24 @@ def read_start_weights(config: StartConfig) -> StartWeights:
 
 def _read(config: StartConfig) -> tuple[AdapterFile | None, list[AdapterFile]]:
     """Read network_weights (None if unset) and each file of base_weights."""
-    network = read_adapter_file(config.network_weights) if config.network_weights else None
-    return network, [read_adapter_file(path) for path in config.base_weights]
+    named = [("network_weights", config.network_weights)] if config.network_weights else []
+    named += [("base_weights", path) for path in config.base_weights]
+    faults, files = Faults(), []
+    for option, path in named:
+        with faults:
+            files.append(_read_one(option, path))
+    faults.raise_all()
+    return (files[0], files[1:]) if config.network_weights else (None, files)
+
+
+def _read_one(option: str, path: str) -> AdapterFile:
+    """Read an adapter file that an option names, and make sure that its layers can be read."""
+    try:
+        file = read_adapter_file(path)
+        plans_of(file.state())
+    except LycorisExtError as error:
+        raise error.within(option) from error
+    return file
 
 
 def _fingerprint(

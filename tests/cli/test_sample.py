@@ -146,3 +146,12 @@ def test_wrong_arguments_of_sample_are_refused_by_name(run, model):
         run("--prompt", "a", "--sampler", "DIM")
     with pytest.raises(DataError, match="never downloaded"):
         main(["--model", "some/model", "--prompt", "a"])
+
+
+def test_adapters_that_cannot_be_read_are_refused_before_the_model_is_loaded(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.safetensors").write_bytes(b"Entry not found")
+    adapters = [f"--adapter={tmp_path / name}.safetensors" for name in ("a", "b")]
+    with pytest.raises(DataError) as caught:
+        main(["--model", str(tmp_path / "no model"), "--prompt", "a cat", *adapters])
+    assert len(caught.value.parts) == 2 and "Entry not found" in str(caught.value)

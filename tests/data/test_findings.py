@@ -51,7 +51,7 @@ def test_everything_wrong_with_a_data_set_is_reported_at_once(messy):
         "2 of 7 pictures have no caption (no .txt file, or an empty one) [LX009]:",
         "1 caption file is not UTF-8 (is UTF-16) [LX010]:",
         "02.txt: is UTF-16",
-        "02.png: not a picture, or damaged at its start",
+        "02.png: not a picture: this is a web page",
     ):
         assert said in text
     assert "[LX002]" not in text and "[LX011]" not in text  # warnings are not in the way

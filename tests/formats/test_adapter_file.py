@@ -91,15 +91,15 @@ def test_a_loaded_adapter_does_not_change_with_its_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "0 bytes long, a header needs 8"),
-        (b"\0\0\0", "3 bytes long"),
-        (raw({}, length=10**18), "the header claims 1000000000000000000 bytes"),
+        (b"", "a file that holds nothing"),
+        (b"\0\0\0", "a file of zeros"),
+        (raw({}, length=10**18), "the header has 1000000000000000000 bytes"),
         (raw(b"not json"), "the header is not JSON"),
         (raw(b"\xff\xfe\xfd"), "the header is not JSON"),
         (raw(b"[" * 100_000), "the header is not JSON"),
         (raw([1, 2]), "the header is not a JSON object"),
-        (raw(one(), b""), "the tensors take 8 bytes, the file has 0 of data"),
-        (raw(one(), b"\0" * 9), "the tensors take 8 bytes, the file has 9 of data"),
+        (raw(one(), b""), "is cut off: 71 bytes are there, and 79 are needed by its header"),
+        (raw(one(), b"\0" * 9), "has 1 byte behind its last tensor, which ends at byte 79 of 80"),
         (
             raw(one(shape=[9]), b"\0" * 8),
             r"of shape \[9\] in F32 does not fill its offsets \[0, 8\]",

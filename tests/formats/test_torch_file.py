@@ -317,14 +317,14 @@ def test_a_file_of_an_old_torch_is_read_once_it_is_saved_anew(path, tmp_path):
 def test_a_zip_archive_of_another_kind_is_refused(path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("word/document.xml", "<w/>")
-    with pytest.raises(FormatError, match=r"is no file of torch.save"):
+    with pytest.raises(FormatError, match=r"a zip archive, which begins with word/document.xml"):
         load_torch_file(path)
 
 
 def test_a_truncated_file_is_refused(path):
     torch.save(weights(), path)
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(FormatError, match="cannot be read"):
+    with pytest.raises(FormatError, match=r"is cut off: [0-9,]+ bytes are there"):
         load_torch_file(path)
 
 

@@ -112,8 +112,38 @@ def test_a_text_encoder_that_lacks_a_weight_is_refused_by_its_name(folder):
 def test_damaged_weights_are_refused(folder, part):
     path = folder / f"{part}.safetensors"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match=r"is cut off: 100 bytes are there, and [\d,]+ are needed"):
         load(folder)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "unet/diffusion_pytorch_model.safetensors",
+        "text_encoder/model.safetensors",
+        "unet/config.json",
+        "text_encoder/config.json",
+        "scheduler/scheduler_config.json",
+        "tokenizer/vocab.json",
+    ],
+)
+def test_a_clone_without_git_lfs_is_told_by_the_pointer_in_place_of_the_file(folder, name):
+    text = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 3438167534\n"
+    (folder / name).write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=r"a Git LFS pointer: .* in place of the 3.44 GB") as caught:
+        load(folder)
+    assert caught.value.where == str(folder / name) and "git lfs pull" in caught.value.fix
+
+
+def test_a_vae_that_is_something_else_is_named(folder, tmp_path):
+    path = tmp_path / "vae.safetensors"
+    path.write_bytes(b"<html><head><title>Log in</title></head></html>")
+    with pytest.raises(DataError, match=r"vae.safetensors: this is a web page \(.Log in.\)"):
+        load(folder, vae=str(path))
+    tensors = {"lora_unet_x.lora_up.weight": torch.ones(2, 2)}
+    safetensors.torch.save_file(tensors, path)
+    with pytest.raises(DataError, match=r"holds no autoencoder \(VAE\): this is an adapter"):
+        load(folder, vae=str(path))
 
 
 def test_parts_of_different_models_are_refused(folder):

@@ -300,7 +300,7 @@ def tensors_of(kind, pipeline):
         ("SD3", "a model of the Stable Diffusion 3 family"),
         ("other", "a family that is not known here"),
         ("ControlNet", "a ControlNet"),
-        ("VAE", r"an autoencoder \(VAE\) alone.*can be its vae"),
+        ("VAE", r"an autoencoder \(VAE\) alone.*can be the option vae"),
         ("U-Net", "a U-Net alone"),
         ("U-Net folder", "a U-Net alone"),
         ("text encoder", "a text encoder alone"),
@@ -393,8 +393,8 @@ def test_weights_of_another_shape_are_refused_by_name(files, tmp_path):
 def test_damaged_files_are_refused(files, tmp_path):
     path = tmp_path / "it.safetensors"
     path.write_bytes((files / "sd1.safetensors").read_bytes()[:5000])
-    with pytest.raises(DataError, match="not a sound safetensors file"):
+    with pytest.raises(DataError, match=r"is cut off: 5,000 bytes are there, and [\d,]+ are"):
         load(path)
     path.write_bytes(b"hello, world")
-    with pytest.raises(DataError, match="is no safetensors file"):
+    with pytest.raises(DataError, match='it says: "hello, world"'):
         load(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import safetensors.torch
 import torch
 
 from lycoris_ext.errors import ConfigError, DataError, FormatError
@@ -161,3 +162,39 @@ def test_wrong_options_of_the_start_are_refused(options, said):
     with pytest.raises(ConfigError) as caught:
         StartConfig(**options)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("option", ["network_weights", "base_weights"])
+def test_files_that_cannot_be_read_are_refused_before_the_base_is_loaded(
+    run, tmp_path, option, monkeypatch
+):
+    def refuse(*_args, **_kwargs):
+        raise AssertionError("the base was loaded")
+
+    monkeypatch.setattr(PipelineBase, "load", refuse)
+    path = tmp_path / "first.safetensors"
+    contents = {
+        "Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\nsize 10\n",
+        "no algorithm stores": safetensors.torch.save({"lora_unet_x.a": torch.ones(2)}),
+        "a textual inversion": safetensors.torch.save({"emb_params": torch.ones(1, 768)}),
+        "rank 0": safetensors.torch.save({"lora_unet_x.lora_up.weight": torch.ones(2, 0),
+                                          "lora_unet_x.lora_down.weight": torch.ones(0, 2)}),
+    }  # fmt: skip
+    for said, content in contents.items():
+        path.write_bytes(content)
+        named = {option: str(path) if option == "network_weights" else [str(path)]}
+        with pytest.raises(FormatError) as caught:
+            run(**named)
+        text = str(caught.value)
+        assert said in text and option in text and "first.safetensors" in text
+        assert "dim_from_weights" not in text
+
+
+def test_network_weights_of_another_model_are_not_advised_to_be_built_as_they_are(run, tmp_path):
+    path = tmp_path / "first.safetensors"
+    layer = "lora_unet_double_blocks_0_img_attn_qkv"
+    tensors = {f"{layer}.lora_up.weight": torch.ones(8, 2)}
+    safetensors.torch.save_file({**tensors, f"{layer}.lora_down.weight": torch.ones(2, 4)}, path)
+    with pytest.raises(FormatError, match="no place for 1 layer") as caught:
+        run(network_weights=str(path))
+    assert "dim_from_weights" not in str(caught.value) and "first.safetens" in str(caught.value)
