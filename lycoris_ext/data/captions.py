@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from lycoris_ext.data.randomness import python_random
 from lycoris_ext.errors import ConfigError, LycorisExtError
@@ -81,20 +83,25 @@ class CaptionOptions(Section):
         low=0,
     )
 
+    caption_variants: int = option(
+        0,
+        "Show only a fixed set of this many variants of each caption, in turn, an epoch each, "
+        "where shuffle_caption, caption_tag_dropout_rate or enable_wildcard changes captions, so "
+        "that they can be cached. 0: every epoch shows a new variant.",
+        low=0,
+    )
+
     @property
     def dropping(self) -> bool:
         """Whether pictures may be shown without their captions."""
         return bool(self.caption_dropout_rate or self.caption_dropout_every_n_epochs)
 
     @property
-    def varying(self) -> tuple[str, ...]:
-        """Names of the options that are set and change a caption to one of many others."""
-        names = (
-            "shuffle_caption",
-            "enable_wildcard",
-            "caption_tag_dropout_rate",
-            "token_warmup_step",
-        )
+    def unknown(self) -> tuple[str, ...]:
+        """Names of the options for which nobody knows before the run how a caption is shown."""
+        names = ["token_warmup_step"]
+        if not self.caption_variants:
+            names += ["shuffle_caption", "enable_wildcard", "caption_tag_dropout_rate"]
         return tuple(name for name in names if getattr(self, name))
 
     def contradictions(self) -> Iterator[LycorisExtError]:
@@ -114,6 +121,22 @@ class CaptionOptions(Section):
             )
 
 
+class Showing(NamedTuple):
+    """When a caption is shown: everything that its changes depend on.
+
+    Attributes:
+        seed: the run's seed.
+        epoch, sample_id: of the sample; those of a variant stand for all samples that show it.
+        step, total_steps: of the optimizer, for token_warmup_step.
+    """
+
+    seed: int
+    epoch: int
+    sample_id: int
+    step: int = 0
+    total_steps: int = 0
+
+
 def caption_for(
     caption: str,
     options: CaptionOptions,
@@ -129,54 +152,47 @@ def caption_for(
     Args:
         caption: the text of the caption file.
         options: those of the picture's subset: prefix, wildcards, shuffling, dropping of tags.
-        seed, epoch, sample_id: all that the random decisions depend on.
-        step, total_steps: of the optimizer, for token_warmup_step.
+        seed, epoch, sample_id, step, total_steps: as for ``Showing``.
 
     Returns:
         The caption to encode; "" if the whole caption is dropped.
     """
-    if is_dropped(options, seed=seed, epoch=epoch, sample_id=sample_id):
-        return ""
-    return changed_caption(
-        caption,
-        options,
-        seed=seed,
-        epoch=epoch,
-        sample_id=sample_id,
-        step=step,
-        total_steps=total_steps,
-    )
-
-
-def is_dropped(options: CaptionOptions, *, seed: int, epoch: int, sample_id: int) -> bool:
-    """Return whether a sample is shown without its caption in one epoch."""
     every = options.caption_dropout_every_n_epochs
     # sd-scripts counts epochs from 1.
     if every and (epoch + 1) % every == 0:
-        return True
-    rng = python_random(seed, "caption dropout", epoch, sample_id)
-    return rng.random() < options.caption_dropout_rate
+        return ""
+    if python_random(seed, "caption dropout", epoch, sample_id).random() < (
+        options.caption_dropout_rate
+    ):
+        return ""
+    showing = Showing(seed, epoch, sample_id, step, total_steps)
+    if number := options.caption_variants:
+        first = python_random(seed, "caption variant", sample_id).randrange(number)
+        showing = as_variant(showing, caption, (first + epoch) % number)
+    return changed_caption(caption, options, showing)
 
 
-def changed_caption(
-    caption: str,
-    options: CaptionOptions,
-    *,
-    seed: int,
-    epoch: int,
-    sample_id: int,
-    step: int = 0,
-    total_steps: int = 0,
-) -> str:
-    """Return the caption of a sample that is not dropped; the arguments are ``caption_for``'s."""
-    rng = python_random(seed, "wildcard", epoch, sample_id)
+def as_variant(showing: Showing, caption: str, position: int) -> Showing:
+    """Return a showing for which ``changed_caption`` returns a variant of the caption.
+
+    The variant depends on the seed, the caption and its position alone, so that pictures with the
+    same caption share it, and a later run finds it in a cache.
+    """
+    text = caption.encode("utf-8", "surrogatepass")
+    own = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
+    return showing._replace(epoch=position, sample_id=own)
+
+
+def changed_caption(caption: str, options: CaptionOptions, showing: Showing) -> str:
+    """Return a caption as it is shown, unless the whole caption is dropped."""
+    rng = python_random(showing.seed, "wildcard", showing.epoch, showing.sample_id)
     if options.enable_wildcard:
         caption = rng.choice(caption.split("\n"))
     parts = (options.caption_prefix, caption, options.caption_suffix)
     caption = " ".join(part for part in parts if part)
     if options.enable_wildcard:
         caption = fill_wildcards(caption, rng.choice)
-    caption = _arrange(caption, options, seed, epoch, sample_id, step, total_steps)
+    caption = _arrange(caption, options, showing)
     if options.secondary_separator:
         caption = caption.replace(options.secondary_separator, options.caption_separator)
     return caption
@@ -195,15 +211,7 @@ def fill_wildcards(caption: str, choose: Callable[[list[str]], str]) -> str:
     return re.sub(r"\{\{|\}\}|\{([^{}]+)\}", fill, caption)
 
 
-def _arrange(
-    caption: str,
-    options: CaptionOptions,
-    seed: int,
-    epoch: int,
-    sample_id: int,
-    step: int,
-    total_steps: int,
-) -> str:
+def _arrange(caption: str, options: CaptionOptions, showing: Showing) -> str:
     """Cut, shuffle and drop tags, except those that keep_tokens or its separator protect."""
     separator, rate = options.keep_tokens_separator, options.caption_tag_dropout_rate
     marked = bool(separator) and separator in caption
@@ -219,7 +227,8 @@ def _arrange(
     else:
         kept = options.keep_tokens
         first, middle, last = tags(caption)[:kept], tags(caption)[kept:], []
-    middle = middle[: _warmed_up(len(middle), options, step, total_steps)]
+    middle = middle[: _warmed_up(len(middle), options, showing)]
+    seed, epoch, sample_id = showing[:3]
     if options.shuffle_caption:
         python_random(seed, "caption shuffle", epoch, sample_id).shuffle(middle)
     if rate > 0.0:
@@ -228,15 +237,15 @@ def _arrange(
     return ", ".join([*first, *middle, *last])
 
 
-def _warmed_up(tags: int, options: CaptionOptions, step: int, total_steps: int) -> int:
+def _warmed_up(tags: int, options: CaptionOptions, showing: Showing) -> int:
     """Return how many of a caption's tags are shown at a step.
 
     Source: sd-scripts 48d368f, library/train_util.py, process_caption.
     """
     end = options.token_warmup_step
     if end < 1:
-        end = math.floor(end * total_steps)
-    if step >= end:
+        end = math.floor(end * showing.total_steps)
+    if showing.step >= end:
         return tags
     first = options.token_warmup_min
-    return first + math.floor(step * ((tags - first) / end))
+    return first + math.floor(showing.step * ((tags - first) / end))

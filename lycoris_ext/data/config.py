@@ -67,23 +67,15 @@ class DataConfig(SubsetOptions):
     cache_text_encoder_outputs: bool = option(
         False,
         "Encode every caption once, before the first step; only for a text encoder that is not "
-        "trained. Captions that change from epoch to epoch need cached_caption_variants, too.",
+        "trained. Captions that change from epoch to epoch need caption_variants, too.",
         may_change="always",
     )
     cache_text_encoder_outputs_to_disk: bool = option(
         False,
         "Encode every caption once, before the first step, and keep the result in files for later "
         "runs; only for a text encoder that is not trained. Captions that change from epoch to "
-        "epoch need cached_caption_variants, too.",
+        "epoch need caption_variants, too.",
         may_change="always",
-    )
-    cached_caption_variants: int = option(
-        0,
-        "Number of variants of each caption that are encoded before the first step and shown in "
-        "turn, an epoch each, if captions are cached and shuffle_caption, "
-        "caption_tag_dropout_rate or enable_wildcard changes them. 0: these options are refused "
-        "together with a cache.",
-        low=0,
     )
     cache_dir: str = option(
         "",
@@ -125,14 +117,9 @@ class DataConfig(SubsetOptions):
         return "cache_text_encoder_outputs_to_disk" if disk else "cache_text_encoder_outputs"
 
     @property
-    def variants(self) -> int:
-        """Number of variants of each caption that are shown; 0: a caption may change at will."""
-        return self.cached_caption_variants if self.caches_text else 0
-
-    @property
     def knows_captions(self) -> bool:
         """Whether all captions that will be shown are known before the first step."""
-        return self.variants > 0 or not any(options.varying for options in self._used())
+        return not any(options.unknown for options in self._used())
 
     @property
     def follows_length(self) -> bool:
@@ -175,23 +162,16 @@ class DataConfig(SubsetOptions):
                     yield ConfigError(part.what, where=entry.where, fix=part.fix)
 
     def _wrong_text_cache(self) -> Iterator[ConfigError]:
-        cache, number = self.text_cache_option, self.cached_caption_variants
         if not self.caches_text:
-            if number:
-                yield ConfigError(
-                    f"cached_caption_variants is {number}, and captions are not cached",
-                    fix=f"set {cache} = true, or remove cached_caption_variants",
-                )
             return
+        cache = self.text_cache_option
         varying = {
-            name: getattr(options, name) for options in self._used() for name in options.varying
+            name: getattr(options, name) for options in self._used() for name in options.unknown
         }
         for name, value in varying.items():
-            moment, fix = "from epoch to epoch", "set cached_caption_variants = 10, or "
+            moment, fix = "from epoch to epoch", "set caption_variants = 10, or "
             if name == "token_warmup_step":
                 moment, fix = "from step to step", ""
-            elif number:
-                continue
             yield ConfigError(
                 f"{cache} keeps one encoding of each caption, and "
                 f"{name} = {str(value).lower()} changes captions {moment}",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lycoris_ext.data.buckets import Resolution
-from lycoris_ext.data.caption_variants import caption_variants, chosen_variant
+from lycoris_ext.data.caption_forms import known_forms
 from lycoris_ext.data.captions import caption_for
 from lycoris_ext.data.config import DataConfig
 from lycoris_ext.data.examine import examine
@@ -16,7 +16,7 @@ from lycoris_ext.data.findings import Finding, raise_if_errors
 from lycoris_ext.data.fingerprint import fingerprint, picture_hashes
 from lycoris_ext.data.order import BatchOrder
 from lycoris_ext.data.randomness import python_random
-from lycoris_ext.data.scan import CheckedPicture, Picture
+from lycoris_ext.data.scan import CheckedPicture
 from lycoris_ext.data.token_limit import TokenLimit
 from lycoris_ext.errors import ConfigError
 
@@ -109,9 +109,16 @@ class TrainingSet:
         """Return a batch by its number, counted from 0 over all epochs."""
         slot = self.order.batch_at(number)
         pictures = tuple(self._picture_of[sample_id] for sample_id in slot.sample_ids)
-        step = number // self.batches_per_step
         captions = tuple(
-            self._caption(self.pictures[picture], slot.epoch, sample_id, step)
+            caption_for(
+                self.pictures[picture].caption,
+                self.pictures[picture].subset,
+                seed=self.seed,
+                epoch=slot.epoch,
+                sample_id=sample_id,
+                step=number // self.batches_per_step,
+                total_steps=self.total_steps,
+            )
             for picture, sample_id in zip(pictures, slot.sample_ids, strict=True)
         )
         flipped = tuple(
@@ -139,28 +146,8 @@ class TrainingSet:
 
     def known_captions(self) -> list[str]:
         """Return every different text that is shown; only valid if config.knows_captions."""
-        texts: dict[str, None] = {}
-        for one in self.pictures:
-            variants = self.config.variants
-            texts |= dict.fromkeys(caption_variants(one.caption, one.subset, self.seed, variants))
-            texts |= {"": None} if one.subset.dropping else {}
-        return list(texts)
-
-    def _caption(self, picture: Picture, epoch: int, sample_id: int, step: int) -> str:
-        caption, options = picture.caption, picture.subset
-        if variants := self.config.variants:
-            return chosen_variant(
-                caption, options, variants, seed=self.seed, epoch=epoch, sample_id=sample_id
-            )
-        return caption_for(
-            caption,
-            options,
-            seed=self.seed,
-            epoch=epoch,
-            sample_id=sample_id,
-            step=step,
-            total_steps=self.total_steps,
-        )
+        forms = (known_forms(one.caption, one.subset, self.seed) for one in self.pictures)
+        return list(dict.fromkeys(form for each in forms for form in each))
 
     def files(self, plan: BatchPlan) -> list[Path]:
         """Return the picture files of a batch, for messages."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lycoris_ext.data.caption_variants import longest_forms
+from lycoris_ext.data.caption_forms import longest_forms
 from lycoris_ext.data.captions import CaptionOptions
 
 PIECE = 75

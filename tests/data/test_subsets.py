@@ -252,10 +252,9 @@ def test_cached_text_encodings_refuse_captions_that_change_in_any_subset():
     kept = {"cache_text_encoder_outputs": True, "network_train_unet_only": True}
     text = refused(subsets=[{"image_dir": "a", "shuffle_caption": True}], **kept)
     assert "shuffle_caption = true changes captions from epoch to epoch" in text
-    assert "set cached_caption_variants = 10, or remove one of" in text
-    warmed = refused(token_warmup_step=0.5, cached_caption_variants=3, **kept)
+    assert "set caption_variants = 10, or remove one of" in text
+    warmed = refused(token_warmup_step=0.5, caption_variants=3, **kept)
     assert "token_warmup_step = 0.5 changes captions from step to step" in warmed
-    assert "and captions are not cached\n  -> set cache_text" in refused(cached_caption_variants=3)
     # What the data set says for all does not matter where every subset says something else.
     config = DataConfig(
         subsets=[{"image_dir": "a", "shuffle_caption": False}],

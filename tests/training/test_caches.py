@@ -159,15 +159,38 @@ def test_a_cache_with_dropped_captions_gives_the_adapter_of_a_run_without_one(op
 
 
 def test_cached_variants_are_encoded_once_and_a_run_on_them_can_be_continued(options, capsys):
-    variants = {"shuffle_caption": True, "cached_caption_variants": 3, **ON_DISK}
+    variants = {"shuffle_caption": True, "caption_variants": 3, **ON_DISK}
     whole = tensors(options, output_name="whole", max_train_steps=5, **variants)
     new = int(capsys.readouterr().err.split("captions: 0 found, ")[1].split()[0])
     assert 6 < new <= 6 * 3
     train_in_terminal(config(options, **variants))
     assert f"captions: {new} found, 0 new" in capsys.readouterr().err
     assert same(tensors(options, max_train_steps=5, **variants), whole)
-    with pytest.raises(ConfigError, match="cached_caption_variants was 3, is 4"):
-        train_in_terminal(config(options, **{**variants, "cached_caption_variants": 4}))
+    without = {"shuffle_caption": True, "caption_variants": 3, "max_train_steps": 5}
+    assert same(tensors(options, output_name="without", **without), whole)
+    with pytest.raises(ConfigError, match="caption_variants was 3, is 4"):
+        train_in_terminal(config(options, **{**variants, "caption_variants": 4}))
+
+
+def test_long_and_weighted_captions_are_cached_and_recorded(options, pictures):
+    for path in pictures.rglob("*.txt"):
+        path.write_text("(cat:1.5), " * 20, encoding="utf-8")
+    plain = tensors(options, output_name="plain")
+    for changes in ({"max_token_length": 225}, {"weighted_captions": True}):
+        expected = tensors(options, output_name="expected", overwrite=True, **changes)
+        assert not same(plain, expected)
+        path = train_in_terminal(config(options, output_name="disk", **changes, **ON_DISK))
+        state = load_adapter(path)
+        assert same(state.tensors, expected)
+        length = changes.get("max_token_length")
+        assert state.metadata["ss_max_token_length"] == str(length)
+        (name,) = changes
+        assert f"{name} = " in state.metadata["lycoris_ext_config"]
+        longer = {"output_name": "disk", "max_train_steps": 5}
+        with pytest.raises(ConfigError, match=f"{name} was"):
+            train_in_terminal(config(options, **longer))
+        path.with_suffix(".state").unlink()
+        path.unlink()
 
 
 def test_the_length_of_a_run_is_fixed_while_captions_follow_it(options):

@@ -106,10 +106,11 @@ def captions_that_are_cut(scan: Scan) -> Iterator[Finding]:
     counted = [(limit.count_longest(one.caption, one.subset), one) for one in scan.pictures]
     long = sorted((pair for pair in counted if pair[0] > limit.tokens), key=lambda pair: -pair[0])
     if long:
-        number = f"{len(long)} of {count(len(counted), 'caption is', 'captions are')}"
+        number = f"{len(long)} of {count(len(counted), 'caption')}"
         yield CUT.finding(
             [Location(_source(picture), f"{tokens} tokens") for tokens, picture in long],
-            f"{number} longer than {limit.tokens} tokens, and the rest is not read",
+            f"{number} {'is' if len(long) == 1 else 'are'} longer than {limit.tokens} tokens, and "
+            "the rest is not read",
             _fix_for_cut(limit, long[0][0]),
         )
 

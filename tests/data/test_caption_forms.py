@@ -7,30 +7,32 @@ from collections import Counter
 import pytest
 
 from lycoris_ext.data import DataConfig, open_training_set
-from lycoris_ext.data.caption_variants import caption_variants, longest_forms
+from lycoris_ext.data.caption_forms import known_forms, longest_forms
 from lycoris_ext.data.captions import caption_for
 
 CAPTION = "a, b, c, d, e, f, g, h"
-SHUFFLED = DataConfig(shuffle_caption=True, keep_tokens=1)
+
+
+def variants(number, seed=7, caption=CAPTION):
+    config = DataConfig(shuffle_caption=True, keep_tokens=1, caption_variants=number)
+    return known_forms(caption, config, seed)
 
 
 def test_variants_depend_on_seed_and_caption_alone():
-    first = caption_variants(CAPTION, SHUFFLED, 7, 20)
-    assert first == caption_variants(CAPTION, SHUFFLED, 7, 20)
-    assert first[:5] == caption_variants(CAPTION, SHUFFLED, 7, 5)
-    assert len(set(first)) > 15
+    first = variants(20)
+    assert first == variants(20)
+    assert set(first[:5]) == set(variants(5))
+    assert len(first) > 15
     assert all(text.startswith("a, ") and len(text) == len(CAPTION) for text in first)
-    assert first != caption_variants(CAPTION, SHUFFLED, 8, 20)
-    other = caption_variants("a, b, c, d, e, f, g, i", SHUFFLED, 7, 20)
+    assert first != variants(20, seed=8)
+    other = variants(20, caption="a, b, c, d, e, f, g, i")
     assert [text.replace("i", "h") for text in other] != first
     # Written down, so that a cache of another version is found: never change them.
     assert first[:2] == ["a, g, d, e, h, c, b, f", "a, h, f, b, g, d, c, e"]
 
 
-def test_without_a_number_the_caption_that_never_changes_is_the_only_variant():
-    assert caption_variants(CAPTION, DataConfig(caption_prefix="by me"), 7, 0) == [
-        f"by me {CAPTION}"
-    ]
+def test_a_caption_that_never_changes_has_one_form():
+    assert known_forms(CAPTION, DataConfig(caption_prefix="by me"), 7) == [f"by me {CAPTION}"]
 
 
 @pytest.fixture
@@ -41,7 +43,7 @@ def cached(pictures):
         "shuffle_caption": True,
         "caption_tag_dropout_rate": 0.3,
         "cache_text_encoder_outputs": True,
-        "cached_caption_variants": 4,
+        "caption_variants": 4,
     }
 
 
@@ -69,13 +71,13 @@ def test_batches_show_the_variants_in_turn_and_nothing_else(cached, pictures):
     assert len({tuple(captions) for captions in seen.values()}) > len(training_set.pictures)
 
 
-def test_dropped_captions_of_a_cache_are_those_that_are_dropped_without_one(cached, pictures):
+def test_the_same_captions_are_dropped_with_variants_and_without(cached, pictures):
     for path in pictures.rglob("*.txt"):
         path.write_text(f"{CAPTION}, {CAPTION}", encoding="utf-8")
-    plain = {**cached, "caption_dropout_rate": 0.3, "caption_dropout_every_n_epochs": 5}
-    of_cache = open_training_set(DataConfig(**plain), seed=3)
-    del plain["cache_text_encoder_outputs"], plain["cached_caption_variants"]
-    without = open_training_set(DataConfig(**plain), seed=3)
+    dropping = {**cached, "caption_dropout_rate": 0.3, "caption_dropout_every_n_epochs": 5}
+    of_cache = open_training_set(DataConfig(**dropping), seed=3)
+    del dropping["cache_text_encoder_outputs"], dropping["caption_variants"]
+    without = open_training_set(DataConfig(**dropping), seed=3)
     dropped = [
         {key: [caption == "" for caption in captions] for key, captions in each.items()}
         for each in (shown(of_cache, 10), shown(without, 10))
@@ -106,13 +108,14 @@ def test_each_picture_has_its_own_subsets_variants_and_dropouts(tmp_path, pictur
     tables = [
         {"image_dir": folder, "shuffle_caption": False},
         {"image_dir": folder, "caption_prefix": "mine,", "caption_dropout_rate": 0.5},
+        {"image_dir": folder, "caption_suffix": ", seven, eight", "caption_variants": 2},
     ]
     config = DataConfig(
         subsets=tables,
         resolution=32,
         shuffle_caption=True,
         cache_text_encoder_outputs=True,
-        cached_caption_variants=3,
+        caption_variants=3,
     )
     training_set = open_training_set(config, seed=3)
     seen = {caption for captions in shown(training_set, 40).values() for caption in captions}
