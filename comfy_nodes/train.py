@@ -10,6 +10,7 @@ import torch
 
 from lycoris_ext.config import OptionSource, TrainConfig, build_config
 from lycoris_ext.errors import ConfigError, RunInterrupted
+from lycoris_ext.formats.families import LONGEST_TEXT
 from lycoris_ext.plots.curve import loss_curve
 from lycoris_ext.runs.losses import read_losses
 from lycoris_ext.runs.paths import RunPaths
@@ -79,7 +80,7 @@ _PROMPTS = Widget(
     },
 )
 # ComfyUI itself reads prompts of any length.
-_LENGTH = option("max_token_length", default=225)
+_LENGTH = option("max_token_length", default=LONGEST_TEXT)
 _NEGATIVE = Widget(
     "sample_negative",
     "STRING",

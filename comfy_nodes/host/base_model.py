@@ -16,9 +16,8 @@ from lycoris_ext.data.store import Tensors
 from lycoris_ext.diffusion import NoiseSchedule
 from lycoris_ext.errors import ConfigError, FormatError
 from lycoris_ext.formats import AdapterState
-from lycoris_ext.formats.families import FAMILIES, OTHER, Family
+from lycoris_ext.formats.families import CLIP_TEXT, FAMILIES, LONGEST_TEXT, OTHER, Family
 from lycoris_ext.models import ModelConfig
-from lycoris_ext.models.tokens import CLIP_TEXT
 from lycoris_ext.training.token_limit import clip_token_limit
 from lycoris_ext.words import count
 
@@ -28,8 +27,6 @@ from .raw import RawSampling, moments
 
 _NUMBERS = 4096
 """About how many numbers of each weight go into a fingerprint."""
-LONGEST = 225
-"""The largest max_token_length, and its default here: ComfyUI reads prompts of any length."""
 _STATES, _OTHERS = "hidden states", "as JSON"
 """Names in a cache for two parts of ComfyUI's conditioning: its first tensor, which has no name
 there, and all values that are no tensors."""
@@ -64,7 +61,7 @@ class ConnectedModel:
         trains_text: bool,
         precision: str,
         conditionings: Mapping[str, Any] | None = None,
-        max_token_length: int = LONGEST,
+        max_token_length: int = LONGEST_TEXT,
     ) -> None:
         from comfy.model_management import get_torch_device
 

@@ -10,11 +10,7 @@ from dataclasses import dataclass
 
 from lycoris_ext.data.caption_forms import longest_forms
 from lycoris_ext.data.captions import CaptionOptions
-
-PIECE = 75
-"""max_token_length counts in pieces of 75 tokens."""
-LARGEST = 225
-"""The largest max_token_length."""
+from lycoris_ext.formats.families import CLIP_TEXT
 
 
 @dataclass(frozen=True)
@@ -29,13 +25,13 @@ class TokenLimit:
     """
 
     count: Callable[[str], int]
-    max_token_length: int = PIECE
-    piece: int = PIECE
+    max_token_length: int = CLIP_TEXT
+    piece: int = CLIP_TEXT
 
     @property
     def tokens(self) -> int:
         """The largest number of tokens that are read."""
-        return self.max_token_length // PIECE * self.piece
+        return self.max_token_length // CLIP_TEXT * self.piece
 
     def count_longest(self, caption: str, options: CaptionOptions) -> int:
         """Count the tokens of a caption in the longest form in which it can be shown."""
@@ -43,4 +39,4 @@ class TokenLimit:
 
     def enough_for(self, tokens: int) -> int:
         """Return the smallest max_token_length that reads this many; above 225 if none does."""
-        return -(-tokens // self.piece) * PIECE
+        return -(-tokens // self.piece) * CLIP_TEXT

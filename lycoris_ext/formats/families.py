@@ -16,6 +16,11 @@ from lycoris_ext.errors import ConfigError
 #: The beginning of CLIP's layer names in adapter files. transformers 5 dropped this level of the
 #: module path.
 TEXT_LEVEL = "text_model_"
+#: Number of tokens that CLIP reads of a text at once, besides its two marks; max_token_length
+#: counts in these.
+CLIP_TEXT = 75
+#: The largest max_token_length, as in sd-scripts.
+LONGEST_TEXT = 225
 #: Names of text encoders: diffusers' folders have them, and we use them for the models that
 #: adapters are injected into.
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lycoris_ext.errors import ConfigError, LycorisExtError
-from lycoris_ext.models.tokens import CLIP_TEXT
+from lycoris_ext.formats.families import CLIP_TEXT, LONGEST_TEXT
 from lycoris_ext.options import Section, option
 
 MINI = "mini"
@@ -41,13 +41,13 @@ class ModelConfig(Section):
         fix="use 1, or 2 for the layer before the last",
     )
     max_token_length: int = option(
-        75,
+        CLIP_TEXT,
         "How many tokens of a caption the text encoder reads: 75, 150 or 225; the rest of a longer "
         "caption is not used. A tag takes about three tokens. More than 75 are read in pieces of "
         "75, and a step takes a little longer.",
-        low=75,
-        high=225,
-        step=75,
+        low=CLIP_TEXT,
+        high=LONGEST_TEXT,
+        step=CLIP_TEXT,
         fix="use 75, 150 or 225",
     )
     weighted_captions: bool = option(

@@ -14,9 +14,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lycoris_ext.errors import ConfigError
-from lycoris_ext.formats.families import Family
+from lycoris_ext.formats.families import CLIP_TEXT, Family
 from lycoris_ext.formats.hashes import sha256_of_files
-from lycoris_ext.models.tokens import CLIP_TEXT, Tokens, count_tokens, split_captions
+from lycoris_ext.models.tokens import Tokens, count_tokens, split_captions
 from lycoris_ext.words import count
 
 

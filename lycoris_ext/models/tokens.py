@@ -20,9 +20,6 @@ from torch import Tensor
 
 from lycoris_ext.models.weighted_text import split_by_weight
 
-CLIP_TEXT = 75
-"""Tokens of text that a piece has in CLIP of full size; max_token_length counts in these."""
-
 
 @dataclass(frozen=True)
 class Tokens:
@@ -58,7 +55,8 @@ class Tokens:
             states = torch.cat([apart[:, 0, :1], text, apart[:, -1, -1:]], dim=1)
         if self.weights is None:
             return states
-        return states * self.weights.to(states.device).unsqueeze(-1)
+        weighted = states * self.weights.to(states.device).unsqueeze(-1)
+        return weighted.to(states.dtype)
 
 
 def split_captions(

@@ -20,7 +20,6 @@ from PIL import Image
 from safetensors.torch import save, save_file
 from torch import Tensor, nn
 
-from kohya_adapter.network import read_adapter
 from lycoris_ext.cli import config, info
 from lycoris_ext.data.decode import decode
 from lycoris_ext.errors import DataError, FormatError, LycorisExtError
@@ -171,7 +170,6 @@ DOORS: dict[str, Callable[[Path], Any]] = {
     "config": lambda path: config.main([str(path), "--output", str(path.with_suffix(".toml"))]),
     "network_weights": start_from,
     "base_weights": lambda path: read_start_weights(StartConfig(base_weights=(str(path),))),
-    "kohya": read_adapter,
 }
 
 

@@ -11,6 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lycoris_ext.errors import ConfigError
+from lycoris_ext.models import ModelConfig
 from lycoris_ext.models.tokens import count_tokens, split_captions
 from lycoris_ext.models.weighted_text import split_by_weight
 from tests.tiny_pipeline import MAX_TOKENS, tiny_pipeline
@@ -151,6 +153,25 @@ def test_any_text_has_weights_and_keeps_its_letters(text):
     assert all(before[1] != after[1] for before, after in pairwise(parts))
     letters = [c for c in text if c in "ab é,"]
     assert [c for part, _ in parts for c in part if c in "ab é,"] == letters
+
+
+def test_weights_keep_the_number_format_of_the_encoder(tmp_path):
+    pipeline = tiny_pipeline(tmp_path)
+    pipeline.weighted_captions = True
+    pipeline.text_encoder.half()
+    states = pipeline.encode_text(["(cat:1.3)"]).states
+    assert states.dtype == torch.float16
+    pipeline.weighted_captions = False
+    plain = pipeline.encode_text(["cat"]).states
+    assert torch.equal(states[0, 1], (plain[0, 1].float() * 1.3).half())
+    assert torch.equal(states[0, 2:], plain[0, 2:])
+
+
+@pytest.mark.parametrize("length", [0, 77, 100, 300])
+def test_other_lengths_are_refused_and_those_that_work_named(length):
+    with pytest.raises(ConfigError, match=f"max_token_length is {length}") as caught:
+        ModelConfig(max_token_length=length)
+    assert caught.value.fix == "use 75, 150 or 225"
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -9,7 +9,8 @@ from lycoris_ext.data.caption_files import ALLOW_MISSING, fix_for_missing_captio
 from lycoris_ext.data.findings import Code, Finding, Location
 from lycoris_ext.data.rules.registry import rule
 from lycoris_ext.data.scan import FolderContent, Picture, Scan
-from lycoris_ext.data.token_limit import LARGEST, TokenLimit
+from lycoris_ext.data.token_limit import TokenLimit
+from lycoris_ext.formats.families import LONGEST_TEXT
 from lycoris_ext.words import and_more, count
 
 MISSING = Code(
@@ -123,8 +124,8 @@ def _source(picture: Picture) -> Path:
 
 def _fix_for_cut(limit: TokenLimit, longest: int) -> str:
     enough = limit.enough_for(longest)
-    if enough <= LARGEST:
+    if enough <= LONGEST_TEXT:
         return f"set max_token_length = {enough}, or shorten these captions"
-    if limit.max_token_length < LARGEST:
-        return f"set max_token_length = {LARGEST}, and shorten the longest captions"
+    if limit.max_token_length < LONGEST_TEXT:
+        return f"set max_token_length = {LONGEST_TEXT}, and shorten the longest captions"
     return "shorten these captions, or put what matters first"
