@@ -127,7 +127,8 @@ def _parser() -> argparse.ArgumentParser:
         "--prompt",
         action="append",
         default=[],
-        help="a prompt; may be repeated, and may end in options such as --n blurry --w 512 --d 1",
+        help="a prompt of any length; may be repeated, and may end in options such as "
+        "--n blurry --w 512 --d 1",
     )
     add(
         "--sample-prompts",
