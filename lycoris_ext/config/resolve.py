@@ -18,8 +18,11 @@ from lycoris_ext.errors import ConfigError, Faults, LycorisExtError
 from lycoris_ext.network import PRESETS, is_preset_file
 from lycoris_ext.network.preset_file import read_preset
 from lycoris_ext.options import Option, Section
-from lycoris_ext.runs.paths import is_file_name
+from lycoris_ext.runs.paths import FORBIDDEN_IN_NAMES, is_file_name
 from lycoris_ext.training.config import TrainConfig, all_options, section_types
+
+
+_FILE_NAME = str.maketrans(dict.fromkeys(FORBIDDEN_IN_NAMES, "_"))
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ class _Given:
 
     def _translated(self, layer: OptionSource) -> dict[str, object]:
         """Translate a source into our options; take recipes out of it."""
-        optimizer = self.values.get("optimizer_type", self.recipe.get("optimizer_type"))
+        optimizer = (self.defaults | self.recipe | self.values).get("optimizer_type")
         values = translate_into(
             self.faults,
             layer.values,
@@ -131,17 +134,14 @@ class _Given:
             del values[name]
         if values.get("seed") == -1:  # in some windows: any seed
             del values["seed"]
-        name = str(values.get("output_name", "")).removesuffix(".safetensors")
-        if name and not is_file_name(name):
-            fault = ConfigError(
-                f"output_name {name!r} is no file name",
-                where=where,
-                fix="use letters, digits, - and _; folders go into output_dir",
-            )
-            self.reading.refuse([fault], self.faults)
-            del values["output_name"]
-        elif name:
-            values["output_name"] = name
+        if "output_name" in values:
+            name = str(values.pop("output_name")).removesuffix(".safetensors")
+            usable = name if is_file_name(name) else name.translate(_FILE_NAME).strip(" ._")
+            if usable != name:
+                told = f"here it is {usable}" if usable else "it was left out"
+                self.reading.note(f"{where}: output_name {name!r} is no file name; {told}")
+            if is_file_name(usable):
+                values["output_name"] = usable
         return values
 
     def _keep(self, name: str, value: object, layer: OptionSource) -> ConfigError | None:

@@ -213,8 +213,8 @@ FAMILY_OF_MODULE = {
 """End of network_module, or beginning of lora-scripts' model_train_type -> the family."""
 
 FIX_OF_FAMILY = (
-    "lycoris-ext train loads Stable Diffusion 1.x, 2.x and XL: train this model in sd-scripts, "
-    "with network_module = lycoris_ext.kohya"
+    "name a base of Stable Diffusion 1.x, 2.x or XL, or train this model in sd-scripts, with "
+    "network_module = lycoris_ext.kohya"
 )
 
 RENAMED = {"caption_extention": "caption_extension", "network_dropout": "dropout"}

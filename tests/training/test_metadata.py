@@ -79,3 +79,17 @@ def test_lists_in_the_metadata_are_read_back_by_network_args() -> None:
     arguments = [f"{name}={given[name]}" for name in ("include", "exclude")]
     again = build_config([OptionSource("again", {"network_args": arguments})]).network
     assert (again.include, again.exclude) == (("unet.a", "unet.b"), ("unet.c",))
+
+
+def test_texts_about_the_adapter_and_settings_that_were_left_out_are_in_its_metadata() -> None:
+    told = metadata(
+        training_comment="for a friend",
+        metadata_title="Cats",
+        metadata_trigger_phrase="a cat by tester",
+        left_out=["color_aug = true is not supported"],
+    )
+    assert told["ss_training_comment"] == "for a friend"
+    assert told["modelspec.title"] == "Cats"
+    assert told["modelspec.trigger_phrase"] == "a cat by tester"
+    assert 'left_out = ["color_aug = true is not supported"]' in told["lycoris_ext_config"]
+    assert metadata()["ss_training_comment"] == "None"

@@ -261,3 +261,15 @@ def test_options_that_contradict_others_are_left_out_if_the_rest_is_wanted(tmp_p
     config, reading = skipped(path)
     assert config.data.min_bucket_reso is None and len(reading.left_out) == 1
     assert "min_bucket_reso" in config.run.left_out[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "kept", "noted"),
+    [("mine.safetensors", "mine", False), ("a/b: c", "a_b_ c", True), ("...", "last", True),
+     ("<name>", "name", True), ("", "last", False)],
+)  # fmt: skip
+def test_a_name_that_no_file_can_have_is_told_and_changed(tmp_path, name, kept, noted):
+    text = f'network_module = "networks.lora"\noutput_name = "{name}"\n'
+    reading = translation.Reading()
+    assert built(written(tmp_path, "a.toml", text), reading).run.output_name == kept
+    assert bool(reading.notes) == noted
