@@ -21,7 +21,6 @@ from lycoris_ext.options import Option, Section
 from lycoris_ext.runs.paths import FORBIDDEN_IN_NAMES, is_file_name
 from lycoris_ext.training.config import TrainConfig, all_options, section_types
 
-
 _FILE_NAME = str.maketrans(dict.fromkeys(FORBIDDEN_IN_NAMES, "_"))
 
 
