@@ -49,6 +49,7 @@ def read_command(text: str, where: str) -> dict[str, object]:
         ConfigError: there is no such command.
     """
     variables: dict[str, str] = {}
+    spelt: dict[str, str] = {}
     commands: list[str] = []
     for indented in _CONTINUED.sub(" ", text).splitlines():
         line = indented.strip()
@@ -59,7 +60,7 @@ def read_command(text: str, where: str) -> dict[str, object]:
             name, value = assigned
             # What is set within a condition is not known to hold.
             if line == indented.rstrip() or name.lower() not in variables:
-                variables[name.lower()] = _with_values(value, variables)
+                variables[name.lower()] = spelt[name] = _with_values(value, variables)
             continue
         line = _with_values(line, variables)
         if line.startswith("--") and commands:  # pasted without its marks of continuation
@@ -67,7 +68,7 @@ def read_command(text: str, where: str) -> dict[str, object]:
         elif line.startswith("--") or ("--" in line and _trains(line)):
             commands.append(line)
     if where.lower().endswith(".env"):
-        return dict(variables)
+        return dict(spelt)
     if not commands:
         raise ConfigError(
             "no command that trains is in this file",

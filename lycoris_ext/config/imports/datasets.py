@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lycoris_ext.errors import ConfigError
+from lycoris_ext.words import and_more
 
 RENAMED = {
     "batch_size": "train_batch_size",
@@ -66,8 +67,9 @@ def with_subsets(values: Mapping[str, object], where: str) -> dict[str, object]:
         for subset in _subsets({n: v for n, v in general.items() if n in OF_SUBSETS} | table, where)
     ]
     if not subsets:
+        held = and_more(sorted({name for table in [*tables, shared] for name in table}), 6)
         raise ConfigError(
-            "datasets has no subset with pictures",
+            f"datasets has no subset with pictures; it has {held or 'nothing'}",
             where=where,
             fix='write [[datasets.subsets]] with image_dir = "..." below [[datasets]]',
         )

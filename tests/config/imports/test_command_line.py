@@ -93,6 +93,12 @@ def test_what_a_script_decides_by_conditions_is_refused_and_named(tmp_path):
     assert skipped(path)[0].run.output_name == "a"
 
 
+def test_a_file_of_variables_is_a_document_of_their_names(tmp_path):
+    text = "# settings\nexport MODEL_TYPE='lora'\nSTEPS=30 # few\nEXTRA=\"--a --b\"\nNAME=$MODEL_TYPE\n"
+    document = read_document(written(tmp_path, "config.env", text))
+    assert document == {"MODEL_TYPE": "lora", "STEPS": "30", "EXTRA": "--a --b", "NAME": "lora"}
+
+
 def test_a_script_that_trains_nothing_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="no command that trains"):
         read_document(written(tmp_path, "a.sh", "echo hello\n"))
