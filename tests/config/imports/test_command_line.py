@@ -94,7 +94,7 @@ def test_what_a_script_decides_by_conditions_is_refused_and_named(tmp_path):
 
 
 def test_a_file_of_variables_is_a_document_of_their_names(tmp_path):
-    text = "# settings\nexport MODEL_TYPE='lora'\nSTEPS=30 # few\nEXTRA=\"--a --b\"\nNAME=$MODEL_TYPE\n"
+    text = "# some\nexport MODEL_TYPE='lora'\nSTEPS=30 # few\nEXTRA=\"--a --b\"\nNAME=$MODEL_TYPE\n"
     document = read_document(written(tmp_path, "config.env", text))
     assert document == {"MODEL_TYPE": "lora", "STEPS": "30", "EXTRA": "--a --b", "NAME": "lora"}
 
