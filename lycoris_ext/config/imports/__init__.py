@@ -23,11 +23,11 @@ FORMATS: tuple[Format, ...] = (
     ai_toolkit.FORMAT,
     simple_tuner.FORMAT,
     hcp.FORMAT,
-    other_files.FORMAT,
 )
 """The formats that are not sd-scripts' own; the first that recognises a document reads it."""
 
 
 def format_of(document: Mapping[str, Any]) -> Format | None:
     """Return the format of a parsed config; None if it is sd-scripts', ours, or unknown."""
-    return next((known for known in FORMATS if known.recognises(document)), None)
+    formats = (*FORMATS, other_files.FORMAT)
+    return next((known for known in formats if known.recognises(document)), None)

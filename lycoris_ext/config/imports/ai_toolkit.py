@@ -37,6 +37,14 @@ _PRECISIONS = {
     "bf16": "bf16", "bfloat16": "bf16",
 }  # fmt: skip
 _FILE_PRECISIONS = {**_PRECISIONS, "fp32": "float", "float32": "float", "float": "float"}
+_DEFAULTS = {
+    "gradient_checkpointing": True,
+    "save_precision": "fp16",
+    "caption_extension": ".txt",
+    "enable_bucket": True,
+}
+"""What ai-toolkit uses where a job says nothing, if it stands alone and may differ from ours."""
+
 _OPTIMIZERS = {
     "adamw": "AdamW",
     "adamw8bit": "AdamW8bit",
@@ -71,7 +79,7 @@ def _read(document: Mapping[str, Any], where: str) -> Foreign:
     _read_timesteps(settings)
     read_samples(settings)
     read_datasets(settings)
-    settings.values |= {"gradient_checkpointing": True, "save_precision": "fp16"}
+    settings.values |= _DEFAULTS
     settings.follow(_RULES)
     return settings.foreign()
 

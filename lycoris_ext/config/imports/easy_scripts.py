@@ -146,7 +146,7 @@ def _read(document: Mapping[str, Any], where: str) -> Foreign:
     for place in _NAME_PLACES:
         if isinstance(args.get(place), str):
             args[place] = args[place].replace("${replace}", name)
-    settings.values.update(_set(args))
+    settings.values.update(_plain(settings, _set(args)))
     return settings.foreign()
 
 
@@ -178,6 +178,18 @@ def _set(args: Mapping[str, Any]) -> dict[str, Any]:
     read = {name: _word(value) for name, value in args.items()}
     # Our buckets are on where nothing is said, sd-scripts' are off.
     return {name: value for name, value in read.items() if value or name == "enable_bucket"}
+
+
+def _plain(settings: Settings, args: Mapping[str, Any]) -> dict[str, Any]:
+    """Refuse tables and lists of lists where sd-scripts has numbers, texts and lists of them."""
+    kept = {}
+    for name, value in args.items():
+        parts = value if isinstance(value, list) else [value]
+        if name != "datasets" and any(isinstance(part, (list, Mapping)) for part in parts):
+            settings.refuse(name, value, "write a number, a text, or a list of them")
+        else:
+            kept[name] = value
+    return kept
 
 
 def _from_json(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -245,8 +257,10 @@ def _from_toml(
         args["max_token_length"] = general.pop("max_token_length")
     rows = document.get("subsets", [])
     rows = rows if isinstance(rows, list) else []
-    subsets = [_set({**row, "name": ""}) for row in rows if isinstance(row, Mapping)]
-    args["datasets"] = [{**_set(general), "subsets": subsets}]
+    subsets = [
+        _plain(settings, _set({**row, "name": ""})) for row in rows if isinstance(row, Mapping)
+    ]
+    args["datasets"] = [{**_plain(settings, _set(general)), "subsets": subsets}]
     return args
 
 

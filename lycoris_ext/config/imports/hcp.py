@@ -58,6 +58,7 @@ def _recognises(document: Mapping[str, Any]) -> bool:
 
 def _read(document: Mapping[str, Any], where: str) -> Foreign:
     settings = Settings(PROGRAM, where, {})
+    settings.values |= {"caption_extension": ".txt", "enable_bucket": True}
     merged, references = with_bases(document, settings)
     _check_trained(settings, merged)
     apart = (*_NETWORKS, "unet", "text_encoder", "data")

@@ -98,8 +98,8 @@ def _base(path: Any, settings: Settings, seen: set[str]) -> dict[str, Any]:
 
     known = _BUILT_IN.get(PurePosixPath(str(path).replace("\\", "/")).name)
     if settings.companion(str(path)) is None and known is not None:
-        if not str(path).startswith(_OWN_FOLDER):
-            settings.refuse(
+        if known and not str(path).startswith(_OWN_FOLDER):
+            settings.miss(
                 "_base_",
                 path,
                 "put this file beside the config; without it the settings of HCP-Diffusion's own "

@@ -56,6 +56,7 @@ _DEFAULTS = {
     "pretrained_model_name_or_path": "stable-diffusion-v1-5/stable-diffusion-v1-5",
     "mixed_precision": "fp16",
     "save_precision": "float",
+    "caption_extension": ".txt",
     "enable_bucket": True,
     "max_grad_norm": 1.0,
 }

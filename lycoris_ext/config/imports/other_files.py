@@ -101,3 +101,4 @@ def _read(document: Document, where: str) -> Foreign:
 
 
 FORMAT = Format("another program", _recognises, _read)
+"""Raises an error for each file that it recognises, so it is not one of ``FORMATS``."""

@@ -148,7 +148,7 @@ class Settings:
     def read_companion(
         self, name: str, path: object, read: Callable[[str], object], holds: str
     ) -> object:
-        """Return the content of a file that the document names; None, and refused, if it cannot be.
+        """Return the content of a file that the document names; None, and listed, if it cannot be.
 
         Args:
             name: of the setting that names the file.
@@ -158,13 +158,25 @@ class Settings:
         """
         found = self.companion(path) if isinstance(path, str) else None
         if found is None:
-            self.refuse(name, path, f"put this file, which holds {holds}, beside the config")
+            self.miss(name, path, f"put this file, which holds {holds}, beside the config")
             return None
         try:
             return read(found.read_text(encoding="utf-8-sig"))
         except (OSError, ValueError) as error:
-            self.refuse(name, path, f"mend this file, which cannot be read ({short(str(error))})")
+            self.unsupported.append(
+                ConfigError(
+                    f"{name} = {shown(path)} cannot be read: {short(str(error))}",
+                    where=self.where,
+                    fix="mend this file, or write the program's config again",
+                )
+            )
             return None
+
+    def miss(self, name: str, path: object, fix: str) -> None:
+        """List a file that the document names and that is not there."""
+        self.unsupported.append(
+            ConfigError(f"{name} = {shown(path)}: there is no such file", where=self.where, fix=fix)
+        )
 
     def companion(self, path: str) -> Path | None:
         """Find a file that the document names; None if it is not there.

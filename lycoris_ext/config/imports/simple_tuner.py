@@ -126,6 +126,7 @@ _DEFAULTS = {
     "train_batch_size": 4,
     "gradient_checkpointing": True,
     "mixed_precision": "bf16",
+    "caption_extension": ".txt",
     "caption_dropout_rate": 0.1,
     "enable_bucket": True,
     "save_precision": "float",

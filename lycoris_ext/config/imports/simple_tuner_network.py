@@ -72,7 +72,6 @@ def _read_lycoris(settings: Settings) -> None:
     for name in ("lora_rank", "lora_alpha", "lora_dropout", "lora_init_type", "use_dora"):
         settings.take(name)
     path = settings.take_word("lycoris_config", "config/lycoris_config.json")
-    settings.values["network_module"] = "lycoris.kohya"
     content = settings.read_companion("lycoris_config", path, json.loads, "the network's settings")
     if not isinstance(content, Mapping):
         return
@@ -86,8 +85,11 @@ def _read_lycoris(settings: Settings) -> None:
     part = Settings(settings.program, settings.where, options)
     settings.values["network_dim"] = part.take_as(whole, "linear_dim", 4)
     settings.values["network_alpha"] = part.take_as(number, "linear_alpha", 1.0)
-    settings.join("lycoris_config", part)
+    algorithm = part.take_word("algo", "lora").lower()
+    # LyCORIS's "lora" also adapts convolutions larger than 1x1.
+    settings.values["algo"] = "locon" if algorithm == "lora" else algorithm
     settings.values["network_args"] = as_arguments(part.left)
+    settings.join("lycoris_config", part)
     if isinstance(preset, Mapping):
         _read_preset(settings, preset)
 

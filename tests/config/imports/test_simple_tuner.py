@@ -144,7 +144,7 @@ def test_a_file_of_data_sets_that_is_damaged_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data.json").write_text("[{", encoding="utf-8")
     foreign = read(str(tmp_path / "config.json"), data_backend_config="data.json")
     (error,) = foreign.unsupported
-    assert "cannot be read" in str(error.fix)
+    assert "cannot be read" in error.what
 
 
 def test_the_former_config_env_has_the_same_meaning() -> None:
