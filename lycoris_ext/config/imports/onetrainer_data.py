@@ -84,6 +84,8 @@ def read_concepts(settings: Settings) -> None:
             own = _resolution(
                 concept, "resolution_override", concept.take("image.resolution_override")
             )
+        if concept.left.get("text.enable_tag_shuffling") is True:
+            concept.values["keep_tokens"] = 1  # where the concept does not say otherwise
         _read_repeats(concept)
         _read_dropout(concept)
         concept.follow(_CONCEPT)

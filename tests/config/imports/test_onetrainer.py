@@ -52,6 +52,14 @@ def test_only_concepts_that_are_on_and_trained_become_subsets() -> None:
     assert (subset.flip_aug, subset.shuffle_caption, subset.keep_tokens) == (True, True, 2)
 
 
+def test_the_first_tag_stays_first_where_a_concept_shuffles_the_others() -> None:
+    (subset,) = (
+        built(read(concepts=[{"path": "a", "text": {"enable_tag_shuffling": True}}])).data.subsets
+        or ()
+    )
+    assert (subset.shuffle_caption, subset.keep_tokens) == (True, 1)
+
+
 @pytest.mark.parametrize("family", ["sd1", "sdxl"])
 @pytest.mark.parametrize(
     ("preset", "layer_filter", "is_regex"),
