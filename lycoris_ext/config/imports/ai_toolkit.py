@@ -31,7 +31,8 @@ PROGRAM = "ai-toolkit"
 
 _TRAINERS = ("sd_trainer", "ui_trainer", "diffusion_trainer", "fine_tune")
 _TRAINED = ("sd1", "sd15", "sd2", "sdxl")
-_OTHER_MODELS = ("is_flux", "is_v3", "is_pixart", "is_pixart_sigma", "is_auraflow", "is_lumina2")
+_OTHER_MODELS = ("is_flux", "is_v3", "is_pixart", "is_pixart_sigma", "is_auraflow", "is_lumina2",
+                 "is_ssd", "is_vega")  # fmt: skip
 _PRECISIONS = {
     "fp32": "no", "float32": "no", "float": "no", "fp16": "fp16", "float16": "fp16",
     "bf16": "bf16", "bfloat16": "bf16",
@@ -156,8 +157,9 @@ def _read_network(settings: Settings) -> None:
     prefix = "network.network_kwargs."
     kept = [_word(word) for word in settings.take_list(f"{prefix}only_if_contains")]
     left_out = [_word(word) for word in settings.take_list(f"{prefix}ignore_if_contains")]
-    if settings.left.get("model.is_xl") is True or settings.left.get("model.arch") == "sdxl":
-        values["include"] = [] if kept else [r"^unet\.add_embedding\."]
+    is_xl = settings.left.get("model.is_xl") is True or settings.left.get("model.arch") == "sdxl"
+    if is_xl and not kept and kind not in ("locon", "lycoris"):
+        values["include"] = [r"^unet\.add_embedding\."]
     exclude = ([leave_out_others(kept)] if kept else []) + left_out
     if exclude:
         values["exclude"] = exclude
@@ -172,9 +174,12 @@ def _word(word: object) -> str:
 def _read_parts(settings: Settings) -> None:
     """Read which models are trained, and at which rates."""
     values = settings.values
-    values["network_train_unet_only"] = not settings.take_as(
-        flag, "train.train_text_encoder", False
-    )
+    trains_text = settings.take_as(flag, "train.train_text_encoder", False)
+    values["network_train_unet_only"] = not trains_text
+    for number_of, target in ((1, "text_encoder"), (2, "text_encoder_2")):
+        used = settings.take_as(flag, f"model.use_text_encoder_{number_of}", True)
+        if trains_text and not used:
+            values["exclude"] = [*values.get("exclude", ()), rf"^{target}\."]
     values["network_train_text_encoder_only"] = not settings.take_as(flag, "train.train_unet", True)
     values["learning_rate"] = settings.take_as(number, "train.lr", 1e-6)
     for option in ("unet_lr", "text_encoder_lr"):
@@ -269,7 +274,6 @@ _RULES: dict[str, Rule] = {
     "model.te_name_or_path": only(fix="give one base model that holds all of its parts"),
     "model.refiner_name_or_path": only(fix="train the base model alone"),
     "model.assistant_lora_path": only(fix="merge it into the base model: base_weights"),
-    "model.use_text_encoder_*": only(True, fix="train both text encoders or none of them"),
     "network.dropout": becomes("network_dropout", number),
     "network.pretrained_lora_path": becomes("network_weights", text),
     "network.all_layers": only(fix="train_norm = true trains normalisation layers"),
@@ -297,7 +301,11 @@ _RULES: dict[str, Rule] = {
     "train.num_train_timesteps": only(1000, fix="set it to 1000"),
     "train.start_step": only(fix="remove it; a run continues by itself"),
     "train.lr_scheduler_params.*": NOTHING,
-    "train.linear_timesteps*": NOTHING,  # of flow matching alone, like timestep_type
+    "train.linear_timesteps*": NOTHING,  # of flow matching alone
+    "train.timestep_type": only(
+        *("sigmoid", "linear", "lognorm_blend", "weighted", "shift", "flux_shift", "lumina2_shift"),
+        fix="remove it; all timesteps from min_timestep to max_timestep are trained here",
+    ),
     "trigger_word": only(
         fix="write the word into the captions, or set caption_prefix, which puts it before each"
     ),
@@ -310,9 +318,9 @@ _RULES: dict[str, Rule] = {
         train.do_paramiter_swapping train.dynamic_noise_offset train.force_consistent_noise
         train.free_u train.inverted_mask_prior train.latent_feature_extractor_path
         train.learnable_snr_gos train.match_noise_norm train.max_loss train.merge_network_on_save
-        train.negative_prompt train.random_noise_* train.short_and_long_captions*
-        train.single_item_batching train.standardize_* train.t0_loss_target train.target_norm_std
-        train.train_turbo train.weight_jitter
+        train.negative_prompt train.prompt_saturation_chance train.random_noise_*
+        train.short_and_long_captions* train.single_item_batching train.standardize_*
+        train.t0_loss_target train.target_norm_std train.train_turbo train.weight_jitter
         """,
         only(0, fix=_NO_TRICK),
     ),
@@ -338,11 +346,11 @@ _RULES: dict[str, Rule] = {
         train.force_first_sample train.guidance_loss_* train.inverted_mask_prior_multiplier
         train.latent_feature_loss_weight train.match_adapter_* train.max_cfg_scale
         train.max_loss_debug train.max_negative_prompts train.merge_network_on_save_strength
-        train.next_sample_timesteps train.paramiter_swapping_factor train.prompt_saturation_chance
-        train.refiner_lr train.sdp train.show_turbo_outputs train.signal_* train.skip_first_sample
+        train.next_sample_timesteps train.paramiter_swapping_factor train.refiner_lr train.sdp
+        train.show_turbo_outputs train.signal_* train.skip_first_sample
         train.switch_boundary_every train.t0_velocity_equiv_weight train.target_norm_std_value
-        train.timestep_type train.train_refiner train.unconditional_prompt
-        train.unload_text_encoder train.validation_config.* train.xformers
+        train.train_refiner train.unconditional_prompt train.unload_text_encoder
+        train.validation_config.* train.xformers
         """,
         NOTHING,
     ),

@@ -118,11 +118,12 @@ _DATASET: dict[str, Rule] = {
     "clip_image_*": NOTHING,
     **all_of(
         """
-        audio_* auto_frame_count bucket_tolerance cache_* caption_type control_* debug do_audio
-        do_i2v extra_values fast_image_size fps full_size_control_images guidance_type
-        load_image_when_caching_latents mask_min_value num_controls_from_same_folder num_frames
-        num_workers prefetch_factor random_triggers_max replay_transforms shrink_video_to_frames
-        shuffle_augmentations trim_auto_frame_count_tail type
+        audio_* auto_frame_count bucket_tolerance cache_* caption_type control_* debug
+        diff_output_preservation* do_audio do_i2v extra_values fast_image_size fps
+        full_size_control_images guidance_type load_image_when_caching_latents mask_min_value
+        num_controls_from_same_folder num_frames num_workers prefetch_factor random_triggers_max
+        replay_transforms shrink_video_to_frames shuffle_augmentations trim_auto_frame_count_tail
+        type
         """,
         NOTHING,
     ),

@@ -17,7 +17,8 @@ from lycoris_ext.config.imports.settings import Settings
 _REMOVED = "---"
 """A value that takes a setting of a base away."""
 
-_OWN_FOLDER = "cfgs/train/"
+_OWN_FOLDERS = ("cfgs/train/", "example_configs/training_configs/hcp/")
+"""Folders of HCP-Diffusion, and of LyCORIS' examples, whose bases are the same."""
 
 _TRAIN_BASE: dict[str, Any] = {
     "exp_dir": "exps",
@@ -98,7 +99,7 @@ def _base(path: Any, settings: Settings, seen: set[str]) -> dict[str, Any]:
 
     known = _BUILT_IN.get(PurePosixPath(str(path).replace("\\", "/")).name)
     if settings.companion(str(path)) is None and known is not None:
-        if known and not str(path).startswith(_OWN_FOLDER):
+        if known and not str(path).startswith(_OWN_FOLDERS):
             settings.miss(
                 "_base_",
                 path,

@@ -258,6 +258,9 @@ _RULES: dict[str, Rule] = {
     "unet.weight_dtype": _QUANTISED,
     "text_encoder*.weight_dtype": _QUANTISED,
     "weight_dtype": _QUANTISED,
+    "optimizer.amsgrad": only(fix="set it to false"),
+    "optimizer.maximize": only(fix="set it to false"),
+    "optimizer.percentile_clipping": only(100, fix="use max_grad_norm"),
     "optimizer.*": NOTHING,
     "optimizer_defaults.*": NOTHING,
     **all_of(

@@ -19,6 +19,8 @@ _LOKR: dict[str, tuple[str, object]] = {
     "lokr_full_matrix": ("full_matrix", False),
 }
 
+_FILTERS = {"attn-mlp": "attentions", "attn-only": "attn"}
+
 
 def read_network(settings: Settings) -> None:
     values = settings.values
@@ -54,21 +56,22 @@ def read_network(settings: Settings) -> None:
 
 
 def read_layers(settings: Settings, family: str) -> None:
-    """Read which layers of the U-Net are adapted; text encoders are adapted as a whole."""
+    """Read which layers of the U-Net are adapted; text encoders are adapted as a whole.
+
+    OneTrainer goes by the filter; its presets are names for filters.
+    """
     preset = settings.take_word("layer_filter_preset", "full")
-    filters = [part.strip() for part in settings.take_word("layer_filter", "").split(",")]
+    chosen = settings.take_word("layer_filter") or _FILTERS.get(preset, "")
     is_regex = settings.take_as(flag, "layer_filter_regex", False)
-    if preset == "attn-mlp":
+    filters = [part.strip() for part in chosen.split(",")]
+    if chosen == _FILTERS["attn-mlp"]:
         settings.values["preset"] = "attn-mlp"
-        return
-    if preset == "attn-only":
-        filters, is_regex = ["attn"], False
-    if preset == "full" or not all(filters):  # an empty filter fits all layers
+    elif not all(filters):  # an empty filter fits all layers
         if family == SDXL:
             settings.values["include"] = [r"^unet\.add_embedding\."]
-        return
-    patterns = filters if is_regex else [re.escape(part) for part in filters]
-    settings.values["exclude"] = [leave_out_others(patterns)]
+    else:
+        patterns = filters if is_regex else [re.escape(part) for part in filters]
+        settings.values["exclude"] = [leave_out_others(patterns)]
 
 
 def read_text_encoders(settings: Settings, family: str) -> None:

@@ -332,7 +332,7 @@ _RULES: dict[str, Rule] = {
     "timestep_bias_strategy": only(
         "none", fix="choose a range of timesteps with min_timestep and max_timestep"
     ),
-    "refiner_training*": only(fix="choose timesteps with min_timestep and max_timestep"),
+    "refiner_training": only(fix="choose timesteps with min_timestep and max_timestep"),
     "use_soft_min_snr": only(fix="use min_snr_gamma"),
     "layer_freeze_strategy": only("none", fix=_NO_TRICK),
     "num_processes": only(0, 1, fix="train on one GPU with a larger gradient_accumulation_steps"),
@@ -340,6 +340,7 @@ _RULES: dict[str, Rule] = {
     "masked_loss_probability": only(
         1, fix="set alpha_mask = true and put each mask into its picture's transparency"
     ),
+    "aspect_bucket_alignment": becomes("bucket_reso_steps", whole),
     "minimum_image_size": only(
         0, fix="move smaller pictures to another folder; all pictures of a folder are trained"
     ),
@@ -347,8 +348,8 @@ _RULES: dict[str, Rule] = {
     **all_of(
         """
         *_enabled diffusion_blocks_config distillation_config distillation_method freeze_encoder
-        grounding_* layersync_* lora_initialisation_style scheduled_sampling_max_step_offset
-        tread_config use_rewards uses_*
+        grounding_* lora_initialisation_style scheduled_sampling_max_step_offset tread_config
+        use_rewards uses_*
         """,
         only("default", "none", 0, fix=_NO_TRICK),
     ),
@@ -376,6 +377,14 @@ _RULES: dict[str, Rule] = {
         torch_* tracker_* training_scheduler_timestep_spacing trust_remote_code twinflow_*
         unet_attention_slice upload_* urepa_* user_prompt_library vae_* validate_* validation_*
         variant wan_* webhook_* write_batch_size xm_*
+        """,
+        NOTHING,
+    ),
+    "snr_weight": only(1, fix="use min_snr_gamma"),
+    **all_of(
+        """
+        caption_strategy checkpointing_* layersync_* pretrained_evaluation_* refiner_training_*
+        seed_for_each_device
         """,
         NOTHING,
     ),

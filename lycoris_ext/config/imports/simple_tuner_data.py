@@ -23,6 +23,13 @@ from lycoris_ext.config.imports.settings import (
     whole,
 )
 
+_OF_CAPTIONS = (
+    "caption_strategy",
+    "instance_prompt",
+    "prepend_instance_prompt",
+    "only_instance_prompt",
+)
+"""Settings of the config that data sets without them take."""
 _OTHER_KINDS = ("text_embeds", "image_embeds", "conditioning_image_embeds", "distillation_cache")
 """Entries that name places of caches, not pictures."""
 
@@ -31,6 +38,7 @@ def read_datasets(settings: Settings) -> None:
     """Read the data sets as ``datasets``, with the config's resolution where they have none."""
     resolution = settings.take("resolution", 1024)
     kind = settings.take_word("resolution_type", "pixel_area")
+    usual = {name: value for name in _OF_CAPTIONS if (value := settings.take(name)) is not None}
     path = settings.take("data_backend_config")
     rows: object = None
     if path is not None:
@@ -46,7 +54,7 @@ def read_datasets(settings: Settings) -> None:
             continue
         if str(row.get("disabled", row.get("disable", False))).lower() == "true":
             continue
-        part = Settings(settings.program, settings.where, row)
+        part = Settings(settings.program, settings.where, {**usual, **row})
         place = part.take_word("type", "local")
         if place == "local":
             datasets.append(_dataset(part, resolution, kind))
@@ -87,6 +95,8 @@ def _side(settings: Settings, value: object, kind: object) -> int:
     except (ValueError, OverflowError, TypeError):
         settings.refuse("resolution", value, "write a whole number")
         return 1024
+    if kind not in ("area", "pixel", "pixel_area"):
+        settings.refuse("resolution_type", kind, "use pixel_area")
     if kind == "pixel":
         settings.refuse(
             "resolution_type",

@@ -35,10 +35,13 @@ def read_network(settings: Settings) -> None:
     start = settings.take("init_lora")
     if start is not None:
         settings.values["network_weights"] = start
-    if settings.take_word("lora_type", "standard").lower() == "lycoris":
+    kind = settings.take_word("lora_type", "standard").lower()
+    if kind == "lycoris":
         _read_lycoris(settings)
     else:
         _read_peft(settings)
+    if kind not in ("standard", "lycoris"):
+        settings.refuse("lora_type", kind, "use standard or lycoris")
     for name in ("init_lokr_norm", "slider_lora_target", "assistant_lora_path"):
         value = settings.take(name)
         if value not in (None, False):
@@ -60,9 +63,10 @@ def _read_peft(settings: Settings) -> None:
         value = settings.take(name, usual)
         if value != usual:
             settings.refuse(name, value, f'use "{usual}"')
-    layers = settings.take("peft_lora_target_modules")
-    if isinstance(layers, list):  # PEFT compares the ends of names
-        patterns = [rf"(?:^|\.){re.escape(str(layer))}$" for layer in layers]
+    layers = settings.take_list("peft_lora_target_modules")
+    if layers:  # PEFT compares the ends of names
+        names = [name.strip() for layer in layers for name in str(layer).split(",")]
+        patterns = [rf"(?:^|\.){re.escape(name)}$" for name in names]
         settings.values["exclude"] = [leave_out_others(patterns)]
     else:
         settings.values["preset"] = "attn-only"

@@ -96,6 +96,12 @@ def test_words_in_names_choose_layers(
     assert adapted(built(foreign), parts).keys() == expected
 
 
+def test_one_text_encoder_of_two_can_be_trained(tmp_path: Path) -> None:
+    foreign = read(train={"train_text_encoder": True}, model={"use_text_encoder_1": False})
+    layers = adapted(built(foreign), models(tmp_path, "sdxl"))
+    assert {name.split(".")[0] for name in layers} == {"unet", "text_encoder_2"}
+
+
 def test_a_lokr_of_whole_matrices_needs_no_rank() -> None:
     network = built(read(network={"type": "lokr", "lokr_factor": 8})).network
     assert (network.algo, network.full_matrix, network.factor) == ("lokr", True, 8)
@@ -124,6 +130,8 @@ def test_denoising_steps_are_counted_from_full_noise() -> None:
         ({"train": {"lr_scheduler": "linear"}}, "constant"),
         ({"train": {"diff_output_preservation": True}}, "without it"),
         ({"train": {"snr_gamma": 5.0}}, "min_snr_gamma"),
+        ({"train": {"timestep_type": "four_step"}}, "timesteps"),
+        ({"train": {"prompt_saturation_chance": 0.5}}, "without it"),
         ({"model": {"quantize": True}}, "not quantised"),
         ({"network": {"type": "lorm"}}, "lokr"),
     ],

@@ -68,6 +68,7 @@ def test_the_first_tag_stays_first_where_a_concept_shuffles_the_others() -> None
         ("attn-mlp", "attentions", False),
         ("attn-only", "attn", False),
         ("custom", "attn2, ff.net", False),
+        ("full", "attn2", False),
         ("custom", r"up_bl..ks.*resnets.[01].conv, ^mid_block.*attn1", True),
     ],
 )
@@ -95,6 +96,12 @@ def test_the_same_layers_are_adapted(
     layers = adapted(built(foreign), parts)
     assert layers.keys() == expected
     assert {(layer.rank, layer.alpha) for layer in layers.values()} == {(16, 8.0)}
+
+
+def test_a_preset_stands_for_its_filter() -> None:
+    for preset, layer_filter in (("attn-mlp", "attentions"), ("attn-only", "attn")):
+        named = read(layer_filter_preset=preset, layer_filter="").values
+        assert named == read(layer_filter_preset="custom", layer_filter=layer_filter).values
 
 
 def test_one_text_encoder_of_two_can_be_trained(tmp_path: Path) -> None:

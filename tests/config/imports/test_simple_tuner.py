@@ -113,6 +113,19 @@ def test_data_sets_are_read_from_their_file(tmp_path: Path) -> None:
     assert subset.enable_bucket
 
 
+def test_data_sets_take_the_captions_setting_of_the_config(tmp_path: Path) -> None:
+    row = {name: value for name, value in DATASETS[0].items() if name != "caption_strategy"}
+    changes = {
+        "caption_strategy": "textfile",
+        "instance_prompt": "me,",
+        "prepend_instance_prompt": True,
+    }
+    foreign = read_beside(tmp_path, "--data_backend_config", [row], **changes)
+    assert foreign.unsupported == ()
+    (subset,) = built(foreign).data.subsets or ()
+    assert subset.caption_prefix == "me,"
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -190,6 +203,8 @@ def test_the_rate_is_scaled_by_the_batch() -> None:
         ({"--crepa_enabled": True}, "without it"),
         ({"--num_processes": 4}, "gradient_accumulation_steps"),
         ({"--use_soft_min_snr": True}, "min_snr_gamma"),
+        ({"--lora_type": "other"}, "lycoris"),
+        ({"--resolution_type": "edge"}, "pixel_area"),
     ],
 )
 def test_what_has_no_counterpart_is_refused_with_the_nearest(
