@@ -237,7 +237,7 @@ def _read_schedule(settings: Settings) -> None:
     elif kind == "constant_with_warmup":
         values["lr_warmup_steps"] = warmup
     elif kind == "constant" and factor != 1:
-        settings.refuse(f"{prefix}factor", factor, "multiply lr by it")
+        settings.refuse(f"{prefix}factor", factor, "set it to 1 and multiply lr by it")
     elif kind == "linear":
         settings.refuse(
             "train.lr_scheduler",
@@ -262,7 +262,7 @@ def _read_timesteps(settings: Settings) -> None:
 
 
 _PLAIN = "remove it; the plain loss is used here"
-_NO_TRICK = "train without it"
+_NO_TRICK = "train without it; there is nothing like it here"
 _RULES: dict[str, Rule] = {
     "model.name_or_path": becomes("pretrained_model_name_or_path", text),
     "model.vae_path": becomes("vae", text),
@@ -273,10 +273,12 @@ _RULES: dict[str, Rule] = {
     "model.unet_path": only(fix="give one base model that holds all of its parts"),
     "model.te_name_or_path": only(fix="give one base model that holds all of its parts"),
     "model.refiner_name_or_path": only(fix="train the base model alone"),
-    "model.assistant_lora_path": only(fix="merge it into the base model: base_weights"),
+    "model.assistant_lora_path": only(
+        fix="name it as base_weights, which are merged into the base model"
+    ),
     "network.dropout": becomes("network_dropout", number),
     "network.pretrained_lora_path": becomes("network_weights", text),
-    "network.all_layers": only(fix="train_norm = true trains normalisation layers"),
+    "network.all_layers": only(fix="use train_norm = true, which trains normalisation layers"),
     "network.network_kwargs.*": only(fix="choose layers with include and exclude"),
     "save.dtype": becomes("save_precision", _FILE_PRECISIONS),
     "train.batch_size": becomes("train_batch_size", whole),
@@ -293,8 +295,10 @@ _RULES: dict[str, Rule] = {
     "train.content_or_style*": only(
         "balanced", fix="choose a range of timesteps with min_timestep and max_timestep"
     ),
-    "train.snr_gamma": only(fix="use min_snr_gamma, which is limited to weights up to 1"),
-    "train.prompt_dropout_prob": only(0, fix="use caption_dropout_rate"),
+    "train.snr_gamma": only(fix="use min_snr_gamma, with which no weight is above 1"),
+    "train.prompt_dropout_prob": only(
+        0, fix="use caption_dropout_rate, which drops the whole caption"
+    ),
     "train.loss_target": only("noise", fix=_PLAIN),
     "train.ema_config.use_feedback": only(fix=_NO_TRICK),
     "train.ema_config.param_multiplier": only(1, fix=_NO_TRICK),

@@ -193,7 +193,9 @@ def _read_model(settings: Settings) -> None:
         settings.refuse("model.tokenizer_repeats", repeats, "use 1, 2 or 3")
     normed = settings.take_as(flag, "model.clip_final_norm", True)
     if not normed and "xl" not in name.lower():  # SDXL's encoders are read without it here, too
-        settings.refuse("model.clip_final_norm", False, "set it to true")
+        settings.refuse(
+            "model.clip_final_norm", False, "set it to true, unless the base model is SDXL"
+        )
     decay = settings.take_as(number, "model.ema.decay_max", 0.0)
     decay = settings.take_as(number, "model.ema_unet", decay)
     if decay > 0:
@@ -216,19 +218,21 @@ _RULES: dict[str, Rule] = {
         "mixed_precision", {"fp16": "fp16", "bf16": "bf16", "no": "no", "fp32": "no"}
     ),
     "model.gradient_checkpointing": becomes("gradient_checkpointing", flag),
-    "model.vae": only(fix="name it with vae"),
+    "model.vae": only(fix="give the path of the autoencoder as vae"),
     "model.unet": only(fix=_PARTS),
     "model.text_encoder": only(fix=_PARTS),
     "model.tokenizer": only(fix="remove it; the tokenizer of the base model is used"),
-    "model.vae.*": only(fix="name it with vae"),
+    "model.vae.*": only(fix="give the path of the autoencoder as vae"),
     "model.unet.*": only(fix=_PARTS),
     "model.text_encoder.*": only(fix=_PARTS),
     "model.noise_scheduler*": only(
-        fix="remove it; v_parameterization and zero_terminal_snr are ours"
+        fix="remove it; what it sets here are v_parameterization and zero_terminal_snr"
     ),
     "train.max_grad_norm": becomes("max_grad_norm", number),
-    "train.loss.type": only("eps", fix="v_parameterization is found out from the base model"),
-    "train.resume*": only(fix="start from the file with network_weights"),
+    "train.loss.type": only(
+        "eps", fix="set it to eps; that a base model predicts velocity is found out here"
+    ),
+    "train.resume*": only(fix="start from the adapter file with network_weights"),
     "train.cfg_scale": only("1.0", fix="train without it"),
     "train.scheduler.scheduler_kwargs.*": only(fix="remove it"),
     **all_of(

@@ -176,7 +176,9 @@ def _read_loss(settings: Settings) -> None:
     offset = values["noise_offset"] = settings.take_as(number, "offset_noise_weight", 0.0)
     if settings.take_as(flag, "generalized_offset_noise", False) and offset:
         settings.refuse(
-            "generalized_offset_noise", True, "use noise_offset alone, as at every timestep"
+            "generalized_offset_noise",
+            True,
+            "use noise_offset alone; it is the same at every timestep",
         )
     if settings.take_as(flag, "rescale_noise_scheduler_to_zero_terminal_snr", False):
         values |= {"zero_terminal_snr": True, "v_parameterization": True}
@@ -258,9 +260,11 @@ _RULES: dict[str, Rule] = {
     "unet.weight_dtype": _QUANTISED,
     "text_encoder*.weight_dtype": _QUANTISED,
     "weight_dtype": _QUANTISED,
-    "optimizer.amsgrad": only(fix="set it to false"),
-    "optimizer.maximize": only(fix="set it to false"),
-    "optimizer.percentile_clipping": only(100, fix="use max_grad_norm"),
+    "optimizer.amsgrad": only(fix="set it to false; AdamW is used without it here"),
+    "optimizer.maximize": only(fix="set it to false; AdamW is used without it here"),
+    "optimizer.percentile_clipping": only(
+        100, fix="use max_grad_norm, which limits the norm of the gradient"
+    ),
     "optimizer.*": NOTHING,
     "optimizer_defaults.*": NOTHING,
     **all_of(

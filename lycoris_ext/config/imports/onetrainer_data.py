@@ -47,10 +47,10 @@ _CONCEPT: dict[str, Rule] = {
     "text.prompt_source": only(
         "sample", fix="write each caption into a .txt file beside its picture"
     ),
-    "text.caps_randomize_enable": only(fix="remove it; upper and lower case are one to CLIP"),
+    "text.caps_randomize_enable": only(fix="remove it; CLIP reads all letters as small ones"),
     "image.enable_random_flip": becomes("flip_aug", flag),
     "image.enable_crop_jitter": NOTHING,
-    "image.enable_*": only(fix="change copies of the pictures instead"),
+    "image.enable_*": only(fix="put changed copies of the pictures into the folder"),
     "include_subdirectories": only(fix="make a concept of each sub-folder"),
     "loss_weight": only(1, fix="use a larger or smaller number of repeats (balancing)"),
     "type": only("STANDARD", fix="use regularisation pictures: is_reg = true in [[data.subsets]]"),

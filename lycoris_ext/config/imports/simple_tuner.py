@@ -275,7 +275,11 @@ def _read_noise(settings: Settings) -> None:
     if prediction in ("epsilon", "v_prediction"):
         values["v_parameterization"] = prediction == "v_prediction"
     elif prediction is not None:
-        settings.refuse("prediction_type", prediction, "use epsilon or v_prediction")
+        settings.refuse(
+            "prediction_type",
+            prediction,
+            "use epsilon or v_prediction, as the base model was trained",
+        )
     decay = settings.take_as(share, "ema_decay", 0.995)
     interval = settings.take_as(whole, "ema_update_interval", 1)
     if settings.take_as(flag, "use_ema", False):
@@ -309,7 +313,7 @@ def _read_samples(settings: Settings) -> None:
 
 
 _WHOLE_MODEL = "give one base model that holds all of its parts"
-_NO_TRICK = "train without it"
+_NO_TRICK = "train without it; there is nothing like it here"
 _RULES: dict[str, Rule] = {
     "pretrained_model_name_or_path": becomes("pretrained_model_name_or_path", text),
     "pretrained_vae_model_name_or_path": becomes("vae", text),

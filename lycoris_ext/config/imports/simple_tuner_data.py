@@ -141,7 +141,7 @@ _SMALL = "move such pictures to another folder; all pictures of a folder are tra
 _DATASET: dict[str, Rule] = {
     "instance_data_dir": becomes("image_dir", text),
     "caption_dropout_probability": becomes("caption_dropout_rate", share),
-    "dataset_type": only("image", fix="train on pictures"),
+    "dataset_type": only("image", fix="use a data set of pictures"),
     "minimum_image_size": only(0, fix=_SMALL),
     "minimum_aspect_ratio": only(0, fix=_SMALL),
     "maximum_aspect_ratio": only(0, fix=_SMALL),

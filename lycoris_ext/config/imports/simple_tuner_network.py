@@ -84,7 +84,7 @@ def _read_lycoris(settings: Settings) -> None:
     strength = options.pop("multiplier", 1.0)
     if strength != 1:
         settings.refuse(
-            "lycoris_config: multiplier", strength, "use 1, and multiply the alpha by it"
+            "lycoris_config: multiplier", strength, "set it to 1 and multiply linear_alpha by it"
         )
     part = Settings(settings.program, settings.where, options)
     settings.values["network_dim"] = part.take_as(whole, "linear_dim", 4)
