@@ -9,8 +9,6 @@ from pathlib import Path
 from lycoris_ext.cli.new_config import unused_path
 from lycoris_ext.config.from_adapter import write_config
 from lycoris_ext.formats import atomic_write, load_adapter
-from lycoris_ext.formats.keys import target_of
-from lycoris_ext.formats.summary import plans_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,8 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     output = unused_path(options.output, options.file.stem)
     state = load_adapter(options.file)
-    plans = plans_of(state)
-    targets = {target_of(layer) for layer in plans}
-    atomic_write(output, write_config(state.metadata, plans, targets).encode("utf-8"))
+    with state.named_in_errors():
+        text = write_config(state.metadata, state.layers())
+    atomic_write(output, text.encode("utf-8"))
     print(f"written: {output}")
     return 0

@@ -92,7 +92,8 @@ def test_the_config_stored_in_our_file_comes_back(tmp_path: Path) -> None:
               "sample_prompts": ["a --n b"], "output_name": "ü"}  # fmt: skip
     config = build_config([OptionSource("test", values)])
     metadata = {"lycoris_ext_config": dump_toml(config, for_sharing=True)}
-    again, text = told(adapter(tmp_path / "a.safetensors", metadata), tmp_path)
+    file = adapter(tmp_path / "a.safetensors", metadata, network_dim=8, conv_dim=4)
+    again, text = told(file, tmp_path)
     # Folders are stored by name alone, and where the output went not at all.
     assert again.data.train_data_dir == "pictures"
     data = replace(again.data, train_data_dir=config.data.train_data_dir)
@@ -108,7 +109,7 @@ def test_an_unknown_option_stored_in_a_file_becomes_a_comment(tmp_path: Path) ->
 
 
 def test_metadata_of_sd_scripts_become_options(tmp_path: Path) -> None:
-    config, text = told(adapter(tmp_path / "a.safetensors", SD_SCRIPTS), tmp_path)
+    config, text = told(adapter(tmp_path / "a.safetensors", SD_SCRIPTS, network_dim=2), tmp_path)
     network, optimizer, data = config.network, config.optimizer, config.data
     assert (network.algo, network.network_dim, network.conv_dim) == ("loha", 2, 2)
     assert (network.network_alpha, network.conv_alpha) == (1.0, 1)

@@ -173,7 +173,7 @@ def test_the_config_comes_back_from_the_text_in_the_metadata(name):
     kind = optimizer_kind(name)
     config = OptimizerConfig(optimizer_type=name, **changed_options(kind))
     text = kind.metadata_text(config.values())
-    again = write_config({"ss_optimizer": text}, {}, ())
+    again = write_config({"ss_optimizer": text}, {})
     values = dict(line.split(" = ", 1) for line in again.splitlines() if " = " in line)
     parsed = {
         "optimizer_type": json.loads(values["optimizer_type"]),

@@ -1,0 +1,202 @@
+"""`lycoris-ext config`: what it writes builds the layers, ranks, alphas and forms of the file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from lycoris_ext.config import build_config
+from lycoris_ext.config.from_adapter import write_config
+from lycoris_ext.config.toml_file import parse_toml
+from lycoris_ext.errors import ConfigError
+from lycoris_ext.models import build_meta
+from lycoris_ext.network import PRESETS, LayerOverride, Network, NetworkConfig, build_network
+from lycoris_ext.network.sites import all_sites
+from tests.contract.cases import OWN
+
+Layers = dict[str, dict[str, Tensor]]
+
+
+@cache
+def models(family: str) -> dict[str, nn.Module]:
+    return build_meta(family)
+
+
+def layers_of(network: Network, dtype: torch.dtype = torch.float32) -> Layers:
+    """Return the layers of a file of a network over meta models, with tensors of zeros."""
+    stored = {}
+    for key, layer in network.layers.items():
+        tensors = {}
+        for name, tensor in layer.tensors().items():
+            constant = next((f.constant for f in layer.plan.factors() if f.key == name), None)
+            tensors[name] = torch.tensor(constant or 0.0, dtype=dtype).expand(tensor.shape)
+        if layer.plan.algorithm.stores_alpha:
+            tensors["alpha"] = torch.tensor(float(layer.plan.alpha), dtype=dtype)
+        stored[key] = tensors
+    return stored
+
+
+def text_of(layers: Layers, metadata: Mapping[str, str] | None = None) -> str:
+    return write_config(metadata or {}, layers)
+
+
+def read(text: str) -> NetworkConfig:
+    return build_config([parse_toml(text, "again.toml")]).effective_network
+
+
+def content(layers: Layers) -> dict[str, Any]:
+    """Return what must be equal: names, shapes, alphas and constants."""
+    return {
+        key: {
+            name: tensor.item() if tensor.ndim == 0 else tuple(tensor.shape)
+            for name, tensor in tensors.items()
+        }
+        for key, tensors in layers.items()
+    }
+
+
+def check(layers: Layers, targets: dict[str, nn.Module], dtype: torch.dtype) -> str:
+    """Write the config of a file, build its network again, and compare; return the text."""
+    text = text_of(layers)
+    again = build_network(targets, read(text))
+    assert content(layers_of(again, dtype)) == content(layers), text
+    return text
+
+
+def built(family: str, **options: Any) -> Network:
+    return build_network(models(family), NetworkConfig(**options))
+
+
+@pytest.mark.parametrize(
+    ("family", "preset"),
+    [
+        *(("sd1", name) for name in PRESETS if name != "none"),
+        ("sd2", "attn-mlp"),
+        ("sdxl", "attn-mlp"),
+        ("sdxl", "full"),
+    ],
+)
+def test_each_preset_is_found_again(family: str, preset: str) -> None:
+    """full-lin is full without convolutions, so of two presets with equal layers either will do."""
+    algo = "ia3" if preset == "ia3" else "locon"
+    network = built(family, algo=algo, network_dim=4, conv_dim=2, preset=preset)
+    text = check(layers_of(network), models(family), torch.float32)
+    assert "include" not in text and "exclude" not in text and "overrides" not in text
+
+
+@pytest.mark.parametrize(
+    ("options", "lines"),
+    [
+        ({"preset": "attn-mlp"}, ['preset = "attn-mlp"']),
+        (
+            {"preset": "attn-only", "network_train_unet_only": True},
+            ['preset = "attn-only"', "network_train_unet_only = true"],
+        ),
+        ({"exclude": (r"\.attn2\.",)}, [r"exclude = ['\.attn2\.']"]),
+        ({"exclude": (r"up_blocks\.[12]",)}, [r"exclude = ['\.up_blocks\.[12]\.']"]),
+        ({"exclude": ("^text_encoder_2",)}, [r"exclude = ['^text_encoder_2\.']"]),
+        (
+            {"preset": "attn-mlp", "include": ("conv_in",), "conv_dim": 3},
+            ['preset = "attn-mlp"', r"include = ['\.conv_in$']"],
+        ),
+        (
+            {
+                "preset": "attn-mlp",
+                "overrides": (LayerOverride(match="mid_block", network_dim=2, network_alpha=2.0),),
+            },
+            [r"match = '\.mid_block\.'", "network_dim = 2", "network_alpha = 2.0"],
+        ),
+        ({"preset": "attn-mlp", "train_norm": True}, ["train_norm = true"]),
+    ],
+)
+def test_a_choice_of_layers_is_written_in_few_words(
+    options: dict[str, Any], lines: list[str]
+) -> None:
+    network = built("sdxl", **{"algo": "lora", "network_dim": 4, **options})
+    text = check(layers_of(network), models("sdxl"), torch.float32)
+    for line in lines:
+        assert line in text
+    assert len(text.splitlines()) < 20
+
+
+FORMS: dict[str, dict[str, Any]] = {
+    f"{algo}, {form}": {"algo": algo, **options}
+    for algo in ("lokr", "ia3", "diag-oft", "boft")
+    for form, options in OWN[algo].items()
+} | {
+    "lora": {"algo": "lora"},
+    "locon, tucker": {"algo": "locon", "use_tucker": True},
+    "loha": {"algo": "loha"},
+    "loha, tucker": {"algo": "loha", "use_tucker": True},
+    "loha, rs": {"algo": "loha", "rs_lora": True},
+    "dora": {"algo": "lora", "dora_wd": True},
+    "dora on output": {"algo": "loha", "dora_wd": True, "wd_on_output": True},
+    "glora": {"algo": "glora"},
+    "full": {"algo": "full"},
+    "tlora": {"algo": "tlora"},
+    "norm": {"algo": "norm"},
+}
+
+
+def of_form(form: str, **options: Any) -> dict[str, Any]:
+    sizes: dict[str, Any] = {"network_dim": 2, "conv_dim": 1}
+    if FORMS[form]["algo"] in ("diag-oft", "boft"):
+        sizes = {"network_dim": 20, "conv_dim": 10}
+    return {**sizes, **FORMS[form], **options}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_algorithm_comes_back_over_a_part_of_sd1(form: str) -> None:
+    options = of_form(form, include=("mid_block",), exclude=("up_blocks", "time_emb"))
+    if FORMS[form]["algo"] == "norm":
+        options["exclude"] = ("up_blocks",)
+    check(layers_of(built("sd1", **options)), models("sd1"), torch.float32)
+
+
+SOME = sorted(site.name for site in all_sites(build_meta("sd1")).values())
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> NetworkConfig:
+    """A config over SD1: a form, a preset or some of the layers, and sizes for some of them."""
+    form = draw(st.sampled_from([name for name in FORMS if name != "norm"]))
+    options = of_form(form)
+    options["network_alpha"] = draw(st.sampled_from([1.0, 0.1, 3.0]))
+    options["train_norm"] = draw(st.booleans())
+    if draw(st.booleans()):
+        options["preset"] = draw(st.sampled_from([name for name in PRESETS if name != "none"]))
+    else:
+        names = draw(st.lists(st.sampled_from(SOME), min_size=1, max_size=30, unique=True))
+        options |= {"preset": "none", "include": tuple(f"^{re.escape(name)}$" for name in names)}
+    tables = []
+    for match in draw(st.lists(st.sampled_from(PARTS), max_size=3, unique=True)):
+        if FORMS[form]["algo"] in ("diag-oft", "boft"):
+            table: dict[str, Any] = {"algo": "lora", "network_dim": draw(st.integers(1, 3))}
+        else:
+            table = {"network_dim": draw(st.integers(1, 4))}
+            if draw(st.booleans()):
+                table |= {"algo": draw(st.sampled_from(["lora", "loha", "lokr", "full"]))}
+        table["network_alpha"] = draw(st.sampled_from([1.0, 0.5, 2.0]))
+        tables.append(LayerOverride(match=match, **table))
+    return NetworkConfig(**options, overrides=tuple(tables))
+
+
+PARTS = ("down_blocks", "attn2", r"resnets\.1", "to_k$", "text_encoder", "conv1", r"mid_block\.a")
+
+
+@settings(max_examples=6, deadline=None)
+@given(networks(), st.sampled_from([torch.float32, torch.float16, torch.bfloat16]))
+def test_any_network_over_sd1_comes_back(config: NetworkConfig, dtype: torch.dtype) -> None:
+    try:
+        network = build_network(models("sd1"), config)
+    except ConfigError:
+        assume(False)  # an override that fits no layer, a rank that no layer has
+    check(layers_of(network, dtype), models("sd1"), dtype)
