@@ -102,7 +102,7 @@ def test_each_preset_is_found_again(family: str, preset: str) -> None:
         ),
         ({"exclude": (r"\.attn2\.",)}, [r"exclude = ['\.attn2\.']"]),
         ({"exclude": (r"up_blocks\.[12]",)}, [r"exclude = ['\.up_blocks\.[12]\.']"]),
-        ({"exclude": ("^text_encoder_2",)}, [r"exclude = ['^text_encoder_2\.']"]),
+        ({"exclude": ("^text_encoder_2",)}, ['preset = "unet-only"', r"['^text_encoder\.']"]),
         (
             {"preset": "attn-mlp", "include": ("conv_in",), "conv_dim": 3},
             ['preset = "attn-mlp"', r"include = ['\.conv_in$']"],
@@ -120,8 +120,9 @@ def test_each_preset_is_found_again(family: str, preset: str) -> None:
 def test_a_choice_of_layers_is_written_in_few_words(
     options: dict[str, Any], lines: list[str]
 ) -> None:
-    network = built("sdxl", **{"algo": "lora", "network_dim": 4, **options})
-    text = check(layers_of(network), models("sdxl"), torch.float32)
+    family = "sdxl" if "unet-only" in lines[0] else "sd1"
+    network = built(family, **{"algo": "lora", "network_dim": 4, **options})
+    text = check(layers_of(network), models(family), torch.float32)
     for line in lines:
         assert line in text
     assert len(text.splitlines()) < 20
@@ -200,3 +201,106 @@ def test_any_network_over_sd1_comes_back(config: NetworkConfig, dtype: torch.dty
     except ConfigError:
         assume(False)  # an override that fits no layer, a rank that no layer has
     check(layers_of(network, dtype), models("sd1"), dtype)
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.to_q = nn.Linear(6, 6)
+        self.to_out = nn.ModuleList([nn.Linear(6, 8)])
+        self.conv1 = nn.Conv2d(4, 6, 3)
+        self.norm_1 = nn.LayerNorm(6)
+
+
+class Plain(nn.Module):
+    """A module whose layers have names that cannot be taken apart at their underscores."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([Block(), Block()])
+        self.blocks1_to_q = nn.Linear(6, 6)
+        self.x_block = Block()
+        self.head = nn.Linear(8, 4)
+
+
+PLAIN = [
+    path
+    for path, module in Plain().named_modules()
+    if isinstance(module, (nn.Linear, nn.Conv2d, nn.LayerNorm))
+]
+SMALL = {"network_dim": 2, "conv_dim": 1}
+PLAIN_FORMS = {name: {**SMALL, **FORMS[name]} for name in ("lora", "locon, tucker", "loha", "full")}
+PLAIN_FORMS["lokr"] = {**SMALL, "algo": "lokr", "factor": 2}
+PLAIN_FORMS["diag-oft"] = {**SMALL, "algo": "diag-oft", "conv_dim": 2}
+PLAIN_FORMS["ia3"] = {**SMALL, "algo": "ia3"}
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    form=st.sampled_from(sorted(PLAIN_FORMS)),
+    chosen=st.lists(st.sampled_from(PLAIN), min_size=1, unique=True),
+    small=st.lists(st.sampled_from(PLAIN), unique=True),
+    target=st.sampled_from(["model", "unet", "text_encoder", "diffusion_model"]),
+)
+def test_any_layers_of_a_module_that_is_not_known_come_back(
+    form: str, chosen: list[str], small: list[str], target: str
+) -> None:
+    """Its other layers stay without adapter, though nobody can tell from the file what they are."""
+    tables = ()
+    found = sorted(set(small) & {path for path in chosen if "norm" not in path})
+    if found and PLAIN_FORMS[form]["algo"] in ("lora", "loha"):
+        match = "|".join(rf"\.{re.escape(path)}$" for path in found)
+        tables = (LayerOverride(match=match, network_dim=1, network_alpha=0.25),)
+    include = tuple(rf"^[^.]+\.{re.escape(path)}$" for path in chosen)
+    targets: dict[str, nn.Module] = {target: Plain()}
+    options = {**PLAIN_FORMS[form], "preset": "none", "train_norm": True, "include": include}
+    if options["algo"] == "lora":
+        options["algo"] = "locon"
+    network = build_network(targets, NetworkConfig(**options, overrides=tables))
+    check(layers_of(network), targets, torch.float32)
+
+
+def test_a_rank_that_metadata_tell_wrongly_is_that_of_the_tensors() -> None:
+    network = built("sd1", algo="lora", network_dim=4, preset="attn-mlp")
+    arguments = '{"dropout": "0.1", "conv_dim": "4", "up_lr_weight": "1,1"}'
+    metadata = {
+        "ss_network_dim": "64",
+        "ss_network_alpha": "8",
+        "ss_network_module": "x.y",
+        "ss_network_args": arguments,
+    }
+    text = text_of(layers_of(network), metadata)
+    assert (read(text).network_dim, read(text).network_alpha) == (4, 1.0)
+    assert read(text).dropout == 0.1 and read(text).conv_dim == 0
+    assert '# network_args = ["up_lr_weight=1,1"]' in text
+    assert '# network_module = "x.y"' in text
+
+
+def test_a_stored_config_that_does_not_build_the_file_gives_way_to_the_tensors() -> None:
+    network = built("sd1", algo="lora", network_dim=4, preset="attn-only")
+    for stored, kept in (("attn-only", True), ("full", False)):
+        config = f'[network]\nalgo = "lora"\nnetwork_dim = 4\npreset = "{stored}"\ndropout = 0.5\n'
+        text = text_of(layers_of(network), {"lycoris_ext_config": config + "[run]\nseed = 3\n"})
+        assert ("From the config that the file holds. " in text) is kept
+        found = build_config([parse_toml(text, "again.toml")])
+        assert (found.network.preset, found.network.dropout) == ("attn-only", 0.5)
+        assert found.run.seed == 3
+
+
+def test_layers_of_two_algorithms_in_one_file_come_back() -> None:
+    table = LayerOverride(match="attn2", algo="lokr", factor=4, network_dim=1)
+    network = built("sd1", algo="loha", network_dim=4, preset="attn-mlp", overrides=(table,))
+    text = check(layers_of(network), models("sd1"), torch.float32)
+    assert r"match = '\.attn2\.'" in text and 'algo = "lokr"' in text
+
+
+def test_a_file_of_diffusers_gets_the_preset_of_its_attention_layers() -> None:
+    network = built("sd1", algo="lora", network_dim=4, preset="attn-only", network_alpha=4.0)
+    layers = {
+        f"unet.{network.sites[key].path}": {n: t for n, t in tensors.items() if n != "alpha"}
+        for key, tensors in layers_of(network).items()
+        if key.startswith("lora_unet")
+    }
+    assert len(layers) == 128
+    text = text_of(layers)
+    assert 'preset = "attn-only"' in text and "network_train_unet_only = true" in text
