@@ -16,6 +16,7 @@ COMMANDS = {
     "init": "write a commented config for a folder of pictures",
     "train": "train an adapter, or continue a run that was stopped",
     "import": "write the config of another program as one of this library",
+    "export-config": "write a config of this library for sd-scripts or kohya_ss",
     "sample": "draw pictures, with and without adapters",
     "info": "describe an adapter file and check that its tensors are unchanged",
     "config": "write a config that trains an adapter like an existing file",
@@ -87,8 +88,9 @@ def _run(given: list[str]) -> int:
             fix=f"did you mean {near[0]}?" if near else "use one of " + ", ".join(COMMANDS),
         )
     try:
-        # A module cannot be called "import".
-        module = import_module(f"lycoris_ext.cli.{command}{'_' if iskeyword(command) else ''}")
+        # A module cannot be called "import", and its name has no hyphens.
+        name = f"{command}_" if iskeyword(command) else command.replace("-", "_")
+        module = import_module(f"lycoris_ext.cli.{name}")
         code: int = module.main(rest)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
@@ -104,7 +106,7 @@ def _run(given: list[str]) -> int:
 
 def _usage() -> str:
     lines = ["usage: lycoris-ext COMMAND ...", ""]
-    lines += [f"  {name:<8}{text}" for name, text in COMMANDS.items()]
+    lines += [f"  {name:<15}{text}" for name, text in COMMANDS.items()]
     lines += ["", "lycoris-ext COMMAND --help lists the options of a command", "", "exit codes:"]
-    lines += [f"  {code:<8}{meaning}" for code, (_, meaning) in EXIT_CODES.items()]
+    lines += [f"  {code:<15}{meaning}" for code, (_, meaning) in EXIT_CODES.items()]
     return "\n".join(lines)

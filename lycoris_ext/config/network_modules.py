@@ -118,7 +118,7 @@ def _with_defaults(module: NetworkModule, values: Values) -> Values:
     conv = own.get("conv_dim") is not None
     if module.algo:
         own.setdefault("algo", module.algo)
-    elif own.get("algo", "lora") == "lora":
+    elif "algo" not in own or (own["algo"] == "lora" and not conv):
         own["algo"] = "locon"
     own.setdefault("preset", module.with_conv if conv and module.with_conv else module.preset)
     own.setdefault("network_dim", _DEFAULT_RANK)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -193,7 +193,7 @@ def networks(draw: st.DrawFn) -> NetworkConfig:
 PARTS = ("down_blocks", "attn2", r"resnets\.1", "to_k$", "text_encoder", "conv1", r"mid_block\.a")
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(networks(), st.sampled_from([torch.float32, torch.float16, torch.bfloat16]))
 def test_any_network_over_sd1_comes_back(config: NetworkConfig, dtype: torch.dtype) -> None:
     try:

@@ -1,0 +1,58 @@
+"""`lycoris-ext export-config FILE`: write a config of this library for another program."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lycoris_ext.cli.configs import build_from
+from lycoris_ext.cli.new_config import unused_path
+from lycoris_ext.config import OptionSource, Reading
+from lycoris_ext.config.exports import FORMATS, Target
+from lycoris_ext.errors import ConfigError, Faults
+from lycoris_ext.formats import atomic_write
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write a config for another program; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="lycoris-ext export-config",
+        description="Write a config for another program, which then trains the same network with "
+        "the same settings: sd-scripts (TOML) or the window of kohya_ss (JSON). Both need this "
+        "package in their environment.",
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="a config that train takes")
+    parser.add_argument("--to", choices=[*FORMATS], required=True, help="the other program")
+    parser.add_argument("-o", "--output", type=Path, help="path of the new config")
+    parser.add_argument(
+        "--skip-unsupported",
+        action="store_true",
+        help="leave out what the other program cannot do instead of refusing the file",
+    )
+    options = parser.parse_args(arguments)
+    ending, export = FORMATS[options.to]
+    name = f"{options.file.stem}-{options.to}"
+    output = options.output or Path(f"{name}{ending}")
+    if output.suffix.lower() != ending:
+        raise ConfigError(
+            f"a config for {options.to} ends in {ending}", where=str(output), fix="change --output"
+        )
+    config = build_from([options.file], OptionSource("export-config", {}), Reading())
+    exported = export(config, Target(output))
+    for path in exported.files:
+        unused_path(path, name)
+    if not options.skip_unsupported:
+        hint = "--skip-unsupported leaves it out"
+        Faults(
+            ConfigError(error.what, where=error.where, fix=f"{error.fix}; {hint}")
+            for error in exported.unsupported
+        ).raise_all()
+    for error in exported.unsupported:
+        print(f"left out: {error.what}\n  -> {error.fix}", file=sys.stderr)
+    # The file that names the others comes last.
+    for path, text in reversed([*exported.files.items()]):
+        atomic_write(path, text.encode("utf-8"))
+        print(f"written: {path}")
+    return 0

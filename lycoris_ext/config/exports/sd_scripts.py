@@ -1,0 +1,246 @@
+"""Write a config as a TOML file for sd-scripts' train_network.py and sdxl_train_network.py.
+
+Most options have the same name and meaning there, so only those that differ are named here. The
+network is trained by our own network module.
+
+Source: sd-scripts 48d368f, the arguments of train_network.py and library/config_util.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from lycoris_ext.config.exports.exported import Exported, Target
+from lycoris_ext.config.sd_scripts_options import DEFAULTS
+from lycoris_ext.errors import ConfigError
+from lycoris_ext.formats.toml_text import toml_value
+from lycoris_ext.network import NetworkConfig
+from lycoris_ext.network.sd_scripts_names import OF_SCRIPTS, RATIOS, as_network_args
+from lycoris_ext.sampling.samplers import canonical_sampler
+from lycoris_ext.training.config import TrainConfig, all_options
+from lycoris_ext.training.optimizer_kinds import optimizer_kind
+
+Values = dict[str, Any]
+
+#: Written even at our default, because sd-scripts has another one.
+_ALWAYS = frozenset((*DEFAULTS, "seed", "resolution", "max_train_steps"))
+#: Options that change nothing in what is trained, or that sd-scripts does anyway.
+_WITHOUT_EFFECT = frozenset(
+    (
+        "allow_missing_captions",
+        "cache_dir",
+        "device",
+        "left_out",
+        "overwrite",
+        "save_state_every_n_seconds",
+        "save_state_every_n_steps",
+    )
+)
+#: Option that sd-scripts does not have -> the nearest thing that works there.
+_MISSING = {
+    "overrides": "use a LyCORIS preset file (preset = my.toml) or block_dims in network_args",
+    "ema_decay": "leave it out",
+}
+#: Values that sd-scripts does not have -> the nearest thing that works there.
+_MISSING_VALUES = {
+    ("lr_scheduler", "rex"): 'use lr_scheduler = "cosine"',
+    ("pretrained_model_name_or_path", "mini"): "name a base model of Stable Diffusion",
+}
+#: Samplers of sd-scripts: AUTOMATIC1111's name -> sd-scripts'.
+_SAMPLERS = {
+    "DDIM": "ddim",
+    "PLMS": "pndm",
+    "LMS": "lms",
+    "Euler": "euler",
+    "Euler a": "euler_a",
+    "Heun": "heun",
+    "DPM2": "dpm_2",
+    "DPM2 a": "dpm_2_a",
+    "DPM++ 2M": "dpmsolver++",
+    "DPM++ 2S": "dpmsingle",
+}
+#: Options of the data that a whole data set has there, not a subset.
+_OF_DATASETS = {
+    "train_batch_size": "batch_size",
+    **{
+        name: name
+        for name in (
+            "resolution", "enable_bucket", "min_bucket_reso", "max_bucket_reso",
+            "bucket_reso_steps", "bucket_no_upscale",
+        )
+    },
+}  # fmt: skip
+_FOLDERS = ("train_data_dir", "reg_data_dir", "image_dir", "num_repeats", "subsets")
+
+
+def export(config: TrainConfig, target: Target) -> Exported:
+    """Return a config as the files that sd-scripts reads.
+
+    Args:
+        config: of a run.
+        target: where the files will be written.
+    """
+    said = say(config, target)
+    text = "".join(f"{name} = {toml_value(value)}\n" for name, value in said.values.items())
+    return Exported({target.main: text, **said.files}, tuple(said.unsupported))
+
+
+@dataclass
+class Said:
+    """A config in sd-scripts' words.
+
+    Attributes:
+        values: option of sd-scripts -> value.
+        files: path -> text of the files that the options name.
+        unsupported: an error for each option that sd-scripts does not have.
+    """
+
+    values: Values = field(default_factory=dict)
+    files: dict[Any, str] = field(default_factory=dict)
+    unsupported: list[ConfigError] = field(default_factory=list)
+
+    def refuse(self, name: str, value: object, fix: str) -> None:
+        """Note an option that cannot be said."""
+        told = toml_value(value) if value not in ((), None) else "set"
+        what = f"{name} = {told}" if told != "set" else name
+        self.unsupported.append(ConfigError(f"sd-scripts cannot do {what}", where=name, fix=fix))
+
+
+def say(config: TrainConfig, target: Target) -> Said:
+    """Put a config into options of sd-scripts and the files that they name."""
+    said = Said()
+    known, plain = all_options(), config.flat()
+    changed = {name for section in config.sections() for name in getattr(config, section).changed()}
+    of_network = {*NetworkConfig.options(), *RATIOS}
+    of_optimizer = {option.name for option in _optimizer(config).options}
+    for name in known:
+        value = plain.get(name)
+        if name in (*of_network, *of_optimizer, *_FOLDERS, *_WITHOUT_EFFECT, "sample_prompts"):
+            continue
+        if name in _MISSING and name in changed:
+            said.refuse(name, value, _MISSING[name])
+        elif (name, str(value)) in _MISSING_VALUES:
+            said.refuse(name, value, _MISSING_VALUES[name, str(value)])
+        elif value is not None and (name in changed or name in _ALWAYS):
+            said.values[name] = _value(name, value, said)
+    if said.values.get("max_train_epochs"):
+        del said.values["max_train_steps"]
+    if said.values.get("log_with") and "logging_dir" not in said.values:
+        said.values["logging_dir"] = f"{config.run.output_dir}/logs"
+    if not config.sample.wanted:
+        said.values.pop("sample_sampler", None)
+    said.values["cache_latents"] = True
+    _say_network(config, said)
+    _say_optimizer(config, said)
+    _say_prompts(config, target, said)
+    _say_folders(config, target, said)
+    return said
+
+
+def _value(name: str, value: Any, said: Said) -> Any:
+    """Return an option's value in sd-scripts' spelling."""
+    if name == "resolution":
+        return str(value)
+    if name == "sample_sampler":
+        sampler = canonical_sampler(value)
+        if sampler not in _SAMPLERS:
+            said.refuse(name, value, "use one of " + ", ".join(_SAMPLERS))
+        return _SAMPLERS.get(sampler, value)
+    if isinstance(value, float) and value.is_integer() and name.endswith("_steps"):
+        return int(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _say_network(config: TrainConfig, said: Said) -> None:
+    network = config.network
+    said.values["network_module"] = "lycoris_ext.kohya"
+    for name in OF_SCRIPTS:
+        value = getattr(network, name)
+        if value not in (None, False):
+            said.values[name] = value
+    arguments = as_network_args(network)
+    arguments |= {
+        name: str(value)
+        for name in RATIOS
+        if (value := getattr(config.optimizer, name)) is not None
+    }
+    for name in ("include", "exclude"):
+        if any("," in pattern for pattern in getattr(network, name)):
+            said.refuse(name, getattr(network, name), "write the patterns without commas")
+            del arguments[name]
+    if network.overrides:
+        said.refuse("overrides", None, _MISSING["overrides"])
+    said.values["network_args"] = [f"{name}={value}" for name, value in arguments.items()]
+
+
+def _optimizer(config: TrainConfig) -> Any:
+    return optimizer_kind(config.optimizer.optimizer_type)
+
+
+def _say_optimizer(config: TrainConfig, said: Said) -> None:
+    arguments = []
+    for argument, options in _optimizer(config).arguments.items():
+        parts = [str(getattr(config.optimizer, option.name)) for option in options]
+        arguments.append(f"{argument}={','.join(parts)}")
+    if arguments:
+        said.values["optimizer_args"] = arguments
+
+
+def _say_prompts(config: TrainConfig, target: Target, said: Said) -> None:
+    """Name a file with the prompts; ours may stand in the config itself."""
+    prompts = config.sample.sample_prompts
+    if len(prompts) == 1 and prompts[0].lower().endswith((".txt", ".toml", ".json")):
+        said.values["sample_prompts"] = prompts[0]
+    elif prompts:
+        said.files[target.prompts] = "".join(f"{prompt}\n" for prompt in prompts)
+        said.values["sample_prompts"] = str(target.prompts)
+
+
+def _say_folders(config: TrainConfig, target: Target, said: Said) -> None:
+    """Name the folders of pictures, in a dataset_config if they are listed one by one."""
+    data = config.data
+    if not (data.subsets or data.image_dir):
+        for name in ("train_data_dir", "reg_data_dir"):
+            if getattr(data, name):
+                said.values[name] = getattr(data, name)
+        if data.num_repeats != 1:
+            said.refuse("num_repeats", data.num_repeats, "name the folders <repeats>_<name>")
+        return
+    for name in ("train_data_dir", "reg_data_dir"):
+        if getattr(data, name):
+            said.refuse(name, getattr(data, name), "list its folders as subsets, as the others are")
+    subsets = [entry.changed() for entry in data.subsets or ()]
+    if data.image_dir:
+        subsets.insert(0, {"image_dir": data.image_dir})
+    for subset in subsets:
+        if data.num_repeats != 1:
+            subset.setdefault("num_repeats", data.num_repeats)
+    said.files[target.datasets] = _datasets(subsets, config)
+    said.values["dataset_config"] = str(target.datasets)
+
+
+def _datasets(subsets: list[Values], config: TrainConfig) -> str:
+    """Write a dataset_config: one data set for the subsets with equal sizes and batches."""
+    usual = {name: getattr(config.data, name) for name in _OF_DATASETS}
+    alike: dict[tuple[tuple[str, Any], ...], list[Values]] = {}
+    for subset in subsets:
+        sizes = {
+            there: subset.get(here, usual[here])
+            for here, there in _OF_DATASETS.items()
+            if subset.get(here, usual[here]) is not None
+        }
+        rest = {n: v for n, v in subset.items() if n not in (*_OF_DATASETS, *_WITHOUT_EFFECT)}
+        alike.setdefault(tuple(sizes.items()), []).append(rest)
+    lines: list[str] = []
+    for of_dataset, tables in alike.items():
+        lines += ["[[datasets]]", *_lines(of_dataset), ""]
+        for table in tables:
+            lines += ["[[datasets.subsets]]", *_lines(table.items()), ""]
+    return "\n".join(lines)
+
+
+def _lines(values: Iterable[tuple[str, Any]]) -> Iterator[str]:
+    for name, value in values:
+        yield f"{name} = {toml_value(str(value) if name == 'resolution' else value)}"
