@@ -122,8 +122,7 @@ class DatasetFolder:
         options = read_options((*_CUT, *_CAPTIONS, *_READING), values)
         path = picture_folder(folder)
         _check_folder(path)
-        found = options_for(path)
-        options |= found if "train_data_dir" in found else {"image_dir": found["image_dir"]}
+        options["image_dir" if "image_dir" in options_for(path) else "train_data_dir"] = str(path)
         if reg_folder.strip():
             options["reg_data_dir"] = str(picture_folder(reg_folder))
         check(options)

@@ -147,6 +147,8 @@ def write_config(found: Suggestion, base: str, name: str) -> str:
     }
     if place == "image_dir":
         settings["num_repeats"] = data.num_repeats
+    if data.caption_extension != DataConfig.caption_extension:
+        settings["caption_extension"] = data.caption_extension
     lines = _heading(found, name)
     for option, value in settings.items():
         lines += ["", *_comment(_help(option, found)), f"{option} = {toml_value(value)}"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,26 +85,28 @@ def judge_foreign(files: Sequence[tuple[Path, bytes]]) -> list[ForeignCaption]:
     ]
 
 
-def fix_for_missing_captions(pictures: Sequence[Path], extension: str, there: int) -> str:
-    """Say how to mend missing captions; name the ending of caption files that were not read.
+def count_endings(pictures: Iterable[Path]) -> dict[str, int]:
+    """Return ending -> number of the pictures that have a caption file with it."""
+    paths = list(pictures)
+    return {
+        ending: sum(path.with_suffix(ending).is_file() for path in paths)
+        for ending in CAPTION_SUFFIXES
+    }
+
+
+def advice_on_endings(pictures: Sequence[Path], extension: str, there: int) -> str:
+    """Say what to do about caption files of another ending; "" if there are none.
 
     Args:
         pictures: those without a caption.
         extension: the ending that was looked for, caption_extension.
         there: number of pictures that have a caption file of this ending.
     """
-    found = {
-        ending: sum(path.with_suffix(ending).is_file() for path in pictures)
-        for ending in CAPTION_SUFFIXES
-        if ending != extension
-    }
+    found = {name: number for name, number in count_endings(pictures).items() if name != extension}
     ending = max(found, key=lambda name: found[name])
-    anyhow = f"write the captions, correct caption_extension, or {ALLOW_MISSING}"
     if not found[ending]:
-        return anyhow
+        return ""
     have = count(found[ending], "of them has", "of them have") + f" a {ending} file"
     if found[ending] > there:  # that ending would find more captions than it would lose
-        fix = f'{have}: set caption_extension = "{ending}"'
-    else:
-        fix = f'{have}: change its name to end in "{extension}"'
-    return fix if not there and found[ending] == len(pictures) else f"{fix}; or {anyhow}"
+        return f'{have}: set caption_extension = "{ending}"'
+    return f'{have}: change its name to end in "{extension}"'

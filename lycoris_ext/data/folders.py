@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lycoris_ext.data.caption_files import count_endings
 from lycoris_ext.data.config import DataConfig
 from lycoris_ext.data.picture_files import is_picture, list_folder
 from lycoris_ext.data.subset import Subset
@@ -48,7 +49,8 @@ def options_for(folder: Path) -> dict[str, Any]:
     """Return the options that make a data set of a folder, by looking at what it holds.
 
     Folders named ``<repeats>_<name>`` make it a train_data_dir, unless more pictures lie beside
-    them than in them; otherwise it is an image_dir.
+    them than in them; otherwise it is an image_dir. The ending of most caption files is
+    caption_extension, if it is not the default.
 
     Raises:
         DataError: the folder does not exist or cannot be read.
@@ -57,13 +59,17 @@ def options_for(folder: Path) -> dict[str, Any]:
     if fault:
         raise DataError(f"the folder {fault}", where=str(folder), fix="check the path")
     place = folder.resolve()
-    loose = sum(map(is_picture, paths))
+    loose = [path for path in paths if is_picture(path)]
     named = [path for path in paths if path.is_dir() and NAMED_FOLDER.fullmatch(path.name)]
-    inside = sum(is_picture(path) for found in named for path in list_folder(found)[0])
-    if inside >= loose:
-        return {"train_data_dir": place.as_posix()}
+    inside = [path for found in named for path in list_folder(found)[0] if is_picture(path)]
     match = NAMED_FOLDER.fullmatch(place.name)
-    return {"image_dir": place.as_posix(), "num_repeats": max(1, int(match[1])) if match else 1}
+    options: dict[str, Any] = {"train_data_dir": place.as_posix()}
+    if len(loose) > len(inside):
+        repeats = max(1, int(match[1])) if match else 1
+        options = {"image_dir": place.as_posix(), "num_repeats": repeats}
+    endings = count_endings(loose if "image_dir" in options else inside)
+    most = max(endings, key=lambda ending: endings[ending])  # the first of equal ones, the default
+    return options if most == next(iter(endings)) else options | {"caption_extension": most}
 
 
 def find_roots(config: DataConfig) -> tuple[Root, ...]:

@@ -13,6 +13,7 @@ from lycoris_ext.cli import init, train
 from lycoris_ext.cli.exit_codes import EXIT_CODES, exit_code
 from lycoris_ext.cli.train import config_from_arguments
 from lycoris_ext.config import build_config, read_toml
+from lycoris_ext.data import scan_folders
 from lycoris_ext.errors import (
     ConfigError,
     DataError,
@@ -209,6 +210,19 @@ def test_init_writes_image_dir_for_a_flat_folder_and_counts_missing_captions(tmp
     assert config.data.resolution == 512
     assert config.model.pretrained_model_name_or_path == "my/sd15"
     assert "2 have no caption" in path.read_text("utf-8")
+
+
+def test_init_takes_the_ending_of_the_captions_and_leaves_a_stray_picture_out(pictures, tmp_path):
+    for caption in (pictures / "2_shapes").glob("*.txt"):
+        caption.rename(caption.with_suffix(".caption"))
+    write_picture(pictures / "stray.png", 20)
+    path = tmp_path / "a.toml"
+    assert init.main([str(pictures), "--output", str(path)]) == 0
+    config = build_config([read_toml(path)])
+    assert config.data.train_data_dir == pictures.as_posix()
+    assert config.data.caption_extension == ".caption"
+    scan = scan_folders(config.data)
+    assert len(scan.pictures) == 6 and scan.without_caption == 0
 
 
 def test_init_refuses_a_folder_that_is_missing_or_holds_no_pictures(tmp_path):

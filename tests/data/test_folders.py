@@ -103,6 +103,18 @@ def test_a_folder_of_pictures_alone_has_the_repeats_of_its_name(tmp_path):
     assert options_for(tmp_path / "shapes")["num_repeats"] == 1
 
 
+def test_the_ending_of_most_captions_is_taken_for_a_folder(tmp_path):
+    write_pictures(tmp_path, count=3)
+    folder = tmp_path / "2_shapes"
+    (folder / "00.txt").rename(folder / "00.caption")
+    assert "caption_extension" not in options_for(tmp_path)
+    (folder / "01.txt").rename(folder / "01.caption")
+    assert options_for(tmp_path)["caption_extension"] == ".caption"
+    options = {"train_data_dir": str(tmp_path), "allow_missing_captions": True}
+    (finding,) = scan_folders(DataConfig(**options)).findings
+    assert finding.fix == '2 of them have a .caption file: set caption_extension = ".caption"'
+
+
 def test_a_folder_without_repeats_in_its_name_is_refused_with_a_better_name(tmp_path):
     write_pictures(tmp_path, count=1)
     (tmp_path / "mystyle").mkdir()

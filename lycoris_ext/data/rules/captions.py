@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from lycoris_ext.data.caption_files import ALLOW_MISSING, fix_for_missing_captions
+from lycoris_ext.data.caption_files import ALLOW_MISSING, advice_on_endings
 from lycoris_ext.data.findings import Code, Finding, Location
 from lycoris_ext.data.rules.registry import rule
 from lycoris_ext.data.scan import FolderContent, Picture, Scan
@@ -43,17 +43,19 @@ def missing_captions(scan: Scan) -> Iterator[Finding]:
         total = sum(len(found.pictures) for found in folders)
         have = "has" if len(missing) == 1 else "have"
         what = f"{len(missing)} of {count(total, 'picture')} {have} no caption"
+        there = total - len(missing)
+        endings = "" if metadata else advice_on_endings(missing, extension, there)
         if missing and allowed:
             used = dict.fromkeys(f'"{f.subset.class_tokens}"' for f in folders if f.uncaptioned)
             what += f", and {and_more(used)} is trained instead"
-            yield MISSING.finding(missing, what, severity="warning")
+            yield MISSING.finding(missing, what, endings, "warning")
         elif missing and metadata:
             what += f" (neither caption nor tags in {metadata})"
             yield MISSING.finding(missing, what, f"write them there, or {ALLOW_MISSING}")
         elif missing:
             what += f" (no {extension} file, or an empty one)"
-            fix = fix_for_missing_captions(missing, extension, there=total - len(missing))
-            yield MISSING.finding(missing, what, fix)
+            anyhow = f"write the captions, correct caption_extension, or {ALLOW_MISSING}"
+            yield MISSING.finding(missing, what, f"{endings}; or {anyhow}" if endings else anyhow)
 
 
 @rule(UNREADABLE)
