@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 
 from lycoris_ext.data.caption_files import ForeignCaption, read_bytes
@@ -11,6 +12,7 @@ from lycoris_ext.data.encodings import Guess, guess_as
 from lycoris_ext.data.scan import Scan
 from lycoris_ext.errors import DataError, LycorisExtError
 from lycoris_ext.formats import atomic_write
+from lycoris_ext.formats.atomic import remove_leftovers
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ def rewrite_captions(scan: Scan, encoding: str = "") -> Iterator[Rewritten]:
 def _rewrite(path: Path, file: ForeignCaption, guess: Guess) -> Rewritten:
     if read_bytes(path) != file.raw:
         raise DataError("changed in the meantime", fix="run the same command again")
+    remove_leftovers(path.parent, escape(path.name))  # of a killed process, the copy's as well
     kept = _keep(path, file.raw, guess.encoding)
     atomic_write(path, guess.text.removeprefix("\ufeff").encode("utf-8"))
     return Rewritten(path, guess.says, kept)

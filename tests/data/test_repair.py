@@ -76,6 +76,15 @@ def test_a_repair_that_is_killed_loses_nothing_and_is_finished_by_the_next(
     assert len(after) == len(before) + len(TEXTS)  # one copy each
 
 
+def test_what_killed_processes_left_half_written_is_removed(foreign):
+    config, folder = foreign
+    half = [folder / name for name in (".00.txt.7-8.tmp", ".00.txt.cp932.bak.7-8.tmp")]
+    for path in half:
+        path.write_bytes(b"1gi")
+    repair(config)
+    assert not any(path.exists() for path in half)
+
+
 def test_an_older_copy_of_another_content_is_not_replaced(foreign):
     config, folder = foreign
     (folder / "00.txt.cp932.bak").write_bytes(b"precious")
