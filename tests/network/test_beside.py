@@ -202,13 +202,17 @@ def test_what_does_not_fit_the_layer_is_refused(more: dict[str, Tensor], message
         load_network(AdapterState(tensors), {"model": Model()})
 
 
-def test_an_update_of_a_bias_that_the_layer_lacks_is_refused() -> None:
-    model = Model()
-    model.linear = nn.Linear(6, 8, bias=False)
-    tensors = {f"lycoris_linear.{key}": tensor for key, tensor in FACTORS.items()}
-    tensors["lycoris_linear.diff_b"] = torch.ones(8)
-    with pytest.raises(FormatError, match="the layer has no bias"):
-        load_network(AdapterState(tensors), {"model": model})
+def test_an_update_of_a_bias_that_the_layer_lacks_is_added_but_not_merged() -> None:
+    """As PEFT's lora_bias, and as the diff_b of full."""
+    model, x = model_and_input()
+    model.linear = nn.Linear(6, 8, bias=False).double()
+    bias = torch.randn(8).double()
+    tensors = {f"lycoris_linear.{key}": tensor * 0 for key, tensor in FACTORS.items()}
+    state = AdapterState({**tensors, "lycoris_linear.diff_b": bias})
+    network = load_network(state, {"model": model}).double()
+    assert torch.allclose(output(model, network, x), model(x) + bias, rtol=0, atol=1e-6)
+    with pytest.raises(ConfigError, match="bias"):
+        network.merge()
 
 
 def test_a_file_of_comfyuis_trainer_updates_weights_biases_and_normalisations() -> None:
