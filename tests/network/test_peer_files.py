@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lycoris_ext.errors import FormatError
-from lycoris_ext.formats import AdapterState, load_adapter
+from lycoris_ext.formats import AdapterState, load_adapter, save_adapter
 from lycoris_ext.formats.families import FAMILIES
 from lycoris_ext.formats.keys import key_prefix, place_in_file, place_in_model
 from lycoris_ext.functional import spec_of
@@ -192,3 +192,26 @@ def test_a_file_of_diffusers_is_read_with_its_alpha(tmp_path: Path, tiny_base: P
     assert {layer.plan.rank for layer in network.layers.values()} == {2}
     wanted = {path for path, _ in plain.named_modules() if path.endswith(("to_q", "to_out.0"))}
     assert {site.path for site in network.sites.values()} == wanted
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.5])
+def test_a_sparse_bias_of_lycoris_extraction_gives_back_the_tuned_model(
+    sparsity: float, tmp_path: Path
+) -> None:
+    """A rank of 1 leaves much out, and the sparse part has all of it, or the larger half."""
+    from lycoris.utils import extract_diff
+
+    torch.manual_seed(0)
+    base, tuned = Tiny(), Tiny()
+    tuned.load_state_dict({key: t + torch.randn_like(t) for key, t in base.state_dict().items()})
+    tensors = extract_diff([], [], base, tuned, "fixed", 1, 1, "cpu", True, sparsity, False)
+    assert any(key.endswith("bias_indices") for key in tensors)
+    save_adapter(tmp_path / "a.safetensors", AdapterState(tensors))
+    network = load_network(tmp_path / "a.safetensors", {"unet": base})
+    network.merge()
+    wrong = [
+        float((base.get_parameter(name) - tuned.get_parameter(name)).detach().abs().mean())
+        for name in (f"{layer}.weight" for layer in LAYERS)
+    ]
+    assert max(wrong) < (2e-3 if sparsity == 0 else 0.3)
+    assert (min(wrong) > 0.05) is (sparsity > 0)
