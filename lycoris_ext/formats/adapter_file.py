@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lycoris_ext.errors import ConfigError, DataError, FormatError, LycorisExtError
-from lycoris_ext.formats import cloneofsimo, container
+from lycoris_ext.formats import cloneofsimo, comfyui_trainer, container
 from lycoris_ext.formats.adapter_source import adapter_in, config_beside, converted
 from lycoris_ext.formats.atomic import atomic_write
 from lycoris_ext.formats.container import MEND, Buffer, Container, Entry
@@ -94,7 +94,10 @@ class AdapterState:
                 fix="the file is no adapter, or of an algorithm that this version does not know",
             )
         apply_config(layers, self.metadata)
-        return {layer: _norms_named(tensors) for layer, tensors in layers.items()}
+        return {
+            layer: comfyui_trainer.canonical(layer, tensors, self.metadata)
+            for layer, tensors in layers.items()
+        }
 
     def embeddings(self) -> dict[str, Tensor]:
         """Return the bundled textual inversions, by the file's keys; they belong to no layer."""
@@ -115,17 +118,6 @@ class AdapterState:
             if target_of(split_key(key)[0]) in wanted
         }
         return AdapterState(kept, self.metadata, self.source)
-
-
-def _norms_named(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give the update of a normalisation the names that LyCORIS has for it.
-
-    ComfyUI's trainer stores it as ``diff`` and ``diff_b``, as that of any other layer.
-    """
-    if "diff" not in tensors or tensors["diff"].ndim != 1 or "w_norm" in tensors:
-        return tensors
-    names = {"diff": "w_norm", "diff_b": "b_norm"}
-    return {names.get(name, name): tensor for name, tensor in tensors.items()}
 
 
 def save_adapter(path: Path | str, state: AdapterState) -> None:
