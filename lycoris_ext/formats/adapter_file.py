@@ -94,10 +94,7 @@ class AdapterState:
                 fix="the file is no adapter, or of an algorithm that this version does not know",
             )
         apply_config(layers, self.metadata)
-        return {
-            layer: comfyui_trainer.canonical(layer, tensors, self.metadata)
-            for layer, tensors in layers.items()
-        }
+        return comfyui_trainer.canonical(layers, self.metadata)
 
     def embeddings(self) -> dict[str, Tensor]:
         """Return the bundled textual inversions, by the file's keys; they belong to no layer."""

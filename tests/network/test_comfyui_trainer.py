@@ -95,18 +95,23 @@ def test_a_lokr_of_comfyuis_trainer_splits_a_convolution_as_a_matrix(
     assert all(bool(p.grad.any()) for p in again.parameters() if p.grad is not None)
 
 
-@pytest.mark.parametrize("metadata", [{}, {"ss_network_module": "lycoris_ext.kohya"}])
+@pytest.mark.parametrize(
+    ("metadata", "has_bias", "limit"),
+    [({}, True, 1), ({}, False, 8), ({"ss_network_module": "lycoris_ext.kohya"}, True, 8)],
+)
 def test_the_constraint_of_comfyuis_oft_is_not_multiplied_by_the_outputs(
-    metadata: dict[str, str],
+    metadata: dict[str, str], has_bias: bool, limit: int
 ) -> None:
-    """It is 1 in every file of its trainer; with metadata of a trainer it is LyCORIS's."""
+    """It is 1 in every file of its trainer, which trains all biases and writes no metadata."""
     model, x = model_and_input()
     blocks = torch.randn(4, 2, 2).double()
     tensors = {"linear.oft_blocks": blocks, "linear.alpha": torch.tensor(1.0)}
+    if has_bias:
+        tensors["linear.diff_b"] = torch.zeros(8)
     state = AdapterState({f"diffusion_model.{key}": t for key, t in tensors.items()}, metadata)
     read = load_network(state, {"diffusion_model": model}).double()
     skew, eye = blocks - blocks.mT, torch.eye(2).double()
-    skew = skew * min(1.0, (8 if metadata else 1) / float(skew.norm()))
+    skew = skew * min(1.0, limit / float(skew.norm()))
     rotation = (eye + skew) @ torch.linalg.inv(eye - skew)
     moved = deepcopy(model)
     weight = moved.linear.weight.data.unflatten(0, (4, 2))
