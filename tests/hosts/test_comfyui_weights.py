@@ -22,3 +22,10 @@ def test_info_names_exactly_what_comfyui_computes_otherwise(comfyui: Checkout) -
         form: told for form, told in found.items() if (told["error"] > 1e-5) != bool(told["said"])
     }
     assert not wrong
+
+
+def test_files_of_comfyuis_trainer_compute_the_same_here(comfyui: Checkout) -> None:
+    done = run_script(comfyui, INSIDE / "comfyui_trainer.py", str(ROOT), "--cpu")
+    found = json.loads(done.output.splitlines()[-1])
+    assert {form.partition(",")[0] for form in found} >= {"LoRA", "LoHa", "LoKr", "OFT"}
+    assert not {form: error for form, error in found.items() if error > 1e-6}
