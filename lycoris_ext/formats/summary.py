@@ -15,7 +15,8 @@ from lycoris_ext.formats.container import Container
 from lycoris_ext.formats.embeddings import embedded_words
 from lycoris_ext.formats.keys import split_key, target_of
 from lycoris_ext.formats.metadata import trigger_words
-from lycoris_ext.formats.misread import misread_by, naming_of
+from lycoris_ext.formats.misread import misread_by
+from lycoris_ext.formats.namings import tools_of
 
 HASH_KEY = "sshs_model_hash"
 
@@ -119,10 +120,10 @@ def describe_file(file: AdapterFile) -> AdapterSummary:
         parameters=sum(tensor.numel() for tensor in factors.values()),
         bytes=file.size,
         dtypes=tuple(sorted({str(t.dtype).removeprefix("torch.") for t in factors.values()})),
-        keys=naming_of(plans),
+        keys=tools_of(state.tensors),
         hash=_compare(state.metadata.get(HASH_KEY, ""), file.data_hash()),
         triggers=trigger_words(state.metadata),
-        misread_by=misread_by(plans, state.metadata),
+        misread_by=misread_by(state.tensors.keys(), plans, state.metadata),
         metadata=dict(sorted(state.metadata.items())),
         embeddings=embedded_words(state.tensors),
     )

@@ -162,10 +162,11 @@ def test_a_peft_file_is_summarised_with_the_config_beside_it(tmp_path, capsys):
         ("lora",),
     )
     assert (summary.layers[0].rank, summary.layers[0].alpha) == (2, 16.0)
-    assert "AUTOMATIC1111 skips these layers without a word" in summary.misread_by
+    told = "AUTOMATIC1111 leaves out all layers, whose names it does not know, without a word"
+    assert told in summary.misread_by
     main([str(tmp_path / "adapter_model.safetensors")])
     output = capsys.readouterr().out
-    assert "PEFT" in output and "ComfyUI skips these layers" in output
+    assert "PEFT" in output and "ComfyUI leaves out all layers" in output
 
 
 @pytest.mark.parametrize(
@@ -182,14 +183,70 @@ def test_info_names_the_hosts_that_would_misread_a_file(tmp_path, algo, tucker, 
     network = build_network(stand_in("sdxl" if sdxl else "sd"), config)
     save_adapter(tmp_path / "a.safetensors", network.adapter_state())
     told = summarize(tmp_path / "a.safetensors").misread_by
-    assert {line.split()[0] for line in told} == hosts
-    said = {"ss_base_model_version": "sdxl_base_v1-0"}
+    assert {line.split()[0] for line in told} - {"sd-scripts'"} == hosts - {"sd-scripts'"}
+    said = {"ss_base_model_version": "sdxl_base_v1-0" if sdxl else "sd_v1"}
     save_adapter(tmp_path / "a.safetensors", network.adapter_state(said))
     told = summarize(tmp_path / "a.safetensors").misread_by
-    assert {line.split()[0] for line in told} == hosts - {"AUTOMATIC1111"}
+    # networks.lora adapts no layers before the first block or after the last one.
+    assert {line.split()[0] for line in told} == hosts - {"AUTOMATIC1111"} | {"sd-scripts'"}
 
 
 WEBUI, COMFYUI, DIFFUSERS = "AUTOMATIC1111", "ComfyUI", "diffusers"
+
+UNET_LAYER = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k"
+
+
+def written(key_of, count=1):
+    """Return the tensors of LoRAs of attention layers and of as many projections."""
+    tensors = {}
+    for number in range(count):
+        for layer in (UNET_LAYER, "mid_block.attentions.0.proj_in"):
+            for end, shape in (("down", (4, 768)), ("up", (320, 4))):
+                tensors[key_of(layer.replace("0", str(number)), end)] = torch.ones(shape)
+    return tensors
+
+
+@pytest.mark.parametrize(
+    ("key_of", "lines"),
+    [
+        (
+            lambda layer, end: f"unet.{layer}.lora.{end}.weight",
+            {
+                (
+                    "ComfyUI leaves out 1 of 2 layers (the attention projections of the U-Net), with "
+                    "a line in its log for each tensor"
+                ),
+                "Forge leaves out 2 tensors, with a line in its console",
+                "AUTOMATIC1111 leaves out all layers, whose names it does not know, without a word",
+            },
+        ),
+        (
+            lambda layer, end: f"unet.{layer}_lora.{end}.weight".replace(".to_", ".processor.to_"),
+            set(),
+        ),
+        (
+            lambda layer, end: f"diffusion_model.{layer}.lora_{end}.weight",
+            {"AUTOMATIC1111 fails on the whole file, with an error in its console"},
+        ),
+        (
+            lambda layer, end: f"lora_unet_{layer.replace('.', '_')}.lora_{end}.weight",
+            set(),
+        ),
+    ],
+)
+def test_info_says_what_hosts_do_with_a_naming(tmp_path, key_of, lines):
+    safetensors.torch.save_file(written(key_of), tmp_path / "a.safetensors")
+    told = summarize(tmp_path / "a.safetensors").misread_by
+    assert lines <= set(told)
+    for host in (COMFYUI, "Forge"):
+        assert any(line.startswith(host) for line in told) == any(host in line for line in lines)
+
+
+def test_forge_leaves_a_whole_file_with_many_tensors_that_have_no_place(tmp_path):
+    tensors = written(lambda layer, end: f"unet.{layer}.lora.{end}.weight", 7)
+    safetensors.torch.save_file(tensors, tmp_path / "a.safetensors")
+    told = summarize(tmp_path / "a.safetensors").misread_by
+    assert any(line.startswith("Forge leaves out the whole file") for line in told)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,16 @@ from torch import nn
 from lycoris_ext.algorithms import Algorithm, Plan, algorithm
 from lycoris_ext.errors import FormatError
 from lycoris_ext.formats import AdapterState
-from lycoris_ext.formats.misread import COMFYUI, DIFFUSERS, SD_SCRIPTS, WEBUI, misread_by
+from lycoris_ext.formats.misread import misread_by
+from lycoris_ext.formats.namings import (
+    COMFYUI,
+    DIFFUSERS,
+    SD_SCRIPTS,
+    WEBUI,
+    measured_families,
+    words_on,
+)
+from lycoris_ext.formats.namings import HOSTS as ALL_HOSTS
 from lycoris_ext.functional import LayerSpec, spec_of
 from lycoris_ext.network import load_network
 from lycoris_ext.network.sites import all_sites, place_layers
@@ -123,12 +132,39 @@ def writing_table() -> list[str]:
             f"lora_unet_{number}": chosen.plan(spec_of(module), 2, 2, chosen.Options(**options))
             for number, module in enumerate(modules)
         }
-        told = misread_by(plans, {"ss_base_model_version": "sd_v1"})
+        told = misread_by(plans.keys(), plans, {"ss_base_model_version": "sd_v1"})
         cells = [
             "; ".join(line.removeprefix(host).strip() for line in told if line.startswith(host))
             for host in HOSTS
         ]
         lines.append(f"| {case} | " + " | ".join(cell or "yes" for cell in cells) + " |")
+    return lines
+
+
+#: Key -> who writes such keys; each is of another naming.
+NAMES = {
+    "lora_unet_down_blocks_0_….": "sd-scripts, OneTrainer",
+    "lora_unet_input_blocks_1_….": "sd-scripts (SDXL)",
+    "oft_unet_….": "sd-scripts' networks.oft",
+    "lycoris_….": "LyCORIS over a module",
+    "diffusion_model.….": "ComfyUI, ai-toolkit",
+    "model.diffusion_model.….": "tools that keep a checkpoint's names",
+    "unet.….to_q.lora_A.weight": "diffusers",
+    "unet.….processor.to_q_lora.down.weight": "diffusers, older",
+    "down_blocks.0.….processor.to_q_lora.down.weight": "diffusers, oldest",
+    "base_model.model.….": "PEFT",
+}
+
+
+def names_table() -> list[str]:
+    """Return the table of what hosts do with each naming, as `info` says it."""
+    lines = ["| keys | written by | family | " + " | ".join(ALL_HOSTS) + " |"]
+    lines.append("|---|---|---|" + "---|" * len(ALL_HOSTS))
+    titles = {"sd1": "SD1", "sdxl": "SDXL", "": "all"}
+    for key, tool in NAMES.items():
+        for family in measured_families(key):
+            cells = " | ".join(words_on(host, key, family) for host in ALL_HOSTS)
+            lines.append(f"| `{key.rstrip('.')}` | {tool} | {titles[family]} | {cells} |")
     return lines
 
 
@@ -169,6 +205,25 @@ the same about a given file.
 
 {writing}
 
+`networks.lora` of sd-scripts knows only the layers that it adapts itself: those before the first
+and after the last block (`conv_in`, `time_embedding`, ...), which the preset `full` has, it leaves
+out and lists.
+
+## Which names a host knows
+
+A host takes the layers whose names it can place, and leaves out the others. Files of each naming,
+with LoRA, LoCon, LoHa and LoKr, were given to the host's own loader, over models with the host's
+own names. `yes`: it took every layer of an algorithm that it knows. Forge leaves out a whole file
+if more than 12 of its tensors have no place. `tests/hosts/test_*_names.py` and
+`tests/formats/test_names_in_diffusers.py` measure it again, and fail if this table is out of date.
+
+{names}
+
+AUTOMATIC1111 leaves layers out without a word; on ComfyUI's keys it fails and prints the error.
+ComfyUI writes a line in its log for each tensor that it leaves out, Forge one line for the file;
+diffusers warns or raises an error. With FLUX, ComfyUI takes the keys of kohya, OneTrainer
+(`lora_transformer_`), LyCORIS, ComfyUI and diffusers (`transformer.`), and leaves out PEFT's.
+
 How large these errors are, as length of the error divided by length of the update, on small layers
 with strong updates: DoRA without its lengths about 1; DoRA with lengths divided by those of W 0.1
 to 0.9 (0.025 if the update is 1 % of W); diag-OFT with the strength 0.7 applied twice 0.3; BOFT at
@@ -178,7 +233,8 @@ lengths about 1.
 
 
 def page() -> str:
-    return TEXT.format(reading="\n".join(reading_table()), writing="\n".join(writing_table()))
+    tables = {"reading": reading_table(), "writing": writing_table(), "names": names_table()}
+    return TEXT.format(**{name: "\n".join(lines) for name, lines in tables.items()})
 
 
 def test_docs_compatibility_says_what_the_code_does() -> None:
