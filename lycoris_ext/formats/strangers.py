@@ -218,7 +218,7 @@ _EMBEDDING = next(kind for kind in KINDS if kind.name.startswith("a textual inve
 #: Numbers a token of the text encoders: CLIP-L, OpenCLIP-H, OpenCLIP-G.
 _WIDTHS = (768, 1024, 1280)
 _POINTER = re.compile(rb"version https://(?:git-lfs|hawser)[^\n]*\n(?:.*\n)*?size (\d+)")
-_PAGE = re.compile(rb"\s*<(?:!doctype html|html|head|body|\?xml|!--)", re.IGNORECASE)
+_PAGE = re.compile(rb"\s*<(?:!doctype html|html|head|body|script|\?xml|!--)", re.IGNORECASE)
 _TITLE = re.compile(rb"<title[^>]*>([^<]+)", re.IGNORECASE)
 
 

@@ -213,8 +213,8 @@ def written(key_of, count=1):
             lambda layer, end: f"unet.{layer}.lora.{end}.weight",
             {
                 (
-                    "ComfyUI leaves out 1 of 2 layers (the attention projections of the U-Net), with "
-                    "a line in its log for each tensor"
+                    "ComfyUI leaves out 1 of 2 layers (the attention projections of the U-Net), "
+                    "with a line in its log for each tensor"
                 ),
                 "Forge leaves out 2 tensors, with a line in its console",
                 "AUTOMATIC1111 leaves out all layers, whose names it does not know, without a word",
