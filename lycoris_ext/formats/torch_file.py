@@ -130,14 +130,19 @@ def _load(
                 fix=_DISTRUST,
             ) from error
     if not tensors:
-        keys = [str(key) for key in dict.keys(content)] if isinstance(content, dict) else []
-        kind = kind_of(dict.fromkeys(keys, ()))
+        kind = kind_of(dict.fromkeys(_plain_keys(content), ()))
         raise FormatError(
             f"this is {kind.name}" if kind else "holds no tensors",
             where=where,
             fix=also(kind.mend if kind else "", "name a file of a model's or an adapter's weights"),
         )
     return tensors
+
+
+def _plain_keys(content: object) -> list[str]:
+    """Return the texts and small numbers among the keys of a dict; hypernetworks have numbers."""
+    keys = dict.keys(content) if isinstance(content, dict) else []
+    return [str(k) for k in keys if type(k) is str or (type(k) is int and 0 <= k < 1 << 16)]
 
 
 def _state_dict(content: object) -> dict[str, _StoredTensor]:

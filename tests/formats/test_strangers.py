@@ -20,6 +20,7 @@ from PIL import Image
 from safetensors.torch import save, save_file
 from torch import Tensor, nn
 
+from kohya_adapter import create_network_from_weights
 from lycoris_ext.cli import config, info
 from lycoris_ext.data.decode import decode
 from lycoris_ext.errors import DataError, FormatError, LycorisExtError
@@ -170,6 +171,7 @@ DOORS: dict[str, Callable[[Path], Any]] = {
     "config": lambda path: config.main([str(path), "--output", str(path.with_suffix(".toml"))]),
     "network_weights": start_from,
     "base_weights": lambda path: read_start_weights(StartConfig(base_weights=(str(path),))),
+    "kohya": lambda path: create_network_from_weights(1.0, path, None, None, nn.Linear(2, 2)),
 }
 
 
@@ -241,6 +243,7 @@ def test_an_unfinished_download_is_told_with_both_sizes(tmp_path: Path) -> None:
         ({768: (), 320: (), "layer_structure": [1, 2, 1], "name": "hyper"}, "a hypernetwork"),
         ({"state": {}, "param_groups": []}, "the state of an optimizer"),
         (["a list"], "holds no tensors"),
+        ({10**6000: 1, ("a", ("b",)): 2, None: 3}, "holds no tensors"),
     ],
 )
 def test_files_of_torch_save_without_weights_are_named(
