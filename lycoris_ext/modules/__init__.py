@@ -2,6 +2,7 @@
 
 from lycoris_ext.modules.adapter_layer import AdapterLayer, Dropouts
 from lycoris_ext.modules.attachment import Attachment, attach, detach
+from lycoris_ext.modules.fused import fused_modules
 from lycoris_ext.modules.merged_layer import MergedLayer, MergedUpdate, merge_update
 
 __all__ = [
@@ -12,5 +13,6 @@ __all__ = [
     "MergedUpdate",
     "attach",
     "detach",
+    "fused_modules",
     "merge_update",
 ]

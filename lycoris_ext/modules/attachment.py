@@ -9,6 +9,7 @@ as it was. No other code changes a module's forward.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from lycoris_ext.errors import ConfigError
 from lycoris_ext.functional import NORMS, FrozenLayer
 from lycoris_ext.functional.layer import PLAIN, LayerSpec
 from lycoris_ext.modules.adapter_layer import AdapterLayer
+from lycoris_ext.modules.fused import switch_off, switch_on
 
 # Classes whose forward may be computed in another way, with W + update. A subclass (quantised,
 # fused) keeps its forward, and the adapter's output is added to what it returns.
@@ -35,6 +37,7 @@ class Attachment:
         self.original = module.forward
         self.is_torchs = type(module) in _PLAIN and _is_torchs(type(module))
         self.adapters: list[AdapterLayer] = []
+        self.fused: tuple[nn.Module, ...] = ()
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         adapters = [adapter for adapter in self.adapters if adapter.multiplier]
@@ -98,8 +101,13 @@ def _drops(adapter: AdapterLayer) -> bool:
     return adapter.training and adapter.dropouts.dropout > 0
 
 
-def attach(module: nn.Module, adapter: AdapterLayer) -> Attachment:
+def attach(module: nn.Module, adapter: AdapterLayer, fused: Sequence[nn.Module] = ()) -> Attachment:
     """Attach an adapter to a module, so that calls of the module use it.
+
+    Args:
+        module: the layer.
+        adapter: for this layer.
+        fused: modules around the layer that do not always call it (``fused_modules``).
 
     Returns:
         The object to pass to ``detach``.
@@ -115,6 +123,10 @@ def attach(module: nn.Module, adapter: AdapterLayer) -> Attachment:
         raise ConfigError(
             "the adapter is attached already", fix="remove the network before injecting it again"
         )
+    if not attachment.adapters:
+        attachment.fused = tuple(fused)
+        for outer in fused:
+            switch_off(outer)
     attachment.adapters.append(adapter)
     return attachment
 
@@ -131,6 +143,10 @@ def detach(attachment: Attachment, adapter: AdapterLayer) -> None:
     """
     attachment.adapters = [other for other in attachment.adapters if other is not adapter]
     module = attachment.module
+    if not attachment.adapters:
+        for outer in attachment.fused:
+            switch_on(outer)
+        attachment.fused = ()
     if attachment.adapters or module.forward is not attachment:
         return
     if attachment.shadowed is None:

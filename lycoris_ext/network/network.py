@@ -131,7 +131,8 @@ class Network(nn.Module):
             with ExitStack() as after_an_error:
                 after_an_error.callback(self.remove)
                 for key, layer in self.layers.items():
-                    self._attachments[key] = attach(self.sites[key].module, layer)
+                    site = self.sites[key]
+                    self._attachments[key] = attach(site.module, layer, site.fused)
                 after_an_error.pop_all()
 
     def remove(self) -> None:

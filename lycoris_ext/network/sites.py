@@ -17,6 +17,7 @@ from lycoris_ext.formats.keys import (
     place_in_model,
 )
 from lycoris_ext.functional import LayerSpec, spec_of
+from lycoris_ext.modules import fused_modules
 from lycoris_ext.words import and_more, count
 
 Targets = Mapping[str, nn.Module]
@@ -33,6 +34,7 @@ class Site:
         module: the Linear, convolution or normalisation.
         spec: its shapes.
         key: its name in the files that we write, the prefix of its tensors.
+        fused: modules around it that do not always call it (``modules.fused_modules``).
     """
 
     target: str
@@ -40,6 +42,7 @@ class Site:
     module: nn.Module
     spec: LayerSpec
     key: str
+    fused: tuple[nn.Module, ...] = ()
 
     @property
     def weight(self) -> Tensor:
@@ -80,12 +83,14 @@ def all_sites(targets: Targets) -> dict[str, Site]:
     children = () if unet is None else (name for name, _ in unet.named_children())
     family = family_of_models(targets, children)
     for target, model in targets.items():
+        fused = fused_modules(model)
         for path, module in model.named_modules():
             spec = spec_of(module)
             if spec is None or _bypasses_forward(model, path):
                 continue
             key = key_prefix(target, path, family)
-            site = Site(target, path, module, spec, key)
+            outer = (m for start, m in fused.items() if not start or path.startswith(f"{start}."))
+            site = Site(target, path, module, spec, key, tuple(outer))
             if site.key in sites:
                 raise FormatError(
                     f"the layers {sites[site.key].name} and {site.name} share this key",

@@ -18,7 +18,8 @@ from lycoris_ext.network import Network, NetworkConfig, build_network
 
 
 def perturbed(module: nn.Module, **options: object) -> Network:
-    network = build_network({"model": module}, NetworkConfig(network_dim=2, **options))  # type: ignore[arg-type]
+    config = NetworkConfig(network_dim=2, **options)  # type: ignore[arg-type]
+    network = build_network({"model": module}, config, warn=False)
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=0.5)
     return network
@@ -265,3 +266,27 @@ def test_a_copy_of_an_injected_model_and_its_network_is_independent() -> None:
     its_network.remove()
     assert torch.equal(other(x), before)
     assert not torch.equal(module(x), before)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")  # torch's own use of it
+@pytest.mark.parametrize("masked", [False, True])
+def test_torchs_fused_transformer_uses_the_adapters_in_eval_mode(masked: bool) -> None:
+    """It computes with the weights of the layers inside it alone, unless that is switched off."""
+    layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True)
+    model = nn.TransformerEncoder(layer, 2).requires_grad_(False).eval()
+    first, second = perturbed(model), perturbed(model)
+    state = {name: dict(module.__dict__) for name, module in model.named_modules()}
+    x = torch.randn(2, 5, 16)
+    mask = torch.tensor([[False] * 5, [False] * 3 + [True] * 2]) if masked else None
+    before = model(x, src_key_padding_mask=mask)
+    first.inject()
+    second.inject()
+    first.remove()
+    found = model(x, src_key_padding_mask=mask)
+    second.remove()
+    assert {name: dict(module.__dict__) for name, module in model.named_modules()} == state
+    second.merge()
+    wanted = model(x, src_key_padding_mask=mask)
+    kept = slice(None) if mask is None else ~mask
+    torch.testing.assert_close(found[kept], wanted[kept], rtol=1e-4, atol=1e-4)
+    assert (wanted - before)[kept].abs().max() > 0.01
