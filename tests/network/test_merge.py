@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -185,6 +186,31 @@ def test_weights_that_were_replaced_are_not_overwritten(
     assert same(weights(unet), now)
     network.forget_merge()
     network.merge()
+
+
+def test_another_layout_in_memory_is_no_other_weight(targets: dict[str, nn.Module]) -> None:
+    network, unet = perturbed(targets), targets["unet"]
+    before = weights(unet)
+    network.merge()
+    unet.to(memory_format=torch.channels_last)
+    network.unmerge()
+    assert same(weights(unet), before)
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 5), (1, 1), (2, 3, 3, 3)])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_each_bit_of_a_weight_counts_wherever_it_lies(
+    shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    big = torch.randn(100, dtype=torch.float64).to(dtype)
+    for start in range(3):  # a slice of a file need not begin at a multiple of 8 bytes
+        tensor = big[start : start + math.prod(shape)].reshape(shape)
+        mark = merged_layer.Mark.of(tensor)
+        assert mark == merged_layer.Mark.of(tensor.clone())
+        for place in range(tensor.numel()):
+            other = tensor.clone()
+            other.view(-1)[place] *= 1 + torch.finfo(dtype).eps
+            assert merged_layer.Mark.of(other) != mark
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
