@@ -11,6 +11,7 @@ from torch import nn
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.network import NetworkConfig, NetworkWarning, build_network
 from lycoris_ext.network.presets import PRESETS
+from lycoris_ext.training.notes import network_notes
 from tests.network.models import TextEncoder, UNet
 
 
@@ -83,6 +84,13 @@ def test_kinds_that_are_excluded_or_in_stable_diffusion_are_not_told() -> None:
     text.token_embedding = nn.Embedding(5, 8)
     network = build_network({"text_encoder": text}, NetworkConfig(), freeze=True)
     assert [*network.skipped] == ["text_encoder.token_embedding"]
+
+
+@pytest.mark.usefixtures("no_warning")
+def test_a_run_notes_what_a_program_is_warned_of() -> None:
+    network = build_network({"model": Mixed()}, NetworkConfig(preset="ia3"), warn=False)
+    assert len(network.notices) == 2
+    assert [*network_notes(network)] == [*network.notices]
 
 
 def test_a_pattern_that_fits_only_such_kinds_says_so() -> None:
