@@ -157,7 +157,8 @@ class MergedLayer:
         It takes one pass over the weight, or the work of a merge if the weight was cast.
         """
         now = _numbers(self.module)
-        if not self.marks or not self.spec.holds(now[0]) or len(now) != len(self.own):
+        readable = self.spec.holds(now[0]) and not now[0].is_meta  # else quantised, or offloaded
+        if not (self.marks and readable and len(now) == len(self.own)):
             return False
         if all(mark.is_laid_out_as(tensor) for mark, tensor in zip(self.marks, now, strict=True)):
             return [Mark.of(tensor) for tensor in now] == self.marks

@@ -68,11 +68,10 @@ def check_mergeable(sites: Sequence[Site]) -> None:
     """Refuse to merge an update into weights that cannot take it.
 
     Raises:
-        ConfigError: weights are quantised, computed from other tensors, not in memory, or shared by
-            two of the layers. All faults at once, each with its first layer and the number of the
+        ConfigError: weights are quantised, computed from other tensors, not in memory, or shared
+            with another layer. All faults at once, each with its first layer and the number of the
             others.
     """
-    owners: dict[int, Site] = {}
     refused: dict[str, list[ConfigError]] = {}
     for site in sites:
         what, fix = "", "inject the network instead of merging it"
@@ -84,10 +83,8 @@ def check_mergeable(sites: Sequence[Site]) -> None:
         elif not _is_own(site.weight, site.module):
             kind = "computed"
             what = "its weight is computed anew at every use (weight_norm, parametrize)"
-        elif owners.setdefault(id(site.weight), site) is not site:
-            kind = "shared"
-            other = owners[id(site.weight)].name
-            what = f"its weight is also that of {other}, so it would get the updates of both"
+        elif site.shared:
+            kind, what = "shared", f"its weight is also that of {site.shared}, which would change"
         if what:
             refused.setdefault(kind, []).append(ConfigError(what, where=site.name, fix=fix))
     faults = Faults()

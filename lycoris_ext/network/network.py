@@ -166,8 +166,9 @@ class Network(nn.Module):
 
         Raises:
             ConfigError: the network is merged or injected already, so that the update would count
-                twice; a weight is quantised, computed from others, not in memory or shared by two
-                layers; or the adapter updates a bias that the layer lacks. Nothing is changed.
+                twice; a weight is quantised, computed from others, not in memory or shared with
+                another layer; or the adapter updates a bias that the layer lacks. Nothing is
+                changed.
         """
         with _ONE_AT_A_TIME:
             self._check_is_off()

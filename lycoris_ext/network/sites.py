@@ -35,6 +35,7 @@ class Site:
         spec: its shapes.
         key: its name in the files that we write, the prefix of its tensors.
         fused: modules around it that do not always call it (``modules.fused_modules``).
+        shared: name of another layer with the same weight (tied weights); "": there is none.
     """
 
     target: str
@@ -43,6 +44,7 @@ class Site:
     spec: LayerSpec
     key: str
     fused: tuple[nn.Module, ...] = ()
+    shared: str = ""
 
     @property
     def weight(self) -> Tensor:
@@ -79,6 +81,7 @@ def all_sites(targets: Targets) -> dict[str, Site]:
         FormatError: two layers would have the same key.
     """
     sites: dict[str, Site] = {}
+    owners = _owners(targets)
     unet = targets.get("unet")
     children = () if unet is None else (name for name, _ in unet.named_children())
     family = family_of_models(targets, children)
@@ -90,7 +93,9 @@ def all_sites(targets: Targets) -> dict[str, Site]:
                 continue
             key = key_prefix(target, path, family)
             outer = (m for start, m in fused.items() if not start or path.startswith(f"{start}."))
-            site = Site(target, path, module, spec, key, tuple(outer))
+            name = f"{target}.{path}"
+            others = (other for other in owners.get(id(module.weight), ()) if other != name)
+            site = Site(target, path, module, spec, key, tuple(outer), next(others, ""))
             if site.key in sites:
                 raise FormatError(
                     f"the layers {sites[site.key].name} and {site.name} share this key",
@@ -173,6 +178,16 @@ def stored_by_key(
             fix="the adapter belongs to another model family, or the file is damaged",
         )
     return {key: found[key] for key in sites if key in found}
+
+
+def _owners(targets: Targets) -> dict[int, list[str]]:
+    """Return the id of each parameter -> the names of the layers that it belongs to."""
+    owners: dict[int, list[str]] = {}
+    for target, model in targets.items():
+        for path, module in model.named_modules():
+            for parameter in module.parameters(recurse=False):
+                owners.setdefault(id(parameter), []).append(f"{target}.{path}")
+    return owners
 
 
 def _bypasses_forward(model: nn.Module, path: str) -> bool:

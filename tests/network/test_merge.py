@@ -324,6 +324,13 @@ class Tied(nn.Module):
         self.second.weight = self.first.weight
 
 
+class TiedToTable(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.head = nn.Embedding(8, 8), nn.Linear(8, 8, bias=False)
+        self.head.weight = self.table.weight
+
+
 def computed() -> nn.Module:
     return nn.Sequential(parametrizations.weight_norm(nn.Linear(8, 8)))
 
@@ -331,7 +338,8 @@ def computed() -> nn.Module:
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (Tied, "also that of model.first"),
+        (Tied, r"model\.first: its weight is also that of model\.second.*1 more layer"),
+        (TiedToTable, r"model\.head: its weight is also that of model\.table"),
         (computed, "computed anew at every use"),
         (lambda: nn.Sequential(nn.Linear(8, 8, device="meta")), "meta device"),
     ],
@@ -340,7 +348,7 @@ def test_weights_that_cannot_take_an_update_are_refused(
     model: Callable[[], nn.Module], words: str
 ) -> None:
     module = model().requires_grad_(False)
-    network = build_network({"model": module}, NetworkConfig(network_dim=2))
+    network = build_network({"model": module}, NetworkConfig(network_dim=2), warn=False)
     with pytest.raises(ConfigError, match=words):
         network.merge()
     network.inject()  # it is not taken for merged
