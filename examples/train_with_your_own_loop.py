@@ -18,7 +18,7 @@ from diffusers import DDPMScheduler
 from PIL import Image
 from torch import Tensor
 
-from lycoris_ext import NetworkConfig, build_network, save_adapter
+from lycoris_ext import NetworkConfig, build_network
 from lycoris_ext.mini import style_folder
 from lycoris_ext.models import ModelConfig, load_pipeline
 
@@ -41,9 +41,9 @@ def main() -> None:
         texts = base.encode_text(captions).states
 
     config = NetworkConfig(algo="loha", network_dim=8, conv_dim=4, preset="unet-only")
-    network = build_network({"unet": unet}, config, seed=0)
+    network = build_network({"unet": unet}, config, seed=0, freeze=True)
     optimizer = torch.optim.AdamW(network.param_groups(learning_rate=6e-3))
-    print(f"{len(network.layers)} layers, {network.parameter_count():,} numbers are trained")
+    network.print_summary()
 
     network.train()
     with network.injected():
@@ -61,7 +61,7 @@ def main() -> None:
                 print(f"step {step}: loss {loss.item():.4f}")
 
     file = options.output_dir / "own_loop.safetensors"
-    save_adapter(file, network.adapter_state({"ss_training_comment": "examples"}))
+    network.save(file, {"ss_training_comment": "examples"})
     print(f"adapter: {file}")
 
 

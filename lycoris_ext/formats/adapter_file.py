@@ -286,7 +286,7 @@ def _check_arguments(path: object, state: object) -> None:
         fix = "write network.save(path), or save_adapter(path, network.adapter_state())"
     elif isinstance(state, dict):
         fix = "write save_adapter(path, AdapterState(tensors))"
-    kinds = f"a {type(path).__name__} and a {type(state).__name__}"
+    kinds = f"{type(path).__name__} and {type(state).__name__}"
     raise ConfigError(
         f"{kinds} are handed over, not a path and an AdapterState", where="save_adapter", fix=fix
     )

@@ -93,12 +93,12 @@ def _check_name(name: object) -> None:
     near = get_close_matches(lower, _KNOWN, n=1, cutoff=_NEAR)
     if near:
         raise ConfigError(
-            f"the model's name is {name!r}, and its layers would be taken for those of another "
-            f"model than {near[0]!r}",
+            f"the model is named {name!r}; under any other name than {near[0]!r} its layers get "
+            "the keys of a plain module, which hosts do not look for",
             where="targets",
             fix=f"write {near[0]!r}, or choose a name that is less like it",
         )
 
 
 def _described(value: object) -> str:
-    return "None" if value is None else f"a {type(value).__name__}"
+    return "None" if value is None else type(value).__name__

@@ -206,7 +206,10 @@ class Network(nn.Module):
             raise ConfigError("the network is injected already", fix="remove it first")
         if self._merge is not None:
             undo = "unmerge it first" if self._merge.keep else "load the model again to undo that"
-            raise ConfigError("the network is merged into the weights already", fix=undo)
+            raise ConfigError(
+                "the network is merged into the weights already: its update would count twice",
+                fix=undo,
+            )
 
     def set_timesteps(self, timesteps: Tensor | None) -> None:
         """Set the timesteps for the following forward calls, for algorithms that depend on them.

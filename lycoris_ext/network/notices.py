@@ -9,6 +9,7 @@ from torch import nn
 
 from lycoris_ext.formats.families import TEXT_ENCODERS
 from lycoris_ext.formats.keys import DENOISER
+from lycoris_ext.functional import spec_of
 from lycoris_ext.network.config import NetworkConfig
 from lycoris_ext.network.preset_file import read_preset
 from lycoris_ext.network.presets import PRESETS
@@ -35,7 +36,7 @@ def notices(
     """
     plain = [target for target in targets if target not in ("unet", *TEXT_ENCODERS)]
     for target in plain:
-        yield from _preset_of_another_model(target, config)
+        yield from _preset_of_another_model(target, targets[target], config)
     for target, model in targets.items():
         if target not in adapted:
             yield from _without_adapters(target, model, config)
@@ -64,13 +65,15 @@ def gradients(targets: Targets) -> Iterator[str]:
         )
 
 
-def _preset_of_another_model(target: str, config: NetworkConfig) -> Iterator[str]:
+def _preset_of_another_model(target: str, model: nn.Module, config: NetworkConfig) -> Iterator[str]:
     preset = PRESETS.get(config.preset)
     if preset is None or config.preset == "full" or preset.classes is not None:
         return
     if target == DENOISER and config.preset == "unet-only":
         return
-    but = "" if preset.spatial else ", apart from convolutions larger than 1x1"
+    specs = map(spec_of, model.modules())
+    less = not preset.spatial and any(spec is not None and spec.is_spatial for spec in specs)
+    but = ", apart from convolutions larger than 1x1" if less else ""
     yield (
         f'preset "{config.preset}" names layers of Stable Diffusion\'s models: of {target!r} it '
         f'selects the same as "full"{but}; exclude leaves out layers by their names'

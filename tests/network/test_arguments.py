@@ -24,16 +24,16 @@ def linear() -> nn.Module:
 @pytest.mark.parametrize(
     ("targets", "words"),
     [
-        (linear(), r'a Sequential is handed over without a name\n.*\{"unet": model\}'),
+        (linear(), r'Sequential is handed over without a name\n.*\{"unet": model\}'),
         (SimpleNamespace(unet=linear()), r'no dict of models.*\n.*\{"unet": pipeline\.unet\}'),
-        ([linear()], "a list is no dict"),
+        ([linear()], "list is no dict"),
         (None, "None is no dict"),
         ({}, "no model is given"),
         ({"unet": None}, "targets, 'unet': None is no torch module"),
-        ({"unet": "folder"}, "a str is no torch module"),
+        ({"unet": "folder"}, "str is no torch module"),
         ({1: linear()}, "1 is no name of a model"),
         ({"a": None, "b": None}, "2 things are wrong"),
-        (CONFIG, "a NetworkConfig is no dict"),
+        (CONFIG, "NetworkConfig is no dict"),
     ],
 )
 @pytest.mark.parametrize(
@@ -70,9 +70,9 @@ def test_other_names_stand_for_plain_modules(name: str) -> None:
 
 
 def test_a_config_is_a_network_config() -> None:
-    with pytest.raises(ConfigError, match="config: a dict is no NetworkConfig"):
+    with pytest.raises(ConfigError, match="config: dict is no NetworkConfig"):
         build_network({"model": linear()}, {"algo": "lora"})  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="source: a Network is no AdapterState or Path or str"):
+    with pytest.raises(ConfigError, match="source: Network is no AdapterState or Path or str"):
         load_network(build_network({"model": linear()}, CONFIG), {"model": linear()})  # type: ignore[arg-type]
 
 
@@ -80,7 +80,7 @@ def test_what_is_saved_is_the_content_of_a_file(tmp_path: Path) -> None:
     path, network = tmp_path / "a.safetensors", build_network({"model": linear()}, CONFIG)
     state = network.adapter_state()
     for arguments, words in (
-        ((path, network), r"a Network are handed over.*\n.*network\.save\(path\)"),
+        ((path, network), r"and Network are handed over.*\n.*network\.save\(path\)"),
         ((network, path), r"network\.save\(path\)"),
         ((state, path), r"write save_adapter\(path, state\)"),
         ((path, state.tensors), r"AdapterState\(tensors\)"),

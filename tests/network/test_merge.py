@@ -75,7 +75,9 @@ def test_a_merged_network_is_not_injected_and_loses_no_layer(
 ) -> None:
     network = perturbed(targets)
     network.merge()
-    with pytest.raises(ConfigError, match=r"merged into the weights already\n.*unmerge it first"):
+    with pytest.raises(
+        ConfigError, match=r"already: its update would count twice\n.*unmerge it first"
+    ):
         network.inject()
     with pytest.raises(ConfigError, match="merged into the weights already"):
         network.leave_out(["text_encoder"])

@@ -112,6 +112,8 @@ def test_a_preset_for_u_nets_says_that_it_selects_the_same_as_full(preset: str) 
     full = build_network({"model": model}, NetworkConfig(), freeze=True)
     told_of_convolutions = "apart from convolutions" in str(caught[0].message)
     assert (network.layers.keys() != full.layers.keys()) == told_of_convolutions
+    with pytest.warns(NetworkWarning, match=r'the same as "full"; exclude'):
+        build_network({"model": model[:1]}, NetworkConfig(preset=preset), freeze=True)
 
 
 def test_a_model_of_other_classes_than_the_preset_names_is_told() -> None:
