@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from torch import Tensor, nn
 
 from lycoris_ext.algorithms import Plan
@@ -21,7 +21,7 @@ KINDS: tuple[dict[str, object], ...] = (
     {"algo": "diag-oft"},
     {"algo": "full", "train_norm": True},
 )
-NUMBERS = st.integers(0, len(KINDS) - 1)
+NUMBERS = st.integers(0, 2)
 STRENGTHS = st.sampled_from([0.5, 1.0, -0.75])
 
 
@@ -63,17 +63,19 @@ class Laws(RuleBasedStateMachine):
         self.model = model()
         self.attributes = [set(module.__dict__) for module in self.model.modules()]
         self.own = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
-        self.networks = [
-            build_network({"model": self.model}, NetworkConfig(network_dim=2, **kind))  # type: ignore[arg-type]
-            for kind in KINDS
-        ]
-        for number, network in enumerate(self.networks):
-            change(network, number)
+        self.networks: list[Network] = []
         self.injected: set[int] = set()
         #: In the order in which they were merged; "void" if the weights were replaced since.
         self.merged: dict[int, str] = {}
         self.updates: list[tuple[int, dict[str, Update]]] = []
         self.replaced = 0
+
+    @initialize(kinds=st.lists(st.sampled_from(range(len(KINDS))), min_size=3, max_size=3))
+    def build(self, kinds: list[int]) -> None:
+        for number, kind in enumerate(kinds):
+            config = NetworkConfig(network_dim=2, **KINDS[kind])  # type: ignore[arg-type]
+            self.networks.append(build_network({"model": self.model}, config))
+            change(self.networks[-1], number)
 
     @rule(number=NUMBERS)
     def inject(self, number: int) -> None:
@@ -84,9 +86,12 @@ class Laws(RuleBasedStateMachine):
             self.networks[number].inject()
             self.injected.add(number)
 
+    @precondition(lambda self: self.injected)
     @rule(number=NUMBERS)
     def remove(self, number: int) -> None:
+        number = sorted(self.injected)[number % len(self.injected)]
         self.networks[number].remove()
+        self.networks[number].remove()  # nothing is injected: nothing happens
         self.injected.discard(number)
 
     @rule(number=NUMBERS, strength=STRENGTHS | st.none(), keep=st.sampled_from([True, True, False]))
@@ -116,17 +121,12 @@ class Laws(RuleBasedStateMachine):
         self.updates = [(n, update) for n, update in self.updates if n != number]
         self.networks[number].unmerge()  # nothing is merged: nothing happens
 
-    @rule(number=NUMBERS, strength=STRENGTHS)
-    def set_the_multiplier(self, number: int, strength: float) -> None:
-        self.networks[number].multiplier = strength
-
-    @rule(number=NUMBERS, training=st.booleans())
-    def set_the_mode(self, number: int, training: bool) -> None:
-        self.networks[number].train(training)
-
-    @rule(number=NUMBERS, seed=st.integers(0, 99))
-    def train(self, number: int, seed: int) -> None:
-        change(self.networks[number], seed)
+    @rule(number=NUMBERS, strength=STRENGTHS, training=st.booleans(), seed=st.integers(0, 99))
+    def train(self, number: int, strength: float, training: bool, seed: int) -> None:
+        network = self.networks[number]
+        network.multiplier = strength
+        network.train(training)
+        change(network, seed)
 
     @precondition(lambda self: self.merged and self.replaced < 2)
     @rule()
@@ -188,4 +188,4 @@ class Laws(RuleBasedStateMachine):
 
 
 TestLaws = Laws.TestCase
-TestLaws.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+TestLaws.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
