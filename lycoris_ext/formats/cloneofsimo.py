@@ -18,6 +18,7 @@ import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from lycoris_ext.errors import FormatError
@@ -77,7 +78,7 @@ def named(
         if model:
             models.setdefault(model, {}).setdefault(number, {})[factor] = tensors[key]
         elif metadata.get(key) == _EMBED:
-            result[embedding_key(key)] = tensors[key].reshape(-1, tensors[key].shape[-1])
+            result[embedding_key(key)] = torch.atleast_2d(tensors[key])
         else:
             raise FormatError(f"holds {key!r} beside numbered layers", where=where)
     for model, layers in models.items():

@@ -69,10 +69,12 @@ def test_a_layer_is_read_or_refused(
         | st.text(max_size=3)
     ),
     st.dictionaries(st.sampled_from(["unet", "text_encoder", "x"]), st.text(max_size=5)),
+    st.booleans(),
 )
 def test_numbered_layers_are_named_or_refused(
-    stored: dict[str, Tensor], metadata: dict[str, str]
+    stored: dict[str, Tensor], metadata: dict[str, str], are_words: bool
 ) -> None:
+    metadata |= dict.fromkeys(stored, "<embed>") if are_words else {}
     if cloneofsimo.is_numbered(stored):
         with suppress(FormatError):
             cloneofsimo.named(stored, metadata, "file")
