@@ -161,7 +161,8 @@ KINDS = (
     Kind(
         "a hypernetwork",
         "put it into AUTOMATIC1111's folder models/hypernetworks",
-        signs=("^layer_structure$", "^320$", "^640$", "^768$", "^1024$", "^1280$"),
+        # Lists of tensors are numbered from 0 on: none is so long that it has a 1280.
+        signs=("^layer_structure$", "^activation_func$", "^1280$"),
         architectures=("/hypernetwork",),
     ),
     Kind(

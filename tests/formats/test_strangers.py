@@ -241,6 +241,7 @@ def test_an_unfinished_download_is_told_with_both_sizes(tmp_path: Path) -> None:
     [
         ({"string_to_token": {"*": 265}, "string_to_param": {"*": ones(2, 768)}}, "a textual inv"),
         ({768: (), 320: (), "layer_structure": [1, 2, 1], "name": "hyper"}, "a hypernetwork"),
+        ({768: (), 320: (), 640: (), 1280: ()}, "a hypernetwork"),
         ({"state": {}, "param_groups": []}, "the state of an optimizer"),
         (["a list"], "holds no tensors"),
         ({10**6000: 1, ("a", ("b",)): 2, None: 3}, "holds no tensors"),
@@ -263,6 +264,10 @@ def test_the_names_of_all_algorithms_adapters_are_no_strangers() -> None:
         for start in ("lycoris_", "lora_unet_", "unet.", "model.diffusion_model."):
             named = {key.replace("lycoris_", start): (2, 2) for key in tensors}
             assert kind_of(named) in (None, ADAPTER), (algo, start)
+
+
+def test_a_list_of_tensors_is_no_stranger() -> None:
+    assert kind_of({str(number): (4, 320) for number in range(1000)}) is None
 
 
 def test_architectures_of_the_metadata_name_a_kind() -> None:
