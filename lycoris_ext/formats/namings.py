@@ -144,7 +144,7 @@ def left_by(host: str, keys: Iterable[str], family: str) -> Left:
                 layers.add(layer)
                 words.append(told)
     everything = len(layers) == len(names)
-    fails = host == WEBUI and any(layer.startswith("diffusion_model.") for layer in names)
+    fails = host == WEBUI and any(layer.startswith("diffusion_model.") for layer in layers)
     return Left(
         frozenset(names if fails else layers),
         () if everything or fails else tuple(dict.fromkeys(words)),

@@ -242,6 +242,20 @@ def test_info_says_what_hosts_do_with_a_naming(tmp_path, key_of, lines):
         assert any(line.startswith(host) for line in told) == any(host in line for line in lines)
 
 
+def test_what_was_not_measured_of_flux_is_not_said(tmp_path):
+    layer = "diffusion_model.double_blocks.0.img_attn.qkv"
+    tensors = {
+        f"{layer}.lora_A.weight": torch.ones(2, 8),
+        f"{layer}.lora_B.weight": torch.ones(8, 2),
+    }
+    safetensors.torch.save_file(tensors, tmp_path / "a.safetensors")
+    assert summarize(tmp_path / "a.safetensors").misread_by == ()
+    peft = {key.replace("diffusion_model.", "base_model.model."): t for key, t in tensors.items()}
+    safetensors.torch.save_file(peft, tmp_path / "a.safetensors")
+    (line,) = summarize(tmp_path / "a.safetensors").misread_by
+    assert line.startswith("ComfyUI leaves out all layers")
+
+
 def test_forge_leaves_a_whole_file_with_many_tensors_that_have_no_place(tmp_path):
     tensors = written(lambda layer, end: f"unet.{layer}.lora.{end}.weight", 7)
     safetensors.torch.save_file(tensors, tmp_path / "a.safetensors")
