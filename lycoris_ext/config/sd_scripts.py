@@ -157,13 +157,17 @@ def _supported(
             result |= ours[name]
         elif name in _NEEDS and is_foreign and is_off(values.get(_NEEDS[name])):
             continue
-        elif name == "text_encoder_lr" and isinstance(value, (list, tuple)) and len({*value}) > 1:
+        elif name == "text_encoder_lr" and _differ(value):
             refused.found.append(unsupported(name, value, where, ONE_TEXT_RATE))
         elif row is None:
             result[name] = value
         elif not (row.changes_nothing(value) or (name in _WITH and values.get(_WITH[name]))):
             refused.found.append(unsupported(name, value, where, row.fix))
     return result
+
+
+def _differ(values: object) -> bool:
+    return isinstance(values, (list, tuple)) and any(each != values[0] for each in values)
 
 
 def _subset(table: object, where: str, refused: Faults) -> object:

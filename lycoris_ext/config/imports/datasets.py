@@ -87,6 +87,12 @@ def _subsets(dataset: Table, where: str) -> Iterator[dict[str, object]]:
     entries = dataset.get("subsets")
     if entries is None and "image_dir" in dataset:
         entries = [{}]
+    if not isinstance(entries or [], (list, tuple)):
+        raise ConfigError(
+            f"datasets.subsets is {entries!r}, expected tables",
+            where=where,
+            fix="write [[datasets.subsets]] above each",
+        )
     for entry in entries or ():
         subset = _renamed(inherited | _table(entry, "datasets.subsets", where))
         if subset.get("num_repeats") != 0:  # sd-scripts leaves such a subset out

@@ -128,13 +128,14 @@ def _read(document: Mapping[str, Any], where: str) -> Foreign:
     fields = {n: _number(v) for n, v in {**_SHOWN, **optimizer, **document}.items()}
     # kohya_ss hands nothing on that is empty, off or 0.
     fields = {n: v for n, v in fields.items() if v not in ("", False, None, [])}
+    fields = {n: _SHOWN[n] for n in ("LoRA_type", "LyCORIS_preset", "max_resolution")} | fields
     values = {_RENAMED.get(n, n): v for n, v in fields.items() if n not in _USED}
     values |= _network(fields)
     values |= _rates(fields)
     values |= _length(fields)
     for name in _NOISE.get(str(fields.get("noise_offset_type")), ()):
         values.pop(name, None)
-    values["optimizer_type"] = fields["optimizer"]
+    values["optimizer_type"] = fields.get("optimizer", "AdamW")
     values["resolution"] = fields["max_resolution"]
     for name in ("optimizer_args", "lr_scheduler_args"):
         if name in values:
@@ -209,17 +210,17 @@ def _rates(fields: Mapping[str, object]) -> dict[str, object]:
 
 def _length(fields: Mapping[str, Any]) -> dict[str, object]:
     """Return the length of the run and of the warm-up, which kohya_ss computes from epochs."""
-    steps, epochs = fields.get("max_train_steps"), fields.get("max_train_epochs")
+    steps, epochs = (_count(fields, n) for n in ("max_train_steps", "max_train_epochs"))
     found: dict[str, object] = {}
     if epochs:
         found["max_train_epochs"] = epochs
     if steps:
         found["max_train_steps"] = steps
     elif not epochs and not fields.get("dataset_config"):
-        epoch = int(fields.get("epoch") or 1)
+        epoch = _count(fields, "epoch") or 1
         shown = _pictures_shown(str(fields.get("train_data_dir") or ""))
-        batch = (fields.get("train_batch_size") or 1) * (
-            fields.get("gradient_accumulation_steps") or 1
+        batch = math.prod(
+            _count(fields, n) or 1 for n in ("train_batch_size", "gradient_accumulation_steps")
         )
         regularised = 2 if fields.get("reg_data_dir") else 1
         if shown:
@@ -227,13 +228,21 @@ def _length(fields: Mapping[str, Any]) -> dict[str, object]:
             found["max_train_steps"] = steps
         else:
             found["max_train_epochs"] = epoch
-    percent = fields.get("lr_warmup") or 0
-    if fields.get("lr_warmup_steps"):
-        found["lr_warmup_steps"] = int(fields["lr_warmup_steps"])
+    percent = _count(fields, "lr_warmup")
+    if _count(fields, "lr_warmup_steps"):
+        found["lr_warmup_steps"] = int(_count(fields, "lr_warmup_steps"))
     elif percent:
         share = percent / 100
         found["lr_warmup_steps"] = round(share * steps) if steps and not epochs else share
     return found
+
+
+def _count(fields: Mapping[str, object], name: str) -> float:
+    """Return a field's number; 0 if it has none, as kohya_ss does."""
+    value = fields.get(name)
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return 0
+    return value if 0 < value < 1e9 else 0
 
 
 def _pictures_shown(folder: str) -> int:
