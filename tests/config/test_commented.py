@@ -34,7 +34,7 @@ def other_values(known: Option) -> Iterator[object]:
     elif str in kinds:
         yield from ("ü\\x", ".x", "a")
     if int in kinds or float in kinds:
-        yield from (2, 3, 0.5, 768)
+        yield from (2, 3, 0.5, 150, 768)
 
 
 @pytest.mark.parametrize("name", OPTIONS)
