@@ -30,6 +30,7 @@ from lycoris_ext.config.imports.settings import (
     whole,
 )
 from lycoris_ext.config.imports.simple_tuner_data import read_datasets
+from lycoris_ext.config.imports.simple_tuner_names import with_present_names
 from lycoris_ext.config.imports.simple_tuner_network import read_network
 
 PROGRAM = "SimpleTuner"
@@ -63,37 +64,6 @@ _OPTIMIZERS: dict[str, tuple[str, Mapping[str, object]]] = {
 Weights are trained in float32 here, also those that SimpleTuner keeps in bfloat16.
 """
 
-_VARIABLES = {
-    "RESUME_CHECKPOINT": "resume_from_checkpoint",
-    "DATALOADER_CONFIG": "data_backend_config",
-    "TRAINING_SEED": "seed",
-    "USE_XFORMERS": "enable_xformers_memory_efficient_attention",
-    "MINIMUM_RESOLUTION": "minimum_image_size",
-    "MAX_NUM_STEPS": "max_train_steps",
-    "NUM_EPOCHS": "num_train_epochs",
-    "CHECKPOINTING_STEPS": "checkpoint_step_interval",
-    "CHECKPOINTING_LIMIT": "checkpoints_total_limit",
-    "PUSH_CHECKPOINTS": "push_checkpoints_to_hub",
-    "HUB_MODEL_NAME": "hub_model_id",
-    "MODEL_NAME": "pretrained_model_name_or_path",
-    "USE_GRADIENT_CHECKPOINTING": "gradient_checkpointing",
-    "VALIDATION_STEPS": "validation_step_interval",
-    "LR_SCHEDULE": "lr_scheduler",
-    "TRAINING_NUM_PROCESSES": "num_processes",
-    "TRAINING_NUM_MACHINES": "num_machines",
-    "TRAINING_DYNAMO_BACKEND": "dynamo_backend",
-    "TRAINER_DYNAMO_BACKEND": "dynamo_backend",
-    "SIMPLETUNER_LOG_LEVEL": "tracker_log_level",
-    "CONFIG_TYPE": "tracker_config_type",
-}
-"""Variable of config.env -> setting; all others are the setting in capitals."""
-
-_OLD_NAMES = {
-    "checkpointing_steps": "checkpoint_step_interval",
-    "validation_steps": "validation_step_interval",
-    "model_flavor": "model_flavour",
-}
-
 
 def _recognises(document: Mapping[str, Any]) -> bool:
     names = {str(name).removeprefix("--") for name in document}
@@ -102,8 +72,7 @@ def _recognises(document: Mapping[str, Any]) -> bool:
 
 
 def _read(document: Mapping[str, Any], where: str) -> Foreign:
-    named = {_name(str(name)): value for name, value in document.items()}
-    settings = Settings(PROGRAM, where, named)
+    settings = Settings(PROGRAM, where, with_present_names(document))
     settings.values |= _DEFAULTS
     family = _check_trained(settings)
     settings.values["pretrained_model_name_or_path"] = _MODELS[family]
@@ -132,14 +101,6 @@ _DEFAULTS = {
     "save_precision": "float",
 }
 """What SimpleTuner uses where a file says nothing, if it stands alone and may differ from ours."""
-
-
-def _name(name: str) -> str:
-    """Return the present name of a setting, or of a variable of config.env."""
-    if name.isupper():
-        name = _VARIABLES.get(name, name.lower())
-    name = name.removeprefix("--")
-    return _OLD_NAMES.get(name, name)
 
 
 def _check_trained(settings: Settings) -> str:
@@ -348,7 +309,6 @@ _RULES: dict[str, Rule] = {
     "minimum_image_size": only(
         0, fix="move smaller pictures to another folder; all pictures of a folder are trained"
     ),
-    "trainer_extra_args": only(fix="write these settings into the config"),
     **all_of(
         """
         *_enabled diffusion_blocks_config distillation_config distillation_method freeze_encoder

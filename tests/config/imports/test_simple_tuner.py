@@ -177,6 +177,7 @@ def test_the_former_config_env_has_the_same_meaning() -> None:
             "OUTPUT_DIR": "output/models",
             "TRAINING_NUM_PROCESSES": "1",
             "USE_EMA": "false",
+            "TRAINER_EXTRA_ARGS": "--lora_rank=32 --snr_gamma 5 --rescale_betas_zero_snr",
         },
         "config.env",
     )
@@ -184,6 +185,8 @@ def test_the_former_config_env_has_the_same_meaning() -> None:
     config = built(foreign)
     assert (config.run.max_train_steps, config.run.save_every_n_steps) == (300, 150)
     assert (config.optimizer.learning_rate, config.data.train_batch_size) == (8e-5, 3)
+    assert (config.network.network_dim, config.loss.min_snr_gamma) == (32, 5.0)
+    assert config.loss.zero_terminal_snr
 
 
 def test_the_rate_is_scaled_by_the_batch() -> None:
