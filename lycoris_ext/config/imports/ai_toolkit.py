@@ -39,6 +39,7 @@ _PRECISIONS = {
 }  # fmt: skip
 _FILE_PRECISIONS = {**_PRECISIONS, "fp32": "float", "float32": "float", "float": "float"}
 _DEFAULTS = {
+    "pretrained_model_name_or_path": "",
     "gradient_checkpointing": True,
     "save_precision": "fp16",
     "caption_extension": ".txt",

@@ -147,6 +147,7 @@ def _read(document: Mapping[str, Any], where: str) -> Foreign:
         if isinstance(args.get(place), str):
             args[place] = args[place].replace("${replace}", name)
     settings.values.update(_plain(settings, _set(args)))
+    settings.values.setdefault("pretrained_model_name_or_path", "")  # not our small base model
     return settings.foreign()
 
 

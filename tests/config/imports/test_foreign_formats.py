@@ -76,6 +76,24 @@ def test_what_other_programs_do_without_a_word_is_not_left_to_sd_scripts(name: s
 
 
 @EACH
+def test_a_config_without_a_base_model_does_not_train_the_small_one(name: str) -> None:
+    known, document = SAMPLES[name]
+    document = copy.deepcopy(document)
+    tables = [document, document.get("model", {}), document.get("general_args", {}).get("args", {})]
+    if name == "ai_toolkit":
+        tables.append(document["config"]["process"][0]["model"])
+    for table in tables:
+        for key in ("base_model", "base_model_name", "name_or_path"):
+            table.pop(key, None)
+        for key in ("pretrained_model_name_or_path", "--pretrained_model_name_or_path"):
+            table.pop(key, None)
+    if name == "easy_json":
+        document["base_model"] = ""
+    values = known.read(document, WHERE).values
+    assert values["pretrained_model_name_or_path"] != "mini"
+
+
+@EACH
 def test_reading_does_not_change_the_document(name: str) -> None:
     known, document = SAMPLES[name]
     before = copy.deepcopy(document)
