@@ -99,6 +99,13 @@ def as_our_network(module: object, values: Values, where: str) -> Values:
     return own
 
 
+def nearest_module(module: object) -> str | None:
+    """Return the network module to take if one is left out because it is not supported."""
+    if not module or str(module) in MODULES:
+        return str(module) if module else None
+    return "networks.lora" if str(module).startswith("networks.") else "lycoris.kohya"
+
+
 def _find(module: object, where: str) -> NetworkModule:
     """Return what a network_module means, or raise ConfigError with the nearest that works."""
     name = str(module).removesuffix(".py").replace("/", ".")

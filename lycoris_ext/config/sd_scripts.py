@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from lycoris_ext.config.arguments import argument_pairs, literal
 from lycoris_ext.config.imports.datasets import with_subsets
 from lycoris_ext.config.imports.reading import Reading, unsupported
-from lycoris_ext.config.network_modules import MODULE_ARGUMENTS, as_our_network
+from lycoris_ext.config.network_modules import MODULE_ARGUMENTS, as_our_network, nearest_module
 from lycoris_ext.config.sd_scripts_optimizers import optimizer_options, with_our_optimizer
 from lycoris_ext.config.sd_scripts_options import (
     FAMILY_OF_MODULE,
@@ -121,11 +121,13 @@ def translate_into(
     # In LyCORIS 0 means the rank.
     if result.get("conv_alpha") == 0 and "conv_alpha" not in values:
         result["conv_alpha"] = result.get("conv_dim") or result.get("network_dim", 0)
+    module = values.get("network_module")
     try:
-        result = as_our_network(values.get("network_module"), result, where)
+        result = as_our_network(module, result, where)
     except ConfigError as error:
         refused.found.append(error)
-        result = {n: value for n, value in result.items() if n not in MODULE_ARGUMENTS}
+        rest = {name: v for name, v in result.items() if name not in MODULE_ARGUMENTS}
+        result = as_our_network(nearest_module(module), rest, where)
     reading.refuse(refused.found, faults)
     return result
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from torch import nn
 
-from lycoris_ext.config import build_config
+from lycoris_ext.config import Reading, build_config
 from lycoris_ext.config.resolve import OptionSource
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.models import build_meta
@@ -203,3 +203,12 @@ def test_what_cannot_be_trained_here_is_refused_with_the_nearest(
     with pytest.raises(ConfigError) as caught:
         network(module, *arguments)
     assert said in str(caught.value) and "a.toml" in str(caught.value)
+
+
+def test_what_is_left_out_on_demand_gives_way_to_the_nearest_network() -> None:
+    for arguments, module in (([], "networks.lora_fa"), (["block_dims=1,2"], "networks.lora")):
+        values = {"network_module": module, "network_args": arguments, "network_dim": 16}
+        reading = Reading(skip_unsupported=True)
+        made = build_config([OptionSource("a.toml", values, True)], reading).network
+        assert (made.algo, made.preset, made.network_dim) == ("lora", "attn-mlp", 16)
+        assert len(reading.left_out) == 1

@@ -243,4 +243,7 @@ def _datasets(subsets: list[Values], config: TrainConfig) -> str:
 
 def _lines(values: Iterable[tuple[str, Any]]) -> Iterator[str]:
     for name, value in values:
-        yield f"{name} = {toml_value(str(value) if name == 'resolution' else value)}"
+        if name == "resolution" and isinstance(value, str):  # one or two whole numbers there
+            sides = [int(side) for side in value.split(",")]
+            value = sides if len(sides) > 1 else sides[0]
+        yield f"{name} = {toml_value(value)}"

@@ -166,21 +166,25 @@ def _split(layers: Sequence[FileLayer], options: Values, name: str) -> Values:
     usual = LayerOptions.options()[chosen.split_by].default
     widest = max(layer.plan.layer.out_features for layer in samples)
 
+    own = {name: value for name, value in options.items() if chosen.reads(name)}
+
     def splits(layer: FileLayer, size: int) -> bool:
         plan = layer.plan
         if not chosen.matches_split(plan, size):
             return False
         if chosen.split_by in _SIZES:
             return True
-        own = _layer_options({**options, chosen.split_by: size})
-        new = _planned(layer, own, plan.rank or 1, plan.alpha, Told())
-        return new is not None and _parts(new, layer.sure) == _parts(plan, layer.sure)
+        settings = chosen.Options(**{**own, chosen.split_by: size})
+        new = chosen.plan(plan.layer, plan.rank or 1, plan.alpha, settings)
+        return _parts(new, layer.sure) == _parts(plan, layer.sure)
 
-    candidates = [size for size in (usual, *range(1, widest + 1)) if splits(samples[0], size)]
-    for size in candidates:
-        if all(splits(layer, size) for layer in samples[1:]):
-            return {name: size}
-    return {name: candidates[0]} if candidates else {}
+    nearest: Values = {}
+    for size in (usual, *range(1, widest + 1)):
+        if splits(samples[0], size):
+            nearest = nearest or {name: size}
+            if all(splits(layer, size) for layer in samples[1:]):
+                return {name: size}
+    return nearest
 
 
 def _parts(plan: Plan, sure: bool) -> list[tuple[int, int]]:

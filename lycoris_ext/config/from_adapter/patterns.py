@@ -183,11 +183,31 @@ def _union(patterns: list[Pattern], place: int) -> Pattern:
 
 def _one_of(words: frozenset[str]) -> str:
     """Write a choice of words as a regular expression: "proj_in", "[0-2]", "(?:to_k|to_v)"."""
-    listed = sorted(words, key=lambda word: (len(word) if word.isdecimal() else 0, word))
-    if len(listed) == 1:
-        return re.escape(listed[0])
-    if all(len(word) == 1 and word.isdecimal() for word in listed):
-        first, last = listed[0], listed[-1]
-        run = len(listed) > 2 and int(last) - int(first) == len(listed) - 1
-        return f"[{first}-{last}]" if run else f"[{''.join(listed)}]"
-    return f"(?:{'|'.join(map(re.escape, listed))})"
+    numbers = sorted(int(word) for word in words if re.fullmatch("0|[1-9][0-9]*", word))
+    others = sorted(re.escape(word) for word in words if not word.isdecimal() or word[0] == "0")
+    parts = [*_numbers(numbers), *(word for word in others if word != "0")]
+    return parts[0] if len(parts) == 1 else f"(?:{'|'.join(parts)})"
+
+
+def _numbers(numbers: list[int]) -> Iterator[str]:
+    """Yield regular expressions that fit just these numbers: "[0-9]", "1[0-9]", "2[03]"."""
+    digits: dict[str, list[int]] = {}
+    for number in numbers:
+        digits.setdefault(str(number)[:-1], []).append(number % 10)
+    starts: dict[str, list[str]] = {}
+    for start, last in digits.items():
+        starts.setdefault(_digits(last), []).append(start)
+    for last_digits, found in starts.items():
+        tens = [int(start) for start in found if len(start) == 1]
+        yield from (start + last_digits for start in found if len(start) != 1)
+        if tens:
+            yield _digits(tens) + last_digits
+
+
+def _digits(digits: list[int]) -> str:
+    """Write some digits in ascending order as one: "3", "[03]", "[0-7]"."""
+    first, last = digits[0], digits[-1]
+    if first == last:
+        return str(first)
+    run = len(digits) > 2 and last - first == len(digits) - 1
+    return f"[{first}-{last}]" if run else f"[{''.join(map(str, digits))}]"

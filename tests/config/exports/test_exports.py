@@ -133,6 +133,11 @@ def configs(draw: st.DrawFn) -> TrainConfig:
         raise
 
 
+def plain(value: object) -> str:
+    """Return a value as text; a resolution may be a number, a text or a list."""
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
 def compared(config: TrainConfig) -> dict[str, Any]:
     """Return what must come back, with two ways to say one thing made one."""
     values = {n: v for n, v in config.flat().items() if n not in NOT_COMPARED}
@@ -145,7 +150,7 @@ def compared(config: TrainConfig) -> dict[str, Any]:
              "max_bucket_reso", "bucket_reso_steps", "bucket_no_upscale")  # fmt: skip
     usual |= {name: values.get(name) for name in sized}
     full = [
-        {name: str(value) for name, value in {**usual, **table}.items() if value is not None}
+        {name: plain(value) for name, value in {**usual, **table}.items() if value is not None}
         for table in subsets
     ]
     for name in ("image_dir", "subsets", "num_repeats"):
@@ -153,7 +158,7 @@ def compared(config: TrainConfig) -> dict[str, Any]:
     network = config.network
     values["conv_dim"], values["conv_alpha"] = network.dims(spatial=True)
     values["subsets"] = sorted(full, key=lambda table: table["image_dir"])
-    values["resolution"] = str(data.resolution)
+    values["resolution"] = plain(data.resolution)
     if subsets:
         values = {name: value for name, value in values.items() if name not in sized}
     if config.run.max_train_epochs:
@@ -229,7 +234,7 @@ def test_nothing_is_written_if_one_of_the_files_exists(tmp_path: Path) -> None:
     assert (tmp_path / "new.prompts.txt").read_text("utf-8") == "a cat\na dog\n"
     datasets = read_tables(blocked.read_text("utf-8"))["datasets"]
     assert datasets[0]["subsets"] == [{"image_dir": "a"}]
-    assert (datasets[0]["resolution"], datasets[0]["batch_size"]) == ("512", 1)
+    assert (datasets[0]["resolution"], datasets[0]["batch_size"]) == (512, 1)
 
 
 def test_kohya_ss_gets_our_module_in_the_additional_parameters(tmp_path: Path) -> None:
