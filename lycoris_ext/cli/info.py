@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from textwrap import wrap
 
 from lycoris_ext.algorithms import algorithm, algorithm_names
 from lycoris_ext.formats.metadata import HEADINGS, json_object
@@ -69,20 +70,32 @@ def describe(summary: AdapterSummary) -> list[str]:
         rows.append(("embeddings", f"{', '.join(summary.embeddings)} (textual inversions)"))
     if summary.triggers:
         rows.append(("trigger words", ", ".join(summary.triggers)))
-    rows += [("" if index else "note", line) for index, line in enumerate(summary.misread_by)]
+    notes = [
+        piece
+        for line in summary.misread_by
+        for piece in wrap(line, _VALUE_WIDTH, subsequent_indent="  ")
+    ]
     # sd-scripts writes "None" for every option that was not used.
     rest = {
         key: value
         for key, value in summary.metadata.items()
         if key != HASH_KEY and value not in ("None", "")
     }
-    rows.append(("metadata", "" if rest else "none"))
-    rows += [(f"  {heading}", rest.pop(key)) for key, heading in HEADINGS.items() if key in rest]
-    rows += [(f"  {key}", value) for key, value in rest.items()]
-    # one_line and short also remove escape sequences that a hostile file may hold.
-    lines = [(one_line(name), short(value, _VALUE_WIDTH)) for name, value in rows]
+    last = [("metadata", "" if rest else "none")]
+    last += [(f"  {heading}", rest.pop(key)) for key, heading in HEADINGS.items() if key in rest]
+    last += [(f"  {key}", value) for key, value in rest.items()]
+    lines = [
+        *map(_clean, rows),
+        *(("" if index else "note", piece) for index, piece in enumerate(notes)),
+        *map(_clean, last),
+    ]
     width = max(len(name) for name, _ in lines)
     return [f"{name:<{width}}  {value}".rstrip() for name, value in lines]
+
+
+def _clean(row: tuple[str, str]) -> tuple[str, str]:
+    """Shorten a row, and remove the escape sequences that a hostile file may hold."""
+    return one_line(row[0]), short(row[1], _VALUE_WIDTH)
 
 
 def _describe_group(group: LayerGroup) -> str:

