@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from lycoris_ext.algorithms import detect
-from lycoris_ext.formats.misread import COMFYUI, misread_by
+from lycoris_ext.formats.misread import misread_by
+from lycoris_ext.formats.namings import COMFYUI
 from lycoris_ext.functional import FrozenLayer
 from lycoris_ext.network import Network, NetworkConfig, build_network
 
@@ -113,7 +114,8 @@ def main() -> None:
             update = adapter.delta(FrozenLayer.of(layer, adapter.plan.layer)).dense()
             state = network.adapter_state(dtype=None)
             plans = {prefix: detect(tensors, prefix) for prefix, tensors in state.layers().items()}
-            said = [line for line in misread_by(plans, {}) if line.startswith(COMFYUI)]
+            told = misread_by(state.tensors, plans, {})
+            said = [line for line in told if line.startswith(COMFYUI)]
             errors = []
             for strength in (1.0, 0.7):
                 patched = their_weight(lora, state.tensors, key, layer.weight.data, strength)
