@@ -48,6 +48,11 @@ _RENAMED = {
     "optimizer_type": "optimizer",
     "resolution": "max_resolution",
 }
+#: Kind of noise that the window shows -> fields of the other kind, which are not used then.
+_NOT_USED = {
+    "Original": ("multires_noise_iterations", "multires_noise_discount"),
+    "Multires": ("noise_offset", "noise_offset_random_strength", "adaptive_noise_scale"),
+}
 #: Our algorithm -> what the window shows as the type of the LoRA.
 _TYPES = {
     "lora": "LyCORIS/LoCon",
@@ -75,23 +80,32 @@ def export(config: TrainConfig, target: Target) -> Exported:
     fields: dict[str, Any] = {
         "LoRA_type": _TYPES.get(config.network.algo, "LyCORIS/LoCon"),
         "lr_warmup": 0,
-        # The window shows the kind of noise that is chosen; the other kind's fields are not used.
         "noise_offset_type": "Multires" if config.loss.multires_noise_iterations else "Original",
     }
+    not_used = _NOT_USED[fields["noise_offset_type"]]
     flags: list[str] = []
-    for name, value in said.values.items():
+    for name, value in {**said.values, **_rates(config)}.items():
         text = " ".join(map(str, value)) if name == "optimizer_args" else value
         if name in _RENAMED or name == "optimizer_args":
             fields[_RENAMED.get(name, name)] = text
-        elif (name in _FIELDS and (value or value is False)) or (
-            name == "lr_warmup_steps" and value >= 1
-        ):
+        elif _has_field(name, value) and name not in not_used:
             fields[name] = value
         else:
             flags += _flag(name, value, unsupported)
     fields["additional_parameters"] = " ".join(flags)
     text = json.dumps(fields, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
     return Exported({target.main: text, **said.files}, tuple(unsupported))
+
+
+def _rates(config: TrainConfig) -> dict[str, float]:
+    """Return both rates if one is set: of one alone the window takes the other part out."""
+    optimizer = config.optimizer
+    if optimizer.unet_lr is None and optimizer.text_encoder_lr is None:
+        return {}
+    return {
+        "unet_lr": optimizer.effective_unet_lr,
+        "text_encoder_lr": optimizer.effective_text_encoder_lr,
+    }
 
 
 def _has_field(name: str, value: Any) -> bool:

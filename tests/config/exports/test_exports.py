@@ -126,6 +126,8 @@ def configs(draw: st.DrawFn) -> TrainConfig:
     }
     for name in draw(st.lists(st.sampled_from(sorted(CHOICES)), max_size=20, unique=True)):
         values[name] = draw(st.sampled_from(CHOICES[name]))
+    if algo not in ("locon", "loha", "lokr"):
+        values.pop("use_tucker", None)  # no network can be built with it
     try:
         return build_config([OptionSource("test", values)])
     except ConfigError:
@@ -155,7 +157,9 @@ def compared(config: TrainConfig) -> dict[str, Any]:
     ]
     for name in ("image_dir", "subsets", "num_repeats"):
         values.pop(name)
-    network = config.network
+    network, optimizer = config.network, config.optimizer
+    values["unet_lr"] = optimizer.effective_unet_lr
+    values["text_encoder_lr"] = optimizer.effective_text_encoder_lr
     values["conv_dim"], values["conv_alpha"] = network.dims(spatial=True)
     values["subsets"] = sorted(full, key=lambda table: table["image_dir"])
     values["resolution"] = plain(data.resolution)
@@ -175,7 +179,7 @@ def exported(config: TrainConfig, to: str, folder: Path) -> Path:
     return folder / f"a{ending}"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(configs(), st.sampled_from(sorted(FORMATS)))
 def test_an_exported_config_is_read_back_as_the_same(config: TrainConfig, to: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -265,3 +269,14 @@ def test_a_share_of_warm_up_steps_and_lists_are_written_in_sd_scripts_types(
     assert (values["lr_warmup_steps"], values["resolution"]) == (100, "512")
     assert isinstance(values["lr_warmup_steps"], int)
     assert values["optimizer_args"][0] == "weight_decay=0.01"
+
+
+def test_kohya_ss_gets_both_rates_because_of_one_alone_it_trains_that_part_only(
+    tmp_path: Path,
+) -> None:
+    text = BASE + 'train_data_dir = "a"\nlearning_rate = 1e-3\ntext_encoder_lr = 1e-5\n'
+    path = exported(build_config([parse_toml(text, "a.toml")]), "kohya-gui", tmp_path)
+    fields = json.loads(path.read_text("utf-8"))
+    assert (fields["unet_lr"], fields["text_encoder_lr"]) == (1e-3, 1e-5)
+    again = build_config([read_config(path)])
+    assert not again.network.network_train_text_encoder_only
