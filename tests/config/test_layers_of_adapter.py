@@ -113,6 +113,13 @@ def test_each_preset_is_found_again(family: str, preset: str) -> None:
             },
             [r"match = '\.mid_block\.'", "network_dim = 2", "network_alpha = 2.0"],
         ),
+        (
+            {
+                "preset": "attn-mlp",
+                "overrides": (LayerOverride(match="mid_block", network_alpha=2.0),),
+            },
+            [r"match = '\.mid_block\.'", "network_alpha = 2.0"],
+        ),
         ({"preset": "attn-mlp", "train_norm": True}, ["train_norm = true"]),
     ],
 )
