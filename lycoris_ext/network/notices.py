@@ -43,8 +43,7 @@ def notices(
     asked = [
         name
         for name in skipped
-        if (name.partition(".")[0] in plain or _fits(config.include, name))
-        and not _fits(config.exclude, name)
+        if name.partition(".")[0] in plain and not _fits(config.exclude, name)
     ]
     if asked:
         yield f"{count(len(asked), 'layer')} cannot be adapted: {listed(skipped, asked)}"

@@ -53,7 +53,7 @@ def test_the_commands_take_files_of_torch(
     torch.save(tensors("unet."), "a.bin")
     assert summarize(Path("a.bin")).bytes == Path("a.bin").stat().st_size
     assert info.main(["a.bin"]) == 0
-    assert "lora, rank 2, alpha 2: 1 modules" in " ".join(capsys.readouterr().out.split())
+    assert "lora, rank 2, alpha 2: 1 module" in " ".join(capsys.readouterr().out.split())
     assert config.main(["a.bin"]) == 0
     assert "network_dim = 2" in Path("a.toml").read_text(encoding="utf-8")
 

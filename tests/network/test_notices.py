@@ -104,7 +104,7 @@ def test_a_pattern_that_fits_only_such_kinds_says_so() -> None:
         build_network({"model": Mixed()}, NetworkConfig(include=("nowhere",)))
 
 
-@pytest.mark.parametrize("preset", sorted(PRESETS.keys() - {"full"}))
+@pytest.mark.parametrize("preset", sorted(PRESETS.keys() - {"full", "none"}))
 def test_a_preset_for_u_nets_says_that_it_selects_the_same_as_full(preset: str) -> None:
     model = nn.Sequential(nn.Linear(8, 8), nn.Conv2d(8, 8, 3))
     with pytest.warns(NetworkWarning, match=f'preset "{preset}" names layers of Stable') as caught:
