@@ -27,7 +27,7 @@ from .host.widgets import Options, Widget, advanced, check, inputs, option, read
 TYPE = "LYCORIS_DATASET"
 
 _CUT = (
-    option("resolution"),
+    option("resolution", unset=0),
     option("train_batch_size"),
     option("num_repeats"),
     option("enable_bucket"),

@@ -1,8 +1,43 @@
-"""Writing numbers, lists and texts from files in messages and tables."""
+"""Writing numbers, lists, commands and texts from files in messages and tables."""
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
 from collections.abc import Iterable
+from pathlib import PurePath
+
+_PLAIN_ON_WINDOWS = re.compile(r"[\w\\/.:+=-]+")
+_READ_IN_DOUBLE_QUOTES = re.compile('[$`%"\u201c\u201d\u201e]')
+"""What PowerShell or cmd reads inside of double quotes as something else than itself."""
+_SINGLE_QUOTES = re.compile("['\u2018\u2019\u201a\u201b]")
+"""What ends a text in single quotes in PowerShell, unless it stands there twice."""
+
+
+def command(*words: str | PurePath, windows: bool = os.name == "nt") -> str:
+    """Write a command so that it runs when it is pasted into a shell.
+
+    Args:
+        words: the program, its options as texts, and files as paths.
+        windows: quote for PowerShell, where possible so that cmd reads the same; else for POSIX.
+    """
+    quote = _quoted_on_windows if windows else shlex.quote
+    return " ".join(quote(_argument(word)) for word in words)
+
+
+def _argument(word: str | PurePath) -> str:
+    """Return a word as text; a path that begins like an option gets its folder before it."""
+    text = str(word)
+    return f".{os.sep}{text}" if isinstance(word, PurePath) and text.startswith("-") else text
+
+
+def _quoted_on_windows(word: str) -> str:
+    if _PLAIN_ON_WINDOWS.fullmatch(word):
+        return word
+    if not _READ_IN_DOUBLE_QUOTES.search(word):
+        return f'"{word}"'
+    return "'" + _SINGLE_QUOTES.sub(lambda found: found[0] * 2, word) + "'"
 
 
 def count(number: int, noun: str, plural: str = "") -> str:

@@ -18,6 +18,8 @@ from lycoris_ext.errors import ConfigError, FormatError
 from lycoris_ext.formats import AdapterState
 from lycoris_ext.formats.families import CLIP_TEXT, FAMILIES, LONGEST_TEXT, OTHER, Family
 from lycoris_ext.models import ModelConfig
+from lycoris_ext.models.outline import usual_size
+from lycoris_ext.models.part_configs import LOADED
 from lycoris_ext.training.token_limit import clip_token_limit
 from lycoris_ext.words import count
 
@@ -25,6 +27,8 @@ from .gradients import checkpointed, own_tensors, plain_attention, unshared_norm
 from .patches import apply_adapter, targets_of
 from .raw import RawSampling, moments
 
+_USUAL_SIZE = 1024
+"""Side in pixels of the pictures that models of newer families are made for."""
 _NUMBERS = 4096
 """About how many numbers of each weight go into a fingerprint."""
 _STATES, _OTHERS = "hidden states", "as JSON"
@@ -98,7 +102,16 @@ class ConnectedModel:
     def token_limit(self) -> TokenLimit | None:
         if self.family is OTHER:
             return None
-        return clip_token_limit(ModelConfig(max_token_length=self.max_token_length))
+        # ComfyUI reads weights in captions as it does in prompts.
+        return clip_token_limit(
+            ModelConfig(max_token_length=self.max_token_length, weighted_captions=True)
+        )
+
+    def picture_size(self) -> int:
+        """Return the usual size of the family, because ComfyUI's models do not say their own."""
+        if self.family.id not in LOADED:
+            return _USUAL_SIZE
+        return usual_size(self.family, self._predicts())
 
     def load(self) -> None:
         """Do nothing: ComfyUI has read the weights already."""

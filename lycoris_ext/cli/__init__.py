@@ -96,10 +96,12 @@ def _run(given: list[str]) -> int:
         package = (error.name or "").partition(".")[0]
         if package not in EXTRA_PACKAGES:
             raise
+        from lycoris_ext.cli.extra import install_line
+
         raise EnvironmentFault(
             f"the package {package} is not installed",
             where=f"lycoris-ext {command}",
-            fix='pip install "lycoris-ext[train]"',
+            fix=install_line(),
         ) from error
     return code
 

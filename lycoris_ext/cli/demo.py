@@ -26,6 +26,7 @@ from lycoris_ext.cli.demo_pictures import (
 )
 from lycoris_ext.config import OptionSource, TrainConfig, build_config, read_toml
 from lycoris_ext.formats import atomic_write
+from lycoris_ext.formats.atomic import remove
 from lycoris_ext.mini import LEARNED_STYLE, style_folder
 from lycoris_ext.mini.judges import judge_accuracy
 from lycoris_ext.mini.style_report import StyleReport
@@ -131,7 +132,7 @@ def _start_afresh(config: TrainConfig, settings: DemoSettings) -> DemoFiles:
         events=run.events,
     )
     for path in (*asdict(files).values(), run.state):
-        path.unlink(missing_ok=True)
+        remove(path)
     return files
 
 

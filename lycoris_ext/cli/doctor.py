@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lycoris_ext.cli.exit_codes import DONE, EXIT_CODES
+from lycoris_ext.cli.extra import install_line
 from lycoris_ext.errors import ConfigError, EnvironmentFault, LycorisExtError
 from lycoris_ext.hosts.find import find_hosts, host_of
 from lycoris_ext.words import count, file_size
 
 if TYPE_CHECKING:
+    from lycoris_ext.data import Scan
+    from lycoris_ext.data.findings import Finding
     from lycoris_ext.training.config import TrainConfig
 
 NOT_READY = next(code for code, (kind, _) in EXIT_CODES.items() if kind is EnvironmentFault)
@@ -38,8 +40,7 @@ TRAIN_PACKAGES = (
 )
 OPTIONAL_PACKAGES = {"tensorboard": "log_with", "scipy": "the sampler LMS"}
 """Package -> the option that needs it; optimizers declare their packages themselves."""
-INSTALL_TRAIN = 'pip install "lycoris-ext[train]"'
-ENOUGH_DISK = 2**30
+USUAL_SPACE = 2**30
 """Bytes that a run of usual size writes."""
 
 
@@ -115,9 +116,6 @@ def examine(file: Path | None = None, hosts: Sequence[Path] = ()) -> Iterator[Ch
     Args:
         file: the run's config, or a folder of pictures; None checks for the default options.
         hosts: folders in which to look for hosts, besides those near the current folder.
-
-    Raises:
-        ConfigError: the config cannot be read.
     """
     yield Check("Python", OK, f"{platform.python_version()} on {platform.platform(terse=True)}")
     packages = [_package(name) for name in TRAIN_PACKAGES]
@@ -133,7 +131,7 @@ def _package(name: str, only_for: str = "") -> Check:
         return Check(name, OK, version(name))
     except PackageNotFoundError:
         if not only_for:
-            return Check(name, MISSING, "not installed", INSTALL_TRAIN)
+            return Check(name, MISSING, "not installed", install_line())
         return Check(name, NOTE, f"not installed; only {only_for} needs it", f"pip install {name}")
 
 
@@ -144,21 +142,25 @@ def _computing(file: Path | None) -> Iterator[Check]:
     except (ImportError, OSError) as error:
         yield Check("torch", MISSING, f"cannot be imported ({error})", "install torch anew")
         return
-    from lycoris_ext.training.tracker import check_tracker
-
-    config = _config(file)
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU alone"
     build = f"ROCm {torch.version.hip}" if getattr(torch.version, "hip", None) else build
     yield Check("torch's build", OK, build)
-    yield _device(config.run.device)
-    yield from _optimizers(config.run.device, config.optimizer.optimizer_type)
+    try:
+        config = _config(file)
+    except LycorisExtError as error:
+        yield from map(_missing, error.parts)
+        return
+    machine = [
+        _device(config.run.device),
+        *_optimizers(config.run.device, config.optimizer.optimizer_type),
+    ]
+    yield from machine
     yield _disk(Path(config.run.output_dir).expanduser())
-    if file is not None:
-        yield from _files(config)
-        try:
-            check_tracker(config.run)
-        except LycorisExtError as error:
-            yield Check("log_with", MISSING, error.what, error.fix or "")
+    if file is not None and file.is_dir():
+        yield from _findings(_scan(config, open_pictures=True).findings)
+    elif file is not None:
+        told = {check.found for check in machine}
+        yield from (check for check in _rehearsed(config) if check.found not in told)
 
 
 def _config(file: Path | None) -> TrainConfig:
@@ -175,7 +177,7 @@ def _config(file: Path | None) -> TrainConfig:
 
 def _rewritten(file: Path | None, encoding: str) -> Iterator[Check]:
     """Rewrite the caption files of a config or folder that are not UTF-8."""
-    from lycoris_ext.data import examine, rewrite_captions
+    from lycoris_ext.data import rewrite_captions
 
     if file is None:
         raise ConfigError(
@@ -183,7 +185,7 @@ def _rewritten(file: Path | None, encoding: str) -> Iterator[Check]:
             where="lycoris-ext doctor",
             fix="name your config, or the folder of pictures",
         )
-    for done in rewrite_captions(examine(_config(file).data, open_pictures=False), encoding):
+    for done in rewrite_captions(_scan(_config(file), open_pictures=False), encoding):
         if done.kept is None:
             yield Check(str(done.path), MISSING, f"it {done.says}", done.fix)
         else:
@@ -191,25 +193,31 @@ def _rewritten(file: Path | None, encoding: str) -> Iterator[Check]:
             yield Check(str(done.path), OK, found)
 
 
-def _files(config: TrainConfig) -> Iterator[Check]:
-    """Check that the base model exists, and scan the pictures without opening them."""
+def _rehearsed(config: TrainConfig) -> Iterator[Check]:
+    """Check all that `train` would refuse this config for."""
+    from lycoris_ext.training.rehearsal import rehearse
+
+    found = rehearse(config)
+    yield from _findings(found.findings)
+    yield from map(_missing, found.faults)
+
+
+def _scan(config: TrainConfig, *, open_pictures: bool) -> Scan:
     from lycoris_ext.data import examine
-    from lycoris_ext.models.config import MINI
     from lycoris_ext.training.token_limit import token_limit
 
-    model = config.model.pretrained_model_name_or_path
-    if model != MINI and not Path(model).expanduser().exists():
-        name = "pretrained_model_name_or_path"
-        yield Check(name, MISSING, f"{model} does not exist", f"correct {name}")
-    try:
-        limit = token_limit(config.model)
-        findings = examine(config.data, open_pictures=False, token_limit=limit).findings
-    except ConfigError as error:
-        yield Check("pictures", NOTE, error.what, error.fix or "")
-        return
+    limit = token_limit(config.model)
+    return examine(config.data, open_pictures=open_pictures, token_limit=limit)
+
+
+def _findings(findings: Iterable[Finding]) -> Iterator[Check]:
     for finding in findings:
         state = MISSING if finding.severity == "error" else NOTE
         yield Check(finding.code, state, finding.text(), finding.fix)
+
+
+def _missing(fault: LycorisExtError) -> Check:
+    return Check(fault.where or "config", MISSING, fault.what, fault.fix or "")
 
 
 def _device(name: str) -> Check:
@@ -290,16 +298,15 @@ def _optimizer_step(device_name: str, name: str, *, needed: bool) -> Check:
 
 
 def _disk(folder: Path) -> Check:
-    place = folder.resolve()
-    while not place.exists():
-        place = place.parent
-    if not place.is_dir() or not os.access(place, os.W_OK):
-        return Check("output_dir", MISSING, f"{place} cannot be written", "choose another")
+    """Say how much room there is; a config's own needs are checked where they are known."""
+    from lycoris_ext.training.space import nearest_folder
+
+    place = nearest_folder(folder)
     free = shutil.disk_usage(place).free
-    if free < ENOUGH_DISK:
-        fix = "free some space, or choose another output_dir"
-        return Check("output_dir", MISSING, f"{file_size(free)} free at {place}", fix)
-    return Check("output_dir", OK, f"{file_size(free)} free at {place}")
+    found = f"{file_size(free)} free at {place}"
+    if free < USUAL_SPACE:
+        return Check("disk", NOTE, found, "free some space: a usual run writes 1 GB")
+    return Check("disk", OK, found)
 
 
 def _hosts(given: Sequence[Path]) -> Iterator[Check]:

@@ -11,6 +11,7 @@ from lycoris_ext.cli.new_config import unused_path
 from lycoris_ext.config import OptionSource, Reading, read_config
 from lycoris_ext.config.commented import commented_toml
 from lycoris_ext.formats import atomic_write
+from lycoris_ext.words import command
 
 _MODEL = "pretrained_model_name_or_path"
 _PICTURES = ("train_data_dir", "image_dir", "subsets", "metadata_file", "in_json")
@@ -49,5 +50,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     heading = [f"From {' and '.join(file.name for file in options.files)}."]
     atomic_write(output, commented_toml(config, heading, blank).encode("utf-8"))
     print(f"written: {output}")
-    print(f"train:   lycoris-ext train {output}")
+    print(f"train:   {command('lycoris-ext', 'train', output)}")
     return 0

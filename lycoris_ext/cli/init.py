@@ -4,26 +4,41 @@ from __future__ import annotations
 
 import argparse
 import math
-import textwrap
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
-from lycoris_ext.cli.new_config import unused_path
-from lycoris_ext.config import RECIPES, all_options
-from lycoris_ext.data import DataConfig, Finding, examine, finding_lines, raise_if_errors
+from PIL import Image
+
+from lycoris_ext.cli.extra import install_line
+from lycoris_ext.cli.new_config import file_name, unused_path
+from lycoris_ext.config import RECIPES, build_config, read_toml
+from lycoris_ext.config.commented import comment
+from lycoris_ext.data import DataConfig, Scan, examine, finding_lines, raise_if_errors
 from lycoris_ext.data.folders import options_for
+from lycoris_ext.data.pictures import quiet_pillow
+from lycoris_ext.errors import LycorisExtError
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.formats.toml_text import toml_value
 from lycoris_ext.models import ModelConfig
-from lycoris_ext.training.token_limit import token_limit
-from lycoris_ext.words import count
+from lycoris_ext.models.config import MINI
+from lycoris_ext.models.outline import picture_size_of
+from lycoris_ext.training.config import all_options, section_types
+from lycoris_ext.words import command, count
 
+DEMO = Path(__file__).with_name("demo.toml")
+FROM_DEMO = ("train_batch_size", "learning_rate", "lr_scheduler")
+"""Options that the small base wants otherwise than Stable Diffusion; the demo's values suit it."""
 SHOWINGS_PER_PICTURE = 100
-"""Training steps per picture: a common rule of thumb, limited by FEWEST_STEPS and MOST_STEPS."""
+"""How often training shows a picture: a rule of thumb, limited by FEWEST_STEPS and MOST_STEPS."""
 FEWEST_STEPS, MOST_STEPS = 400, 3000
-MINI_RESOLUTION = 64
+OFTEN_CHANGED = (
+    *("network_train_unet_only", "flip_aug", "text_encoder_lr"),
+    *("mixed_precision", "gradient_checkpointing", "sample_prompts"),
+)
+"""Options that stand in every config as comments; with --all, all of them do."""
 
 
 @dataclass(frozen=True)
@@ -31,30 +46,74 @@ class Suggestion:
     """What was found in a folder of pictures, and the settings that follow from it.
 
     Args:
-        data: the data options for this folder.
+        settings: option -> value.
         pictures: number of pictures.
         folders: number of folders that hold them.
         without_caption: number of pictures without caption.
-        median_side: median of sqrt(width * height) of the pictures, in pixels.
+        median_side: median of sqrt(width * height) of the pictures, in pixels; 0 if none can be
+            read.
         common_tags: the tags with which all captions begin.
-        resolution: suggested training resolution in pixels.
-        steps: suggested number of training steps.
-        findings: what is notable about the data set.
     """
 
-    data: DataConfig
+    settings: Mapping[str, object]
     pictures: int
     folders: int
     without_caption: int
     median_side: int
     common_tags: tuple[str, ...]
-    resolution: int
-    steps: int
-    findings: tuple[Finding, ...]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write a config for a folder of pictures; return the exit code."""
+    options = _parser().parse_args(arguments)
+    folder, base = options.folder.expanduser(), options.base or MINI
+    output = unused_path(options.output, folder.resolve().name)
+    found = look_at(folder, base, file_name(output.stem))
+    text = write_config(found, output, everything=options.all)
+    atomic_write(output, text.encode("utf-8"))
+    print(_summary(found))
+    if options.base is None:
+        other = command("lycoris-ext", "init", options.folder, "--base", "model.safetensors")
+        print(
+            f'base:    "{MINI}", because no --base was given: a small model for trying things out '
+            "that ships with this package and draws simple pictures of 64 pixels\n"
+            f"         for a Stable Diffusion model: {other}"
+        )
+    print(f"written: {output}")
+    return _tell(output)
+
+
+def _summary(found: Suggestion) -> str:
+    settings = found.settings
+    batch = count(int(str(settings["train_batch_size"])), "picture")
+    text = (
+        f"{count(found.pictures, 'picture')}, suggestion: {settings['max_train_steps']} steps of "
+    )
+    size = settings["resolution"]
+    return text + batch + ("" if size is None else f" at {size} pixels")
+
+
+def _tell(output: Path) -> int:
+    """Print what `train` will say of the new config, and the commands that come next."""
+    from lycoris_ext.training.rehearsal import rehearse
+
+    rehearsal = rehearse(build_config([read_toml(output)]))
+    for line in finding_lines(rehearsal.findings):
+        print(line)
+    for fault in rehearsal.faults:
+        print(f"error: {fault}")
+    if rehearsal.missing_package:
+        print(f"error: {rehearsal.missing_package} is not installed\n  -> {install_line()}")
+    train = command("lycoris-ext", "train", output)
+    if rehearsal.can_start:
+        print(f"train:   {train}")
+    else:
+        print("training cannot start yet: mend the errors above")
+        print(f"check:   {command('lycoris-ext', 'doctor', output)}\nthen:    {train}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lycoris-ext init", description="Write a commented config for a folder of pictures."
     )
@@ -62,117 +121,134 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, help="new config (default: ./FOLDER.toml)")
     parser.add_argument(
         "--base",
-        default="mini",
-        help="base model: a file, a diffusers folder, or the shipped small one (default: mini)",
+        help="base model: a Stable Diffusion 1.x, 2.x or XL file or diffusers folder (default: "
+        "mini, the small one that ships with this package)",
     )
-    options = parser.parse_args(arguments)
-    folder = options.folder.expanduser()
-    output = unused_path(options.output, folder.resolve().name or "lora")
-    found = look_at(folder, options.base)
-    atomic_write(output, write_config(found, options.base, output.stem).encode("utf-8"))
-    for line in finding_lines(found.findings):
-        print(line)
-    print(
-        f"{count(found.pictures, 'picture')}, suggestion: {count(found.steps, 'step')} at "
-        f"{found.resolution} pixels"
+    parser.add_argument(
+        "--all", action="store_true", help="write every option; otherwise those often changed"
     )
-    print(f"written: {output}")
-    print(f"train:   lycoris-ext train {output}")
-    return 0
+    return parser
 
 
-def look_at(folder: Path, base: str) -> Suggestion:
-    """Read all pictures and captions of a folder and suggest settings for training.
+def look_at(folder: Path, base: str, name: str) -> Suggestion:
+    """Read the captions and sizes of all pictures in a folder, and suggest settings for training.
 
     Args:
         folder: a folder of pictures, or of <repeats>_<name> folders.
         base: the base model, as for --base.
+        name: of the adapter.
 
     Raises:
-        DataError: the folder does not exist, holds no pictures, or some are damaged.
+        DataError: the folder does not exist, or holds no pictures.
     """
-    data = DataConfig(**options_for(folder), allow_missing_captions=True)
-    limit = token_limit(ModelConfig(pretrained_model_name_or_path=base))
-    scan = examine(data, token_limit=limit)
-    raise_if_errors(scan.findings)
-    sizes = [checked.file.size for checked in scan.checked]
-    side = int(median(math.sqrt(width * height) for width, height in sizes))
-    resolution = MINI_RESOLUTION if base == "mini" else min(512, max(256, side // 64 * 64))
-    captions = [picture.caption.split(",") for picture in scan.pictures]
-    common: list[str] = []
-    if not scan.without_caption:
-        for tags in zip(*captions, strict=False):
-            if len({tag.strip() for tag in tags}) > 1:
-                break
-            common.append(tags[0].strip())
-    steps = min(MOST_STEPS, max(FEWEST_STEPS, SHOWINGS_PER_PICTURE * len(sizes)))
+    place = options_for(folder)
+    scan = examine(DataConfig(**place, allow_missing_captions=True), open_pictures=False)
+    if not scan.pictures:
+        raise_if_errors(scan.findings)
+    common = () if scan.without_caption else tuple(_common_tags(scan))
+    tuned: dict[str, object] = {**RECIPES["seed-default"], "train_batch_size": 1}
+    if base == MINI:
+        demo = read_toml(DEMO).values
+        tuned |= {option: demo[option] for option in FROM_DEMO}
+    showings = SHOWINGS_PER_PICTURE * len(scan.pictures)
+    steps = max(FEWEST_STEPS, min(MOST_STEPS, showings // int(str(tuned["train_batch_size"]))))
+    settings = {
+        **tuned,
+        **place,
+        "pretrained_model_name_or_path": base,
+        "resolution": _resolution(base),
+        "shuffle_caption": True,
+        "keep_tokens": len(common),
+        "output_dir": "output",
+        "output_name": name,
+        "seed": 0,
+        "max_train_steps": steps,
+        "save_every_n_steps": max(100, steps // 4),
+        "sample_every_n_steps": max(100, steps // 4),
+    }
+    if not find_spec("bitsandbytes"):
+        settings["optimizer_type"] = "AdamW"
     return Suggestion(
-        data=replace(data, allow_missing_captions=False),
-        pictures=len(sizes),
+        settings=settings,
+        pictures=len(scan.pictures),
         folders=len({picture.folder for picture in scan.pictures}),
         without_caption=scan.without_caption,
-        median_side=side,
-        common_tags=tuple(common),
-        resolution=resolution,
-        steps=steps,
-        findings=scan.findings,
+        median_side=_median_side(scan),
+        common_tags=common,
     )
 
 
-def write_config(found: Suggestion, base: str, name: str) -> str:
-    """Return the text of a TOML config: the important options, then all others as comments.
+def _resolution(base: str) -> int | None:
+    """Return the size that a base model was made for; None if the model cannot be read."""
+    try:
+        return picture_size_of(ModelConfig(pretrained_model_name_or_path=base))
+    except LycorisExtError:  # `_tell` prints what is wrong with it
+        return None
+
+
+def _common_tags(scan: Scan) -> Iterator[str]:
+    captions = [picture.caption.split(",") for picture in scan.pictures]
+    for tags in zip(*captions, strict=False):
+        if len({tag.strip() for tag in tags}) > 1:
+            return
+        yield tags[0].strip()
+
+
+def _median_side(scan: Scan) -> int:
+    sides = []
+    with quiet_pillow():
+        for picture in scan.pictures:
+            try:
+                with Image.open(picture.path) as opened:
+                    sides.append(math.sqrt(opened.width * opened.height))
+            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+                continue  # `_tell` prints what is wrong with it
+    return int(median(sides)) if sides else 0
+
+
+def write_config(found: Suggestion, output: Path, *, everything: bool) -> str:
+    """Return the text of a TOML config: a table for each section, and a comment for each option.
 
     Args:
         found: what was found in the folder.
-        base: the base model, as for --base.
-        name: the run's name, which is also the config's name without extension.
+        output: where the text will be written, for the command in its heading.
+        everything: write all options; otherwise the suggested ones and those often changed.
     """
-    data = found.data
-    place = "train_data_dir" if data.train_data_dir else "image_dir"
-    settings: dict[str, object] = {
-        "pretrained_model_name_or_path": base,
-        place: getattr(data, place),
-        "output_dir": "output",
-        "output_name": name,
-        "preset": ["seed-default", "full"],
-        "resolution": found.resolution,
-        "train_batch_size": 1,
-        "max_train_steps": found.steps,
-        "save_every_n_steps": max(100, found.steps // 4),
-        "sample_every_n_steps": max(100, found.steps // 4),
-        "shuffle_caption": True,
-        "keep_tokens": len(found.common_tags),
-        "learning_rate": 2e-4,
-        "seed": 0,
-    }
-    if place == "image_dir":
-        settings["num_repeats"] = data.num_repeats
-    if data.caption_extension != DataConfig.caption_extension:
-        settings["caption_extension"] = data.caption_extension
-    lines = _heading(found, name)
-    for option, value in settings.items():
-        lines += ["", *_comment(_help(option, found)), f"{option} = {toml_value(value)}"]
-    lines += ["", "", "# All other options with the values that they have if left out.", ""]
-    recipe = RECIPES["seed-default"]
-    for option, described in all_options().items():
-        if option not in settings and option != "overwrite":
-            value = recipe.get(option, described.default)
-            text = "" if value in (None, "") else toml_value(value)
-            lines += [*_comment(described.help), f"# {option} = {text}".rstrip(), ""]
-    return "\n".join(lines)
+    lines = list(_heading(found, output, everything=everything))
+    options = all_options()
+    for section, kind in section_types().items():
+        block: list[str] = []
+        for name in kind.options():
+            value = found.settings.get(name)
+            if value is not None:
+                block += [*comment(_help(name, found)), f"{name} = {toml_value(value)}", ""]
+            elif name in OFTEN_CHANGED or (everything and name != "overwrite"):
+                default = options[name].default
+                shown = "" if default in (None, "", ()) else toml_value(default)
+                block += [*comment(options[name].text), f"# {name} = {shown}".rstrip(), ""]
+        if block:
+            lines += ["", f"[{section}]", "", *block[:-1]]
+    return "\n".join(lines) + "\n"
 
 
-def _heading(found: Suggestion, name: str) -> list[str]:
-    text = (
-        f"{count(found.pictures, 'picture')} in {count(found.folders, 'folder')}, about "
-        f"{found.median_side} pixels a side."
-    )
+def _heading(found: Suggestion, output: Path, *, everything: bool) -> Iterator[str]:
+    text = f"{count(found.pictures, 'picture')} in {count(found.folders, 'folder')}"
+    if found.median_side:
+        text += f", about {found.median_side} pixels a side"
+    yield from comment(f"{text}.")
     if found.without_caption:
-        text += (
-            f" {count(found.without_caption, 'has', 'have')} no caption: write a .txt file of the "
-            "same name for each, or set allow_missing_captions = true."
+        yield from comment(
+            f"{count(found.without_caption, 'has', 'have')} no caption: write a .txt file of the "
+            "same name for each, or set allow_missing_captions = true in [data]."
         )
-    return [*_comment(text), f"# Train with: lycoris-ext train {name}.toml"]
+    train = command("lycoris-ext", "train", output)
+    if train.isprintable():  # a line break in the name would end the comment
+        yield f"# Train with: {train}"
+    if not everything:
+        yield from comment(
+            "These are the options that are changed most often; lycoris-ext init --all writes all "
+            "of them, and docs/training.md lists them."
+        )
 
 
 def _help(option: str, found: Suggestion) -> str:
@@ -181,15 +257,9 @@ def _help(option: str, found: Suggestion) -> str:
         "pretrained_model_name_or_path": "The base model: Stable Diffusion 1.x, 2.x or XL, as a "
         'file or a diffusers folder. "mini" is a small model that ships with the package, for '
         "trying things out.",
-        "preset": "The recipe with default values, and the set of layers to adapt.",
-        "max_train_steps": f"Number of optimizer steps: {SHOWINGS_PER_PICTURE} per picture, but at "
-        f"least {FEWEST_STEPS} and at most {MOST_STEPS}.",
+        "max_train_steps": f"Number of optimizer steps, so that each picture is shown "
+        f"{SHOWINGS_PER_PICTURE} times, but at least {FEWEST_STEPS} and at most {MOST_STEPS}.",
         "keep_tokens": "Number of first tags that are not shuffled."
         + (f" All captions begin with: {beginning}" if beginning else ""),
     }
     return special.get(option) or all_options()[option].help
-
-
-def _comment(text: str) -> list[str]:
-    text = text.replace("``", "")
-    return [f"# {line}" for line in textwrap.wrap(text, 96, break_on_hyphens=False)]

@@ -5,15 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 from lycoris_ext.errors import ConfigError
+from lycoris_ext.runs.paths import FORBIDDEN_IN_NAMES
+
+_ENDING = ".toml"
 
 
 def unused_path(output: Path | None, name: str) -> Path:
     """Return the path given with --output, or else ./NAME.toml.
 
+    A folder is taken as the place of the file, and .toml is added to a name that lacks it, because
+    `train` tells configs by this ending.
+
     Raises:
         ConfigError: a file of that path exists already.
     """
-    path = output or Path(f"{name}.toml")
+    own = f"{file_name(name)}{_ENDING}"
+    path = Path(own) if output is None else output / own if output.is_dir() else output
+    if path.suffix.lower() != _ENDING:
+        path = path.with_name(path.name + _ENDING)
     if path.exists():
         raise ConfigError(
             "this file exists already and is not overwritten",
@@ -21,3 +30,9 @@ def unused_path(output: Path | None, name: str) -> Path:
             fix="choose another name with --output, or delete the file",
         )
     return path
+
+
+def file_name(text: str, otherwise: str = "lora") -> str:
+    """Make a name that files may have on every system of a text, such as the name of a folder."""
+    kept = "".join("_" if c in FORBIDDEN_IN_NAMES or not c.isprintable() else c for c in text)
+    return kept.strip(" .") or otherwise

@@ -16,7 +16,6 @@ RECIPES: dict[str, Mapping[str, object]] = {
         "optimizer_type": "AdamW8bit",
         "learning_rate": 2e-4,
         "lr_scheduler": "constant",
-        "resolution": 512,
         "clip_skip": 1,
     },
 }

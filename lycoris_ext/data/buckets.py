@@ -19,6 +19,8 @@ from lycoris_ext.options import Section, option
 Resolution = tuple[int, int]
 """(width, height) in pixels."""
 
+USUAL_RESOLUTION = 512
+"""Side in pixels where neither the user nor a base model says one: sd-scripts' own."""
 SD_SCRIPTS_BUCKETS = (256, 1024, 64)
 """sd-scripts' min_bucket_reso, max_bucket_reso and bucket_reso_steps."""
 
@@ -47,10 +49,12 @@ def _parse_resolution(value: int | str) -> Resolution:
 class BucketOptions(Section):
     """The sizes and shapes that pictures are scaled and cropped to."""
 
-    resolution: int | str = option(
-        512,
+    resolution: int | str | None = option(
+        None,
         'Side in pixels of the square that pictures are cut to, such as 512, or "width,height"; '
         "with enable_bucket other shapes of the same area are used as well.",
+        unset="the size that the base model was made for, such as 512 for Stable Diffusion 1 and "
+        "1024 for XL",
         low=8,
         step=8,
         read=_read_resolution,
@@ -88,8 +92,11 @@ class BucketOptions(Section):
 
     @cached_property
     def size(self) -> Resolution:
-        """`resolution` as (width, height) in pixels."""
-        return _parse_resolution(self.resolution)
+        """`resolution` as (width, height) in pixels; USUAL_RESOLUTION if it is unset.
+
+        A run sets it from its base model before it looks at pictures (``training.door``).
+        """
+        return _parse_resolution(self.resolution or USUAL_RESOLUTION)
 
     @cached_property
     def bucket_limits(self) -> tuple[int, int, int]:
@@ -116,7 +123,7 @@ class BucketOptions(Section):
 
     def contradictions(self) -> Iterator[LycorisExtError]:
         yield from super().contradictions()
-        if not self.enable_bucket:
+        if not self.enable_bucket or self.resolution is None:
             return
         low, high, _ = self.bucket_limits
         if min(self.size) < low:

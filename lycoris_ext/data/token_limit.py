@@ -1,4 +1,4 @@
-"""How many tokens of a caption are read, for the rule that finds captions which are cut.
+"""How a base model reads captions, for the rules about captions that it reads otherwise.
 
 The text encoders' tokenizer is given as a function, because this package knows no base models.
 """
@@ -15,18 +15,20 @@ from lycoris_ext.formats.families import CLIP_TEXT
 
 @dataclass(frozen=True)
 class TokenLimit:
-    """How many tokens of a caption the text encoders read.
+    """How many tokens of a caption the text encoders read, and whether weights are read in it.
 
     Args:
         count: returns the number of tokens of a text.
         max_token_length: the option's value.
         piece: number of tokens that the text encoder reads for each 75 of max_token_length; only
             for the small base model it is another number.
+        weighted: whether weights such as "(hat:1.2)" are read, not taken as plain text.
     """
 
     count: Callable[[str], int]
     max_token_length: int = CLIP_TEXT
     piece: int = CLIP_TEXT
+    weighted: bool = False
 
     @property
     def tokens(self) -> int:

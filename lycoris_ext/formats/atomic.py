@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -49,7 +50,8 @@ def atomic_write(path: Path | str, content: bytes | Callable[[BinaryIO], None]) 
             fix="free some disk space or choose another folder; what was there before is unharmed",
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that cannot be written fails here, too
+            temporary.unlink(missing_ok=True)
 
 
 def make_folder(folder: Path, fix: str) -> None:
@@ -73,7 +75,23 @@ def make_folder(folder: Path, fix: str) -> None:
 def remove_leftovers(folder: Path, name: str) -> None:
     """Delete the temporary files of writers of the file ``name`` that were killed."""
     for leftover in folder.glob(f".{name}.*.tmp"):
-        leftover.unlink(missing_ok=True)
+        remove(leftover)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, if it exists.
+
+    Raises:
+        EnvironmentFault: it cannot be deleted.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise EnvironmentFault(
+            f"cannot be deleted ({error.strerror or error})",
+            where=str(path),
+            fix="correct the permissions of its folder, or close the program that uses the file",
+        ) from error
 
 
 def _write(file: BinaryIO, content: bytes) -> None:

@@ -58,5 +58,5 @@ def _package() -> Any:
             return import_module(name)
     raise EnvironmentFault(
         "Python 3.10 reads TOML with the package tomli, which is missing",
-        fix='pip install "lycoris-ext[train]"',
+        fix="pip install tomli",
     )

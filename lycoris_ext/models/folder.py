@@ -44,8 +44,8 @@ def read_folder(folder: Path, dtypes: Dtypes, *, with_vae: bool) -> Parts:
         DataError: the folder holds a model of an unknown family, lacks files (all of them are
             named), or its weights do not fill the model that its configs describe.
     """
-    family = _family(folder)
-    _check_files(folder, family, with_vae)
+    family = family_of_folder(folder)
+    check_files(folder, family, with_vae)
     from diffusers import UNet2DConditionModel
 
     names = family.text_targets
@@ -56,7 +56,7 @@ def read_folder(folder: Path, dtypes: Dtypes, *, with_vae: bool) -> Parts:
         unet=unet,
         vae=None,
         text_encoders=tuple(encoder for encoder, _ in encoders),
-        tokenizers=tuple(read_tokenizer(folder / _tokenizer_of(name)) for name in names),
+        tokenizers=tuple(read_tokenizer(folder / tokenizer_of(name)) for name in names),
         schedule_config=read_json(folder / "scheduler" / "scheduler_config.json"),
         weight_files=(unet_file, *(file for _, file in encoders)),
     )
@@ -78,6 +78,18 @@ def read_vae_folder(folder: Path, dtype: torch.dtype) -> tuple[Any, Path]:
     """
     from diffusers import AutoencoderKL
 
+    return _read_part(AutoencoderKL, vae_weights(folder)[0], dtype)
+
+
+def vae_weights(folder: Path) -> tuple[Path, Path]:
+    """Find an autoencoder in its own folder, or in the vae/ folder of a whole model.
+
+    Returns:
+        The folder with its config, and the file of its weights.
+
+    Raises:
+        DataError: the folder holds no autoencoder.
+    """
     inner = folder / "vae"
     if (inner / "config.json").is_file():
         folder = inner
@@ -88,7 +100,7 @@ def read_vae_folder(folder: Path, dtype: torch.dtype) -> tuple[Any, Path]:
             fix="name a folder that holds config.json and diffusion_pytorch_model.safetensors, or "
             "an autoencoder's single file",
         )
-    return _read_part(AutoencoderKL, folder, dtype)
+    return folder, _weights_in(folder)[0]
 
 
 def read_json(path: Path) -> Mapping[str, Any]:
@@ -112,13 +124,17 @@ def read_json(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def _tokenizer_of(text_encoder: str) -> str:
+def tokenizer_of(text_encoder: str) -> str:
     """Return the folder of a text encoder's tokenizer: text_encoder_2 -> tokenizer_2."""
     return text_encoder.replace("text_encoder", "tokenizer")
 
 
-def _family(folder: Path) -> Family:
-    """Find out the family of a model from its folders and configs."""
+def family_of_folder(folder: Path) -> Family:
+    """Find out the family of a model from its folders and configs.
+
+    Raises:
+        DataError: it is of a family that is not known here.
+    """
     for name, meaning in _OTHER_FAMILIES.items():
         if (folder / name).is_dir():
             raise DataError(
@@ -142,16 +158,17 @@ def _family(folder: Path) -> Family:
     return FAMILIES["sd2" if open_clip else "sd1"]
 
 
-def _check_files(folder: Path, family: Family, with_vae: bool) -> None:
-    """Raise an error that names all files which the model lacks."""
-    texts = family.text_targets
-    stems = {"unet": _MODEL_STEM, **dict.fromkeys(texts, _TEXT_STEM)}
-    if with_vae:
-        stems["vae"] = _MODEL_STEM
+def check_files(folder: Path, family: Family, with_vae: bool) -> None:
+    """Check that the files of a model are there.
+
+    Raises:
+        DataError: some are missing; it names all of them.
+    """
+    stems = _stems(family, with_vae)
     needed = [f"{part}/config.json" for part in stems]
     needed.append("scheduler/scheduler_config.json")
     missing = [name for name in needed if not (folder / name).is_file()]
-    for name in map(_tokenizer_of, texts):
+    for name in map(tokenizer_of, family.text_targets):
         tokenizer = folder / name
         if not any(all((tokenizer / n).is_file() for n in names) for names in _TOKENIZER_FILES):
             missing.append(f"{name}/vocab.json and {name}/merges.txt")
@@ -167,6 +184,18 @@ def _check_files(folder: Path, family: Family, with_vae: bool) -> None:
             fix="download the missing files; weights in .bin are not read from folders: download "
             "those in .safetensors",
         )
+
+
+def weight_files(folder: Path, family: Family, with_vae: bool) -> tuple[Path, ...]:
+    """Return the files of a model's weights, in the order of ``Parts.weight_files``."""
+    found = (_find_weights(folder / p, stem) for p, stem in _stems(family, with_vae).items())
+    return tuple(weights[0] for weights in found if weights is not None)
+
+
+def _stems(family: Family, with_vae: bool) -> dict[str, str]:
+    """Return part -> name of the file of its weights, without ending."""
+    stems = {"unet": _MODEL_STEM, **dict.fromkeys(family.text_targets, _TEXT_STEM)}
+    return stems | ({"vae": _MODEL_STEM} if with_vae else {})
 
 
 def _find_weights(folder: Path, stem: str) -> tuple[Path, str | None] | None:
@@ -187,11 +216,8 @@ def _find_weights(folder: Path, stem: str) -> tuple[Path, str | None] | None:
     return None
 
 
-def _read_part(kind: Any, folder: Path, dtype: torch.dtype) -> tuple[Any, Path]:
-    """Read a U-Net or an autoencoder; every weight must come from the file.
-
-    diffusers would fill missing ones with random numbers.
-    """
+def _weights_in(folder: Path) -> tuple[Path, str | None]:
+    """Find the weights of a U-Net or an autoencoder, as `_find_weights` does."""
     found = _find_weights(folder, _MODEL_STEM)
     if found is None:
         raise DataError(
@@ -199,7 +225,15 @@ def _read_part(kind: Any, folder: Path, dtype: torch.dtype) -> tuple[Any, Path]:
             where=str(folder),
             fix="download the file; weights in .bin are not read from folders",
         )
-    weights, variant = found
+    return found
+
+
+def _read_part(kind: Any, folder: Path, dtype: torch.dtype) -> tuple[Any, Path]:
+    """Read a U-Net or an autoencoder; every weight must come from the file.
+
+    diffusers would fill missing ones with random numbers.
+    """
+    weights, variant = _weights_in(folder)
     try:
         model, report = kind.from_pretrained(
             str(folder),

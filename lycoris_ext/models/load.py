@@ -20,7 +20,7 @@ from lycoris_ext.models.quiet import quiet_loading
 from lycoris_ext.models.single_file import read_single_file, read_vae_file
 
 _SINGLE_FILE = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
-_SMALL_SD2 = 64  # latents a side: an SD2 that predicts noise is made for 512 pixels, not for 768
+SMALL_SD2 = 64  # latents a side: an SD2 that predicts noise is made for 512 pixels, not for 768
 
 
 def load_pipeline(
@@ -56,6 +56,24 @@ def _load(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> Pipe
         parts = read_single_file(path, dtypes, with_vae=own_vae, v2=config.v2)
     if config.vae is not None:
         parts = _with_vae(parts, Path(config.vae).expanduser(), dtypes.vae)
+    return assemble(parts, config, path, device, dtypes)
+
+
+def assemble(
+    parts: Parts, config: ModelConfig, path: Path, device: torch.device, dtypes: Dtypes
+) -> Pipeline:
+    """Check that the parts of a base model fit together, and make a frozen pipeline of them.
+
+    Args:
+        parts: of the model, with an autoencoder.
+        config: the options that choose the model.
+        path: the model's file or folder.
+        device: where all parts go.
+        dtypes: of the parts.
+
+    Raises:
+        ConfigError, DataError: as `load_pipeline`.
+    """
     _check_fit(parts, path)
     parts = _with_prediction(parts, config.v_parameterization, path)
     second = len(parts.text_encoders) > 1
@@ -162,7 +180,7 @@ def _with_prediction(parts: Parts, v_parameterization: bool | None, path: Path) 
             )
         config["prediction_type"] = "epsilon"
     if parts.family.v2 and path.is_file() and config["prediction_type"] == "epsilon":
-        parts.unet.register_to_config(sample_size=_SMALL_SD2)
+        parts.unet.register_to_config(sample_size=SMALL_SD2)
     return replace(parts, schedule_config=config)
 
 

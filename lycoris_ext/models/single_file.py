@@ -67,7 +67,7 @@ def read_single_file(path: Path, dtypes: Dtypes, *, with_vae: bool, v2: bool | N
         vae=_read_vae(tensors, family, path, dtypes.vae) if with_vae else None,
         text_encoders=encoders,
         tokenizers=tuple(clip_tokenizer(encoder.config.pad_token_id) for encoder in encoders),
-        schedule_config=_schedule(family, weights),
+        schedule_config=schedule_of_file(family, weights),
         weight_files=(path,),
     )
 
@@ -102,9 +102,20 @@ def _read_vae(tensors: Mapping[str, Tensor], family: Family, path: Path, dtype: 
         if own:
             config = config_folder(family, "vae")
             return _build(AutoencoderKL, convert_ldm_vae_checkpoint, own, config, path, dtype)
+    raise no_vae(tensors, path)
+
+
+def holds_vae(tensors: Mapping[str, Tensor]) -> bool:
+    """Return True if a file has an autoencoder, its own or that of a whole model."""
+    begins = tuple(prefix + part for prefix in _VAE_PREFIXES for part in _VAE_PARTS)
+    return any(key.startswith(begins) for key in tensors)
+
+
+def no_vae(tensors: Mapping[str, Tensor], path: Path) -> DataError:
+    """Make the error for a file without an autoencoder."""
     kind = kind_of({key: tensor.shape for key, tensor in tensors.items()})
     told = f": this is {kind.name}" if kind and kind is not MODEL else ""
-    raise DataError(
+    return DataError(
         f"this file holds no autoencoder (VAE){told}",
         where=str(path),
         fix="name one with vae: a folder, or a .safetensors, .ckpt or .pt file",
@@ -156,7 +167,7 @@ def _build(
     return model
 
 
-def _schedule(family: Family, weights: Weights) -> Mapping[str, Any]:
+def schedule_of_file(family: Family, weights: Weights) -> Mapping[str, Any]:
     """Return the family's scheduler config, with `prediction_type` only if the file states it."""
     schedule = dict(read_json(config_folder(family, "scheduler") / "scheduler_config.json"))
     del schedule["prediction_type"]

@@ -44,6 +44,15 @@ class BaseModel(Protocol[Text]):
     def token_limit(self) -> TokenLimit | None:
         """Return how many tokens of a caption are read, without loading weights; None: unknown."""
 
+    def picture_size(self) -> int:
+        """Return the side in pixels of the square pictures that the model was made for.
+
+        Weights are not loaded for it. It is asked first, and tells what is wrong with the model.
+
+        Raises:
+            DataError: the model does not exist, or is none.
+        """
+
     def load(self) -> None:
         """Load the weights, unless they are loaded; called before any method below."""
 

@@ -10,7 +10,7 @@ import torch
 from lycoris_ext.data import TrainingSet
 from lycoris_ext.data.fingerprint import changes
 from lycoris_ext.errors import ConfigError, DataError
-from lycoris_ext.formats.atomic import make_folder, remove_leftovers
+from lycoris_ext.formats.atomic import make_folder, remove, remove_leftovers
 from lycoris_ext.runs.lock import RunLock
 from lycoris_ext.runs.paths import RunPaths
 from lycoris_ext.runs.state import SavedState, load_state
@@ -144,7 +144,7 @@ class Claim:
         """Delete the files of an older run of this name; called when all checks have passed."""
         adapter = self.paths.adapter
         for path in (self.paths.state, adapter, self.paths.averaged(adapter)):
-            path.unlink(missing_ok=True)
+            remove(path)
 
 
 @contextmanager

@@ -259,7 +259,7 @@ register_optimizer(
         arguments=_ADAMW,
         switch="use_8bit_adam",
         package="bitsandbytes",
-        install='pip install "lycoris-ext[train]" (or: pip install bitsandbytes)',
+        install="pip install bitsandbytes",
     )
 )
 register_optimizer(

@@ -160,6 +160,16 @@ def build_optimizer(
     return config.kind.build(groups, config.learning_rate, config.values())
 
 
+def try_optimizer(config: OptimizerConfig) -> None:
+    """Build the optimizer for a single number, so that a missing package shows early.
+
+    Raises:
+        EnvironmentFault: the optimizer's package cannot be imported.
+    """
+    probe = nn.Parameter(torch.zeros(1))
+    build_optimizer([{"params": [probe], "lr": config.learning_rate, "name": "probe"}], config)
+
+
 @contextmanager
 def training_paused(
     network: nn.Module, optimizer: torch.optim.Optimizer, kind: OptimizerKind

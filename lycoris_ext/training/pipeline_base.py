@@ -17,6 +17,7 @@ from lycoris_ext.data.store import Tensors
 from lycoris_ext.diffusion import NoiseSchedule
 from lycoris_ext.formats import AdapterState
 from lycoris_ext.models import BaseSchedule, Conditioning, Pipeline, load_pipeline
+from lycoris_ext.models.outline import load_outline, picture_size_of
 from lycoris_ext.network import load_network
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.precision import DTYPES, autocast, choose_device
@@ -42,9 +43,8 @@ class PipelineBase:
         Raises:
             ConfigError: an option of the loss does not fit the base's prediction type.
         """
-        run, loss = self.config.run, self.config.loss
-        device = choose_device(run.device)
-        pipeline = load_pipeline(self.config.model, device, DTYPES[run.mixed_precision])
+        loss = self.config.loss
+        pipeline = self._read()
         self._schedule = _schedule_of(pipeline)
         asked = self._schedule.for_loss(loss)
         pipeline.noise_schedule = BaseSchedule(asked.alphas_cumprod, asked.prediction_type)
@@ -52,8 +52,16 @@ class PipelineBase:
             pipeline.schedule_config = {**pipeline.schedule_config, "rescale_betas_zero_snr": True}
         return pipeline
 
+    def _read(self) -> Pipeline:
+        run = self.config.run
+        device = choose_device(run.device)
+        return load_pipeline(self.config.model, device, DTYPES[run.mixed_precision])
+
     def token_limit(self) -> TokenLimit | None:
         return token_limit(self.config.model)
+
+    def picture_size(self) -> int:
+        return picture_size_of(self.config.model)
 
     def load(self) -> None:
         _ = self.pipeline
@@ -153,6 +161,16 @@ class PipelineBase:
         size_ids: Sequence[Any],
     ) -> Tensor:
         return self.pipeline.predict(noisy, timesteps, text, size_ids)
+
+
+class OutlineBase(PipelineBase):
+    """The base model of a config without its weights, to check in advance whether it fits a run."""
+
+    def _read(self) -> Pipeline:
+        return load_outline(self.config.model)
+
+    def merge(self, state: AdapterState, strength: float) -> None:
+        load_network(state, self.targets())  # refuses an adapter for another model
 
 
 def _schedule_of(pipeline: Pipeline) -> NoiseSchedule:

@@ -232,20 +232,21 @@ class Run:
     def save_final(self) -> None:
         """Save the adapter and the state at the end of the run.
 
-        The state is saved first, so that nothing is lost if the process is killed while it saves
-        the adapter. It is marked as finished last, so that a finished run always has its adapter.
+        The adapter is saved first: on a disk that gets full it is worth more than the state.
         """
-        self.save_state()
         self._save_adapter_as(self.paths.adapter)
         self.events.write("finished", self.step, file=self.paths.adapter.name)
         self.save_state(finished=True)
 
     def save_stopped(self) -> None:
-        """Save state and adapter of a run that is stopped before its end."""
-        with ExitStack() as then:  # if saving the state fails, the adapter is saved nevertheless
+        """Save adapter and state of a run that is stopped before its end.
+
+        The adapter is saved first: on a disk that gets full it is worth more than the state.
+        """
+        with ExitStack() as then:  # the last one first; each is done even if one before it fails
             then.callback(self.events.write, "stopped", self.step)
-            then.callback(self.save_checkpoint)
-            self.save_state()
+            then.callback(self.save_state)
+            self.save_checkpoint()
 
     def _save_adapter_as(self, path: Path) -> None:
         self._check_finite()

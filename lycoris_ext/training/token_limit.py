@@ -44,8 +44,9 @@ def clip_token_limit(config: ModelConfig) -> TokenLimit | None:
 
 
 def _limit(tokenizer: Any, length: int, config: ModelConfig) -> TokenLimit:
-    count = partial(count_tokens, tokenizer, weighted=config.weighted_captions)
-    return TokenLimit(count, config.max_token_length, length - _MARKS)
+    weighted = config.weighted_captions
+    count = partial(count_tokens, tokenizer, weighted=weighted)
+    return TokenLimit(count, config.max_token_length, length - _MARKS, weighted)
 
 
 def _tokenizer_of(config: ModelConfig) -> tuple[Any, int]:

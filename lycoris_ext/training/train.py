@@ -13,11 +13,7 @@ from lycoris_ext.data import (
     LatentCache,
     TrainingSet,
     cache_latents,
-    check_bucket_sizes,
-    finding_lines,
     iterate_batches,
-    open_training_set,
-    summarize,
 )
 from lycoris_ext.errors import RunInterrupted
 from lycoris_ext.network import Banks
@@ -25,19 +21,19 @@ from lycoris_ext.runs.losses import running_average
 from lycoris_ext.training.base_model import BaseModel
 from lycoris_ext.training.batch_loss import BatchLoss
 from lycoris_ext.training.caches import describe_store, latent_store, text_store
-from lycoris_ext.training.claim import claimed
 from lycoris_ext.training.config import TrainConfig
+from lycoris_ext.training.door import Door
 from lycoris_ext.training.memory import memory_faults
 from lycoris_ext.training.notes import network_notes
 from lycoris_ext.training.optimizers import build_optimizer
 from lycoris_ext.training.report import StepReport
 from lycoris_ext.training.run import Run
-from lycoris_ext.training.run_name import CONTINUE, choose_name, keeps_name, with_mode
+from lycoris_ext.training.run_name import CONTINUE, with_mode
 from lycoris_ext.training.schedules import learning_rate_factor
-from lycoris_ext.training.start import read_start_weights
+from lycoris_ext.training.space import check_space
 from lycoris_ext.training.step import NotFiniteError, Text, train_step
 from lycoris_ext.training.text import MAX_KEPT, TextCache
-from lycoris_ext.training.tracker import check_tracker, tracking
+from lycoris_ext.training.tracker import tracking
 from lycoris_ext.training.watcher import Watcher
 
 
@@ -67,19 +63,10 @@ def train(
     """
     config = with_mode(config, when_it_exists)
     with memory_faults(config), threads_as_found(), ExitStack() as held:
-        check_tracker(config.run)
-        weights = read_start_weights(config.start)
-        if keeps_name(when_it_exists):
-            claim = held.enter_context(claimed(config))
-
-        pictures = read_pictures(config, base, watcher)  # before gigabytes of a model are read
-        base.load()
+        admitted = Door(config, base, watcher, held).enter(when_it_exists)
+        config, claim, weights = admitted.config, admitted.claim, admitted.weights
+        pictures = admitted.pictures
         base_hash = base.fingerprint()  # before anything is merged, or put onto the device
-        check_bucket_sizes(pictures, base.latent_factor)
-        if not keeps_name(when_it_exists):
-            config = choose_name(config, when_it_exists, pictures, base_hash, weights.fingerprint)
-            claim = held.enter_context(claimed(config))
-        claim.check_pictures(pictures)
         claim.make_folder()
 
         for line in weights.merge_into(base):
@@ -89,6 +76,7 @@ def train(
         held.enter_context(base.prepared(config.run.gradient_checkpointing))
 
         network = weights.build_network(base.targets(), config)
+        check_space(network, config)
         config = weights.describe(network, config)
         groups = network.param_groups(**config.optimizer.rates)
         optimizer = build_optimizer(groups, config.optimizer)
@@ -100,19 +88,6 @@ def train(
             loop(run, batch_loss, watcher)
             run.save_final()
         return run.paths.adapter
-
-
-def read_pictures(config: TrainConfig, base: BaseModel[Text], watcher: Watcher) -> TrainingSet:
-    """Read and check all pictures and captions, and tell the watcher what was found."""
-    with watcher.counting("checking", "pictures") as count:
-        pictures = open_training_set(config.data, config.run.seed, count, base.token_limit())
-    pictures.count_steps(
-        config.run.gradient_accumulation_steps, config.run.total_steps(pictures.batches_per_epoch)
-    )
-    for line in (*finding_lines(pictures.findings), *summarize(pictures)):
-        watcher.say(line)
-    watcher.pictures_read(config, pictures)
-    return pictures
 
 
 def encode_pictures(
@@ -180,9 +155,9 @@ def loop(run: Run, batch_loss: BatchLoss[Text], watcher: Watcher) -> None:
             run.save_checkpoint()
         if run.previews_are_due():
             draw(run, watcher)
-        if run.state_is_due():
-            run.save_state()
         with saved_if_it_ends(run):
+            if run.state_is_due():
+                run.save_state()
             if run.step < run.total_steps and watcher.stop_asked():
                 raise stopped(run)
             watcher.after_step(run, report)

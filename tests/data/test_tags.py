@@ -7,12 +7,13 @@ import shutil
 
 import pytest
 
-from lycoris_ext.data import DataConfig, examine
+from lycoris_ext.data import DataConfig, TokenLimit, examine
 from tests.tiny_pictures import write_pictures
 
 
-def told(pictures, **options):
-    found = examine(DataConfig(train_data_dir=str(pictures), resolution=32, **options)).findings
+def told(pictures, *, weighted=False, **options):
+    config = DataConfig(train_data_dir=str(pictures), resolution=32, **options)
+    found = examine(config, token_limit=TokenLimit(len, 225, weighted=weighted)).findings
     return {finding.code: finding for finding in found}
 
 

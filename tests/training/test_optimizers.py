@@ -44,7 +44,7 @@ def test_without_bitsandbytes_the_error_says_what_to_do(monkeypatch):
         build(parameters((2, 2)))
     text = str(caught.value)
     assert "bitsandbytes cannot be imported" in text
-    assert 'pip install "lycoris-ext[train]"' in text
+    assert "pip install bitsandbytes" in text
     assert 'optimizer_type = "AdamW"' in text
 
 

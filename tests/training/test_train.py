@@ -20,6 +20,7 @@ from lycoris_ext.errors import ConfigError, MemoryFault, RunInterrupted
 from lycoris_ext.formats import AdapterState, load_adapter
 from lycoris_ext.network import load_network
 from lycoris_ext.runs.events import read_events
+from lycoris_ext.training import door
 from lycoris_ext.training import train as recipe
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.report import StepReport
@@ -47,6 +48,9 @@ class Base:
 
     def token_limit(self) -> None:
         return None
+
+    def picture_size(self) -> int:
+        return 32
 
     def load(self) -> None:
         pass
@@ -154,7 +158,7 @@ def test_out_of_memory_before_the_first_step_says_what_to_change(
     def fail(*_: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9")
 
-    monkeypatch.setattr(recipe, "open_training_set", fail)
+    monkeypatch.setattr(door, "examine", fail)
     with pytest.raises(MemoryFault, match="gradient_checkpointing = true"):
         train(config(), Base(), Told())
 

@@ -13,6 +13,7 @@ from typing import Any
 from lycoris_ext.config.imports.command_line import read_command
 from lycoris_ext.errors import ConfigError, EnvironmentFault
 from lycoris_ext.formats.toml_text import read_tables
+from lycoris_ext.words import command
 
 Document = Mapping[str, Any]
 
@@ -74,7 +75,7 @@ def read_text(path: Path) -> str:
         raise ConfigError(
             "this is a folder, not a config",
             where=where,
-            fix=f"lycoris-ext init {path} writes a config for a folder of pictures",
+            fix=f"{command('lycoris-ext', 'init', path)} writes a config for a folder of pictures",
         )
     if path.suffix.lower() in _OTHER_FILES:
         raise ConfigError(
@@ -135,7 +136,7 @@ def _yaml(text: str, where: str) -> Any:
         raise EnvironmentFault(
             "reading YAML needs the package PyYAML",
             where=where,
-            fix='pip install "lycoris-ext[train]"',
+            fix="pip install pyyaml",
         ) from error
     try:
         return yaml.safe_load(text)

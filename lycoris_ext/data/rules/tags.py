@@ -36,7 +36,7 @@ def repeated_and_empty_tags(scan: Scan) -> Iterator[Finding]:
 
 @rule(WEIGHT)
 def weights_in_captions(scan: Scan) -> Iterator[Finding]:
-    if getattr(scan.config, "weighted_captions", False):
+    if scan.token_limit is None or scan.token_limit.weighted:
         return
     found = [(picture, told) for picture in _captioned(scan) if (told := _first(_WEIGHT, picture))]
     if found:
@@ -44,6 +44,7 @@ def weights_in_captions(scan: Scan) -> Iterator[Finding]:
             [Location(picture.path, told) for picture, told in found],
             f"{count(len(found), 'caption holds', 'captions hold')} weights such as "
             f"{found[0][1]}, which are read as plain text",
+            "set weighted_captions = true, or take the weights out",
         )
 
 

@@ -1,0 +1,129 @@
+"""The door of a run: everything that can be wrong with it, found before anything is written.
+
+``train`` goes through this door; ``lycoris-ext doctor`` and ``init`` ask it what ``train`` would
+say.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lycoris_ext.data import TrainingSet, check_bucket_sizes, examine, finding_lines, summarize
+from lycoris_ext.data.findings import Finding, raise_if_errors
+from lycoris_ext.errors import Faults
+from lycoris_ext.runs.paths import RunPaths
+from lycoris_ext.training.base_model import BaseModel
+from lycoris_ext.training.claim import Claim, claimed
+from lycoris_ext.training.config import TrainConfig
+from lycoris_ext.training.optimizers import try_optimizer
+from lycoris_ext.training.run_name import CONTINUE, choose_name, keeps_name
+from lycoris_ext.training.space import check_output_folder
+from lycoris_ext.training.start import StartWeights, read_start_weights
+from lycoris_ext.training.tracker import check_tracker
+from lycoris_ext.training.watcher import Watcher
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """A run that passed the door.
+
+    Args:
+        config: with the resolution and output_name that were decided.
+        claim: the lock on the run's files.
+        weights: the adapters that it starts from.
+        pictures: the training set.
+    """
+
+    config: TrainConfig
+    claim: Claim
+    weights: StartWeights
+    pictures: TrainingSet
+
+
+class Door:
+    """Checks everything about a run that can be checked before its first step.
+
+    Args:
+        config: of the run.
+        base: the base model; its weights are loaded when everything else is right.
+        watcher: is told what was found, and prepares its pictures.
+        held: keeps the run's lock until it is closed.
+
+    Attributes:
+        faults: what was found before the base model was loaded; ``enter`` raises it.
+        findings: what is wrong or notable about the data set.
+    """
+
+    def __init__(
+        self, config: TrainConfig, base: BaseModel[Any], watcher: Watcher, held: ExitStack
+    ) -> None:
+        self.config, self.base, self.watcher, self.held = config, base, watcher, held
+        self.faults = Faults()
+        self.findings: tuple[Finding, ...] = ()
+
+    def enter(self, when_it_exists: str = CONTINUE) -> Admitted:
+        """Check everything, load the base model, and take the run's files.
+
+        Args:
+            when_it_exists: what to do if a run of this name exists, one of ``run_name.MODES``.
+
+        Raises:
+            ConfigError, DataError, EnvironmentFault: everything that is wrong, as one error; what
+                can be found only with the base model's weights follows when the rest is right.
+        """
+        base, faults = self.base, self.faults
+        with faults:
+            self.config = with_resolution(self.config, base.picture_size())
+        config = self.config
+        with faults:
+            check_tracker(config.run)
+        with faults:
+            try_optimizer(config.optimizer)
+        with faults:
+            weights = read_start_weights(config.start)
+        with faults:
+            check_output_folder(RunPaths.of(config.run).folder)
+            if keeps_name(when_it_exists):
+                claim = self.held.enter_context(claimed(config))
+        with faults:
+            pictures = self.read_pictures()
+        faults.raise_all()
+
+        base.load()
+        check_bucket_sizes(pictures, base.latent_factor)
+        if not keeps_name(when_it_exists):
+            origin = base.fingerprint(), weights.fingerprint
+            config = choose_name(config, when_it_exists, pictures, *origin)
+            claim = self.held.enter_context(claimed(config))
+        claim.check_pictures(pictures)
+        return Admitted(config, claim, weights, pictures)
+
+    def read_pictures(self) -> TrainingSet:
+        """Read and check all pictures and captions, and tell the watcher what was found."""
+        config, watcher = self.config, self.watcher
+        with watcher.counting("checking", "pictures") as count:
+            scan = examine(config.data, count, token_limit=self.base.token_limit())
+        self.findings = scan.findings
+        raise_if_errors(scan.findings)
+        pictures = TrainingSet(config.data, config.run.seed, scan.checked, scan.findings)
+        pictures.count_steps(
+            config.run.gradient_accumulation_steps,
+            config.run.total_steps(pictures.batches_per_epoch),
+        )
+        for line in (*finding_lines(pictures.findings), *summarize(pictures)):
+            watcher.say(line)
+        watcher.pictures_read(config, pictures)
+        return pictures
+
+
+def with_resolution(config: TrainConfig, picture_size: int) -> TrainConfig:
+    """Return the config with the base model's picture size as resolution, if that is unset.
+
+    Raises:
+        ConfigError: other options contradict this resolution.
+    """
+    if config.data.resolution is not None:
+        return config
+    return replace(config, data=replace(config.data, resolution=picture_size))

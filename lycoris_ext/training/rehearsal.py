@@ -1,0 +1,71 @@
+"""What ``train`` will say of a config, found without reading the base model's weights."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from lycoris_ext.data.findings import Finding
+from lycoris_ext.errors import LycorisExtError
+from lycoris_ext.training.config import TrainConfig
+from lycoris_ext.training.door import Door
+from lycoris_ext.training.optimizers import build_optimizer
+from lycoris_ext.training.pipeline_base import OutlineBase
+from lycoris_ext.training.space import check_space
+from lycoris_ext.training.train import threads_as_found
+from lycoris_ext.training.watcher import Watcher
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a run will meet at its door.
+
+    Args:
+        findings: what is wrong or notable about the data set.
+        faults: all other things for which ``train`` will refuse the run.
+        missing_package: a package that is not installed, so that not everything could be checked.
+    """
+
+    findings: tuple[Finding, ...]
+    faults: tuple[LycorisExtError, ...]
+    missing_package: str = ""
+
+    @property
+    def can_start(self) -> bool:
+        """Whether ``train`` will begin to train."""
+        wrong = any(found.severity == "error" for found in self.findings)
+        return not (wrong or self.faults or self.missing_package)
+
+
+def rehearse(config: TrainConfig) -> Rehearsal:
+    """Do all that ``train`` does before the first step, without weights and without writing.
+
+    Pictures are decoded, the files of the run are looked at, and the network is built on a base
+    model that has shapes alone. Damaged weights of the base model are not found.
+    """
+    error: LycorisExtError | None = None
+    package = ""
+    with threads_as_found(), ExitStack() as held:
+        door = Door(config, OutlineBase(config), Watcher(), held)
+        try:
+            _go_through(door)
+        except LycorisExtError as found:
+            error = found
+        except ModuleNotFoundError as found:
+            package = found.name or ""
+    told = {found.as_error().what for found in door.findings}
+    parts = () if error is None else error.parts
+    faults = tuple(part for part in parts if part.what not in told)
+    return Rehearsal(door.findings, faults, package)
+
+
+def _go_through(door: Door) -> None:
+    admitted = door.enter()
+    config, weights, base = admitted.config, admitted.weights, door.base
+    if admitted.claim.saved is not None:
+        admitted.claim.check_base(base.fingerprint(), weights.fingerprint)
+    for _ in weights.merge_into(base):
+        pass
+    network = weights.build_network(base.targets(), config)
+    check_space(network, config)
+    build_optimizer(network.param_groups(**config.optimizer.rates), config.optimizer)
