@@ -88,7 +88,7 @@ def _advice(config: TrainConfig) -> str:
             'mixed_precision = "bf16" on a GPU',
         ),
         (bool(smaller), "optimizer_type = " + " or ".join(smaller)),
-        (True, f"resolution below {data.resolution}"),
+        (True, f"resolution below {data.resolution}" if data.resolution else "a lower resolution"),
         (True, f"network_dim below {config.network.network_dim}"),
     ]
     return "try, in this order: " + "; ".join(text for useful, text in advice if useful)

@@ -41,7 +41,7 @@ def test_doctor_exits_0_where_everything_works(report):
     assert code == 0
     assert checks["torch"]["found"] == torch.__version__
     assert checks["optimizer AdamW8bit"]["found"] == "a step works"
-    assert "GB free at" in checks["output_dir"]["found"]
+    assert "GB free at" in checks["disk"]["found"]
     assert checks["device"]["state"] == "ok"
 
 
@@ -68,7 +68,8 @@ def test_a_missing_package_is_an_error_only_where_training_needs_it(report, monk
     code, checks = report()
     assert code == 4
     assert checks["diffusers"]["state"] == "missing"
-    assert checks["diffusers"]["fix"] == 'pip install "lycoris-ext[train]"'
+    assert checks["diffusers"]["fix"].startswith("pip install ")
+    assert "[train]" in checks["diffusers"]["fix"]
     assert checks["tensorboard"]["state"] == "note"
     assert "log_with" in checks["tensorboard"]["found"]
 
@@ -80,7 +81,9 @@ def test_without_torch_doctor_still_checks_the_rest(report, monkeypatch):
     assert "hosts" in checks and "device" not in checks
 
 
-def test_a_missing_bitsandbytes_stops_only_configs_that_use_it(report, monkeypatch, tmp_path):
+def test_a_missing_bitsandbytes_stops_only_configs_that_use_it(
+    report, monkeypatch, tmp_path, pictures
+):
     import sys
 
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
@@ -88,7 +91,8 @@ def test_a_missing_bitsandbytes_stops_only_configs_that_use_it(report, monkeypat
     assert code == 4
     assert "bitsandbytes cannot be imported" in checks["optimizer AdamW8bit"]["found"]
     assert 'optimizer_type = "AdamW"' in checks["optimizer AdamW8bit"]["fix"]
-    code, checks = report(config(tmp_path, optimizer_type="AdamW"))
+    places = {"train_data_dir": str(pictures)}
+    code, checks = report(config(tmp_path, optimizer_type="AdamW", **places))
     assert (code, checks["optimizer AdamW8bit"]["state"]) == (0, "note")
     assert checks["optimizer AdamW"]["found"] == "a step works"
 
@@ -122,9 +126,11 @@ def test_doctor_checks_the_device_the_base_and_the_pictures_of_a_config(
     code, checks = report(path)
     assert code == 4
     assert checks["device"]["state"] == "missing" and "finds no GPU" in checks["device"]["found"]
-    assert "not/there does not exist" in checks["pretrained_model_name_or_path"]["found"]
+    assert checks["not/there"]["found"].startswith("there is no such folder")
     assert checks["LX005"]["state"] == "missing"  # no picture lies in image_dir
-    assert cli.main(["doctor", str(tmp_path / "none.toml")]) == 2
+    code, checks = report(tmp_path / "none.toml")
+    assert code == 4
+    assert checks[str(tmp_path / "none.toml")]["found"] == "there is no such file"
 
 
 def test_doctor_lists_what_is_wrong_with_the_pictures_of_a_config(report, tmp_path, pictures):
@@ -139,15 +145,20 @@ def test_doctor_lists_what_is_wrong_with_the_pictures_of_a_config(report, tmp_pa
     assert (checks["LX006"]["state"], checks["LX009"]["state"]) == ("note", "missing")
 
 
-def test_a_full_disk_or_a_file_in_the_way_of_output_dir_is_an_error(report, monkeypatch, tmp_path):
-    usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10**8))
-    code, checks = report()
-    assert code == 4
-    assert checks["output_dir"]["found"].startswith("100.00 MB free")
+def test_a_full_disk_or_a_file_in_the_way_of_output_dir_is_an_error(
+    report, monkeypatch, tmp_path, pictures
+):
     (tmp_path / "file").write_text("x", encoding="utf-8")
-    code, checks = report(config(tmp_path, output_dir=str(tmp_path / "file" / "out")))
-    assert "cannot be written" in checks["output_dir"]["found"]
+    options = {"train_data_dir": str(pictures), "optimizer_type": "AdamW"}
+    out = tmp_path / "file" / "out"
+    code, checks = report(config(tmp_path, **options, output_dir=str(out)))
+    assert code == 4
+    assert "cannot be made in" in checks[f"output_dir {out}"]["found"]
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10**6))
+    code, checks = report(config(tmp_path, **options))
+    assert code == 4 and checks["disk"]["state"] == "note"
+    assert checks["output"]["found"].startswith("1.00 MB are free, and this run writes ")
 
 
 def make(folder, *names):

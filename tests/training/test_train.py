@@ -155,7 +155,7 @@ def steps(folder: Path, name: str = "mine") -> list[int]:
 def test_out_of_memory_before_the_first_step_says_what_to_change(
     config: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9")
 
     monkeypatch.setattr(door, "examine", fail)
