@@ -25,6 +25,8 @@ COMMANDS = {
     "doctor": "check whether everything that training needs is installed",
     "demo": "train on the shipped pictures in minutes and show what was learned",
 }
+WITHOUT_PARSER = ("train", "doctor")
+"""train makes its flags of all options, and doctor imports nothing heavy."""
 EXTRA_PACKAGES = frozenset(
     {"accelerate", "bitsandbytes", "diffusers", "tomli", "tqdm", "transformers", "tyro", "yaml"}
 )
@@ -90,6 +92,8 @@ def _run(given: list[str]) -> int:
     try:
         # A module cannot be called "import", and its name has no hyphens.
         name = f"{command}_" if iskeyword(command) else command.replace("-", "_")
+        if command not in WITHOUT_PARSER:
+            import_module(f"lycoris_ext.cli.arguments.{name}").parser().parse_args(rest)
         module = import_module(f"lycoris_ext.cli.{name}")
         code: int = module.main(rest)
     except ModuleNotFoundError as error:

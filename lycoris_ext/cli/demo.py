@@ -7,7 +7,6 @@ whether style and subject are right.
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from typing import Any
 
 import torch
 
+from lycoris_ext.cli.arguments.demo import parser
 from lycoris_ext.cli.demo_pictures import (
     DemoSettings,
     choose_prompts,
@@ -54,20 +54,7 @@ class DemoFiles:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; return 0, or 1 if a score misses its limit."""
-    parser = argparse.ArgumentParser(
-        prog="lycoris-ext demo",
-        description="Train a LoHa on shipped pictures and show what it learned. It takes minutes.",
-    )
-    parser.add_argument(
-        "--output-dir",
-        type=Path,
-        default=Path("demo"),
-        help="folder for all results (default: demo)",
-    )
-    parser.add_argument(
-        "--device", default="auto", help='"auto" (a GPU if there is one), "cpu" or "cuda:1"'
-    )
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     return run_demo(DemoSettings(options.output_dir, options.device))
 
 

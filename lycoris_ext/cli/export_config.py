@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from lycoris_ext.cli.arguments.export_config import parser
 from lycoris_ext.cli.configs import build_from
 from lycoris_ext.cli.new_config import unused_path
 from lycoris_ext.config import OptionSource, Reading
@@ -17,21 +17,7 @@ from lycoris_ext.formats import atomic_write
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write a config for another program; return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="lycoris-ext export-config",
-        description="Write a config for another program, which then trains the same network with "
-        "the same settings: sd-scripts (TOML) or the window of kohya_ss (JSON). Both need this "
-        "package in their environment.",
-    )
-    parser.add_argument("file", type=Path, metavar="FILE", help="a config that train takes")
-    parser.add_argument("--to", choices=[*FORMATS], required=True, help="the other program")
-    parser.add_argument("-o", "--output", type=Path, help="path of the new config")
-    parser.add_argument(
-        "--skip-unsupported",
-        action="store_true",
-        help="leave out what the other program cannot do instead of refusing the file",
-    )
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     ending, export = FORMATS[options.to]
     name = f"{options.file.stem}-{options.to}"
     output = options.output or Path(f"{name}{ending}")

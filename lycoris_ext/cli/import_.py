@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
+from lycoris_ext.cli.arguments.import_ import parser
 from lycoris_ext.cli.configs import build_from
 from lycoris_ext.cli.new_config import unused_path
 from lycoris_ext.config import OptionSource, Reading, read_config
@@ -19,22 +18,7 @@ _PICTURES = ("train_data_dir", "image_dir", "subsets", "metadata_file", "in_json
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write a config of this library like one of another program; return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="lycoris-ext import",
-        description="Write the config of another program (sd-scripts, its dataset_config or its "
-        "command line, kohya_ss, ...) as a commented config of this library.",
-    )
-    parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="a config; later ones override"
-    )
-    parser.add_argument("-o", "--output", type=Path, help="path of the new config")
-    parser.add_argument(
-        "--skip-unsupported",
-        action="store_true",
-        help="leave out settings that are not supported instead of refusing the file; the new "
-        "config and its adapters name them",
-    )
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     first = options.files[0]
     name = first.stem if first.suffix.lower() != ".toml" else f"{first.stem}-imported"
     output = unused_path(options.output, name)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from textwrap import wrap
 
 from lycoris_ext.algorithms import algorithm, algorithm_names
+from lycoris_ext.cli.arguments.info import parser
 from lycoris_ext.formats.metadata import HEADINGS, json_object
 from lycoris_ext.formats.summary import HASH_KEY, AdapterSummary, LayerGroup, summarize
 from lycoris_ext.words import count, file_size, one_line, short
@@ -19,27 +19,24 @@ _VALUE_WIDTH = 88
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a description of an adapter file; return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="lycoris-ext info",
-        description="Describe an adapter file and check that its tensors are unchanged.",
-    )
-    parser.add_argument(
-        "file",
-        type=Path,
-        help="an adapter: a .safetensors file, one of torch (.pt, .bin), or a folder of PEFT",
-    )
-    parser.add_argument("--json", action="store_true", help="print the result as a JSON object")
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     summary = summarize(options.file)
     if options.json:
         print(json.dumps(asdict(summary), ensure_ascii=False, indent=2))
     else:
-        print("\n".join(describe(summary)))
+        # A reader of a pipe or a file gets whole values.
+        width = _VALUE_WIDTH if sys.stdout.isatty() else None
+        print("\n".join(describe(summary, width)))
     return 0
 
 
-def describe(summary: AdapterSummary) -> list[str]:
-    """Return the lines that describe an adapter file to the user."""
+def describe(summary: AdapterSummary, width: int | None = None) -> list[str]:
+    """Return the lines that describe an adapter file to the user.
+
+    Args:
+        summary: of the file.
+        width: longer values are cut to this many characters; None: they are not cut.
+    """
     check = summary.hash
     if check.agrees is None:
         other = "one of lycoris-lora's own kind is" if check.stored else "none is"
@@ -73,7 +70,7 @@ def describe(summary: AdapterSummary) -> list[str]:
     notes = [
         piece
         for line in summary.misread_by
-        for piece in wrap(line, _VALUE_WIDTH, subsequent_indent="  ")
+        for piece in (wrap(line, width, subsequent_indent="  ") if width else [line])
     ]
     # sd-scripts writes "None" for every option that was not used.
     rest = {
@@ -85,17 +82,17 @@ def describe(summary: AdapterSummary) -> list[str]:
     last += [(f"  {heading}", rest.pop(key)) for key, heading in HEADINGS.items() if key in rest]
     last += [(f"  {key}", value) for key, value in rest.items()]
     lines = [
-        *map(_clean, rows),
+        *(_clean(row, width) for row in rows),
         *(("" if index else "note", piece) for index, piece in enumerate(notes)),
-        *map(_clean, last),
+        *(_clean(row, width) for row in last),
     ]
-    width = max(len(name) for name, _ in lines)
-    return [f"{name:<{width}}  {value}".rstrip() for name, value in lines]
+    wide = max(len(name) for name, _ in lines)
+    return [f"{name:<{wide}}  {value}".rstrip() for name, value in lines]
 
 
-def _clean(row: tuple[str, str]) -> tuple[str, str]:
+def _clean(row: tuple[str, str], width: int | None) -> tuple[str, str]:
     """Shorten a row, and remove the escape sequences that a hostile file may hold."""
-    return one_line(row[0]), short(row[1], _VALUE_WIDTH)
+    return one_line(row[0]), short(row[1], width or len(row[1]))
 
 
 def _describe_group(group: LayerGroup) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from statistics import median
 
 from PIL import Image
 
+from lycoris_ext.cli.arguments.init import parser
 from lycoris_ext.cli.extra import install_line
 from lycoris_ext.cli.new_config import file_name, unused_path
 from lycoris_ext.config import RECIPES, build_config, read_toml
@@ -65,7 +65,7 @@ class Suggestion:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write a config for a folder of pictures; return the exit code."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     folder, base = options.folder.expanduser(), options.base or MINI
     output = unused_path(options.output, folder.resolve().name)
     found = look_at(folder, base, file_name(output.stem))
@@ -111,23 +111,6 @@ def _tell(output: Path) -> int:
         print("training cannot start yet: mend the errors above")
         print(f"check:   {command('lycoris-ext', 'doctor', output)}\nthen:    {train}")
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="lycoris-ext init", description="Write a commented config for a folder of pictures."
-    )
-    parser.add_argument("folder", type=Path, help="a folder of pictures, or of 10_name folders")
-    parser.add_argument("--output", type=Path, help="new config (default: ./FOLDER.toml)")
-    parser.add_argument(
-        "--base",
-        help="base model: a Stable Diffusion 1.x, 2.x or XL file or diffusers folder (default: "
-        "mini, the small one that ships with this package)",
-    )
-    parser.add_argument(
-        "--all", action="store_true", help="write every option; otherwise those often changed"
-    )
-    return parser
 
 
 def look_at(folder: Path, base: str, name: str) -> Suggestion:

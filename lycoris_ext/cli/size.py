@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from math import prod
 
+from lycoris_ext.cli.arguments.size import parser
+from lycoris_ext.formats.families import FAMILIES
 from lycoris_ext.models import build_meta
-from lycoris_ext.models.part_configs import LOADED
 from lycoris_ext.network import NetworkConfig, build_network
 from lycoris_ext.words import file_size
 
@@ -23,7 +23,7 @@ _WORDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print an adapter's number of modules, parameters and bytes; return the exit code."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     config = NetworkConfig(
         algo=options.algo,
         network_dim=options.dim,
@@ -37,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json:
         print(json.dumps(size))
     else:
+        print(f"base model  {FAMILIES[options.family].title} (--family {options.family})")
         counts = (f"{_WORDS[target]} {count}" for target, count in size["modules"].items())
         print(f"modules     {', '.join(counts)}")
         print(f"parameters  {size['parameters']:,}")
@@ -84,38 +85,3 @@ def file_bytes(shapes: Mapping[str, tuple[int, ...]]) -> int:
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     padded = -(-len(text) // _HEADER_ALIGNMENT) * _HEADER_ALIGNMENT
     return _HEADER_ALIGNMENT + padded + end
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="lycoris-ext size",
-        description="Predict an adapter's number of modules, parameters and bytes.",
-    )
-    parser.add_argument(
-        "--family",
-        default="sd1",
-        type=lambda name: "sd1" if name == "sd15" else name,
-        choices=sorted(LOADED),
-        help="family of the base model; sd15 means the same as sd1 (default: sd1)",
-    )
-    parser.add_argument("--algo", default="loha", help="algorithm, such as lokr (default: loha)")
-    parser.add_argument("--dim", type=int, default=8, help="rank of linear layers (default: 8)")
-    parser.add_argument(
-        "--conv-dim",
-        type=int,
-        help="rank of convolutions (default: the one that training uses if it is not set)",
-    )
-    parser.add_argument(
-        "--alpha", type=float, default=1.0, help="alpha of all layers; does not change the size"
-    )
-    parser.add_argument(
-        "--preset", default="full", help="preset that selects the layers (default: full)"
-    )
-    parser.add_argument(
-        "--tucker", action="store_true", help="store convolutions in Tucker form, with a core"
-    )
-    parser.add_argument(
-        "--no-text-encoder", action="store_true", help="adapt only the U-Net, not the text encoder"
-    )
-    parser.add_argument("--json", action="store_true", help="print the result as a JSON object")
-    return parser

@@ -5,12 +5,14 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from lycoris_ext.data import TrainingSet
 from lycoris_ext.data.findings import Finding
 from lycoris_ext.errors import LycorisExtError
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.door import Door
 from lycoris_ext.training.optimizers import build_optimizer
 from lycoris_ext.training.pipeline_base import OutlineBase
+from lycoris_ext.training.preview_specs import preview_specs
 from lycoris_ext.training.space import check_space
 from lycoris_ext.training.train import threads_as_found
 from lycoris_ext.training.watcher import Watcher
@@ -37,6 +39,13 @@ class Rehearsal:
         return not (wrong or self.faults or self.missing_package)
 
 
+class _Audience(Watcher):
+    """Shows nothing, and reads the prompts of the pictures that the run will draw."""
+
+    def pictures_read(self, config: TrainConfig, pictures: TrainingSet) -> None:
+        preview_specs(config, pictures)
+
+
 def rehearse(config: TrainConfig) -> Rehearsal:
     """Do all that ``train`` does before the first step, without weights and without writing.
 
@@ -46,7 +55,7 @@ def rehearse(config: TrainConfig) -> Rehearsal:
     error: LycorisExtError | None = None
     package = ""
     with threads_as_found(), ExitStack() as held:
-        door = Door(config, OutlineBase(config), Watcher(), held)
+        door = Door(config, OutlineBase(config), _Audience(), held)
         try:
             _go_through(door)
         except LycorisExtError as found:

@@ -13,14 +13,13 @@ from tqdm import tqdm
 from lycoris_ext.data import TrainingSet
 from lycoris_ext.plots.png import save_picture
 from lycoris_ext.sampling.infotext import infotext
-from lycoris_ext.sampling.prompts import read_prompts
 from lycoris_ext.sampling.sample import sample_pictures
 from lycoris_ext.sampling.specs import PromptSpec
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.interrupt import listen_for_stop
 from lycoris_ext.training.memory import keep_freed_memory
 from lycoris_ext.training.pipeline_base import PipelineBase
-from lycoris_ext.training.preview_prompts import caption_prompts
+from lycoris_ext.training.preview_specs import preview_specs
 from lycoris_ext.training.report import StepReport
 from lycoris_ext.training.run import Run
 from lycoris_ext.training.train import train
@@ -113,25 +112,6 @@ class Terminal(Watcher):
             )
             names.append(save_picture(run.paths.sample(run.step, number), picture, text).name)
         return names
-
-
-def preview_specs(config: TrainConfig, pictures: TrainingSet) -> list[PromptSpec]:
-    """Return what to draw during a run; called before the first step, so that faults show early.
-
-    Args:
-        config: of the run; its sample_prompts are read.
-        pictures: the training set, whose captions are used if there are no sample_prompts.
-
-    Raises:
-        ConfigError, DataError: a prompt or the file of prompts is wrong.
-    """
-    if not config.sample.wanted:
-        return []
-    prompts = read_prompts(config.sample.sample_prompts)
-    if not prompts:
-        prompts = [{"prompt": caption} for caption in caption_prompts(pictures)]
-    defaults = {"seed": config.run.seed, "sampler": config.sample.sample_sampler}
-    return [PromptSpec(**{**defaults, **prompt}) for prompt in prompts]
 
 
 def _bar_options() -> dict[str, Any]:

@@ -64,7 +64,7 @@ def test_the_recipe_seed_default_has_the_values_of_the_model_card():
     assert (network.network_alpha, network.conv_alpha) == (1.0, 1.0)
     assert config.optimizer.optimizer_type == "AdamW8bit"
     assert (config.optimizer.learning_rate, config.schedule.lr_scheduler) == (2e-4, "constant")
-    assert (config.data.resolution, config.model.clip_skip) == (512, 1)
+    assert (config.data.resolution, config.model.clip_skip) == (None, 1)  # as the base
 
 
 def test_recipes_are_valid_and_share_no_name_with_choices_of_layers():

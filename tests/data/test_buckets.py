@@ -134,9 +134,10 @@ def test_bucket_limits_are_widened_to_multiples_of_the_step():
 
 def test_bucket_limits_that_exclude_the_resolution_are_refused():
     with pytest.raises(ConfigError, match="min_bucket_reso 768 is above the resolution 512"):
-        DataConfig(min_bucket_reso=768)
+        DataConfig(resolution=512, min_bucket_reso=768)
     with pytest.raises(ConfigError, match="max_bucket_reso 448 is below the resolution 512"):
-        DataConfig(max_bucket_reso=448)
+        DataConfig(resolution=512, max_bucket_reso=448)
+    assert DataConfig(min_bucket_reso=768, max_bucket_reso=2048)  # the base may be of 1024
 
 
 @pytest.mark.parametrize("resolution", ["", "512x512", "1,2,3", "-1", 0])

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from lycoris_ext.cli.arguments.export_config import PROGRAMS
 from lycoris_ext.cli.export_config import main
 from lycoris_ext.config import OptionSource, Reading, TrainConfig, build_config, read_config
 from lycoris_ext.config.exports import FORMATS, Target
@@ -280,3 +281,7 @@ def test_kohya_ss_gets_both_rates_because_of_one_alone_it_trains_that_part_only(
     assert (fields["unet_lr"], fields["text_encoder_lr"]) == (1e-3, 1e-5)
     again = build_config([read_config(path)])
     assert not again.network.network_train_text_encoder_only
+
+
+def test_the_command_offers_every_program_to_export_to() -> None:
+    assert tuple(FORMATS) == PROGRAMS
