@@ -26,7 +26,7 @@ from lycoris_ext.cli.demo_pictures import (
 )
 from lycoris_ext.config import OptionSource, TrainConfig, build_config, read_toml
 from lycoris_ext.formats import atomic_write
-from lycoris_ext.formats.atomic import remove
+from lycoris_ext.formats.atomic import check_folder, remove
 from lycoris_ext.mini import LEARNED_STYLE, style_folder
 from lycoris_ext.mini.judges import judge_accuracy
 from lycoris_ext.mini.style_report import StyleReport
@@ -66,6 +66,7 @@ def run_demo(settings: DemoSettings) -> int:
             folder cannot be written.
     """
     started = time.monotonic()
+    check_folder(settings.output_dir, "--output-dir")
     config = demo_config(settings)
     files = _start_afresh(config, settings)
     print(

@@ -299,7 +299,7 @@ def _optimizer_step(device_name: str, name: str, *, needed: bool) -> Check:
 
 def _disk(folder: Path) -> Check:
     """Say how much room there is; a config's own needs are checked where they are known."""
-    from lycoris_ext.training.space import nearest_folder
+    from lycoris_ext.formats.atomic import nearest_folder
 
     place = nearest_folder(folder)
     free = shutil.disk_usage(place).free

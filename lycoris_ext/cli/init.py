@@ -31,8 +31,8 @@ from lycoris_ext.words import command, count
 DEMO = Path(__file__).with_name("demo.toml")
 FROM_DEMO = ("train_batch_size", "learning_rate", "lr_scheduler")
 """Options that the small base wants otherwise than Stable Diffusion; the demo's values suit it."""
-SHOWINGS_PER_PICTURE = 100
-"""How often training shows a picture: a rule of thumb, limited by FEWEST_STEPS and MOST_STEPS."""
+STEPS_PER_PICTURE = 100
+"""Training steps per picture: a common rule of thumb, limited by FEWEST_STEPS and MOST_STEPS."""
 FEWEST_STEPS, MOST_STEPS = 400, 3000
 OFTEN_CHANGED = (
     *("network_train_unet_only", "flip_aug", "text_encoder_lr"),
@@ -130,11 +130,11 @@ def look_at(folder: Path, base: str, name: str) -> Suggestion:
         raise_if_errors(scan.findings)
     common = () if scan.without_caption else tuple(_common_tags(scan))
     tuned: dict[str, object] = {**RECIPES["seed-default"], "train_batch_size": 1}
+    steps = min(MOST_STEPS, max(FEWEST_STEPS, STEPS_PER_PICTURE * len(scan.pictures)))
     if base == MINI:
         demo = read_toml(DEMO).values
         tuned |= {option: demo[option] for option in FROM_DEMO}
-    showings = SHOWINGS_PER_PICTURE * len(scan.pictures)
-    steps = max(FEWEST_STEPS, min(MOST_STEPS, showings // int(str(tuned["train_batch_size"]))))
+        steps = int(str(demo["max_train_steps"]))
     settings = {
         **tuned,
         **place,
@@ -240,8 +240,9 @@ def _help(option: str, found: Suggestion) -> str:
         "pretrained_model_name_or_path": "The base model: Stable Diffusion 1.x, 2.x or XL, as a "
         'file or a diffusers folder. "mini" is a small model that ships with the package, for '
         "trying things out.",
-        "max_train_steps": f"Number of optimizer steps, so that each picture is shown "
-        f"{SHOWINGS_PER_PICTURE} times, but at least {FEWEST_STEPS} and at most {MOST_STEPS}.",
+        "max_train_steps": "Number of optimizer steps. Suggested are "
+        f"{STEPS_PER_PICTURE} for each picture, but at least {FEWEST_STEPS} and at most "
+        f'{MOST_STEPS}; for the base "{MINI}" as many as lycoris-ext demo takes.',
         "keep_tokens": "Number of first tags that are not shuffled."
         + (f" All captions begin with: {beginning}" if beginning else ""),
     }

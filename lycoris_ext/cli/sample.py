@@ -11,6 +11,7 @@ import torch
 
 from lycoris_ext.cli.arguments.sample import parser
 from lycoris_ext.errors import ConfigError
+from lycoris_ext.formats.atomic import check_folder
 from lycoris_ext.grids.cells import MemoryStore
 from lycoris_ext.grids.draw import draw_grid
 from lycoris_ext.grids.output import grid_picture
@@ -49,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         v_parameterization=options.v_parameterization,
     )
     refuse_unreadable(uses)
+    check_folder(options.output_dir, "--output-dir")
     pipeline = load_pipeline(model, device, DTYPES[precision])
     if options.grid:
         paths = [_draw_grid(pipeline, specs, uses, options)]

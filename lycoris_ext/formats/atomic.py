@@ -72,6 +72,30 @@ def make_folder(folder: Path, fix: str) -> None:
         ) from error
 
 
+def check_folder(folder: Path, option: str) -> None:
+    """Check that files can be written into a folder, or that it can be made, without making it.
+
+    Args:
+        folder: the folder.
+        option: the name of the option that names it, for messages.
+
+    Raises:
+        EnvironmentFault: it cannot.
+    """
+    place = nearest_folder(folder)
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        what = "cannot be written" if place == folder.absolute() else f"cannot be made in {place}"
+        raise EnvironmentFault(what, where=f"{option} {folder}", fix=f"choose another {option}")
+
+
+def nearest_folder(path: Path) -> Path:
+    """Return the path itself, or the nearest folder above it that exists."""
+    place = path.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    return place
+
+
 def remove_leftovers(folder: Path, name: str) -> None:
     """Delete the temporary files of writers of the file ``name`` that were killed."""
     for leftover in folder.glob(f".{name}.*.tmp"):
@@ -87,6 +111,8 @@ def remove(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
+        if not path.exists():  # a read-only disk refuses this, too
+            return
         raise EnvironmentFault(
             f"cannot be deleted ({error.strerror or error})",
             where=str(path),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from lycoris_ext.sampling.sample import Progress
 
@@ -12,8 +13,6 @@ from lycoris_ext.sampling.sample import Progress
 @contextmanager
 def progress_bar(label: str) -> Iterator[Progress]:
     """Show a progress bar for the time of a `with` block.
-
-    It is redrawn every 0.2 seconds in a terminal and every 10 seconds in a log.
 
     Args:
         label: text before the bar.
@@ -24,11 +23,33 @@ def progress_bar(label: str) -> Iterator[Progress]:
     from tqdm import tqdm
 
     layout = "{desc} {percentage:3.0f}% |{bar}| {elapsed} passed, {remaining} left"
-    seconds = 0.2 if sys.stderr.isatty() else 10.0
-    with tqdm(total=1, desc=label, bar_format=layout, mininterval=seconds) as bar:
+    with tqdm(total=1, desc=label, bar_format=layout, **bar_options()) as bar:
 
         def show(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
         yield show
+
+
+def bar_options() -> dict[str, Any]:
+    """Return tqdm's options for where stderr goes.
+
+    A bar is redrawn every 0.2 seconds in a terminal. In a log, each state that is shown is a line
+    of its own, every 10 seconds. A bar appears after half a second, so that short work shows none.
+    """
+    if sys.stderr.isatty():
+        return {"mininterval": 0.2, "delay": 0.5}
+    return {"mininterval": 10.0, "delay": 0.5, "file": _Lines()}
+
+
+class _Lines:
+    """stderr as a file in which each state of a bar becomes a line."""
+
+    def write(self, text: str) -> None:
+        line = text.strip()
+        if line:
+            sys.stderr.write(f"{line}\n")
+
+    def flush(self) -> None:
+        sys.stderr.flush()

@@ -13,13 +13,13 @@ from typing import Any
 from lycoris_ext.data import TrainingSet, check_bucket_sizes, examine, finding_lines, summarize
 from lycoris_ext.data.findings import Finding, raise_if_errors
 from lycoris_ext.errors import Faults
+from lycoris_ext.formats.atomic import check_folder
 from lycoris_ext.runs.paths import RunPaths
 from lycoris_ext.training.base_model import BaseModel
 from lycoris_ext.training.claim import Claim, claimed
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.optimizers import try_optimizer
 from lycoris_ext.training.run_name import CONTINUE, choose_name, keeps_name
-from lycoris_ext.training.space import check_output_folder
 from lycoris_ext.training.start import StartWeights, read_start_weights
 from lycoris_ext.training.tracker import check_tracker
 from lycoris_ext.training.watcher import Watcher
@@ -84,7 +84,7 @@ class Door:
         with faults:
             weights = read_start_weights(config.start)
         with faults:
-            check_output_folder(RunPaths.of(config.run).folder)
+            check_folder(RunPaths.of(config.run).folder, "output_dir")
             if keeps_name(when_it_exists):
                 claim = self.held.enter_context(claimed(config))
         with faults:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from pathlib import Path
 
 from lycoris_ext.errors import EnvironmentFault
+from lycoris_ext.formats.atomic import nearest_folder
 from lycoris_ext.network import Network
 from lycoris_ext.runs.paths import RunPaths
 from lycoris_ext.training.config import TrainConfig
@@ -15,18 +14,6 @@ from lycoris_ext.words import file_size
 
 _SMALL_FILES = 100_000
 """Bytes for options, events and headers."""
-
-
-def check_output_folder(folder: Path) -> None:
-    """Check that a run can write into its folder, or make it, before anything else takes time.
-
-    Raises:
-        EnvironmentFault: it cannot.
-    """
-    place = nearest_folder(folder)
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        what = "cannot be written" if place == folder.absolute() else f"cannot be made in {place}"
-        raise EnvironmentFault(what, where=f"output_dir {folder}", fix="choose another output_dir")
 
 
 def check_space(network: Network, config: TrainConfig) -> None:
@@ -55,11 +42,3 @@ def check_space(network: Network, config: TrainConfig) -> None:
             where=str(paths.folder),
             fix="free some disk space, or choose another output_dir",
         )
-
-
-def nearest_folder(path: Path) -> Path:
-    """Return the path itself, or the nearest folder above it that exists."""
-    place = path.absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    return place

@@ -6,13 +6,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
 from lycoris_ext.data import TrainingSet
 from lycoris_ext.plots.png import save_picture
 from lycoris_ext.sampling.infotext import infotext
+from lycoris_ext.sampling.progress import bar_options
 from lycoris_ext.sampling.sample import sample_pictures
 from lycoris_ext.sampling.specs import PromptSpec
 from lycoris_ext.training.config import TrainConfig
@@ -64,13 +64,13 @@ class Terminal(Watcher):
     def counting(
         self, what: str, unit: str, total: int | None = None
     ) -> Iterator[Callable[[int], object]]:
-        options = {"leave": total is not None, **_bar_options()}
+        options = {"leave": total is not None, **bar_options()}
         with tqdm(desc=what, unit=f" {unit}", total=total, **options) as bar:
             yield bar.update
 
     def pictures_read(self, config: TrainConfig, pictures: TrainingSet) -> None:
         self.specs = preview_specs(config, pictures)
-        self.say(f"loading {config.model.pretrained_model_name_or_path}")
+        self.say(f"base model: {config.model.pretrained_model_name_or_path}")
 
     @contextmanager
     def watching(self, run: Run) -> Iterator[None]:
@@ -79,7 +79,7 @@ class Terminal(Watcher):
             initial=run.step,
             desc="training",
             unit=" steps",
-            **_bar_options(),
+            **bar_options(),
         )
         with bar, listen_for_stop() as self._stop:
             self._bar = bar
@@ -94,7 +94,7 @@ class Terminal(Watcher):
 
     def draw(self, run: Run) -> Sequence[str]:
         pipeline, clip_skip = self.base.pipeline, run.config.model.clip_skip
-        with tqdm(desc="drawing", unit=" steps", leave=False, **_bar_options()) as bar:
+        with tqdm(desc="drawing", unit=" steps", leave=False, **bar_options()) as bar:
 
             def progress(done: int, total: int) -> None:
                 bar.total = total
@@ -112,8 +112,3 @@ class Terminal(Watcher):
             )
             names.append(save_picture(run.paths.sample(run.step, number), picture, text).name)
         return names
-
-
-def _bar_options() -> dict[str, Any]:
-    # If stderr is a log file, fewer updates are written.
-    return {"mininterval": 0.2 if sys.stderr.isatty() else 10.0}

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from lycoris_ext.cli.info import main, summarize
+from lycoris_ext.cli.info import describe, main, summarize
 from lycoris_ext.errors import DataError, FormatError
 from lycoris_ext.formats import AdapterState, save_adapter
 from lycoris_ext.network import NetworkConfig, build_network
@@ -50,9 +50,12 @@ def test_a_summary_holds_algorithm_ranks_sizes_hash_and_trigger_words(adapter):
     assert summary.triggers == ("by fluent", "cat")
 
 
-def test_info_prints_a_table_without_unset_fields_and_long_lines(adapter, capsys):
+def test_info_prints_a_table_without_unset_fields_and_cuts_values_only_in_a_terminal(
+    adapter, capsys
+):
     assert main([str(adapter)]) == 0
-    output = capsys.readouterr().out
+    assert "x" * 200 in capsys.readouterr().out
+    output = "\n".join(describe(summarize(adapter), 88))
     for part in ("rank 4, alpha 1: 1 module", "learning rate", "0.0002", "by fluent, cat", "..."):
         assert part in output
     assert "U-Net rate" not in output

@@ -172,7 +172,7 @@ def test_init_writes_a_config_that_can_be_read(pictures, tmp_path, monkeypatch, 
     assert config.data.keep_tokens == 1
     assert config.network.conv_dim == 4
     assert config.data.resolution == 64
-    assert (config.run.max_train_steps, config.data.train_batch_size) == (400, 8)
+    assert (config.run.max_train_steps, config.data.train_batch_size) == (800, 8)
     assert "# 6 pictures in 1 folder, about 36 pixels" in text
     assert "All captions begin with: by tester" in text
     assert "[data]" in text and "# flip_aug = false" in text
