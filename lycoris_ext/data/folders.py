@@ -99,7 +99,8 @@ def find_roots(config: DataConfig) -> tuple[Root, ...]:
         raise ConfigError(
             "no pictures are given",
             where="train_data_dir",
-            fix='set train_data_dir to the folder that holds your "10_name" folders',
+            fix='set train_data_dir to the folder that holds your "10_name" folders, or image_dir '
+            "to one folder of pictures",
         )
     return (*training, *regular)
 

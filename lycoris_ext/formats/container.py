@@ -96,7 +96,9 @@ def header_end(start: Buffer, size: int, where: str) -> int:
     """
     refuse_start(bytes(start[:LOOK]), size, where)
     if min(len(start), size) < 8:
-        raise FormatError(f"{size} bytes long, a header needs 8", where=where, fix=MEND)
+        raise FormatError(
+            f"{size} bytes long, which is too short for a safetensors file", where=where, fix=MEND
+        )
     (length,) = struct.unpack("<Q", start[:8])
     if length > size - 8 and start[8:9] != b"{":  # the format wants a brace there
         raise FormatError(

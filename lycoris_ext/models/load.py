@@ -149,7 +149,7 @@ def _check_fit(parts: Parts, path: Path) -> None:
         raise DataError(
             f"the text encoder gives {width} values a token, and the U-Net takes {wanted}",
             where=str(path),
-            fix="they are of different models; restore the model",
+            fix="download the model again: these parts are of different models",
         )
     channels, taken = parts.vae.config.latent_channels, parts.unet.config.in_channels
     if channels != taken:

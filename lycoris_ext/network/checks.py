@@ -48,7 +48,7 @@ def check_path(selected: SelectedLayer, layer: AdapterLayer) -> None:
     has_way = layer.delta(FrozenLayer.of(site.module, site.spec)).thin_cost() is not None
     if layer.bypass_mode and not (has_way and site.spec.groups == 1):
         raise ConfigError(
-            "bypass_mode computes up(down(x)), and "
+            "bypass_mode computes the adapter's output from its factors, up(down(x)), and "
             + ("a grouped convolution" if has_way else f'algo = "{name}"')
             + " cannot be computed so",
             where=f"{site.name}, {selected.option('bypass_mode')}",
@@ -57,8 +57,8 @@ def check_path(selected: SelectedLayer, layer: AdapterLayer) -> None:
         )
     if is_packed(site) and not has_way:
         raise ConfigError(
-            f"{described(site)}, so its adapter must compute up(down(x)), and "
-            f'algo = "{name}" cannot be computed so',
+            f"{described(site)}, so the adapter's output must come from its factors, up(down(x)), "
+            f'and algo = "{name}" cannot be computed so',
             where=f"{site.name}, {selected.option('algo')}",
             fix=_OTHERWISE,
         )

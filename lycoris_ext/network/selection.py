@@ -205,9 +205,9 @@ def _with_settings(
         rate = LayerRate(settings.pop("learning_rate", None), settings.pop("lr_weight", 1.0))
         if rank == 0 and included and "rank" not in set_by:
             raise ConfigError(
-                "is included by name, but convolutions have no rank",
+                "this convolution is included by name, and convolutions have no rank (conv_dim)",
                 where=site.name,
-                fix="set conv_dim",
+                fix="set conv_dim, or leave the layer out of include",
             )
         same = tuple(settings.items())
         if same not in checked:

@@ -105,5 +105,9 @@ def _renamed(table: Table) -> dict[str, object]:
 
 def _table(value: object, name: str, where: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{name} holds {value!r}, expected a table", where=where, fix="check it")
+        raise ConfigError(
+            f"{name} holds {value!r}, expected a table",
+            where=where,
+            fix="write the options of this table there",
+        )
     return dict(value)

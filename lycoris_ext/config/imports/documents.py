@@ -57,7 +57,9 @@ def read_document(path: Path) -> Document:
     document = READERS[suffix](text, str(path))
     if not isinstance(document, Mapping):
         raise ConfigError(
-            "the file holds a list or a single value, no config", where=str(path), fix="check it"
+            "the file holds a list or a single value, no config",
+            where=str(path),
+            fix="give a file that sets options by their names",
         )
     return document
 
