@@ -86,11 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _summary(found: Suggestion) -> str:
     settings = found.settings
     batch = count(int(str(settings["train_batch_size"])), "picture")
-    text = (
-        f"{count(found.pictures, 'picture')}, suggestion: {settings['max_train_steps']} steps of "
-    )
+    steps = count(int(str(settings["max_train_steps"])), "step")
     size = settings["resolution"]
-    return text + batch + ("" if size is None else f" at {size} pixels")
+    text = f"{count(found.pictures, 'picture')}, suggestion: {steps} of {batch}"
+    return text + ("" if size is None else f" at {size} pixels")
 
 
 def _tell(output: Path) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from lycoris_ext.errors import ConfigError, LycorisExtError
 from lycoris_ext.formats.families import CLIP_TEXT, LONGEST_TEXT
 from lycoris_ext.options import Section, option
+from lycoris_ext.words import count
 
 MINI = "mini"
 
@@ -78,7 +79,7 @@ class ModelConfig(Section):
         if self.max_token_length % CLIP_TEXT:
             yield ConfigError(
                 f"max_token_length is {self.max_token_length}, and captions are read in pieces of "
-                f"{CLIP_TEXT} tokens",
+                f"{count(CLIP_TEXT, 'token')}",
                 fix="use 75, 150 or 225",
             )
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from lycoris_ext.errors import FormatError
 from lycoris_ext.formats import atomic_write
-from lycoris_ext.formats.strangers import LOOK, refuse_start
+from lycoris_ext.formats.strangers import LOOK, start_of
 from lycoris_ext.runs.optimizer_state import pack, unpack
 
 FORMAT = "lycoris_ext run state 2"
@@ -115,8 +115,10 @@ def load_state(path: Path) -> SavedState | None:
     if not path.is_file():
         return None
     content = path.read_bytes()
-    refuse_start(content[:LOOK], len(content), str(path))
+    stranger = start_of(content[:LOOK], len(content))
     try:
+        if stranger is not None:
+            raise ValueError(f"this is {stranger.name}")
         tensors = load(content)
         header = json.loads(bytes(tensors.pop("header").tolist()))
         _check_version(header["format"], path)

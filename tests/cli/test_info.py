@@ -248,11 +248,14 @@ def test_info_says_what_hosts_do_with_a_naming(tmp_path, key_of, lines):
 def test_notes_on_hosts_are_printed_whole(tmp_path, capsys):
     tensors = written(lambda layer, end: f"unet.{layer}.lora.{end}.weight", 7)
     safetensors.torch.save_file(tensors, tmp_path / "a.safetensors")
+    summary = summarize(tmp_path / "a.safetensors")
     main([str(tmp_path / "a.safetensors")])
     printed = capsys.readouterr().out
-    assert "..." not in printed and max(map(len, printed.splitlines()[1:])) < 130
-    for line in summarize(tmp_path / "a.safetensors").misread_by:
-        assert line in " ".join(printed.split())
+    assert "..." not in printed and all(line in printed for line in summary.misread_by)
+    on_a_terminal = describe(summary, 88)
+    assert max(map(len, on_a_terminal[1:])) < 130
+    for line in summary.misread_by:
+        assert line in " ".join(" ".join(on_a_terminal).split())
 
 
 def test_what_was_not_measured_of_flux_is_not_said(tmp_path):

@@ -111,9 +111,9 @@ def captions_that_are_cut(scan: Scan) -> Iterator[Finding]:
     if long:
         number = f"{len(long)} of {count(len(counted), 'caption')}"
         yield CUT.finding(
-            [Location(_source(picture), f"{tokens} tokens") for tokens, picture in long],
-            f"{number} {'is' if len(long) == 1 else 'are'} longer than {limit.tokens} tokens, and "
-            "the rest is not read",
+            [Location(_source(picture), count(tokens, "token")) for tokens, picture in long],
+            f"{number} {'is' if len(long) == 1 else 'are'} longer than "
+            f"{count(limit.tokens, 'token')}, and the rest is not read",
             _fix_for_cut(limit, long[0][0]),
         )
 
