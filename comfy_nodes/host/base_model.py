@@ -102,10 +102,7 @@ class ConnectedModel:
     def token_limit(self) -> TokenLimit | None:
         if self.family is OTHER:
             return None
-        # ComfyUI reads weights in captions as it does in prompts.
-        return clip_token_limit(
-            ModelConfig(max_token_length=self.max_token_length, weighted_captions=True)
-        )
+        return clip_token_limit(ModelConfig(max_token_length=self.max_token_length))
 
     def picture_size(self) -> int:
         """Return the usual size of the family, because ComfyUI's models do not say their own."""

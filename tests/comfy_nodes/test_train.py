@@ -359,6 +359,19 @@ def test_only_stable_diffusions_text_encoders_have_a_limit(host: Host) -> None:
     assert base.token_limit() is None
 
 
+def test_an_unset_resolution_is_the_usual_one_of_the_family(host: Host) -> None:
+    assert connected().picture_size() == 512
+    model, clip, vae = load_models(Dit, Flux)
+    base = ConnectedModel(model, clip, vae, trains_text=False, precision="no")
+    assert base.picture_size() == 1024
+    kind, settings = DatasetFolder.INPUT_TYPES()["required"]["resolution"]
+    assert (kind, settings["default"], settings["min"]) == ("INT", 0, 0)
+    options = {"train_batch_size": 2, "num_repeats": 1, "enable_bucket": False}
+    for number, wanted in ((0, {}), (768, {"resolution": 768})):
+        read, _ = DatasetFolder().read("shapes", resolution=number, **options)
+        assert {n: v for n, v in read.options.items() if n == "resolution"} == wanted
+
+
 def test_a_changed_weight_changes_the_fingerprint_of_the_model(host: Host) -> None:
     one, same, other = connected(), connected(), connected()
     with torch.no_grad(), torch.inference_mode():
