@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lycoris_ext.cli.arguments.config import parser
-from lycoris_ext.cli.new_config import unused_path
+from lycoris_ext.cli.new_config import new_config
 from lycoris_ext.config.from_adapter import write_config
 from lycoris_ext.formats import atomic_write, load_adapter
 
@@ -13,7 +13,7 @@ from lycoris_ext.formats import atomic_write, load_adapter
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write a config for an adapter file; return the exit code."""
     options = parser().parse_args(arguments)
-    output = unused_path(options.output, options.file.stem)
+    output = new_config(options.output, options.file.stem)
     state = load_adapter(options.file)
     with state.named_in_errors():
         text = write_config(state.metadata, state.layers())

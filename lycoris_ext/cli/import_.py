@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lycoris_ext.cli.arguments.import_ import parser
 from lycoris_ext.cli.configs import build_from
-from lycoris_ext.cli.new_config import unused_path
+from lycoris_ext.cli.new_config import new_config
 from lycoris_ext.config import OptionSource, Reading, read_config
 from lycoris_ext.config.commented import commented_toml
 from lycoris_ext.formats import atomic_write
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     first = options.files[0]
     name = first.stem if first.suffix.lower() != ".toml" else f"{first.stem}-imported"
-    output = unused_path(options.output, name)
+    output = new_config(options.output, name)
     sources = [read_config(file) for file in options.files]
     named = {name for source in sources for name, value in source.values.items() if value}
     # A path that the file leaves open is left open in the new one.

@@ -13,7 +13,7 @@ from PIL import Image
 
 from lycoris_ext.cli.arguments.init import parser
 from lycoris_ext.cli.extra import install_line
-from lycoris_ext.cli.new_config import file_name, unused_path
+from lycoris_ext.cli.new_config import file_name, new_config
 from lycoris_ext.config import RECIPES, build_config, read_toml
 from lycoris_ext.config.commented import comment
 from lycoris_ext.data import DataConfig, Scan, examine, finding_lines, raise_if_errors
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write a config for a folder of pictures; return the exit code."""
     options = parser().parse_args(arguments)
     folder, base = options.folder.expanduser(), options.base or MINI
-    output = unused_path(options.output, folder.resolve().name)
+    output = new_config(options.output, folder.resolve().name)
     found = look_at(folder, base, file_name(output.stem))
     text = write_config(found, output, everything=options.all)
     atomic_write(output, text.encode("utf-8"))

@@ -10,8 +10,8 @@ from lycoris_ext.runs.paths import FORBIDDEN_IN_NAMES
 _ENDING = ".toml"
 
 
-def unused_path(output: Path | None, name: str) -> Path:
-    """Return the path given with --output, or else ./NAME.toml.
+def new_config(output: Path | None, name: str) -> Path:
+    """Return the path of a new config: the one given with --output, or else ./NAME.toml.
 
     A folder is taken as the place of the file, and .toml is added to a name that lacks it, because
     `train` tells configs by this ending.
@@ -23,6 +23,16 @@ def unused_path(output: Path | None, name: str) -> Path:
     path = Path(own) if output is None else output / own if output.is_dir() else output
     if path.suffix.lower() != _ENDING:
         path = path.with_name(path.name + _ENDING)
+    return unused_path(path, name)
+
+
+def unused_path(output: Path | None, name: str) -> Path:
+    """Return the path given with --output, or else ./NAME.toml.
+
+    Raises:
+        ConfigError: a file of that path exists already.
+    """
+    path = output or Path(f"{name}{_ENDING}")
     if path.exists():
         raise ConfigError(
             "this file exists already and is not overwritten",

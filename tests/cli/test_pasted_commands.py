@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lycoris_ext import cli
 from lycoris_ext.cli import init
-from lycoris_ext.cli.new_config import file_name, unused_path
+from lycoris_ext.cli.new_config import file_name, new_config
 from lycoris_ext.runs.paths import is_file_name
 from lycoris_ext.words import command
 from tests.tiny_pictures import write_pictures
@@ -84,7 +84,7 @@ def test_what_init_prints_trains_the_config_that_it_wrote(name, tmp_path, monkey
 
 
 def test_a_new_config_ends_in_toml_and_may_be_put_into_a_folder(tmp_path):
-    assert unused_path(tmp_path, "a").name == "a.toml"
-    assert unused_path(tmp_path / "mine", "a") == tmp_path / "mine.toml"
-    assert unused_path(tmp_path / "v1.2", "a") == tmp_path / "v1.2.toml"
-    assert unused_path(None, "what?.") == Path("what_.toml")
+    assert new_config(tmp_path, "a").name == "a.toml"
+    assert new_config(tmp_path / "mine", "a") == tmp_path / "mine.toml"
+    assert new_config(tmp_path / "v1.2", "a") == tmp_path / "v1.2.toml"
+    assert new_config(None, "what?.") == Path("what_.toml")
