@@ -19,7 +19,7 @@ from lycoris_ext.config.commented import comment
 from lycoris_ext.data import DataConfig, Scan, examine, finding_lines, raise_if_errors
 from lycoris_ext.data.folders import options_for
 from lycoris_ext.data.pictures import quiet_pillow
-from lycoris_ext.errors import LycorisExtError
+from lycoris_ext.errors import DataError, LycorisExtError
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.formats.toml_text import toml_value
 from lycoris_ext.models import ModelConfig
@@ -121,8 +121,16 @@ def look_at(folder: Path, base: str, name: str) -> Suggestion:
         name: of the adapter.
 
     Raises:
-        DataError: the folder does not exist, or holds no pictures.
+        DataError: the folder does not exist, holds no pictures, or has a path that is no text.
     """
+    try:
+        str(folder.resolve()).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(
+            "the path holds bytes that are no text in UTF-8, so that no config can name it",
+            where=str(folder),
+            fix="rename the folder",
+        ) from error
     place = options_for(folder)
     scan = examine(DataConfig(**place, allow_missing_captions=True), open_pictures=False)
     if not scan.pictures:

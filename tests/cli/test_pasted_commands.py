@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import sys
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pytest
@@ -88,3 +90,11 @@ def test_a_new_config_ends_in_toml_and_may_be_put_into_a_folder(tmp_path):
     assert new_config(tmp_path / "mine", "a") == tmp_path / "mine.toml"
     assert new_config(tmp_path / "v1.2", "a") == tmp_path / "v1.2.toml"
     assert new_config(None, "what?.") == Path("what_.toml")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text here")
+def test_a_folder_whose_name_is_no_text_is_refused_in_a_sentence(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_pictures(Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")))
+    assert cli.main(["init", os.fsdecode(b"caf\xe9")]) == 3
+    assert "no text in UTF-8" in capsys.readouterr().err
