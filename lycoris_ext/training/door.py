@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from lycoris_ext.data import TrainingSet, check_bucket_sizes, examine, finding_lines, summarize
@@ -83,6 +84,9 @@ class Door:
             try_optimizer(config.optimizer)
         with faults:
             weights = read_start_weights(config.start)
+        for option, folder in _further_folders(config).items():
+            with faults:
+                check_folder(folder, option)
         with faults:
             check_folder(RunPaths.of(config.run).folder, "output_dir")
             if keeps_name(when_it_exists):
@@ -116,6 +120,14 @@ class Door:
             watcher.say(line)
         watcher.pictures_read(config, pictures)
         return pictures
+
+
+def _further_folders(config: TrainConfig) -> dict[str, Path]:
+    """Return option -> folder that the run writes into, besides output_dir."""
+    data, run = config.data, config.run
+    caches = data.cache_latents_to_disk or data.cache_text_encoder_outputs_to_disk
+    asked = {"cache_dir": data.cache_dir if caches else "", "logging_dir": run.logging_dir or ""}
+    return {option: Path(text).expanduser() for option, text in asked.items() if text}
 
 
 def with_resolution(config: TrainConfig, picture_size: int) -> TrainConfig:

@@ -98,6 +98,9 @@ OPTIONS: list[dict[str, Any]] = [
     {"vae": "not/there"},
     {"v2": True},
     {"network_dim": 100_000},
+    {"cache_latents_to_disk": True, "cache_dir": __file__},
+    {"cache_dir": __file__},
+    {"log_with": "tensorboard", "logging_dir": __file__},
 ]
 
 
