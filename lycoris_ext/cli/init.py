@@ -84,12 +84,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _summary(found: Suggestion) -> str:
-    settings = found.settings
-    batch = count(int(str(settings["train_batch_size"])), "picture")
-    steps = count(int(str(settings["max_train_steps"])), "step")
-    size = settings["resolution"]
-    text = f"{count(found.pictures, 'picture')}, suggestion: {steps} of {batch}"
-    return text + ("" if size is None else f" at {size} pixels")
+    settings, size = found.settings, found.settings["resolution"]
+    steps, batch = (int(str(settings[n])) for n in ("max_train_steps", "train_batch_size"))
+    return (
+        f"{count(found.pictures, 'picture')}, suggestion: {count(steps, 'step')} of "
+        f"{count(batch, 'picture')}" + ("" if size is None else f" at {size} pixels")
+    )
 
 
 def _tell(output: Path) -> int:

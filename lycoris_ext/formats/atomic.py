@@ -84,7 +84,8 @@ def check_folder(folder: Path, option: str) -> None:
     """
     place = nearest_folder(folder)
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        what = "cannot be written" if place == folder.absolute() else f"cannot be made in {place}"
+        there = place == folder.absolute()
+        what = "the folder cannot be " + ("written" if there else f"made in {place}")
         raise EnvironmentFault(what, where=f"{option} {folder}", fix=f"choose another {option}")
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from lycoris_ext.errors import DataError, EnvironmentFault
 from lycoris_ext.runs.lock import RunLock
-from lycoris_ext.training import train as recipe
+from lycoris_ext.training.door import Door
 
 
 def test_a_run_whose_name_is_locked_is_refused_before_anything_is_touched(run, tmp_path):
@@ -19,14 +19,14 @@ def test_a_run_whose_name_is_locked_is_refused_before_anything_is_touched(run, t
 
 
 def test_a_run_that_began_meanwhile_is_not_overwritten(run, tmp_path, monkeypatch):
-    read = recipe.read_pictures
+    read = Door.read_pictures
 
     def overtaken(*given):
-        monkeypatch.setattr(recipe, "read_pictures", read)
+        monkeypatch.setattr(Door, "read_pictures", read)
         run()
         return read(*given)
 
-    monkeypatch.setattr(recipe, "read_pictures", overtaken)
+    monkeypatch.setattr(Door, "read_pictures", overtaken)
     with pytest.raises(DataError, match="this file exists already"):
         run(seed=5)
     assert "seed = 0" in (tmp_path / "out" / "test.toml").read_text("utf-8")
