@@ -40,18 +40,7 @@ def parser() -> argparse.ArgumentParser:
         help="an adapter file, such as my_style.safetensors:0.8; without strength, 1 is used; "
         "may be repeated",
     )
-    add(
-        "--model",
-        default="mini",
-        help="a Stable Diffusion 1.x, 2.x or XL model, as a file or a diffusers folder "
-        "(default: mini, the small model that ships with the package)",
-    )
-    add("--vae", help="a VAE to use instead of the model's own, as a file or a folder")
-    add(
-        "--v-parameterization",
-        action=argparse.BooleanOptionalAction,
-        help="whether the model predicts velocity (default: read from the model)",
-    )
+    _add_model(made)
     add(
         "--output-dir",
         type=Path,
@@ -73,6 +62,22 @@ def parser() -> argparse.ArgumentParser:
         help="precision of the model (default: fp16 on a GPU, fp32 on a CPU)",
     )
     return made
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--model",
+        default="mini",
+        help="a Stable Diffusion 1.x, 2.x or XL model, as a file or a diffusers folder "
+        "(default: mini, the small model that ships with the package)",
+    )
+    add("--vae", help="a VAE to use instead of the model's own, as a file or a folder")
+    add(
+        "--v-parameterization",
+        action=argparse.BooleanOptionalAction,
+        help="whether the model predicts velocity (default: read from the model)",
+    )
 
 
 def _add_grid(parser: argparse.ArgumentParser) -> None:
