@@ -102,7 +102,8 @@ def _tell(output: Path) -> int:
     for fault in rehearsal.faults:
         print(f"error: {fault}")
     if rehearsal.missing_package:
-        print(f"error: {rehearsal.missing_package} is not installed\n  -> {install_line()}")
+        what = f"the package {rehearsal.missing_package} is not installed"
+        print(f"error: {what}\n  -> {install_line()}")
     train = command("lycoris-ext", "train", output)
     if rehearsal.can_start:
         print(f"train:   {train}")

@@ -61,7 +61,7 @@ def rehearse(config: TrainConfig) -> Rehearsal:
         except LycorisExtError as found:
             error = found
         except ModuleNotFoundError as found:
-            package = found.name or ""
+            package = (found.name or "").partition(".")[0]
     told = {found.as_error().what for found in door.findings}
     parts = () if error is None else error.parts
     faults = tuple(part for part in parts if part.what not in told)

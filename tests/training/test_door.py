@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,16 @@ def test_if_the_state_cannot_be_written_the_adapter_lies_there(
         train_in_terminal(config(save_state_every_n_steps=every))
     name = "mine-step-1.safetensors" if every == 1 else "mine.safetensors"
     assert load_adapter(tmp_path / "out" / name).tensors
+
+
+def test_a_missing_package_is_named_and_the_pictures_are_looked_at_nevertheless(
+    config: Any, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_caption(pictures)
+    monkeypatch.setitem(sys.modules, "diffusers.utils", None)
+    assert "LX009" in {finding.code for finding in rehearse(config()).findings}
+    found = rehearse(config(allow_missing_captions=True))
+    assert (found.missing_package, found.faults, found.can_start) == ("diffusers", (), False)
 
 
 def test_doctor_says_the_same_as_train(
