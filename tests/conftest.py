@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from tests.shapes import check_shapes
 from tests.tiny_pictures import write_pictures
@@ -13,6 +14,10 @@ from tests.tiny_pipeline import write_tiny_folder
 
 # Tensors here are tiny: a second thread costs more than it brings, far more on a busy machine.
 torch.set_num_threads(1)
+
+# How long an example takes says nothing about the code: other tests run at the same time.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # What the maths is given, and what it returns, has the shapes that its annotations say.
 check_shapes("lycoris_ext.functional", "lycoris_ext.algorithms")

@@ -198,7 +198,7 @@ def networks(draw: st.DrawFn) -> NetworkConfig:
 PARTS = ("down_blocks", "attn2", r"resnets\.1", "to_k$", "text_encoder", "conv1", r"mid_block\.a")
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.filter_too_much])
 @given(networks(), st.sampled_from([torch.float32, torch.float16, torch.bfloat16]))
 def test_any_network_over_sd1_comes_back(config: NetworkConfig, dtype: torch.dtype) -> None:
     try:
@@ -240,7 +240,7 @@ PLAIN_FORMS["diag-oft"] = {**SMALL, "algo": "diag-oft", "conv_dim": 2}
 PLAIN_FORMS["ia3"] = {**SMALL, "algo": "ia3"}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     form=st.sampled_from(sorted(PLAIN_FORMS)),
     chosen=st.lists(st.sampled_from(PLAIN), min_size=1, unique=True),

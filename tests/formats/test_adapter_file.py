@@ -175,9 +175,7 @@ def test_every_truncation_is_refused(tmp_path: Path) -> None:
             load_adapter(path)
 
 
-@settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_file_with_flipped_bits_gives_an_error_or_tensors(
     tmp_path: Path, data: st.DataObject

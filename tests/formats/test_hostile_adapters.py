@@ -48,7 +48,7 @@ def tensors(draw: Any, names: st.SearchStrategy[str]) -> dict[str, Tensor]:
     return found
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(tensors(st.sampled_from(NAMES)), metadata, st.booleans())
 def test_a_layer_is_read_or_refused(
     stored: dict[str, Tensor], metadata: dict[str, str], known: bool
@@ -61,7 +61,7 @@ def test_a_layer_is_read_or_refused(
             assert plan.shapes().keys() == found.keys() - {"alpha"}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     tensors(
         st.sampled_from(["unet:0:up", "unet:0:down", "text_encoder:0:up", "text_encoder:1:down"])

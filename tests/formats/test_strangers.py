@@ -303,14 +303,14 @@ def test_a_safetensors_file_is_never_taken_for_something_else() -> None:
             assert start_of(content[:LOOK], 10**9) is None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=600))
 def test_any_bytes_are_a_kind_or_none(content: bytes) -> None:
     kind = start_of(content[:LOOK], len(content))
     assert kind is None or (kind.name and kind.name.isprintable() and kind.mend)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.dictionaries(st.text(max_size=30), st.lists(st.integers(0, 2000), max_size=3), max_size=5),
     st.dictionaries(st.just("modelspec.architecture"), st.text(max_size=30)),

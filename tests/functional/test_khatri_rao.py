@@ -11,7 +11,7 @@ from torch import Tensor
 from lycoris_ext.functional import khatri_rao
 
 size = st.integers(1, 5)
-identity = settings(max_examples=40, deadline=None)
+identity = settings(max_examples=40)
 
 
 def random(*shape: int) -> Tensor:

@@ -31,7 +31,7 @@ def check(delta: Delta) -> None:
     torch.testing.assert_close(delta.norm(), delta.dense().norm(), rtol=1e-12, atol=0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(size, size, kernels, rank, rank, st.booleans())
 def test_the_norm_of_an_update_is_that_of_its_matrix(
     out: int, width: int, kernel: tuple[int, ...], r1: int, r2: int, core: bool

@@ -188,4 +188,4 @@ class Laws(RuleBasedStateMachine):
 
 
 TestLaws = Laws.TestCase
-TestLaws.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestLaws.settings = settings(max_examples=40, stateful_step_count=40)

@@ -180,7 +180,7 @@ def exported(config: TrainConfig, to: str, folder: Path) -> Path:
     return folder / f"a{ending}"
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.filter_too_much])
 @given(configs(), st.sampled_from(sorted(FORMATS)))
 def test_an_exported_config_is_read_back_as_the_same(config: TrainConfig, to: str) -> None:
     with tempfile.TemporaryDirectory() as folder:

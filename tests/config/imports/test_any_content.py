@@ -42,13 +42,13 @@ def only_errors_to_mend(source: OptionSource) -> None:
             assert str(error)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.dictionaries(st.sampled_from(OF_SD_SCRIPTS) | st.text(max_size=5), VALUES, max_size=5))
 def test_any_options_of_sd_scripts(values: dict[str, Any]) -> None:
     only_errors_to_mend(OptionSource("a.toml", values, is_foreign=True))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(DATASET, max_size=2) | VALUES, st.dictionaries(st.text(max_size=4), VALUES) | VALUES
 )
@@ -57,7 +57,7 @@ def test_any_tables_of_a_dataset_config(datasets: Any, general: Any) -> None:
     only_errors_to_mend(OptionSource("a.toml", values, is_foreign=True))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.dictionaries(st.sampled_from(sorted(FIELDS)), VALUES, max_size=4))
 def test_any_fields_of_kohya_ss(fields: dict[str, Any]) -> None:
     try:
@@ -70,7 +70,7 @@ def test_any_fields_of_kohya_ss(fields: dict[str, Any]) -> None:
 PIECES = ("train_network.py", "--a", "=", " ", "'", '"', "\\", "\n", "$x", "x=1", "%x%", "`", "^")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text(max_size=60) | st.lists(st.sampled_from(PIECES), max_size=15).map("".join))
 def test_any_script(text: str) -> None:
     try:

@@ -139,7 +139,7 @@ anything = st.recursive(
 
 
 @EACH
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_whatever_a_setting_holds_it_is_read_or_refused(name: str, data: st.DataObject) -> None:
     known, document = SAMPLES[name]
