@@ -38,6 +38,35 @@ def test_patterns_for_unknown_dots_fit_both_ways_to_write_a_name(paths: set[Path
             assert not any(re.search(pattern, f"{name}_more") for pattern in patterns)
 
 
+PARTS = st.lists(
+    st.sampled_from(["mid", "block", "to", "q", "v", "0", "10"]), min_size=1, max_size=5
+)
+
+
+@given(st.sets(PARTS.map(tuple), min_size=1, max_size=20), st.data())
+def test_a_cover_of_names_without_dots_fits_them_wherever_the_dots_are(
+    paths: set[tuple[str, ...]], data: st.DataObject
+) -> None:
+    inside = data.draw(st.sets(st.sampled_from(sorted(paths)), min_size=1))
+    found = cover([("unet", *p) for p in inside], [("unet", *p) for p in paths - inside])
+    patterns = [pattern.text(DOT_OR_UNDERSCORE) for pattern in found]
+    for parts in paths:
+        name = f"unet.{parts[0]}"
+        for part in parts[1:]:
+            name += data.draw(st.sampled_from("._")) + part
+        assert any(re.search(pattern, name) for pattern in patterns) == (parts in inside)
+
+
+def test_a_beginning_may_end_inside_of_a_name() -> None:
+    """The underscore behind "mid" belongs to the name mid_block, which the file's key hides."""
+    inside = ["mid block a to v", "mid block b to v", "mid block c to v"]
+    outside = ["mid block a to q", "up block a to v", "up block b to v", "mid block to v x"]
+    found = cover([("unet", *p.split()) for p in inside], [("unet", *p.split()) for p in outside])
+    patterns = [pattern.text(DOT_OR_UNDERSCORE) for pattern in found]
+    for name in ("unet.mid_block.a.to_v", "unet.mid_block.b.to_v", "unet.mid_block_c_to_v"):
+        assert any(re.search(pattern, name) for pattern in patterns), patterns
+
+
 @pytest.mark.parametrize(
     ("paths", "texts"),
     [

@@ -64,7 +64,8 @@ class Pattern:
             text += DOT + dot.join(map(_one_of, self.start))
         if self.words:
             if head:
-                text += r"\b.*" if known else rf"(?:{DOT}.*)?"
+                # Behind the name of the model comes a dot, and behind a start there may be either.
+                text += r"\b.*" if known else rf"(?:{dot if self.start else DOT}.*)?"
             text += dot + dot.join(map(_one_of, self.words))
         return text + ("$" if self.at_end else dot)
 
