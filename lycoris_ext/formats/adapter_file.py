@@ -6,7 +6,7 @@ import hashlib
 import mmap
 import os
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -194,7 +194,7 @@ def read_adapter_file(
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             if is_torch_file(file.read(9)):
-                content = converted(path, lambda keys: check_header(_header_of(keys), where))
+                content = converted(path, lambda shapes: check_header(_header_of(shapes), where))
                 return AdapterFile(path, content, container.read_header(content, where), size)
             file.seek(0)
             start, header = container.read_start(file, size, where)
@@ -211,9 +211,10 @@ def read_adapter_file(
     return AdapterFile(path, content, header, size)
 
 
-def _header_of(keys: Collection[str]) -> Container:
-    """Return a header with nothing but the keys, for checks before the tensors are read."""
-    return Container(tuple(Entry(key, torch.float32, (), 0, 0) for key in keys), {}, 0)
+def _header_of(shapes: Mapping[str, tuple[int, ...]]) -> Container:
+    """Return a header with nothing but keys and sizes, for checks before the tensors are read."""
+    entries = (Entry(key, torch.float32, shape, 0, 0) for key, shape in shapes.items())
+    return Container(tuple(entries), {}, 0)
 
 
 def load_adapter(path: Path | str) -> AdapterState:

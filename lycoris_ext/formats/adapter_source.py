@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from lycoris_ext.errors import DataError
@@ -38,12 +38,13 @@ def adapter_in(path: Path) -> Path:
     return found
 
 
-def converted(path: Path, check: Callable[[Collection[str]], object]) -> bytearray:
+def converted(path: Path, check: Callable[[Mapping[str, tuple[int, ...]]], object]) -> bytearray:
     """Read a file of torch.save; return its tensors as the bytes of a safetensors file.
 
     Args:
         path: the file.
-        check: called with the tensors' keys before their numbers are read; it may raise an error.
+        check: called with the tensors' keys and sizes before their numbers are read; it may raise
+            an error.
 
     Raises:
         FormatError: the file is damaged, or its pickle does what no file of weights does.

@@ -12,7 +12,7 @@ import pickle
 import zipfile
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -66,7 +66,7 @@ def is_torch_file(start: bytes) -> bool:
 
 
 def load_torch_file(
-    path: Path, check: Callable[[Collection[str]], object] = lambda _: None
+    path: Path, check: Callable[[Mapping[str, tuple[int, ...]]], object] = lambda _: None
 ) -> dict[str, Tensor]:
     """Read the tensors of a file that torch.save wrote.
 
@@ -74,8 +74,8 @@ def load_torch_file(
         path: a file of torch 1.6 or newer. The weights may be in an inner dictionary "state_dict",
             as in files of PyTorch Lightning and most Stable Diffusion checkpoints. Tensors of a
             list are named by their number: "0", "1", ...
-        check: called with the tensors' keys before their numbers are read; it may raise an error,
-            so that a large file of another kind is not read.
+        check: called with the tensors' keys and sizes before their numbers are read; it may raise
+            an error, so that a large file of another kind is not read.
 
     Returns:
         Key -> tensor on the CPU; values that are no tensors are left out.
@@ -95,7 +95,7 @@ def load_torch_file(
 
 
 def _load(
-    file: BinaryIO, where: str, check: Callable[[Collection[str]], object]
+    file: BinaryIO, where: str, check: Callable[[Mapping[str, tuple[int, ...]]], object]
 ) -> dict[str, Tensor]:
     start, size = file.read(LOOK), os.fstat(file.fileno()).st_size
     refuse_start(start, size, where)
@@ -119,7 +119,8 @@ def _load(
             with archive.open(pickles[0]) as stream:
                 content = _Unpickler(stream, encoding="utf-8").load()
             stored = _state_dict(content)
-            check(stored.keys())
+            if stored:  # of a file without tensors, the other things in it tell what it is
+                check({key: one.shape for key, one in stored.items()})
             storages = _Storages(archive, pickles[0].removesuffix("data.pkl"))
             tensors = {key: one.read(storages) for key, one in stored.items()}
         except _BROKEN_PICKLE as error:
@@ -207,6 +208,12 @@ class _StoredTensor(NamedTuple):
     offset: Any
     size: Any
     stride: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The size, not checked against the stored numbers; () if it is no size at all."""
+        size = self.size if type(self.size) is tuple else ()
+        return size if all(type(number) is int for number in size) else ()
 
     def read(self, storages: _Storages) -> Tensor:
         """Check offset, size and stride against the stored numbers, and return the tensor."""

@@ -268,8 +268,18 @@ def test_files_of_torch_save_without_weights_are_named(
 ) -> None:
     path = tmp_path / "a.pt"
     torch.save(content, path)
-    error = refusal(load_torch_file, path)
-    assert said in error.what and error.where == str(path)
+    for door in (load_torch_file, load_adapter, DOORS["info"], start_from):
+        error = refusal(door, path)
+        assert said in error.what and str(path) in str(error.where)
+
+
+def test_a_file_of_torch_save_is_named_by_names_and_sizes(tmp_path: Path) -> None:
+    path = tmp_path / "learned_embeds.bin"
+    for name in ("embedding of diffusers", "embedding of one token", "pivotal tuning", "VAE"):
+        tensors, said = CONTENTS[name]
+        torch.save(dict(tensors), path)
+        for door in ("load_adapter", "info", "network_weights"):
+            assert said in refusal(DOORS[door], path).what
 
 
 def test_the_names_of_all_algorithms_adapters_are_no_strangers() -> None:
