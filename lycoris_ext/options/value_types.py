@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Mapping
 from typing import Any, Union, get_args, get_origin
@@ -14,6 +15,8 @@ TYPE_NAMES = {
     float: "a number",
     str: "a text in quotes",
 }
+_UNQUOTED = re.compile(r"\s*(?:true|false|[+-]?[0-9.]+(?:e[+-]?[0-9]+)?)\s*", re.IGNORECASE)
+"""Texts that are a number or a truth value in quotes."""
 LIST_NAMES = {str: "a list of texts", int: "a list of whole numbers", float: "a list of numbers"}
 
 
@@ -98,6 +101,6 @@ def _is_of(value: Any, kind: Any) -> bool:
 
 
 def _fix(name: str, value: Any, hint: Any) -> str:
-    if isinstance(value, str) and str not in alternatives(hint):
-        return f"write it without quotes: {name} = {value.strip().lower() or '...'}"
+    if isinstance(value, str) and str not in alternatives(hint) and _UNQUOTED.fullmatch(value):
+        return f"write it without quotes: {name} = {value.strip().lower()}"
     return f"change {name}"

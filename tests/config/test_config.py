@@ -121,6 +121,7 @@ def test_options_with_one_possible_value_take_that_value_alone():
         ("network_dim", 8.5, "expected a whole number"),
         ("network_dim", True, "expected a whole number"),
         ("learning_rate", "2e-4", "write it without quotes: learning_rate = 2e-4"),
+        ("learning_rate", "fast", "change learning_rate"),
         ("output_name", 5, "expected a text in quotes"),
         ("include", [1], "expected a list of texts"),
         ("min_snr_gamma", "five", "expected a number"),
