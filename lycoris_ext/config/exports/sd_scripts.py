@@ -14,12 +14,14 @@ from typing import Any
 
 from lycoris_ext.config.exports.exported import Exported, Target
 from lycoris_ext.config.sd_scripts_options import DEFAULTS
-from lycoris_ext.errors import ConfigError
+from lycoris_ext.errors import ConfigError, LycorisExtError
 from lycoris_ext.formats.toml_text import toml_value
+from lycoris_ext.models.outline import picture_size_of
 from lycoris_ext.network import NetworkConfig
 from lycoris_ext.network.sd_scripts_names import OF_SCRIPTS, RATIOS, as_network_args
 from lycoris_ext.sampling.samplers import canonical_sampler
 from lycoris_ext.training.config import TrainConfig, all_options
+from lycoris_ext.training.door import with_resolution
 from lycoris_ext.training.optimizer_kinds import optimizer_kind
 
 Values = dict[str, Any]
@@ -111,6 +113,7 @@ class Said:
 def say(config: TrainConfig, target: Target) -> Said:
     """Put a config into options of sd-scripts and the files that they name."""
     said = Said()
+    config = _with_own_size(config, said)
     known, plain = all_options(), config.flat()
     changed = {name for section in config.sections() for name in getattr(config, section).changed()}
     of_network = {*NetworkConfig.options(), *RATIOS}
@@ -137,6 +140,30 @@ def say(config: TrainConfig, target: Target) -> Said:
     _say_prompts(config, target, said)
     _say_folders(config, target, said)
     return said
+
+
+def _with_own_size(config: TrainConfig, said: Said) -> TrainConfig:
+    """Return the config with the resolution that ``train`` would take from the base model.
+
+    sd-scripts stops without a resolution, and kohya_ss takes 512 for every base.
+    """
+    data = config.data
+    stated = [subset.changed().get("resolution") for subset in data.subsets or ()]
+    if data.resolution or (stated and all(stated) and not data.image_dir):
+        return config
+    try:
+        size = picture_size_of(config.model)
+    except LycorisExtError as error:
+        said.unsupported.append(
+            ConfigError(
+                "resolution is unset, which stands for the base model's own size; sd-scripts needs "
+                f"it stated, and the base model cannot be read ({error.where}: {error.what})",
+                where="resolution",
+                fix="set resolution, such as 512 for Stable Diffusion 1 and 1024 for XL",
+            )
+        )
+        return config
+    return with_resolution(config, size)
 
 
 def _value(name: str, value: Any, said: Said) -> Any:

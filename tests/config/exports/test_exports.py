@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from lycoris_ext.cli.arguments.export_config import PROGRAMS
 from lycoris_ext.cli.export_config import main
@@ -120,6 +122,7 @@ def configs(draw: st.DrawFn) -> TrainConfig:
     algo = draw(st.sampled_from(sorted(ALGORITHMS)))
     values: dict[str, Any] = {
         "pretrained_model_name_or_path": "base.safetensors",
+        "resolution": 512,
         "algo": algo,
         "conv_dim": draw(st.sampled_from([0, 4])),
         **ALGORITHMS[algo],
@@ -197,7 +200,8 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-BASE = 'pretrained_model_name_or_path = "base.safetensors"\n'
+UNREADABLE = 'pretrained_model_name_or_path = "base.safetensors"\n'
+BASE = UNREADABLE + "resolution = 512\n"
 UNSAID = (
     'lr_scheduler = "rex"\nema_decay = 0.99\nnum_repeats = 3\ntrain_data_dir = "a"\n'
     'exclude = ["a{1,2}"]\nsample_sampler = "UniPC"\nsample_every_n_epochs = 1\n'
@@ -281,6 +285,54 @@ def test_kohya_ss_gets_both_rates_because_of_one_alone_it_trains_that_part_only(
     assert (fields["unet_lr"], fields["text_encoder_lr"]) == (1e-3, 1e-5)
     again = build_config([read_config(path)])
     assert not again.network.network_train_text_encoder_only
+
+
+def sdxl_file(folder: Path) -> Path:
+    """Write a file that is known as Stable Diffusion XL by its keys."""
+    names = (
+        "conditioner.embedders.0.transformer.text_model.embeddings.position_embedding.weight",
+        "conditioner.embedders.1.model.positional_embedding",
+        "first_stage_model.encoder.conv_in.weight",
+    )
+    tensors = {name: torch.zeros(1) for name in names}
+    tensors["model.diffusion_model.input_blocks.0.0.weight"] = torch.zeros(320, 4, 3, 3)
+    save_file(tensors, folder / "sdxl.safetensors")
+    return folder / "sdxl.safetensors"
+
+
+@pytest.mark.parametrize("to", sorted(FORMATS))
+@pytest.mark.parametrize("pictures", [{"train_data_dir": "a"}, {"image_dir": "a"}])
+def test_without_a_resolution_the_base_models_own_size_is_written(
+    to: str, pictures: dict[str, Any], tmp_path: Path
+) -> None:
+    values = {"pretrained_model_name_or_path": str(sdxl_file(tmp_path)), **pictures}
+    path = exported(build_config([OptionSource("test", values)]), to, tmp_path)
+    text = path.read_text("utf-8")
+    stated = json.loads(text)["max_resolution"] if to == "kohya-gui" else None
+    assert (stated or read_tables(text)["resolution"]) == "1024"
+    assert build_config([read_config(path)]).data.size == (1024, 1024)
+
+
+@pytest.mark.parametrize("to", sorted(FORMATS))
+def test_without_a_resolution_a_base_model_that_cannot_be_read_is_refused(
+    to: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path, UNREADABLE + 'train_data_dir = "a"\n')
+    output = tmp_path / f"new{FORMATS[to][0]}"
+    arguments = [str(path), "--to", to, "-o", str(output)]
+    with pytest.raises(ConfigError, match=r"no such file[\s\S]*-> set resolution") as caught:
+        main(arguments)
+    assert caught.value.where == "resolution" and not output.exists()
+    assert main([*arguments, "--skip-unsupported"]) == 0
+    assert "left out: resolution is unset" in capsys.readouterr().err
+    assert "resolution" not in output.read_text("utf-8")
+
+
+def test_the_base_model_is_not_asked_where_every_subset_has_a_resolution(tmp_path: Path) -> None:
+    text = UNREADABLE + '[[subsets]]\nimage_dir = "a"\nresolution = 768\n'
+    exported(build_config([parse_toml(text, "a.toml")]), "sd-scripts", tmp_path)
+    datasets = read_tables((tmp_path / "a.datasets.toml").read_text("utf-8"))["datasets"]
+    assert [dataset["resolution"] for dataset in datasets] == [768]
 
 
 def test_the_command_offers_every_program_to_export_to() -> None:
