@@ -10,9 +10,10 @@ AUTOMATIC1111 1.8.0, Forge dfdcbab6, ComfyUI 0.3.64, diffusers 0.42.1 (load_lora
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from lycoris_ext.formats.embeddings import is_embedding
 from lycoris_ext.formats.keys import place_in_file, split_key, target_of
 
 SD_SCRIPTS, WEBUI, FORGE, COMFYUI, DIFFUSERS = HOSTS = (
@@ -121,8 +122,9 @@ def naming_of(key: str) -> str:
 
 
 def tools_of(keys: Iterable[str]) -> tuple[str, ...]:
-    """Return the tools whose naming the keys of a file have; usually one."""
-    return tuple(sorted({next(tool for p, _, tool in NAMINGS if p.match(key)) for key in keys}))
+    """Return the tools whose naming the layers of a file have, by its keys; usually one."""
+    tools = {next(t for p, _, t in NAMINGS if p.match(key)) for key in _of_layers(keys)}
+    return tuple(sorted(tools))
 
 
 def left_by(host: str, keys: Iterable[str], family: str) -> Left:
@@ -136,7 +138,7 @@ def left_by(host: str, keys: Iterable[str], family: str) -> Left:
     """
     layers: set[str] = set()
     words: list[str] = []
-    names = {split_key(key)[0]: naming_of(key) for key in keys}
+    names = {split_key(key)[0]: naming_of(key) for key in _of_layers(keys)}
     for layer, naming in names.items():
         for group in _groups(host, naming, family):
             pattern, told = _GROUPS[group]
@@ -169,6 +171,11 @@ def words_on(host: str, key: str, family: str) -> str:
     if "all" in groups:
         return "none"
     return f"all but {' and '.join(_GROUPS[group][1] for group in groups)}" if groups else "yes"
+
+
+def _of_layers(keys: Iterable[str]) -> Iterator[str]:
+    """Leave out the keys of bundled textual inversions, which belong to no layer."""
+    return (key for key in keys if not is_embedding(key))
 
 
 def _groups(host: str, naming: str, family: str) -> list[str]:

@@ -245,6 +245,24 @@ def test_info_says_what_hosts_do_with_a_naming(tmp_path, key_of, lines):
         assert any(line.startswith(host) for line in told) == any(host in line for line in lines)
 
 
+@pytest.mark.parametrize(
+    "key_of",
+    [
+        lambda layer, end: f"lora_unet_{layer.replace('.', '_')}.lora_{end}.weight",
+        lambda layer, end: f"unet.{layer}.lora.{end}.weight",
+        lambda layer, end: f"diffusion_model.{layer}.lora_{end}.weight",
+    ],
+)
+def test_bundled_embeddings_change_neither_the_naming_nor_what_hosts_leave(tmp_path, key_of):
+    words = {f"bundle_emb.mytok.{encoder}": torch.ones(2, 8) for encoder in ("clip_l", "clip_g")}
+    bare, bundled = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    safetensors.torch.save_file(written(key_of), bare)
+    safetensors.torch.save_file(written(key_of) | words, bundled)
+    expected, found = summarize(bare), summarize(bundled)
+    assert (found.keys, found.misread_by) == (expected.keys, expected.misread_by)
+    assert len(found.keys) == 1 and found.embeddings == ("mytok",)
+
+
 def test_notes_on_hosts_are_printed_whole(tmp_path, capsys):
     tensors = written(lambda layer, end: f"unet.{layer}.lora.{end}.weight", 7)
     safetensors.torch.save_file(tensors, tmp_path / "a.safetensors")
