@@ -53,7 +53,12 @@ _BLOCKS = (
 
 def is_numbered(keys: Collection[str]) -> bool:
     """Return True if the keys of a file are those of this tool."""
-    return any(map(_KEY.fullmatch, keys)) or _is_list(keys)
+    return bool(numbered(keys))
+
+
+def numbered(keys: Collection[str]) -> list[str]:
+    """Return the keys of the numbered layers of a file; none if it is of another tool."""
+    return list(keys) if _is_list(keys) else [key for key in keys if _KEY.fullmatch(key)]
 
 
 def named(

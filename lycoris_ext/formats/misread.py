@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from lycoris_ext.algorithms import Plan
+from lycoris_ext.formats.cloneofsimo import is_numbered
 from lycoris_ext.formats.families import FAMILIES, family_of_version
 from lycoris_ext.formats.keys import split_key, target_of
 from lycoris_ext.formats.namings import (
@@ -29,6 +30,11 @@ from lycoris_ext.words import count
 
 _BY_US = "--network_module lycoris_ext.kohya does"
 _BY_BOTH = "--network_module lycoris_ext.kohya or lycoris.kohya does"
+
+_NUMBERED = (
+    "its layers have numbers instead of names: for the hosts save it again under kohya's names, "
+    "with load_network(...).save(...)"
+)
 
 #: (feature of a file, host) -> what that host does with such a file, as the end of a sentence.
 _MISREAD = {
@@ -83,7 +89,7 @@ def misread_by(
     """Return one sentence for each way in which some host is known to read a file wrongly.
 
     Args:
-        keys: of the file's tensors.
+        keys: of the file's tensors, as they stand in the file.
         plans: layer's name in the file -> its algorithm, rank and shapes.
         metadata: of the file.
     """
@@ -96,7 +102,8 @@ def misread_by(
     forms = (
         f"{host} {happens}" for (feature, host), happens in _MISREAD.items() if feature in features
     )
-    return (*filter(None, names), *forms)
+    mend = (_NUMBERED,) if is_numbered(keys) else ()
+    return (*mend, *filter(None, names), *forms)
 
 
 def knows(host: str, feature: str) -> bool:

@@ -47,6 +47,8 @@ NAMINGS = tuple(
         (r"diffusion_model\.|text_encoders\.", "ComfyUI", "ComfyUI"),
         (r"(unet|text_encoder\w*)\..*(\.processor\.|\.to_\w+_lora\.)", "processors", "diffusers"),
         (r".*\.processor\.", "bare processors", "diffusers"),
+        (r"(unet|text_encoder):\d+:", "numbered", "cloneofsimo/lora"),
+        (r"\d+$", "list", "cloneofsimo/lora"),
         (r"", "diffusers", "diffusers"),
     )
 )
@@ -86,6 +88,7 @@ _LEFT: Mapping[tuple[str, str], tuple[str, str, str, str, str]] = {
     ("processors", ""): ("all", "all", "text", "text", ""),
     ("bare processors", ""): ("all", "all", "", "", "all"),
     ("PEFT", ""): ("all", "all", "all", "all", "all"),
+    ("numbered", ""): ("all", "all", "all", "all", "all"),
 }
 #: The same for FLUX in ComfyUI alone: naming -> groups.
 _LEFT_OF_FLUX = {

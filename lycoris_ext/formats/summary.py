@@ -10,7 +10,7 @@ from pathlib import Path
 from lycoris_ext.algorithms import Plan, detect
 from lycoris_ext.errors import FormatError
 from lycoris_ext.formats.adapter_file import AdapterFile, AdapterState, read_adapter_file
-from lycoris_ext.formats.cloneofsimo import is_numbered
+from lycoris_ext.formats.cloneofsimo import is_numbered, numbered
 from lycoris_ext.formats.container import Container
 from lycoris_ext.formats.embeddings import embedded_words
 from lycoris_ext.formats.keys import split_key, target_of
@@ -70,7 +70,8 @@ class AdapterSummary:
         parameters: count of numbers in all tensors, without alphas.
         bytes: size of the file.
         dtypes: of the tensors, without alphas.
-        keys: tools whose naming the layers have: kohya, LyCORIS, diffusers, PEFT, ComfyUI.
+        keys: tools whose naming the layers have in the file: kohya, LyCORIS, diffusers, PEFT,
+            ComfyUI, cloneofsimo/lora.
         hash: whether the data fit the stored hash.
         triggers: trigger words, if the metadata name any.
         misread_by: a sentence for each host that is known to read this file wrongly.
@@ -111,6 +112,9 @@ def describe_file(file: AdapterFile) -> AdapterSummary:
     """
     state = file.state()
     plans = plans_of(state)
+    # ``state`` has names for the layers of a file that only numbers them.
+    keys = numbered([entry.key for entry in file.header.entries]) or state.tensors.keys()
+    metadata = {**file.header.metadata, **state.metadata}
     factors = {key: t for key, t in state.tensors.items() if not key.endswith(".alpha")}
     return AdapterSummary(
         path=str(file.path),
@@ -120,11 +124,11 @@ def describe_file(file: AdapterFile) -> AdapterSummary:
         parameters=sum(tensor.numel() for tensor in factors.values()),
         bytes=file.size,
         dtypes=tuple(sorted({str(t.dtype).removeprefix("torch.") for t in factors.values()})),
-        keys=tools_of(state.tensors),
-        hash=_compare(state.metadata.get(HASH_KEY, ""), file.data_hash()),
-        triggers=trigger_words(state.metadata),
-        misread_by=misread_by(state.tensors.keys(), plans, state.metadata),
-        metadata=dict(sorted(state.metadata.items())),
+        keys=tools_of(keys),
+        hash=_compare(metadata.get(HASH_KEY, ""), file.data_hash()),
+        triggers=trigger_words(metadata),
+        misread_by=misread_by(keys, plans, metadata),
+        metadata=dict(sorted(metadata.items())),
         embeddings=embedded_words(state.tensors),
     )
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lycoris_ext.errors import FormatError
 from lycoris_ext.formats import load_adapter, save_adapter
 from lycoris_ext.formats.adapter_file import read_adapter_file
+from lycoris_ext.formats.namings import HOSTS
 from lycoris_ext.formats.summary import refuse_other_files, summarize
 from lycoris_ext.models.quiet import quiet_loading
 from lycoris_ext.network import load_network
@@ -146,6 +147,26 @@ def test_words_in_such_a_file_are_kept_as_bundled_embeddings(
     again = load_adapter(tmp_path / "b")
     assert again.embeddings().keys() == {"bundle_emb.<s1>.clip_l", "bundle_emb.<s2>.clip_l"}
     assert again.layers().keys() == state.layers().keys() and not again.metadata.get("<s1>")
+
+
+def test_info_describes_the_names_and_the_metadata_that_stand_in_the_file(
+    unet: Any, text_encoder: Any, tmp_path: Path
+) -> None:
+    layers = list(found_by_the_tool(unet, TARGETS["usual"]))
+    texts = list(found_by_the_tool(text_encoder, {"CLIPAttention"}))
+    models = {"unet": (layers, TARGETS["usual"]), "text_encoder": (texts, {"CLIPAttention"})}
+    write(tmp_path / "a.safetensors", models, **{"<s1>": torch.ones(20)})
+    torch.save([nn.Parameter(factor) for factor in factors_of(layers)], tmp_path / "a.pt")
+    found = summarize(tmp_path / "a.safetensors")
+    for summary in (found, summarize(tmp_path / "a.pt")):
+        assert summary.keys == ("cloneofsimo/lora",)
+        note, *hosts = summary.misread_by
+        assert "numbers instead of names" in note and "kohya's names" in note
+        assert all("leaves out" in told for told in hosts)
+        assert len(hosts) == (len(HOSTS) if summary is found else 0)  # lists were not measured
+    assert found.modules == {"unet": len(layers), "text_encoder": len(texts)}
+    with safetensors.safe_open(tmp_path / "a.safetensors", "pt") as file:
+        assert found.metadata == file.metadata() and found.metadata["<s1>"] == "<embed>"
 
 
 def written(tmp_path: Path, tensors: dict[str, Tensor], **metadata: str) -> Path:

@@ -139,13 +139,16 @@ FLUX: Mapping[str, tuple[tuple[str, ...], tuple[str, str]]] = {
     "PEFT": (tuple(f"base_model.model.{n}" for n in _DIFFUSERS_FLUX), _A_B),
 }  # fmt: skip
 
+#: Layers of a numbered file of each model, more than Forge would leave one by one.
+NUMBERED = 16
+
 
 @dataclass(frozen=True)
 class NamedFile:
     """A file in one tool's naming.
 
     Args:
-        naming: a key of ``NAMINGS`` or ``FLUX``.
+        naming: a key of ``NAMINGS`` or ``FLUX``, or "numbered".
         family: "sd1", "sdxl" or "flux".
         form: a key of ``FORMS``.
         keys: names of the tensors in it.
@@ -191,11 +194,22 @@ def write_files(folder: Path) -> list[NamedFile]:
                     and (naming != "sd-scripts' OFT" or form == "OFT")
                 ):
                     write(naming, family, form, key_format.write(layers, stand_in))
+        write("numbered", family, "LoRA", _numbered())
     for naming, (names, (down, up)) in FLUX.items():
         tensors = {f"{name}.{down}.weight": torch.ones(1, 8) for name in names}
         tensors |= {f"{name}.{up}.weight": torch.ones(8, 1) for name in names}
         write(naming, "flux", "LoRA", tensors)
     return written
+
+
+def _numbered() -> dict[str, Tensor]:
+    """Return layers as github.com/cloneofsimo/lora names them; their sizes do not count here."""
+    return {
+        f"{model}:{number}:{factor}": torch.ones(shape)
+        for model in ("unet", "text_encoder")
+        for number in range(NUMBERED)
+        for factor, shape in (("up", (8, 1)), ("down", (1, 8)))
+    }
 
 
 def _chosen_sites(family: str) -> Iterator[Site]:
