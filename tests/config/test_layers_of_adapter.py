@@ -261,7 +261,10 @@ def test_any_layers_of_a_module_that_is_not_known_come_back(
     options = {**PLAIN_FORMS[form], "preset": "none", "train_norm": True, "include": include}
     if options["algo"] == "lora":
         options["algo"] = "locon"
-    network = build_network(targets, NetworkConfig(**options, overrides=tables))
+    try:
+        network = build_network(targets, NetworkConfig(**options, overrides=tables))
+    except ConfigError:
+        assume(False)  # no layer has what an option is for: Tucker cores, with normalisations alone
     check(layers_of(network), targets, torch.float32)
 
 

@@ -71,7 +71,7 @@ def hostile_files(folder: Path) -> dict[str, str]:
     save_file({"model.weight": torch.zeros(2)}, folder / "model.safetensors")
     return {
         "claims.safetensors": "the header has 10737418240 bytes, at most 32000000",
-        "empty.safetensors": "0 bytes long, a header needs 8",
+        "empty.safetensors": "this is a file that holds nothing",
         "model.safetensors": "none of its 1 tensors belongs to an adapter",
         "offsets.safetensors": "does not fill its offsets",
         "old.ckpt": "this file is a pickle, which can run code when it is opened",
