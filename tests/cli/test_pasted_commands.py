@@ -92,7 +92,7 @@ def test_a_new_config_ends_in_toml_and_may_be_put_into_a_folder(tmp_path):
     assert new_config(None, "what?.") == Path("what_.toml")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="file names are text here")
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text elsewhere")
 def test_a_folder_whose_name_is_no_text_is_refused_in_a_sentence(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_pictures(Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lycoris_ext.errors import ConfigError, FormatError
 from lycoris_ext.formats import AdapterState, load_adapter, save_adapter
 from lycoris_ext.network import Network, NetworkConfig, build_network, load_network
+from tests.conv_norm_linear import Model, model_and_input
 
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "lora": {},
@@ -24,22 +25,6 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
     "ia3": {},
     "diag-oft": {"network_dim": 2},
 }
-
-
-class Model(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(4, 6, 3, padding=1)
-        self.norm = nn.LayerNorm(6)
-        self.linear = nn.Linear(6, 8)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.linear(self.norm(self.conv(x).movedim(1, -1)))  # type: ignore[no-any-return]
-
-
-def model_and_input() -> tuple[Model, Tensor]:
-    torch.manual_seed(0)
-    return Model().double(), torch.randn(2, 4, 5, 5).double()
 
 
 def perturbed(model: Model, algo: str) -> Network:
