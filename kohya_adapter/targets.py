@@ -32,7 +32,7 @@ def name_targets(
     targets = _encoders(text_encoder, unet)
     if not train_t5xxl:
         targets.pop(_T5, None)
-    targets["unet"] = unet
+    targets["unet"] = _unwrapped(unet)
     return {name: model for name, model in targets.items() if model is not None}
 
 
@@ -42,6 +42,11 @@ def name_models(text_encoder: TextEncoders, unet: nn.Module | None) -> tuple[str
     sd-scripts' lists of learning rates have one entry for each of them, in this order.
     """
     return (*_encoders(text_encoder, unet), "unet")
+
+
+def _unwrapped(unet: nn.Module | None) -> nn.Module | None:
+    """Return the model inside the wrapper with which ``gen_img.py`` draws, which is no module."""
+    return unet if isinstance(unet, nn.Module) else getattr(unet, "delegate", unet)
 
 
 def _encoders(text_encoder: TextEncoders, unet: nn.Module | None) -> dict[str, nn.Module | None]:

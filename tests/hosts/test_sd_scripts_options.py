@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,7 +28,11 @@ FILES = (
 
 def declared(path: Path) -> Iterator[str]:
     """Yield the names of the options that a file declares with add_argument."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)  # backslashes in their docstrings
+        warnings.simplefilter("ignore", DeprecationWarning)  # the same, before Python 3.12
+        tree = ast.parse(path.read_text("utf-8"))
+    for node in ast.walk(tree):
         if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "add_argument":
             for argument in node.args:
                 text = argument.value if isinstance(argument, ast.Constant) else ""

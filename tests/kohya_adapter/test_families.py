@@ -110,3 +110,23 @@ def test_a_model_built_from_a_tree_has_that_tree() -> None:
     for found in ORACLE.values():
         for tree in found["trees"]:
             assert tree_of(model_of(tree)) == tree
+
+
+class Wrapper:
+    """What ``gen_img.py`` hands over: it draws with a class that is no module and holds one."""
+
+    def __init__(self, unet: nn.Module) -> None:
+        self.delegate = unet
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.delegate, name)
+
+
+def test_a_unet_in_gen_img_s_wrapper_is_adapted_as_the_model_inside_it() -> None:
+    text, unet = models("sd1")
+    network = create_network(1.0, 2, 2.0, None, text, unet, algo="lora")
+    fresh = {key: tensor.new_zeros(tensor.shape, device="cpu") for key, tensor in
+             network.state_dict().items()}  # fmt: skip
+    loaded, _ = create_network_from_weights(1.0, None, None, text, Wrapper(unet), fresh, True)
+    assert set(loaded.layers) == set(network.layers)
+    loaded.apply_to(text, Wrapper(unet), True, True)
