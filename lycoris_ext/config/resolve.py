@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
@@ -169,49 +168,51 @@ class _Given:
         )
 
     def config(self) -> TrainConfig:
+        """Create the config, or raise all faults.
+
+        Of another program's options those that contradict others are left out, if that is asked.
+        """
+        values = self.defaults | self.recipe | self.values
+        while True:
+            try:
+                return self._checked(values)
+            except ConfigError as error:
+                foreign = self.foreign & values.keys()
+                disputed = {part.where: part for part in error.parts if part.where in foreign}
+                self.reading.refused |= bool(disputed)
+                if not (disputed and self.reading.skip_unsupported):
+                    raise
+            self.reading.refuse(disputed.values(), self.faults)
+            values = {name: value for name, value in values.items() if name not in disputed}
+
+    def _checked(self, values: Mapping[str, object]) -> TrainConfig:
         """Create the config, or raise all faults; sections with wrong options are not created."""
-        values: dict[str, Any] = self.defaults | self.recipe | self.values
+        faults = Faults(self.faults.found)
         sections: dict[str, Any] = {}
         for section, kind in section_types().items():
             options = kind.options()
-            if not options.keys() & self.wrong:
-                own = {name: values[name] for name in options if name in values}
+            if options.keys() & self.wrong:
+                continue
+            with faults:
+                own = self._read_by(kind, {n: values[n] for n in options if n in values})
                 if "left_out" in options and self.reading.left_out:
                     told = tuple(error.what for error in self.reading.left_out)
-                    own["left_out"] = (*values.get("left_out", ()), *told)
-                with self.faults:
-                    sections[section] = self._section(kind, own)
+                    own["left_out"] = (*own.get("left_out", ()), *told)
+                sections[section] = kind(**own)
         if "network" in sections:
-            with self.faults:
+            with faults:
                 read_preset(sections["network"])
-        self.faults.raise_all()
+        faults.raise_all()
         return TrainConfig(**sections)
 
-    def _section(self, kind: type[Section], own: dict[str, Any]) -> Section:
-        """Create a section; of another program's options leave out those that contradict others.
-
-        Raises:
-            ConfigError: options contradict each other, and they are not to be left out.
-        """
-        try:
-            return kind(**self._effective(kind, own))
-        except ConfigError as error:
-            culprits = {str(part.where) for part in error.parts} & own.keys() & self.foreign
-            if not culprits or not self.reading.skip_unsupported:
-                raise
-            self.reading.refuse(error.parts, self.faults)
-            return self._section(kind, {n: v for n, v in own.items() if n not in culprits})
-
-    def _effective(self, kind: type[Section], own: dict[str, Any]) -> dict[str, Any]:
+    def _read_by(self, kind: type[Section], own: dict[str, Any]) -> dict[str, Any]:
         """Drop other programs' options that the chosen algorithm, optimizer, ... does not read."""
-        readers = {name: known.kinds for name, known in kind.options().items() if known.kinds}
-        suspects = readers.keys() & own.keys() & self.foreign
-        if not suspects:
-            return own
-        with suppress(LycorisExtError):
-            chosen = kind(**{n: v for n, v in own.items() if n not in readers}).chosen_kind
-            return {n: v for n, v in own.items() if n not in suspects or chosen in readers[n]}
-        return own
+        chosen, options = kind.kind_of(own), kind.options()
+        return {
+            name: value
+            for name, value in own.items()
+            if not (name in self.foreign and options[name].kinds) or chosen in options[name].kinds
+        }
 
 
 def _presets(value: object, where: str) -> list[str]:

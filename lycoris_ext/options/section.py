@@ -68,6 +68,18 @@ class Section:
         """The name of the chosen kind, such as "loha"; "" for sections without kinds."""
         return ""
 
+    @classmethod
+    def kind_of(cls, values: Mapping[str, Any]) -> str:
+        """Return the name of the kind that values choose; they are not checked.
+
+        Args:
+            values: option -> value; those that are absent have their defaults.
+        """
+        section = object.__new__(cls)
+        for name, known in cls._fields().items():
+            object.__setattr__(section, name, values.get(name, known.default))
+        return section.chosen_kind
+
     def unread(self, selector: str) -> Iterator[ConfigError]:
         """Yield an error for each option that is set although the chosen kind does not read it.
 

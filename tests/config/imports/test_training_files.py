@@ -273,3 +273,26 @@ def test_a_name_that_no_file_can_have_is_told_and_changed(tmp_path, name, kept, 
     reading = translation.Reading()
     assert built(written(tmp_path, "a.toml", text), reading).run.output_name == kept
     assert bool(reading.notes) == noted
+
+
+def test_options_that_contradict_each_other_are_left_out_across_sections(tmp_path):
+    text = (
+        'network_module = "networks.lora"\ncache_text_encoder_outputs = true\n'
+        "cache_text_encoder_outputs_to_disk = true\n"
+    )
+    path = written(tmp_path, "flux.toml", text)
+    (said,) = refusals(path)
+    assert "one encoding of each caption" in said
+    config, reading = skipped(path)
+    assert reading.left_out and not config.data.caches_text
+    assert not config.network.network_train_unet_only
+    assert "one encoding of each caption" in config.run.left_out[0]
+
+
+def test_options_of_another_schedule_do_not_contradict_one_that_needs_its_own(tmp_path):
+    text = (
+        'network_module = "networks.lora"\nlr_scheduler = "cosine_with_min_lr"\n'
+        "lr_scheduler_min_lr_ratio = 0.1\nlr_decay_steps = 0.5\nlr_scheduler_power = 2\n"
+    )
+    config = built(written(tmp_path, "a.toml", text))
+    assert config.schedule.lr_scheduler_min_lr_ratio == 0.1
