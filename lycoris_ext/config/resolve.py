@@ -14,6 +14,7 @@ from lycoris_ext.config.sd_scripts import translate_into
 from lycoris_ext.config.sd_scripts_options import SD_SCRIPTS
 from lycoris_ext.data.subset import SubsetEntry
 from lycoris_ext.errors import ConfigError, Faults, LycorisExtError
+from lycoris_ext.formats.families import CLIP_TEXT
 from lycoris_ext.network import PRESETS, is_preset_file
 from lycoris_ext.network.preset_file import read_preset
 from lycoris_ext.options import Option, Section
@@ -132,6 +133,9 @@ class _Given:
             del values[name]
         if values.get("seed") == -1:  # in some windows: any seed
             del values["seed"]
+        length = values.get("max_token_length")
+        if isinstance(length, int) and length > CLIP_TEXT:  # sd-scripts drops what is left over
+            values["max_token_length"] = length - length % CLIP_TEXT
         if "output_name" in values:
             name = str(values.pop("output_name")).removesuffix(".safetensors")
             usable = name if is_file_name(name) else name.translate(_FILE_NAME).strip(" ._")

@@ -296,3 +296,15 @@ def test_options_of_another_schedule_do_not_contradict_one_that_needs_its_own(tm
     )
     config = built(written(tmp_path, "a.toml", text))
     assert config.schedule.lr_scheduler_min_lr_ratio == 0.1
+
+
+@pytest.mark.parametrize(("asked", "read"), [(255, 225), (225, 225), (200, 150), (77, 75)])
+def test_captions_are_read_in_as_many_whole_pieces_as_sd_scripts_makes(tmp_path, asked, read):
+    text = f'network_module = "networks.lora"\nmax_token_length = {asked}\n'
+    assert built(written(tmp_path, "a.toml", text)).model.max_token_length == read
+
+
+def test_captions_longer_than_sd_scripts_allows_are_refused(tmp_path):
+    text = 'network_module = "networks.lora"\nmax_token_length = 300\n'
+    (said,) = refusals(written(tmp_path, "a.toml", text))
+    assert "max_token_length is 300" in said
