@@ -101,7 +101,8 @@ def _not_read(words: object, where: str) -> list[ConfigError]:
         ConfigError(
             f"the command holds {and_more(words)}, which the script does not set to a plain text",
             where=where,
-            fix="write the values into the command; the script itself is not run",
+            fix="the script is not run here; write echo before its command, run it, and give a "
+            ".txt file with what it prints; or write the values into the command",
         )
     ]
 

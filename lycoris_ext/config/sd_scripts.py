@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from importlib.util import find_spec
@@ -200,8 +201,7 @@ def _of_known_family(values: Values, where: str, refused: Faults) -> Values:
         family: f"{name} = {text!r}"
         for name, text in words.items()
         for part, family in FAMILY_OF_MODULE.items()
-        if part in text.lower().replace("-", "_").replace(".", "_").split("_")
-        or (name == "network_module" and text.endswith(f"_{part}"))
+        if part in re.split(r"[-_.]", text.lower())
     }
     marks = [name for name in MARKS_OF_OTHER_FAMILIES if values.get(name)]
     if not families and not marks:
@@ -215,7 +215,7 @@ def _of_known_family(values: Values, where: str, refused: Faults) -> Values:
             fix=FIX_OF_FAMILY,
         )
     )
-    is_of_sd_scripts = module.startswith("networks.")
+    is_of_sd_scripts = "networks." in module
     return values | ({"network_module": "networks.lora"} if is_of_sd_scripts else {})
 
 

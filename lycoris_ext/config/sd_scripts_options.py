@@ -193,24 +193,30 @@ OF_OTHER_FAMILIES = _words(
     flux1_* flux_* sd3_* hunyuan_* anima_* lumina_* zero_stage zero3_* offload_* fp8_scaled fp8_vl
     fp16_master_weights_and_gradients text_encoder_cpu unsloth_offload_checkpointing compile
     compile_* vae_disable_cache controlnet_model_name_or_path sample_batch_size qwen_image_vae_2d
+    clip dit dit_* fp8_llm fp8_t5 fp8_text_encoder image_encoder model_version num_timestep_buckets
+    preserve_distribution_shape t5 task text_encoder1 text_encoder2
     """
 )
 """Names, and patterns of names, of options that act on models of other families alone."""
 
-MARKS_OF_OTHER_FAMILIES = ("ae", "t5xxl", "clip_g", "gemma2", "qwen3", "byt5")
-"""Options that name a part of a model of another family: a config that sets one trains such a
-model."""
+MARKS_OF_OTHER_FAMILIES = ("ae", "t5xxl", "clip_g", "gemma2", "qwen3", "byt5", "dit")
+"""Options that name a part of a model of another family, such as musubi-tuner's ``dit``: a config
+that sets one trains such a model."""
 
 FAMILY_OF_MODULE = {
     "flux": "FLUX",
     "sd3": "Stable Diffusion 3",
     "lumina": "Lumina",
     "anima": "Anima",
-    "hunyuan_image": "HunyuanImage",
     "hunyuan": "HunyuanImage",
     "chroma": "Chroma",
+    "wan": "Wan",
+    "hv": "HunyuanVideo",
+    "framepack": "FramePack",
+    "qwen": "Qwen-Image",
+    "zimage": "Z-Image",
 }
-"""End of network_module, or beginning of lora-scripts' model_train_type -> the family."""
+"""Word in network_module, training_script or lora-scripts' model_train_type -> the family."""
 
 FIX_OF_FAMILY = (
     "name a base of Stable Diffusion 1.x, 2.x or XL, or train this model in sd-scripts, with "

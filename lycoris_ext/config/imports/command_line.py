@@ -1,7 +1,7 @@
 """Read the options of sd-scripts from a script or a command line.
 
 A script is not run. Its variables are put in where the command uses them, if they are set to a
-plain text; what it decides by conditions cannot be known, and is an error that says so.
+plain text; what it decides by conditions or computes cannot be known, and is an error that says so.
 """
 
 from __future__ import annotations
@@ -27,7 +27,13 @@ _ASSIGNMENTS = (
 _USES = re.compile(
     r"\$\{(?:env:)?(\w+)\}|\$(?:env:)?([A-Za-z_]\w*)|%(\w+)%|\$\{(\w+)\[[@*]\]\}", re.IGNORECASE
 )
-_TOKENS = re.compile(r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|\\.|[^\s"'])+""", re.DOTALL)
+#: "${NAME:-text}" and "${NAME:+text}" of sh: a text for when the variable is not set, or is set.
+_DEFAULTS = re.compile(r"\$\{(\w+):?([-+])([^{}]*)\}")
+#: What is left of variables and computed values when those that are known have been put in.
+_UNKNOWN = re.compile(rf"{_USES.pattern}|\$[\d({{@*#?]|%~\w*\d|(?<!\w)%\d|`", re.IGNORECASE)
+_TOKENS = re.compile(
+    r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|\$\([^()]*\)|\$\{[^{}]*\}|`[^`]*`|\\.|[^\s"'])+""", re.DOTALL
+)
 _WINDOWS_TOKENS = re.compile(r"""(?:"[^"]*"|'[^']*'|[^\s"'])+""")
 _CONTINUED = re.compile(r"[ \t]*[\\^`][ \t]*\r?\n[ \t]*")
 _TRAINER = re.compile(r"train(_network|_db|_textual_inversion|_control_net)?\w*(\.py)?$|fine_tune")
@@ -55,7 +61,9 @@ def read_command(text: str, where: str) -> dict[str, object]:
         line = indented.strip()
         if re.match(r"#|rem\b|::|//", line, re.IGNORECASE):
             continue
-        assigned = _assignment(line)
+        # Pasted without its marks of continuation, or printed by PowerShell, a word a line.
+        is_word = where.lower().endswith(".txt") and bool(line) and " " not in line
+        assigned = None if is_word and commands else _assignment(line)
         if assigned:
             name, value = assigned
             # What is set within a condition is not known to hold.
@@ -63,9 +71,9 @@ def read_command(text: str, where: str) -> dict[str, object]:
                 variables[name.lower()] = spelt[name] = _with_values(value, variables)
             continue
         line = _with_values(line, variables)
-        if line.startswith("--") and commands:  # pasted without its marks of continuation
+        if commands and (line.startswith("--") or is_word):
             commands[-1] += f" {line}"
-        elif line.startswith("--") or ("--" in line and _trains(line)):
+        elif line.startswith("--") or (_trains(line) and ("--" in line or is_word)):
             commands.append(line)
     if where.lower().endswith(".env"):
         return dict(spelt)
@@ -76,7 +84,7 @@ def read_command(text: str, where: str) -> dict[str, object]:
             fix="it should hold a line such as: accelerate launch train_network.py --option=value",
         )
     program, words = _behind_program(_words(commands[-1]))
-    unknown = [word for word in words if _USES.search(word)]
+    unknown = [word for word in words if _UNKNOWN.search(word)]
     options = _options([word for word in words if word not in unknown])
     return {
         **({"training_script": program} if program else {}),
@@ -119,7 +127,14 @@ def _with_values(text: str, variables: dict[str, str]) -> str:
         name = next(group for group in found.groups() if group)
         return variables.get(name.lower(), found[0])
 
-    return _USES.sub(value, text)
+    def default(found: re.Match[str]) -> str:
+        name, sign, otherwise = found.groups()
+        known = variables.get(name.lower(), "")
+        if sign == "+":
+            return otherwise if known else ""
+        return known or otherwise.strip("\"'")
+
+    return _USES.sub(value, _DEFAULTS.sub(default, text))
 
 
 def _words(command: str) -> list[str]:

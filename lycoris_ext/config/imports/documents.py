@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lycoris_ext.config.imports.command_line import read_command
+from lycoris_ext.data.encodings import guess_encodings
 from lycoris_ext.errors import ConfigError, EnvironmentFault
 from lycoris_ext.formats.toml_text import read_tables
 from lycoris_ext.words import command
@@ -67,7 +68,7 @@ def read_document(path: Path) -> Document:
 def read_text(path: Path) -> str:
     """Read a text file in UTF-8, or in UTF-16 with its mark, which Windows' PowerShell writes.
 
-    Scripts may also be in the system's own encoding, as Windows' cmd wants them.
+    Scripts may also be in another encoding of Windows, as cmd and older PowerShells want them.
 
     Raises:
         ConfigError: the file is missing, is a folder, or is no text.
@@ -91,7 +92,8 @@ def read_text(path: Path) -> str:
         if READERS.get(path.suffix.lower()) is read_command:
             with suppress(UnicodeDecodeError):
                 return raw.decode(encoding)
-            encoding = getpreferredencoding(False)
+            (guess,) = guess_encodings([raw])
+            encoding = guess.encoding or getpreferredencoding(False)
         return raw.decode(encoding)
     except FileNotFoundError as error:
         raise ConfigError(

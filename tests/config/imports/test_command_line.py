@@ -109,8 +109,50 @@ def test_a_script_in_the_encoding_of_its_system_is_read(tmp_path, monkeypatch):
     path.write_bytes("rem 訓練\r\npython train_network.py --output_name=絵\r\n".encode("cp932"))
     monkeypatch.setattr(documents, "getpreferredencoding", lambda _: "cp932")
     assert read_document(path)["output_name"] == "絵"
-    monkeypatch.setattr(documents, "getpreferredencoding", lambda _: "utf-8")
-    with pytest.raises(ConfigError, match="cannot be read"):
-        read_document(path)
     path.write_bytes("python train_network.py --output_name=絵\r\n".encode("utf-16"))
     assert read_document(path)["output_name"] == "絵"
+
+
+def test_a_script_in_the_encoding_of_another_country_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(documents, "getpreferredencoding", lambda _: "utf-8")
+    path = tmp_path / "a.ps1"
+    text = "# 使用 toml 文件指定训练参数\npython train_network.py --output_name=训练\n"
+    path.write_bytes(text.encode("gbk"))
+    assert read_document(path)["output_name"] == "训练"
+    path.write_bytes(b"python train_network.py --output_name=\xff\xfe\x00\x81\n")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_document(path)
+
+
+def test_defaults_of_variables_are_taken_where_the_script_sets_nothing_else(tmp_path):
+    text = (
+        'NAME="${NAME:-mine}"\nDIM=${1-8}\nexport SET=yes\n'
+        "python train_network.py --network_module=networks.lora --output_name=$NAME "
+        "--network_dim $DIM --seed=${SEED:-5} ${SET:+--max_train_steps 7} "
+        "--gradient_checkpointing ${SWAP:+--blocks_to_swap 0}\n"
+    )
+    config = built(written(tmp_path, "a.sh", text))
+    assert (config.run.output_name, config.network.network_dim) == ("mine", 8)
+    assert (config.run.seed, config.run.max_train_steps) == (5, 7)
+    assert config.run.gradient_checkpointing
+
+
+@pytest.mark.parametrize(
+    ("ending", "value"),
+    [("sh", "$(dirname $0)/out"), ("sh", '"$(cat a b)"'), ("sh", "`pwd`/out"), ("sh", "$1"),
+     ("sh", "${NAME%.*}"), ("bat", "%~dp0out"), ("bat", "%1"), ("ps1", "$($a.b)")],
+)  # fmt: skip
+def test_what_a_script_computes_is_not_taken_for_a_value(tmp_path, ending, value):
+    text = f"python train_network.py --network_module=networks.lora --output_dir={value} --seed=5\n"
+    path = written(tmp_path, f"a.{ending}", text)
+    (said,) = refusals(path)
+    assert "--output_dir=" in said and "write echo before its command" in said
+    assert skipped(path)[0].run.seed == 5
+
+
+def test_what_echo_prints_of_a_command_is_read(tmp_path):
+    printed = "accelerate launch ./scripts/train_network.py --network_args algo=loha conv_dim=4"
+    for ending in (" ", "\n"):  # PowerShell prints a word a line
+        text = (printed + " --network_module lycoris.kohya --seed 5").replace(" ", ending)
+        config = built(written(tmp_path, "a.txt", text))
+        assert (config.network.algo, config.network.conv_dim, config.run.seed) == ("loha", 4, 5)
