@@ -77,13 +77,17 @@ _ARGS_OF_MODULE = {
 """Fields that kohya_ss hands on as network_args; the others have no effect for that type."""
 
 _RATIOS = ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
-#: Fields that stand in network_args or are used up otherwise.
+#: Fields that stand in network_args or are used up otherwise, or prepare data in other tabs.
 _USED = frozenset(
     _words(
         """
-        LoRA_type LyCORIS_preset additional_parameters conv_alphas conv_dims epoch lr_warmup
-        max_resolution max_train_epochs max_train_steps no_token_padding optimizer
-        sdxl_cache_text_encoder_outputs sdxl_no_half_vae unit use_8bit_adam xformers
+        LoRA_type LyCORIS_preset additional_parameters batch_size caption_metadata_filename
+        conv_alphas conv_dims create_buckets create_caption dataset_repeats epoch full_path
+        generate_caption_database generate_image_buckets image_folder init_word
+        latent_metadata_filename lr_warmup max_resolution max_train_epochs max_train_steps
+        no_token_padding num_vectors_per_token optimizer sdxl_cache_text_encoder_outputs
+        sdxl_no_half_vae template token_string train_dir unit use_8bit_adam use_latent_files
+        xformers
         """
     )
     + _words(" ".join([*_ARGS_OF_ALGO.values(), *_ARGS_OF_MODULE.values(), *_RATIOS]))

@@ -164,8 +164,10 @@ def test_a_short_file_has_what_the_window_shows(tmp_path):
 def test_files_of_the_other_tabs_are_named(tmp_path):
     text = '{"max_resolution": "512,512", "lr_warmup": 0, "num_vectors_per_token": 1}'
     assert "trains a textual inversion" in refusals(written(tmp_path, "a.json", text))[0]
-    text = '{"max_resolution": "512,512", "lr_warmup": 0}'
-    assert "trains a whole model" in refusals(written(tmp_path, "a.json", text))[0]
+    text = '{"max_resolution": "512,512", "lr_warmup": 0, "batch_size": 4, "full_path": true}'
+    (said,) = refusals(path := written(tmp_path, "a.json", text))
+    assert "trains a whole model" in said
+    assert not skipped(path)[1].notes
 
 
 def test_a_config_for_flux_is_named_and_left_over_paths_are_not_one(tmp_path):
