@@ -65,7 +65,6 @@ def _taken(names: str) -> dict[str, Row]:
 
 ONE_TEXT_RATE = "use text_encoder_lr with one rate, which is that of both text encoders"
 _MASK = "put the mask into the pictures' transparency and set alpha_mask = true"
-_CAPTIONS = "write the captions as they are to be trained"
 _START = "a stopped run continues by itself if it is started again with the same output_name"
 _UPLOAD = "upload the finished file yourself"
 _VALIDATION = "keep some pictures in another folder and look at sample_prompts during training"
@@ -90,7 +89,7 @@ SD_SCRIPTS: dict[str, Row] = {
         """
         console_log_file console_log_level console_log_simple debug_dataset log_config log_prefix
         log_tracker_config log_tracker_name no_metadata output_config save_as_bool
-        save_last_n_epochs save_last_n_epochs_state save_last_n_steps save_last_n_steps_state
+        save_last_n_epochs_state save_last_n_steps_state
         save_n_epoch_ratio save_state save_state_on_train_end show_timesteps
         show_timesteps_resolution tokenizer_cache_dir use_safetensors use_wandb wandb_api_key
         wandb_run_name

@@ -17,6 +17,7 @@ from lycoris_ext.runs.events import EventLog
 from lycoris_ext.runs.optimizer_state import pack
 from lycoris_ext.runs.state import Progress, restore, save_state
 from lycoris_ext.training.average import WeightAverage
+from lycoris_ext.training.checkpoints import delete_checkpoints, record_checkpoint
 from lycoris_ext.training.claim import Claim
 from lycoris_ext.training.config import TrainConfig, dump_toml
 from lycoris_ext.training.metadata import training_metadata
@@ -190,19 +191,21 @@ class Run:
             return True
         if every_n_epochs is None:
             return False
-        run, batches = self.config.run, self.pictures.batches_per_epoch
-        epochs = self.step * run.gradient_accumulation_steps // batches
-        return (
-            epochs > 0
-            and epochs % every_n_epochs == 0
-            and run.steps_after_epochs(epochs, batches) == self.step
-        )
+        epochs = self.config.run.epochs_ending_at(self.step, self.pictures.batches_per_epoch)
+        return epochs > 0 and epochs % every_n_epochs == 0
 
     def save_checkpoint(self) -> None:
         """Save the adapter of this step as NAME-step-N.safetensors."""
-        path = self.paths.checkpoint(self.step)
-        self._save_adapter_as(path)
-        self.events.write("checkpoint", self.step, file=path.name)
+        files = self._save_adapter_as(self.paths.checkpoint(self.step))
+        record_checkpoint(self.events, self.step, files)
+
+    def delete_old_checkpoints(self) -> None:
+        """Delete the checkpoints that save_last_n_steps and _epochs do not keep."""
+        run, batches = self.config.run, self.pictures.batches_per_epoch
+        if run.save_last_n_steps or run.save_last_n_epochs:
+            delete_checkpoints(
+                self.events, unless=lambda step: run.keeps_checkpoint(step, self.step, batches)
+            )
 
     def save_state(self, *, finished: bool = False) -> None:
         """Save the state from which the run can continue bit for bit.
@@ -248,19 +251,23 @@ class Run:
             then.callback(self.save_state)
             self.save_checkpoint()
 
-    def _save_adapter_as(self, path: Path) -> None:
+    def _save_adapter_as(self, path: Path) -> list[Path]:
+        """Save the adapter, and its average if there is one; return the files."""
         self._check_finite()
         metadata = training_metadata(
             self.config, self.pictures, self.base_hash, self.base_kind, self.step
         )
         dtype = DTYPES[self.config.run.save_precision]
+        files = [path]
         if self.average is not None:
             with self.average.in_place():
                 averaged = self.network.adapter_state(metadata, dtype)
-            save_adapter(self.paths.averaged(path), averaged)
+            files.append(self.paths.averaged(path))
+            save_adapter(files[-1], averaged)
         with self.paused():
             state = self.network.adapter_state(metadata, dtype)
         save_adapter(path, state)
+        return files
 
     def paused(self) -> AbstractContextManager[None]:
         """Return a context in which the network is ready for drawing and saving."""

@@ -97,6 +97,22 @@ class RunConfig(Section):
         low=1,
         may_change="always",
     )
+    save_last_n_steps: int | None = option(
+        None,
+        "Age in steps up to which a copy that save_every_n_steps asked for is kept; older ones are "
+        "deleted when the next one is saved.",
+        unset="all are kept",
+        low=1,
+        may_change="always",
+    )
+    save_last_n_epochs: int | None = option(
+        None,
+        "Number of copies that are kept of those that save_every_n_epochs asked for; older ones "
+        "are deleted when the next one is saved.",
+        unset="all are kept",
+        low=1,
+        may_change="always",
+    )
     save_state_every_n_steps: int | None = option(
         None,
         "Interval in steps at which the state of the run is saved, from which a run that was "
@@ -177,3 +193,30 @@ class RunConfig(Section):
     def steps_after_epochs(self, epochs: int, batches_per_epoch: int) -> int:
         """Return the number of optimizer steps after which this many epochs are complete."""
         return math.ceil(epochs * batches_per_epoch / self.gradient_accumulation_steps)
+
+    def epochs_ending_at(self, step: int, batches_per_epoch: int) -> int:
+        """Return the number of epochs that are complete after a step; 0 if none ends with it."""
+        epochs = step * self.gradient_accumulation_steps // batches_per_epoch
+        return epochs if step == self.steps_after_epochs(epochs, batches_per_epoch) else 0
+
+    def keeps_checkpoint(self, step: int, newest: int, batches_per_epoch: int) -> bool:
+        """Return False if save_last_n_steps and _epochs let an older checkpoint be deleted.
+
+        The windows are sd-scripts'. A checkpoint that both intervals asked for is kept as long as
+        one of them keeps it; one that neither asked for, such as that of a stopped run, for good.
+
+        Args:
+            step: of the checkpoint.
+            newest: the step of the newest one.
+            batches_per_epoch: of the pictures.
+        """
+        wanted = []
+        if self.save_every_n_steps and step % self.save_every_n_steps == 0:
+            last = self.save_last_n_steps
+            wanted.append(last is None or step >= newest - last)
+        epoch = self.epochs_ending_at(step, batches_per_epoch)
+        if self.save_every_n_epochs and epoch and epoch % self.save_every_n_epochs == 0:
+            done = newest * self.gradient_accumulation_steps // batches_per_epoch
+            last = self.save_last_n_epochs
+            wanted.append(last is None or epoch > done - last * self.save_every_n_epochs)
+        return any(wanted) or not wanted

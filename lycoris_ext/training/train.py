@@ -153,6 +153,7 @@ def loop(run: Run, batch_loss: BatchLoss[Text], watcher: Watcher) -> None:
     for report in steps(run, batch_loss):
         if run.checkpoint_is_due():
             run.save_checkpoint()
+            run.delete_old_checkpoints()
         if run.previews_are_due():
             draw(run, watcher)
         with saved_if_it_ends(run):

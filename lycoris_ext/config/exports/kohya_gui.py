@@ -37,7 +37,8 @@ _FIELDS = _words(
     multires_noise_iterations network_alpha network_dim noise_offset
     noise_offset_random_strength output_dir output_name pretrained_model_name_or_path
     prior_loss_weight reg_data_dir sample_every_n_epochs sample_every_n_steps sample_prompts
-    sample_sampler save_every_n_epochs save_every_n_steps save_precision
+    sample_sampler save_every_n_epochs save_every_n_steps save_last_n_epochs save_last_n_steps
+    save_precision
     scale_v_pred_loss_like_noise_pred scale_weight_norms seed shuffle_caption text_encoder_lr
     train_batch_size train_data_dir training_comment unet_lr v2 v_parameterization
     v_pred_like_loss vae

@@ -198,8 +198,10 @@ def _read_length(settings: Settings) -> None:
     values["max_train_steps"] = settings.take_as(whole, "train.steps", 1000) // batches
     copies = settings.take_as(whole, "save.save_every", 1000) // batches
     pictures = settings.take_as(whole, "sample.sample_every", 100) // batches
+    kept = settings.take_as(whole, "save.max_step_saves_to_keep", 0)
     if 0 < copies < values["max_train_steps"]:
         values["save_every_n_steps"] = copies
+        values |= {"save_last_n_steps": max(1, (kept - 1) * copies)} if kept > 0 else {}
     if pictures > 0 and settings.take("train.disable_sampling") is not True:
         values["sample_every_n_steps"] = pictures
     decay = settings.take_as(number, "train.ema_config.ema_decay", 0.999)

@@ -250,10 +250,14 @@ def _read_noise(settings: Settings) -> None:
 def _read_output(settings: Settings) -> None:
     path = PureWindowsPath(settings.take_as(text, "output_dir", "simpletuner-results"))
     settings.values |= {"output_dir": path.as_posix(), "output_name": "pytorch_lora_weights"}
+    kept = settings.take_as(whole, "checkpoints_total_limit", 0)
     for unit in ("step", "epoch"):
         every = settings.take_as(whole, f"checkpoint_{unit}_interval", 0)
         if every > 0:
             settings.values[f"save_every_n_{unit}s"] = every
+        if every > 0 and kept > 0:
+            age = max(1, (kept - 1) * every)
+            settings.values[f"save_last_n_{unit}s"] = age if unit == "step" else kept
 
 
 def _read_samples(settings: Settings) -> None:

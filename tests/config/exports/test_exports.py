@@ -90,6 +90,7 @@ CHOICES: dict[str, list[Any]] = {
     "scale_weight_norms": [1.0],
     "save_precision": ["fp16", "float"],
     "save_every_n_epochs": [1],
+    "save_last_n_epochs": [2],
     "metadata_author": ["me"],
     "training_comment": ["a,b"],
     "network_weights": ["start.safetensors"],

@@ -182,3 +182,10 @@ def test_what_trains_something_else_is_told_in_a_sentence(
         words = "the whole model"
     with pytest.raises(ConfigError, match=words):
         FORMAT.read(document, "job.yaml")
+
+
+def test_as_many_copies_are_kept_as_the_program_keeps() -> None:
+    run = built(read(save={"save_every": 250, "max_step_saves_to_keep": 4})).run
+    assert (run.save_every_n_steps, run.save_last_n_steps) == (250, 750)
+    saved = range(250, 3001, 250)
+    assert sum(run.keeps_checkpoint(step, 3000, 10) for step in saved) == 4
