@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -11,7 +11,7 @@ import tyro
 from lycoris_ext.cli.configs import build_from
 from lycoris_ext.config import OptionSource, Reading, TrainConfig, all_options
 from lycoris_ext.errors import ConfigError
-from lycoris_ext.options import describe_type, holds_tables
+from lycoris_ext.options import alternatives, describe_type, holds_tables
 
 DESCRIPTION = """Train an adapter; the same command continues a run that was stopped.
 
@@ -53,7 +53,10 @@ def config_from_arguments(arguments: list[str]) -> TrainConfig:
         )
     files, flags = split_files(arguments)
     given: dict[str, Any] = tyro.cli(
-        _flags_type(), prog="lycoris-ext train", description=DESCRIPTION, args=flags
+        _flags_type(),
+        prog="lycoris-ext train",
+        description=DESCRIPTION,
+        args=list(without_bools(flags)),
     )
     reading = Reading(skip_unsupported=given.pop("skip_unsupported", False))
     return build_from([Path(file) for file in files], OptionSource("command line", given), reading)
@@ -72,6 +75,22 @@ def split_files(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         is_file = argument.lower().endswith(".toml") and not argument.startswith("-")
         (files if is_file and not takes_toml else flags).append(argument)
     return files, flags
+
+
+def without_bools(flags: Sequence[str]) -> Iterator[str]:
+    """Write flags that are switches as tyro wants them: --x true as --x, --x=false as --no-x."""
+    switches = {name for name, known in all_options().items() if bool in alternatives(known.hint)}
+    switches.add("skip_unsupported")
+    rest = list(flags)
+    while rest:
+        flag, equals, value = rest.pop(0).partition("=")
+        if flag.startswith("--") and flag[2:].replace("-", "_") in switches:
+            given = value if equals else rest[0] if rest else ""
+            if given.lower() in ("true", "false"):
+                rest = rest if equals else rest[1:]
+                yield flag if given.lower() == "true" else f"--no-{flag[2:]}"
+                continue
+        yield f"{flag}{equals}{value}"
 
 
 def _flags_type() -> Any:

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from lycoris_ext import cli
-from lycoris_ext.cli.train import config_from_arguments, split_files
-from lycoris_ext.config import build_config, read_config, read_toml
+from lycoris_ext.cli.train import config_from_arguments, split_files, without_bools
+from lycoris_ext.config import all_options, build_config, read_config, read_toml
 from lycoris_ext.errors import ConfigError
 
 KOHYA = """
@@ -111,3 +111,33 @@ def test_train_reads_json_and_flags_override_it(here):
 def test_files_are_told_from_the_values_of_flags(arguments, files):
     found, flags = split_files(arguments)
     assert found == files and sorted(found + flags) == sorted(arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--allow_missing_captions"], True),
+        (["--allow_missing_captions", "true", "--seed", "6"], True),
+        (["--allow-missing-captions=True"], True),
+        (["--allow_missing_captions", "false"], False),
+        (["--allow_missing_captions=false"], False),
+        (["--no-allow_missing_captions"], False),
+    ],
+)
+def test_a_switch_takes_true_and_false_as_its_value(here, arguments, expected):
+    (here / "a.toml").write_text(f"allow_missing_captions = {str(not expected).lower()}")
+    config = config_from_arguments(["a.toml", *arguments])
+    assert config.data.allow_missing_captions is expected
+    assert config.run.seed == (6 if "--seed" in arguments else 0)
+
+
+def test_every_switch_takes_a_value():
+    switches = [name for name, known in all_options().items() if known.hint is bool]
+    assert len(switches) > 20
+    for name in switches:
+        assert list(without_bools([f"--{name}", "FALSE", "--seed", "1"])) == [
+            *(f"--no-{name}", "--seed", "1")
+        ]
+    assert list(without_bools(["--seed", "true", "--output_name=a=b"])) == [
+        *("--seed", "true", "--output_name=a=b")
+    ]
