@@ -13,6 +13,7 @@ from lycoris_ext.errors import ConfigError, EnvironmentFault
 _LINSPACE = {"timestep_spacing": "linspace"}
 _KARRAS = {**_LINSPACE, "use_karras_sigmas": True}
 _SDE = {"algorithm_type": "sde-dpmsolver++"}
+_FIRST_DPM = {"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"}
 _LEADING = {"timestep_spacing": "leading", "steps_offset": 1}
 
 #: Name -> diffusers class and the options in which it differs from the base model's own schedule.
@@ -31,25 +32,31 @@ SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
     "DPM++ 2M Karras": ("DPMSolverMultistepScheduler", _KARRAS),
     "DPM++ 2M SDE": ("DPMSolverMultistepScheduler", {**_LINSPACE, **_SDE}),
     "DPM++ 2M SDE Karras": ("DPMSolverMultistepScheduler", {**_KARRAS, **_SDE}),
+    "DPM-Solver": ("DPMSolverMultistepScheduler", {**_LINSPACE, **_FIRST_DPM}),
     "UniPC": ("UniPCMultistepScheduler", _LINSPACE),
     "PLMS": ("PNDMScheduler", {**_LEADING, "skip_prk_steps": True}),
     "DDIM": ("DDIMScheduler", {**_LEADING, "clip_sample": False, "set_alpha_to_one": False}),
     "DDPM": ("DDPMScheduler", {**_LEADING, "clip_sample": False}),
 }
 
-#: sd-scripts' names that differ from AUTOMATIC1111's in more than upper and lower case.
-ALIASES = {
+#: sd-scripts' name -> ours; of several for one sampler the first is the usual one.
+SD_SCRIPTS = {
+    "ddim": "DDIM",
+    "pndm": "PLMS",
+    "lms": "LMS",
+    "euler": "Euler",
     "euler_a": "Euler a",
-    "k_euler": "Euler",
-    "k_euler_a": "Euler a",
-    "k_lms": "LMS",
+    "heun": "Heun",
     "dpm_2": "DPM2",
-    "k_dpm_2": "DPM2",
     "dpm_2_a": "DPM2 a",
-    "k_dpm_2_a": "DPM2 a",
+    "dpmsolver": "DPM-Solver",
     "dpmsolver++": "DPM++ 2M",
     "dpmsingle": "DPM++ 2S",
-    "pndm": "PLMS",
+    "k_lms": "LMS",
+    "k_euler": "Euler",
+    "k_euler_a": "Euler a",
+    "k_dpm_2": "DPM2",
+    "k_dpm_2_a": "DPM2 a",
 }
 
 _ZERO_SNR = "rescale_betas_zero_snr"
@@ -69,7 +76,7 @@ def canonical_sampler(name: str) -> str:
     Raises:
         ConfigError: there is no such sampler; the message lists all names and the most similar.
     """
-    by_lower = {known.lower(): known for known in SAMPLERS} | ALIASES
+    by_lower = {known.lower(): known for known in SAMPLERS} | SD_SCRIPTS
     if name.lower() in by_lower:
         return by_lower[name.lower()]
     near = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.4)
@@ -107,8 +114,10 @@ def build_sampler(name: str, schedule_config: Mapping[str, Any], steps: int) -> 
                 f"{name} cannot draw with zero terminal SNR", where="sampler", fix="use Euler"
             )
     with warnings.catch_warnings():
-        # diffusers converts tensors in a way that numpy 2 warns about; users cannot change that.
+        # diffusers converts tensors in a way that numpy 2 warns about, and warns itself of what its
+        # version 1 will not have; users cannot change that.
         warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", FutureWarning)
         try:
             sampler = kind(**schedule, **options)
         except ImportError as error:

@@ -9,7 +9,7 @@ from PIL import ImageChops
 from lycoris_ext.errors import ConfigError, DataError, EnvironmentFault, FormatError
 from lycoris_ext.sampling.adapters import AdapterUse, adapters_applied
 from lycoris_ext.sampling.sample import sample_pictures
-from lycoris_ext.sampling.samplers import ALIASES, SAMPLERS, build_sampler
+from lycoris_ext.sampling.samplers import SAMPLERS, SD_SCRIPTS, build_sampler
 from lycoris_ext.sampling.specs import PromptSpec
 from tests.tiny_pipeline import MAX_TOKENS, PICTURE_SIZE, loud_adapter, tiny_pipeline
 
@@ -187,8 +187,15 @@ def test_sampler_names_of_both_tools_are_known_in_any_case(given, known):
     assert PromptSpec("a", sampler=given).sampler == known
 
 
-def test_every_alias_names_a_sampler():
-    assert set(ALIASES.values()) <= set(SAMPLERS)
+def test_every_sampler_of_sd_scripts_is_known():
+    names = (
+        "ddim pndm lms euler euler_a heun dpm_2 dpm_2_a dpmsolver dpmsolver++ dpmsingle k_lms "
+        "k_euler k_euler_a k_dpm_2 k_dpm_2_a"
+    ).split()  # the choices of its sample_sampler
+    assert list(SD_SCRIPTS) == names
+    assert {PromptSpec("a", sampler=name).sampler for name in names} <= set(SAMPLERS)
+    schedule = build_sampler(PromptSpec("a", sampler="dpmsolver").sampler, {}, 3)
+    assert schedule.config.algorithm_type == "dpmsolver"
 
 
 def test_a_sampler_that_needs_a_missing_package_names_it(monkeypatch):

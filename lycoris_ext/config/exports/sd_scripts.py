@@ -19,7 +19,7 @@ from lycoris_ext.formats.toml_text import toml_value
 from lycoris_ext.models.outline import picture_size_of
 from lycoris_ext.network import NetworkConfig
 from lycoris_ext.network.sd_scripts_names import OF_SCRIPTS, RATIOS, as_network_args
-from lycoris_ext.sampling.samplers import canonical_sampler
+from lycoris_ext.sampling.samplers import SD_SCRIPTS, canonical_sampler
 from lycoris_ext.training.config import TrainConfig, all_options
 from lycoris_ext.training.door import with_resolution
 from lycoris_ext.training.optimizer_kinds import optimizer_kind
@@ -50,19 +50,8 @@ _MISSING_VALUES = {
     ("lr_scheduler", "rex"): 'use lr_scheduler = "cosine"',
     ("pretrained_model_name_or_path", "mini"): "name a base model of Stable Diffusion",
 }
-#: Samplers of sd-scripts: AUTOMATIC1111's name -> sd-scripts'.
-_SAMPLERS = {
-    "DDIM": "ddim",
-    "PLMS": "pndm",
-    "LMS": "lms",
-    "Euler": "euler",
-    "Euler a": "euler_a",
-    "Heun": "heun",
-    "DPM2": "dpm_2",
-    "DPM2 a": "dpm_2_a",
-    "DPM++ 2M": "dpmsolver++",
-    "DPM++ 2S": "dpmsingle",
-}
+#: Our sampler -> sd-scripts' usual name of it.
+_SAMPLERS = {ours: name for name, ours in reversed(SD_SCRIPTS.items())}
 #: Options of the data that a whole data set has there, not a subset.
 _OF_DATASETS = {
     "train_batch_size": "batch_size",
