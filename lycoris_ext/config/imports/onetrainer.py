@@ -89,8 +89,8 @@ def _read(document: Mapping[str, Any], where: str) -> Foreign:
     read_schedule(settings)
     _read_loss(settings)
     _read_run(settings)
-    read_concepts(settings)
     read_samples(settings)
+    read_concepts(settings)
     settings.follow(_RULES)
     return settings.foreign()
 

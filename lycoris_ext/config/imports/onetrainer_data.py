@@ -9,6 +9,7 @@ DataLoaderText2ImageMixin.py.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -65,13 +66,20 @@ _CONCEPT: dict[str, Rule] = {
 
 
 def read_concepts(settings: Settings) -> None:
-    """Read the concepts as ``datasets``, at the resolution of the config or their own."""
-    resolution = _resolution(settings, "resolution", settings.take_word("resolution", "512"))
+    """Read the concepts as ``datasets``, at the resolutions of the config or their own.
+
+    Of several resolutions OneTrainer draws one for each picture and epoch. Here each picture is
+    trained at each of them, so that an epoch stands for as many of OneTrainer's.
+    """
+    usual = _resolutions(settings, "resolution", settings.take_word("resolution", "512"))
     rows = _rows(settings, "concepts", "concept_file_name")
     if rows is None:
-        settings.values["resolution"] = resolution
+        settings.values["resolution"] = usual[0]
+        if len(usual) > 1:
+            fix = "write [[data.subsets]] with each folder once for each resolution"
+            settings.refuse("resolution", ",".join(map(str, usual)), fix)
         return
-    datasets = []
+    concepts = []
     for row in rows:
         concept = Settings(settings.program, settings.where, row)
         kind = concept.take_word("type", "STANDARD")
@@ -79,11 +87,10 @@ def read_concepts(settings: Settings) -> None:
         if validates or concept.take("enabled", True) is False:
             continue
         concept.left["type"] = kind
-        own = resolution
+        sizes = usual
         if concept.take("image.enable_resolution_override", False):
-            own = _resolution(
-                concept, "resolution_override", concept.take("image.resolution_override")
-            )
+            own = concept.take("image.resolution_override")
+            sizes = _resolutions(concept, "resolution_override", own)
         if concept.left.get("text.enable_tag_shuffling") is True:
             concept.values["keep_tokens"] = 1  # where the concept does not say otherwise
         _read_repeats(concept)
@@ -91,8 +98,32 @@ def read_concepts(settings: Settings) -> None:
         concept.follow(_CONCEPT)
         folder = row.get("name") or row.get("path") or "without a name"
         settings.join(f"concept {folder}", concept)
-        datasets.append({"resolution": own, "subsets": [concept.values]})
-    settings.values["datasets"] = datasets
+        concepts.append((sizes, concept.values))
+    length = math.lcm(*(len(sizes) for sizes, _ in concepts))
+    for sizes, subset in concepts:
+        subset["num_repeats"] *= length // len(sizes)
+    settings.values["datasets"] = [
+        {"resolution": size, "subsets": [subset]} for sizes, subset in concepts for size in sizes
+    ]
+    _lengthen_epochs(settings, length)
+
+
+def _lengthen_epochs(settings: Settings, length: int) -> None:
+    """Count in epochs that stand for several of OneTrainer's.
+
+    Args:
+        settings: with the numbers of epochs already read.
+        length: of an epoch here, in epochs of OneTrainer.
+    """
+    values = settings.values
+    epochs = values["max_train_epochs"]
+    if epochs % length:
+        settings.refuse(
+            "epochs", epochs, f"use a multiple of {length}, so that each size is trained as often"
+        )
+    for name in ("max_train_epochs", "save_every_n_epochs", "sample_every_n_epochs"):
+        if name in values:
+            values[name] = math.ceil(values[name] / length)
 
 
 def _rows(settings: Settings, name: str, file_name: str) -> list[Mapping[str, Any]] | None:
@@ -109,21 +140,16 @@ def _rows(settings: Settings, name: str, file_name: str) -> list[Mapping[str, An
     return settings.take_rows(name)
 
 
-def _resolution(settings: Settings, name: str, value: object) -> int | str:
-    """Read "512", "768x512" (width x height) or "512,768" (drawn for each picture)."""
-    choices = str(value).replace(" ", "").split(",")
-    width, _, height = choices[-1].partition("x")
-    if len(choices) > 1:
-        settings.refuse(
-            name,
-            value,
-            "train each picture at every size: write [[data.subsets]] with its folder once for "
-            "each resolution",
-        )
-    if not width.isdecimal() or not (height or width).isdecimal():
-        settings.refuse(name, value, 'write a size such as "768" or "768x512"')
-        return 512
-    return f"{width},{height}" if height else int(width)
+def _resolutions(settings: Settings, name: str, value: object) -> list[int | str]:
+    """Read "512", "768x512" (width x height) or several of them, as in "512,768"."""
+    sizes: list[int | str] = []
+    for choice in str(value).replace(" ", "").split(","):
+        width, _, height = choice.partition("x")
+        if not width.isdecimal() or not (height or width).isdecimal():
+            settings.refuse(name, value, 'write a size such as "768" or "768x512"')
+            return [512]
+        sizes.append(f"{width},{height}" if height else int(width))
+    return list(dict.fromkeys(sizes))
 
 
 def _read_repeats(concept: Settings) -> None:

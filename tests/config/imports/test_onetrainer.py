@@ -169,7 +169,8 @@ def test_rates_are_scaled_by_the_root_of_the_batch() -> None:
         ({"peft_type": "OFT_2"}, "diag-oft"),
         ({"loss_weight_fn": "P2"}, "min_snr_gamma"),
         ({"mse_strength": 0.5, "mae_strength": 0.5}, "loss_type"),
-        ({"resolution": "512,1024"}, "[[data.subsets]]"),
+        ({"resolution": "512,1024", "concepts": None}, "[[data.subsets]]"),
+        ({"resolution": "512,768,1024", "epochs": 20}, "use a multiple of 3"),
         ({"perturbation_noise_weight": 0.1}, "ip_noise_gamma"),
         ({"unet": {"weight_dtype": "NFLOAT_4"}}, "not quantised"),
         ({"text_encoder": {"learning_rate": 1e-4, "stop_training_after": 3}}, "text_encoder_lr"),
@@ -266,3 +267,20 @@ def test_settings_of_older_versions_have_their_present_meaning() -> None:
     assert config.network.network_train_unet_only
     assert not config.run.gradient_checkpointing
     assert config.schedule.lr_warmup_steps == 200  # its default
+
+
+def test_pictures_are_trained_at_each_of_several_resolutions_as_often_as_there() -> None:
+    concepts = [
+        {"path": "a", "balancing": 2},
+        {
+            "path": "b",
+            "image": {"enable_resolution_override": True, "resolution_override": "640x512"},
+        },
+    ]
+    foreign = read(resolution="512, 768", concepts=concepts, epochs=20, save_every=4)
+    assert foreign.unsupported == ()
+    config = built(foreign)
+    seen = [(s.image_dir, str(s.resolution), s.num_repeats) for s in config.data.subsets or ()]
+    # In 2 epochs there "a" is shown 2 * 2 times, about half of them at each size, and "b" 2 times.
+    assert seen == [("a", "512", 2), ("a", "768", 2), ("b", "640,512", 2)]
+    assert (config.run.max_train_epochs, config.run.save_every_n_epochs) == (10, 2)
