@@ -19,6 +19,7 @@ from lycoris_ext.hosts.find import find_hosts, host_of
 from lycoris_ext.words import count, file_size
 
 if TYPE_CHECKING:
+    from lycoris_ext.config import Reading
     from lycoris_ext.data import Scan
     from lycoris_ext.data.findings import Finding
     from lycoris_ext.training.config import TrainConfig
@@ -83,6 +84,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default="",
         help="for --fix: the encoding of these caption files, such as cp932 (default: guessed)",
     )
+    parser.add_argument(
+        "--skip-unsupported",
+        action="store_true",
+        help="leave out settings of another program's config that are not supported, as train does",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as a JSON object")
     parser.add_argument(
         "--host",
@@ -95,8 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.encoding and not options.fix:
         parser.error("--encoding is for --fix alone: add --fix")
-    checks = list(_rewritten(options.file, options.encoding)) if options.fix else []
-    checks += examine(options.file, options.host)
+    skip = options.skip_unsupported
+    checks = list(_rewritten(options.file, options.encoding, skip)) if options.fix else []
+    checks += examine(options.file, options.host, skip)
     ready = all(check.state != MISSING for check in checks)
     if options.json:
         report = {"ready": ready, "checks": [asdict(check) for check in checks]}
@@ -110,19 +117,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return DONE if ready else NOT_READY
 
 
-def examine(file: Path | None = None, hosts: Sequence[Path] = ()) -> Iterator[Check]:
+def examine(
+    file: Path | None = None, hosts: Sequence[Path] = (), skip_unsupported: bool = False
+) -> Iterator[Check]:
     """Check everything that a run needs, and yield the results.
 
     Args:
         file: the run's config, or a folder of pictures; None checks for the default options.
         hosts: folders in which to look for hosts, besides those near the current folder.
+        skip_unsupported: leave out what is not supported of another program's config.
     """
     yield Check("Python", OK, f"{platform.python_version()} on {platform.platform(terse=True)}")
     packages = [_package(name) for name in TRAIN_PACKAGES]
     yield from packages
     yield from (_package(name, use) for name, use in OPTIONAL_PACKAGES.items())
     if packages[0].state == OK:
-        yield from _computing(file)
+        yield from _computing(file, skip_unsupported)
     yield from _hosts(hosts)
 
 
@@ -135,7 +145,7 @@ def _package(name: str, only_for: str = "") -> Check:
         return Check(name, NOTE, f"not installed; only {only_for} needs it", f"pip install {name}")
 
 
-def _computing(file: Path | None) -> Iterator[Check]:
+def _computing(file: Path | None, skip_unsupported: bool) -> Iterator[Check]:
     """Check torch, device, optimizers and disk for a config, and its files if there is one."""
     try:
         import torch
@@ -145,11 +155,20 @@ def _computing(file: Path | None) -> Iterator[Check]:
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU alone"
     build = f"ROCm {torch.version.hip}" if getattr(torch.version, "hip", None) else build
     yield Check("torch's build", OK, build)
+    from lycoris_ext.cli.configs import HINT
+    from lycoris_ext.config import Reading
+
+    reading = Reading(skip_unsupported)
     try:
-        config = _config(file)
+        config = _config(file, reading)
     except LycorisExtError as error:
         yield from map(_missing, error.parts)
+        if reading.refused and not skip_unsupported:
+            yield Check("config", NOTE, "it is another program's", HINT)
         return
+    for left in reading.left_out:
+        yield Check(left.where or "config", NOTE, f"left out: {left.what}", left.fix or "")
+    yield from (Check("config", NOTE, note) for note in reading.notes)
     machine = [
         _device(config.run.device),
         *_optimizers(config.run.device, config.optimizer.optimizer_type),
@@ -163,7 +182,7 @@ def _computing(file: Path | None) -> Iterator[Check]:
         yield from (check for check in _rehearsed(config) if check.found not in told)
 
 
-def _config(file: Path | None) -> TrainConfig:
+def _config(file: Path | None, reading: Reading) -> TrainConfig:
     """Read a config, or make one for a folder of pictures; the default options for None."""
     from lycoris_ext.config import OptionSource, build_config, read_config
     from lycoris_ext.data.folders import options_for
@@ -172,11 +191,12 @@ def _config(file: Path | None) -> TrainConfig:
         return build_config([])
     if file.is_dir():
         return build_config([OptionSource(str(file), options_for(file))])
-    return build_config([read_config(file)])
+    return build_config([read_config(file)], reading)
 
 
-def _rewritten(file: Path | None, encoding: str) -> Iterator[Check]:
+def _rewritten(file: Path | None, encoding: str, skip_unsupported: bool) -> Iterator[Check]:
     """Rewrite the caption files of a config or folder that are not UTF-8."""
+    from lycoris_ext.config import Reading
     from lycoris_ext.data import rewrite_captions
 
     if file is None:
@@ -185,7 +205,8 @@ def _rewritten(file: Path | None, encoding: str) -> Iterator[Check]:
             where="lycoris-ext doctor",
             fix="name your config, or the folder of pictures",
         )
-    for done in rewrite_captions(_scan(_config(file), open_pictures=False), encoding):
+    config = _config(file, Reading(skip_unsupported))
+    for done in rewrite_captions(_scan(config, open_pictures=False), encoding):
         if done.kept is None:
             yield Check(str(done.path), MISSING, f"it {done.says}", done.fix)
         else:

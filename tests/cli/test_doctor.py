@@ -211,3 +211,20 @@ def test_fix_rewrites_the_captions_of_a_folder_or_config_and_says_what_it_kept(
 def test_fix_without_a_folder_or_config_says_what_it_wants(capsys):
     assert cli.main(["doctor", "--fix"]) == 2
     assert "name your config, or the folder of pictures" in capsys.readouterr().err
+
+
+def test_doctor_leaves_out_what_train_leaves_out(report, tmp_path, pictures):
+    path = config(
+        tmp_path,
+        network_module="networks.lora",
+        optimizer_type="Adafactor",
+        color_aug=True,
+        pretrained_model_name_or_path="mini",
+        train_data_dir=str(pictures),
+        caption_extension=".txt",
+    )
+    code, checks = report(path)
+    assert code == 4 and "--skip-unsupported leaves out" in checks["config"]["fix"]
+    code, checks = report(path, "--skip-unsupported")
+    assert code == 0
+    assert "left out: " in checks[str(path)]["found"] and checks[str(path)]["state"] == "note"

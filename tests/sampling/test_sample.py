@@ -188,10 +188,11 @@ def test_sampler_names_of_both_tools_are_known_in_any_case(given, known):
 
 
 def test_every_sampler_of_sd_scripts_is_known():
-    names = (
-        "ddim pndm lms euler euler_a heun dpm_2 dpm_2_a dpmsolver dpmsolver++ dpmsingle k_lms "
-        "k_euler k_euler_a k_dpm_2 k_dpm_2_a"
-    ).split()  # the choices of its sample_sampler
+    names = [  # the choices of its sample_sampler
+        *("ddim", "pndm", "lms", "euler", "euler_a", "heun", "dpm_2", "dpm_2_a"),
+        *("dpmsolver", "dpmsolver++", "dpmsingle"),
+        *("k_lms", "k_euler", "k_euler_a", "k_dpm_2", "k_dpm_2_a"),
+    ]
     assert list(SD_SCRIPTS) == names
     assert {PromptSpec("a", sampler=name).sampler for name in names} <= set(SAMPLERS)
     schedule = build_sampler(PromptSpec("a", sampler="dpmsolver").sampler, {}, 3)

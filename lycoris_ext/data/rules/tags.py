@@ -30,7 +30,7 @@ def repeated_and_empty_tags(scan: Scan) -> Iterator[Finding]:
         yield REPEATED.finding(
             [Location(picture.path, told) for picture, told in found],
             f"{count(len(found), 'caption has', 'captions have')} tags twice or empty, which are "
-            f"trained as they are (the first: {found[0][1]})",
+            "trained as they are",
         )
 
 
@@ -42,8 +42,8 @@ def weights_in_captions(scan: Scan) -> Iterator[Finding]:
     if found:
         yield WEIGHT.finding(
             [Location(picture.path, told) for picture, told in found],
-            f"{count(len(found), 'caption holds', 'captions hold')} weights such as "
-            f"{found[0][1]}, which are read as plain text",
+            f"{count(len(found), 'caption holds', 'captions hold')} weights, which are "
+            "read as plain text",
             "set weighted_captions = true, or take the weights out",
         )
 
@@ -51,13 +51,13 @@ def weights_in_captions(scan: Scan) -> Iterator[Finding]:
 @rule(UNDERSCORE)
 def underscores_in_captions(scan: Scan) -> Iterator[Finding]:
     tags = {p.path: [*filter(_UNDERSCORE.search, _tags(p))] for p in _captioned(scan)}
-    found = [Location(path, held[0]) for path, held in tags.items() if held]
+    found = [Location(path, short(held[0], 40)) for path, held in tags.items() if held]
     # A single one is a trigger word rather than a habit of the tool that wrote the captions.
     if len({tag for held in tags.values() for tag in held}) > 1:
         yield UNDERSCORE.finding(
             found,
-            f"{count(len(found), 'caption writes', 'captions write')} tags with underscores, such "
-            f"as {short(found[0].detail, 40)}, which are trained as they are",
+            f"{count(len(found), 'caption writes', 'captions write')} tags with "
+            "underscores, which are trained as they are",
             "use them in prompts, too, or replace them by spaces",
         )
 
