@@ -43,6 +43,7 @@ class Algorithm:
             be quantised.
         takes_timesteps: in training the update depends on the timesteps of the noisy samples.
         stores_alpha: a file holds an alpha for each layer.
+        alpha_limits: alpha is the limit of a rotation and no part of a scale.
         adds: the update is the sum of the stored tensors (those of weight and bias), not a product.
         of_norms: the algorithm adapts normalisations, and nothing else.
         split_by: the option that sets how outputs are split into blocks or factors; "" if the
@@ -60,6 +61,7 @@ class Algorithm:
     needs_base_weight: ClassVar[bool] = False
     takes_timesteps: ClassVar[bool] = False
     stores_alpha: ClassVar[bool] = True
+    alpha_limits: ClassVar[bool] = False
     adds: ClassVar[bool] = False
     of_norms: ClassVar[bool] = False
     split_by: ClassVar[str] = ""
@@ -231,6 +233,11 @@ class Plan:
     def has_rank(self) -> bool:
         """Whether a stored tensor has a rank axis."""
         return any("rank" in factor.axes.split() for factor in self.factors())
+
+    @property
+    def uses_alpha(self) -> bool:
+        """Whether the update depends on alpha; that of two full LoKr matrices does not."""
+        return self.has_rank or self.algorithm.alpha_limits
 
     @property
     def uses_core(self) -> bool:

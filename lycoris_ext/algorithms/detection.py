@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import replace
-from math import prod
+from math import isfinite, prod
 
 from torch import Tensor
 
@@ -160,7 +160,26 @@ def _unify(
     )
     _check_shapes(plan, tensors, where)
     _check_widths(candidate.widths(tuple(sizes)), layer, where)
-    return plan
+    return _with_finite_alpha(plan, where)
+
+
+def _with_finite_alpha(plan: Plan, where: str) -> Plan:
+    """Return the plan, with an alpha of 0 if its alpha is infinite and has no effect.
+
+    LyCORIS writes such files: the rank that was set for two full LoKr matrices, in float16.
+
+    Raises:
+        FormatError: alpha is infinite or NaN, and the strength of the update depends on it.
+    """
+    if isfinite(plan.alpha):
+        return plan
+    if plan.uses_alpha:
+        raise FormatError(
+            f"its alpha is {plan.alpha}, so the strength of its update is lost",
+            where=where,
+            fix="save the adapter again in float32; float16 holds no alpha above 65504",
+        )
+    return replace(plan, alpha=0.0)
 
 
 def _check_shapes(plan: Plan, tensors: Mapping[str, Tensor], where: str) -> None:

@@ -48,6 +48,7 @@ class Orthogonal(Algorithm):
     """
 
     needs_base = True
+    alpha_limits = True
     split_by = "network_dim"
     Options = OrthogonalOptions
     rule: ClassVar[str]

@@ -309,7 +309,9 @@ def _unreadable(path: Path, error: OSError) -> DataError:
     return DataError(f"cannot be read ({error.strerror})", where=str(path))
 
 
-def _refuse_non_finite(bad: list[str], where: str) -> None:
+def _refuse_non_finite(keys: list[str], where: str) -> None:
+    """Refuse tensors with these keys; alphas are judged by ``detect``: not all have an effect."""
+    bad = [key for key in keys if not key.endswith(".alpha")]
     if bad:
         raise FormatError(
             f"holds NaN or infinity in {count(len(bad), 'tensor')}, the first is {bad[0]!r}",

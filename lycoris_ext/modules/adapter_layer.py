@@ -213,20 +213,24 @@ class AdapterLayer(nn.Module):
         """Return key -> tensor as a file holds them: copies, the scalar multiplied in, with alpha.
 
         Args:
-            dtype: of the tensors; None keeps that of the parameters.
+            dtype: of the tensors; None keeps that of the parameters. An alpha that it cannot hold
+                exactly, such as 100000 in float16, stays in float32.
         """
         stored = {key: tensor.detach().clone() for key, tensor in self.tensors().items()}
         if self.scalar is not None:
             for factor in self.plan.factors():
                 if factor.zero:
                     stored[factor.key] *= self.scalar
-        if self.plan.algorithm.stores_alpha:
-            stored["alpha"] = self.alpha.detach().clone()
         fixed = {factor.key for factor in self.plan.factors() if not factor.trained}
-        return {
+        stored = {
             key: tensor.long() if key in fixed else tensor.to(dtype or tensor.dtype)
             for key, tensor in stored.items()
         }
+        if self.plan.algorithm.stores_alpha:
+            exact = torch.tensor(float(self.plan.alpha))  # the buffer may be in half precision
+            alpha = exact.to(dtype or exact.dtype)
+            stored["alpha"] = alpha if alpha == exact else exact
+        return stored
 
     def check_stored(self, tensors: Mapping[str, Tensor], where: str) -> None:
         """Check that a file's tensors can be loaded into this adapter; nothing is changed.

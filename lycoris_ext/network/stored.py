@@ -32,7 +32,7 @@ def load_state(
     stored = stored_by_key(adapted, sites, all_of_them=not partly)
     for key, tensors in stored.items():
         plan, alpha = layers[key].plan, detect(tensors, key, sites[key].spec).alpha
-        if plan.algorithm.stores_alpha and not isclose(alpha, plan.alpha, rel_tol=0.01):
+        if plan.uses_alpha and not isclose(alpha, plan.alpha, rel_tol=0.01):
             raise FormatError(
                 f"its alpha is {alpha:g} in the file and {plan.alpha:g} in the network, which "
                 "would change its strength",

@@ -203,11 +203,11 @@ def test_a_missing_adapter_file_is_refused(tmp_path: Path) -> None:
 def test_nan_and_infinity_are_refused_by_key_in_saving_and_loading(
     tmp_path: Path, value: float
 ) -> None:
-    bad = AdapterState({"lora_unet_a.alpha": torch.tensor(value)})
-    with pytest.raises(FormatError, match=r"NaN or infinity.*lora_unet_a\.alpha"):
+    bad = AdapterState({"lora_unet_a.diff": torch.tensor(value)})
+    with pytest.raises(FormatError, match=r"NaN or infinity.*lora_unet_a\.diff"):
         save_adapter(tmp_path / "a", bad)
     assert not list(tmp_path.iterdir())
-    header = {"lora_unet_a.alpha": {"dtype": "F32", "shape": [], "data_offsets": [0, 4]}}
+    header = {"lora_unet_a.diff": {"dtype": "F32", "shape": [], "data_offsets": [0, 4]}}
     (tmp_path / "b").write_bytes(raw(header, struct.pack("<f", value)))
     with pytest.raises(FormatError, match="use an earlier checkpoint"):
         load_adapter(tmp_path / "b")
