@@ -23,7 +23,8 @@ from lycoris_ext.formats.container import MEND, Buffer, Container, Entry
 from lycoris_ext.formats.embeddings import is_embedding
 from lycoris_ext.formats.hashes import file_hashes
 from lycoris_ext.formats.keys import place_in_model, split_key, target_of
-from lycoris_ext.formats.peft import apply_config, canonical, refuse_unread
+from lycoris_ext.formats.peft import apply_config, canonical
+from lycoris_ext.formats.peft_unread import refuse_unread
 from lycoris_ext.formats.strangers import refuse_other_than_adapter
 from lycoris_ext.formats.torch_file import is_torch_file
 from lycoris_ext.words import and_more, count

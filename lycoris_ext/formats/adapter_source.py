@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lycoris_ext.errors import DataError
 from lycoris_ext.formats import container
-from lycoris_ext.formats.peft import is_peft
+from lycoris_ext.formats.keys import PEFT
 from lycoris_ext.formats.peft_config import CONFIG_FILE, CONFIG_KEY
 from lycoris_ext.formats.torch_file import load_torch_file
 
@@ -65,7 +65,7 @@ def config_beside(path: Path, keys: Iterable[str]) -> dict[str, str]:
     Raises:
         DataError: the config cannot be read.
     """
-    if path.stem != _PEFTS and not any(map(is_peft, keys)):
+    if path.stem != _PEFTS and not any(key.startswith(PEFT) for key in keys):
         return {}
     config = path.with_name(CONFIG_FILE)
     try:

@@ -43,7 +43,8 @@ _READ = {
     **{f"{target}.": target for target in TARGETS},  # diffusers
     "transformer.": "unet",  # diffusers, of a family whose denoiser is none
 }
-_PEFT = "base_model.model."
+#: How the names of PEFT's layers begin.
+PEFT = "base_model.model."
 #: Layers' names with these prefixes contain no dots: the tensor's name begins after the first dot.
 _UNDERSCORED = ("lora_", "lycoris_", "oft_")
 
@@ -175,9 +176,9 @@ def place_in_model(target: str, module_path: str) -> Place:
 
 def place_in_file(layer: str) -> Place:
     """Return the common name of a layer, from its name in a file as ``split_key`` returns it."""
-    rest = layer.removeprefix(_PEFT)
+    rest = layer.removeprefix(PEFT)
     start, target = next((pair for pair in _READ.items() if rest.startswith(pair[0])), ("", ""))
-    path = rest[len(start) :].removeprefix(_PEFT).replace(".processor.", ".")
+    path = rest[len(start) :].removeprefix(PEFT).replace(".processor.", ".")
     parent, _, last = path.rpartition(".")
     table = _PROCESSOR_TEXT if parent.endswith("self_attn") else _PROCESSOR
     return place_in_model(target, f"{parent}.{table.get(last, last)}" if parent else path)

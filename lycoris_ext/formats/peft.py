@@ -5,57 +5,19 @@ Their files hold no ``alpha`` tensors: ``peft_config`` says where the alphas are
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from math import sqrt
 
 import torch
 from torch import Tensor
 
-from lycoris_ext.errors import FormatError
+from lycoris_ext.formats.keys import PEFT
 from lycoris_ext.formats.peft_config import Configs, Strength
 
-_START = "base_model.model."
 #: Our name for the bias of LoRA's left factor until it becomes ``diff_b``.
 _BIAS = "lora_up.bias"
 #: The name of DoRA's magnitudes of output channels: (out,), for convolutions (1, out, 1, 1).
 _MAGNITUDE = "lora_magnitude_vector"
-#: Endings of keys that we cannot read -> what they belong to.
-_OFT = "oft_R.weight"
-_UNREAD = {
-    "ia3_l": "(IA)^3, whose numbers are the factors; LyCORIS stores the factors minus 1",
-    _OFT: "OFT, which rotates the inputs; LyCORIS' rotates the outputs",
-    "boft_R": "BOFT, whose blocks have another layout than LyCORIS'",
-    "boft_s": "BOFT, whose blocks have another layout than LyCORIS'",
-    "lora_A.bias": "LoRA with biases of its own (lora_bias)",
-    "lora_embedding_A": "LoRA of an embedding",
-    "lora_embedding_B": "LoRA of an embedding",
-}
-_UNREAD_ENDS = tuple(f".{end}{adapter}" for end in _UNREAD for adapter in ("", ".default"))
-
-
-def refuse_unread(keys: Iterable[str]) -> None:
-    """Raise an error if a file holds tensors of a form that only PEFT has.
-
-    Args:
-        keys: all keys of the file.
-
-    Raises:
-        FormatError: one of them is in ``_UNREAD``.
-    """
-    for key in keys:
-        if key.endswith(_UNREAD_ENDS):
-            end = next(end for end in _UNREAD if f".{end}" in key)
-            if end == _OFT and not is_peft(key):
-                raise FormatError(
-                    f"holds OneTrainer's {end}: {_UNREAD[end]}",
-                    where=key,
-                    fix="choose LoRA or LoHa in OneTrainer instead of OFT",
-                )
-            raise FormatError(
-                f"holds PEFT's {end}: {_UNREAD[end]}",
-                where=key,
-                fix="merge it into the model with PEFT (merge_and_unload)",
-            )
 
 
 def canonical(key: str, tensor: Tensor) -> Tensor:
@@ -63,11 +25,6 @@ def canonical(key: str, tensor: Tensor) -> Tensor:
     if _MAGNITUDE not in key.split("."):
         return tensor
     return tensor.reshape(-1, *[1] * max(1, tensor.ndim - 1))
-
-
-def is_peft(key: str) -> bool:
-    """Return True if a key begins as PEFT's keys do."""
-    return key.startswith(_START)
 
 
 def apply_config(layers: dict[str, dict[str, Tensor]], metadata: Mapping[str, str]) -> None:
@@ -88,7 +45,7 @@ def apply_config(layers: dict[str, dict[str, Tensor]], metadata: Mapping[str, st
     """
     configs = Configs(metadata)
     for layer, tensors in layers.items():
-        strength = configs.of_layer(layer.removeprefix(_START))
+        strength = configs.of_layer(layer.removeprefix(PEFT))
         if strength.alpha is not None and "alpha" not in tensors:
             _add_alpha(tensors, strength.alpha, strength)
         rank = _rank(tensors)

@@ -13,7 +13,7 @@ from lycoris_ext.formats.adapter_file import AdapterFile, AdapterState, read_ada
 from lycoris_ext.formats.cloneofsimo import is_numbered, numbered
 from lycoris_ext.formats.container import Container
 from lycoris_ext.formats.embeddings import embedded_words
-from lycoris_ext.formats.keys import split_key, target_of
+from lycoris_ext.formats.keys import PEFT, split_key, target_of
 from lycoris_ext.formats.metadata import trigger_words
 from lycoris_ext.formats.misread import misread_by
 from lycoris_ext.formats.namings import tools_of
@@ -159,8 +159,9 @@ def refuse_other_files(header: Container, where: str) -> None:
         FormatError: no key belongs to an adapter.
     """
     keys = [entry.key for entry in header.entries]
-    names = {split_key(key)[1] for key in keys}
-    if not is_numbered(keys) and not names - {"", *_ANYBODYS}:
+    if is_numbered(keys) or any(key.startswith(PEFT) for key in keys):
+        return  # what of PEFT is not read has a reason, see ``peft_unread``
+    if not {split_key(key)[1] for key in keys} - {"", *_ANYBODYS}:
         raise FormatError(
             f"none of its {len(header.entries)} tensors belongs to an adapter",
             where=where,

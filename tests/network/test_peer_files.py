@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from lycoris_ext.errors import FormatError
 from lycoris_ext.formats import AdapterState, load_adapter, save_adapter
 from lycoris_ext.formats.families import FAMILIES
 from lycoris_ext.formats.keys import key_prefix, place_in_file, place_in_model
+from lycoris_ext.formats.summary import summarize
 from lycoris_ext.functional import spec_of
 from lycoris_ext.models import build_meta
 from lycoris_ext.models.quiet import quiet_loading
@@ -146,23 +146,39 @@ def test_a_file_of_peft_computes_the_same_here(case: str, tmp_path: Path) -> Non
     assert (found - wanted).norm() <= 1e-5 * (wanted - before).norm()
 
 
-UNREAD = {
-    "(IA)^3": ("IA3Config", {"feedforward_modules": LAYERS[1:]}, "ia3_l"),
-    "OFT": ("OFTConfig", {"r": 0, "oft_block_size": 2}, "oft_R.weight"),
-    "BOFT": ("BOFTConfig", {"boft_block_size": 2}, "boft_R"),
+UNREAD: dict[str, tuple[str, dict[str, Any], list[str]]] = {
+    "(IA)^3": ("IA3Config", {"feedforward_modules": ["proj_in"]}, ["ia3_l: (IA)^3"]),
+    "OFT": ("OFTConfig", {"r": 0, "oft_block_size": 2}, ["oft_R: OFT"]),
+    "BOFT": ("BOFTConfig", {"boft_block_size": 2}, ["boft_R: BOFT"]),
+    "AdaLoRA": ("AdaLoraConfig", {"total_step": 1}, ["lora_E: AdaLoRA"]),
+    "HRA": ("HRAConfig", {}, ["hra_u: a kind of adapter that no algorithm here computes"]),
+    "norms": ("LNTuningConfig", {"target_modules": ["norm"]}, ["ln_tuning_layers.bias: norm"]),
+    "whole layers": ("LoraConfig", {"modules_to_save": ["conv_in"]}, ["(modules_to_save)"]),
+    "their biases": ("LoraConfig", {"bias": "lora_only"}, ['(bias = "all" or "lora_only")']),
+    "all biases": ("LoraConfig", {"bias": "all"}, ['(bias = "all" or "lora_only")']),
+    "layers and biases": (
+        "LoraConfig",
+        {"modules_to_save": ["conv_in"], "bias": "lora_only"},
+        ["(modules_to_save)", '(bias = "all" or "lora_only")'],
+    ),
 }
 
 
 # BOFT looks for a CUDA compiler
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("case", UNREAD)
-def test_other_adapters_of_peft_are_refused_by_name(case: str, tmp_path: Path) -> None:
-    kind, options, key = UNREAD[case]
-    config = getattr(peft, kind)(target_modules=LAYERS[1:], **options)
-    peft.get_peft_model(Tiny(), config).save_pretrained(tmp_path)
-    with pytest.raises(FormatError, match=re.escape(f"holds PEFT's {key}: ")) as raised:
-        load_network(tmp_path / "adapter_model.safetensors", {"unet": Tiny()})
-    assert "merge_and_unload" in str(raised.value)
+def test_what_only_peft_has_is_refused_with_the_reason(case: str, tmp_path: Path) -> None:
+    kind, options, messages = UNREAD[case]
+    model = nn.ModuleDict({"conv_in": nn.Conv2d(4, 4, 1), "proj_in": nn.Linear(4, 4)})
+    model["norm"] = nn.LayerNorm(4)
+    config = getattr(peft, kind)(**{"target_modules": ["proj_in"], **options})
+    peft.get_peft_model(model, config).save_pretrained(tmp_path)
+    for read in (lambda: load_network(tmp_path, {"unet": Tiny()}), lambda: summarize(tmp_path)):
+        with pytest.raises(FormatError) as raised:
+            read()
+        text = str(raised.value)
+        assert text.count("holds PEFT's") == len(messages)
+        assert all(message in text for message in (*messages, "merge_and_unload", str(tmp_path)))
 
 
 @pytest.mark.parametrize("layer", ["lora_unet_mid_block_x", "transformer.blocks.0.to_q"])
