@@ -295,6 +295,18 @@ def test_a_stored_config_that_does_not_build_the_file_gives_way_to_the_tensors()
         assert found.run.seed == 3
 
 
+def test_what_no_option_makes_is_told_in_a_comment() -> None:
+    network = built("sd1", algo="lora", network_dim=4, preset="attn-only")
+    layers = layers_of(network)
+    biased = [key for key, site in network.sites.items() if site.spec.has_bias]
+    for key in biased:
+        layers[key]["diff_b"] = torch.zeros(network.sites[key].spec.out_features)
+    text = text_of(layers)
+    assert f"# No option makes what the file has beside its factors: bias in {len(biased)} " in text
+    assert "dim_from_weights = true" in text and read(text).preset == "attn-only"
+    assert "No option makes" not in text_of(layers_of(network))
+
+
 def test_layers_of_two_algorithms_in_one_file_come_back() -> None:
     table = LayerOverride(match="attn2", algo="lokr", factor=4, network_dim=1)
     network = built("sd1", algo="loha", network_dim=4, preset="attn-mlp", overrides=(table,))

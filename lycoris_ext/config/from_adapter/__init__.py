@@ -9,11 +9,12 @@ library would refuse are written as comments with the reason.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lycoris_ext.config.from_adapter.base_model import Layers, find_layers
+from lycoris_ext.config.from_adapter.base_model import FoundLayers, Layers, find_layers
 from lycoris_ext.config.from_adapter.choice import network_options
 from lycoris_ext.config.from_adapter.fields import options_in_fields, told_by
 from lycoris_ext.config.from_adapter.stored import builds
@@ -24,7 +25,7 @@ from lycoris_ext.formats.metadata import json_object
 from lycoris_ext.formats.toml_text import toml_value
 from lycoris_ext.network import NetworkConfig
 from lycoris_ext.training.config import all_options
-from lycoris_ext.words import one_line
+from lycoris_ext.words import count, one_line
 
 STORED = "lycoris_ext_config"
 #: Options of a network that leave no trace in its tensors.
@@ -91,6 +92,7 @@ def write_config(metadata: Mapping[str, str], layers: Layers) -> str:
         source += " and its tensors"
         if found.targets is None:
             heading.append("# include names all layers of the file: its base model is not known.")
+    heading += _beside(found)
     settings = _try(values)
     if any(_is_path(setting) for setting in settings):
         heading.append("# Adapter files hold only the last part of paths: complete them.")
@@ -104,6 +106,18 @@ def write_config(metadata: Mapping[str, str], layers: Layers) -> str:
     tables = sum(setting.is_tables for setting in settings)
     lines[len(lines) - tables : len(lines) - tables] = missing
     return "\n".join([first, *heading, "", *lines, ""])
+
+
+def _beside(found: FoundLayers) -> list[str]:
+    """Return a comment on what the file holds and no option makes; none if there is nothing."""
+    layers = Counter(one.title for layer in found.layers for one in layer.plan.beside)
+    if not layers:
+        return []
+    held = ", ".join(f"{title} in {count(n, 'layer')}" for title, n in layers.items())
+    return [
+        f"# No option makes what the file has beside its factors: {held}.",
+        "# To train it further, set network_weights to the file and dim_from_weights = true.",
+    ]
 
 
 def _is_path(setting: Setting) -> bool:
