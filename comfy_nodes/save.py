@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from lycoris_ext.errors import DataError
-from lycoris_ext.formats import AdapterState, save_adapter
+from lycoris_ext.formats import AdapterState, in_precision, save_adapter
 from lycoris_ext.network import load_network
 
 from .host import adapter
@@ -130,10 +130,10 @@ def prepared(lora: Any, dtype: str, model: Any, clip: Any) -> AdapterState:
         network = load_network(state, targets_of(model, clip), keeps_origin=False)
         return network.adapter_state(state.metadata, wanted or _commonest_dtype(state))
     tensors = {
-        key: tensor.to(wanted) if wanted and tensor.is_floating_point() else tensor
+        key: in_precision(wanted, key, tensor).detach().cpu()
         for key, tensor in state.tensors.items()
     }
-    return AdapterState({key: t.detach().cpu() for key, t in tensors.items()}, state.metadata)
+    return AdapterState(tensors, state.metadata)
 
 
 def _commonest_dtype(state: AdapterState) -> torch.dtype | None:

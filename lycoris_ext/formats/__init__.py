@@ -2,6 +2,7 @@
 
 from lycoris_ext.formats.adapter_file import (
     AdapterState,
+    in_precision,
     load_adapter,
     open_adapter,
     parse_adapter,
@@ -12,6 +13,7 @@ from lycoris_ext.formats.atomic import atomic_write
 __all__ = [
     "AdapterState",
     "atomic_write",
+    "in_precision",
     "load_adapter",
     "open_adapter",
     "parse_adapter",

@@ -118,6 +118,24 @@ class AdapterState:
         return AdapterState(kept, self.metadata, self.source)
 
 
+def in_precision(dtype: torch.dtype | None, key: str, tensor: Tensor) -> Tensor:
+    """Return a tensor of an adapter in the precision of the file that it is written to.
+
+    An alpha that the precision cannot hold, such as 100000 in float16, keeps its own, because the
+    strength depends on it. Whole numbers are kept, too.
+
+    Args:
+        dtype: the precision; None: that of the tensor.
+        key: the tensor's key or name.
+        tensor: the tensor.
+    """
+    if dtype is None or not tensor.is_floating_point():
+        return tensor
+    cast = tensor.to(dtype)
+    is_alpha = key.rpartition(".")[2] == "alpha"
+    return tensor if is_alpha and not torch.equal(cast.to(tensor.dtype), tensor) else cast
+
+
 def save_adapter(path: Path | str, state: AdapterState) -> None:
     """Write an adapter as a safetensors file, in one step; equal states give equal bytes.
 

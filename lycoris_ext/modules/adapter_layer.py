@@ -209,27 +209,19 @@ class AdapterLayer(nn.Module):
             tensors[factor.key].mul_(share ** (1.0 / degree))
 
     @torch.no_grad()
-    def stored(self, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+    def stored(self) -> dict[str, Tensor]:
         """Return key -> tensor as a file holds them: copies, the scalar multiplied in, with alpha.
 
-        Args:
-            dtype: of the tensors; None keeps that of the parameters. An alpha that it cannot hold
-                exactly, such as 100000 in float16, stays in float32.
+        Alpha is in float32, also where the layer is in half precision.
         """
         stored = {key: tensor.detach().clone() for key, tensor in self.tensors().items()}
-        if self.scalar is not None:
-            for factor in self.plan.factors():
-                if factor.zero:
-                    stored[factor.key] *= self.scalar
-        fixed = {factor.key for factor in self.plan.factors() if not factor.trained}
-        stored = {
-            key: tensor.long() if key in fixed else tensor.to(dtype or tensor.dtype)
-            for key, tensor in stored.items()
-        }
+        for factor in self.plan.factors():
+            if factor.zero and self.scalar is not None:
+                stored[factor.key] *= self.scalar
+            if not factor.trained:
+                stored[factor.key] = stored[factor.key].long()
         if self.plan.algorithm.stores_alpha:
-            exact = torch.tensor(float(self.plan.alpha))  # the buffer may be in half precision
-            alpha = exact.to(dtype or exact.dtype)
-            stored["alpha"] = alpha if alpha == exact else exact
+            stored["alpha"] = torch.tensor(float(self.plan.alpha))
         return stored
 
     def check_stored(self, tensors: Mapping[str, Tensor], where: str) -> None:

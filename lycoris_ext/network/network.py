@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lycoris_ext.errors import ConfigError
-from lycoris_ext.formats import AdapterState, save_adapter
+from lycoris_ext.formats import AdapterState, in_precision, save_adapter
 from lycoris_ext.formats.families import TEXT_ENCODERS
 from lycoris_ext.modules import AdapterLayer, Attachment, attach, detach
 from lycoris_ext.network.arguments import check_ending
@@ -234,9 +234,9 @@ class Network(nn.Module):
             dtype: of the tensors; None keeps that of the parameters.
         """
         tensors = {
-            f"{key}.{name}": tensor.cpu()
+            f"{key}.{name}": in_precision(dtype, name, tensor).cpu()
             for key, layer in self.layers.items()
-            for name, tensor in layer.stored(dtype).items()
+            for name, tensor in layer.stored().items()
         }
         tensors |= {key: tensor.cpu().clone() for key, tensor in self.embeddings.items()}
         return AdapterState(tensors, dict(metadata or {}))

@@ -229,6 +229,16 @@ def test_save_writes_the_chosen_name_dtype_and_metadata(host: Host) -> None:
         Save().save({}, "c", "as it is", False)
 
 
+def test_save_keeps_an_alpha_that_half_precision_cannot_hold(host: Host) -> None:
+    models = load_models()
+    state = perturbed(models, network_alpha=100_000.0).adapter_state()
+    for model in (None, models[0]):
+        kept = Adapter({k: t for k, t in state.tensors.items() if "unet" in k}, {}, "a")
+        (path,) = Save().save(kept, "a", "fp16", True, model=model)["result"]
+        found = load_adapter(path).tensors
+        assert {float(t) for key, t in found.items() if key.endswith(".alpha")} == {100_000.0}
+
+
 def test_save_writes_kohyas_keys(host: Host) -> None:
     """The adapter is as ComfyUI's own trainer leaves it: under its names, kernels flattened."""
     models = load_models()
