@@ -229,7 +229,7 @@ def _write(pictures: list[bytes], captions: list[str]) -> Path:
     for picture, caption in zip(pictures, captions, strict=True):
         digest.update(picture + caption.encode("utf-8", "surrogatepass"))
     folder = temporary_folder() / f"lycoris_ext_{digest.hexdigest()}"
-    make_folder(folder, "choose another temp folder")
+    make_folder(folder, "temp folder")
     for number, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
         atomic_write(folder / f"{number:05d}.png", picture)
         text = re.sub(r"\s+", " ", caption)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lycoris_ext.errors import ConfigError, EnvironmentFault
+from lycoris_ext.os_errors import reason
 from lycoris_ext.words import short
 
 #: Seconds that an interpreter may take to read a file.
@@ -102,7 +103,7 @@ def launch(command: list[str], folder: Path, log: Path) -> subprocess.Popen[byte
 
 def _cannot_start(error: OSError, program: str) -> EnvironmentFault:
     return EnvironmentFault(
-        f"the training cannot be started ({error.strerror})",
+        f"the training cannot be started ({reason(error)})",
         where=str(error.filename or program),
         fix="see that the host may write the log and run the interpreter",
     )

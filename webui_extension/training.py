@@ -124,7 +124,7 @@ class Training:
                 "the host's own Python is never used",
             )
         written = self._destinations(path, python)
-        make_folder(self._folder, "see that the host may write there")
+        make_folder(self._folder)
         log = self._folder / f"{written['output_name']}.log"
         command = [
             python,

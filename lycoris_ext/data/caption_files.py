@@ -8,7 +8,8 @@ from pathlib import Path
 
 from lycoris_ext.data.encodings import Guess, guess_encodings
 from lycoris_ext.errors import DataError
-from lycoris_ext.words import count
+from lycoris_ext.os_errors import reason, remedy_for_reading
+from lycoris_ext.words import and_more, count
 
 CAPTION_SUFFIXES = (".txt", ".caption", ".cap")
 """Endings that captioning tools use; an error about missing captions looks for them all."""
@@ -40,7 +41,9 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f"cannot be opened ({error.strerror})", where=str(path)) from error
+        raise DataError(
+            f"cannot be opened ({reason(error)})", where=str(path), fix=remedy_for_reading(error)
+        ) from error
 
 
 def decode_utf8(raw: bytes) -> str | None:
@@ -95,7 +98,7 @@ def count_endings(pictures: Iterable[Path]) -> dict[str, int]:
 
 
 def advice_on_endings(pictures: Sequence[Path], extension: str, there: int) -> str:
-    """Say what to do about caption files of another ending; "" if there are none.
+    """Say what to do about caption files of another ending or name; "" if there are none.
 
     Args:
         pictures: those without a caption.
@@ -105,8 +108,22 @@ def advice_on_endings(pictures: Sequence[Path], extension: str, there: int) -> s
     found = {name: number for name, number in count_endings(pictures).items() if name != extension}
     ending = max(found, key=lambda name: found[name])
     if not found[ending]:
-        return ""
+        return _advice_on_names(pictures, extension)
     have = count(found[ending], "of them has", "of them have") + f" a {ending} file"
     if found[ending] > there:  # that ending would find more captions than it would lose
         return f'{have}: set caption_extension = "{ending}"'
     return f'{have}: change its name to end in "{extension}"'
+
+
+def _advice_on_names(pictures: Sequence[Path], extension: str) -> str:
+    """Say what to do about captions in a.png.txt or, where capitals count, a.TXT."""
+    found = []
+    for path in pictures:
+        for name in (f"{path.name}{extension}", f"{path.stem}{extension.upper()}"):
+            if path.with_name(name).is_file():
+                found.append(f"{name} to {path.stem}{extension}")
+                break
+    if not found:
+        return ""
+    have = count(len(found), "of them has", "of them have")
+    return f"{have} a caption file of another name: rename {and_more(found)}"

@@ -31,6 +31,9 @@ BROKEN_PICTURE = (
     Image.DecompressionBombError,
 )
 """What Pillow's decoders raise on damaged files."""
+_TOO_LARGE = (Image.DecompressionBombError, MemoryError)
+REPLACE = "replace or delete the file"
+SCALE_DOWN = "scale the picture down, or delete it"
 
 Note = Literal["animated", "profile", "transparent"]
 """Something notable about a picture that can be used: only its first frame is ("animated"), its
@@ -85,9 +88,8 @@ def decode(path: Path, raw: bytes, *, alpha_mask: bool = False) -> Decoded:
             colour, alpha = _split_alpha(_to_8_bit(upright))
             rgb, usable = _to_srgb(colour, picture.info.get("icc_profile"))
     except BROKEN_PICTURE as error:
-        raise DataError(
-            _reason(error, raw), where=str(path), fix="replace or delete this file"
-        ) from error
+        fix = SCALE_DOWN if isinstance(error, _TOO_LARGE) else REPLACE
+        raise DataError(_reason(error, raw), where=str(path), fix=fix) from error
     if not usable:
         notes.append("profile")
     if alpha_mask:
@@ -159,7 +161,7 @@ def _with_alpha(path: Path, rgb: Image.Image, alpha: Image.Image | None) -> Imag
         raise DataError(
             "every part of it is transparent, and alpha_mask trains the opaque parts alone",
             where=str(path),
-            fix="replace or delete this file, or set alpha_mask = false",
+            fix=f"{REPLACE}, or set alpha_mask = false",
         )
     result = rgb.copy()
     result.putalpha(alpha if alpha is not None else 255)
@@ -168,8 +170,11 @@ def _with_alpha(path: Path, rgb: Image.Image, alpha: Image.Image | None) -> Imag
 
 def _reason(error: Exception, raw: bytes) -> str:
     """Say in the user's words why a file could not be decoded."""
-    if isinstance(error, (Image.DecompressionBombError, MemoryError)):
-        return f"too large ({error or 'it does not fit into memory'})"
+    if isinstance(error, Image.DecompressionBombError):
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        return f"too large: pictures of up to {most:,} pixels (width times height) are read"
+    if isinstance(error, MemoryError):
+        return "too large: it does not fit into the memory"
     container = _CONTAINERS.get(raw[4:12])
     if container == "AVIF" and ".avif" not in Image.registered_extensions():
         return (

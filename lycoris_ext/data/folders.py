@@ -13,9 +13,15 @@ from typing import Any
 
 from lycoris_ext.data.caption_files import count_endings
 from lycoris_ext.data.config import DataConfig
-from lycoris_ext.data.picture_files import is_picture, list_folder
+from lycoris_ext.data.picture_files import (
+    OTHER_PICTURE_SUFFIXES,
+    PICTURE_ENDINGS,
+    is_picture,
+    list_folder,
+)
 from lycoris_ext.data.subset import Subset
 from lycoris_ext.errors import ConfigError, DataError
+from lycoris_ext.words import and_more
 
 NAMED_FOLDER = re.compile(r"(\d+)_(.*)")
 
@@ -53,8 +59,15 @@ def options_for(folder: Path) -> dict[str, Any]:
     caption_extension, if it is not the default.
 
     Raises:
-        DataError: the folder does not exist or cannot be read.
+        DataError: the folder does not exist, cannot be read, or holds no pictures.
     """
+    if folder.is_file():
+        raise DataError(
+            "this is a file, not a folder",
+            where=str(folder),
+            fix="name the folder of the pictures; for the config of another program there is "
+            "lycoris-ext import",
+        )
     paths, fault = list_folder(folder)
     if fault:
         raise DataError(f"the folder {fault}", where=str(folder), fix="check the path")
@@ -62,6 +75,8 @@ def options_for(folder: Path) -> dict[str, Any]:
     loose = [path for path in paths if is_picture(path)]
     named = [path for path in paths if path.is_dir() and NAMED_FOLDER.fullmatch(path.name)]
     inside = [path for found in named for path in list_folder(found)[0] if is_picture(path)]
+    if not loose and not named:
+        _refuse_without_pictures(folder, paths)
     match = NAMED_FOLDER.fullmatch(place.name)
     options: dict[str, Any] = {"train_data_dir": place.as_posix()}
     if len(loose) > len(inside):
@@ -70,6 +85,23 @@ def options_for(folder: Path) -> dict[str, Any]:
     endings = count_endings(loose if "image_dir" in options else inside)
     most = max(endings, key=lambda ending: endings[ending])  # the first of equal ones, the default
     return options if most == next(iter(endings)) else options | {"caption_extension": most}
+
+
+def _refuse_without_pictures(folder: Path, paths: list[Path]) -> None:
+    """Refuse a folder with pictures neither in it nor in the folders in it; say where some lie."""
+    if any(map(is_picture, (inside for path in paths for inside in list_folder(path)[0]))):
+        return
+    what, fix = "there is no picture in this folder", f"put pictures there ({PICTURE_ENDINGS})"
+    others = [path.name for path in paths if path.suffix.lower() in OTHER_PICTURE_SUFFIXES]
+    deeper = sorted({path.parent for path in folder.glob("*/*/*") if is_picture(path)})
+    if others:
+        what += f" in a format that is read; there are {and_more(others)}"
+        fix = "save them as PNG or JPEG"
+    elif deeper:
+        what += f", but in {and_more(path.relative_to(folder).as_posix() for path in deeper)}"
+        parent = deeper[0].parent if NAMED_FOLDER.fullmatch(deeper[0].name) else deeper[0]
+        fix = f"name the folder {parent}"
+    raise DataError(what, where=str(folder), fix=fix)
 
 
 def find_roots(config: DataConfig) -> tuple[Root, ...]:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lycoris_ext.os_errors import reason
+
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif"})
+PICTURE_ENDINGS = ", ".join(sorted(PICTURE_SUFFIXES))
 OTHER_PICTURE_SUFFIXES = frozenset({".gif", ".jxl", ".heic", ".tif", ".tiff", ".psd"})
 """Endings of picture files that are left out, because Pillow reads them badly or not at all."""
+NOT_THERE = ("does not exist", "is a file, not a folder")
+"""Why a folder cannot be read if its path is wrong."""
 IGNORED_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 
 
@@ -19,11 +24,11 @@ def list_folder(folder: Path) -> tuple[list[Path], str]:
     try:
         paths = sorted(folder.iterdir(), key=lambda path: path.name)
     except FileNotFoundError:
-        return [], "does not exist"
+        return [], NOT_THERE[0]
     except NotADirectoryError:
-        return [], "is a file, not a folder"
+        return [], NOT_THERE[1]
     except OSError as error:
-        return [], f"cannot be read ({error.strerror})"
+        return [], f"cannot be read ({reason(error)})"
     return [path for path in paths if not _is_leftover(path.name)], ""
 
 

@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 
 from lycoris_ext.data.buckets import Crop
-from lycoris_ext.data.decode import Note, decode
+from lycoris_ext.data.decode import REPLACE, Note, decode
 from lycoris_ext.errors import DataError
+from lycoris_ext.os_errors import reason, remedy_for_reading
 
 
 @dataclass(frozen=True)
@@ -104,14 +105,12 @@ def _read(path: Path) -> bytes:
         raw = path.read_bytes()
     except OSError as error:
         raise DataError(
-            f"the file cannot be opened ({error.strerror})",
+            f"the file cannot be opened ({reason(error)})",
             where=str(path),
-            fix="replace or delete this file",
+            fix=remedy_for_reading(error),
         ) from error
     if not raw:
-        raise DataError(
-            "the file is empty (0 bytes)", where=str(path), fix="replace or delete this file"
-        )
+        raise DataError("the file is empty (0 bytes)", where=str(path), fix=REPLACE)
     return raw
 
 

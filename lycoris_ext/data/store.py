@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from lycoris_ext.errors import EnvironmentFault
 from lycoris_ext.formats.atomic import atomic_write, make_folder
+from lycoris_ext.os_errors import reason, remedy_for_reading
 
 Tensors = dict[str, Tensor]
 
@@ -113,7 +114,7 @@ class DiskStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        make_folder(folder, "choose another cache_dir")
+        make_folder(folder, "cache_dir")
         self._remove_leftovers()
 
     def load(self, key: str) -> Tensors | None:
@@ -123,9 +124,9 @@ class DiskStore:
             return None
         except OSError as error:
             raise EnvironmentFault(
-                f"cannot be read ({error.strerror})",
+                f"cannot be read ({reason(error)})",
                 where=str(self._path(key)),
-                fix="choose another cache_dir, or delete this one",
+                fix=f"{remedy_for_reading(error)}, or choose another cache_dir",
             ) from error
         digest, content = raw[:_DIGEST_BYTES], raw[_DIGEST_BYTES:]
         return load(content) if digest == _digest(key, content) else None

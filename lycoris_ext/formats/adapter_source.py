@@ -10,6 +10,7 @@ from lycoris_ext.formats import container
 from lycoris_ext.formats.keys import PEFT
 from lycoris_ext.formats.peft_config import CONFIG_FILE, CONFIG_KEY
 from lycoris_ext.formats.torch_file import load_torch_file
+from lycoris_ext.os_errors import why_no_text
 
 _PEFTS = "adapter_model"
 #: The adapters that PEFT and diffusers save into a folder; the first that is there is taken.
@@ -73,4 +74,5 @@ def config_beside(path: Path, keys: Iterable[str]) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot be read ({error})", where=str(config)) from error
+        why, fix = why_no_text(error)
+        raise DataError(f"cannot be read ({why})", where=str(config), fix=fix) from error

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
+from uuid import uuid4
 
 from lycoris_ext.errors import EnvironmentFault
+from lycoris_ext.os_errors import reason, remedy_for_writing
 
 # Tests set this variable to slow a write down, so that they can kill the process in its middle.
 SLOW_WRITE_VARIABLE = "LYCORIS_EXT_SLOW_WRITE_SECONDS"
@@ -28,10 +30,10 @@ def atomic_write(path: Path | str, content: bytes | Callable[[BinaryIO], None]) 
         content: the bytes, or a function that writes them to an open binary file.
 
     Raises:
-        EnvironmentFault: the disk is full or the folder cannot be written.
+        EnvironmentFault: the file cannot be written; the remedy follows from the cause.
     """
     path = Path(path)
-    make_folder(path.parent, "choose another folder")
+    make_folder(path.parent)
     writer = f"{os.getpid()}-{threading.get_ident()}"  # two threads may write one file
     temporary = path.with_name(f".{path.name}.{writer}.tmp")
     try:
@@ -45,21 +47,22 @@ def atomic_write(path: Path | str, content: bytes | Callable[[BinaryIO], None]) 
         os.replace(temporary, path)
     except OSError as error:
         raise EnvironmentFault(
-            f"cannot be written ({error.strerror or error})",
+            f"cannot be written ({reason(error)})",
             where=str(path),
-            fix="free some disk space or choose another folder; what was there before is unharmed",
+            fix=remedy_for_writing(error, "choose another folder")
+            + ("; what was there before is unharmed" if path.exists() else ""),
         ) from error
     finally:
         with suppress(OSError):  # a folder that cannot be written fails here, too
             temporary.unlink(missing_ok=True)
 
 
-def make_folder(folder: Path, fix: str) -> None:
+def make_folder(folder: Path, option: str = "folder") -> None:
     """Make a folder and those above it, unless it exists.
 
     Args:
         folder: the folder.
-        fix: the advice that ends the error message if it cannot be made.
+        option: the name of the option that names it, for messages.
 
     Raises:
         EnvironmentFault: it cannot be made.
@@ -68,7 +71,9 @@ def make_folder(folder: Path, fix: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise EnvironmentFault(
-            f"the folder cannot be made ({error.strerror})", where=str(folder), fix=fix
+            f"the folder cannot be made ({reason(error)})",
+            where=str(folder),
+            fix=remedy_for_writing(error, f"choose another {option}"),
         ) from error
 
 
@@ -83,10 +88,19 @@ def check_folder(folder: Path, option: str) -> None:
         EnvironmentFault: it cannot.
     """
     place = nearest_folder(folder)
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+    probe = place / f".{uuid4().hex}.tmp"
+    try:
+        # Permissions say little on Windows, and nothing to root: try it.
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as error:
         there = place == folder.absolute()
         what = "the folder cannot be " + ("written" if there else f"made in {place}")
-        raise EnvironmentFault(what, where=f"{option} {folder}", fix=f"choose another {option}")
+        raise EnvironmentFault(
+            f"{what} ({reason(error)})",
+            where=f"{option} {folder}",
+            fix=remedy_for_writing(error, f"choose another {option}"),
+        ) from error
 
 
 def nearest_folder(path: Path) -> Path:
@@ -115,9 +129,9 @@ def remove(path: Path) -> None:
         if not path.exists():  # a read-only disk refuses this, too
             return
         raise EnvironmentFault(
-            f"cannot be deleted ({error.strerror or error})",
+            f"cannot be deleted ({reason(error)})",
             where=str(path),
-            fix="correct the permissions of its folder, or close the program that uses the file",
+            fix=remedy_for_writing(error),
         ) from error
 
 

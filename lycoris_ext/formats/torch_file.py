@@ -21,6 +21,7 @@ from torch import Tensor
 
 from lycoris_ext.errors import DataError, FormatError
 from lycoris_ext.formats.strangers import LOOK, also, kind_of, refuse_start
+from lycoris_ext.os_errors import reason, remedy_for_reading
 
 _DTYPES = {
     "DoubleStorage": torch.float64,
@@ -90,7 +91,11 @@ def load_torch_file(
             return _load(file, str(path), check)
     except FileNotFoundError as error:
         raise DataError("there is no such file", where=str(path), fix="check the path") from error
-    except (OSError, zipfile.BadZipFile, zlib.error) as error:
+    except OSError as error:
+        raise FormatError(
+            f"cannot be read ({reason(error)})", where=str(path), fix=remedy_for_reading(error)
+        ) from error
+    except (zipfile.BadZipFile, zlib.error) as error:
         raise FormatError(f"cannot be read ({error})", where=str(path), fix=_MEND) from error
 
 

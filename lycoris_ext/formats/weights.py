@@ -14,6 +14,7 @@ from lycoris_ext.errors import DataError, FormatError
 from lycoris_ext.formats.container import header_end, read_start
 from lycoris_ext.formats.strangers import LOOK, refuse_start
 from lycoris_ext.formats.torch_file import load_torch_file
+from lycoris_ext.os_errors import reason, remedy_for_reading
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,9 @@ def load_weights(path: Path) -> Weights:
     except FileNotFoundError as error:
         raise DataError("there is no such file", where=str(path), fix="check the path") from error
     except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})", where=str(path)) from error
+        raise DataError(
+            f"cannot be read ({reason(error)})", where=str(path), fix=remedy_for_reading(error)
+        ) from error
     refuse_start(start, size, str(path))
     # A safetensors file begins with the length of its header, and the header with a brace.
     if start[8:9] != b"{":
@@ -86,5 +89,7 @@ def fault_of(path: Path) -> FormatError | None:
     except FormatError as fault:
         return fault
     except OSError as error:
-        return FormatError(f"cannot be read ({error.strerror})", where=str(path))
+        return FormatError(
+            f"cannot be read ({reason(error)})", where=str(path), fix=remedy_for_reading(error)
+        )
     return None

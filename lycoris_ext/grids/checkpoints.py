@@ -13,6 +13,7 @@ from lycoris_ext.errors import DataError, FormatError, LycorisExtError
 from lycoris_ext.formats.adapter_file import read_adapter_file
 from lycoris_ext.formats.metadata import json_object
 from lycoris_ext.formats.summary import AdapterSummary, describe_file, refuse_other_files
+from lycoris_ext.os_errors import reason, remedy_for_reading
 from lycoris_ext.runs.paths import RunPaths, epoch_in_name, step_in_name
 from lycoris_ext.words import short
 
@@ -132,9 +133,9 @@ def list_run(place: Path, check: Callable[[Path], object] = Path) -> RunFiles:
         files = sorted(entry for entry in place.iterdir() if entry.is_file())
     except OSError as error:
         raise DataError(
-            f"the folder cannot be read ({error.strerror})",
+            f"the folder cannot be read ({reason(error)})",
             where=str(place),
-            fix="see that it may be opened here",
+            fix=remedy_for_reading(error),
         ) from error
     return _list(place, files, check)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lycoris_ext.errors import DataError, EnvironmentFault
 from lycoris_ext.formats.atomic import make_folder
+from lycoris_ext.os_errors import reason, remedy_for_writing
 
 FOLDER = "lycoris-ext"
 """Name of the nodes' folder in custom_nodes."""
@@ -86,9 +87,9 @@ def install_comfyui(path: Path, link: bool) -> list[str]:
         _replace(target, new)
     except OSError as error:
         raise EnvironmentFault(
-            f"this folder cannot be written ({error.strerror})",
+            f"this folder cannot be written ({reason(error)})",
             where=str(target),
-            fix="stop ComfyUI and check that you may write there; nothing was changed",
+            fix=f"{remedy_for_writing(error, 'stop ComfyUI and try again')}; nothing was changed",
         ) from error
     finally:
         shutil.rmtree(new, ignore_errors=True)
@@ -146,7 +147,7 @@ def _check_ours(target: Path) -> None:
 
 
 def _write(folder: Path, link: bool) -> None:
-    make_folder(folder, "choose a folder that you may write to")
+    make_folder(folder)
     for data in _data_folders():
         shutil.copytree(data, folder / data.name)
     place = _HERE

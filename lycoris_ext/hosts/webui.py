@@ -13,6 +13,7 @@ from pathlib import Path
 
 import lycoris_ext
 from lycoris_ext.errors import ConfigError, EnvironmentFault
+from lycoris_ext.os_errors import reason, remedy_for_writing
 
 NAME = "lycoris-ext"
 NOTE = "installed.json"
@@ -66,9 +67,9 @@ def install_webui(path: Path) -> list[str]:
         if old.is_dir() and not place.exists():
             os.replace(old, place)
         raise EnvironmentFault(
-            f"this cannot be written ({error.strerror or error})",
+            f"this cannot be written ({reason(error)})",
             where=str(error.filename or place),
-            fix="close the host and try again; nothing was changed",
+            fix=f"{remedy_for_writing(error, 'close the host and try again')}; nothing was changed",
         ) from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from lycoris_ext.errors import DataError, FormatError
 from lycoris_ext.formats.strangers import LOOK, placeholder_of
 from lycoris_ext.formats.weights import fault_of
+from lycoris_ext.os_errors import reason, remedy_for_reading
 from lycoris_ext.words import and_more, count
 
 
@@ -42,6 +43,12 @@ def unreadable(path: Path, error: Exception) -> DataError:
         path: the file or folder.
         error: what the library raised.
     """
+    if isinstance(error, OSError) and error.errno:  # libraries raise OSErrors of their own, too
+        return DataError(
+            f"cannot be read ({reason(error)})",
+            where=str(error.filename or path),
+            fix=remedy_for_reading(error),
+        )
     fault = fault_in(path)
     if fault is not None:
         return fault

@@ -26,6 +26,7 @@ from lycoris_ext.network.layer_options import LayerOptions
 from lycoris_ext.network.overrides import Settings, options_with, pattern_faults
 from lycoris_ext.network.presets import PRESETS, Preset, is_preset_file
 from lycoris_ext.options import Option, convert
+from lycoris_ext.os_errors import why_no_text
 
 # Key of a file -> attribute of Preset, and its type.
 _KEYS: dict[str, tuple[str, Any]] = {
@@ -63,11 +64,10 @@ def read_preset(config: NetworkConfig) -> Preset:
     try:
         text = Path(name).expanduser().read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"the preset cannot be read ({error})",
-            where=name,
-            fix="check the path, which counts from the folder of the command; save it as UTF-8",
-        ) from error
+        why, fix = why_no_text(error)
+        if isinstance(error, FileNotFoundError):
+            fix = "check the path, which counts from the folder of the command"
+        raise ConfigError(f"the preset cannot be read ({why})", where=name, fix=fix) from error
     try:
         tables = read_tables(text)
     except ValueError as error:

@@ -13,6 +13,7 @@ from typing import Any
 
 from lycoris_ext.errors import EnvironmentFault
 from lycoris_ext.formats import atomic_write
+from lycoris_ext.os_errors import reason, remedy_for_writing
 
 Event = dict[str, Any]
 
@@ -48,16 +49,16 @@ class EventLog:
             values: further entries of the JSON object.
 
         Raises:
-            EnvironmentFault: the disk is full or the folder is gone.
+            EnvironmentFault: the line cannot be written.
         """
         try:
             with self.path.open("a", encoding="utf-8", newline="\n") as file:
                 file.write(_line({"event": event, "step": step, **values}))
         except OSError as error:
             raise EnvironmentFault(
-                f"cannot be written ({error.strerror})",
+                f"cannot be written ({reason(error)})",
                 where=str(self.path),
-                fix="free some disk space, then run the same command again to continue",
+                fix=f"{remedy_for_writing(error)}; then run the same command again to continue",
             ) from error
 
 

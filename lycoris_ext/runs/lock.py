@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from lycoris_ext.errors import EnvironmentFault
+from lycoris_ext.os_errors import reason, remedy_for_writing
 
 # The lock is on this byte, far behind the text: Windows lets nobody read a locked range.
 _LOCKED_BYTE = 1 << 20
@@ -58,9 +59,9 @@ class RunLock:
                 handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
             except OSError as error:
                 raise EnvironmentFault(
-                    f"cannot be written ({error.strerror})",
+                    f"cannot be written ({reason(error)})",
                     where=str(self.path),
-                    fix="choose another output_dir",
+                    fix=remedy_for_writing(error, "choose another output_dir"),
                 ) from error
             if not _lock_soon(handle):
                 holder = _written_in(handle)

@@ -18,9 +18,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from lycoris_ext.errors import FormatError
+from lycoris_ext.errors import DataError, FormatError
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.formats.strangers import LOOK, start_of
+from lycoris_ext.os_errors import reason, remedy_for_reading
 from lycoris_ext.runs.optimizer_state import pack, unpack
 
 FORMAT = "lycoris_ext run state 2"
@@ -110,11 +111,17 @@ def load_state(path: Path) -> SavedState | None:
     """Read the state of a run from a file; None if the file does not exist.
 
     Raises:
-        FormatError: the file is no state, is damaged, or was written by another version.
+        DataError: the file cannot be opened.
+        FormatError: it is no state, is damaged, or was written by another version.
     """
     if not path.is_file():
         return None
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"cannot be read ({reason(error)})", where=str(path), fix=remedy_for_reading(error)
+        ) from error
     stranger = start_of(content[:LOOK], len(content))
     try:
         if stranger is not None:

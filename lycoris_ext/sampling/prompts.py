@@ -10,6 +10,7 @@ from typing import Any
 
 from lycoris_ext.errors import ConfigError, DataError
 from lycoris_ext.formats.toml_text import read_tables
+from lycoris_ext.os_errors import why_no_text
 
 Fields = dict[str, Any]
 """The fields of a PromptSpec that a prompt sets, by name."""
@@ -60,11 +61,8 @@ def read_prompts(prompts: Sequence[str]) -> list[Fields]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"the prompts cannot be read ({error})",
-            where=str(path),
-            fix="set sample_prompts to a text file in UTF-8, or to a list of prompts",
-        ) from error
+        why, fix = why_no_text(error)
+        raise DataError(f"the prompts cannot be read ({why})", where=str(path), fix=fix) from error
     if path.suffix.lower() == ".txt":
         lines = (line.strip() for line in text.splitlines())
         return [parse_prompt(line) for line in lines if line and not line.startswith("#")]

@@ -107,7 +107,7 @@ class Claim:
             DataError: another process has written a run of this name in the meantime.
         """
         folder = self.paths.folder
-        make_folder(folder, "choose another output_dir")
+        make_folder(folder, "output_dir")
         self.lock.acquire()
         if self.saved is None and not self.config.run.overwrite:
             refuse_existing(self.paths)

@@ -263,3 +263,33 @@ def test_pictures_with_unicode_and_long_names_are_read(tmp_path, name):
 def test_train_data_dir_and_image_dir_together_are_refused():
     with pytest.raises(ConfigError, match="both train_data_dir"):
         DataConfig(train_data_dir="a", image_dir="b")
+
+
+def test_a_folder_without_pictures_is_refused_by_what_lies_there_instead(tmp_path):
+    def refused(folder):
+        with pytest.raises(DataError) as caught:
+            options_for(folder)
+        return caught.value
+
+    assert "there is no picture in this folder" in refused(tmp_path).what
+    assert ".png" in str(refused(tmp_path).fix)
+    write_pictures(tmp_path / "img", count=2, repeats=10)
+    assert "but in img/10_shapes" in refused(tmp_path).what
+    assert refused(tmp_path).fix == f"name the folder {tmp_path / 'img'}"
+    (tmp_path / "a.HEIC").write_bytes(b"")
+    assert "there are a.HEIC" in refused(tmp_path).what
+    (tmp_path / "my.toml").write_text("", encoding="utf-8")
+    assert "this is a file" in refused(tmp_path / "my.toml").what
+    assert "lycoris-ext import" in str(refused(tmp_path / "my.toml").fix)
+    assert options_for(tmp_path / "img")["train_data_dir"]
+
+
+def test_captions_under_a_name_that_is_nearly_right_are_found_and_named(tmp_path):
+    write_pictures(tmp_path, count=3)
+    folder = next(tmp_path.iterdir())
+    (folder / "00.txt").rename(folder / "00.png.txt")
+    with pytest.raises(DataError) as caught:
+        scan(tmp_path)
+    assert "1 of them has a caption file of another name: rename 00.png.txt to 00.txt" in str(
+        caught.value
+    )

@@ -21,7 +21,7 @@ def read_only(tmp_path, monkeypatch):
     folder.mkdir()
     (folder / "there.txt").write_text("mine", encoding="utf-8")
     really_open, really_unlink, really_mkdir = open, Path.unlink, Path.mkdir
-    allowed = os.access
+    really_touch = Path.touch
 
     def inside(path):
         return folder in Path(os.path.abspath(path)).parents
@@ -42,10 +42,13 @@ def read_only(tmp_path, monkeypatch):
             refuse(path)
         really_mkdir(path, *more, **named)
 
+    def touched(path, *more, **named):
+        refuse(path) if inside(path) else really_touch(path, *more, **named)
+
     monkeypatch.setattr("builtins.open", opened)
     monkeypatch.setattr(Path, "unlink", unlinked)
     monkeypatch.setattr(Path, "mkdir", made)
-    monkeypatch.setattr(os, "access", lambda p, m: Path(p) != folder and allowed(p, m))
+    monkeypatch.setattr(Path, "touch", touched)
     monkeypatch.chdir(folder)
     return folder
 

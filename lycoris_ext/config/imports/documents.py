@@ -14,6 +14,7 @@ from lycoris_ext.config.imports.command_line import read_command
 from lycoris_ext.data.encodings import guess_encodings
 from lycoris_ext.errors import ConfigError, EnvironmentFault
 from lycoris_ext.formats.toml_text import read_tables
+from lycoris_ext.os_errors import why_no_text
 from lycoris_ext.words import command
 
 Document = Mapping[str, Any]
@@ -102,9 +103,8 @@ def read_text(path: Path) -> str:
             fix="lycoris-ext init FOLDER writes one for a folder of pictures",
         ) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"the file cannot be read ({error})", where=where, fix="save it as UTF-8"
-        ) from error
+        why, fix = why_no_text(error)
+        raise ConfigError(f"the file cannot be read ({why})", where=where, fix=fix) from error
 
 
 def parse_toml_document(text: str, where: str) -> Document:

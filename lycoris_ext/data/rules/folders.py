@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lycoris_ext.data.findings import Code, Finding, Location
 from lycoris_ext.data.folders import NAMED_FOLDER, Root
-from lycoris_ext.data.picture_files import PICTURE_SUFFIXES
+from lycoris_ext.data.picture_files import NOT_THERE, PICTURE_ENDINGS
 from lycoris_ext.data.rules.registry import rule
 from lycoris_ext.data.scan import Scan
 from lycoris_ext.words import count
@@ -40,7 +40,9 @@ def unreadable_folders(scan: Scan) -> Iterator[Finding]:
             yield UNREADABLE.finding(
                 [path],
                 f"the folder {fault}",
-                f"check {root.option}; on Windows write / or single quotes: 'C:\\pictures'",
+                f"check {root.option}; on Windows write / or single quotes: 'C:\\pictures'"
+                if fault in NOT_THERE
+                else "correct the permissions of the folder, and see that its disk is connected",
             )
 
 
@@ -115,7 +117,7 @@ def folders_without_pictures(scan: Scan) -> Iterator[Finding]:
             yield NO_PICTURE.finding(
                 [found.subset.place for found in inside],
                 f"there is no picture in the folders of {root.option}",
-                f"put pictures there ({', '.join(sorted(PICTURE_SUFFIXES))})",
+                f"put pictures there ({PICTURE_ENDINGS})",
             )
 
 
