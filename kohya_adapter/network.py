@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 from kohya_adapter import backup
 from kohya_adapter.arguments import Arguments
+from kohya_adapter.drawing import ForwardHooks
 from kohya_adapter.regions import Region, RegionalForward
+from kohya_adapter.rehearsal import check_rates, rehearse
+from kohya_adapter.targets import TextEncoders
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats import AdapterState, atomic_write, load_adapter, save_adapter
 from lycoris_ext.formats.families import TEXT_ENCODERS
@@ -66,15 +69,25 @@ class KohyaNetwork(Network):
         self._logs_norms = False
         self._grad_norms: Tensor | None = None
         self._region: Region | None = None
+        self._hooks = ForwardHooks(self)
+        self._args: Any = None
 
     # before training
 
     def prepare_network(self, args: Any) -> None:
-        """Note whether the run is logged: only then are norms computed for the log.
+        """Try what the trainer will do later, and note whether the run is logged.
+
+        Norms are computed only for a log.
 
         Args:
             args: the trainer's options.
+
+        Raises:
+            ConfigError, EnvironmentFault: all that would end the run in its first step or at its
+                first save; see ``rehearsal``.
         """
+        rehearse(self, args)
+        self._args = args
         self._logs_norms = bool(
             getattr(args, "logging_dir", None) or getattr(args, "log_with", None)
         )
@@ -84,7 +97,7 @@ class KohyaNetwork(Network):
 
     def apply_to(
         self,
-        text_encoder: object,
+        text_encoder: TextEncoders,
         unet: nn.Module,
         apply_text_encoder: bool = True,
         apply_unet: bool = True,
@@ -101,8 +114,12 @@ class KohyaNetwork(Network):
         self.leave_out([*TEXT_ENCODERS] if not apply_text_encoder else [])
         self.leave_out(["unet"] if not apply_unet else [])
         self.inject()
-        if any(layer.plan.algorithm.takes_timesteps for layer in self.layers.values()):
-            unet.register_forward_pre_hook(self._see_timesteps)
+        encoders = [text_encoder] if isinstance(text_encoder, nn.Module) else text_encoder or ()
+        self._hooks.attach(unet, [encoder for encoder in encoders if encoder is not None])
+
+    def remove(self) -> None:
+        super().remove()
+        self._hooks.detach()
 
     def load_weights(self, file: str | Path) -> dict[str, list[str]]:
         """Load the weights of an adapter file, to continue its training (``--network_weights``).
@@ -144,6 +161,7 @@ class KohyaNetwork(Network):
             text_encoder_lr=text_encoder_lr,
             **self._ratios,
         )
+        check_rates(groups, self._args)
         return groups, [self._description(group.pop("name")) for group in groups]
 
     @_no_type_error
@@ -240,10 +258,6 @@ class KohyaNetwork(Network):
     def combined_weight_norms(self) -> Tensor | None:
         """Return None: norms of the weights with their updates are not computed."""
         return None
-
-    def _see_timesteps(self, unet: nn.Module, args: tuple[Any, ...]) -> None:
-        """Take the timesteps from the U-Net's positional arguments, as a forward hook."""
-        self.set_timesteps(args[1] if self.training else None)
 
     # files
 

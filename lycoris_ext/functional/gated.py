@@ -23,7 +23,8 @@ class Gated(Delta):
     Attributes:
         up: (out, rank).
         down: (rank, in, *kernel).
-        gates: (batch, rank), the factor of each rank: 1 for on, 0 for off.
+        gates: (batch, rank), the factor of each rank: 1 for on, 0 for off; or (1, rank) for a batch
+            of any size.
     """
 
     up: Annotated[Tensor, "out rank"]
@@ -45,22 +46,23 @@ class Gated(Delta):
 
     def apply_thin(self, x: Tensor, base_out: Tensor | None) -> Tensor:
         layer = self.layer
-        if len(x) != len(self.gates):
+        if len(self.gates) not in (1, len(x)):
             raise ShapeError(
                 f"{len(self.gates)} samples have timesteps, the layer has an input of shape "
                 f"{tuple(x.shape)}",
                 fix="exclude the layer, or use another algorithm",
             )
+        gates = self.gates.expand(len(x), -1)
         if layer.groups != 1:  # a thin product would mix the groups
             update = torch.cat(
                 [
-                    layer.op(sample, replace(self, gates=gates).dense().to(x.dtype))
-                    for sample, gates in zip(x.split(1), self.gates.split(1), strict=True)
+                    layer.op(sample, replace(self, gates=own).dense().to(x.dtype))
+                    for sample, own in zip(x.split(1), gates.split(1), strict=True)
                 ]
             )
             return update if base_out is None else base_out + update
         spatial = len(layer.kernel)
-        gates = self.gates.reshape(len(x), *[1] * (x.ndim - 2 - spatial), -1, *[1] * spatial)
+        gates = gates.reshape(len(x), *[1] * (x.ndim - 2 - spatial), -1, *[1] * spatial)
         thin = layer.op(x, self.down.to(x.dtype)) * gates.to(x.dtype)
         up = self.up * (self._row_scale(1) if torch.is_tensor(self.scale) else 1.0)
         if not torch.is_tensor(self.scale):

@@ -211,18 +211,21 @@ class Network(nn.Module):
                 fix=undo,
             )
 
-    def set_timesteps(self, timesteps: Tensor | None) -> None:
+    def set_timesteps(self, timesteps: Tensor | float | None) -> None:
         """Set the timesteps for the following forward calls, for algorithms that depend on them.
 
         Adapters of text encoders get none, because text encoders see no noise.
 
         Args:
-            timesteps: (batch,), or None.
+            timesteps: (batch,); or one for all samples, as a number or a tensor of any device with
+                one element; or None.
         """
+        steps = None if timesteps is None else torch.as_tensor(timesteps).reshape(-1)
         for key, layer in self.layers.items():
             if layer.plan.algorithm.takes_timesteps:
                 sees_noise = self.sites[key].target not in TEXT_ENCODERS
-                layer.timesteps = timesteps if sees_noise else None
+                told = steps if sees_noise else None
+                layer.timesteps = None if told is None else told.to(layer.alpha.device)
 
     def adapter_state(
         self, metadata: Mapping[str, str] | None = None, dtype: torch.dtype | None = torch.float16
