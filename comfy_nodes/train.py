@@ -164,6 +164,7 @@ class Train:
         from comfy.model_management import throw_exception_if_processing_interrupted
 
         from .host.base_model import ConnectedModel, best_precision
+        from .host.prediction import Prediction
 
         if clip is None and not dataset.conditionings:
             raise ConfigError(
@@ -180,6 +181,7 @@ class Train:
                 **optimizer,
                 "pretrained_model_name_or_path": model_name(prompt, unique_id),
                 "mixed_precision": precision,
+                "zero_terminal_snr": Prediction(model).ends_in_pure_noise,
             },
             output_name,
             reads_only=clip is None,

@@ -23,14 +23,14 @@ from lycoris_ext.models.part_configs import LOADED
 from lycoris_ext.training.token_limit import clip_token_limit
 from lycoris_ext.words import count
 
+from .fingerprint import clip_digest, load, model_digest, vae_digest
 from .gradients import checkpointed, own_tensors, plain_attention, unshared_norms
 from .patches import apply_adapter, targets_of
+from .prediction import LATENTS, Prediction
 from .raw import RawSampling, moments
 
 _USUAL_SIZE = 1024
 """Side in pixels of the pictures that models of newer families are made for."""
-_NUMBERS = 4096
-"""About how many numbers of each weight go into a fingerprint."""
 _STATES, _OTHERS = "hidden states", "as JSON"
 """Names in a cache for two parts of ComfyUI's conditioning: its first tensor, which has no name
 there, and all values that are no tensors."""
@@ -75,20 +75,23 @@ class ConnectedModel:
         self._is_prepared = False
         self._fingerprint = ""
         wanted = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-        if self._base.get_dtype() != wanted or self._base.manual_cast_dtype is not None:
+        cast_to = self.model.get_model_object("manual_cast_dtype")
+        if self._base.get_dtype() != wanted or cast_to is not None:
             self.model.set_model_compute_dtype(wanted)
         self.device: torch.device = get_torch_device()
         self.latent_factor = int(vae.spacial_compression_encode())
-        self._sampling = self._base.model_sampling
+        self._prediction = Prediction(self.model)
+        self._latent_format = self.model.get_model_object(LATENTS)
+        self._raw: RawSampling | None = None
         self.family = family_of_model(model)
-        self.kind = self.family.variant(self._predicts()).id
+        self.kind = self.family.variant(self._prediction.kind).id
         if self.family is OTHER and trains_text:
             raise ConfigError(
                 f"only the text encoders of {', '.join(_TRAINED)} are trained here",
                 where="network_train_unet_only",
                 fix="set network_train_unet_only = true on the Network node",
             )
-        if self._base.latent_format.latent_dimensions != 2:
+        if self._latent_format.latent_dimensions != 2:
             raise ConfigError(
                 "this model is for videos, and only models for pictures can be trained",
                 where="model",
@@ -108,7 +111,7 @@ class ConnectedModel:
         """Return the usual size of the family, because ComfyUI's models do not say their own."""
         if self.family.id not in LOADED:
             return _USUAL_SIZE
-        return usual_size(self.family, self._predicts())
+        return usual_size(self.family, self._prediction.kind)
 
     def load(self) -> None:
         """Do nothing: ComfyUI has read the weights already."""
@@ -122,14 +125,18 @@ class ConnectedModel:
         That takes a second, and any other model, LoRA or VAE gives another hash.
         """
         if not self._fingerprint:
-            self._fingerprint = self._digest("model", "vae", "clip")
+            parts = [model_digest(self.model, self._prediction), vae_digest(self.vae)]
+            if self.clip is not None:
+                parts.append(clip_digest(self.clip))
+            self._fingerprint = hashlib.blake2b(b"".join(parts), digest_size=20).hexdigest()
         return self._fingerprint
 
     def identity(self, part: str) -> str:
         if part == "vae":
             # How latents are scaled belongs to the model.
-            return self._digest("vae") + type(self._base.latent_format).__name__
-        return f"{self._digest('clip')} {self.max_token_length}"
+            return vae_digest(self.vae).hex() + type(self._latent_format).__name__
+        clip = "" if self.clip is None else clip_digest(self.clip).hex()
+        return f"{clip} {self.max_token_length}"
 
     def merge(self, state: AdapterState, strength: float) -> None:
         applied = apply_adapter(self.model, self.clip, state, strength, strength)
@@ -142,31 +149,9 @@ class ConnectedModel:
             )
         self.model, self.clip = applied.model, applied.clip
 
-    def _digest(self, *names: str) -> str:
-        digest = hashlib.blake2b(digest_size=20)
-        parts = {
-            "model": (self.model, self._base.diffusion_model),
-            "vae": (None, self.vae.first_stage_model),
-        }
-        if self.clip is not None:
-            parts["clip"] = (self.clip.patcher, self.clip.cond_stage_model)
-        for part in (name for name in names if name in parts):
-            patcher, module = parts[part]
-            if patcher is not None:
-                # Loading puts this clone's LoRAs into the shared weights, and takes other clones'
-                # out. Without a LoRA even weights that stay off a small device are right.
-                _load([patcher], whole=bool(patcher.patches))
-            for name, value in module.state_dict().items():
-                flat = value.detach().reshape(-1)
-                some = flat[:: max(1, flat.numel() // _NUMBERS)].float().cpu()
-                digest.update(f"{part}.{name}:{tuple(value.shape)}".encode())
-                digest.update(some.numpy().tobytes())
-        return digest.hexdigest()
-
     @contextmanager
     def prepared(self, gradient_checkpointing: bool) -> Iterator[None]:
         self.to_device()
-        self._sampling = self._base.model_sampling  # with the patches of nodes before ours
         with ExitStack() as stack:
             for target, module in self.targets().items():
                 if target != "unet":  # ComfyUI's U-Nets write nothing in place
@@ -186,61 +171,36 @@ class ConnectedModel:
         patchers = [self.model]
         if self.trains_text or (self.clip is not None and self.clip.patcher.patches):
             patchers.append(self.clip.patcher)
-        _load(patchers, whole=True)
+        load(patchers, whole=True)
         for module in self.targets().values():
             own_tensors(module)
+        if self._raw is not None:  # ComfyUI has put the real one back
+            self._base.model_sampling = self._raw
 
     @contextmanager
     def _raw_predictions(self) -> Iterator[None]:
         """Inside the ``with`` apply_model hands its input to the network unscaled, and returns the
         network's own output, which training compares with noise, velocity or flow."""
-        self._base.model_sampling = RawSampling(self._sampling, self._levels())
+        sampling = self._prediction.sampling
+        self._base.model_sampling = self._raw = RawSampling(sampling, self._prediction.levels())
         try:
             yield
         finally:
-            self._base.model_sampling = self._sampling
+            self._base.model_sampling, self._raw = sampling, None
 
     @contextmanager
     def sampling(self) -> Iterator[None]:
         """Let ComfyUI's samplers work inside the ``with``; prepare the model to train after it."""
-        raw = self._base.model_sampling
-        self._base.model_sampling = self._sampling
+        raw, self._raw = self._raw, None
+        self._base.model_sampling = self._prediction.sampling
         try:
             yield
         finally:
-            self._base.model_sampling = raw
+            self._raw = raw
             self.to_device()
 
     def schedule(self) -> NoiseSchedule:
-        levels, kind = self._levels().double(), self._predicts()
-        if kind == "flow":
-            kept = (1.0 - levels) ** 2
-        else:
-            kept = 1.0 / (1.0 + levels**2)
-        return NoiseSchedule(kept.float(), kind)
-
-    def _levels(self) -> Tensor:
-        """Return ComfyUI's sigma of each timestep of our schedule, (T,) with T at most 1000."""
-        sigmas = self._sampling.sigmas
-        chosen = torch.linspace(0, len(sigmas) - 1, min(1000, len(sigmas))).round().long()
-        return sigmas.detach().cpu().clone()[chosen]
-
-    def _predicts(self) -> str:
-        from comfy import model_sampling
-
-        kinds = {model_sampling.V_PREDICTION: "v_prediction", model_sampling.CONST: "flow"}
-        kinds[model_sampling.EPS] = "epsilon"  # the base class of velocity: asked last
-        others = (model_sampling.EDM, model_sampling.X0, model_sampling.ModelSamplingContinuousEDM)
-        if not isinstance(self._sampling, others) and hasattr(self._sampling, "sigmas"):
-            for cls, kind in kinds.items():
-                if isinstance(self._sampling, cls):
-                    return kind
-        raise ConfigError(
-            f"models that are sampled with {type(self._sampling).__mro__[1].__name__} are not "
-            "trained here",
-            where="model",
-            fix="connect a model that predicts noise, velocity or flow",
-        )
+        return self._prediction.schedule()
 
     def encode_pixels(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         picture = (pixels.float() + 1.0).div(2.0).movedim(1, -1)
@@ -251,9 +211,10 @@ class ConnectedModel:
         if has_moments:
             mean, log_variance = answer.chunk(2, dim=1)
             spread = torch.exp(0.5 * log_variance.clamp(-30.0, 20.0))
-        # process_latent_in is a * x + b; the difference of two results has the factor a alone.
-        scaled = self._base.process_latent_in(mean)
-        return scaled, self._base.process_latent_in(mean + spread) - scaled
+        # process_in is a * x + b; the difference of two results has the factor a alone.
+        process_in = self._latent_format.process_in
+        scaled = process_in(mean)
+        return scaled, process_in(mean + spread) - scaled
 
     def encode_text(self, captions: Sequence[str]) -> list[Any]:
         """Encode captions into ComfyUI's conditioning: a pair [tensor, dict] for each."""
@@ -356,16 +317,6 @@ class ConnectedModel:
         return {
             name: part.process_cond(batch_size=1, area=None) for name, part in conditions.items()
         }
-
-
-def _load(patchers: list[Any], whole: bool) -> None:
-    """Let ComfyUI load models and put the patches of exactly these clones into their weights.
-
-    Clones share one module, in which the patches of the clone that was loaded last stay.
-    """
-    from comfy.model_management import load_models_gpu
-
-    load_models_gpu(patchers, memory_required=1e20, force_full_load=whole)
 
 
 def best_precision() -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lycoris_ext.diffusion.schedule import zero_terminal_snr
 from tests.comfy_nodes.stand_ins import SAMPLING
 
 WIDTH = 16
@@ -76,7 +77,7 @@ class Condition:
         return torch.cat([self.cond, *(other.cond for other in others)])
 
 
-def sampling_of(kind: str) -> Any:
+def sampling_of(kind: str, zsnr: bool = False) -> Any:
     """Return a model_sampling for a kind of prediction, with two parent classes as in ComfyUI."""
 
     class ModelSampling(SAMPLING[kind], nn.Module):  # type: ignore[misc]
@@ -87,6 +88,9 @@ def sampling_of(kind: str) -> Any:
             else:
                 betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
                 kept = torch.cumprod(1.0 - betas, dim=0)
+                if zsnr:
+                    kept = zero_terminal_snr(kept)
+                    kept[-1] = 4.8973451890853435e-08  # as ComfyUI has it
                 sigmas = ((1.0 - kept) / kept).sqrt()
             self.register_buffer("sigmas", sigmas)
 
@@ -110,6 +114,9 @@ class LatentFormat:
     latent_channels = 4
     latent_dimensions = 2
 
+    def process_in(self, latent: Tensor) -> Tensor:
+        return (latent - 0.1) * 0.18215
+
 
 class Base(nn.Module):
     """Stands for ComfyUI's BaseModel."""
@@ -125,9 +132,6 @@ class Base(nn.Module):
 
     def get_dtype(self) -> torch.dtype:
         return next(self.diffusion_model.parameters()).dtype
-
-    def process_latent_in(self, latent: Tensor) -> Tensor:
-        return (latent - 0.1) * 0.18215
 
     def extra_conds(self, **given: Any) -> dict[str, Condition]:
         self.told.append(given)
@@ -145,18 +149,22 @@ class Base(nn.Module):
 
 
 class Patcher:
-    """Stands for ComfyUI's ModelPatcher: clones share one module and one backup of patched weights,
-    and patches stay in the weights until another clone is loaded."""
+    """Stands for ComfyUI's ModelPatcher: clones share one module, one backup of patched weights and
+    one of patched objects, and patches stay in the module until another clone is loaded."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model: Any = model
         self.patches: dict[str, list[tuple[float, Any]]] = {}
         self.backup: dict[str, Tensor] = {}
+        self.object_patches: dict[str, Any] = {}
+        self.object_patches_backup: dict[str, Any] = {}
         self.compute_dtype: torch.dtype | None = None
 
     def clone(self) -> Patcher:
         other = Patcher(self.model)
         other.backup = self.backup
+        other.object_patches = dict(self.object_patches)
+        other.object_patches_backup = self.object_patches_backup
         other.patches = {key: [*told] for key, told in self.patches.items()}
         return other
 
@@ -170,12 +178,24 @@ class Patcher:
     def set_model_compute_dtype(self, dtype: torch.dtype) -> None:
         self.compute_dtype = dtype
 
+    def add_object_patch(self, name: str, value: Any) -> None:
+        self.object_patches[name] = value
+
     def get_model_object(self, name: str) -> Any:
+        for patched in (self.object_patches, self.object_patches_backup):
+            if name in patched:
+                return patched[name]
         return getattr(self.model, name)
 
     @torch.inference_mode()
     def load(self) -> None:
         """Put the patches of this clone, and no others, into the weights of the module."""
+        for name, value in self.object_patches_backup.items():
+            setattr(self.model, name, value)
+        self.object_patches_backup.clear()
+        for name, value in self.object_patches.items():
+            self.object_patches_backup[name] = getattr(self.model, name)
+            setattr(self.model, name, value)
         weights = self.model.state_dict()
         for key, weight in self.backup.items():
             weights[key].copy_(weight)

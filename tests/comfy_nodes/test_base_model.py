@@ -14,7 +14,9 @@ from comfy_nodes.host.base_model import ConnectedModel
 from tests.comfy_nodes.models import (
     Dit,
     Flux,
+    LatentFormat,
     load_models,
+    sampling_of,
 )
 from tests.comfy_nodes.stand_ins import Host
 
@@ -162,3 +164,59 @@ def test_patches_that_another_node_left_loaded_do_not_change_the_fingerprint(
     assert patcher.backup, "the module is patched"
     base = ConnectedModel(model, clip, vae, trains_text=False, precision="no")
     assert base.fingerprint() == plain
+
+
+@pytest.mark.parametrize("left", ["V_PREDICTION", "EDM"])
+def test_what_was_sampled_before_does_not_decide_what_the_model_predicts(
+    host: Host, left: str
+) -> None:
+    model, clip, vae = load_models()
+    other = model.clone()
+    other.add_object_patch("model_sampling", sampling_of(left))
+    other.load()
+    assert type(model.model.model_sampling).__mro__[1].__name__ != "_Eps", "left by the sampler"
+    base = ConnectedModel(model, clip, vae, trains_text=False, precision="no")
+    assert base.kind == "sd1" and base.schedule().prediction_type == "epsilon"
+    assert base.fingerprint() == connected().fingerprint()
+
+
+def test_another_sampling_is_another_fingerprint(host: Host) -> None:
+    model, clip, vae = load_models()
+    model.add_object_patch("model_sampling", sampling_of("V_PREDICTION"))
+    base = ConnectedModel(model, clip, vae, trains_text=False, precision="no")
+    assert base.kind == "sd1_v" and base.fingerprint() != connected().fingerprint()
+
+
+def test_a_model_with_another_sampling_is_trained_raw_after_its_previews_too(host: Host) -> None:
+    """Loading the clone again puts its own sampling back into the shared module."""
+    model, clip, vae = load_models()
+    patched = sampling_of("V_PREDICTION")
+    model.add_object_patch("model_sampling", patched)
+    base = ConnectedModel(model, clip, vae, trains_text=False, precision="no")
+    with torch.inference_mode(False), base.prepared(False):
+        raw = base.model.model.model_sampling
+        with base.sampling():
+            assert base.model.model.model_sampling is patched
+        assert base.model.model.model_sampling is raw is not patched
+        base.encode_text(["read while the model is prepared"])
+        assert base.model.model.model_sampling is raw
+    assert base.model.model.model_sampling is patched
+
+
+def test_latents_are_scaled_as_the_connected_clone_says(host: Host) -> None:
+    class Doubled(LatentFormat):
+        def process_in(self, latent: Tensor) -> Tensor:
+            return 2.0 * latent
+
+    model, clip, vae = load_models()
+    other = model.clone()
+    other.add_object_patch("latent_format", Doubled())
+    other.load()
+    pixels = torch.zeros(1, 3, 32, 32)
+    plain = ConnectedModel(model, clip, vae, trains_text=False, precision="no")
+    torch.testing.assert_close(plain.encode_pixels(pixels), connected().encode_pixels(pixels))
+    model.load()
+    doubled = ConnectedModel(other, clip, vae, trains_text=False, precision="no")
+    with torch.no_grad():
+        mean, _ = vae.first_stage_model.encoder(pixels).chunk(2, dim=1)
+    torch.testing.assert_close(doubled.encode_pixels(pixels)[0], 2.0 * mean)

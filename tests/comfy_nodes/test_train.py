@@ -26,6 +26,7 @@ from tests.comfy_nodes.models import (
     Flux,
     SpatialTransformer,
     load_models,
+    sampling_of,
 )
 from tests.comfy_nodes.stand_ins import Host, InterruptProcessingException
 
@@ -242,6 +243,18 @@ def test_a_velocity_model_of_an_unknown_family_is_saved_as_v_prediction(host: Ho
     adapter = train(load_models(Dit, Flux, "V_PREDICTION"), dataset(), only)["result"][0]
     assert adapter.metadata["ss_base_model_version"] == "other"
     assert adapter.metadata["modelspec.prediction_type"] == "v"
+
+
+@pytest.mark.parametrize("zsnr", [False, True])
+def test_the_file_says_which_prediction_was_trained(host: Host, zsnr: bool) -> None:
+    models = load_models()
+    models[0].add_object_patch("model_sampling", sampling_of("V_PREDICTION", zsnr))
+    metadata = train(models, dataset())["result"][0].metadata
+    assert metadata["ss_base_model_version"] == "sd_v1_v"
+    assert metadata["modelspec.prediction_type"] == "v"
+    assert metadata["ss_zero_terminal_snr"] == str(zsnr)
+    plain = train(load_models(), dataset(), output_name="plain")["result"][0].metadata
+    assert plain["modelspec.prediction_type"] == "epsilon"
 
 
 @pytest.mark.parametrize("kind", ["EDM", "X0"])
