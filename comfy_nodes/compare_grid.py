@@ -201,7 +201,8 @@ def _as_counted(name: str) -> list[tuple[int, str]]:
 
 
 def _fits(name: str, pattern: str) -> bool:
-    return any(fnmatchcase(name, text) for text in (pattern, f"{pattern}.safetensors"))
+    texts = (pattern, f"{pattern}.safetensors")
+    return name in texts or any(fnmatchcase(name, text) for text in texts)
 
 
 def _entrants(files: str, loras: Mapping[str, Any]) -> tuple[Entrant, ...]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,9 @@ from typing import Any
 from torch import Tensor
 
 from lycoris_ext.data import DataConfig, Picture, finding_lines, scan_folders
+from lycoris_ext.data.caption_files import CAPTION_SUFFIXES
 from lycoris_ext.data.folders import options_for
+from lycoris_ext.data.picture_files import is_picture, list_folder
 from lycoris_ext.errors import ConfigError, LycorisExtError
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.formats.atomic import make_folder
@@ -111,12 +112,22 @@ class DatasetFolder:
 
     @classmethod
     def IS_CHANGED(
-        cls, folder: str | None = None, reg_folder: str | None = None, **_: Any
+        cls,
+        folder: str | None = None,
+        reg_folder: str | None = None,
+        caption_extension: str | None = None,
+        **_: Any,
     ) -> str | float:
-        """Return a text that changes when a file is added, removed or written."""
-        if folder is None:  # comes from another node
+        """Return a text that changes with the pictures and captions that are read.
+
+        If the folder comes from another node, the data set is read each time; Train then finds out
+        that it has trained on the same pictures already.
+        """
+        if folder is None:
             return float("nan")
-        return fingerprint(folder) + (fingerprint(reg_folder) if reg_folder else "")
+        return "".join(
+            fingerprint(text, caption_extension) for text in (folder, reg_folder) if text
+        )
 
     def read(self, folder: str, reg_folder: str = "", **values: Any) -> tuple[Dataset, str]:
         options = read_options((*_CUT, *_CAPTIONS, *_READING), values)
@@ -190,21 +201,48 @@ class DatasetImages:
         )
 
 
-def fingerprint(folder: str) -> str:
-    """Hash names, sizes and times of all files below a folder; "" if there is no such folder."""
-    digest = hashlib.blake2b(digest_size=16)
+def fingerprint(folder: str, caption_extension: str | None = None) -> str:
+    """Hash what is read of a folder: sizes and times of pictures, and the texts of captions.
+
+    Args:
+        folder: as the user wrote it.
+        caption_extension: ending of caption files; None: any that captioning tools use.
+
+    Returns:
+        32 hexadecimal digits; "" if there is no such folder.
+    """
     try:
         root = picture_folder(folder)
     except LycorisExtError:
         return ""  # running the node reports the reason
-    for place, folders, files in os.walk(root):
-        folders.sort()
-        for name in sorted(files):
-            path = Path(place, name)
+    digest = hashlib.blake2b(digest_size=16)
+    endings = (caption_extension,) if caption_extension else CAPTION_SUFFIXES
+    for path in _files_below(root):
+        if is_picture(path):
             state = path.stat()
-            line = f"{path.relative_to(root)}:{state.st_size}:{state.st_mtime_ns}\n"
-            digest.update(line.encode("utf-8", "surrogatepass"))
+            known = f"{state.st_size}:{state.st_mtime_ns}".encode()
+        elif path.name.endswith(endings):
+            known = path.read_bytes()
+        else:
+            continue
+        name = path.relative_to(root).as_posix().encode("utf-8", "surrogatepass")
+        digest.update(b"%s:%d:%s\n" % (name, len(known), known))
     return digest.hexdigest()
+
+
+def _files_below(folder: Path, levels: int = 4) -> Iterator[Path]:
+    """Return the files below a folder, without hidden ones and those of operating systems.
+
+    Args:
+        folder: in which links may lead to other folders, and even back to it.
+        levels: how many folders deep files are looked for.
+    """
+    paths, _ = list_folder(folder)
+    for path in paths:
+        if not path.is_dir():
+            yield path
+        elif levels > 1:
+            yield from _files_below(path, levels - 1)
 
 
 def _check_folder(path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,17 +10,14 @@ import torch
 from lycoris_ext.config import OptionSource, TrainConfig, build_config
 from lycoris_ext.errors import ConfigError, RunInterrupted
 from lycoris_ext.formats.families import LONGEST_TEXT
-from lycoris_ext.plots.curve import loss_curve
-from lycoris_ext.runs.losses import read_losses
-from lycoris_ext.runs.paths import RunPaths
-from lycoris_ext.training.run_name import MODES
+from lycoris_ext.training.run_name import CONTINUE, MODES
 from lycoris_ext.training.train import train
 
 from . import dataset, network, optimizer
 from .host import adapter
 from .host.drawing import Drawing, drawing_widgets
-from .host.images import to_image
-from .host.places import adapter_file, adapter_files, listed_name, output_place
+from .host.outcome import outcome, told
+from .host.places import adapter_file, adapter_files, output_place
 from .host.prompt import model_name
 from .host.status import show
 from .host.watching import NodeWatcher
@@ -51,9 +47,11 @@ _MODE = Widget(
     list(MODES),
     {
         "default": MODES[0],
-        "tooltip": "What to do if there is a run of this name already. continue or new: go on with "
-        "it if it was stopped and nothing was changed, else train under a new name such as NAME-2; "
-        "continue: always go on with it; new name: always take a new name; overwrite: replace it.",
+        "tooltip": "What to do if there is a run of this name already. continue or new: if nothing "
+        "was changed, use its file if it was finished, and go on with it if it was stopped; else "
+        "train under a new name such as NAME-2. continue: always go on with it, also to make it "
+        "longer; the state that this needs is kept with continue alone. new name: always take a "
+        "new name. overwrite: replace it.",
     },
 )
 _RUN = (
@@ -95,13 +93,14 @@ class Train:
         "saves it to the LoRA folder. Cancel saves, too; queue the same workflow again to go on. "
         "The model itself is not changed."
     )
-    RETURN_TYPES = (adapter.TYPE, "STRING", "IMAGE", "IMAGE")
-    RETURN_NAMES = ("adapter", "path", "loss_curve", "samples")
+    RETURN_TYPES = (adapter.TYPE, "STRING", "IMAGE", "IMAGE", "STRING")
+    RETURN_NAMES = ("adapter", "path", "loss_curve", "samples", "files")
     OUTPUT_TOOLTIPS = (
         "The adapter, for Apply, Compare Grid, Save, or ComfyUI's LoraModelLoader and SaveLoRA.",
         "Path of the adapter's file.",
         "A chart of the loss over the steps.",
         "The pictures drawn during training; the loss curve if none were drawn.",
+        "The names of all adapters that this run saved, a line each, for Compare Grid's files.",
     )
     OUTPUT_NODE = True
     FUNCTION = "train"
@@ -198,12 +197,15 @@ class Train:
             )
             watcher = NodeWatcher(base, config, _drawing(values, config), unique_id, values)
             try:
-                path = train(config, base, watcher, when_it_exists)
+                path = train(
+                    config, base, watcher, when_it_exists, keep_state=when_it_exists == CONTINUE
+                )
             except RunInterrupted as stopped:
                 show(str(stopped), unique_id)
                 throw_exception_if_processing_interrupted()
                 raise
-        return _answer(path, watcher, unique_id)
+        show(told(path, watcher), unique_id)
+        return {"ui": {"text": [str(path)]}, "result": tuple(outcome(path, watcher))}
 
 
 def _config(
@@ -248,12 +250,3 @@ def _drawing(values: dict[str, Any], config: TrainConfig) -> Drawing:
         width,
         height,
     )
-
-
-def _answer(path: Path, watcher: NodeWatcher, unique_id: str | None) -> dict[str, Any]:
-    paths = RunPaths(path.parent, path.stem)
-    curve = loss_curve(read_losses(paths.events), title=path.stem)
-    pictures = watcher.pictures or [curve]
-    show(f"saved {listed_name(path)}", unique_id)
-    result = (adapter.read_adapter(path), str(path), to_image([curve]), to_image(pictures))
-    return {"ui": {"text": [str(path)]}, "result": result}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,6 +29,12 @@ def to_image(pictures: Sequence[Image.Image]) -> Tensor:
         same = picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
         batch.append(torch.from_numpy(np.array(same.convert("RGB"))).float() / 255.0)
     return torch.stack(batch)
+
+
+def opened(path: Path) -> Image.Image:
+    """Read a picture file whole."""
+    with Image.open(path) as picture:
+        return picture.convert("RGB")
 
 
 def png(picture: Image.Image) -> bytes:

@@ -33,6 +33,10 @@ class NodeWatcher(Watcher):
         drawing: the settings of the pictures that are drawn during training.
         node_id: of the Train node.
         values: its inputs, of which sample_prompts is read.
+
+    Attributes:
+        pictures: those that were drawn, in order.
+        told: notes that the user should read.
     """
 
     def __init__(
@@ -46,11 +50,16 @@ class NodeWatcher(Watcher):
         self.base, self.config, self.drawing, self.node_id = base, config, drawing, node_id
         self.prompts = lines(values.get("sample_prompts", ""))
         self.pictures: list[Image.Image] = []
+        self.told: list[str] = []
         self._shown: Image.Image | None = None
         self._bar: Bar | None = None
 
     def say(self, text: str) -> None:
         logging.info("LyCORIS: %s", text)
+
+    def note(self, text: str) -> None:
+        self.say(text)
+        self.told.append(text)
 
     @contextmanager
     def counting(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lycoris_ext.errors import ConfigError
-from lycoris_ext.runs.paths import FORBIDDEN_IN_NAMES
+from lycoris_ext.runs.paths import as_file_name
 
 _ENDING = ".toml"
 
@@ -44,5 +44,4 @@ def unused_path(output: Path | None, name: str) -> Path:
 
 def file_name(text: str, otherwise: str = "lora") -> str:
     """Make a name that files may have on every system of a text, such as the name of a folder."""
-    kept = "".join("_" if c in FORBIDDEN_IN_NAMES or not c.isprintable() else c for c in text)
-    return kept.strip(" .") or otherwise
+    return as_file_name("".join(c if c.isprintable() else "_" for c in text)) or otherwise

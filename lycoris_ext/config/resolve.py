@@ -18,10 +18,8 @@ from lycoris_ext.formats.families import CLIP_TEXT
 from lycoris_ext.network import PRESETS, is_preset_file
 from lycoris_ext.network.preset_file import read_preset
 from lycoris_ext.options import Option, Section
-from lycoris_ext.runs.paths import FORBIDDEN_IN_NAMES, is_file_name
+from lycoris_ext.runs.paths import as_file_name, is_file_name
 from lycoris_ext.training.config import TrainConfig, all_options, section_types
-
-_FILE_NAME = str.maketrans(dict.fromkeys(FORBIDDEN_IN_NAMES, "_"))
 
 
 @dataclass(frozen=True)
@@ -138,7 +136,7 @@ class _Given:
             values["max_token_length"] = length - length % CLIP_TEXT
         if "output_name" in values:
             name = str(values.pop("output_name")).removesuffix(".safetensors")
-            usable = name if is_file_name(name) else name.translate(_FILE_NAME).strip(" ._")
+            usable = name if is_file_name(name) else as_file_name(as_file_name(name).strip(" ._"))
             if usable != name:
                 told = f"here it is {usable}" if usable else "it was left out"
                 self.reading.note(f"{where}: output_name {name!r} is no file name; {told}")

@@ -8,21 +8,32 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Protocol
 
 FORBIDDEN_IN_NAMES = '<>:"/\\|?*'
 """Characters that Windows does not allow in file names."""
 
+_DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {
+    f"{port}{number}" for port in ("COM", "LPT") for number in "0123456789¹²³"
+}
+
 
 def is_file_name(text: str) -> bool:
     """Return True if a text can be the name of a file or folder on every system.
 
-    It must have no characters that Windows forbids, and no spaces or dots at its ends, which
-    Windows drops.
+    It must have no characters that Windows forbids, no spaces or dots at its ends, which Windows
+    drops, and must be none of Windows' devices, such as CON or com1.txt.
     """
-    forbidden = set(FORBIDDEN_IN_NAMES) & set(text)
-    return bool(text.strip()) and not forbidden and text == text.strip(" .")
+    return bool(text) and as_file_name(text) == text
+
+
+def as_file_name(text: str) -> str:
+    """Make of a text a name that files and folders may have on every system; "" if none is left."""
+    kept = "".join("_" if c in FORBIDDEN_IN_NAMES or c < " " else c for c in text).strip(" .")
+    start, dot, end = kept.partition(".")
+    return f"{start}_{dot}{end}" if start.strip().upper() in _DEVICES else kept
 
 
 _EVENTS = ".events.jsonl"
@@ -114,6 +125,30 @@ class RunPaths:
         results = (self.adapter, self.averaged(self.adapter))
         fixed = (*results, self.config, self.events, self.state)
         return (*(path.name for path in fixed), f"{self.name}-step-*.safetensors")
+
+    def checkpoints(self) -> list[Path]:
+        """Return the adapters that were saved during the run, in the order of their steps."""
+        found = self.folder.glob(f"{escape(self.name)}-step-*.safetensors")
+        steps = {path: step_in_name(path) for path in found}
+        ours = [path for path, step in steps.items() if self._names(path, step)]
+        return sorted(ours, key=lambda path: (steps[path] or 0, path.name))
+
+    def _names(self, path: Path, step: int | None) -> bool:
+        return step is not None and path in (
+            self.checkpoint(step),
+            self.averaged(self.checkpoint(step)),
+        )
+
+    def drawn(self) -> list[Path]:
+        """Return the pictures that were drawn during the run, in the order of steps and prompts."""
+        pattern = re.compile(rf"{re.escape(self.name)}-step-(\d+)-(\d+)\.png")
+        found = {path: pattern.fullmatch(path.name) for path in self.samples.glob("*.png")}
+        numbers = {path: (int(m[1]), int(m[2])) for path, m in found.items() if m}
+        return sorted(numbers, key=lambda path: numbers[path])
+
+    def results(self) -> list[Path]:
+        """Return where something can be that is of use: adapters, and the state to go on from."""
+        return [self.adapter, self.averaged(self.adapter), self.state, *self.checkpoints()]
 
     def averaged(self, adapter: Path) -> Path:
         """Return the path for the averaged weights (EMA) that belong to an adapter file."""

@@ -32,13 +32,13 @@ class Admitted:
 
     Args:
         config: with the resolution and output_name that were decided.
-        claim: the lock on the run's files.
+        claim: the lock on the run's files; None if this very run is finished already.
         weights: the adapters that it starts from.
         pictures: the training set.
     """
 
     config: TrainConfig
-    claim: Claim
+    claim: Claim | None
     weights: StartWeights
     pictures: TrainingSet
 
@@ -99,7 +99,10 @@ class Door:
         check_bucket_sizes(pictures, base.latent_factor)
         if not keeps_name(when_it_exists):
             origin = base.fingerprint(), weights.fingerprint
-            config = choose_name(config, when_it_exists, pictures, *origin)
+            chosen = choose_name(config, when_it_exists, pictures, *origin)
+            config = chosen.config
+            if chosen.is_finished:
+                return Admitted(config, None, weights, pictures)
             claim = self.held.enter_context(claimed(config))
         claim.check_pictures(pictures)
         return Admitted(config, claim, weights, pictures)

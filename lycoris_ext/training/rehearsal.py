@@ -71,7 +71,7 @@ def rehearse(config: TrainConfig) -> Rehearsal:
 def _go_through(door: Door) -> None:
     admitted = door.enter()
     config, weights, base = admitted.config, admitted.weights, door.base
-    if admitted.claim.saved is not None:
+    if admitted.claim is not None and admitted.claim.saved is not None:
         admitted.claim.check_base(base.fingerprint(), weights.fingerprint)
     for _ in weights.merge_into(base):
         pass

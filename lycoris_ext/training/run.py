@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ import torch
 from lycoris_ext.data import BatchPlan, TrainingSet
 from lycoris_ext.errors import ConfigError, DivergedError
 from lycoris_ext.formats import atomic_write, save_adapter
+from lycoris_ext.formats.atomic import remove
 from lycoris_ext.network import Network
 from lycoris_ext.runs.events import EventLog
 from lycoris_ext.runs.optimizer_state import pack
@@ -20,6 +21,7 @@ from lycoris_ext.training.average import WeightAverage
 from lycoris_ext.training.checkpoints import delete_checkpoints, record_checkpoint
 from lycoris_ext.training.claim import Claim
 from lycoris_ext.training.config import TrainConfig, dump_toml
+from lycoris_ext.training.identity import IDENTITY, run_identity
 from lycoris_ext.training.metadata import training_metadata
 from lycoris_ext.training.optimizers import training_paused
 from lycoris_ext.training.precision import DTYPES, build_scaler, describe_device
@@ -232,14 +234,34 @@ class Run:
         save_state(self.paths.state, progress, self.network, self.optimizer, average)
         self._state_saved_at = time.monotonic()
 
-    def save_final(self) -> None:
-        """Save the adapter and the state at the end of the run.
+    def save_final(self, keep_state: bool) -> None:
+        """Save the adapter at the end of the run, and the state if that is wanted.
 
         The adapter is saved first: on a disk that gets full it is worth more than the state.
+
+        Args:
+            keep_state: otherwise the state is deleted.
         """
-        self._save_adapter_as(self.paths.adapter)
+        identity = run_identity(self.config, self.pictures, self.base_hash, self.start)
+        self._save_adapter_as(self.paths.adapter, {IDENTITY: identity})
         self.events.write("finished", self.step, file=self.paths.adapter.name)
-        self.save_state(finished=True)
+        if keep_state:
+            self.save_state(finished=True)
+        else:
+            remove(self.paths.state)
+
+    @contextmanager
+    def cleared_if_useless(self) -> Iterator[None]:
+        """Delete options and log if an error ends the run that left no adapter and no state."""
+        with ExitStack() as at_end:
+            at_end.callback(self._clear_if_useless)
+            yield
+            at_end.pop_all()
+
+    def _clear_if_useless(self) -> None:
+        if not any(path.exists() for path in self.paths.results()):
+            remove(self.paths.config)
+            remove(self.paths.events)
 
     def save_stopped(self) -> None:
         """Save adapter and state of a run that is stopped before its end.
@@ -251,12 +273,18 @@ class Run:
             then.callback(self.save_state)
             self.save_checkpoint()
 
-    def _save_adapter_as(self, path: Path) -> list[Path]:
-        """Save the adapter, and its average if there is one; return the files."""
+    def _save_adapter_as(self, path: Path, more: Mapping[str, str] = {}) -> list[Path]:
+        """Save the adapter, and its average if there is one; return the files.
+
+        Args:
+            path: of the adapter.
+            more: further entries of its metadata.
+        """
         self._check_finite()
         metadata = training_metadata(
             self.config, self.pictures, self.base_hash, self.base_kind, self.step
         )
+        metadata |= more
         dtype = DTYPES[self.config.run.save_precision]
         files = [path]
         if self.average is not None:

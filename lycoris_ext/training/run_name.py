@@ -1,8 +1,9 @@
-"""Decide whether to continue a run of a given name or to start one under a new name."""
+"""Decide whether to use a finished run, to continue one, or to start one under a new name."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lycoris_ext.data import TrainingSet
@@ -10,6 +11,7 @@ from lycoris_ext.errors import ConfigError
 from lycoris_ext.runs.paths import RunPaths
 from lycoris_ext.runs.state import load_state
 from lycoris_ext.training.config import TrainConfig
+from lycoris_ext.training.identity import identity_in, run_identity
 
 CONTINUE = "continue"
 _OR_NEW, _NEW, _OVERWRITE = "continue or new", "new name", "overwrite"
@@ -35,29 +37,55 @@ def with_mode(config: TrainConfig, mode: str) -> TrainConfig:
     return replace(config, run=replace(config.run, overwrite=True))
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """The name that a run gets.
+
+    Args:
+        config: with this name as output_name.
+        is_finished: the very same run was finished under this name, and its adapter is there.
+    """
+
+    config: TrainConfig
+    is_finished: bool = False
+
+
 def choose_name(
     config: TrainConfig, mode: str, pictures: TrainingSet, base: str, start: str
-) -> TrainConfig:
-    """Return the config with the output_name to train under: NAME, or NAME-2, NAME-3, ...
+) -> Chosen:
+    """Choose the output_name to train under: NAME, or NAME-2, NAME-3, ...
 
     Args:
         config: its output_name is NAME.
-        mode: "new name" always takes the first free name. "continue or new" takes the last name
-            in use if that run is not finished and was started with the same options, files,
-            pictures and base model; otherwise also the first free one.
+        mode: "new name" always takes the first free name. "continue or new" takes the first name
+            under which the same options, pictures and weights were trained to the end; else the
+            last one under which they were stopped; else also the first free one.
         pictures: the training set.
         base: ``BaseModel.fingerprint`` of the base model.
         start: ``StartWeights.fingerprint`` of the adapters that training starts from.
     """
-    latest, number = None, 1
-    named = config
+    *taken, free = _names(config)
+    if mode == _NEW:
+        return Chosen(free)
+    identity = run_identity(config, pictures, base, start)
+    for named in taken:
+        if identity_in(RunPaths.of(named.run).adapter) == identity:
+            return Chosen(named, is_finished=True)
+    for named in reversed(taken):
+        if _goes_on(named, pictures, base, start):
+            return Chosen(named)
+    return Chosen(free)
+
+
+def _names(config: TrainConfig) -> Iterator[TrainConfig]:
+    """Return the config with each name that is in use, and at last with the first free one."""
+    named, number = config, 1
     while any(path.exists() for path in _results(named)):
-        latest, number = named, number + 1
+        yield named
+        number += 1
         name = f"{config.run.output_name}-{number}"
         named = replace(config, run=replace(config.run, output_name=name))
-    if latest is None or mode == _NEW:
-        return named
-    return latest if _goes_on(latest, pictures, base, start) else named
+    yield named
 
 
 def _results(config: TrainConfig) -> tuple[Path, ...]:

@@ -18,6 +18,7 @@ from lycoris_ext.data import (
 from lycoris_ext.errors import RunInterrupted
 from lycoris_ext.network import Banks
 from lycoris_ext.runs.losses import running_average
+from lycoris_ext.runs.paths import RunPaths
 from lycoris_ext.training.base_model import BaseModel
 from lycoris_ext.training.batch_loss import BatchLoss
 from lycoris_ext.training.caches import describe_store, latent_store, text_store
@@ -42,6 +43,7 @@ def train(
     base: BaseModel[Text],
     watcher: Watcher,
     when_it_exists: str = CONTINUE,
+    keep_state: bool = True,
 ) -> Path:
     """Train an adapter, or continue a run that was stopped.
 
@@ -50,6 +52,8 @@ def train(
         base: the frozen base model.
         watcher: is informed about the run, draws its pictures and may stop it.
         when_it_exists: what to do if a run of this name exists, one of ``run_name.MODES``.
+        keep_state: keep the state of a finished run, several times as large as its adapter, so that
+            it can be made longer.
 
     Returns:
         Path of the adapter file; ``runs.paths.RunPaths`` gives those of the other files.
@@ -65,6 +69,8 @@ def train(
     with memory_faults(config), threads_as_found(), ExitStack() as held:
         admitted = Door(config, base, watcher, held).enter(when_it_exists)
         config, claim, weights = admitted.config, admitted.claim, admitted.weights
+        if claim is None:
+            return used_again(config, watcher)
         pictures = admitted.pictures
         base_hash = base.fingerprint()  # before anything is merged, or put onto the device
         claim.make_folder()
@@ -83,11 +89,22 @@ def train(
         origin = (base_hash, base.kind, weights.fingerprint)
         run = Run(config, claim, origin, pictures, network, optimizer, watcher.say)
         batch_loss = BatchLoss(config, base, network, latents, texts)
-        introduce(run, watcher)
-        with network.injected(), watcher.watching(run):
-            loop(run, batch_loss, watcher)
-            run.save_final()
+        with run.cleared_if_useless():
+            introduce(run, watcher)
+            with network.injected(), watcher.watching(run):
+                loop(run, batch_loss, watcher)
+                run.save_final(keep_state)
         return run.paths.adapter
+
+
+def used_again(config: TrainConfig, watcher: Watcher) -> Path:
+    """Tell the user that this very run is finished already, and return its adapter."""
+    adapter = RunPaths.of(config.run).adapter
+    watcher.note(
+        f"{adapter.name} was trained with exactly these pictures, options and models: it is used "
+        "again"
+    )
+    return adapter
 
 
 def encode_pictures(

@@ -27,6 +27,10 @@ def test_file_names_stay_in_the_lora_folder_and_relative_folders_in_the_input_fo
         "C:/a",
         "a?/b",
         "a./b",
+        "CON",
+        "people/nul",
+        "com1.old",
+        "a\tb",
     )
     for name in refused:
         with pytest.raises(ConfigError, match="is no name for a file"):

@@ -132,18 +132,6 @@ def test_a_cancelled_run_is_saved_and_continued_exactly_by_the_same_workflow(hos
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
-def test_a_taken_name_is_numbered_overwritten_or_continued_as_chosen(host: Host) -> None:
-    def name(**more: Any) -> str:
-        return Path(train(load_models(), dataset(), **more)["result"][1]).stem
-
-    assert [name(), name(), name(when_it_exists="new name")] == ["mine", "mine-2", "mine-3"]
-    assert name(when_it_exists="overwrite") == "mine"
-    with pytest.raises(ConfigError, match="this run is finished at step 4, and 4 are asked"):
-        name(when_it_exists="continue")
-    assert name(when_it_exists="continue", max_train_steps=6) == "mine"
-    assert steps(host) == [1, 2, 3, 4, 5, 6]
-
-
 def test_a_changed_caption_starts_a_run_of_another_name(host: Host) -> None:
     host.cancel_at = (1, 4)
     with pytest.raises(InterruptProcessingException):

@@ -5,8 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lycoris_ext.runs.paths import RunPaths, epoch_in_name, step_in_name
+from lycoris_ext.runs.paths import (
+    RunPaths,
+    as_file_name,
+    epoch_in_name,
+    is_file_name,
+    step_in_name,
+)
 
 PATHS = RunPaths(Path("out"), "my")
 
@@ -37,3 +45,39 @@ def test_step_and_epoch_are_read_from_names_of_sd_scripts(
 def test_a_run_is_found_by_its_events() -> None:
     assert RunPaths.of_events(PATHS.events) == PATHS
     assert RunPaths.of_events(PATHS.adapter) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["CON", "con.txt", "Nul", "lpt9.a.b", "aux ", "COM¹", "a\nb", "a:b"]
+)
+def test_names_that_windows_keeps_for_itself_are_no_file_names(name: str) -> None:
+    assert not is_file_name(name)
+    assert is_file_name(as_file_name(name))
+
+
+@pytest.mark.parametrize("name", ["console", "my con", "com10", "nul_", "写真", "x.con"])
+def test_other_names_are_file_names(name: str) -> None:
+    assert is_file_name(name) and as_file_name(name) == name
+
+
+@given(st.text())
+def test_every_text_becomes_a_file_name_or_nothing(text: str) -> None:
+    made = as_file_name(text)
+    assert made == "" or is_file_name(made)
+
+
+def test_a_run_finds_its_own_checkpoints_and_pictures_alone(tmp_path: Path) -> None:
+    paths = RunPaths(tmp_path, "my[1]")
+    paths.samples.mkdir()
+    ours = [paths.checkpoint(2), paths.averaged(paths.checkpoint(2)), paths.checkpoint(10)]
+    pictures = [paths.sample(2, 0), paths.sample(10, 0), paths.sample(10, 1)]
+    others = [RunPaths(tmp_path, "my1").checkpoint(2), RunPaths(tmp_path, "my[1]-2").checkpoint(1)]
+    others += [
+        RunPaths(tmp_path, "my[1]-2").sample(1, 0),
+        tmp_path / "my[1]-step-2-old.safetensors",
+    ]
+    for path in (*reversed(ours), *reversed(pictures), *others):
+        path.touch()
+    assert set(paths.checkpoints()[:2]) == set(ours[:2]) and paths.checkpoints()[2] == ours[2]
+    assert paths.drawn() == pictures
+    assert set(ours) < set(paths.results())
