@@ -72,6 +72,28 @@ def test_the_installed_pack_loads_and_brings_templates_and_locale(
     assert sorted(path.name for path in pack.parent.iterdir()) == [FOLDER], "nothing is left over"
 
 
+@pytest.mark.parametrize("link", [True, False], ids=["linked", "copied"])
+@pytest.mark.usefixtures("unchecked")
+def test_a_second_copy_of_the_nodes_is_refused_by_name(comfyui: Path, link: bool) -> None:
+    """A clone in custom_nodes, and an installation that was linked to it or copied beside it."""
+    clone = comfyui / "custom_nodes" / "a-clone"
+    clone.mkdir()
+    (clone / "__init__.py").write_text(
+        f"__path__.append({str(ROOT)!r})\nfrom .comfy_nodes import NODE_CLASS_MAPPINGS\n"
+        "WEB_DIRECTORY = ''\n",
+        encoding="utf-8",
+    )
+    install_comfyui(comfyui, link)
+    pack = comfyui / "custom_nodes" / FOLDER
+    both = LOAD + LOAD.replace("sys.argv[1]", "sys.argv[2]")
+    done = subprocess.run(
+        [sys.executable, "-c", both, str(clone), str(pack)], capture_output=True, encoding="utf-8"
+    )
+    assert done.returncode and '"' in done.stdout, "the first one works"
+    said = done.stderr.splitlines()[-1]
+    assert "installed twice" in said and "a-clone" in said and FOLDER in said
+
+
 @pytest.mark.usefixtures("unchecked")
 def test_installing_again_replaces_the_earlier_pack(comfyui: Path) -> None:
     pack = comfyui / "custom_nodes" / FOLDER
