@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from lycoris_ext.functional.layer import PLAIN
+
 
 @torch.inference_mode(False)
 def own_tensors(module: nn.Module) -> None:
@@ -21,12 +23,22 @@ def own_tensors(module: nn.Module) -> None:
     for part in module.modules():
         for name, parameter in part._parameters.items():
             if parameter is not None and parameter.is_inference():
-                part._parameters[name] = nn.Parameter(parameter.clone(), requires_grad=False)
+                part._parameters[name] = nn.Parameter(_copied(parameter), requires_grad=False)
             elif parameter is not None:
                 parameter.requires_grad_(False)
         for name, buffer in part._buffers.items():
             if buffer is not None and buffer.is_inference():
                 part._buffers[name] = buffer.clone()
+
+
+def _copied(parameter: Tensor) -> Tensor:
+    """Copy a tensor, also of a class whose clone is itself, such as ComfyUI-GGUF's."""
+    plain = parameter.as_subclass(Tensor).clone()
+    if type(parameter) in PLAIN:
+        return plain
+    copied = plain.as_subclass(type(parameter))
+    vars(copied).update(vars(parameter))
+    return copied
 
 
 @contextmanager

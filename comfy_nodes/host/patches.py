@@ -20,7 +20,9 @@ from lycoris_ext.errors import FormatError
 from lycoris_ext.formats import AdapterState
 from lycoris_ext.formats.families import FAMILIES
 from lycoris_ext.formats.keys import DENOISER, split_key
+from lycoris_ext.formats.peft import refuse_unread
 from lycoris_ext.functional import Delta, FrozenLayer
+from lycoris_ext.functional.layer import PLAIN
 from lycoris_ext.functional.merge import add_delta
 from lycoris_ext.modules import AdapterLayer
 from lycoris_ext.network import BlockWeights, load_network
@@ -47,6 +49,7 @@ class Applied:
         model_layers, clip_layers: number of layers that the adapter changes in each.
         by_comfyui: keys that ComfyUI's own loader applied.
         unmatched: keys that fit no layer.
+        reasons: layer's name in the file -> why it was not read, although the model has it.
         has_blocks: whether block_weights are set; ComfyUI's loader ignores them.
     """
 
@@ -56,6 +59,7 @@ class Applied:
     clip_layers: int = 0
     by_comfyui: list[str] = field(default_factory=list)
     unmatched: list[str] = field(default_factory=list)
+    reasons: dict[str, FormatError] = field(default_factory=dict)
     has_blocks: bool = False
 
     def report(self) -> str:
@@ -70,6 +74,7 @@ class Applied:
         if self.unmatched:
             lines.append(f"{count(len(self.unmatched), 'key')} NOT MATCHED:")
             lines += [f"  {line}" for line in and_more(self.unmatched, 20, "\n").split("\n")]
+            lines += [f"{layer}: {told.what}" for layer, told in [*self.reasons.items()][:1]]
         else:
             lines.append("every key of the file was matched")
         return "\n".join(lines)
@@ -120,10 +125,10 @@ def apply_adapter(
         model and model.clone(), clip and clip.clone(), has_blocks=bool(blocks and blocks.weights)
     )
     targets = targets_of(model, clip)
-    ours, rest = _divide(state, all_sites(targets))
-    if ours.tensors:
+    divided = _divide(state, all_sites(targets))
+    if divided.ours.tensors:
         # Another clone's patches may lie in the weights until ComfyUI loads this one.
-        network = load_network(ours, targets, keeps_origin=False).cpu()
+        network = load_network(divided.ours, targets, keeps_origin=False).cpu()
         starts = dict.fromkeys(DENOISERS, "diffusion_model.")
         if clip is not None:
             starts |= {target: f"{name}.transformer." for target, name in encoders_of(clip).items()}
@@ -139,7 +144,9 @@ def apply_adapter(
                 )
             applied.model_layers += in_model
             applied.clip_layers += not in_model
-    _let_comfyui(rest, applied, strength_model, strength_clip)
+    _let_comfyui(divided.rest, applied, strength_model, strength_clip)
+    left = {split_key(key)[0] for key in applied.unmatched}
+    applied.reasons = {layer: told for layer, told in divided.reasons.items() if layer in left}
     return applied
 
 
@@ -167,11 +174,17 @@ def put_on(
     state, name = state_of(lora), name_of(lora)
     fix = "connect the family of models that the file was trained on"
     try:
+        _layers(state)
+    except FormatError as error:
+        raise error.within(name) from error
+    try:
         applied = apply_adapter(model, clip, state, strength_model, strength_clip, blocks)
     except FormatError as error:
         where = f"{name}: {error.where}" if error.where else name
         raise FormatError(error.what, where=where, fix=fix) from error
     if not applied.model_layers and not applied.clip_layers:
+        for reason in applied.reasons.values():
+            raise reason.within(name)
         raise FormatError(
             f"none of the {len(state.tensors)} tensors fits the connected model; the first is "
             f"{next(iter(state.tensors), 'missing')}",
@@ -181,25 +194,50 @@ def put_on(
     return applied
 
 
-def _divide(
-    state: AdapterState, sites: Mapping[str, Site]
-) -> tuple[AdapterState, dict[str, Tensor]]:
-    """Split a file into the layers that we can apply to these sites, and all other tensors."""
-    layers: dict[str, dict[str, str]] = {}
-    for key in state.tensors:
-        layer, name = split_key(key)
-        if name:
-            layers.setdefault(layer, {})[name] = key
-    ours: dict[str, Tensor] = {}
+@dataclass(frozen=True)
+class _Divided:
+    """A file in two parts.
+
+    Args:
+        ours: the layers that we can apply.
+        rest: all other tensors.
+        reasons: layer's name in the file -> why we cannot read it, although the model has it.
+    """
+
+    ours: AdapterState
+    rest: dict[str, Tensor]
+    reasons: dict[str, FormatError]
+
+
+def _divide(state: AdapterState, sites: Mapping[str, Site]) -> _Divided:
+    """Split a file into the layers that we can apply to these sites, and all other tensors.
+
+    Raises:
+        FormatError: the file is of a form that nobody reads here; the message names it.
+    """
+    layers = _layers(state)
+    reasons: dict[str, FormatError] = {}
+    readable = set()
     for layer in place_layers(layers, sites):
-        tensors = {name: state.tensors[key] for name, key in layers[layer].items()}
         try:
-            detect(tensors, layer)
-        except FormatError:
-            continue  # ComfyUI may know this algorithm; if not, its keys are reported as unmatched
-        ours |= {key: state.tensors[key] for key in layers[layer].values()}
-    rest = {key: tensor for key, tensor in state.tensors.items() if key not in ours}
-    return AdapterState(ours, state.metadata), rest
+            detect(layers[layer], layer)
+        except FormatError as error:
+            reasons[layer] = error  # ComfyUI may know this algorithm
+        else:
+            readable.add(layer)
+    ours: dict[str, Tensor] = {}
+    rest: dict[str, Tensor] = {}
+    for key, tensor in state.tensors.items():
+        layer, name = split_key(key)
+        (ours if name and layer in readable else rest)[key] = tensor
+    return _Divided(AdapterState(ours, state.metadata), rest, reasons)
+
+
+def _layers(state: AdapterState) -> dict[str, dict[str, Tensor]]:
+    """Return the layers of a file as `AdapterState.layers` does, without keys that name none."""
+    refuse_unread(state.tensors)
+    named = {key: tensor for key, tensor in state.tensors.items() if split_key(key)[1]}
+    return AdapterState(named, state.metadata).layers()
 
 
 def _patches(path: str, layer: AdapterLayer, site: Site) -> dict[str, Any]:
@@ -214,25 +252,35 @@ def _patches(path: str, layer: AdapterLayer, site: Site) -> dict[str, Any]:
 def _changes_bias(layer: AdapterLayer, site: Site) -> bool:
     """Tell whether the update changes the bias."""
     # On the meta device, where T-LoRA's decomposition of the weight costs nothing.
-    return _delta(layer, site, torch.device("meta")).bias() is not None
+    weight = torch.empty(site.spec.weight_shape, device="meta")
+    return _delta(layer, site, weight).bias() is not None
 
 
-def _delta(layer: AdapterLayer, site: Site, device: torch.device) -> Delta:
-    """Return a layer's update at strength 1.
+def _delta(layer: AdapterLayer, site: Site, weight: Tensor) -> Delta:
+    """Return a layer's update at strength 1 of a weight, on the weight's device."""
+    base = FrozenLayer(site.spec, weight, None, site.module.forward)
+    tensors = {name: tensor.detach().to(weight.device) for name, tensor in layer.tensors().items()}
+    return layer.plan.delta(tensors, layer.with_origin(base))
+
+
+def _original(site: Site, handed: Tensor) -> Tensor:
+    """Return a layer's own weight, before any patch.
 
     ComfyUI computes all patches of a weight before it sets the weight. The module therefore still
-    has its original weight, and the order of stacked adapters does not matter.
+    has its original weight, and the order of stacked adapters does not matter. Where the module's
+    numbers are packed (GGUF, scaled fp8, 4 bits), only what ComfyUI hands over can be read: patches
+    of adapters that were applied before are in it.
+
+    Args:
+        site: the layer.
+        handed: ComfyUI's copy, unpacked.
     """
-    stored, bias = site.module.weight, getattr(site.module, "bias", None)
-    assert isinstance(stored, Tensor)
-    base = FrozenLayer(
-        site.spec,
-        stored.detach().to(device),
-        None if bias is None else bias.detach().to(device),
-        site.module.forward,
-    )
-    tensors = {name: tensor.detach().to(device) for name, tensor in layer.tensors().items()}
-    return layer.plan.delta(tensors, layer.with_origin(base))
+    stored = site.weight
+    is_packed = type(stored) not in PLAIN or stored.shape != handed.shape
+    if is_packed or not stored.is_floating_point() or hasattr(site.module, "convert_weight"):
+        return handed.clone()
+    original = stored.detach().to(handed.device)
+    return original.to(handed.dtype) if original.itemsize == 1 else original  # fp8
 
 
 @cache
@@ -257,13 +305,15 @@ def _patch_class() -> Any:
             The copy is in float32 when ComfyUI loads the layer, and in the input's dtype when the
             layer stays off the GPU and is patched at every forward.
             """
-            delta = _delta(self.layer, self.site, weight.device).scaled(strength)
             if self.of_bias:
-                bias = delta.bias()
+                # An update of the bias does not read the numbers of the weight.
+                unread = torch.empty(self.site.spec.weight_shape, device=weight.device)
+                bias = _delta(self.layer, self.site, unread).scaled(strength).bias()
                 assert bias is not None
                 weight += bias.to(weight.dtype)
             else:
-                add_delta(weight, delta)
+                own = _original(self.site, weight)
+                add_delta(weight, _delta(self.layer, self.site, own).scaled(strength))
             return weight
 
     return CorePatch

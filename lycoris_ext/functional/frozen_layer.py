@@ -9,7 +9,7 @@ from typing import Annotated
 from torch import Tensor, nn
 
 from lycoris_ext.errors import ShapeError
-from lycoris_ext.functional.layer import LayerSpec
+from lycoris_ext.functional.layer import PLAIN, LayerSpec
 
 
 @dataclass
@@ -54,6 +54,8 @@ class FrozenLayer:
         """
         stored, bias = module.weight, getattr(module, "bias", None)  # RMSNorm has none
         assert isinstance(stored, Tensor) and (bias is None or isinstance(bias, Tensor))
+        if bias is not None and type(bias) not in PLAIN:
+            bias = bias.as_subclass(Tensor)  # else the outputs of the layer would be of its class
         return cls(layer, stored, bias, forward or module.forward)
 
     @property

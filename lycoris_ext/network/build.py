@@ -158,9 +158,10 @@ def _load_network(
     layers = {}
     for key, tensors in stored.items():
         plan = detect(tensors, key, known[key].spec)
-        shapes, weight = plan.shapes(), _readable(known[key], plan)
+        shapes = plan.shapes()
+        origin = plan.origin(_readable(known[key], plan)) if keeps_origin else None
         blank = {factor.key: factor.blank(shapes[factor.key]) for factor in plan.factors()}
-        layer = AdapterLayer(plan, blank, origin=plan.origin(weight) if keeps_origin else None)
+        layer = AdapterLayer(plan, blank, origin=origin)
         layer.load_stored(tensors, key)
         layers[key] = layer.to(known[key].weight.device).requires_grad_(False)
     network = Network(layers, {key: known[key] for key in layers}, models=tuple(targets))
