@@ -9,9 +9,12 @@ from typing import Any
 from lycoris_ext.errors import LycorisExtError
 from lycoris_ext.grids.entrants import Strength
 from webui_extension.laboratory import Laboratory
+from webui_extension.staging import Staged, staged_name
 
 CHECKPOINT, STRENGTH = "[LyCORIS Ext] checkpoint", "[LyCORIS Ext] strength"
 NONE = "None"
+#: Adapters in the list of choices at most; the path of any other can be typed.
+_MOST = 2000
 _KEY = "lycoris_ext_axes"
 _TAG = re.compile(r" ?<lora:[^:>]*__[0-9a-f]{12}:[^>]*>")
 
@@ -45,14 +48,14 @@ class Axes:
         self._laboratory = laboratory
 
     def choices(self) -> list[str]:
-        """Return the values of a fresh list: "None" and every adapter of the newest run."""
+        """Return the values of a fresh list: "None" and every adapter, the newest run's first."""
         found = [NONE]
-        for folder in self._laboratory.runs()[0][:1]:
-            try:
-                found += [str(c.path) for c in self._laboratory.pick(str(folder)).checkpoints]
-            except LycorisExtError:
-                continue
-        return found
+        # They are not read here: that takes long, and `confirm` reads those that are chosen.
+        for folder in self._laboratory.runs()[0]:
+            found += [str(path) for path in sorted(folder.glob("*.safetensors"))]
+            if len(found) > _MOST:
+                break
+        return found[: _MOST + 1]
 
     def confirm(self, p: Any, xs: Sequence[str]) -> None:
         """Check the values of the adapter axis before the plot draws anything.
@@ -103,5 +106,8 @@ class Axes:
         p.prompt = _TAG.sub("", p.prompt)
         if chosen["checkpoint"]:
             known = self._laboratory.checkpoint(chosen["checkpoint"])
-            staged = self._laboratory.staging.stage(known.path, known.hash)
-            p.prompt += f" <lora:{staged.stem}:{chosen['strength']}>"
+            name = staged_name(known.name, known.hash)
+            # No copy: nobody knows when the plot is done with it.
+            model_hash = known.summary.hash.computed
+            self._laboratory.host.lend(Staged(name, known.path, name, model_hash))
+            p.prompt += f" <lora:{name}:{chosen['strength']}>"

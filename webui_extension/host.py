@@ -1,4 +1,4 @@
-"""The only module, with drawing and forge, that touches AUTOMATIC1111's and Forge's own code.
+"""The only module that touches the host's own code, with drawing, forge, host_axes and vae.
 
 The host's modules are imported inside functions, because they exist only inside the host.
 """
@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,9 +17,11 @@ from lycoris_ext.errors import ConfigError, EnvironmentFault, FormatError
 from lycoris_ext.formats.families import FAMILIES
 from lycoris_ext.functional import LayerSpec, spec_of
 from lycoris_ext.grids.fit import HostTraits
-from webui_extension import forge
-from webui_extension.drawing import draw
+from webui_extension import forge, vae
+from webui_extension.drawing import draw, lend, network_on_disk
+from webui_extension.host_axes import HOST_AXES
 from webui_extension.painter import Drawn, Order
+from webui_extension.staging import Staged
 
 RUN_FOLDERS = "lycoris_ext_run_folders"
 TRAIN_PYTHON = "lycoris_ext_train_python"
@@ -124,6 +126,51 @@ class WebuiHost:
 
         return [sampler.name for sampler in sd_samplers.all_samplers]
 
+    def choices(self, axis: str) -> list[str] | None:
+        """Return the values that the host lists for a setting.
+
+        Args:
+            axis: name of one of `ALL_AXES`.
+
+        Returns:
+            The values; [] if any may be written, None if this host has no such setting.
+        """
+        if axis == "sampler":
+            return self.samplers()
+        known = {each.axis.name: each for each in HOST_AXES}
+        return known[axis].choices() if axis in known else []
+
+    def vae_titled(self, name: str) -> str:
+        """Return the name of a VAE with the first digits of its content's hash in brackets."""
+        return vae.titled(name)
+
+    def styles(self) -> dict[str, tuple[str, str]]:
+        """Return the host's styles: name -> (prompt, negative prompt)."""
+        from modules import shared
+
+        known = shared.prompt_styles.styles.values()
+        return {
+            style.name: (style.prompt or "", style.negative_prompt or "")
+            for style in known
+            if getattr(style, "path", None) != "do_not_save"
+        }
+
+    def network_named(self, name: str) -> Path | None:
+        """Return the file that a <lora:NAME:1> tag in a prompt names; None if there is none."""
+        networks = self._networks()
+        known = networks.available_network_aliases
+        if name.lower() in networks.forbidden_network_aliases:
+            known = networks.available_networks
+        entry = known.get(name)
+        return None if entry is None else Path(entry.filename)
+
+    def name_of_network(self, path: Path) -> str | None:
+        """Return the name by which a tag in a prompt finds a file; None if the host lacks it."""
+        for entry in list(self._networks().available_networks.values()):
+            if Path(entry.filename) == path:
+                return str(entry.get_alias())
+        return None
+
     def model_named(self, name: str) -> str:
         """Return the full title of a base model.
 
@@ -163,7 +210,12 @@ class WebuiHost:
         known = (f for f in FAMILIES.values() if getattr(model, f"is_{f.id}", False))
         module = sys.modules.get("network")
         decomposes = hasattr(getattr(module, "NetworkModule", None), "apply_weight_decompose")
-        return HostTraits(self.version, next(known, None), self.is_forge or decomposes)
+        return HostTraits(
+            self.version,
+            next(known, None),
+            reads_dora=self.is_forge or decomposes,
+            reads_words=not self.is_forge,
+        )
 
     def applied_layers(self, path: Path, name: str) -> dict[str, LayerSpec | None]:
         """Load an adapter with the host's own loader and return the layers that it would apply.
@@ -183,9 +235,9 @@ class WebuiHost:
     def _applied_layers(self, path: Path, name: str) -> dict[str, LayerSpec | None]:
         if self.is_forge:
             return forge.applied_layers(path)
-        networks, network = self._networks(), sys.modules["network"]
+        networks = self._networks()
         try:
-            loaded = networks.load_network(name, network.NetworkOnDisk(name, str(path)))
+            loaded = networks.load_network(name, network_on_disk(Staged(name, path, name)))
         except (AssertionError, RuntimeError, ValueError, KeyError) as error:
             raise FormatError(f"the host refuses it: {error}", where=path.name) from error
         return {
@@ -213,6 +265,7 @@ class WebuiHost:
             "program": self.version,
             "base": base,
             "settings": _digest(settings),
+            "vae": _digest(vae.content_of_vaes(info.filename, in_forge=self.is_forge)),
             # A prompt may use a textual-inversion embedding by its name.
             "embeddings": _digest(_files_below(Path(shared.cmd_opts.embeddings_dir))),
             "device": f"{devices.device} {devices.dtype} {devices.dtype_unet}",
@@ -225,6 +278,7 @@ class WebuiHost:
     def _draw(self, order: Order) -> Drawn | None:
         self._drawing = True
         try:
+            vae.reload_changed(in_forge=self.is_forge)
             return draw(order, self._networks(), in_forge=self.is_forge)
         finally:
             self._drawing = False
@@ -235,6 +289,16 @@ class WebuiHost:
 
         if self._drawing:
             shared.state.interrupt()
+
+    def lend(self, adapter: Staged) -> None:
+        """Let the host find an adapter by its name until it lists its LoRA folder again."""
+        lend(self._networks(), adapter)
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Drop adapters that the host keeps in memory after a grid, by their names."""
+        kept = getattr(self._networks(), "networks_in_memory", {})
+        for name in names:
+            kept.pop(name, None)
 
     def refresh_networks(self) -> None:
         """Make the host list its LoRA folder again."""

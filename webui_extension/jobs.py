@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from lycoris_ext.errors import ConfigError, LycorisExtError
 from lycoris_ext.functional import LayerSpec
 from lycoris_ext.grids.cells import CellStore, StoredCell
 from lycoris_ext.grids.checkpoints import Checkpoint, read_checkpoint
 from lycoris_ext.grids.draw import Grid, GridProgress, draw_grid
-from lycoris_ext.grids.entrants import Entrant
+from lycoris_ext.grids.entrants import Entrant, Use
 from lycoris_ext.grids.fit import Fit, HostTraits
-from lycoris_ext.grids.output import write_grid
+from lycoris_ext.grids.output import GridWriter
 from lycoris_ext.grids.plan import GridPlan
+from lycoris_ext.grids.plan_file import PLAN, write_plan
 from webui_extension.painter import DrawingHost, WebuiPainter, refuse_tags
-from webui_extension.staging import Staging
+from webui_extension.staging import OLD_FOLDER, Staged, Staging, empty, staged_name
 
 #: Relative address from a grid's page to the route that stores votes.
 _VOTES = "../../votes"
@@ -39,6 +40,13 @@ class Host(DrawingHost, Protocol):
     def may_start_programs(self) -> bool: ...
     def base_models(self) -> list[str]: ...
     def samplers(self) -> list[str]: ...
+    def choices(self, axis: str) -> list[str] | None: ...
+    def vae_titled(self, name: str) -> str: ...
+    def styles(self) -> dict[str, tuple[str, str]]: ...
+    def network_named(self, name: str) -> Path | None: ...
+    def name_of_network(self, path: Path) -> str | None: ...
+    def lend(self, adapter: Staged) -> None: ...
+    def forget(self, names: Iterable[str]) -> None: ...
 
 
 @dataclass
@@ -51,6 +59,7 @@ class Job:
         progress: the latest progress.
         grid: the cells that are drawn so far.
         problem: the message of the error that ended it; "" if there was none.
+        notes: what else the user should know, such as a file that could not be written.
         stop: set to stop after the current picture.
         ended: set when the thread has ended.
     """
@@ -60,6 +69,7 @@ class Job:
     progress: GridProgress
     grid: Grid[StoredCell]
     problem: str = ""
+    notes: list[str] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
 
@@ -86,19 +96,25 @@ class Jobs:
         self._host = host
         self._staging = staging
         self._check = check
-        self._store = CellStore(host.output_folder() / "cells")
+        self.store = CellStore(host.output_folder() / "cells")
         self._starting = threading.Lock()
         self.last: Job | None = None
+        # A host that was killed has left its copies behind, and so did version 0.1.0.
+        staging.clear()
+        empty(host.lora_folder() / OLD_FOLDER)
 
-    def start(self, plan: GridPlan, folder: Path) -> Job:
+    def start(self, plan: GridPlan, folder: Path, form: Mapping[str, Any] | None = None) -> Job:
         """Start drawing a grid in the background; cells that were drawn before are reused.
 
         Args:
             plan: what the grid shows.
             folder: where its page and picture are written.
+            form: the request for it, which is kept beside the plan.
 
         Raises:
-            ConfigError: another grid is being drawn, or a prompt holds a tag such as <lora:...>.
+            ConfigError: another grid is being drawn, or a prompt holds a tag such as
+                <hypernet:...>.
+            EnvironmentFault: the plan cannot be written, so nothing is drawn.
         """
         for row in plan.rows:
             refuse_tags(row.test.prompt)
@@ -110,8 +126,10 @@ class Jobs:
                     where="grid",
                     fix="wait for it, or interrupt it: its finished pictures are kept",
                 )
+            if not (folder / PLAN).is_file():
+                write_plan(folder, Grid(plan), form)
             self.last = Job(plan, folder, GridProgress(0, plan.size, 0, None), Grid(plan))
-        threading.Thread(target=self._work, args=(self.last,), daemon=True).start()
+        threading.Thread(target=self._work, args=(self.last, form), daemon=True).start()
         return self.last
 
     def interrupt(self) -> None:
@@ -120,9 +138,9 @@ class Jobs:
             self.last.stop.set()
             self._host.interrupt()
 
-    def _work(self, job: Job) -> None:
+    def _work(self, job: Job, form: Mapping[str, Any] | None) -> None:
         try:
-            self._draw(job)
+            self._draw(job, form)
         except LycorisExtError as error:
             job.problem = str(error)
         except Exception as error:
@@ -130,43 +148,56 @@ class Jobs:
             job.problem = f"{type(error).__name__}: {error}"
             raise
         finally:
+            self._staging.clear()
             job.ended.set()
 
-    def _draw(self, job: Job) -> None:
-        checkpoints = {e.hash: read_checkpoint(e.file) for e in job.plan.entrants}
-        staged = {e.hash: self._staging.stage(e.file, e.hash) for e in job.plan.entrants}
-        self._staging.keep_only(staged.values())
+    def _draw(self, job: Job, form: Mapping[str, Any] | None) -> None:
+        checkpoints = {e.hash: read_checkpoint(e.file) for e in job.plan.used}
+        shown = {
+            hash: self._host.name_of_network(known.path) or known.name
+            for hash, known in checkpoints.items()
+        }
+        for entrant in job.plan.used:
+            self._staging.stage(entrant.file, entrant.hash)
+
+        def staged(use: Use) -> Staged:
+            known = checkpoints[use.entrant.hash]
+            path = self._staging.stage(use.entrant.file, use.entrant.hash)
+            model_hash = known.summary.hash.computed
+            return Staged(path.stem, path, shown[use.entrant.hash], model_hash, use.strength)
 
         def check(entrant: Entrant) -> Fit:
             # The host draws with the copy, so check the copy: the original may have changed.
-            known = replace(checkpoints[entrant.hash], path=staged[entrant.hash])
+            path = self._staging.stage(entrant.file, entrant.hash)
             try:
-                return self._check(known)
+                fit = self._check(replace(checkpoints[entrant.hash], path=path))
             except LycorisExtError as error:
                 return Fit(0, (), (), (error.what,))
+            job.notes += [f"{entrant.name}: {remark}" for remark in fit.remarks]
+            return fit
+
+        writer = GridWriter(
+            job.folder,
+            about=self._host.traits().name,
+            checkpoints=checkpoints,
+            votes_url=_VOTES,
+            form=form,
+        )
 
         def progress(now: GridProgress, grid: Grid[StoredCell]) -> None:
             job.progress, job.grid = now, grid
+            writer.update(grid)
 
         try:
             draw_grid(
                 job.plan,
-                WebuiPainter(self._host, self._staging, check),
-                self._store,
+                WebuiPainter(self._host, staged, check),
+                self.store,
                 progress=progress,
                 stopped=job.stop.is_set,
             )
         finally:
-            self._write(job, checkpoints)
-
-    def _write(self, job: Job, checkpoints: dict[str, Checkpoint]) -> None:
-        """Write the page and picture; keep an earlier page if no cell was drawn."""
-        if not job.grid.cells:
-            return
-        write_grid(
-            job.folder,
-            job.grid,
-            about=self._host.traits().name,
-            checkpoints=checkpoints,
-            votes_url=_VOTES,
-        )
+            if job.grid.cells:  # else an earlier page is kept
+                writer.finish(job.grid)
+            job.notes += [str(error) for error in writer.problems.values()]
+            self._host.forget(staged_name(e.file.stem, e.hash) for e in job.plan.used)

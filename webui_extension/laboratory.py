@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import stat
 import threading
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lycoris_ext.errors import DataError, LycorisExtError
 from lycoris_ext.formats import load_adapter
+from lycoris_ext.grids.cells import StoredCell
 from lycoris_ext.grids.checkpoints import Checkpoint, RunFiles, list_run, read_checkpoint
+from lycoris_ext.grids.draw import Grid
 from lycoris_ext.grids.fit import Fit, check_fit
-from lycoris_ext.grids.output import PAGE, PICTURE, PLAN, read_faults, read_plan
+from lycoris_ext.grids.output import PAGE, PICTURE
 from lycoris_ext.grids.plan import BARE, Cell, GridPlan
+from lycoris_ext.grids.plan_file import PLAN, read_faults, read_form, read_grid, read_plan
 from lycoris_ext.grids.votes import Vote, cast, read_votes, tally, withdraw
 from lycoris_ext.words import count
-from webui_extension.allowed_folders import AllowedFolders, NotAllowed
+from webui_extension.allowed_folders import AllowedFolders
 from webui_extension.jobs import Host, Job, Jobs
-from webui_extension.staging import FOLDER, Staging
+from webui_extension.kept_grids import KeptGrids
+from webui_extension.preview import Preview, choose
+from webui_extension.staging import OLD_FOLDER, Staging, staged_name
 from webui_extension.winner import install_winner
 
 #: How deep below an allowed folder runs are searched, and how many folders are searched at most.
 _DEPTH = 3
 _MAX_SEARCHED = 4000
+_STAGED = "staged"
+_NO_RUNS = (_STAGED, OLD_FOLDER, "Stable-diffusion", "VAE")
 
 
 class Laboratory:
@@ -39,7 +48,7 @@ class Laboratory:
         self.allowed_folders = AllowedFolders(
             lambda: [*host.allowed_folders(), host.output_folder()]
         )
-        self.staging = Staging(host.lora_folder())
+        self.staging = Staging(host.output_folder() / _STAGED)
         self.jobs = Jobs(host, self.staging, self.check)
         self._voting = threading.Lock()
 
@@ -63,7 +72,7 @@ class Laboratory:
             except OSError:
                 continue  # we have no permission to list this folder
             age = max((_written(e) for e in entries if e.suffix == ".safetensors"), default=0.0)
-            if age and folder.name not in (FOLDER, "Stable-diffusion", "VAE"):
+            if age and folder.name not in _NO_RUNS:
                 found[folder] = age
             if depth < _DEPTH:
                 waiting += [(e, depth + 1) for e in inner if not e.is_symlink()]
@@ -100,7 +109,7 @@ class Laboratory:
         Raises:
             FormatError: the host's loader refuses the file.
         """
-        name = self.staging.name(checkpoint.name, checkpoint.hash)
+        name = staged_name(checkpoint.name, checkpoint.hash)
         applied = self.host.applied_layers(checkpoint.path, name)
         return check_fit(load_adapter(checkpoint.path), applied, self.host.traits())
 
@@ -113,18 +122,38 @@ class Laboratory:
 
     # Test
 
-    def start(self, plan: GridPlan) -> Job:
+    def start(self, plan: GridPlan, form: Mapping[str, Any] | None = None) -> Job:
         """Start drawing a grid in the background; see `Jobs`.
 
+        Args:
+            plan: what the grid shows.
+            form: the request for it, which is kept beside the plan.
+
         Raises:
-            ConfigError: another grid is being drawn, or a prompt holds a tag such as <lora:...>.
+            ConfigError: another grid is being drawn, or a prompt holds a tag such as
+                <hypernet:...>.
             DataError: an adapter file is outside the allowed folders.
+            EnvironmentFault: the grid's folder cannot be written.
         """
-        for entrant in plan.entrants:
+        for entrant in plan.used:
             self.allowed_folders.resolve(entrant.file)
-        return self.jobs.start(plan, self.grid_folder(plan.id))
+        return self.jobs.start(plan, self.grid_folder(plan.id), form)
+
+    def go_on(self, grid: str) -> Job:
+        """Go on with a grid on the disk: draw the pictures that it lacks.
+
+        Raises:
+            ConfigError, DataError, EnvironmentFault: see `start`.
+        """
+        path = self.kept.file(grid, PLAN)
+        return self.start(read_plan(path), read_form(path))
 
     # Judge
+
+    @property
+    def kept(self) -> KeptGrids:
+        """The grids on the disk."""
+        return KeptGrids(self.host.output_folder() / "grids", self.jobs)
 
     def grid_folder(self, grid: str) -> Path:
         """Return the folder of a grid's page, picture and plan, which need not exist.
@@ -135,17 +164,11 @@ class Laboratory:
         Raises:
             NotAllowed: the text is no such id.
         """
-        if len(grid) != 16 or set(grid) - set("0123456789abcdef"):
-            raise NotAllowed("this is no grid's id", where=grid[:40], fix="list the grids")
-        return self.host.output_folder() / "grids" / grid
+        return self.kept.folder(grid)
 
     def grids(self) -> list[str]:
-        """Return the ids of all grids on the disk, newest first."""
-        folder = self.host.output_folder() / "grids"
-        if not folder.is_dir():
-            return []
-        plans = sorted(folder.glob(f"*/{PLAN}"), key=_written, reverse=True)
-        return [path.parent.name for path in plans]
+        """Return the ids of all grids on the disk that are not hidden, newest first."""
+        return self.kept.ids()
 
     def page(self, grid: str) -> Path:
         """Return the path of a grid's HTML page.
@@ -164,12 +187,7 @@ class Laboratory:
         return self._file(grid, PICTURE)
 
     def _file(self, grid: str, name: str) -> Path:
-        path = self.grid_folder(grid) / name
-        if not path.is_file():
-            raise DataError(
-                "this grid's file is not written yet", where=name, fix="draw the grid first"
-            )
-        return path
+        return self.kept.file(grid, name)
 
     def vote(self, grid: str, row: int, column: int) -> list[Vote]:
         """Vote for the best cell of a row, in place of an earlier vote for that row.
@@ -260,15 +278,34 @@ class Laboratory:
         self.host.refresh_networks()
         return written
 
-    def best_picture(self, checkpoint: Checkpoint) -> Path | None:
-        """Return the adapter's first faultless picture in the last grid, or None."""
-        if self.jobs.last is None:
-            return None
-        for cell, stored in list(self.jobs.last.grid.cells.items()):
-            entrant = cell.column.entrant
-            if entrant is not None and entrant.hash == checkpoint.hash and not stored.fault:
-                return stored.path
-        return None
+    def preview(self, checkpoint: Checkpoint, strength: float = 1.0) -> Preview:
+        """Choose the adapter's picture for its card: that which was voted for, or else the first.
+
+        Args:
+            checkpoint: the adapter.
+            strength: the preferred strength, whose pictures come first if there is no vote.
+        """
+        return choose(self._grids_with(checkpoint), checkpoint.hash, strength)
+
+    def _grids_with(
+        self, checkpoint: Checkpoint
+    ) -> Iterator[tuple[Grid[StoredCell], Sequence[Vote]]]:
+        """Yield the grids that show an adapter, newest first, with the votes for their cells."""
+        for grid in self.kept.ids(hidden=True):
+            path = self.kept.folder(grid) / PLAN
+            try:
+                plan = read_plan(path)
+                if checkpoint.hash in {entrant.hash for entrant in plan.entrants}:
+                    drawn = read_grid(path, self.jobs.store)
+                    yield drawn, self._votes_of(grid, plan)
+            except DataError:
+                continue  # written by another version
+
+    def _votes_of(self, grid: str, plan: GridPlan) -> list[Vote]:
+        try:
+            return read_votes(self._voting_folder(grid, plan))
+        except DataError:
+            return []  # the run's folder is gone
 
 
 def _written(path: Path) -> float:

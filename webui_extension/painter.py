@@ -15,12 +15,12 @@ from PIL import Image
 
 from lycoris_ext.errors import ConfigError, FormatError
 from lycoris_ext.grids.cells import Painted
-from lycoris_ext.grids.entrants import Entrant
+from lycoris_ext.grids.entrants import Entrant, Use
 from lycoris_ext.grids.fit import Fit
 from lycoris_ext.grids.plan import Cell
 from lycoris_ext.grids.settings import Settings
 from lycoris_ext.words import count
-from webui_extension.staging import Staging
+from webui_extension.staging import Staged
 
 _TAGS = ("<lora:", "<lyco:", "<hypernet:")
 
@@ -43,13 +43,22 @@ class LoadedNetwork:
 
 @dataclass(frozen=True)
 class Order:
-    """One txt2img request to the host; `model` is the base model's full title."""
+    """One txt2img request to the host.
+
+    Args:
+        prompt, negative_prompt: without tags of networks.
+        seed: seed of the starting noise.
+        model: the base model's full title.
+        settings: size, steps, sampler and so on.
+        adapters: the adapters to draw with.
+    """
 
     prompt: str
     negative_prompt: str
     seed: int
     model: str
     settings: Settings
+    adapters: tuple[Staged, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,15 +105,18 @@ class WebuiPainter:
 
     Args:
         host: draws the pictures.
-        staging: copies the adapters to where the host finds them.
+        stage: copies an adapter to where nobody changes it, and names it for the host.
         check: compares an adapter with the base model that the host has loaded.
     """
 
     def __init__(
-        self, host: DrawingHost, staging: Staging, check: Callable[[Entrant], Fit]
+        self,
+        host: DrawingHost,
+        stage: Callable[[Use], Staged],
+        check: Callable[[Entrant], Fit],
     ) -> None:
         self._host = host
-        self._staging = staging
+        self._stage = stage
         self._check = check
         self._fits: dict[tuple[str, str], Fit] = {}
         self._models: dict[str, str] = {}
@@ -115,8 +127,7 @@ class WebuiPainter:
         A base model's name is looked up once per grid, so that "" (the loaded model) means the
         same model in all cells.
         """
-        model = self._models.setdefault(base_model, self._host.model_named(base_model))
-        return self._host.decides(model)
+        return self._host.decides(self._model(base_model))
 
     def paint(self, cells: Sequence[Cell]) -> Generator[Painted, None, None]:
         """Draw the cells one by one, as `Painter.paint` says."""
@@ -126,84 +137,97 @@ class WebuiPainter:
                 return
             yield painted
 
+    def _model(self, name: str) -> str:
+        if name not in self._models:
+            self._models[name] = self._host.model_named(name)
+        return self._models[name]
+
     def _paint(self, cell: Cell) -> Painted | None:
         """Draw a cell and check it; return None if the user interrupted it."""
-        test = cell.row.test
-        for text in (test.prompt, test.negative_prompt):
-            refuse_tags(text)
-        entrant, prompt = cell.column.entrant, test.prompt
-        staged = None
-        if entrant is not None:
-            staged = self._staging.stage(entrant.file, entrant.hash)
-            strength = cell.column.strength
-            prompt += f" <lora:{staged.stem}:{strength.text_encoder:g}:{strength.unet:g}>"
-        model = self._models.setdefault(
-            cell.row.base_model, self._host.model_named(cell.row.base_model)
+        row, model = cell.row, self._model(cell.row.base_model)
+        uses = uses_of(cell)
+        staged = tuple(map(self._stage, uses))
+        order = Order(
+            row.test.prompt, row.test.negative_prompt, row.seed, model, row.settings, staged
         )
-        settings = cell.row.settings
-        settings.refuse_extra()
-        order = Order(prompt, test.negative_prompt, cell.row.seed, model, settings)
         try:
             drawn = self._host.draw(order)
+            if drawn is not None and drawn.model != model:
+                # The user has chosen another base model at that moment.
+                drawn = self._host.draw(order)
         except FormatError as error:
-            if entrant is None:
+            if not uses:
                 raise
-            fit = self._fit(entrant, model)
-            blank = Image.new("RGB", (settings.width, settings.height))
-            return Painted(blank, prompt, error.what if fit.works else str(fit))
+            misfit = next((f for f in (self._fit(u, model) for u in uses) if not f.works), None)
+            size = (row.settings.width, row.settings.height)
+            fault = error.what if misfit is None else str(misfit)
+            return Painted(Image.new("RGB", size), row.test.prompt, fault)
         if drawn is None:
             return None
-        fault = self._fault(cell, entrant, staged, drawn, model)
-        return Painted(drawn.picture, drawn.parameters, fault)
+        return Painted(drawn.picture, drawn.parameters, self._fault(uses, staged, drawn, model))
 
     def _fault(
-        self, cell: Cell, entrant: Entrant | None, staged: Path | None, drawn: Drawn, model: str
+        self, uses: Sequence[Use], staged: Sequence[Staged], drawn: Drawn, model: str
     ) -> str:
-        """Return what is wrong with a drawn cell, as text; "" if the adapter was fully applied."""
+        """Return what is wrong with a drawn cell; "" if its adapters were fully applied."""
         if drawn.model != model:
             return f"drawn with {drawn.model}, not with {model}"
-        if entrant is None or staged is None:
-            names = ", ".join(network.path.stem for network in drawn.networks)
+        names = ", ".join(network.path.stem for network in drawn.networks)
+        if not uses:
             return f"drawn with {names}, and should be without" if names else ""
         if not drawn.networks:
             return "the host did not load this adapter"
-        if [network.path for network in drawn.networks] != [staged]:
-            names = ", ".join(network.path.stem for network in drawn.networks)
+        if [network.path for network in drawn.networks] != [each.path for each in staged]:
             return f"the host loaded {names} instead"
-        network, strength = drawn.networks[0], cell.column.strength
+        for use, network in zip(uses, drawn.networks, strict=True):
+            if fault := self._fault_of(use, network, drawn, model):
+                return fault if len(uses) == 1 else f"{use.entrant.name}: {fault}"
+        return ""
+
+    def _fault_of(self, use: Use, network: LoadedNetwork, drawn: Drawn, model: str) -> str:
+        """Return what is wrong with one of the adapters of a drawn cell."""
         used = (network.text_encoder, network.unet)
-        wanted = (float(f"{strength.text_encoder:g}"), float(f"{strength.unet:g}"))
+        wanted = (float(f"{use.strength.text_encoder:g}"), float(f"{use.strength.unet:g}"))
         if None not in used and used != wanted:
-            return f"the host used the strengths {used[0]}:{used[1]}, not {strength}"
+            return f"the host used the strengths {used[0]}:{used[1]}, not {use.strength}"
         if drawn.comments:
             return "; ".join(drawn.comments)
-        fit = self._fit(entrant, model)
+        fit = self._fit(use, model)
         if not fit.works:
             return str(fit)
         if network.layers is not None and network.layers < fit.layers:
             return f"the host applied {network.layers} of {count(fit.layers, 'layer')}"
         return ""
 
-    def _fit(self, entrant: Entrant, model: str) -> Fit:
+    def _fit(self, use: Use, model: str) -> Fit:
         """Check an adapter against the loaded base model, which must be `model`.
 
         Call it only after a picture was drawn with that model.
         """
-        if (entrant.hash, model) not in self._fits:
-            self._fits[entrant.hash, model] = self._check(entrant)
-        return self._fits[entrant.hash, model]
+        key = (use.entrant.hash, model)
+        if key not in self._fits:
+            self._fits[key] = self._check(use.entrant)
+        return self._fits[key]
+
+
+def uses_of(cell: Cell) -> tuple[Use, ...]:
+    """Return the adapters with which a cell is drawn: those of its row, then its column's."""
+    column = cell.column
+    own = () if column.entrant is None else (Use(column.entrant, column.strength),)
+    return (*cell.row.beside, *own)
 
 
 def refuse_tags(prompt: str) -> None:
-    """Refuse a prompt that names a network itself, since the grid adds its adapters' tags.
+    """Refuse a prompt with a tag of a network that `asked` did not read out of it.
 
     Raises:
-        ConfigError: the prompt holds a tag such as <lora:...>.
+        ConfigError: the prompt holds a tag such as <hypernet:...>.
     """
     found = next((tag for tag in _TAGS if tag in prompt.lower()), None)
     if found:
         raise ConfigError(
-            f"the prompt holds {found}...>, which would also change the column without adapter",
+            f"the prompt holds {found}...>, which the grid cannot check",
             where=prompt[:60],
-            fix="take it out: the grid adds each adapter itself",
+            fix="write it as <lora:NAME:0.8> or <lora:NAME:0.5:1>, in the prompt and not in the "
+            "negative one: then all its pictures are drawn with that adapter, too",
         )

@@ -17,7 +17,7 @@ from lycoris_ext.grids.checkpoints import Checkpoint
 from lycoris_ext.words import short
 from webui_extension import schemas
 from webui_extension.allowed_folders import NotAllowed
-from webui_extension.asked import plan_of
+from webui_extension.asked import draw
 from webui_extension.jobs import Job
 from webui_extension.laboratory import Laboratory
 from webui_extension.training import Training
@@ -138,7 +138,7 @@ class Actions:
         return [{"file": str(c.path), "verdict": self._laboratory.verdict(c)} for c in known]
 
     def draw(self, asked: dict[str, Any]) -> dict[str, Any]:
-        return job_json(self._laboratory.start(plan_of(self._laboratory, asked)))
+        return job_json(draw(self._laboratory, asked))
 
     def job(self) -> dict[str, Any]:
         last = self._laboratory.jobs.last
@@ -210,6 +210,7 @@ def job_json(job: Job) -> dict[str, Any]:
         "total": job.progress.total,
         "painted": job.progress.painted,
         "problem": job.problem,
+        "notes": job.notes,
         "columns": job.plan.column_labels(),
         "rows": job.plan.row_labels(),
         "cells": [

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lycoris_ext.errors import ConfigError
+from lycoris_ext.grids.axes import Axis
+from webui_extension.host_axes import ALL_AXES
 
 Schema = dict[str, Any]
 
@@ -30,6 +32,17 @@ def _field(kind: str, about: str, default: Any = None, of: str = "") -> Schema:
     return schema
 
 
+def _axis(axis: Axis) -> Schema:
+    """Return the field of a setting: one value, or a list of values that each add rows."""
+    usual = {"integer": int, "number": float, "string": str}[axis.kind]
+    return {
+        "type": [axis.kind, "array"],
+        "description": f"{axis.about}; each value of a list adds rows",
+        "default": usual(axis.usual) if axis.usual else [],
+        "items": {"type": axis.kind},
+    }
+
+
 def _object(required: list[str], **fields: Schema) -> Schema:
     return {"type": "object", "required": required, "properties": fields}
 
@@ -41,7 +54,12 @@ GRID = _object(
     files=_field(
         "array", "paths of adapters; [] draws only the column without adapter", of="string"
     ),
-    prompts=_field("array", "prompts; each may end in --n NEGATIVE PROMPT", [], "string"),
+    prompts=_field(
+        "array",
+        "prompts; each may hold tags such as <lora:NAME:0.8>, and end in --n NEGATIVE PROMPT",
+        [],
+        "string",
+    ),
     tests=_field("array", "names of built-in prompt tests", [], "string"),
     trigger=_field(
         "string", "trigger words for the prompt tests; empty: those in the adapter's metadata", ""
@@ -50,17 +68,22 @@ GRID = _object(
     strengths=_field(
         "array", 'adapter strengths: "0.8", or "0.5:1" for text encoder:U-Net', ["1"], "string"
     ),
-    seeds=_field("array", "seeds of the noise; every prompt is drawn with each", [1], "integer"),
+    seeds=_field(
+        "array", "seeds of the noise, -1 is random; every prompt is drawn with each", [1], "integer"
+    ),
     base_models=_field("array", "titles of base models; [] uses the loaded one", [], "string"),
     negative_prompts=_field(
         "array", "negative prompts; every prompt is drawn with each, in a row", [""], "string"
     ),
-    sampler=_field("string", "name of the sampler in the host", "Euler a"),
-    steps=_field("integer", "number of denoising steps", 20),
-    cfg_scale=_field("number", "scale of classifier-free guidance", 7.0),
+    styles=_field(
+        "array",
+        'names of the host\'s styles; every prompt is drawn with each, "" is none',
+        [],
+        "string",
+    ),
     width=_field("integer", "width of a picture in pixels", 512),
     height=_field("integer", "height of a picture in pixels", 512),
-    clip_skip=_field("integer", "use the text encoder's layer N from the end", 1),
+    **{name: _axis(axis) for name, axis in ALL_AXES.items()},
 )
 VOTE = _object(
     ["grid", "row", "column"],
@@ -106,12 +129,16 @@ def checked(content: Any, schema: Schema) -> dict[str, Any]:
 
 
 def _check(name: str, value: Any, field: Schema) -> None:
-    kind = field["type"]
-    right = isinstance(value, _KINDS[kind]) and not isinstance(value, bool)
+    kinds = field["type"] if isinstance(field["type"], list) else [field["type"]]
+    known = tuple(known for kind in kinds for known in _KINDS[kind])
+    right = isinstance(value, known) and not isinstance(value, bool)
     # Python's JSON reader accepts NaN, Infinity and integers too large for a float.
-    if not right or (kind == "number" and not abs(value) <= sys.float_info.max):
+    number = "number" in kinds and isinstance(value, (int, float))
+    if not right or (number and not abs(value) <= sys.float_info.max):
         raise ConfigError(
-            f"is {value!r:.60}, expected {kind}", where=name, fix=field["description"]
+            f"is {value!r:.60}, expected {' or '.join(kinds)}",
+            where=name,
+            fix=field["description"],
         )
     if isinstance(value, list):
         for item in value:

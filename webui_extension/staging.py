@@ -1,52 +1,88 @@
-"""Copy adapters to names that no other file ever had, so that the host's cache cannot be wrong.
+"""Copy the adapters of a grid, so that the originals may change or go while it is drawn.
 
 The host knows an adapter by its name alone: after a file is overwritten it may go on drawing the
-old content, and of two files with one name it uses the last. So grids are drawn with copies whose
-names carry the hash of their content. They are copies, since links would follow the original.
+old content, and of two files with one name it uses the last. So grids are drawn with copies, under
+names that carry the hash of their content. They are copies, since links would follow the original.
+They lie outside the host's LoRA folder, and the host is told of each only while it draws with it
+(`drawing`): in its list they would be cards, and their `ss_output_name` would take the name of the
+user's own adapter away.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import time
-from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from lycoris_ext.errors import DataError
 from lycoris_ext.formats import atomic_write
+from lycoris_ext.formats.hashes import sha256_of_files
+from lycoris_ext.grids.entrants import FULL, Strength
 
-FOLDER = "lycoris_ext_staged"
+#: Where version 0.1.0 kept its copies, in the host's LoRA folder.
+OLD_FOLDER = "lycoris_ext_staged"
 _DIGITS = 12
 _STEM = 48
-#: Seconds for which a copy is kept after its last use: the host's X/Y/Z plot may be using it.
-_IN_USE = 3600
+_COPY = re.compile(r"__[0-9a-f]{12}\.safetensors$")
+
+
+@dataclass(frozen=True)
+class Staged:
+    """An adapter as the host is told of it while it draws one picture.
+
+    Args:
+        name: a name that belongs to no other content; it is safe in a <lora:...> tag.
+        path: the file.
+        shown: the name in the picture's parameters, by which the user's own copy is found.
+        model_hash: hash of its tensors, as the host writes it into the parameters.
+        strength: of text encoder and U-Net.
+    """
+
+    name: str
+    path: Path
+    shown: str
+    model_hash: str = ""
+    strength: Strength = FULL
+
+    @property
+    def tag(self) -> str:
+        """The <lora:...> tag with which the host draws."""
+        return f"<lora:{self.name}:{self.strength.text_encoder:g}:{self.strength.unet:g}>"
+
+    @property
+    def shown_tag(self) -> str:
+        """The tag for a prompt of the user's, once the adapter is in the host's LoRA folder."""
+        return f"<lora:{self.shown}:{self.strength}>"
+
+
+def staged_name(stem: str, digest: str) -> str:
+    """Return a name that no other content has.
+
+    Args:
+        stem: the original file's name without extension.
+        digest: SHA-256 of its content, in hex.
+    """
+    plain = re.sub(r"[^0-9A-Za-z_-]+", "_", stem)[:_STEM].strip("_") or "adapter"
+    return f"{plain}__{digest[:_DIGITS]}"
 
 
 class Staging:
-    """A folder of copied adapters inside the host's LoRA folder.
+    """A folder of copied adapters, which is empty unless a grid is being drawn.
 
     Args:
-        networks: the host's LoRA folder.
+        folder: the folder; it is made when the first adapter is copied.
     """
 
-    def __init__(self, networks: Path) -> None:
-        self.folder = networks / FOLDER
-
-    def name(self, stem: str, digest: str) -> str:
-        """Return the copy's name without extension, safe to use in a prompt's <lora:...> tag.
-
-        Args:
-            stem: the original file's name without extension.
-            digest: SHA-256 of its content, in hex.
-        """
-        plain = re.sub(r"[^0-9A-Za-z_-]+", "_", stem)[:_STEM].strip("_") or "adapter"
-        return f"{plain}__{digest[:_DIGITS]}"
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._checked: dict[Path, tuple[int, int, int]] = {}
 
     def stage(self, path: Path, digest: str) -> Path:
-        """Copy an adapter into this folder, unless a copy exists, and return the copy's path.
+        """Copy an adapter into this folder, unless its copy is there, and return the copy's path.
+
+        A copy that another program has changed is replaced.
 
         Args:
             path: the original file.
@@ -56,28 +92,48 @@ class Staging:
             DataError: the original is gone or its content has changed.
             EnvironmentFault: the copy cannot be written.
         """
-        staged = self.folder / f"{self.name(path.stem, digest)}.safetensors"
-        if staged.is_file():
-            with suppress(OSError):  # fails if the host maps the file, which then stays anyway
-                os.utime(staged)
-            return staged
-        atomic_write(staged, read_listed(path, digest))
+        staged = self.folder / f"{staged_name(path.stem, digest)}.safetensors"
+        if not self._is_right(staged, digest):
+            atomic_write(staged, read_listed(path, digest))
+            self._checked[staged] = _state(staged)
         return staged
 
-    def keep_only(self, staged: Iterable[Path]) -> None:
-        """Delete all copies but the given ones, unless they were used within the last hour.
+    def clear(self) -> None:
+        """Delete all copies.
 
         On Windows a copy that the host holds open cannot be deleted; a later call deletes it.
         """
-        kept = set(staged)
-        if not self.folder.is_dir():
-            return
-        for path in self.folder.iterdir():
-            if path in kept:
-                continue
-            with suppress(OSError):
-                if time.time() - path.stat().st_mtime > _IN_USE:
+        self._checked.clear()
+        empty(self.folder)
+
+    def _is_right(self, staged: Path, digest: str) -> bool:
+        try:
+            state = _state(staged)
+            if self._checked.get(staged) != state:
+                if sha256_of_files(staged) != digest:
+                    return False
+                self._checked[staged] = state
+        except OSError:
+            return False
+        return True
+
+
+def empty(folder: Path) -> None:
+    """Delete the copies in a folder and the folder if nothing else is in it.
+
+    What is held open stays, and so does what is no copy.
+    """
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if _COPY.search(path.name):
+                with suppress(OSError):
                     path.unlink()
+        folder.rmdir()
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    state = path.stat()
+    return state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
 def read_listed(path: Path, digest: str) -> bytes:

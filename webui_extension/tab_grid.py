@@ -8,7 +8,7 @@ from typing import Any
 from lycoris_ext.errors import LycorisExtError
 from lycoris_ext.grids.plan import parse_seeds
 from lycoris_ext.grids.prompt_tests import PROMPT_TESTS
-from webui_extension.asked import plan_of
+from webui_extension.asked import draw as draw_asked
 from webui_extension.jobs import Job
 from webui_extension.laboratory import Laboratory
 from webui_extension.parts import number, part
@@ -43,7 +43,7 @@ def build_test(laboratory: Laboratory, picked: Picked) -> None:
 
     def start(*values: Any) -> Iterator[tuple[Any, str]]:
         try:
-            job = laboratory.start(plan_of(laboratory, _asked(laboratory, *values)))
+            job = draw_asked(laboratory, _asked(laboratory, *values))
         except LycorisExtError as error:
             yield gr.update(), paragraph(str(error), "bad")
             return

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from lycoris_ext.errors import ConfigError, DataError
-from lycoris_ext.grids.output import PLAN, read_plan
+from lycoris_ext.grids.plan_file import PLAN, read_plan
 from webui_extension.laboratory import Laboratory
 from webui_extension.parts import part, shown
 from webui_extension.tables import paragraph, table

@@ -7,6 +7,7 @@ from typing import Any
 from lycoris_ext.errors import ConfigError
 from webui_extension.laboratory import Laboratory
 from webui_extension.parts import number, part, shown
+from webui_extension.preview import Preview
 from webui_extension.tab_pick import Picked, chosen_of
 from webui_extension.tables import paragraph
 
@@ -23,7 +24,7 @@ def build_use(laboratory: Laboratory, picked: Picked) -> None:
         strength = part("Number", "strength", label="Preferred strength", value=1)
     description = part("Textbox", "description", label="Description", lines=2)
     preview = part(
-        "Checkbox", "preview", label="Use its picture in the last grid as preview", value=True
+        "Checkbox", "preview", label="Use the picture that you voted for as preview", value=True
     )
     install = part("Button", "install", value="Install", variant="primary")
     outcome = part("HTML", "installed", value="")
@@ -40,15 +41,17 @@ def build_use(laboratory: Laboratory, picked: Picked) -> None:
         known = chosen_of(laboratory, folder, [label] if label else [])
         if not known:
             raise ConfigError("no adapter is chosen", where="Use", fix="choose a checkpoint")
-        picture = laboratory.best_picture(known[0]) if with_preview else None
+        preferred = number("Preferred strength", strength)
+        preview = laboratory.preview(known[0], preferred) if with_preview else Preview(None, "")
         written = laboratory.install(
             str(known[0].path),
             name or known[0].name,
-            preview=str(picture or ""),
+            preview=str(preview.path or ""),
             description=description,
-            strength=number("Preferred strength", strength),
+            strength=preferred,
         )
-        return paragraph("Installed: " + ", ".join(path.name for path in written), "good")
+        said = paragraph("Installed: " + ", ".join(path.name for path in written), "good")
+        return said + (paragraph(preview.why, "" if preview.path else "bad") if preview.why else "")
 
     def take(labels: list[str]) -> Any:
         return gr.update(choices=labels or [], value=labels[-1] if labels else None)

@@ -15,11 +15,12 @@ from __future__ import annotations
 from lycoris_ext.grids.cells import CellStore, MemoryStore, Painted, StoredCell
 from lycoris_ext.grids.checkpoints import Checkpoint, RunFiles, list_run, read_checkpoint
 from lycoris_ext.grids.draw import Grid, GridProgress, Painter, draw_grid
-from lycoris_ext.grids.entrants import Entrant, Strength, with_unique_names
+from lycoris_ext.grids.entrants import Entrant, Strength, Use, with_unique_names
 from lycoris_ext.grids.fit import Fit, HostTraits, check_fit
-from lycoris_ext.grids.output import grid_picture, read_plan, write_grid
+from lycoris_ext.grids.output import GridWriter, grid_picture, write_grid
 from lycoris_ext.grids.page import grid_page
 from lycoris_ext.grids.plan import BARE, Cell, Column, GridPlan, Row, parse_seeds
+from lycoris_ext.grids.plan_file import read_grid, read_plan
 from lycoris_ext.grids.prompt_tests import PROMPT_TESTS, PromptTest, fill
 from lycoris_ext.grids.settings import Settings
 from lycoris_ext.grids.votes import Vote, cast, read_votes, tally
@@ -36,6 +37,7 @@ __all__ = [
     "Grid",
     "GridPlan",
     "GridProgress",
+    "GridWriter",
     "HostTraits",
     "MemoryStore",
     "Painted",
@@ -46,6 +48,7 @@ __all__ = [
     "Settings",
     "StoredCell",
     "Strength",
+    "Use",
     "Vote",
     "cast",
     "check_fit",
@@ -56,6 +59,7 @@ __all__ = [
     "list_run",
     "parse_seeds",
     "read_checkpoint",
+    "read_grid",
     "read_plan",
     "read_votes",
     "tally",

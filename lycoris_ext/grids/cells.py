@@ -6,6 +6,8 @@ beside them, so any file may be deleted. `MemoryStore` keeps pictures as long as
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -122,17 +124,35 @@ class CellStore:
             return None
         return StoredCell(key, path, parameters)
 
+    def kept(self, key: str, fault: str = "") -> StoredCell | None:
+        """Return a picture as `keep` returned it; None if its file is missing or damaged.
+
+        Args:
+            key: the picture's key.
+            fault: what was wrong with it.
+        """
+        path = self._path(key, fault)
+        try:
+            return StoredCell(key, path, read_parameters(path), fault)
+        except (OSError, SyntaxError, ValueError):
+            return None
+
     def keep(self, key: str, painted: Painted) -> StoredCell:
         """Write a picture; one with a fault goes to the subfolder "faulty", which `find` ignores.
 
         Raises:
             EnvironmentFault: the disk is full or the folder cannot be written.
         """
-        path = self._path(key)
-        if painted.fault:
-            path = self.folder / "faulty" / path.name
+        path = self._path(key, painted.fault)
         save_picture(path, painted.picture, painted.parameters)
         return StoredCell(key, path, painted.parameters, painted.fault)
 
-    def _path(self, key: str) -> Path:
-        return self.folder / f"{key[:40]}.png"
+    def remove(self, keys: Iterable[str]) -> None:
+        """Delete the pictures of these keys; one that is held open stays."""
+        for path in {self._path(key, fault) for key in keys for fault in ("", "x")}:
+            with suppress(OSError):
+                path.unlink()
+
+    def _path(self, key: str, fault: str = "") -> Path:
+        folder = self.folder / "faulty" if fault else self.folder
+        return folder / f"{key[:40]}.png"

@@ -84,6 +84,17 @@ class Strength:
 FULL = Strength()
 
 
+@dataclass(frozen=True)
+class Use:
+    """An adapter at a strength, with which all pictures of a row are drawn."""
+
+    entrant: Entrant
+    strength: Strength = FULL
+
+    def __str__(self) -> str:
+        return f"{self.entrant.name} at {self.strength}"
+
+
 def with_unique_names(entrants: Iterable[Entrant]) -> tuple[Entrant, ...]:
     """Return each adapter once; if two share a name, add six digits of the hash to both names."""
     known = list(dict.fromkeys(entrants))

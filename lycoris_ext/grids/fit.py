@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lycoris_ext.algorithms import detect
+from torch import Tensor
+
+from lycoris_ext.algorithms import Plan, detect
 from lycoris_ext.errors import FormatError
 from lycoris_ext.formats import AdapterState
+from lycoris_ext.formats.embeddings import embedded_words
 from lycoris_ext.formats.families import Family, family_of_version
 from lycoris_ext.functional import LayerSpec
 from lycoris_ext.words import and_more, count
@@ -23,11 +26,13 @@ class HostTraits:
         name: the host's name and version, for messages.
         family: family of the loaded base model, such as SDXL; None if it is unknown.
         reads_dora: whether the host applies DoRA's magnitudes.
+        reads_words: whether the host reads textual inversions bundled with an adapter.
     """
 
     name: str
     family: Family | None = None
     reads_dora: bool = True
+    reads_words: bool = True
 
 
 @dataclass(frozen=True)
@@ -39,12 +44,14 @@ class Fit:
         unmatched: names of layers that the host leaves out.
         misshapen: names of layers whose shape differs from the model's.
         problems: sentences for the user; empty if everything fits.
+        remarks: more sentences, about what is no fault of the host or the model.
     """
 
     layers: int
     unmatched: tuple[str, ...]
     misshapen: tuple[str, ...]
     problems: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
     @property
     def works(self) -> bool:
@@ -52,9 +59,8 @@ class Fit:
         return not self.problems
 
     def __str__(self) -> str:
-        if self.works:
-            return "the only layer fits" if self.layers == 1 else f"all {self.layers} layers fit"
-        return " ".join(self.problems)
+        fits = "the only layer fits" if self.layers == 1 else f"all {self.layers} layers fit"
+        return " ".join([*(self.problems or (fits,)), *self.remarks])
 
 
 def check_fit(
@@ -74,10 +80,11 @@ def check_fit(
     stored = state.layers()
     unmatched = tuple(layer for layer in stored if layer not in applied)
     misshapen = []
-    with_dora = 0
+    with_dora, alive = 0, False
     for layer, tensors in stored.items():
         plan = detect(tensors, layer)
         with_dora += plan.dora is not None
+        alive = alive or plan.dora is not None or _changes_something(plan, tensors)
         spec = applied.get(layer)
         if spec is not None and not plan.algorithm.of_norms:
             try:
@@ -95,7 +102,23 @@ def check_fit(
             f"{count(with_dora, 'layer comes', 'layers come')} out wrong. "
             "Use AUTOMATIC1111 1.9 or newer, or Forge."
         )
-    return Fit(len(stored), unmatched, tuple(misshapen), tuple(problems))
+    words = embedded_words(state.embeddings())
+    remarks = []
+    if not alive:
+        remarks.append("It changes nothing: the updates of all its layers are zero.")
+    if words and not host.reads_words:
+        remarks.append(
+            f"{host.name} leaves out the {'word' if len(words) == 1 else 'words'} that are bundled "
+            f"with it: {and_more(words, _LISTED)}."
+        )
+    return Fit(len(stored), unmatched, tuple(misshapen), tuple(problems), tuple(remarks))
+
+
+def _changes_something(plan: Plan, tensors: Mapping[str, Tensor]) -> bool:
+    """Return whether a layer has moved from where a fresh adapter begins, which changes nothing."""
+    at_zero = [factor.key for factor in plan.factors() if factor.zero]
+    keys = at_zero or [key for key in tensors if key != "alpha"]
+    return any(bool(tensors[key].count_nonzero()) for key in keys if key in tensors)
 
 
 def _family_problem(metadata: Mapping[str, str], host: HostTraits) -> list[str]:

@@ -1,33 +1,108 @@
-"""Write a grid as a labelled PNG, an HTML page and a JSON plan; read the plan back."""
+"""Write a grid as a plan, an HTML page and a labelled PNG, also while it is being drawn."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from lycoris_ext.errors import ConfigError, DataError
+from lycoris_ext.errors import DataError, LycorisExtError, together
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.grids.cells import AnyPicture, CellPicture, StoredCell
 from lycoris_ext.grids.checkpoints import Checkpoint
 from lycoris_ext.grids.draw import Grid
-from lycoris_ext.grids.entrants import Entrant, Strength
 from lycoris_ext.grids.page import grid_page
-from lycoris_ext.grids.plan import Column, GridPlan, Row
-from lycoris_ext.grids.prompt_tests import PromptTest
-from lycoris_ext.grids.settings import Settings
+from lycoris_ext.grids.plan_file import PLAN, write_plan
 from lycoris_ext.plots.grid import comparison_grid, crossed_out
 from lycoris_ext.plots.png import save_picture
 
-PICTURE, PAGE, PLAN = "grid.png", "grid.html", "grid.json"
+PICTURE, PAGE = "grid.png", "grid.html"
 
 #: If the labelled PNG had more pixels than this, its pictures are shrunk.
 _MAX_PIXELS = 120_000_000
+#: While a grid is drawn its page is written again after this many seconds, or after this many
+#: times the seconds that the writing took, whichever is longer.
+_PAUSE, _SHARE = 1.0, 20
+#: What can go wrong with a file: the disk, a damaged picture, one that no encoder can write.
+_FAILURES = (OSError, SyntaxError, ValueError, MemoryError, Image.DecompressionBombError)
+
+
+class GridWriter:
+    """Keeps a grid's files up to date while it is drawn: its plan, its page and its picture.
+
+    A file that cannot be written costs itself alone; `problems` says why. The plan comes first,
+    so that the grid can be gone on with whatever happens later.
+
+    Args:
+        folder: a folder for this grid only; it is made if needed.
+        about: more text under the title, such as the program's version.
+        checkpoints, votes_url: see `grid_page`.
+        form: see `write_plan`.
+
+    Attributes:
+        problems: why a file could not be written: the file's name -> the latest error.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        about: str = "",
+        checkpoints: Mapping[str, Checkpoint] | None = None,
+        votes_url: str = "",
+        form: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.problems: dict[str, LycorisExtError] = {}
+        self._about = about
+        self._checkpoints = checkpoints
+        self._votes_url = votes_url
+        self._form = form
+        self._next = 0.0
+
+    def update(self, grid: Grid[StoredCell]) -> None:
+        """Write plan and page, unless they were written a moment ago."""
+        started = time.monotonic()
+        if started < self._next:
+            return
+        self._write_plan_and_page(grid)
+        now = time.monotonic()
+        self._next = now + max(_PAUSE, _SHARE * (now - started))
+
+    def finish(self, grid: Grid[StoredCell]) -> None:
+        """Write plan, page and picture."""
+        self._write_plan_and_page(grid)
+        self._try(PICTURE, lambda: self._write_picture(grid))
+
+    def _write_plan_and_page(self, grid: Grid[StoredCell]) -> None:
+        self._try(PLAN, lambda: write_plan(self.folder, grid, self._form))
+        self._try(PAGE, lambda: self._write_page(grid))
+
+    def _write_page(self, grid: Grid[StoredCell]) -> None:
+        page = grid_page(
+            grid, about=self._about, checkpoints=self._checkpoints, votes_url=self._votes_url
+        )
+        atomic_write(self.folder / PAGE, page.encode("utf-8", "replace"))
+
+    def _write_picture(self, grid: Grid[StoredCell]) -> None:
+        picture = grid_picture(grid, title=grid.plan.title, about=self._about)
+        save_picture(self.folder / PICTURE, picture, grid.parameters)
+
+    def _try(self, name: str, write: Callable[[], object]) -> None:
+        self.problems.pop(name, None)
+        try:
+            write()
+        except LycorisExtError as error:
+            self.problems[name] = error
+        except _FAILURES as error:
+            self.problems[name] = DataError(
+                f"{name} was not written ({type(error).__name__}: {error})",
+                where=str(self.folder),
+                fix="the other files of the grid and its pictures are there; draw the grid again",
+            )
 
 
 def write_grid(
@@ -38,7 +113,7 @@ def write_grid(
     checkpoints: Mapping[str, Checkpoint] | None = None,
     votes_url: str = "",
 ) -> Path:
-    """Write grid.png, grid.html and grid.json for a grid, complete or not.
+    """Write grid.json, grid.html and grid.png for a grid, complete or not.
 
     Args:
         folder: a folder for this grid only; it is made if needed.
@@ -50,13 +125,13 @@ def write_grid(
         The path of grid.html.
 
     Raises:
+        DataError: a picture is damaged or too large; the files without it are written.
         EnvironmentFault: the disk is full or the folder cannot be written.
     """
-    page = grid_page(grid, about=about, checkpoints=checkpoints, votes_url=votes_url)
-    picture = grid_picture(grid, title=grid.plan.title, about=about)
-    save_picture(folder / PICTURE, picture, grid.parameters)
-    atomic_write(folder / PAGE, page.encode("utf-8", "replace"))
-    atomic_write(folder / PLAN, _plan_text(grid).encode("utf-8", "replace"))
+    writer = GridWriter(folder, about=about, checkpoints=checkpoints, votes_url=votes_url)
+    writer.finish(grid)
+    if writer.problems:
+        raise together(list(writer.problems.values()))
     return folder / PAGE
 
 
@@ -96,91 +171,16 @@ def grid_picture(
     )
 
 
-def read_plan(path: Path) -> GridPlan:
-    """Read the plan from a grid.json; its adapter files need not exist any more.
-
-    Raises:
-        DataError: the file is not what `write_grid` writes.
-    """
-    with _content(path) as content:
-        if "rows" not in content:
-            return _crossed(content)
-        return GridPlan(
-            tuple(
-                Row(PromptTest(**row["test"]), row["seed"], row["base_model"], _settings(row))
-                for row in content["rows"]
-            ),
-            tuple(
-                Column(
-                    column["entrant"] and _entrant(column["entrant"]),
-                    Strength(**column["strength"]),
-                )
-                for column in content["columns"]
-            ),
-        )
-
-
-def _crossed(content: Any) -> GridPlan:
-    """Turn the JSON that version 0.1.0 wrote into a plan."""
-    return GridPlan.crossed(
-        tuple(map(_entrant, content["entrants"])),
-        tuple(PromptTest(**test) for test in content["tests"]),
-        strengths=tuple(Strength(**strength) for strength in content["strengths"]),
-        seeds=tuple(content["seeds"]),
-        base_models=tuple(content["base_models"]),
-        negative_prompts=tuple(content["negative_prompts"]),
-        settings=_settings(content),
-    )
-
-
-def _entrant(content: Any) -> Entrant:
-    path = content["path"]
-    return Entrant(content["name"], content["hash"], None if path is None else Path(path))
-
-
-def _settings(content: Any) -> Settings:
-    known = dict(content["settings"])
-    known["extra"] = tuple((name, value) for name, value in known.get("extra", ()))
-    return Settings(**known)
-
-
-def read_faults(path: Path) -> list[list[str | None]]:
-    """Read from a grid.json what is wrong with each cell.
-
-    Returns:
-        Rows of faults: "" for a cell without fault, None for one that is not drawn. The list is
-        empty if version 0.1.0 wrote the file, which did not store faults.
-
-    Raises:
-        DataError: the file is not what `write_grid` writes.
-    """
-    with _content(path) as content:
-        faults: list[list[str | None]] = content.get("faults", [])
-        return faults
-
-
-@contextmanager
-def _content(path: Path) -> Iterator[Any]:
-    try:
-        yield json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, ConfigError) as error:
-        raise DataError(
-            f"this is no plan of a grid ({error})", where=str(path), fix="draw the grid again"
-        ) from error
-
-
 def _shrunk(kept: CellPicture | None, share: float) -> Image.Image | None:
     if kept is None:
         return None
-    picture = crossed_out(kept.picture, "not as asked") if kept.fault else kept.picture
+    try:
+        picture = kept.picture
+    except _FAILURES:
+        return None  # its file was deleted or damaged: the others are shown
+    if kept.fault:
+        picture = crossed_out(picture, "not as asked")
     if share < 1:
         size = (max(1, int(picture.width * share)), max(1, int(picture.height * share)))
         picture = picture.resize(size, Image.Resampling.LANCZOS)
     return picture
-
-
-def _plan_text(grid: Grid[StoredCell]) -> str:
-    content = asdict(grid.plan)
-    content["faults"] = [[kept and kept.fault for kept in line] for line in grid.table()]
-    text = json.dumps({"id": grid.plan.id, **content}, indent=2, ensure_ascii=False, default=str)
-    return text + "\n"

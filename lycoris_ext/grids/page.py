@@ -83,16 +83,18 @@ def _notes(column: Column, checkpoints: Mapping[str, Checkpoint]) -> list[str]:
     return lines + [f"{name} {value:.4g}" for name, value in known.scores.items()]
 
 
-def _cell(stored: StoredCell) -> dict[str, Any]:
-    content = stored.path.read_bytes()
+def _cell(stored: StoredCell) -> dict[str, Any] | None:
+    try:
+        content = stored.path.read_bytes()
+    except OSError:
+        return None  # it was deleted meanwhile: the others are shown
     with Image.open(io.BytesIO(content)) as picture:
         width = picture.width
         kind = "png"
         if len(content) > _PNG_BYTES:
             smaller = io.BytesIO()
-            picture.convert("RGB").save(
-                smaller, "JPEG", quality=_JPEG_QUALITY, subsampling=0, optimize=True
-            )
+            # Not optimize=True: Pillow's room for that is too small for a noisy picture.
+            picture.convert("RGB").save(smaller, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
             content, kind = smaller.getvalue(), "jpeg"
     return {
         "src": f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}",

@@ -6,13 +6,13 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any
 
 from lycoris_ext.errors import ConfigError, together
-from lycoris_ext.grids.entrants import FULL, Entrant, Strength
+from lycoris_ext.grids.entrants import FULL, Entrant, Strength, Use
 from lycoris_ext.grids.prompt_tests import PromptTest
 from lycoris_ext.grids.settings import USUAL, Settings
 from lycoris_ext.words import count
@@ -46,12 +46,14 @@ class Row:
         seed: seed of the starting noise.
         base_model: a name that the painter knows; "" is the model that it has loaded.
         settings: size, steps, sampler and so on.
+        beside: adapters with which all its pictures are drawn, besides that of the column.
     """
 
     test: PromptTest
     seed: int
     base_model: str = ""
     settings: Settings = USUAL
+    beside: tuple[Use, ...] = ()
 
     def parts(self) -> dict[str, str]:
         """Describe the row for labels: name -> text such as "20 steps"; "" is not shown.
@@ -61,6 +63,7 @@ class Row:
         known, negative = self.settings, self.test.negative_prompt
         return {
             "base_model": self.base_model,
+            "beside": "with " + " and ".join(map(str, self.beside)) if self.beside else "",
             "sampler": known.sampler,
             **{name: f"{name} {value}" for name, value in known.extra},
             "steps": count(known.steps, "step"),
@@ -98,6 +101,8 @@ class Cell:
             "strength": None if entrant is None else str(self.column.strength),
             "painter": painter,
         }
+        if self.row.beside:  # left out if empty, so that keys of version 0.1.0 stay valid
+            content["beside"] = [(u.entrant.hash, str(u.strength)) for u in self.row.beside]
         return _digest(content)
 
 
@@ -144,7 +149,8 @@ class GridPlan:
         seeds: tuple[int, ...] = (1,),
         base_models: tuple[str, ...] = ("",),
         negative_prompts: tuple[str, ...] = ("",),
-        settings: Settings = USUAL,
+        settings: Settings | Sequence[Settings] = USUAL,
+        beside: tuple[tuple[Use, ...], ...] = ((),),
         bare: bool = True,
     ) -> GridPlan:
         """Plan all combinations: columns of adapter and strength, rows of everything else.
@@ -158,13 +164,17 @@ class GridPlan:
                 another model takes long.
             negative_prompts: each is appended to the tests' own negative prompts, in rows of its
                 own.
-            settings: settings of every picture.
+            settings: settings of every picture, or several of them, each in rows of its own; see
+                `axes`.
+            beside: adapters with which all pictures of a row are drawn, besides that of the
+                column; each set of them is drawn in rows of its own.
             bare: whether the first column is drawn without adapter.
 
         Raises:
             ConfigError: a list is empty or has an entry twice, a seed is out of range, or there
                 are more than MAX_CELLS pictures.
         """
+        several = (settings,) if isinstance(settings, Settings) else tuple(settings)
         _refuse_empty_and_double(
             {
                 "tests": tests,
@@ -172,11 +182,15 @@ class GridPlan:
                 "seeds": seeds,
                 "base_models": base_models,
                 "negative_prompts": negative_prompts,
+                "settings": several,
+                "beside": beside,
             }
         )
         rows = [
-            Row(_with_negative(test, more), seed, model, settings)
-            for model, test, more, seed in product(base_models, tests, negative_prompts, seeds)
+            Row(_with_negative(test, more), seed, model, known, uses)
+            for model, test, uses, more, known, seed in product(
+                base_models, tests, beside, negative_prompts, several, seeds
+            )
         ]
         columns = [Column(entrant, each) for entrant, each in product(entrants, strengths)]
         # A negative prompt that a test has already can make two rows equal: keep one of them.
@@ -192,6 +206,12 @@ class GridPlan:
         """The adapters, each once."""
         found = (column.entrant for column in self.columns)
         return tuple(dict.fromkeys(entrant for entrant in found if entrant is not None))
+
+    @property
+    def used(self) -> tuple[Entrant, ...]:
+        """All adapters that are drawn with, those beside the columns' included, each once."""
+        others = (use.entrant for row in self.rows for use in row.beside)
+        return tuple(dict.fromkeys((*self.entrants, *others)))
 
     @property
     def base_models(self) -> tuple[str, ...]:
@@ -215,6 +235,11 @@ class GridPlan:
         for column in content["columns"]:
             if column["entrant"] is not None:
                 del column["entrant"]["path"]
+        for row in content["rows"]:
+            for use in row["beside"]:
+                del use["entrant"]["path"]
+            if not row["beside"]:  # so that ids of version 0.1.0 stay valid
+                del row["beside"]
         return _digest(content)[:16]
 
     @property
@@ -261,14 +286,21 @@ class GridPlan:
         return {name for name in names if len({row.get(name) for row in rows}) > 1}
 
 
-def parse_seeds(text: str) -> tuple[int, ...]:
+def parse_seeds(text: str, *, random: bool = False) -> tuple[int, ...]:
     """Read seeds from a text such as "1, 2, 5-8".
+
+    Args:
+        text: the text.
+        random: whether "-1", a random seed, is among the values; it is returned as -1.
 
     Raises:
         ConfigError: the text has another form, or a range is too long.
     """
     seeds: list[int] = []
     for part in re.split(r"[,\s]+", text.strip()):
+        if random and part == "-1":
+            seeds.append(-1)
+            continue
         found = re.fullmatch(r"(\d{1,20})(?:-(\d{1,20}))?", part)
         first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, -1)
         if not 0 <= last - first <= _LONGEST_RANGE:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from lycoris_ext.errors import ConfigError, together
@@ -46,6 +46,20 @@ class Settings:
                 raise ConfigError(
                     f"{name} is {value}", where=name, fix=f"use a number from {low} to {high}"
                 )
+
+    def having(self, **changes: Any) -> Settings:
+        """Return these settings with some changed.
+
+        Args:
+            changes: fields -> values; other names are extra settings.
+
+        Raises:
+            ConfigError: a number is out of range.
+        """
+        own = {each.name for each in fields(self)} - {"extra"}
+        more = {name: value for name, value in changes.items() if name not in own}
+        known = {name: value for name, value in changes.items() if name in own}
+        return replace(self, **known, extra=tuple((dict(self.extra) | more).items()))
 
     def refuse_extra(self, *known: str) -> None:
         """Refuse extra settings that a painter does not know and would ignore.

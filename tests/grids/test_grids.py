@@ -13,8 +13,9 @@ from lycoris_ext.grids import output
 from lycoris_ext.grids.cells import CellStore, MemoryStore, StoredCell
 from lycoris_ext.grids.draw import GridProgress, draw_grid
 from lycoris_ext.grids.entrants import Entrant, Strength, with_unique_names
-from lycoris_ext.grids.output import PLAN, grid_picture, read_faults, read_plan, write_grid
+from lycoris_ext.grids.output import grid_picture, write_grid
 from lycoris_ext.grids.plan import Cell, Column, GridPlan, Row, parse_seeds
+from lycoris_ext.grids.plan_file import PLAN, read_faults, read_plan
 from lycoris_ext.grids.prompt_tests import PROMPT_TESTS, PromptTest, fill
 from lycoris_ext.grids.settings import Settings
 from lycoris_ext.plots.png import read_parameters

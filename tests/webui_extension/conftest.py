@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from lycoris_ext.functional import LayerSpec
 from lycoris_ext.grids.fit import HostTraits
 from tests.grids.conftest import run  # noqa: F401 - a fixture
 from webui_extension import schemas
-from webui_extension.asked import plan_of
+from webui_extension.asked import draw
 from webui_extension.jobs import Job
 from webui_extension.laboratory import Laboratory
 from webui_extension.painter import Drawn, LoadedNetwork, Order
+from webui_extension.staging import Staged
 
 _TAG = re.compile(r"<lora:([^:]+):([^:]+):([^>]+)>")
 
@@ -39,6 +41,10 @@ class FakeHost:
         self.interrupted_at = 10**6
         self.refreshed = 0
         self.api = True
+        self.has_schedulers = True
+        self.vae = "0123456789"
+        self.lent: list[Staged] = []
+        self.forgotten: list[str] = []
         self.python = ""
         for name in ("Lora", "runs"):
             (root / name).mkdir()
@@ -79,6 +85,34 @@ class FakeHost:
     def samplers(self) -> list[str]:
         return ["Euler a", "Euler"]
 
+    def choices(self, axis: str) -> list[str] | None:
+        listed: dict[str, list[str] | None] = {
+            "sampler": self.samplers(),
+            "scheduler": ["Automatic", "Karras"] if self.has_schedulers else None,
+            "vae": ["None", "soft.pt"],
+            "hires_fix": ["Latent", "R-ESRGAN 4x+"],
+        }
+        return listed.get(axis, [])
+
+    def vae_titled(self, name: str) -> str:
+        return f"{name} [{self.vae}]"
+
+    def styles(self) -> dict[str, tuple[str, str]]:
+        return {"ink": ("{prompt}, ink", "colour"), "soft": ("soft", "")}
+
+    def network_named(self, name: str) -> Path | None:
+        path = self.lora_folder() / f"{name}.safetensors"
+        return path if path.is_file() else None
+
+    def name_of_network(self, path: Path) -> str | None:
+        return path.stem if path.parent == self.lora_folder() else None
+
+    def lend(self, adapter: Staged) -> None:
+        self.lent.append(adapter)
+
+    def forget(self, names: Iterable[str]) -> None:
+        self.forgotten += names
+
     def model_named(self, name: str) -> str:
         if name and name not in self.base_models():
             raise ConfigError("the host has no such base model", where="base models", fix="choose")
@@ -91,15 +125,16 @@ class FakeHost:
         self.orders.append(order)
         if len(self.orders) > self.interrupted_at:
             return None
-        if self.breaks_off and "<lora:" in order.prompt:
+        if self.breaks_off and order.adapters:
             raise FormatError("the host broke off: shape '[4, 4]' is invalid")
         loaded = list(self.left_over)
-        for name, text, unet in _TAG.findall(order.prompt) if self.loads else ():
-            path = self.lora_folder() / "lycoris_ext_staged" / f"{name}.safetensors"
-            assert path.is_file()
-            loaded.append(LoadedNetwork(path, float(text), float(unet), self.layers))
+        for adapter in order.adapters if self.loads else ():
+            assert adapter.path.is_file() and adapter.path.stem == adapter.name
+            _, text, unet = _TAG.findall(adapter.tag)[0]
+            loaded.append(LoadedNetwork(adapter.path, float(text), float(unet), self.layers))
         picture = Image.new("RGB", (16, 16), (len(self.orders) % 256, order.seed % 256, 0))
-        return Drawn(picture, order.prompt, order.model, tuple(loaded), self.comments)
+        tags = "".join(f" {adapter.shown_tag}" for adapter in order.adapters)
+        return Drawn(picture, order.prompt + tags, order.model, tuple(loaded), self.comments)
 
 
 @pytest.fixture
@@ -126,6 +161,6 @@ def ask(laboratory: Laboratory, folder: Path, **more: Any) -> Job:
     """Draw a grid of the first checkpoint and wait for it."""
     files = [str(folder / "tilty-step-200.safetensors")]
     asked = schemas.checked({"files": files, "prompts": ["a cat"], **more}, schemas.GRID)
-    job = laboratory.start(plan_of(laboratory, asked))
+    job = draw(laboratory, asked)
     assert job.ended.wait(60)
     return job

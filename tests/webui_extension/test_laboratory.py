@@ -83,7 +83,8 @@ def test_a_grid_is_drawn_in_order_and_kept_as_page_and_picture(
     assert [order.negative_prompt for order in host.orders] == ["rain"] * 4
     assert [order.prompt.partition(" <")[0] for order in host.orders] == ["a cat"] * 4
     assert [order.seed for order in host.orders] == [1, 2, 1, 2]
-    assert host.orders[2].prompt.endswith(":0.5:1>") and "<" not in host.orders[0].prompt
+    (adapter,) = host.orders[2].adapters
+    assert adapter.tag.endswith(":0.5:1>") and host.orders[0].adapters == ()
     assert laboratory.page(job.plan.id).is_file() and laboratory.picture(job.plan.id).is_file()
     assert laboratory.grids() == [job.plan.id]
     assert str(job.progress).startswith("4 of 4 pictures")
@@ -230,8 +231,8 @@ def test_requests_that_make_no_sense_are_refused(
         plan_of(laboratory, schemas.checked(asked, schemas.GRID))
 
 
-def test_prompts_that_name_networks_are_refused(laboratory: Laboratory, folder: Path) -> None:
-    for more in ({"prompts": ["a <lora:x:1>"]}, {"negative_prompts": ["<LYCO:y:1>"]}):
+def test_tags_that_cannot_be_checked_are_refused(laboratory: Laboratory, folder: Path) -> None:
+    for more in ({"prompts": ["a <lora:x:te=1>"]}, {"negative_prompts": ["<LYCO:y:1>"]}):
         with pytest.raises(ConfigError, match=r"the prompt holds <l...:\.\.\.>"):
             ask(laboratory, folder, **more)
 

@@ -21,7 +21,7 @@ def test_the_winner_is_installed_with_preview_and_card_and_overwrites_nothing(
 ) -> None:
     job = ask(laboratory, folder)
     checkpoint = laboratory.checkpoint(str(folder / "tilty-step-200.safetensors"))
-    picture = laboratory.best_picture(checkpoint)
+    picture = laboratory.preview(checkpoint).path
     assert picture == job.grid.table()[0][1].path  # type: ignore[union-attr]
     written = laboratory.install(str(checkpoint.path), "Tilty", preview=str(picture), strength=0.8)
     assert [path.name for path in written] == ["Tilty.png", "Tilty.json", "Tilty.safetensors"]
