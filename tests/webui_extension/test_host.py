@@ -85,7 +85,7 @@ class Modules:
             setattr(self.opts, name, value)
         self.seen = dict(self.networks.available_network_aliases)
         self.meanwhile()
-        text = f'{task.prompt.partition("<")[0]}\nSteps: 1, Lora hashes: "x__00: 12"'
+        text = f'{task.prompt.partition(" <")[0]}\nSteps: 1, Lora hashes: "x__00: 12"'
         return SimpleNamespace(
             images=[Image.new("RGB", (8, 8))], index_of_first_image=0, infotexts=[text]
         )
