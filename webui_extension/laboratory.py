@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lycoris_ext.errors import DataError, LycorisExtError
+from lycoris_ext.errors import ConfigError, DataError, LycorisExtError
 from lycoris_ext.formats import load_adapter
 from lycoris_ext.grids.cells import StoredCell
 from lycoris_ext.grids.checkpoints import Checkpoint, RunFiles, list_run, read_checkpoint
@@ -24,7 +24,7 @@ from webui_extension.jobs import Host, Job, Jobs
 from webui_extension.kept_grids import KeptGrids
 from webui_extension.preview import Preview, choose
 from webui_extension.staging import OLD_FOLDER, Staging, staged_name
-from webui_extension.winner import install_winner
+from webui_extension.winner import install_winner, set_preview
 
 #: How deep below an allowed folder runs are searched, and how many folders are searched at most.
 _DEPTH = 3
@@ -277,6 +277,28 @@ class Laboratory:
         )
         self.host.refresh_networks()
         return written
+
+    def set_preview(self, checkpoint: Checkpoint, strength: float = 1.0) -> tuple[Path, str]:
+        """Give an adapter that is in the host's LoRA folder the picture that was voted for.
+
+        Returns:
+            The path of the preview, and which picture it is.
+
+        Raises:
+            ConfigError: the adapter is not in the host's LoRA folder.
+            DataError: it has no picture to show.
+            EnvironmentFault: the preview cannot be written.
+        """
+        if self.host.lora_folder().resolve() not in checkpoint.path.resolve().parents:
+            raise ConfigError(
+                "this adapter is not in the host's LoRA folder",
+                where=str(checkpoint.path),
+                fix="install it",
+            )
+        chosen = self.preview(checkpoint, strength)
+        if chosen.path is None:
+            raise DataError(chosen.why, where=checkpoint.name, fix="draw a grid with it")
+        return set_preview(checkpoint.path, chosen.path), chosen.why
 
     def preview(self, checkpoint: Checkpoint, strength: float = 1.0) -> Preview:
         """Choose the adapter's picture for its card: that which was voted for, or else the first.

@@ -37,9 +37,9 @@ def build_tab(laboratory: Laboratory, training: Training) -> Any:
             with gr.Tab("1 Pick", elem_id="lycoris_ext_page_pick"):
                 picked = build_pick(laboratory)
             with gr.Tab("2 Test", elem_id="lycoris_ext_page_test"):
-                build_test(laboratory, picked)
+                fields = build_test(laboratory, picked)
             with gr.Tab("3 Judge", elem_id="lycoris_ext_page_judge"):
-                build_judge(laboratory)
+                build_judge(laboratory, fields)
             with gr.Tab("4 Use", elem_id="lycoris_ext_page_use"):
                 build_use(laboratory, picked)
             with gr.Tab("Train", elem_id="lycoris_ext_page_train"):

@@ -6,24 +6,28 @@ from collections.abc import Iterator
 from typing import Any
 
 from lycoris_ext.errors import LycorisExtError
-from lycoris_ext.grids.plan import parse_seeds
 from lycoris_ext.grids.prompt_tests import PROMPT_TESTS
 from webui_extension.asked import draw as draw_asked
+from webui_extension.form import FIELDS, WRITTEN, request_of, styles_of
+from webui_extension.host_axes import ALL_AXES
 from webui_extension.jobs import Job
 from webui_extension.laboratory import Laboratory
-from webui_extension.parts import number, part
-from webui_extension.tab_pick import Picked, chosen_of
+from webui_extension.parts import part
+from webui_extension.tab_pick import Picked
 from webui_extension.tables import paragraph, table
 
 _POLL_SECONDS = 0.5
 
 
-def build_test(laboratory: Laboratory, picked: Picked) -> None:
+def build_test(laboratory: Laboratory, picked: Picked) -> dict[str, Any]:
     """Add the page's components to the open gradio tab.
 
     Args:
         laboratory: draws the grid.
         picked: the components of page 1, whose values say which adapters are drawn.
+
+    Returns:
+        Name of a field, in the order of `form.FIELDS` -> its component.
     """
     import gradio as gr
 
@@ -32,6 +36,8 @@ def build_test(laboratory: Laboratory, picked: Picked) -> None:
             asked_for = _what_is_asked()
         with gr.Column(scale=2):
             drawn_how = _how_it_is_drawn(laboratory)
+    with gr.Accordion("More settings to compare", open=False):
+        more = _what_else_can_differ(laboratory)
     with gr.Row():
         draw = part("Button", "draw", value="Draw the grid", variant="primary")
         interrupt = part("Button", "interrupt", value="Interrupt")
@@ -39,11 +45,12 @@ def build_test(laboratory: Laboratory, picked: Picked) -> None:
     progress = part("HTML", "progress", value="")
     grid = part("Image", "grid", type="filepath", visible=False, show_label=False)
 
-    fields = [picked.folder, picked.chosen, picked.trigger, *asked_for, *drawn_how]
+    components = [picked.folder, picked.chosen, picked.trigger, *asked_for, *drawn_how, *more]
+    fields = dict(zip(FIELDS, components, strict=True))
 
     def start(*values: Any) -> Iterator[tuple[Any, str]]:
         try:
-            job = draw_asked(laboratory, _asked(laboratory, *values))
+            job = draw_asked(laboratory, request_of(laboratory, values))
         except LycorisExtError as error:
             yield gr.update(), paragraph(str(error), "bad")
             return
@@ -56,24 +63,31 @@ def build_test(laboratory: Laboratory, picked: Picked) -> None:
             yield from watch(laboratory.jobs.last)
 
     def watch(job: Job) -> Iterator[tuple[Any, str]]:
+        shown = None
         while job.state == "running":
-            yield gr.update(), paragraph(str(job.progress))
+            latest = next(reversed(list(job.grid.cells.values())), None)
+            news = latest is not shown and latest is not None
+            shown = latest
+            picture = gr.update(value=str(shown.path), visible=True) if news and shown else None
+            yield picture or gr.update(), paragraph(str(job.progress))
             job.ended.wait(_POLL_SECONDS)
         written = (job.folder / "grid.png").is_file() and job.grid.cells
         picture = gr.update(value=str(job.folder / "grid.png"), visible=True) if written else None
         yield picture or gr.update(), verdict(job)
 
-    draw.click(start, inputs=fields, outputs=[grid, progress])
+    draw.click(start, inputs=[*fields.values()], outputs=[grid, progress])
     follow.click(again, inputs=[], outputs=[grid, progress])
     interrupt.click(laboratory.jobs.interrupt, inputs=[], outputs=[], queue=False)
+    return fields
 
 
 def _what_is_asked() -> list[Any]:
-    """Make the fields for prompts, tests, negative prompts and style, in the order of `_asked`."""
+    """Make the fields for prompts, tests, negative prompts and style, in the order of FIELDS."""
     prompts = part(
         "Textbox",
         "prompts",
-        label="Prompts, one per line; a line may end in --n and its negative prompt",
+        label="Prompts, one per line; a line may hold <lora:NAME:0.8> of another adapter, and end "
+        "in --n and its negative prompt",
         lines=4,
     )
     tests = part(
@@ -96,13 +110,13 @@ def _what_is_asked() -> list[Any]:
 
 
 def _how_it_is_drawn(laboratory: Laboratory) -> list[Any]:
-    """Make the fields for strengths, seeds, models and settings, in the order of `_asked`."""
+    """Make the fields for strengths, seeds, models and settings, in the order of FIELDS."""
     import gradio as gr
 
     strengths = part(
         "Textbox", "strengths", label="Strengths (0.5:1 = text encoder:U-Net)", value="1"
     )
-    seeds = part("Textbox", "seeds", label="Seeds", value="1, 2")
+    seeds = part("Textbox", "seeds", label="Seeds (-1 = a random one)", value="1, 2")
     models = part(
         "Dropdown",
         "base_models",
@@ -111,21 +125,53 @@ def _how_it_is_drawn(laboratory: Laboratory) -> list[Any]:
         multiselect=True,
     )
     samplers = laboratory.host.samplers()
-    sampler = part(
-        "Dropdown",
-        "sampler",
-        label="Sampler",
-        choices=samplers,
-        value="Euler a" if "Euler a" in samplers else next(iter(samplers), None),
-    )
     with gr.Row():
-        steps = part("Number", "steps", label="Steps", value=20, precision=0)
-        scale = part("Number", "cfg_scale", label="CFG scale", value=7)
-        skip = part("Number", "clip_skip", label="Clip skip", value=1, precision=0)
+        steps, scale = _written("steps"), _written("cfg_scale")
+    usual = "Euler a" if "Euler a" in samplers else next(iter(samplers), None)
+    sampler = _listed("sampler", samplers, [usual] if usual else [])
     with gr.Row():
+        skip = _written("clip_skip")
         width = part("Number", "width", label="Width", value=512, precision=0)
         height = part("Number", "height", label="Height", value=512, precision=0)
-    return [strengths, seeds, models, sampler, steps, scale, skip, width, height]
+    return [strengths, seeds, models, steps, scale, sampler, skip, width, height]
+
+
+def _what_else_can_differ(laboratory: Laboratory) -> list[Any]:
+    """Make the fields for the host's other settings, in the order of FIELDS."""
+    rest = [name for name in FIELDS[FIELDS.index("height") + 1 :] if name in ALL_AXES]
+    made = [
+        _written(name) if name in WRITTEN else _listed(name, laboratory.host.choices(name))
+        for name in rest
+    ]
+    styles = part(
+        "Dropdown",
+        "styles",
+        label="Styles",
+        choices=styles_of(laboratory),
+        value=[],
+        multiselect=True,
+    )
+    return [*made, styles]
+
+
+def _written(name: str) -> Any:
+    """Make the field of a setting whose values are written with commas between them."""
+    axis = ALL_AXES[name]
+    hint = f"{axis.title} ({axis.about})" if not axis.usual else axis.title
+    return part("Textbox", name, label=hint, value=axis.usual, lines=1, max_lines=1)
+
+
+def _listed(name: str, choices: list[str] | None, value: list[str] | None = None) -> Any:
+    """Make the field of a setting whose values the host lists; hidden if it has none."""
+    return part(
+        "Dropdown",
+        name,
+        label=ALL_AXES[name].title,
+        choices=choices or [],
+        value=value or [],
+        multiselect=True,
+        visible=choices is not None,
+    )
 
 
 def verdict(job: Job) -> str:
@@ -140,44 +186,4 @@ def verdict(job: Job) -> str:
     if faults:
         text += paragraph("These pictures are wrong and crossed out in the grid:", "bad")
         text += table(("column",), [(fault,) for fault in faults])
-    return text
-
-
-def _asked(
-    laboratory: Laboratory,
-    folder: str,
-    labels: list[str],
-    trigger: str,
-    prompts: str,
-    tests: list[str],
-    negatives: str,
-    style: str,
-    strengths: str,
-    seeds: str,
-    models: list[str] | None,
-    sampler: str,
-    steps: float | None,
-    scale: float | None,
-    skip: float | None,
-    width: float | None,
-    height: float | None,
-) -> dict[str, Any]:
-    """Turn the values of the page's fields into a `schemas.GRID` request."""
-    return {
-        "files": [str(known.path) for known in chosen_of(laboratory, folder, labels or [])],
-        "prompts": prompts.splitlines(),
-        "tests": tests or [],
-        "trigger": trigger,
-        "style": style,
-        "strengths": [each for each in strengths.replace(",", " ").split() if each] or ["1"],
-        "seeds": list(parse_seeds(seeds)),
-        "base_models": models or [],
-        "negative_prompts": [line.strip() for line in negatives.splitlines() if line.strip()]
-        or [""],
-        "sampler": sampler,
-        "steps": int(number("Steps", steps)),
-        "cfg_scale": number("CFG scale", scale),
-        "clip_skip": int(number("Clip skip", skip)),
-        "width": int(number("Width", width)),
-        "height": int(number("Height", height)),
-    }
+    return text + "".join(map(paragraph, job.notes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 from urllib.parse import quote
@@ -10,11 +11,12 @@ from lycoris_ext.errors import ConfigError, DataError
 from lycoris_ext.grids.plan_file import PLAN, read_plan
 from webui_extension.laboratory import Laboratory
 from webui_extension.parts import part, shown
+from webui_extension.tab_kept import build_kept
 from webui_extension.tables import paragraph, table
 
 
-def build_judge(laboratory: Laboratory) -> None:
-    """Add the page's components to the open gradio tab."""
+def build_judge(laboratory: Laboratory, fields: Mapping[str, Any]) -> None:
+    """Add the page's components to the open gradio tab; `fields` are those of page 2."""
     import gradio as gr
 
     with gr.Row():
@@ -26,9 +28,12 @@ def build_judge(laboratory: Laboratory) -> None:
         column = part("Dropdown", "vote_column", label="Best picture of this row", choices=[])
         vote = part("Button", "vote", value="Vote", variant="primary")
     counted = part("HTML", "votes", value="")
+    build_kept(laboratory, grids, fields, lambda: _choices(laboratory), _id)
 
     @shown(4)
     def show(choice: str | None) -> tuple[Any, Any, str, str]:
+        if not choice:  # it was hidden or deleted
+            return gr.update(choices=[], value=None), gr.update(choices=[], value=None), "", ""
         grid = _id(choice)
         plan = read_plan(laboratory.grid_folder(grid) / PLAN)
         return (

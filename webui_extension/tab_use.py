@@ -26,7 +26,11 @@ def build_use(laboratory: Laboratory, picked: Picked) -> None:
     preview = part(
         "Checkbox", "preview", label="Use the picture that you voted for as preview", value=True
     )
-    install = part("Button", "install", value="Install", variant="primary")
+    with gr.Row():
+        install = part("Button", "install", value="Install", variant="primary")
+        preview_only = part(
+            "Button", "set_preview", value="It is installed already: set its preview alone"
+        )
     outcome = part("HTML", "installed", value="")
 
     @shown(1)
@@ -53,9 +57,19 @@ def build_use(laboratory: Laboratory, picked: Picked) -> None:
         said = paragraph("Installed: " + ", ".join(path.name for path in written), "good")
         return said + (paragraph(preview.why, "" if preview.path else "bad") if preview.why else "")
 
+    @shown(1)
+    def set_preview(folder: str, label: str | None, strength: float | None) -> str:
+        known = chosen_of(laboratory, folder, [label] if label else [])
+        if not known:
+            raise ConfigError("no adapter is chosen", where="Use", fix="choose a checkpoint")
+        preferred = number("Preferred strength", strength)
+        path, why = laboratory.set_preview(known[0], preferred)
+        return paragraph(f"{path.name}: {why}", "good")
+
     def take(labels: list[str]) -> Any:
         return gr.update(choices=labels or [], value=labels[-1] if labels else None)
 
     refresh.click(take, inputs=[picked.chosen], outputs=[winner], queue=False)
     inputs = [picked.folder, winner, name, strength, description, preview]
     install.click(put, inputs=inputs, outputs=[outcome])
+    preview_only.click(set_preview, inputs=[picked.folder, winner, strength], outputs=[outcome])

@@ -69,6 +69,37 @@ def install_winner(
     return [card, adapter] if shown is None else [picture, card, adapter]
 
 
+def set_preview(adapter: Path, preview: Path) -> Path:
+    """Give an adapter in the host's LoRA folder a preview; an earlier one is renamed, not lost.
+
+    Args:
+        adapter: the adapter's file.
+        preview: the picture.
+
+    Returns:
+        The path of the preview.
+
+    Raises:
+        DataError: the preview is no picture.
+        EnvironmentFault: the file cannot be written.
+    """
+    shown, parameters = _read_preview(preview)
+    picture = adapter.with_suffix(".png")
+    if picture.exists():
+        number = 1
+        while (kept := picture.with_name(f"{adapter.stem}.earlier-{number}.png")).exists():
+            number += 1
+        try:
+            picture.rename(kept)
+        except OSError as error:
+            raise EnvironmentFault(
+                f"the earlier preview cannot be renamed ({error.strerror})",
+                where=str(picture),
+                fix="close programs that have it open",
+            ) from error
+    return save_picture(picture, shown, parameters)
+
+
 def _read_preview(path: Path) -> tuple[Image.Image, str]:
     """Read a picture and the generation parameters in it.
 

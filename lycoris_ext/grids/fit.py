@@ -107,10 +107,9 @@ def check_fit(
     if not alive:
         remarks.append("It changes nothing: the updates of all its layers are zero.")
     if words and not host.reads_words:
-        remarks.append(
-            f"{host.name} leaves out the {'word' if len(words) == 1 else 'words'} that are bundled "
-            f"with it: {and_more(words, _LISTED)}."
-        )
+        are = "word that is" if len(words) == 1 else "words that are"
+        listed = and_more(words, _LISTED)
+        remarks.append(f"{host.name} leaves out the {are} bundled with it: {listed}.")
     return Fit(len(stored), unmatched, tuple(misshapen), tuple(problems), tuple(remarks))
 
 

@@ -154,8 +154,7 @@ def grid_picture(
     """
     plan, table = grid.plan, grid.table()
     others = list((beside or {}).values())
-    drawn = [kept.size for line in table for kept in line if kept is not None]
-    area = max((width * height for width, height in drawn), default=0)
+    area = max((_pixels(kept) for line in table for kept in line if kept is not None), default=0)
     total = area * len(table) * (len(plan.columns) + len(others))
     share = min(1.0, (_MAX_PIXELS / total) ** 0.5) if total else 1.0
     # Shrink each picture before opening the next, to save memory.
@@ -169,6 +168,14 @@ def grid_picture(
         blocks=blocks,
         groups=((1,) if plan.has_bare else ()) + ((len(plan.columns),) if others else ()),
     )
+
+
+def _pixels(kept: CellPicture) -> int:
+    try:
+        width, height = kept.size
+    except _FAILURES:
+        return 0  # `_shrunk` leaves it out
+    return width * height
 
 
 def _shrunk(kept: CellPicture | None, share: float) -> Image.Image | None:

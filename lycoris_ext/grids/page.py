@@ -85,23 +85,29 @@ def _notes(column: Column, checkpoints: Mapping[str, Checkpoint]) -> list[str]:
 
 def _cell(stored: StoredCell) -> dict[str, Any] | None:
     try:
-        content = stored.path.read_bytes()
-    except OSError:
-        return None  # it was deleted meanwhile: the others are shown
+        source, width = _source(stored)
+    except (OSError, SyntaxError, ValueError):
+        return None  # it was deleted or damaged meanwhile: the others are shown
+    return {
+        "src": source,
+        "width": width,
+        "parameters": stored.parameters,
+        "fault": stored.fault,
+    }
+
+
+def _source(stored: StoredCell) -> tuple[str, int]:
+    """Return a picture as a data URL, and its width."""
+    content = stored.path.read_bytes()
     with Image.open(io.BytesIO(content)) as picture:
-        width = picture.width
         kind = "png"
         if len(content) > _PNG_BYTES:
             smaller = io.BytesIO()
             # Not optimize=True: Pillow's room for that is too small for a noisy picture.
             picture.convert("RGB").save(smaller, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
             content, kind = smaller.getvalue(), "jpeg"
-    return {
-        "src": f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}",
-        "width": width,
-        "parameters": stored.parameters,
-        "fault": stored.fault,
-    }
+        width = picture.width
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}", width
 
 
 def _assemble(title: str, content: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.webui_extension.conftest import FakeHost
 from webui_extension.axes import CHECKPOINT, STRENGTH, Axes, add_axes
 from webui_extension.laboratory import Laboratory
 
@@ -52,6 +54,31 @@ def test_missing_checkpoints_and_wrong_strengths_of_the_plot_are_refused(
         axes.confirm_strength(None, ["1", "x"])
     with pytest.raises(RuntimeError, match="no such file"):
         axes.confirm(None, [str(folder / "gone.safetensors")])
+
+
+def test_the_choices_are_those_of_all_runs_the_newest_first(axes: Axes, folder: Path) -> None:
+    older = folder.with_name("older")
+    older.mkdir()
+    path = older / "first.safetensors"
+    path.write_bytes((folder / "tilty-step-200.safetensors").read_bytes())
+    os.utime(path, (1, 1))
+    names = [Path(choice).name for choice in axes.choices()]
+    assert names[1:] == [
+        "tilty-step-1000.safetensors",
+        "tilty-step-200.safetensors",
+        "first.safetensors",
+    ]
+
+
+def test_the_host_is_told_of_an_adapter_of_the_plot_and_no_copy_is_made(
+    axes: Axes, folder: Path, host: FakeHost
+) -> None:
+    path = folder / "tilty-step-200.safetensors"
+    p = SimpleNamespace(prompt="a cat")
+    axes.set_checkpoint(p, str(path), [])
+    (lent,) = host.lent
+    assert lent.path == path and f"<lora:{lent.name}:1>" in p.prompt
+    assert not list(host.lora_folder().iterdir()) and not host.output_folder().exists()
 
 
 def test_both_axes_are_added_once_with_a_check_before_the_first_picture(

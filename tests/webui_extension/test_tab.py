@@ -12,14 +12,17 @@ import pytest
 
 from tests.webui_extension.conftest import FakeHost, ask
 from webui_extension import laboratory as module
+from webui_extension.form import FIELDS
 from webui_extension.laboratory import Laboratory
 from webui_extension.parts import label
 from webui_extension.tab_grid import build_test
+from webui_extension.tab_kept import build_kept
 from webui_extension.tab_pick import Picked, build_pick
 from webui_extension.tab_use import build_use
 
 PICKED = Picked(None, None, None)
-NUMBERS = {"Steps": 20, "CFG scale": 7, "Clip skip": 1, "Width": 512, "Height": 512}
+NUMBERS = {"Steps": "20", "CFG scale": "7", "Sampler": ["Euler"], "Clip skip": "1"}
+SIZE = {"Width": 512, "Height": 512}
 
 
 @pytest.fixture
@@ -41,11 +44,11 @@ def test_an_empty_number_field_is_named_and_nothing_is_drawn(
 ) -> None:
     build_test(laboratory, PICKED)
     start = clicked(gradio, 0)
-    texts = (str(folder), [], "", "a cat", [], "", "", "1", "1", [], "Euler")
-    for emptied in NUMBERS:
-        values = [None if name == emptied else value for name, value in NUMBERS.items()]
-        ((_, said),) = start(*texts, *values)
-        assert f"{emptied}: the field is empty\n  -&gt; write a number" in said
+    texts = (str(folder), [], "", "a cat", [], "", "", "1", "1", [])
+    for emptied in {**NUMBERS, **SIZE}:
+        values = [None if name == emptied else value for name, value in (NUMBERS | SIZE).items()]
+        ((_, said),) = start(*texts, *values, "", [], [], "", [])
+        assert f"{emptied}: the field is empty\n  -&gt; write " in said
     assert laboratory.jobs.last is None
 
 
@@ -76,3 +79,25 @@ def test_the_tab_says_that_not_all_folders_were_searched(
     assert clicked(gradio, 0)() == {"choices": [str(folder)], "info": ""}
     monkeypatch.setattr(module, "_MAX_SEARCHED", 1)
     assert clicked(gradio, 0)()["info"].startswith("The search stopped after 1 folder")
+
+
+def test_the_buttons_of_a_grid_put_it_back_go_on_with_it_hide_and_delete_it(
+    gradio: MagicMock, laboratory: Laboratory, folder: Path
+) -> None:
+    grid = ask(laboratory, folder, seeds=[3]).plan.id
+    build_kept(
+        laboratory, None, dict.fromkeys(FIELDS), lambda: ["left"], lambda choice: str(choice)
+    )
+    go_on, again, hide, show, delete = (clicked(gradio, index) for index in range(5))
+    *values, said = again(grid)
+    assert values[FIELDS.index("seeds")] == {"value": "3"} and "page 2" in said
+    assert values[FIELDS.index("chosen")]["value"] == values[FIELDS.index("chosen")]["choices"][:1]
+    assert "2 pictures" in go_on(grid)[0]
+    assert laboratory.jobs.last and laboratory.jobs.last.ended.wait(60)
+    assert hide(grid)[0] == {"choices": ["left"], "value": None} and laboratory.grids() == []
+    show()
+    assert laboratory.grids() == [grid]
+    assert "tick it first" in delete(grid, False)[-1] and laboratory.grids() == [grid]
+    delete(grid, True)
+    assert laboratory.grids() == []
+    assert "draw the grid first" in again(grid)[-1]

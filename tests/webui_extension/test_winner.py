@@ -67,3 +67,51 @@ def test_a_winner_that_was_overwritten_or_finds_no_room_leaves_no_file(
     with pytest.raises(DataError, match="was overwritten after it was listed"):
         winner.install_winner(host.lora_folder(), known, "Other")
     assert not list(host.lora_folder().glob("Other*"))
+
+
+def test_the_preview_is_the_cell_that_was_voted_for_also_after_a_restart(
+    laboratory: Laboratory, folder: Path, host: FakeHost
+) -> None:
+    job = ask(laboratory, folder, strengths=["0.2", "1"], seeds=[1, 2])
+    known = laboratory.checkpoint(str(folder / "tilty-step-200.safetensors"))
+    table = job.grid.table()
+    assert laboratory.preview(known).path == table[0][2].path  # type: ignore[union-attr]
+    assert laboratory.preview(known, 0.3).path == table[0][1].path  # type: ignore[union-attr]
+    laboratory.vote(job.plan.id, 0, 1)
+    laboratory.vote(job.plan.id, 1, 2)
+    for later in (laboratory, Laboratory(host)):
+        chosen = later.preview(known)
+        assert chosen.path == table[1][2].path  # type: ignore[union-attr]
+        assert "that was voted for" in chosen.why
+    ask(laboratory, folder, seeds=[7])
+    assert laboratory.preview(known).path == chosen.path, "a newer grid without votes"
+
+
+def test_faulty_pictures_give_no_preview_and_it_says_so(
+    laboratory: Laboratory, folder: Path
+) -> None:
+    path = str(folder / "tilty-step-1000.safetensors")
+    known = laboratory.checkpoint(path)
+    assert laboratory.preview(known).why.startswith("There is no preview: no grid shows")
+    ask(laboratory, folder, files=[path])
+    chosen = laboratory.preview(known)
+    assert chosen.path is None and "ignores DoRA's lengths" in chosen.why
+
+
+def test_an_installed_adapter_gets_the_voted_picture_and_keeps_its_earlier_one(
+    laboratory: Laboratory, folder: Path, host: FakeHost
+) -> None:
+    path = folder / "tilty-step-200.safetensors"
+    ask(laboratory, folder)
+    with pytest.raises(ConfigError, match="not in the host's LoRA folder"):
+        laboratory.set_preview(laboratory.checkpoint(str(path)))
+    installed = host.lora_folder() / "mine.safetensors"
+    installed.write_bytes(path.read_bytes())
+    earlier = installed.with_suffix(".png")
+    Image.new("RGB", (8, 8)).save(earlier)
+    before = earlier.read_bytes()
+    written, why = laboratory.set_preview(laboratory.checkpoint(str(installed)))
+    assert written == earlier and "none was voted for" in why
+    assert (host.lora_folder() / "mine.earlier-1.png").read_bytes() == before
+    with Image.open(written) as picture:
+        assert picture.size == (16, 16)
