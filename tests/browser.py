@@ -37,7 +37,7 @@ _ARGUMENTS = (
 
 
 @contextmanager
-def browsing(size: tuple[int, int] = (1400, 1000)) -> Iterator[Chrome]:
+def browsing(size: tuple[int, int] = (1400, 1000), touch: bool = False) -> Iterator[Chrome]:
     """A browser with a new profile for a `with` block.
 
     Elements are waited for, 30 seconds at most; `get_log("browser")` is what the page's scripts
@@ -45,6 +45,7 @@ def browsing(size: tuple[int, int] = (1400, 1000)) -> Iterator[Chrome]:
 
     Args:
         size: (width, height) of the page in pixels, which are those of a screenshot.
+        touch: be a phone: fingers instead of a mouse, and a page that is fitted to the screen.
 
     Raises:
         EnvironmentFault: Chromium or ChromeDriver is missing.
@@ -61,10 +62,11 @@ def browsing(size: tuple[int, int] = (1400, 1000)) -> Iterator[Chrome]:
     options.set_capability("goog:loggingPrefs", {"browser": "SEVERE"})
     for argument in _ARGUMENTS:
         options.add_argument(argument)
-    metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False}
+    metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": touch}
     # A driver that is named is not looked for, nor downloaded.
     with Chrome(options, ChromeService(CHROMEDRIVER)) as browser:
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": touch})
         yield browser
 
 

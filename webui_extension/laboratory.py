@@ -14,7 +14,9 @@ from lycoris_ext.grids.cells import StoredCell
 from lycoris_ext.grids.checkpoints import Checkpoint, RunFiles, list_run, read_checkpoint
 from lycoris_ext.grids.draw import Grid
 from lycoris_ext.grids.fit import Fit, check_fit
-from lycoris_ext.grids.output import PAGE, PICTURE
+from lycoris_ext.grids.output import PICTURE
+from lycoris_ext.grids.page import PAGE
+from lycoris_ext.grids.page_pictures import FOLDER as CELLS
 from lycoris_ext.grids.plan import BARE, Cell, GridPlan
 from lycoris_ext.grids.plan_file import PLAN, read_faults, read_form, read_grid, read_plan
 from lycoris_ext.grids.votes import Vote, cast, read_votes, tally, withdraw
@@ -177,6 +179,20 @@ class Laboratory:
             DataError: it is not written yet.
         """
         return self._file(grid, PAGE)
+
+    def cell(self, grid: str, name: str) -> Path:
+        """Return the path of one picture of a grid's page.
+
+        Args:
+            grid: the grid's id.
+            name: the picture's file name, as the page has it.
+
+        Raises:
+            DataError: there is no such picture.
+        """
+        if set(name) - set("0123456789abcdefghijklmnopqrstuvwxyz-."):
+            raise NotAllowed("this is no picture of a grid", where=name[:60], fix="read the page")
+        return self._file(grid, f"{CELLS}/{name}")
 
     def picture(self, grid: str) -> Path:
         """Return the path of a grid's labelled PNG.

@@ -68,6 +68,7 @@ def add_routes(
     add("GET", "/job", "Report the progress of the last grid", actions.job)
     add("POST", "/job/interrupt", "Interrupt the grid; its pictures are kept", actions.interrupt)
     add("GET", "/grids/{grid}/page", "Return a grid as an HTML page", laboratory.page)
+    add("GET", "/grids/{grid}/cells/{name}", "Return a picture of that page", laboratory.cell)
     add("GET", "/grids/{grid}/picture", "Return a grid as a labelled PNG", laboratory.picture)
     add("GET", "/grids/{grid}/votes", "Count a grid's votes: column -> votes", laboratory.votes)
     add("GET", "/votes/{grid}", "Return each row's best cell: row -> column", actions.stars)
@@ -107,11 +108,16 @@ def _endpoint(
     def with_grid(grid: str) -> Any:
         return answer(lambda: work(grid))
 
+    def with_grid_and_name(grid: str, name: str) -> Any:
+        return answer(lambda: work(grid, name))
+
     def without_arguments() -> Any:
         return answer(work)
 
     if schema is not None:
         return with_body
+    if "{name}" in path:
+        return with_grid_and_name
     return with_grid if "{grid}" in path else without_arguments
 
 

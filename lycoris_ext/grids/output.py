@@ -10,16 +10,15 @@ from typing import Any
 from PIL import Image
 
 from lycoris_ext.errors import DataError, LycorisExtError, together
-from lycoris_ext.formats import atomic_write
 from lycoris_ext.grids.cells import AnyPicture, CellPicture, StoredCell
 from lycoris_ext.grids.checkpoints import Checkpoint
 from lycoris_ext.grids.draw import Grid
-from lycoris_ext.grids.page import grid_page
+from lycoris_ext.grids.page import PAGE, write_page
 from lycoris_ext.grids.plan_file import PLAN, write_plan
 from lycoris_ext.plots.grid import comparison_grid, crossed_out
 from lycoris_ext.plots.png import save_picture
 
-PICTURE, PAGE = "grid.png", "grid.html"
+PICTURE = "grid.png"
 
 #: If the labelled PNG had more pixels than this, its pictures are shrunk.
 _MAX_PIXELS = 120_000_000
@@ -39,7 +38,7 @@ class GridWriter:
     Args:
         folder: a folder for this grid only; it is made if needed.
         about: more text under the title, such as the program's version.
-        checkpoints, votes_url: see `grid_page`.
+        checkpoints, votes_url: see `write_page`.
         form: see `write_plan`.
 
     Attributes:
@@ -68,24 +67,28 @@ class GridWriter:
         started = time.monotonic()
         if started < self._next:
             return
-        self._write_plan_and_page(grid)
+        self._write_plan_and_page(grid, running=True)
         now = time.monotonic()
         self._next = now + max(_PAUSE, _SHARE * (now - started))
 
     def finish(self, grid: Grid[StoredCell]) -> None:
         """Write plan, page and picture."""
-        self._write_plan_and_page(grid)
+        self._write_plan_and_page(grid, running=False)
         self._try(PICTURE, lambda: self._write_picture(grid))
 
-    def _write_plan_and_page(self, grid: Grid[StoredCell]) -> None:
+    def _write_plan_and_page(self, grid: Grid[StoredCell], *, running: bool) -> None:
         self._try(PLAN, lambda: write_plan(self.folder, grid, self._form))
-        self._try(PAGE, lambda: self._write_page(grid))
+        self._try(PAGE, lambda: self._write_page(grid, running))
 
-    def _write_page(self, grid: Grid[StoredCell]) -> None:
-        page = grid_page(
-            grid, about=self._about, checkpoints=self._checkpoints, votes_url=self._votes_url
+    def _write_page(self, grid: Grid[StoredCell], running: bool) -> None:
+        write_page(
+            self.folder,
+            grid,
+            about=self._about,
+            checkpoints=self._checkpoints,
+            votes_url=self._votes_url,
+            running=running,
         )
-        atomic_write(self.folder / PAGE, page.encode("utf-8", "replace"))
 
     def _write_picture(self, grid: Grid[StoredCell]) -> None:
         picture = grid_picture(grid, title=grid.plan.title, about=self._about)
@@ -113,13 +116,13 @@ def write_grid(
     checkpoints: Mapping[str, Checkpoint] | None = None,
     votes_url: str = "",
 ) -> Path:
-    """Write grid.json, grid.html and grid.png for a grid, complete or not.
+    """Write grid.json, grid.html with its folder "cells", and grid.png for a grid, complete or not.
 
     Args:
         folder: a folder for this grid only; it is made if needed.
         grid: the plan and the pictures drawn so far.
         about: more text under the title, such as the program's version.
-        checkpoints, votes_url: see `grid_page`.
+        checkpoints, votes_url: see `write_page`.
 
     Returns:
         The path of grid.html.

@@ -1,4 +1,4 @@
-"""Turn a grid into one HTML page that holds its pictures, style and script.
+"""Turn a grid into an HTML page with its own style and script, and its pictures beside it.
 
 Prompts and names may come from hostile files, so the page holds them as JSON without "<" and its
 script shows them as text. The page's content security policy allows only this script, by its hash.
@@ -9,25 +9,69 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import io
 import json
+import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
+from lycoris_ext.errors import DataError
+from lycoris_ext.formats import atomic_write
 from lycoris_ext.grids.cells import StoredCell
 from lycoris_ext.grids.checkpoints import Checkpoint
 from lycoris_ext.grids.draw import Grid
-from lycoris_ext.grids.plan import Cell, Column
+from lycoris_ext.grids.headings import harmless, short_title, what_differs
+from lycoris_ext.grids.page_pictures import PicturesBeside, embedded, inside
+from lycoris_ext.grids.plan import BARE, Cell, Column, Row
 from lycoris_ext.grids.votes import FILE, Vote
 from lycoris_ext.words import short
 
-#: Larger PNGs are put into the page as JPEG; the files in the cache are not changed.
-_PNG_BYTES = 96_000
-_JPEG_QUALITY = 93
+PAGE = "grid.html"
+_DATA = re.compile(r'(<script type="application/json" id="data">)(.*?)(</script>)', re.DOTALL)
+_OF_A_COLUMN = ("adapter", "hash", "strength")
+
+
+def write_page(
+    folder: Path,
+    grid: Grid[StoredCell],
+    *,
+    about: str = "",
+    checkpoints: Mapping[str, Checkpoint] | None = None,
+    votes_url: str = "",
+    running: bool = False,
+) -> Path:
+    """Write grid.html, and the pictures that it shows into the subfolder "cells" beside it.
+
+    It may be written anew after each picture: pictures that are there are not written again.
+
+    Args:
+        folder: a folder for this grid only; it is made if needed.
+        grid, about, checkpoints, votes_url: see `grid_page`.
+        running: whether the grid is still being drawn. Then the page reloads itself every few
+            seconds; at the end of the drawing, write it without.
+
+    Returns:
+        The path of grid.html.
+
+    Raises:
+        EnvironmentFault: the disk is full or the folder cannot be written.
+    """
+    pictures = PicturesBeside(folder)
+    page = grid_page(
+        grid,
+        about=about,
+        checkpoints=checkpoints,
+        votes_url=votes_url,
+        running=running,
+        picture=pictures,
+    )
+    atomic_write(folder / PAGE, page.encode("utf-8", "replace"))
+    if not running:
+        pictures.remove_others()
+    return folder / PAGE
 
 
 def grid_page(
@@ -36,6 +80,8 @@ def grid_page(
     about: str = "",
     checkpoints: Mapping[str, Checkpoint] | None = None,
     votes_url: str = "",
+    running: bool = False,
+    picture: Callable[[StoredCell], str] = inside,
 ) -> str:
     """Return the text of a grid's HTML page.
 
@@ -46,30 +92,68 @@ def grid_page(
         votes_url: address, relative to the page, where the host stores votes: the page POSTs a
             vote to it and GETs votes_url/ID as row -> column. "" keeps votes in the browser, which
             can save them to a file.
+        running: whether more pictures are being drawn, so that the page reloads itself.
+        picture: returns the address of a picture; by default the page holds the pictures.
     """
     plan = grid.plan
+    names = [entrant.name for entrant in plan.entrants]
+    differs = {BARE: BARE, **dict(zip(names, what_differs(names), strict=True))}
     content = {
         "id": plan.id,
-        "title": plan.title,
+        "title": short_title(plan),
         "subtitle": plan.subtitle(about),
         "bare": plan.has_bare,
+        "running": running,
+        "written": time.time(),
         "columns": [
-            {"label": label, "notes": _notes(column, checkpoints or {})}
+            {
+                "label": label,
+                "short": differs[column.adapter] + label.removeprefix(column.adapter),
+                "notes": _notes(column, checkpoints or {}),
+                "vote": _vote_for_column(plan.id, plan.rows[0], column),
+            }
             for label, column in zip(plan.column_labels(), plan.columns, strict=True)
         ],
         "rows": [
-            {"label": label, "prompt": row.test.prompt}
+            {"label": label, "vote": asdict(Vote.of(plan.id, Cell(row, plan.columns[0])))}
             for label, row in zip(plan.row_labels(), plan.rows, strict=True)
         ],
-        "cells": [[stored and _cell(stored) for stored in line] for line in grid.table()],
-        "ballots": [
-            [asdict(Vote.of(plan.id, Cell(row, column))) for column in plan.columns]
-            for row in plan.rows
+        "cells": [
+            [stored and _cell(stored, row, picture(stored)) for stored in line]
+            for line, row in zip(grid.table(), plan.rows, strict=True)
         ],
         "votes_url": votes_url,
         "votes_file": FILE,
     }
-    return _assemble(short(plan.title), content)
+    return _assemble(short(harmless(short_title(plan))), content)
+
+
+def single_file(page: Path) -> str:
+    """Return the text of a page with its pictures inside it, so that it can be sent as one file.
+
+    Args:
+        page: the grid.html of `write_page`; its pictures lie beside it.
+
+    Raises:
+        DataError: the file is no such page, or a picture is gone.
+    """
+    try:
+        text = page.read_text(encoding="utf-8")
+        content = json.loads(_DATA.search(text)[2])  # type: ignore[index]
+        for cell in (cell for line in content["cells"] for cell in line if cell):
+            if not cell["src"].startswith("data:"):
+                cell["src"] = embedded(page.parent / cell["src"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(
+            f"this is no page of a grid ({error})", where=str(page), fix="draw the grid again"
+        ) from error
+    content["running"] = False
+    return _DATA.sub(lambda found: found[1] + _as_json(content) + found[3], text, count=1)
+
+
+def _vote_for_column(grid: str, row: Row, column: Column) -> dict[str, Any]:
+    vote = asdict(Vote.of(grid, Cell(row, column)))
+    return {name: vote[name] for name in _OF_A_COLUMN}
 
 
 def _notes(column: Column, checkpoints: Mapping[str, Checkpoint]) -> list[str]:
@@ -83,31 +167,23 @@ def _notes(column: Column, checkpoints: Mapping[str, Checkpoint]) -> list[str]:
     return lines + [f"{name} {value:.4g}" for name, value in known.scores.items()]
 
 
-def _cell(stored: StoredCell) -> dict[str, Any] | None:
-    try:
-        source, width = _source(stored)
-    except (OSError, SyntaxError, ValueError):
-        return None  # it was deleted or damaged meanwhile: the others are shown
+def _cell(stored: StoredCell, row: Row, address: str) -> dict[str, Any] | None:
+    if not address:
+        return None
     return {
-        "src": source,
-        "width": width,
+        "src": address,
+        # The room that is kept for a picture until the browser has loaded it.
+        "width": row.settings.width,
+        "height": row.settings.height,
         "parameters": stored.parameters,
         "fault": stored.fault,
     }
 
 
-def _source(stored: StoredCell) -> tuple[str, int]:
-    """Return a picture as a data URL, and its width."""
-    content = stored.path.read_bytes()
-    with Image.open(io.BytesIO(content)) as picture:
-        kind = "png"
-        if len(content) > _PNG_BYTES:
-            smaller = io.BytesIO()
-            # Not optimize=True: Pillow's room for that is too small for a noisy picture.
-            picture.convert("RGB").save(smaller, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
-            content, kind = smaller.getvalue(), "jpeg"
-        width = picture.width
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}", width
+def _as_json(content: dict[str, Any]) -> str:
+    # In JSON "<" occurs only inside strings, where \u003c means the same and cannot end a script.
+    text = json.dumps(content, ensure_ascii=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def _assemble(title: str, content: dict[str, Any]) -> str:
@@ -116,16 +192,14 @@ def _assemble(title: str, content: dict[str, Any]) -> str:
     script = read("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     policy = (
-        f"default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; "
+        f"default-src 'none'; img-src 'self' file: data:; style-src 'unsafe-inline'; "
         f"script-src 'sha256-{digest}'; connect-src 'self'; base-uri 'none'; form-action 'none'"
     )
-    # In JSON "<" occurs only inside strings, where \u003c means the same and cannot end a script.
-    data = json.dumps(content, ensure_ascii=False).replace("<", "\\u003c").replace(">", "\\u003e")
     values = {
         "policy": policy,
         "title": html.escape(title),
         "style": read("page.css"),
-        "data": data,
+        "data": _as_json(content),
         "script": script,
     }
     page = read("page.html")

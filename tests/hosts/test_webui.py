@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -228,7 +229,12 @@ def test_page_picture_and_votes_of_a_grid_are_kept_on_disk(
 ) -> None:
     grid = draw(host, files["loha"], tests=["trigger only"], trigger="Tilty")["grid"]
     page = host.get(f"{V1}/grids/{grid}/page").decode("utf-8")
-    assert "http://" not in page and "https://" not in page and "data:image/png;base64," in page
+    assert "http://" not in page and "https://" not in page
+    shown = re.findall(r'"src": "(cells/[^"]+)"', page)
+    assert len(shown) == 2
+    for address in shown:
+        with Image.open(io.BytesIO(host.get(f"{V1}/grids/{grid}/{address}"))) as cell:
+            assert cell.size == (128, 128)
     picture = host.data / "outputs" / "lycoris-ext" / "grids" / grid / "grid.png"
     assert host.get(f"{V1}/grids/{grid}/picture") == picture.read_bytes()
     text = read_parameters(picture)

@@ -90,6 +90,19 @@ def test_a_grid_is_drawn_in_order_and_kept_as_page_and_picture(
     assert str(job.progress).startswith("4 of 4 pictures")
 
 
+def test_pictures_of_a_page_are_found_by_their_names_alone(
+    laboratory: Laboratory, folder: Path
+) -> None:
+    grid = ask(laboratory, folder).plan.id
+    cells = laboratory.page(grid).parent / "cells"
+    names = sorted(path.name for path in cells.iterdir())
+    assert len(names) == 2
+    assert [laboratory.cell(grid, name) for name in names] == [cells / name for name in names]
+    for name in ("..", ".", "", "../grid.json", "..\\grid.json", "nothing.png", "\0", "\ud800"):
+        with pytest.raises(LycorisExtError):
+            laboratory.cell(grid, name)
+
+
 @pytest.mark.parametrize(
     ("lie", "said"),
     [
@@ -157,7 +170,7 @@ def test_a_grid_keeps_its_cells_when_it_is_stopped_by_an_error(
     assert (job.state, len(job.grid.cells)) == ("failed", 3)
     assert "No space left" in job.problem
     page = laboratory.page(job.plan.id).read_text("utf-8")
-    assert page.count("data:image/png;base64,") == 3
+    assert page.count('"src": "cells/') == 3
     for name in ("decides", "traits"):  # before the first picture, and while the page is written
         with monkeypatch.context() as patch:
             patch.setattr(host, name, full)

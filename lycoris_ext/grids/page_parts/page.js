@@ -2,9 +2,14 @@
 // Text on this page may come from hostile files: set it as textContent, never as HTML.
 const data = JSON.parse(document.getElementById("data").textContent);
 const at = (id) => document.getElementById(id);
+// Characters that turn the direction of the text around them are shown by their names.
+const harmless = (text) => String(text).replace(
+  /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,
+  (letter) => `<U+${letter.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}>`,
+);
 const make = (tag, text, className) => {
   const node = document.createElement(tag);
-  if (text) node.textContent = text;
+  if (text) node.textContent = harmless(text);
   if (className) node.className = className;
   return node;
 };
@@ -31,14 +36,24 @@ function ask(address, options) {
   });
 }
 
+function follow(theme) {
+  document.documentElement.dataset.theme = theme;
+}
+
 function build() {
-  at("title").textContent = data.title;
-  at("subtitle").textContent = data.subtitle;
+  at("title").textContent = harmless(data.title);
+  at("title").title = data.columns.filter((column) => column.vote.adapter)
+    .map((column) => harmless(column.label)).join("\n");
+  at("subtitle").textContent = harmless(data.subtitle);
+  at("subtitle").title = harmless(data.subtitle);
   const head = make("tr");
   head.append(make("td"));
   data.columns.forEach((column, c) => {
-    const cell = make("th", column.label, data.bare && c === 1 ? "group" : "");
-    for (const line of column.notes) cell.append(make("small", line));
+    const cell = make("th", "", data.bare && c === 1 ? "group" : "");
+    cell.scope = "col";
+    cell.title = [column.label, ...column.notes].map(harmless).join("\n");
+    cell.append(make("span", column.short, "clamp"));
+    for (const line of column.notes) cell.append(make("small", line, "note"));
     head.append(cell);
   });
   const top = make("thead");
@@ -46,8 +61,10 @@ function build() {
   const body = make("tbody");
   data.rows.forEach((row, r) => {
     const line = make("tr");
-    const label = make("th", row.label);
-    label.title = row.prompt;
+    const label = make("th");
+    label.scope = "row";
+    label.title = harmless(row.vote.prompt);
+    label.append(make("span", row.label, "clamp"));
     line.append(label);
     data.cells[r].forEach((cell, c) => {
       const place = make("td", "", data.bare && c === 1 ? "group" : "");
@@ -63,24 +80,31 @@ function build() {
 
 function figure(cell, r, c) {
   const node = make("figure");
-  const picture = make("img", "", cell.width < 200 ? "small" : "");
-  picture.src = cell.src;
-  picture.alt = `${data.rows[r].label}, ${data.columns[c].label}`;
+  const picture = make("img");
+  picture.loading = "lazy";
+  picture.decoding = "async";
+  picture.width = cell.width;
+  picture.height = cell.height;
+  picture.alt = harmless(`${data.rows[r].label}, ${data.columns[c].label}`);
   picture.tabIndex = 0;
+  picture.addEventListener("load", () => {
+    picture.classList.toggle("small", picture.naturalWidth < 200);
+  });
+  picture.src = cell.src;
   picture.addEventListener("click", () => open(r, c));
   picture.addEventListener("keydown", (event) => {
     if (event.key === "Enter") open(r, c);
   });
-  const star = make("button", "\u2605", "vote");
-  star.type = "button";
-  star.title = "best of its row";
-  star.addEventListener("click", () => vote(r, c));
   node.append(picture);
   if (cell.fault) {
-    const fault = make("p", cell.fault, "fault");
-    fault.title = cell.fault;
+    const fault = make("p", cell.fault, "fault clamp");
+    fault.title = harmless(cell.fault);
     node.append(fault);
   } else {
+    const star = make("button", "\u2605", "vote");
+    star.type = "button";
+    star.title = "best of its row";
+    star.addEventListener("click", () => vote(r, c));
     node.append(star);
   }
   return node;
@@ -146,13 +170,20 @@ function showVotes() {
     }
   }
   const ranked = [...counts].sort((a, b) => b[1] - a[1]);
-  at("tally").textContent = ranked.length
-    ? `Best so far: ${ranked.map(([name, n]) => `${name} (${n})`).join(", ")}`
-    : "Click a picture to look closely; the star marks the best of its row.";
+  at("tally").textContent = progress() + (ranked.length
+    ? `Best so far: ${ranked.map(([name, n]) => `${harmless(name)} (${n})`).join(", ")}`
+    : "Click a picture to look closely; the star marks the best of its row.");
+}
+
+function progress() {
+  if (!data.running) return "";
+  const cells = data.cells.flat();
+  return `Drawing: ${cells.filter(Boolean).length} of ${cells.length} pictures. `;
 }
 
 function save() {
-  const chosen = Object.entries(votes).map(([r, c]) => data.ballots[r][c]);
+  const chosen = Object.entries(votes)
+    .map(([r, c]) => ({ ...data.rows[r].vote, ...data.columns[c].vote }));
   const content = JSON.stringify({ version: 1, votes: chosen }, null, 2) + "\n";
   const link = make("a");
   link.href = URL.createObjectURL(new Blob([content], { type: "application/json" }));
@@ -161,16 +192,50 @@ function save() {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
+// While the grid is drawn, its page is written anew after each picture. A page that is opened from
+// disk cannot fetch it, so it reloads itself and comes back as it was.
+function reload(seconds) {
+  setTimeout(() => {
+    const busy = at("viewer").open || document.querySelector("details[open], :active");
+    if (busy || document.hidden) return reload(1);
+    history.replaceState({
+      size: at("size").value,
+      left: at("scroller").scrollLeft,
+      top: at("scroller").scrollTop,
+      columns: [...hidden.columns],
+      rows: [...hidden.rows],
+      written: data.written,
+    }, "");
+    location.reload();
+  }, 1000 * seconds);
+}
+
+function restore(kept) {
+  for (const kind of ["columns", "rows"]) {
+    for (const index of kept[kind]) {
+      const box = at(kind).querySelectorAll("input")[index];
+      if (box) box.checked = false;
+      hidden[kind].add(index);
+    }
+  }
+  hide();
+  resize(kept.size);
+  at("scroller").scrollTo(kept.left, kept.top);
+}
+
+function resize(size) {
+  at("size").value = size;
+  document.documentElement.style.setProperty("--cell", `${at("size").value}px`);
+}
+
 function open(r, c) {
   shown = [r, c];
   const cell = data.cells[r][c];
   at("over").src = cell.src;
-  at("over").classList.toggle("small", cell.width < 200);
   const base = bare(r);
   at("under").src = base ? base.src : "";
-  at("under").classList.toggle("small", cell.width < 200);
-  at("where").textContent = `${data.columns[c].label}, ${data.rows[r].label}`;
-  at("text").textContent = (cell.fault ? `${cell.fault}\n\n` : "") + cell.parameters;
+  at("where").textContent = harmless(`${data.columns[c].label}, ${data.rows[r].label}`);
+  at("text").textContent = harmless((cell.fault ? `${cell.fault}\n\n` : "") + cell.parameters);
   compare(at("compare").checked);
   if (!at("viewer").open) at("viewer").showModal();
 }
@@ -196,9 +261,14 @@ function peek(on) {
   if (base) at("over").src = on ? base.src : data.cells[shown[0]][shown[1]].src;
 }
 
-at("size").addEventListener("input", () => {
-  document.documentElement.style.setProperty("--cell", `${at("size").value}px`);
-});
+for (const picture of [at("over"), at("under")]) {
+  picture.addEventListener("load", () => {
+    picture.classList.toggle("small", picture.naturalWidth < 200);
+  });
+}
+at("size").addEventListener("input", () => resize(at("size").value));
+at("before").addEventListener("click", () => flip(0, -1));
+at("after").addEventListener("click", () => flip(0, 1));
 at("save").addEventListener("click", save);
 at("close").addEventListener("click", () => at("viewer").close());
 at("compare").addEventListener("change", () => compare(at("compare").checked));
@@ -221,11 +291,29 @@ at("viewer").addEventListener("keyup", (event) => {
   if (event.key === " ") peek(false);
 });
 
+// A host that shows the page in a frame says which theme it has; else the system says it.
+const asked = new URLSearchParams(location.search).get("__theme");
+const dark = matchMedia("(prefers-color-scheme: dark)");
+if (["light", "dark"].includes(asked)) {
+  follow(asked);
+} else {
+  follow(dark.matches ? "dark" : "light");
+  dark.addEventListener("change", () => follow(dark.matches ? "dark" : "light"));
+}
+
 build();
-const widest = Math.max(64, ...data.cells.flat().map((cell) => (cell ? cell.width : 0)));
-const room = (innerWidth - 290) / data.columns.length - 10;
-at("size").value = Math.max(96, Math.min(widest < 200 ? 192 : widest, room));
-at("size").dispatchEvent(new Event("input"));
+const kept = data.running ? history.state : null;
+if (kept && kept.size) {
+  restore(kept);
+} else {
+  const widest = Math.max(64, ...data.cells.flat().map((cell) => (cell ? cell.width : 0)));
+  const phone = innerWidth <= 700;
+  const room = (innerWidth - (phone ? 120 : 250)) / data.columns.length - 8;
+  resize(Math.max(phone ? 128 : 96, Math.min(widest < 200 ? 192 : widest, room)));
+}
+// A large page takes longer to build, and a page that stays the same is looked at less often.
+const age = kept && kept.written === data.written ? 2 : 1;
+if (data.running) reload(age * (data.rows.length * data.columns.length > 500 ? 10 : 3));
 showVotes();
 if (hosted) {
   ask(`${data.votes_url}/${data.id}`).then((kept) => {
