@@ -15,6 +15,7 @@ _RESERVED = {"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for
 #: The host separates the names of networks by commas in a picture's metadata.
 _FORBIDDEN = {*FORBIDDEN_IN_NAMES, ","}
 _LONGEST = 120
+_LONGEST_PATH = 4096
 
 
 class NotAllowed(DataError):
@@ -27,10 +28,14 @@ class AllowedFolders:
     Args:
         folders: returns the allowed folders. It is called at every check, because the user may
             change them in the settings; folders that do not exist are ignored.
+        told: whether messages may name the folders to whoever asks.
     """
 
-    def __init__(self, folders: Callable[[], Sequence[Path]]) -> None:
+    def __init__(
+        self, folders: Callable[[], Sequence[Path]], told: Callable[[], bool] = lambda: True
+    ) -> None:
         self._folders = folders
+        self._told = told
 
     def folders(self) -> list[Path]:
         """Return the allowed folders that exist, with symbolic links resolved, each once."""
@@ -41,11 +46,15 @@ class AllowedFolders:
         """Return an absolute path with symbolic links resolved, if an allowed folder holds it.
 
         Raises:
-            NotAllowed: the path is empty or lies outside every allowed folder. The message does
-                not reveal whether the path exists.
+            NotAllowed: the path is empty, lies outside every allowed folder, or is none that
+                this system could open. The message does not reveal whether a path outside exists.
         """
-        if not str(text).strip() or "\0" in str(text):
+        if not str(text).strip():
             raise NotAllowed("the path is empty", where="path", fix="name a folder or a file")
+        if len(str(text)) > _LONGEST_PATH or not _is_text(str(text)):
+            raise NotAllowed(
+                "no file can have this path", where=short(str(text), 60), fix="correct it"
+            )
         folders = self.folders()
         path = Path(os.path.abspath(os.path.expanduser(str(text).strip())))
         # Compare the text first: resolving \\host\share would already contact that host.
@@ -53,13 +62,39 @@ class AllowedFolders:
         if _inside(path, [*folders, *written]):
             path = Path(os.path.realpath(path))
             if _inside(path, folders):
+                _refuse_impossible(path)
                 return path
         allowed = ", ".join(str(folder) for folder in folders)
         raise NotAllowed(
             "this path is not inside a folder that the host allows",
-            where=str(text),
-            fix=f"use one of: {allowed}; or add a folder under Settings > LyCORIS Ext",
+            where=short(str(text), 300),
+            fix=f"use one of: {allowed}; or add a folder under Settings > LyCORIS Ext"
+            if self._told()
+            else "ask the owner of this host for a folder; they are under Settings > LyCORIS Ext",
         )
+
+
+def _is_text(text: str) -> bool:
+    """Whether a text has no NUL and no half characters, which no name of a file can hold."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
+
+
+def _refuse_impossible(path: Path) -> None:
+    """Refuse a path that fails whatever one asks of it, such as one with too long a name."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return  # whoever opens it says so
+    except OSError as error:
+        raise NotAllowed(
+            f"no file can have this path ({error.strerror})",
+            where=short(str(path), 300),
+            fix="correct it",
+        ) from error
 
 
 def _inside(path: Path, folders: Sequence[Path]) -> bool:

@@ -18,6 +18,7 @@ from lycoris_ext.formats.families import FAMILIES
 from lycoris_ext.functional import LayerSpec, spec_of
 from lycoris_ext.grids.fit import HostTraits
 from webui_extension import forge, vae
+from webui_extension.door import Openness
 from webui_extension.drawing import draw, lend, network_on_disk
 from webui_extension.host_axes import HOST_AXES
 from webui_extension.painter import Drawn, Order
@@ -111,6 +112,25 @@ class WebuiHost:
         from modules import shared
 
         return not getattr(shared.cmd_opts, "disable_extension_access", True)
+
+    def openness(self) -> Openness:
+        """Say who may reach the host, by its command line."""
+        from modules import shared
+
+        given = shared.cmd_opts
+        shared_by = ("listen", "share", "ngrok", "server_name", "subpath")
+        origins = getattr(given, "cors_allow_origins", None) or ""
+        return Openness(
+            local=not any(getattr(given, name, None) for name in shared_by),
+            origins=tuple(origin.strip() for origin in origins.split(",") if origin.strip()),
+            pattern=getattr(given, "cors_allow_origins_regex", None) or "",
+        )
+
+    def tells_folders(self) -> bool:
+        """Whether messages may name the host's folders; those of a shared host may not."""
+        from modules import shared
+
+        return self.openness().local and not getattr(shared.cmd_opts, "hide_ui_dir_config", False)
 
     # What can be chosen
 

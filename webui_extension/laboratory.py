@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from lycoris_ext.errors import ConfigError, DataError, LycorisExtError
-from lycoris_ext.formats import load_adapter
+from lycoris_ext.formats import atomic_write, load_adapter
 from lycoris_ext.grids.cells import StoredCell
 from lycoris_ext.grids.checkpoints import Checkpoint, RunFiles, list_run, read_checkpoint
 from lycoris_ext.grids.draw import Grid
 from lycoris_ext.grids.fit import Fit, check_fit
 from lycoris_ext.grids.output import PICTURE
-from lycoris_ext.grids.page import PAGE
+from lycoris_ext.grids.page import PAGE, single_file
 from lycoris_ext.grids.page_pictures import FOLDER as CELLS
 from lycoris_ext.grids.plan import BARE, Cell, GridPlan
 from lycoris_ext.grids.plan_file import PLAN, read_faults, read_form, read_grid, read_plan
 from lycoris_ext.grids.votes import Vote, cast, read_votes, tally, withdraw
 from lycoris_ext.words import count
-from webui_extension.allowed_folders import AllowedFolders
+from webui_extension.allowed_folders import AllowedFolders, NotAllowed
 from webui_extension.jobs import Host, Job, Jobs
 from webui_extension.kept_grids import KeptGrids
 from webui_extension.preview import Preview, choose
@@ -48,7 +48,7 @@ class Laboratory:
     def __init__(self, host: Host) -> None:
         self.host = host
         self.allowed_folders = AllowedFolders(
-            lambda: [*host.allowed_folders(), host.output_folder()]
+            lambda: [*host.allowed_folders(), host.output_folder()], told=host.tells_folders
         )
         self.staging = Staging(host.output_folder() / _STAGED)
         self.jobs = Jobs(host, self.staging, self.check)
@@ -193,6 +193,18 @@ class Laboratory:
         if set(name) - set("0123456789abcdefghijklmnopqrstuvwxyz-."):
             raise NotAllowed("this is no picture of a grid", where=name[:60], fix="read the page")
         return self._file(grid, f"{CELLS}/{name}")
+
+    def file(self, grid: str) -> Path:
+        """Write a grid's page with its pictures inside it, and return the path of that file.
+
+        Raises:
+            DataError: the page or one of its pictures is not there.
+            EnvironmentFault: the disk is full or the folder cannot be written.
+        """
+        page = self.page(grid)
+        path = page.with_name(f"grid-{grid}.html")
+        atomic_write(path, single_file(page).encode("utf-8"))
+        return path
 
     def picture(self, grid: str) -> Path:
         """Return the path of a grid's labelled PNG.

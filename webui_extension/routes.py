@@ -7,8 +7,9 @@ described on the host's page /docs.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from lycoris_ext.errors import EnvironmentFault, LycorisExtError
@@ -18,11 +19,103 @@ from lycoris_ext.words import short
 from webui_extension import schemas
 from webui_extension.allowed_folders import NotAllowed
 from webui_extension.asked import draw
+from webui_extension.door import (
+    MAX_BYTES,
+    Headers,
+    Openness,
+    as_json,
+    read_json,
+    refuse_foreign,
+)
 from webui_extension.jobs import Job
 from webui_extension.laboratory import Laboratory
 from webui_extension.training import Training
 
 ROOT = "/lycoris-ext/v1"
+#: What a route's path can hold, in the order in which `Route.work` takes them.
+_PLACES = ("grid", "name")
+
+
+@dataclass(frozen=True)
+class Route:
+    """A route of the API.
+
+    Args:
+        method: "GET" or "POST".
+        path: below ROOT; "{grid}" and "{name}" in it are handed to `work`.
+        about: what it does, for the host's /docs.
+        work: does it; it returns JSON values, or the path of a file to send.
+        schema: of the request's body, which is checked and handed to `work`.
+    """
+
+    method: str
+    path: str
+    about: str
+    work: Callable[..., Any]
+    schema: schemas.Schema | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a route answers: an HTTP status, with JSON or with a file."""
+
+    status: int
+    json: bytes = b""
+    file: Path | None = None
+
+
+def routes_of(laboratory: Laboratory, training: Training) -> list[Route]:
+    """Return all routes."""
+    do = Actions(laboratory, training)
+    return [
+        Route("GET", "/runs", "List the folders that hold adapters", do.runs),
+        Route("POST", "/run", "List the checkpoints of a run", do.run, schemas.FOLDER),
+        Route("POST", "/check", "Check if adapters fit the loaded model", do.check, schemas.FILES),
+        Route("GET", "/grids", "List the ids of all grids, newest first", laboratory.grids),
+        Route("POST", "/grids", "Draw a grid, or continue one", do.draw, schemas.GRID),
+        Route("GET", "/job", "Report the progress of the last grid", do.job),
+        Route("POST", "/job/interrupt", "Interrupt the grid; its pictures are kept", do.interrupt),
+        Route("GET", "/grids/{grid}/page", "Return a grid as an HTML page", laboratory.page),
+        Route("GET", "/grids/{grid}/cells/{name}", "Return a picture of it", laboratory.cell),
+        Route("GET", "/grids/{grid}/file", "Return that page with its pictures", laboratory.file),
+        Route("GET", "/grids/{grid}/picture", "Return a grid as a PNG", laboratory.picture),
+        Route(
+            "GET", "/grids/{grid}/votes", "Count a grid's votes: column -> votes", laboratory.votes
+        ),
+        Route(
+            "GET", "/votes/{grid}", "Return each row's best cell: row -> column", laboratory.stars
+        ),
+        Route("POST", "/votes", "Vote for the best cell of a row", do.vote, schemas.VOTE),
+        Route("POST", "/install", "Install an adapter in the host", do.install, schemas.INSTALL),
+        Route("GET", "/training", "Report the progress of the training", do.training),
+        Route("POST", "/training", "Start a training", do.train, schemas.TRAINING),
+        Route("POST", "/training/stop", "Stop the training", do.stop_training),
+    ]
+
+
+def respond(
+    route: Route, headers: Headers, body: bytes, places: Mapping[str, str], openness: Openness
+) -> Answer:
+    """Do what a request asks for; errors of ours become a JSON answer.
+
+    Args:
+        route: the route that was asked.
+        headers: the request's headers; their names are in small letters.
+        body: its body.
+        places: values of "{grid}" and "{name}" in its path.
+        openness: to whom the host is open.
+    """
+    try:
+        refuse_foreign(route.method, headers, openness)
+        arguments: list[Any] = list(places.values())
+        if route.method == "POST":
+            content = read_json(body, headers)
+            if route.schema is not None:
+                arguments.append(schemas.checked(content, route.schema))
+        result = route.work(*arguments)
+    except LycorisExtError as error:
+        return Answer(status_of(error), as_json(error_json(error)))
+    return Answer(200, file=result) if isinstance(result, Path) else Answer(200, as_json(result))
 
 
 def add_routes(
@@ -38,87 +131,55 @@ def add_routes(
     from fastapi import Depends
 
     guards = [Depends(_guard(credentials))] if credentials else []
-
-    def add(
-        method: str,
-        path: str,
-        about: str,
-        work: Callable[..., Any],
-        schema: schemas.Schema | None = None,
-    ) -> None:
-        described = {"requestBody": {"content": {"application/json": {"schema": schema}}}}
+    for route in routes_of(laboratory, training):
         app.add_api_route(
-            ROOT + path,
-            _endpoint(path, work, schema),
-            methods=[method],
-            summary=about,
+            ROOT + route.path,
+            _endpoint(route, laboratory.host.openness),
+            methods=[route.method],
+            summary=route.about,
             tags=["LyCORIS Ext"],
-            name=(method + path).replace("/", "_"),
+            name=(route.method + route.path).replace("/", "_"),
             response_model=None,
             dependencies=guards,
-            openapi_extra=described if schema else None,
+            openapi_extra=_described(route),
         )
 
-    actions = Actions(laboratory, training)
-    add("GET", "/runs", "List the folders that hold adapters", actions.runs)
-    add("POST", "/run", "List the checkpoints of a run", actions.run, schemas.FOLDER)
-    add("POST", "/check", "Check if adapters fit the loaded model", actions.check, schemas.FILES)
-    add("GET", "/grids", "List the ids of all grids, newest first", laboratory.grids)
-    add("POST", "/grids", "Draw a grid, or continue one", actions.draw, schemas.GRID)
-    add("GET", "/job", "Report the progress of the last grid", actions.job)
-    add("POST", "/job/interrupt", "Interrupt the grid; its pictures are kept", actions.interrupt)
-    add("GET", "/grids/{grid}/page", "Return a grid as an HTML page", laboratory.page)
-    add("GET", "/grids/{grid}/cells/{name}", "Return a picture of that page", laboratory.cell)
-    add("GET", "/grids/{grid}/picture", "Return a grid as a labelled PNG", laboratory.picture)
-    add("GET", "/grids/{grid}/votes", "Count a grid's votes: column -> votes", laboratory.votes)
-    add("GET", "/votes/{grid}", "Return each row's best cell: row -> column", actions.stars)
-    add("POST", "/votes", "Vote for the best cell of a row", actions.vote, schemas.VOTE)
-    add("POST", "/install", "Install an adapter in the host", actions.install, schemas.INSTALL)
-    add("GET", "/training", "Report the progress of the training", actions.training)
-    add("POST", "/training", "Start a training", actions.train, schemas.TRAINING)
-    add("POST", "/training/stop", "Stop the training", actions.stop_training)
+
+def _described(route: Route) -> dict[str, Any]:
+    """Describe a route's arguments for the host's /docs."""
+    places = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in _PLACES
+        if f"{{{name}}}" in route.path
+    ]
+    described: dict[str, Any] = {"parameters": places} if places else {}
+    if route.schema is not None:
+        described["requestBody"] = {"content": {"application/json": {"schema": route.schema}}}
+    return described
 
 
-def _endpoint(
-    path: str, work: Callable[..., Any], schema: schemas.Schema | None
-) -> Callable[..., Any]:
-    """Make the function that FastAPI calls for a request; it reads its arguments off the names.
+def _endpoint(route: Route, openness: Callable[[], Openness]) -> Callable[..., Any]:
+    """Make the function that FastAPI calls for a request."""
+    from fastapi import Request
+    from fastapi.concurrency import run_in_threadpool
+    from fastapi.responses import FileResponse, Response
 
-    Args:
-        path: of the route; "{grid}" in it is handed to `work`.
-        work: does what the route asks for; an error of ours becomes a JSON answer.
-        schema: of the request's body, which is then checked and handed to `work`.
-    """
-    from fastapi import Body
-    from fastapi.responses import FileResponse, JSONResponse
+    async def endpoint(request: Any) -> Any:
+        body = b""
+        async for part in request.stream():
+            body += part
+            if len(body) > MAX_BYTES:
+                break  # it is refused by its length
+        places = {n: request.path_params[n] for n in _PLACES if n in request.path_params}
+        answer = await run_in_threadpool(respond, route, request.headers, body, places, openness())
+        if answer.file is not None:
+            # A page that is being drawn, and its pictures, change under their names.
+            return FileResponse(answer.file, headers={"Cache-Control": "no-cache"})
+        return Response(answer.json, answer.status, media_type="application/json")
 
-    def answer(function: Callable[[], Any]) -> Any:
-        try:
-            result = function()
-        except LycorisExtError as error:
-            return JSONResponse(error_json(error), status_code=status_of(error))
-        return FileResponse(result) if hasattr(result, "read_bytes") else result
-
-    body = Body(...)
-
-    def with_body(content: Any = body) -> Any:
-        assert schema is not None
-        return answer(lambda: work(schemas.checked(content, schema)))
-
-    def with_grid(grid: str) -> Any:
-        return answer(lambda: work(grid))
-
-    def with_grid_and_name(grid: str, name: str) -> Any:
-        return answer(lambda: work(grid, name))
-
-    def without_arguments() -> Any:
-        return answer(work)
-
-    if schema is not None:
-        return with_body
-    if "{name}" in path:
-        return with_grid_and_name
-    return with_grid if "{grid}" in path else without_arguments
+    # FastAPI reads this, and cannot look up a name that is known inside this function alone.
+    endpoint.__annotations__ = {"request": Request}
+    return endpoint
 
 
 class Actions:
@@ -157,10 +218,6 @@ class Actions:
     def vote(self, asked: dict[str, Any]) -> dict[str, int]:
         self._laboratory.vote(asked["grid"], asked["row"], asked["column"])
         return self._laboratory.votes(asked["grid"])
-
-    def stars(self, grid: str) -> dict[str, int]:
-        # The host's JSON encoder takes only text as keys.
-        return {str(row): column for row, column in self._laboratory.stars(grid).items()}
 
     def install(self, asked: dict[str, Any]) -> list[str]:
         written = self._laboratory.install(
@@ -240,10 +297,10 @@ def error_json(error: LycorisExtError) -> dict[str, str]:
 
 
 def status_of(error: LycorisExtError) -> int:
-    """Return the HTTP status for an error: 403 (not allowed), 500 (environment) or else 400."""
+    """Return the HTTP status for an error: 403 (not allowed), 503 (environment) or else 400."""
     if isinstance(error, NotAllowed):
         return 403
-    return 500 if isinstance(error, EnvironmentFault) else 400
+    return 503 if isinstance(error, EnvironmentFault) else 400
 
 
 def _guard(credentials: str) -> Callable[..., None]:

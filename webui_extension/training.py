@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -23,14 +22,14 @@ from lycoris_ext.formats import atomic_write
 from lycoris_ext.formats.atomic import make_folder
 from lycoris_ext.runs.events import read_events
 from lycoris_ext.runs.lock import lock_holder
+from lycoris_ext.runs.losses import finite
 from lycoris_ext.runs.paths import RunPaths
 from lycoris_ext.training.run_config import RunConfig
-from lycoris_ext.words import short
 from webui_extension.allowed_folders import AllowedFolders
 from webui_extension.child import ISOLATED, launch, read_toml
+from webui_extension.training_log import read_log
 
 CURRENT = "current.json"
-_SHOWN_OF_LOG = 4000
 #: The options that decide where a run writes, with their defaults; "" means that it does not.
 _DESTINATIONS = {"output_dir": "output", "output_name": "last", "logging_dir": "", "cache_dir": ""}
 
@@ -46,7 +45,8 @@ class TrainingState:
         loss: loss of the last step, or None.
         events: path of the events file, from which the loss curve is drawn.
         finished: whether the run has done all its steps.
-        last: the last line of the child's output: its progress, or an error.
+        failed: whether it ended by an error.
+        last: what the child said last: its progress, or its error with all lines.
     """
 
     config: str
@@ -55,17 +55,21 @@ class TrainingState:
     loss: float | None = None
     events: str = ""
     finished: bool = False
+    failed: bool = False
     last: str = ""
 
     def __str__(self) -> str:
         if not self.config:
             return "No training was started."
-        word = "running" if self.running else "finished" if self.finished else "not running"
+        words = {"running": self.running, "finished": self.finished, "failed": self.failed}
+        word = next((word for word, true in words.items() if true), "not running")
         text = f"{Path(self.config).name}: {word}"
         if self.step:
             text += f", step {self.step}"
         if self.loss is not None:
             text += f", loss {self.loss:.4f}"
+        if self.failed:
+            return f"{text}.\n{self.last}"
         return f"{text}. {self.last}" if self.last else text
 
 
@@ -181,15 +185,11 @@ class Training:
         for event in read_events(events):
             finished = event.get("event") == "finished"
             if event.get("event") == "step":
-                step, loss = int(event["step"]), float(event["loss"])
+                step, loss = event.get("step", 0), finite(event.get("loss"))
+        said = read_log(Path(note["log"]))
+        failed = said.failed and not running and not finished
         return TrainingState(
-            note["config"],
-            running,
-            step,
-            loss,
-            str(events),
-            finished,
-            self._last_line(Path(note["log"])),
+            note["config"], running, step, loss, str(events), finished, failed, said.text
         )
 
     def stop(self) -> TrainingState:
@@ -228,17 +228,6 @@ class Training:
             return self._child.poll() is None
         # The host was restarted and has no handle on the child: its lock tells if it is alive.
         return lock_holder(_run(note).lock) is not None
-
-    @staticmethod
-    def _last_line(log: Path) -> str:
-        try:
-            with log.open("rb") as file:
-                file.seek(max(0, log.stat().st_size - _SHOWN_OF_LOG))
-                text = file.read().decode("utf-8", "replace")
-        except OSError:
-            return ""
-        lines = [line for line in re.split(r"[\r\n]+", text) if line.strip()]
-        return short(lines[-1], 300) if lines else ""
 
 
 def _run(note: dict[str, str]) -> RunPaths:

@@ -95,8 +95,8 @@ class _Chart:
         unit = _OVERSAMPLING
         losses = sorted(point.loss for point in points)
         # Scale the axis to the 99th percentile, so that outliers do not flatten the curve.
-        usual = losses[int(0.99 * (len(losses) - 1))] * 1.08
-        tick = _tick(max(usual, 1e-12), 8)
+        usual = max(losses[int(0.99 * (len(losses) - 1))] * 1.08, 1e-12)
+        tick = _tick(usual, 8)
         high = tick * (int(usual / tick) + 1)
         return cls(
             canvas,

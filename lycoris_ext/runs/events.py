@@ -17,6 +17,8 @@ from lycoris_ext.os_errors import reason, remedy_for_writing
 
 Event = dict[str, Any]
 
+_MOST_STEPS = 2**53
+
 
 class EventLog:
     """Writes a run's event log.
@@ -65,17 +67,22 @@ class EventLog:
 def read_events(path: Path) -> Iterator[Event]:
     """Read the events of a log in order.
 
-    A line that was cut short is left out. If the file does not exist there are no events.
+    A line that was cut short, or whose step is no number, is left out. If the file does not exist
+    there are no events.
     """
     if not path.is_file():
         return
     for line in path.read_bytes().split(b"\n"):
         try:
             event = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(event, dict):
+        if isinstance(event, dict) and _is_step(event.get("step", 0)):
             yield event
+
+
+def _is_step(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST_STEPS
 
 
 def _line(event: Event) -> str:

@@ -11,6 +11,8 @@ from lycoris_ext.runs.events import read_events
 SMOOTHING = 0.95
 """Weight of the previous average in the running average of losses that is shown to users."""
 
+_LARGEST = 1e30
+
 
 def running_average(average: float | None, loss: float) -> float:
     """Return the running average of the losses after one more step.
@@ -35,7 +37,7 @@ def read_losses(events: Path) -> list[LossPoint]:
     """Read the losses from the event log of a run.
 
     If a step occurs more than once, because the run was resumed before it, the last one counts. A
-    last line that was cut short is left out.
+    last line that was cut short is left out, and so is a step whose loss is no finite number.
 
     Args:
         events: NAME.events.jsonl.
@@ -50,15 +52,21 @@ def read_losses(events: Path) -> list[LossPoint]:
         raise DataError("there is no such file", where=str(events), fix="name a run's events.jsonl")
     points: dict[int, LossPoint] = {}
     for event in read_events(events):
-        if event.get("event") == "step" and "loss" in event:
+        loss = finite(event.get("loss"))
+        if event.get("event") == "step" and loss is not None:
             rate = event.get("learning_rates")
             rate = next(iter(rate.values()), None) if isinstance(rate, dict) else rate
-            step = int(event["step"])
-            points[step] = LossPoint(
-                step, float(event["loss"]), None if rate is None else float(rate)
-            )
+            step = event.get("step", 0)
+            points[step] = LossPoint(step, loss, finite(rate))
     if not points:
         raise DataError(
             "no step of training is recorded here", where=str(events), fix="train first"
         )
     return [points[step] for step in sorted(points)]
+
+
+def finite(value: object) -> float | None:
+    """Return a value of an event as a number; None if it is none, or larger than any loss."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return None
+    return float(value) if abs(value) <= _LARGEST else None

@@ -18,6 +18,7 @@ from lycoris_ext.grids.fit import HostTraits
 from tests.grids.conftest import run  # noqa: F401 - a fixture
 from webui_extension import schemas
 from webui_extension.asked import draw
+from webui_extension.door import Openness
 from webui_extension.jobs import Job
 from webui_extension.laboratory import Laboratory
 from webui_extension.painter import Drawn, LoadedNetwork, Order
@@ -45,6 +46,7 @@ class FakeHost:
         self.vae = "0123456789"
         self.lent: list[Staged] = []
         self.forgotten: list[str] = []
+        self.shared = False
         self.python = ""
         for name in ("Lora", "runs"):
             (root / name).mkdir()
@@ -78,6 +80,12 @@ class FakeHost:
 
     def may_start_programs(self) -> bool:
         return True
+
+    def openness(self) -> Openness:
+        return Openness(local=not self.shared)
+
+    def tells_folders(self) -> bool:
+        return not self.shared
 
     def base_models(self) -> list[str]:
         return ["model-a", "model-b"]

@@ -39,7 +39,7 @@ def test_the_answer_of_every_action_is_json(
     assert actions.vote({"grid": ended["grid"], "row": 0, "column": 1}) == {
         "tilty-step-200 at 1": 1
     }
-    assert actions.stars(ended["grid"]) == {"0": 1}
+    assert laboratory.stars(ended["grid"]) == {0: 1}
     assert actions.training()["running"] is False
     json.dumps([listed, started, ended, job_json(job)])
 
@@ -47,7 +47,7 @@ def test_the_answer_of_every_action_is_json(
 def test_an_error_is_answered_as_plain_text_with_its_status() -> None:
     error = DataError("what\n<b>", where="w" * 400, fix="fix")
     assert error_json(error) == {"error": "what <b>", "where": "w" * 297 + "...", "fix": "fix"}
-    for kind, number in ((NotAllowed, 403), (EnvironmentFault, 500), (DataError, 400)):
+    for kind, number in ((NotAllowed, 403), (EnvironmentFault, 503), (DataError, 400)):
         failed: LycorisExtError = kind("x")
         assert status_of(failed) == number
 

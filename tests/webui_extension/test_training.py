@@ -202,7 +202,7 @@ def test_modules_beside_the_config_are_not_imported(training: Training, config: 
     )
     config.write_text("no_such_option = 1\n", encoding="utf-8")
     training.start(str(config), sys.executable)
-    until(training, "not running")
+    assert "no_such_option" in until(training, "failed")
     assert not config.with_name("imported").exists()
 
 
