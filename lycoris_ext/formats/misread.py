@@ -93,7 +93,7 @@ def misread_by(
         plans: layer's name in the file -> its algorithm, rank and shapes.
         metadata: of the file.
     """
-    family = family_of_file(plans, metadata)
+    family = _family_of(plans, metadata)
     features = {feature for plan in plans.values() for feature in _features(plan)}
     stated = family_of_version(metadata.get("ss_base_model_version", ""))
     if family == "sdxl" and stated is not FAMILIES["sdxl"]:
@@ -111,7 +111,7 @@ def knows(host: str, feature: str) -> bool:
     return not _MISREAD.get((feature, host), "").startswith("knows no")
 
 
-def family_of_file(plans: Mapping[str, Plan], metadata: Mapping[str, str]) -> str:
+def _family_of(plans: Mapping[str, Plan], metadata: Mapping[str, str]) -> str:
     """Find out the id of the family that a file's layers are of; "" if nothing tells it.
 
     Args:

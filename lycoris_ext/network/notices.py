@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Mapping
 
 from torch import nn
@@ -13,7 +12,7 @@ from lycoris_ext.functional import spec_of
 from lycoris_ext.network.config import NetworkConfig
 from lycoris_ext.network.preset_file import read_preset
 from lycoris_ext.network.presets import PRESETS
-from lycoris_ext.network.selection import covered_modules, left_out, selectors
+from lycoris_ext.network.selection import covered_modules, fits_any, left_out_by, selectors
 from lycoris_ext.network.sites import Targets
 from lycoris_ext.network.skipped import listed
 from lycoris_ext.words import count
@@ -43,7 +42,7 @@ def notices(
     asked = [
         name
         for name in skipped
-        if name.partition(".")[0] in plain and not _fits(config.exclude, name)
+        if name.partition(".")[0] in plain and not fits_any(config.exclude, name)
     ]
     if asked:
         yield f"{count(len(asked), 'layer')} cannot be adapted: {listed(skipped, asked)}"
@@ -81,14 +80,10 @@ def _preset_of_another_model(target: str, model: nn.Module, config: NetworkConfi
 
 def _without_adapters(target: str, model: nn.Module, config: NetworkConfig) -> Iterator[str]:
     preset = read_preset(config)
-    if left_out(target, config) or not any(selectors(target, preset)):
+    if left_out_by(target, config) or not any(selectors(target, preset)):
         return
     if not covered_modules(target, model, preset):
         yield (
             f"no layer of {target} gets an adapter: it has none of the classes and layers that "
             f'preset "{config.preset}" names; include adds layers by their names'
         )
-
-
-def _fits(patterns: Collection[str], name: str) -> bool:
-    return any(re.search(pattern, name) for pattern in patterns)

@@ -159,19 +159,12 @@ def _check_fits(
 
 def _wanted(site: Site, covered: Mapping[str, Settings], config: NetworkConfig) -> bool:
     """Whether preset, include, exclude and the network_train_*_only options select a layer."""
-    if left_out_by(site, config):
+    if left_out_by(site.target, config) or fits_any(config.exclude, site.name):
         return False
-    if any(re.search(pattern, site.name) for pattern in config.exclude):
-        return False
-    return site.name in covered or _included(site, config)
+    return site.name in covered or fits_any(config.include, site.name)
 
 
-def left_out_by(site: Site, config: NetworkConfig) -> str | None:
-    """Return the option that keeps a layer's whole model from being adapted; None if none does."""
-    return left_out(site.target, config)
-
-
-def left_out(target: str, config: NetworkConfig) -> str | None:
+def left_out_by(target: str, config: NetworkConfig) -> str | None:
     """Return the option that keeps a model from being adapted; None if none does."""
     if target in TEXT_ENCODERS and config.network_train_unet_only:
         return "network_train_unet_only"
@@ -180,8 +173,9 @@ def left_out(target: str, config: NetworkConfig) -> str | None:
     return None
 
 
-def _included(site: Site, config: NetworkConfig) -> bool:
-    return any(re.search(pattern, site.name) for pattern in config.include)
+def fits_any(patterns: Iterable[str], name: str) -> bool:
+    """Return True if one of some patterns is found in a layer's name."""
+    return any(re.search(pattern, name) for pattern in patterns)
 
 
 def _with_settings(
@@ -194,7 +188,7 @@ def _with_settings(
     """
     checked: dict[Hashable, LayerOptions] = {}  # most layers share their settings with others
     for site in sites:
-        spatial, included = site.spec.is_spatial, _included(site, config)
+        spatial, included = site.spec.is_spatial, fits_any(config.include, site.name)
         rank, alpha = config.dims(spatial)
         if spatial and not preset.spatial and not included:
             rank = 0

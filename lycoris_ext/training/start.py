@@ -90,7 +90,7 @@ class StartWeights:
 
     def _check_targets(self, network: Network, config: NetworkConfig) -> None:
         """Refuse layers of a model that is not to be trained, rather than train or drop them."""
-        options = Counter(left_out_by(site, config) for site in network.sites.values())
+        options = Counter(left_out_by(site.target, config) for site in network.sites.values())
         for option, layers in options.items():
             if option is not None:
                 raise ConfigError(

@@ -96,7 +96,7 @@ def _choose(targets: Targets, paths: set[Path], base: Values) -> _Choice:
     possible = {
         site_path(site.name)
         for site in all_sites(targets).values()
-        if config.trains(site.spec.is_norm) and not left_out_by(site, config)
+        if config.trains(site.spec.is_norm) and not left_out_by(site.target, config)
     }
     selected = {preset: _selected(targets, {**base, "preset": preset}) for preset in PRESETS}
     nearest = sorted(PRESETS, key=lambda preset: len(selected[preset] ^ paths))

@@ -54,9 +54,7 @@ def _network_arguments(arguments: Mapping[str, object]) -> Iterator[tuple[str, o
     """
     strange = []
     for name, value in arguments.items():
-        if value in (None, "None"):
-            continue
-        if name == "algo":
+        if name == "algo" or value in (None, "None"):
             continue
         if name.endswith("_lr_weight"):  # for blocks, which have layers in some files alone
             strange.append(f"{name}={value}")

@@ -18,6 +18,8 @@ from lycoris_ext.network.layer_options import LayerOptions
 Values = dict[str, Any]
 _SIZES = ("network_dim", "network_alpha")
 _CONV_SIZES = ("conv_dim", "conv_alpha")
+#: Options of sizes -> those of convolutions larger than 1x1.
+_CONV = dict(zip(_SIZES, _CONV_SIZES, strict=True))
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,9 @@ def base_options(layers: Sequence[FileLayer], told: Told) -> Values:
     narrow = [layer for layer in own if not layer.wide] or wide
     found |= _sizes(narrow, found, _SIZES, told)
     if any(layer.wide is None for layer in others):
-        found |= {conv: found[size] for conv, size in _conv_names(found)}
+        found |= _for_convolutions(found)
     elif any(layer.wide for layer in others):
-        found |= _sizes(wide, found, _CONV_SIZES, told)
-        found |= {conv: found[size] for conv, size in _conv_names(found) if conv not in found}
+        found |= {**_for_convolutions(found), **_sizes(wide, found, _CONV_SIZES, told)}
     else:
         found["conv_dim"] = 0
     if found["algo"] == "lora" and found["conv_dim"]:
@@ -80,7 +81,8 @@ def own_options(layer: FileLayer, base: Values, told: Told) -> Values:
     if fits(layer, _with(base, sizes), told):
         return sizes
     settings: Values = {}
-    if plan.algorithm is not _stored_as(base) and not plan.algorithm.of_norms:
+    chosen = LayerOptions(algo=base["algo"]).algorithm
+    if plan.algorithm is not _stored_as(chosen) and not plan.algorithm.of_norms:
         settings["algo"] = plan.algorithm.name
     options = _options([layer])
     for name, known in plan.algorithm.Options.options().items():
@@ -127,8 +129,9 @@ def _without_rare(layers: Sequence[FileLayer], options: Values, told: Told) -> V
     return options
 
 
-def _conv_names(found: Values) -> list[tuple[str, str]]:
-    return [pair for pair in zip(_CONV_SIZES, _SIZES, strict=True) if pair[1] in found]
+def _for_convolutions(values: Values) -> Values:
+    """Return the sizes among some options as those of convolutions larger than 1x1."""
+    return {_CONV[name]: value for name, value in values.items() if name in _CONV}
 
 
 def _options(layers: Sequence[FileLayer]) -> Values:
@@ -136,7 +139,7 @@ def _options(layers: Sequence[FileLayer]) -> Values:
     found: Values = {}
     for layer in layers:
         for name, value in layer.plan.shown_options().items():
-            exact = shortest(value, _dtype(layer)) if isinstance(value, float) else value
+            exact = _shortest(value, _dtype(layer)) if isinstance(value, float) else value
             found.setdefault(name, exact)
     chosen = layers[0].plan.algorithm
     if chosen.reads("full_matrix") and not any(layer.plan.has_rank for layer in layers):
@@ -165,7 +168,6 @@ def _split(layers: Sequence[FileLayer], options: Values, name: str) -> Values:
     chosen = samples[0].plan.algorithm
     usual = LayerOptions.options()[chosen.split_by].default
     widest = max(layer.plan.layer.out_features for layer in samples)
-
     own = {name: value for name, value in options.items() if chosen.reads(name)}
 
     def splits(layer: FileLayer, size: int) -> bool:
@@ -216,15 +218,14 @@ def _wanted(layer: FileLayer, told: Told) -> tuple[int | None, float | None]:
         return None, None  # alpha is the constraint
     if plan.algorithm.reads("full_matrix") and not plan.has_rank:
         # Of two full matrices the alpha is the rank that was set, which has no effect.
-        return (
-            int(plan.alpha) if plan.alpha >= 1 and plan.alpha == int(plan.alpha) else None
-        ), None
+        rank = int(plan.alpha)
+        return rank if rank == plan.alpha and rank >= 1 else None, None
     if plan.has_rank and plan.alpha > 0:
         factor = plan.rank**0.5 if told.rs_lora else 1.0
-        return plan.rank, shortest(plan.alpha, _dtype(layer), factor)
+        return plan.rank, _shortest(plan.alpha, _dtype(layer), factor)
     if plan.has_rank or stored is None or plan.alpha <= 0 or not plan.algorithm.stores_alpha:
         return plan.rank or None, None
-    return None, None if told.rs_lora else shortest(plan.alpha, _dtype(layer))
+    return None, None if told.rs_lora else _shortest(plan.alpha, _dtype(layer))
 
 
 def _possible_sizes(layer: FileLayer, options: Values) -> list[tuple[int, float]]:
@@ -236,9 +237,7 @@ def _possible_sizes(layer: FileLayer, options: Values) -> list[tuple[int, float]
 
 def _with(base: Values, settings: Values) -> Values:
     """Return the options of a layer for which an override sets some."""
-    sizes = dict(zip(_SIZES, _CONV_SIZES, strict=True))
-    conv = {sizes[name]: value for name, value in settings.items() if name in sizes}
-    return {**base, **settings, **conv}
+    return {**base, **settings, **_for_convolutions(settings)}
 
 
 def _planned(
@@ -275,33 +274,30 @@ def _checked(values: tuple[tuple[str, Any], ...]) -> LayerOptions | None:
 def _same(new: Plan | None, layer: FileLayer, told: Told) -> bool:
     """Whether a new plan stores the layer's tensors, with its rank and alpha."""
     plan = layer.plan
-    if new is None or (algorithm(new.algorithm.trains or new.algorithm.name)) is not plan.algorithm:
+    if new is None or _stored_as(new.algorithm) is not plan.algorithm:
         return False
-    if (plan.chosen, plan.dora, dict(plan.extra_axes)) != (
-        new.chosen,
-        new.dora,
-        dict(new.extra_axes),
-    ):
-        return False
-    if _parts(plan, layer.sure) != _parts(new, layer.sure):
+    if _form(new, layer.sure) != _form(plan, layer.sure):
         return False
     rank, alpha = _wanted(layer, told)
     if plan.algorithm.split_by in _SIZES:
         alpha = plan.alpha
     if rank is not None and rank != new.rank:
         return False
-    return alpha is None or _rounded(new.alpha, _dtype(layer)) == _rounded(
-        plan.alpha, _dtype(layer)
-    )
+    dtype = _dtype(layer)
+    return alpha is None or _rounded(new.alpha, dtype) == _rounded(plan.alpha, dtype)
 
 
-def _stored_as(options: Values) -> type[Algorithm]:
-    """Return the algorithm in whose form a network with these options is saved."""
-    chosen = LayerOptions(algo=options["algo"]).algorithm
-    return algorithm(chosen.trains) if chosen.trains else chosen
+def _form(plan: Plan, sure: bool) -> tuple[object, ...]:
+    """Return in which form a plan stores its tensors, apart from rank and alpha."""
+    return plan.chosen, plan.dora, dict(plan.extra_axes), _parts(plan, sure)
 
 
-def shortest(value: float, dtype: torch.dtype, factor: float = 1.0) -> float:
+def _stored_as(chosen: type[Algorithm]) -> type[Algorithm]:
+    """Return the algorithm in whose form a network of an algorithm is saved."""
+    return algorithm(chosen.trains or chosen.name)
+
+
+def _shortest(value: float, dtype: torch.dtype, factor: float = 1.0) -> float:
     """Return the shortest decimal number that, times a factor, is rounded to a value in a file.
 
     In a file that was saved in half precision an alpha of 0.1 is 0.0999755859375.
