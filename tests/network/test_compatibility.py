@@ -186,7 +186,8 @@ LyCORIS's keys over a module and PEFT's do not say whether they are for the U-Ne
 the layers' names decide, and a file that fits two text encoders is refused unless only one of them
 is passed. LyCORIS's DoRA (`dora_scale`), (IA)^3, OFT, BOFT, GLoRA, full and norm files are read,
 and PEFT's DoRA (`lora_magnitude_vector`: lengths of output channels) and biases (`lora_bias`).
-PEFT's own forms of (IA)^3, OFT, BOFT and GLoRA, and its LoRA of an embedding, are refused by name.
+What else PEFT writes, such as its own forms of (IA)^3, OFT and BOFT, is
+[refused with the reason](formats.md#what-of-peft-is-not-read).
 Files of torch (`.bin`, `.pt`, `.pth`, `.ckpt`), folders of PEFT and diffusers, and what ComfyUI's
 trainer, OneTrainer, cloneofsimo/lora and older versions of LyCORIS store in ways of their own are
 in [formats.md](formats.md#read).
