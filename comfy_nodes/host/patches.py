@@ -20,7 +20,7 @@ from lycoris_ext.errors import FormatError
 from lycoris_ext.formats import AdapterState
 from lycoris_ext.formats.families import FAMILIES
 from lycoris_ext.formats.keys import DENOISER, split_key
-from lycoris_ext.formats.peft import refuse_unread
+from lycoris_ext.formats.peft_unread import refuse_unread
 from lycoris_ext.functional import Delta, FrozenLayer
 from lycoris_ext.functional.layer import PLAIN
 from lycoris_ext.functional.merge import add_delta
