@@ -13,14 +13,14 @@ from lycoris_ext.errors import Faults, FormatError
 from lycoris_ext.formats.keys import PEFT, split_key
 
 _OFT = "oft_R"
-_TURNS_INPUTS = "which turns the inputs of a layer; that of LyCORIS turns its outputs"
+_ROTATES_INPUTS = "which rotates the inputs of a layer; that of LyCORIS rotates its outputs"
 _WEIGHT, _BIAS = "weight", "bias"
 _OTHER = "a kind of adapter that no algorithm here computes"
 #: Names of tensors -> what they belong to, and why that is not read.
 _UNREAD = {
     ("ia3_l",): "(IA)^3, which scales biases, too; that of LyCORIS scales the weights alone",
-    (_OFT, "oft_r"): f"OFT, {_TURNS_INPUTS}",
-    ("boft_R", "boft_s"): f"BOFT, {_TURNS_INPUTS}",
+    (_OFT, "oft_r"): f"OFT, {_ROTATES_INPUTS}",
+    ("boft_R", "boft_s"): f"BOFT, {_ROTATES_INPUTS}",
     ("lora_A.bias",): "LoRA with a bias behind its first factor",
     ("lora_E",): "AdaLoRA, which has singular values between its factors",
     ("lora_embedding_A", "lora_embedding_B"): "LoRA of an embedding",
