@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from logging import getLogger
 from pathlib import Path
@@ -13,6 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from kohya_adapter.arguments import Arguments, read_arguments
+from kohya_adapter.file_arguments import arguments_measured, arguments_told
+from kohya_adapter.gui_words import in_gui_words
+from kohya_adapter.layer_arguments import Chosen, choose_layers
 from kohya_adapter.network import KohyaNetwork
 from kohya_adapter.targets import (
     TextEncoders,
@@ -21,6 +24,7 @@ from kohya_adapter.targets import (
     name_models,
     name_targets,
 )
+from kohya_adapter.unread import without_unread
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats import AdapterState, load_adapter
 from lycoris_ext.network import (
@@ -68,18 +72,24 @@ def create_network(
     Raises:
         ConfigError: an argument is unknown, out of range or does not suit the model.
     """
-    arguments = read_arguments(network_dim, network_alpha, neuron_dropout, kwargs)
-    targets = name_targets(text_encoder, unet, arguments.train_t5xxl)
-    config = _for_this_model(arguments, targets)
-    chosen = [choice.site for choice in select_layers(targets, config)]
-    conv = config.dims(spatial=True) if kwargs.get("conv_dim") else None
-    overrides = _block_overrides(arguments, targets, chosen, conv)
-    config = replace(config, overrides=overrides)
-    # sd-scripts freezes the models after this; notices are logged below.
-    network = build_network(targets, config, seed=torch.initial_seed(), warn=False)
+    with in_gui_words():
+        arguments = read_arguments(network_dim, network_alpha, neuron_dropout, kwargs)
+        targets = name_targets(text_encoder, unet, arguments.train_t5xxl)
+        config = _for_this_model(arguments, targets)
+        selected = select_layers(targets, config)
+        config, unread = without_unread(config, selected)
+        chosen = [choice.site for choice in selected]
+        conv = config.dims(spatial=True) if kwargs.get("conv_dim") else None
+        layers = _layers(arguments, targets, chosen)
+        overrides = (*_block_overrides(arguments, targets, chosen, conv), *layers.overrides)
+        include = (*config.include, *layers.include)
+        config = replace(config, overrides=overrides, include=include)
+        # sd-scripts freezes the models after this; notices are logged below.
+        network = build_network(targets, config, seed=torch.initial_seed(), warn=False)
     network.multiplier = multiplier
+    arguments = replace(arguments, notes=(*arguments.notes, *unread))
     models = name_models(text_encoder, unet)
-    return _logged(KohyaNetwork(network, models, arguments, arguments.as_texts()))
+    return _logged(KohyaNetwork(network, models, arguments, arguments.as_texts()), arguments)
 
 
 def create_network_from_weights(
@@ -123,11 +133,15 @@ def create_network_from_weights(
     network = load_network(state.only(targets), targets, multiplier)
     if not for_inference:
         network.requires_grad_(True).train()
-        overrides = _block_overrides(arguments, targets, network.sites.values(), None)
+        sites = [*network.sites.values()]
+        overrides = _block_overrides(arguments, targets, sites, None)
+        overrides += _layers(arguments, targets, sites).overrides
         network.rates = layer_rates(network.sites, replace(arguments.config, overrides=overrides))
         for layer in network.layers.values():
             layer.dropouts = arguments.config.dropouts
-    created = _logged(KohyaNetwork(network, name_models(text_encoder, unet), arguments, {}))
+    models = name_models(text_encoder, unet)
+    told, measured = arguments_told(state.metadata), arguments_measured(network)
+    created = _logged(KohyaNetwork(network, models, arguments, told, measured), arguments)
     return created, (created.state_dict() if weights_sd is None else weights_sd)
 
 
@@ -181,11 +195,21 @@ def _block_overrides(
     return block_overrides(arguments.blocks, family, paths, ranks, conv)
 
 
-def _logged(network: KohyaNetwork) -> KohyaNetwork:
+def _layers(arguments: Arguments, targets: Targets, selected: Sequence[Site]) -> Chosen:
+    """Return what sd-scripts' arguments about single layers of this family ask for."""
+    alpha = None if arguments.alpha_is_rank else arguments.config.network_alpha
+    known = all_sites(targets).values()
+    family = family_of_unet(targets.get("unet"))
+    return choose_layers(arguments.layers, family, selected, known, alpha)
+
+
+def _logged(network: KohyaNetwork, arguments: Arguments) -> KohyaNetwork:
     """Log what the network adapts, and return it."""
     counts = Counter(site.target for site in network.sites.values())
     kinds = Counter(layer.plan.algorithm.name for layer in network.layers.values())
     logger.info(f"lycoris_ext: layers {dict(counts)}, algorithms {dict(kinds)}")
-    for line in network_notes(network):
+    for line in (*network_notes(network), *arguments.notes):
         logger.info(line)
+    for key, layer in network.layers.items() if arguments.verbose else ():
+        logger.info(f"{key:60} rank {layer.plan.rank}, alpha {layer.plan.alpha:g}")
     return network

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import wraps
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +13,11 @@ from torch import Tensor, nn
 from kohya_adapter import backup
 from kohya_adapter.arguments import Arguments
 from kohya_adapter.drawing import ForwardHooks
+from kohya_adapter.gui_words import in_gui_words
 from kohya_adapter.regions import Region, RegionalForward
 from kohya_adapter.rehearsal import check_rates, rehearse
 from kohya_adapter.targets import TextEncoders
+from kohya_adapter.type_errors import no_type_error
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats import AdapterState, atomic_write, load_adapter, save_adapter
 from lycoris_ext.formats.families import TEXT_ENCODERS
@@ -25,28 +26,16 @@ from lycoris_ext.network.checks import is_packed
 
 _SAFE = ".safetensors"
 
-Method = TypeVar("Method", bound=Callable[..., Any])
-
-
-def _no_type_error(method: Method) -> Method:
-    """Wrap a method so that a TypeError inside it becomes a RuntimeError.
-
-    The trainer takes a TypeError for a method without the parameter ``learning_rate`` and calls it
-    again without, which would hide a real fault.
-    """
-
-    @wraps(method)
-    def called(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return method(*args, **kwargs)
-        except TypeError as error:
-            raise RuntimeError(f"lycoris_ext failed: {error}") from error
-
-    return called  # type: ignore[return-value]
-
 
 class KohyaNetwork(Network):
     """A network with the methods that sd-scripts' trainers and generation scripts call.
+
+    Args:
+        network: the adapters.
+        models: names of all models that the script passed.
+        arguments: what the user gave.
+        network_args: options for the metadata, where the user gave none.
+        measured: options for the metadata that hold whatever the user gave.
 
     Attributes:
         train_t5xxl: whether T5 is adapted; the trainers of FLUX and SD3 read it.
@@ -58,6 +47,7 @@ class KohyaNetwork(Network):
         models: Sequence[str],
         arguments: Arguments,
         network_args: Mapping[str, str],
+        measured: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(network.layers, network.sites, network.rates, models)
         self.skipped, self.notices = network.skipped, network.notices
@@ -65,7 +55,7 @@ class KohyaNetwork(Network):
         self.embeddings = network.embeddings
         self.train_t5xxl = arguments.train_t5xxl
         self._ratios = dict(arguments.ratios)
-        self._network_args = dict(network_args)
+        self._network_args, self._measured = dict(network_args), dict(measured or {})
         self._logs_norms = False
         self._grad_norms: Tensor | None = None
         self._region: Region | None = None
@@ -86,7 +76,8 @@ class KohyaNetwork(Network):
             ConfigError, EnvironmentFault: all that would end the run in its first step or at its
                 first save; see ``rehearsal``.
         """
-        rehearse(self, args)
+        with in_gui_words():
+            rehearse(self, args)
         self._args = args
         self._logs_norms = bool(
             getattr(args, "logging_dir", None) or getattr(args, "log_with", None)
@@ -140,7 +131,7 @@ class KohyaNetwork(Network):
 
     # the optimizer
 
-    @_no_type_error
+    @no_type_error
     def prepare_optimizer_params_with_multiple_te_lrs(
         self,
         text_encoder_lr: float | Sequence[float] | None,
@@ -164,7 +155,7 @@ class KohyaNetwork(Network):
         check_rates(groups, self._args)
         return groups, [self._description(group.pop("name")) for group in groups]
 
-    @_no_type_error
+    @no_type_error
     def prepare_optimizer_params(
         self,
         text_encoder_lr: float | None = None,
@@ -298,7 +289,7 @@ class KohyaNetwork(Network):
         if "ss_network_module" not in metadata:
             return dict(metadata)
         given = json.loads(metadata.get("ss_network_args", "{}"))
-        arguments = self._network_args | given
+        arguments = self._network_args | given | self._measured
         return {**metadata, "ss_network_args": json.dumps(arguments)}
 
     # generation

@@ -22,3 +22,8 @@ GUI_ARGUMENTS: dict[str, str] = {
     "boft": f"{_SIZES} use_tucker=False {_DROPOUTS} algo=boft train_norm=False",
     "full": f"preset=full {_DROPOUTS} algo=full train_norm=False",
 }
+
+#: The choices of the field "LyCORIS Preset".
+GUI_PRESETS = (
+    "attn-mlp", "attn-only", "full", "full-lin", "unet-transformer-only", "unet-convblock-only",
+)  # fmt: skip

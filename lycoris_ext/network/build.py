@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lycoris_ext.algorithms import Plan, algorithm, detect
-from lycoris_ext.errors import ConfigError, FormatError
+from lycoris_ext.errors import ConfigError, Faults, FormatError
 from lycoris_ext.formats import AdapterState, open_adapter
 from lycoris_ext.functional import FrozenLayer
 from lycoris_ext.modules import AdapterLayer
@@ -55,7 +55,7 @@ def build_network(
     check_type(
         config, NetworkConfig, "config", "write build_network({...}, NetworkConfig(algo=...))"
     )
-    planned = [(selected, _plan(selected)) for selected in select_layers(targets, config)]
+    planned = _planned(select_layers(targets, config))
     check_plans(planned)
     layers, sites, rates = {}, {}, {}
     for selected, plan in planned:
@@ -88,6 +88,23 @@ def _describe(network: Network, targets: Targets) -> None:
     network.base_numbers = sum(
         parameter.numel() for model in targets.values() for parameter in model.parameters()
     )
+
+
+def _planned(selected: Iterable[SelectedLayer]) -> list[tuple[SelectedLayer, Plan]]:
+    """Plan every layer.
+
+    Raises:
+        ConfigError: an option does not suit some layers; of each such option the first layer.
+    """
+    planned: list[tuple[SelectedLayer, Plan]] = []
+    wrong: dict[str, ConfigError] = {}
+    for layer in selected:
+        try:
+            planned.append((layer, _plan(layer)))
+        except ConfigError as error:
+            wrong.setdefault(str(error.where).rpartition(", ")[2], error)
+    Faults(wrong.values()).raise_all()
+    return planned
 
 
 def _plan(selected: SelectedLayer) -> Plan:

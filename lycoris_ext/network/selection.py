@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from lycoris_ext.algorithms import algorithm_options
 from lycoris_ext.errors import ConfigError, LycorisExtError
 from lycoris_ext.formats.families import TEXT_ENCODERS
 from lycoris_ext.formats.keys import place_in_model
@@ -15,7 +16,7 @@ from lycoris_ext.network.config import NetworkConfig
 from lycoris_ext.network.layer_options import LayerOptions
 from lycoris_ext.network.overrides import Settings, options_with, settings_for
 from lycoris_ext.network.preset_file import read_preset
-from lycoris_ext.network.presets import Preset
+from lycoris_ext.network.presets import Preset, is_preset_file
 from lycoris_ext.network.sites import DENOISERS, Site, Targets, all_sites
 from lycoris_ext.network.skipped import listed, skipped_layers
 
@@ -186,6 +187,8 @@ def _with_settings(
     Args:
         covered: layer's name -> the settings that the preset has for it.
     """
+    readers = {known.name: known.kinds for known in algorithm_options()}
+    built_in = not is_preset_file(config.preset)
     checked: dict[Hashable, LayerOptions] = {}  # most layers share their settings with others
     for site in sites:
         spatial, included = site.spec.is_spatial, fits_any(config.include, site.name)
@@ -195,6 +198,10 @@ def _with_settings(
         settings, set_by = settings_for(
             config.overrides, site.name, spatial, covered.get(site.name, {}), rank
         )
+        for name in [name for name, by in set_by.items() if built_in and by == "preset"]:
+            # The preset ia3 with another algorithm: only its choice of layers is wanted.
+            if settings.get("algo", config.algorithm.name) not in readers.get(name, ()):
+                del settings[name], set_by[name]
         rank, alpha = settings.pop("rank", rank), settings.pop("alpha", alpha)
         rate = LayerRate(settings.pop("learning_rate", None), settings.pop("lr_weight", 1.0))
         if rank == 0 and included and "rank" not in set_by:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kohya_adapter.arguments import read_arguments
+from kohya_adapter.arguments import DIFFERENT, read_arguments
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.network import NetworkConfig
 from tests.kohya_gui import GUI_ARGUMENTS
@@ -50,6 +50,12 @@ def test_conv_dim_and_conv_alpha_are_read_and_an_alpha_of_0_is_the_rank() -> Non
                                                                           "rank_dropout": 0.2}),
         ({"exclude": r"unet\.mid_block, conv_in"}, {"exclude": (r"unet\.mid_block", "conv_in")}),
         ({"algo": "dylora", "block_size": "2"}, {"block_size": 2}),
+        ({"algo": "dylora", "unit": "2"}, {"block_size": 2}),
+        ({"weight_decompose": "True"}, {"dora_wd": True}),
+        ({"wd_on_output": "True"}, {"dora_wd": False, "wd_on_output": False}),
+        ({"wd_on_output": "True", "dora_wd": "True"}, {"dora_wd": True, "wd_on_output": True}),
+        ({"sig_type": "principal", "use_data_init": "True"}, {"algo": "lora"}),
+        ({"split_qkv": "False", "ggpo_beta": "", "enable_conv": "False"}, {"algo": "lora"}),
         ({"warn_on_unmatched": "False", "train_norm": "None"}, {"train_norm": False}),
     ],
 )  # fmt: skip
@@ -83,6 +89,12 @@ def test_arguments_that_the_kohya_ss_gui_writes_are_read(algo: str) -> None:
     [
         ({"conv_dims": "4"}, r"unknown argument conv_dims\n  -> did you mean conv_dim\?"),
         ({"use_tuckr": None}, r"unknown argument use_tuckr\n  -> did you mean use_tucker\?"),
+        ({"weight_decompos": "1"}, r"did you mean weight_decompose\?"),
+        ({"split_qkv": "True"}, "split_qkv is not supported: in networks.lora_flux it gives"),
+        ({"ggpo_beta": "0.01"}, "ggpo_beta is not supported: GGPO disturbs"),
+        ({"enable_conv": "True"}, "convolutions are adapted if conv_dim is not 0"),
+        ({"sig_type": "random"}, "sig_type is 'random', and here it is always 'principal'"),
+        ({"unit": "x"}, "unit is 'x', expected a whole number"),
         ({"zzz": "1"}, r"unknown argument zzz\n  -> use one of algo, "),
         ({"overrides": "1"}, "unknown argument overrides"),
         ({"network_dim": "4"}, "network_dim is an option of the script\n  -> use --network_dim"),
@@ -108,6 +120,7 @@ def test_docs_hosts_kohya_names_every_argument() -> None:
         config(zzz="1")
     known = str(caught.value).partition("use one of ")[2].split(", ")
     assert set(known) - named == {"warn_on_unmatched"}, "which has no effect"
+    assert DIFFERENT.keys() <= named
 
 
 def test_as_texts_gives_arguments_that_are_read_back_the_same() -> None:

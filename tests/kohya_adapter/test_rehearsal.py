@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def test_scale_weight_norms_is_refused_before_the_first_step(
 ) -> None:
     network = create(models, algo=algo, preset="attn-only", dim=8)
     network.prepare_network(options(tmp_path))
-    with pytest.raises(ConfigError, match=f"scale_weight_norms: a norm cannot .* {algo}"):
+    with pytest.raises(ConfigError, match=f"^scale_weight_norms .*: a norm cannot .* {algo}"):
         network.prepare_network(options(tmp_path, scale_weight_norms=1.0))
 
 
@@ -93,8 +94,8 @@ def test_all_that_is_wrong_is_said_at_once(models: Models, tmp_path: Path) -> No
     args.output_dir = None
     with pytest.raises(ConfigError) as caught:
         network.prepare_network(args)
-    found = [str(part).partition(":")[0].partition(",")[0] for part in caught.value.parts]
-    assert found == ["scale_weight_norms", "save_precision = fp16", "fp8_base", "output_dir"]
+    found = [re.split(r"[ ,]", str(part))[0] for part in caught.value.parts]
+    assert found == ["scale_weight_norms", "save_precision", "fp8_base", "output_dir"]
 
 
 def test_a_folder_that_takes_no_file_is_refused(models: Models, tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_attn_only_selects_the_attention_of_diffusers(unet: UNet2DConditionModel
 
 def test_ia3_selects_keys_values_and_second_linears(unet: UNet2DConditionModel) -> None:
     """lycoris-lora 4.1.3's preset ia3 selects nothing: it matches its names at the beginning."""
-    choices = select_layers({"unet": unet}, NetworkConfig(preset="ia3"))
+    choices = select_layers({"unet": unet}, NetworkConfig(preset="ia3", algo="ia3"))
     by_end = {}
     for choice in choices:
         end = choice.site.path.rpartition("transformer_blocks.0.")[2]
@@ -134,6 +134,9 @@ def test_ia3_selects_keys_values_and_second_linears(unet: UNet2DConditionModel) 
         "attn1.to_k": False, "attn1.to_v": False, "attn2.to_k": False, "attn2.to_v": False,
         "ff.net.2": True,
     }  # fmt: skip
+    others = select_layers({"unet": unet}, NetworkConfig(preset="ia3", algo="loha"))
+    assert {choice.site.name for choice in others} == {choice.site.name for choice in choices}
+    assert not any(choice.options.train_on_input for choice in others), "which loha does not read"
 
 
 def paths(config: NetworkConfig) -> set[str]:
