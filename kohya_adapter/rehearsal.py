@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from lycoris_ext.errors import ConfigError, EnvironmentFault, Faults
+from lycoris_ext.formats import in_precision
 from lycoris_ext.formats.atomic import check_folder, nearest_folder
 from lycoris_ext.formats.families import TEXT_ENCODERS
 from lycoris_ext.modules import AdapterLayer
@@ -91,33 +92,32 @@ def _trained(targets: Iterable[str], args: Any) -> set[str]:
 
 def _check_stored(layers: Mapping[str, AdapterLayer], args: Any) -> None:
     """Check that every number of the network can be held in the dtypes of training and of files."""
-    trained_in = torch.float16 if getattr(args, "full_fp16", False) else torch.float32
+    full = bool(getattr(args, "full_fp16", False))
     precision = getattr(args, "save_precision", None)
-    saved_in = _DTYPES.get(str(precision), trained_in)
-    too_large = [*_too_large(layers, trained_in, saved_in)]
+    saved_in = _DTYPES.get(str(precision))
+    too_large = [*_too_large(layers, full, saved_in)]
     if too_large:
-        key, name, number = too_large[0]
-        option = "full_fp16" if trained_in == torch.float16 else f"save_precision = {precision}"
+        name, number = too_large[0]
         more = f" (and {count(len(too_large) - 1, 'more tensor')})" if too_large[1:] else ""
         raise ConfigError(
-            f"float16 holds numbers up to 65504, and {name} of {key} is {number:g}{more}; the "
-            "first save would fail",
-            where=option,
-            fix="choose bf16, or a smaller network_dim and network_alpha",
+            f"float16 holds numbers up to 65504, and {name} has {number:g}{more}, so the first "
+            "save would fail",
+            where="full_fp16" if full else f"save_precision = {precision}",
+            fix="choose bf16",
         )
 
 
 def _too_large(
-    layers: Mapping[str, AdapterLayer], trained_in: torch.dtype, saved_in: torch.dtype
-) -> Iterator[tuple[str, str, float]]:
-    """Yield key, name and largest number of each tensor that is finite in float32 alone."""
-    if torch.float16 not in (trained_in, saved_in):
+    layers: Mapping[str, AdapterLayer], full: bool, saved_in: torch.dtype | None
+) -> Iterator[tuple[str, float]]:
+    """Yield name and largest number of each tensor that float16 cannot hold."""
+    if not (full or saved_in == torch.float16):
         return
     for key, layer in layers.items():
-        for name, tensor in layer.stored(None).items():
-            rounded = tensor.to(trained_in).to(saved_in)
-            if not (tensor.is_meta or bool(rounded.isfinite().all())):
-                yield key, name, tensor.abs().max().item()
+        for name, tensor in layer.stored().items():
+            held = tensor.half() if full and name != "alpha" else tensor
+            if not tensor.is_meta and not bool(in_precision(saved_in, name, held).isfinite().all()):
+                yield f"{key}.{name}", tensor.abs().max().item()
 
 
 def _check_quantised(network: Network, layers: Mapping[str, AdapterLayer], args: Any) -> None:
