@@ -66,6 +66,11 @@ def and_more(items: Iterable[object], limit: int = 3, apart: str = ", ") -> str:
     return f"{shown}{' ' if apart == ', ' else apart}and {len(texts) - limit} more"
 
 
+def names(text: str) -> list[str]:
+    """Split a text at spaces and line breaks: how long lists of names are written in tables."""
+    return text.split()
+
+
 def one_line(text: str) -> str:
     """Replace line breaks, escape characters and other unprintable characters by spaces.
 

@@ -15,6 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from lycoris_ext.words import names
+
 EMPTY: tuple[object, ...] = (None, "", False, 0, "none", "None")
 """Values that mean "not set" or "off" for every option of sd-scripts that is not supported."""
 
@@ -55,12 +57,8 @@ def _plain(value: object) -> object:
         return text
 
 
-def _words(text: str) -> list[str]:
-    return text.split()
-
-
-def _taken(names: str) -> dict[str, Row]:
-    return {name: Row() for name in _words(names)}
+def _taken(text: str) -> dict[str, Row]:
+    return {name: Row() for name in names(text)}
 
 
 ONE_TEXT_RATE = "use text_encoder_lr with one rate, which is that of both text encoders"
@@ -177,7 +175,7 @@ SD_SCRIPTS: dict[str, Row] = {
 }
 """Option of sd-scripts that is none here -> how it is treated."""
 
-OF_OTHER_FAMILIES = _words(
+OF_OTHER_FAMILIES = names(
     """
     ae apply_lg_attn_mask apply_t5_attn_mask blocks_to_swap byt5 clip_g clip_g_dropout_rate clip_l
     clip_l_dropout_rate discrete_flow_shift double_blocks_to_swap enable_all_linear

@@ -14,16 +14,13 @@ from typing import Any
 
 from lycoris_ext.config.exports.exported import Exported, Target
 from lycoris_ext.config.exports.sd_scripts import say
+from lycoris_ext.config.imports.kohya_gui import NOISE, TYPES
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.training.config import TrainConfig
-
-
-def _words(text: str) -> list[str]:
-    return text.split()
-
+from lycoris_ext.words import names
 
 #: Fields of the window that are options of sd-scripts, by their names there.
-_FIELDS = _words(
+_FIELDS = names(
     """
     adaptive_noise_scale bucket_no_upscale bucket_reso_steps cache_latents cache_latents_to_disk
     caption_dropout_every_n_epochs caption_dropout_rate caption_extension clip_skip
@@ -49,24 +46,8 @@ _RENAMED = {
     "optimizer_type": "optimizer",
     "resolution": "max_resolution",
 }
-#: Kind of noise that the window shows -> fields of the other kind, which are not used then.
-_NOT_USED = {
-    "Original": ("multires_noise_iterations", "multires_noise_discount"),
-    "Multires": ("noise_offset", "noise_offset_random_strength", "adaptive_noise_scale"),
-}
 #: Our algorithm -> what the window shows as the type of the LoRA.
-_TYPES = {
-    "lora": "LyCORIS/LoCon",
-    "locon": "LyCORIS/LoCon",
-    "loha": "LyCORIS/LoHa",
-    "lokr": "LyCORIS/LoKr",
-    "dylora": "LyCORIS/DyLoRA",
-    "glora": "LyCORIS/GLoRA",
-    "ia3": "LyCORIS/iA3",
-    "diag-oft": "LyCORIS/Diag-OFT",
-    "boft": "LyCORIS/BOFT",
-    "full": "LyCORIS/Native Fine-Tuning",
-}
+_TYPES = {algo: kind for kind, (_, algo) in TYPES.items() if algo}
 
 
 def export(config: TrainConfig, target: Target) -> Exported:
@@ -83,7 +64,7 @@ def export(config: TrainConfig, target: Target) -> Exported:
         "lr_warmup": 0,
         "noise_offset_type": "Multires" if config.loss.multires_noise_iterations else "Original",
     }
-    not_used = _NOT_USED[fields["noise_offset_type"]]
+    not_used = NOISE[fields["noise_offset_type"]]
     flags: list[str] = []
     for name, value in {**said.values, **_rates(config)}.items():
         text = " ".join(map(str, value)) if name == "optimizer_args" else value

@@ -17,15 +17,12 @@ from typing import Any
 from lycoris_ext.config.imports.command_line import read_flags
 from lycoris_ext.config.imports.foreign import Foreign, Format
 from lycoris_ext.errors import ConfigError
+from lycoris_ext.words import names
 
 PROGRAM = "kohya_ss"
 
 
-def _words(text: str) -> list[str]:
-    return text.split()
-
-
-_TYPES = {
+TYPES = {
     "Standard": ("networks.lora", ""),
     "Kohya LoCon": ("networks.lora", ""),
     "Kohya DyLoRA": ("networks.dylora", ""),
@@ -79,7 +76,7 @@ _ARGS_OF_MODULE = {
 _RATIOS = ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
 #: Fields that stand in network_args or are used up otherwise, or prepare data in other tabs.
 _USED = frozenset(
-    _words(
+    names(
         """
         LoRA_type LyCORIS_preset additional_parameters batch_size caption_metadata_filename
         conv_alphas conv_dims create_buckets create_caption dataset_repeats epoch full_path
@@ -90,7 +87,7 @@ _USED = frozenset(
         xformers
         """
     )
-    + _words(" ".join([*_ARGS_OF_ALGO.values(), *_ARGS_OF_MODULE.values(), *_RATIOS]))
+    + names(" ".join([*_ARGS_OF_ALGO.values(), *_ARGS_OF_MODULE.values(), *_RATIOS]))
 )
 _RENAMED = {"lora_network_weights": "network_weights"}
 #: What the window shows in fields that a (shortened) file does not have.
@@ -114,7 +111,7 @@ _FAMILIES = {
 }
 _OF_FAMILIES = ("ae", "clip_l", "clip_g", "t5xxl", "gemma2", "qwen3", "byt5")
 #: The field noise_offset_type -> the options of the kind of noise that is not chosen.
-_NOISE = {
+NOISE = {
     "Original": ("multires_noise_iterations", "multires_noise_discount"),
     "Multires": ("noise_offset", "noise_offset_random_strength", "adaptive_noise_scale"),
 }
@@ -137,7 +134,7 @@ def _read(document: Mapping[str, Any], where: str) -> Foreign:
     values |= _network(fields)
     values |= _rates(fields)
     values |= _length(fields)
-    for name in _NOISE.get(str(fields.get("noise_offset_type")), ()):
+    for name in NOISE.get(str(fields.get("noise_offset_type")), ()):
         values.pop(name, None)
     values["optimizer_type"] = fields.get("optimizer", "AdamW")
     values["resolution"] = fields["max_resolution"]
@@ -190,11 +187,11 @@ def _number(value: object) -> object:
 
 def _network(fields: Mapping[str, object]) -> dict[str, object]:
     kind = str(fields["LoRA_type"])
-    module, algo = _TYPES.get(kind, (kind, ""))
-    names = _ARGS_OF_ALGO[algo] if algo else _ARGS_OF_MODULE.get(module, "")
+    module, algo = TYPES.get(kind, (kind, ""))
+    handed_on = names(_ARGS_OF_ALGO[algo] if algo else _ARGS_OF_MODULE.get(module, ""))
     if kind == "Kohya LoCon":
-        names += " conv_dim conv_alpha"
-    given = {name: fields[name] for name in [*names.split(), *_RATIOS] if name in fields}
+        handed_on += ["conv_dim", "conv_alpha"]
+    given = {name: fields[name] for name in [*handed_on, *_RATIOS] if name in fields}
     if algo:
         given = {"algo": algo, "preset": fields["LyCORIS_preset"], **given}
     return {

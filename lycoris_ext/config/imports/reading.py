@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from lycoris_ext.errors import ConfigError, Faults, LycorisExtError
-from lycoris_ext.formats.toml_text import toml_value
+from lycoris_ext.words import short
 
 
 @dataclass
@@ -54,4 +55,9 @@ def unsupported(name: str, value: object, where: str, fix: str) -> ConfigError:
         where: the file, for the message.
         fix: the nearest thing that works.
     """
-    return ConfigError(f"{name} = {toml_value(value)} is not supported", where=where, fix=fix)
+    return ConfigError(f"{name} = {shown(value)} is not supported", where=where, fix=fix)
+
+
+def shown(value: object) -> str:
+    """Write a value for a message, as JSON writes it: true, 0.5, "cosine", [512, 768]."""
+    return short(json.dumps(value, ensure_ascii=False, default=str), most=80)

@@ -13,13 +13,13 @@ Settings that are in neither are listed in ``Foreign.unsupported``, so that none
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeVar
 
 from lycoris_ext.config.imports.foreign import Foreign
+from lycoris_ext.config.imports.reading import shown, unsupported
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.words import short
 
@@ -100,9 +100,7 @@ class Settings:
             value: of the setting.
             fix: the nearest thing that works, as an imperative sentence.
         """
-        self.unsupported.append(
-            ConfigError(f"{name} = {shown(value)} is not supported", where=self.where, fix=fix)
-        )
+        self.unsupported.append(unsupported(name, value, self.where, fix))
 
     def not_trained(self, what: str, fix: str) -> ConfigError:
         """Return an error that says that this config does not train what lycoris_ext trains.
@@ -299,11 +297,6 @@ def text(value: object) -> str:
     if isinstance(value, str):
         return value
     raise ValueError("a text")
-
-
-def shown(value: object) -> str:
-    """Write a value for a message, as JSON writes it: true, 0.5, "cosine", [512, 768]."""
-    return short(json.dumps(value, ensure_ascii=False, default=str), most=80)
 
 
 def as_arguments(table: Mapping[str, object]) -> list[str]:

@@ -288,6 +288,7 @@ _RULES: dict[str, Rule] = {
     "gradient_checkpointing": becomes("gradient_checkpointing", flag),
     "caption_dropout_probability": becomes("caption_dropout_rate", share),
     "snr_gamma": becomes("min_snr_gamma", number),
+    "snr_weight": only(1, fix="use min_snr_gamma"),
     "rescale_betas_zero_snr": becomes("zero_terminal_snr", flag),
     "base_model_precision": only(
         "no_change", fix="remove it: weights of the base model are not quantised here"
@@ -324,35 +325,28 @@ _RULES: dict[str, Rule] = {
     **all_of(
         """
         accelerat* adam_* aesthetic* allow_* aspect_bucket_* assistant_lora_* attention_mechanism
-        audio_* aws_* base_model_default_dtype cache_* checkpoints_* compress_* conditioning_*
-        configs_dir context_parallel_* controlnet_* crepa_* data_aesthetic_score data_backend_*
-        dataloader_* debug_* deepfloyd_* deepspeed_config delete_* delete_model_after_load
-        diff2flow_* disable_* disk_* dynamo_* ema_* enable_* eval_* evaluation_type feed_forward_*
-        find_unused_parameters flow_* flux_* freeze_encoder_* fsdp_* fully_* fuse_* gradient_*
-        group_offload_* hub_* i_know_what_i_am_doing ignore_* image_processing_batch_size
-        inference_scheduler_* init_lora_step instance_prompt internal_guidance_* irepa_*
-        keep_vae_loaded local_rank logging_dir lora_format lr_end ltx* lycoris_config lyrics_*
-        machine_rank main_process_* max_grounding_entities max_upscale_threshold max_workers
-        maximum_* merge_environment_config metadata_* mixflow_* model_card_* model_flavour
-        modelspec_comment musubi_* nextlat_* non_ema_revision nsfw_* num_* offload_*
-        only_instance_prompt optimizer_* override_dataset_config parquet_* pixart_* post_*
-        prepend_instance_prompt preserve_* pretrained_*_subfolder pretrained_gemma* pretrained_t5*
-        pretrained_transformer* print_* prodigy_steps publishing_config push_* quantiz* qwen_*
-        ramtorch* read_batch_size report_to resolution resolution_type resume_from_checkpoint
-        revision s3_* sageattention_usage same_network save_* scheduled_sampling_* sdnq_* sdxl_*
-        set_grads_to_none singlora_ramp_up_steps skip_file_discovery soft_min_snr_sigma_data
-        strict_epoch_limit t5_* target_downsample_size text_* timestep_bias_* tokenizer_max_length
-        torch_* tracker_* training_scheduler_timestep_spacing trust_remote_code twinflow_*
-        unet_attention_slice upload_* urepa_* user_prompt_library vae_* validate_* validation_*
-        variant wan_* webhook_* write_batch_size xm_*
-        """,
-        NOTHING,
-    ),
-    "snr_weight": only(1, fix="use min_snr_gamma"),
-    **all_of(
-        """
-        caption_strategy checkpointing_* layersync_* pretrained_evaluation_* refiner_training_*
-        seed_for_each_device
+        audio_* aws_* base_model_default_dtype cache_* caption_strategy checkpointing_*
+        checkpoints_* compress_* conditioning_* configs_dir context_parallel_* controlnet_* crepa_*
+        data_aesthetic_score data_backend_* dataloader_* debug_* deepfloyd_* deepspeed_config
+        delete_* delete_model_after_load diff2flow_* disable_* disk_* dynamo_* ema_* enable_* eval_*
+        evaluation_type feed_forward_* find_unused_parameters flow_* flux_* freeze_encoder_* fsdp_*
+        fully_* fuse_* gradient_* group_offload_* hub_* i_know_what_i_am_doing ignore_*
+        image_processing_batch_size inference_scheduler_* init_lora_step instance_prompt
+        internal_guidance_* irepa_* keep_vae_loaded layersync_* local_rank logging_dir lora_format
+        lr_end ltx* lycoris_config lyrics_* machine_rank main_process_* max_grounding_entities
+        max_upscale_threshold max_workers maximum_* merge_environment_config metadata_* mixflow_*
+        model_card_* model_flavour modelspec_comment musubi_* nextlat_* non_ema_revision nsfw_*
+        num_* offload_* only_instance_prompt optimizer_* override_dataset_config parquet_* pixart_*
+        post_* prepend_instance_prompt preserve_* pretrained_*_subfolder pretrained_evaluation_*
+        pretrained_gemma* pretrained_t5* pretrained_transformer* print_* prodigy_steps
+        publishing_config push_* quantiz* qwen_* ramtorch* read_batch_size refiner_training_*
+        report_to resolution resolution_type resume_from_checkpoint revision s3_*
+        sageattention_usage same_network save_* scheduled_sampling_* sdnq_* sdxl_*
+        seed_for_each_device set_grads_to_none singlora_ramp_up_steps skip_file_discovery
+        soft_min_snr_sigma_data strict_epoch_limit t5_* target_downsample_size text_*
+        timestep_bias_* tokenizer_max_length torch_* tracker_* training_scheduler_timestep_spacing
+        trust_remote_code twinflow_* unet_attention_slice upload_* urepa_* user_prompt_library vae_*
+        validate_* validation_* variant wan_* webhook_* write_batch_size xm_*
         """,
         NOTHING,
     ),

@@ -12,7 +12,7 @@ from lycoris_ext.config.imports.foreign import Foreign
 from lycoris_ext.config.imports.simple_tuner import FORMAT
 from lycoris_ext.errors import ConfigError
 from tests.config.imports.adapted import adapted, models, wrapped
-from tests.config.imports.building import built
+from tests.config.imports.building import assert_refused, built
 from tests.config.imports.samples import SIMPLE_TUNER
 
 DATASETS = [
@@ -106,11 +106,12 @@ def test_lycoris_adapts_the_layers_in_classes_each_with_its_own_settings(tmp_pat
 def test_data_sets_are_read_from_their_file(tmp_path: Path) -> None:
     foreign = read_beside(tmp_path, "--data_backend_config", DATASETS)
     assert foreign.unsupported == ()
-    (subset,) = built(foreign).data.subsets or ()
+    data = built(foreign).data
+    (subset,) = data.subsets or ()
     assert subset.image_dir == "pictures/me"
     assert subset.num_repeats == 10  # it counts the repeats after the first time
-    assert subset.resolution == 704  # half a megapixel
-    assert subset.enable_bucket
+    assert data.resolution == 704  # half a megapixel
+    assert data.enable_bucket
 
 
 def test_data_sets_take_the_captions_setting_of_the_config(tmp_path: Path) -> None:
@@ -213,10 +214,7 @@ def test_the_rate_is_scaled_by_the_batch() -> None:
 def test_what_has_no_counterpart_is_refused_with_the_nearest(
     changes: dict[str, Any], words: str
 ) -> None:
-    foreign = read(**changes)
-    (error,) = foreign.unsupported
-    assert words in str(error.fix)
-    built(foreign)
+    assert_refused(read(**changes), words)
 
 
 @pytest.mark.parametrize(
