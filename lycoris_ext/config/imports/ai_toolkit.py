@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from lycoris_ext.config.imports import fixes
 from lycoris_ext.config.imports.ai_toolkit_data import read_datasets, read_samples
 from lycoris_ext.config.imports.foreign import Foreign, Format
 from lycoris_ext.config.imports.settings import (
@@ -265,16 +266,15 @@ def _read_timesteps(settings: Settings) -> None:
 
 
 _PLAIN = "remove it; the plain loss is used here"
-_NO_TRICK = "train without it; there is nothing like it here"
 _RULES: dict[str, Rule] = {
     "model.name_or_path": becomes("pretrained_model_name_or_path", text),
     "model.vae_path": becomes("vae", text),
     "model.is_v2": becomes("v2", flag),
     "model.is_v_pred": becomes("v_parameterization", flag),
     "model.lora_path": becomes("base_weights", text),
-    "model.quantize*": only(fix="remove it: weights of the base model are not quantised here"),
-    "model.unet_path": only(fix="give one base model that holds all of its parts"),
-    "model.te_name_or_path": only(fix="give one base model that holds all of its parts"),
+    "model.quantize*": only(fix=fixes.NOT_QUANTISED),
+    "model.unet_path": only(fix=fixes.ONE_BASE),
+    "model.te_name_or_path": only(fix=fixes.ONE_BASE),
     "model.refiner_name_or_path": only(fix="train the base model alone"),
     "model.assistant_lora_path": only(
         fix="name it as base_weights, which are merged into the base model"
@@ -295,16 +295,14 @@ _RULES: dict[str, Rule] = {
     "train.noise_scheduler": only(
         "ddpm", fix='set it to "ddpm", with which Stable Diffusion 1.x, 2.x and XL were trained'
     ),
-    "train.content_or_style*": only(
-        "balanced", fix="choose a range of timesteps with min_timestep and max_timestep"
-    ),
+    "train.content_or_style*": only("balanced", fix=fixes.TIMESTEPS),
     "train.snr_gamma": only(fix="use min_snr_gamma, with which no weight is above 1"),
     "train.prompt_dropout_prob": only(
         0, fix="use caption_dropout_rate, which drops the whole caption"
     ),
     "train.loss_target": only("noise", fix=_PLAIN),
-    "train.ema_config.use_feedback": only(fix=_NO_TRICK),
-    "train.ema_config.param_multiplier": only(1, fix=_NO_TRICK),
+    "train.ema_config.use_feedback": only(fix=fixes.NO_TRICK),
+    "train.ema_config.param_multiplier": only(1, fix=fixes.NO_TRICK),
     "train.num_train_timesteps": only(1000, fix="set it to 1000"),
     "train.start_step": only(fix="remove it; a run continues by itself"),
     "train.lr_scheduler_params.*": NOTHING,
@@ -329,7 +327,7 @@ _RULES: dict[str, Rule] = {
         train.short_and_long_captions* train.single_item_batching train.standardize_*
         train.t0_loss_target train.target_norm_std train.train_turbo train.weight_jitter
         """,
-        only(0, fix=_NO_TRICK),
+        only(0, fix=fixes.NO_TRICK),
     ),
     **all_of(
         """
@@ -337,7 +335,7 @@ _RULES: dict[str, Rule] = {
         train.noisy_latent_multiplier train.optimal_noise_pairing_samples train.pred_scaler
         train.target_noise_multiplier
         """,
-        only(1, fix=_NO_TRICK),
+        only(1, fix=fixes.NO_TRICK),
     ),
     **all_of(
         """

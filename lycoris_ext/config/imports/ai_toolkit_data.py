@@ -6,6 +6,7 @@ toolkit/config_modules.py, dataloader_mixins.py.
 
 from __future__ import annotations
 
+from lycoris_ext.config.imports import fixes
 from lycoris_ext.config.imports.prompt_lines import prompt_line
 from lycoris_ext.config.imports.settings import (
     NOTHING,
@@ -78,7 +79,6 @@ def _extension(value: object) -> str:
     return f".{text(value).removeprefix('.')}"
 
 
-_CAPTIONS_BESIDE = "write each caption into a .txt file beside its picture"
 _DATASET: dict[str, Rule] = {
     "folder_path": becomes("image_dir", text),
     "dataset_path": becomes("image_dir", text),
@@ -93,21 +93,19 @@ _DATASET: dict[str, Rule] = {
     "alpha_mask": becomes("alpha_mask", flag),
     "buckets": becomes("enable_bucket", flag),
     "trigger_word": only(fix="write the word into the captions, or set caption_prefix"),
-    "random_triggers": only(fix=_CAPTIONS_BESIDE),
-    "use_short_captions": only(fix=_CAPTIONS_BESIDE),
-    "replacements": only(fix=_CAPTIONS_BESIDE),
+    "random_triggers": only(fix=fixes.BESIDE),
+    "use_short_captions": only(fix=fixes.BESIDE),
+    "replacements": only(fix=fixes.BESIDE),
     "flip_y": only(fix="put upside-down copies into the folder"),
     "random_crop": only(fix="train without it; pictures are cut in the middle"),
     "random_scale": only(fix="train at several resolutions"),
     "scale": only(1, fix="set scale to 1 and choose another resolution"),
     "square_crop": only(fix="set enable_bucket = false, which cuts all pictures to the resolution"),
-    "augments": only(fix="put changed copies of the pictures into the folder"),
-    "augmentations": only(fix="put changed copies of the pictures into the folder"),
-    "mask_path": only(
-        fix="set alpha_mask = true and put each mask into its picture's transparency"
-    ),
+    "augments": only(fix=fixes.CHANGED_COPIES),
+    "augmentations": only(fix=fixes.CHANGED_COPIES),
+    "mask_path": only(fix=fixes.MASKS),
     "invert_mask": only(fix="invert the transparency of the pictures"),
-    "prior_reg": only(fix="use regularisation pictures: is_reg = true"),
+    "prior_reg": only(fix=fixes.REGULARISATION),
     "network_weight": only(1, fix="remove it"),
     "loss_multiplier": only(1, fix="use a larger or smaller num_repeats"),
     "standardize_images": only(fix="train without it"),

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lycoris_ext.config.imports import fixes
 from lycoris_ext.config.imports.foreign import Foreign, Format
 from lycoris_ext.config.imports.hcp_data import read_data
 from lycoris_ext.config.imports.hcp_document import with_bases
@@ -211,7 +212,6 @@ def _read_model(settings: Settings) -> None:
         )
 
 
-_PARTS = "give one base model that holds all of its parts"
 _RULES: dict[str, Rule] = {
     "seed": becomes("seed", whole),
     "mixed_precision": becomes(
@@ -219,12 +219,12 @@ _RULES: dict[str, Rule] = {
     ),
     "model.gradient_checkpointing": becomes("gradient_checkpointing", flag),
     "model.vae": only(fix="give the path of the autoencoder as vae"),
-    "model.unet": only(fix=_PARTS),
-    "model.text_encoder": only(fix=_PARTS),
+    "model.unet": only(fix=fixes.ONE_BASE),
+    "model.text_encoder": only(fix=fixes.ONE_BASE),
     "model.tokenizer": only(fix="remove it; the tokenizer of the base model is used"),
     "model.vae.*": only(fix="give the path of the autoencoder as vae"),
-    "model.unet.*": only(fix=_PARTS),
-    "model.text_encoder.*": only(fix=_PARTS),
+    "model.unet.*": only(fix=fixes.ONE_BASE),
+    "model.text_encoder.*": only(fix=fixes.ONE_BASE),
     "model.noise_scheduler*": only(
         fix="remove it; what it sets here are v_parameterization and zero_terminal_snr"
     ),

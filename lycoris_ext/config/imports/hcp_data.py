@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from lycoris_ext.config.imports import fixes
 from lycoris_ext.config.imports.settings import (
     NOTHING,
     Rule,
@@ -20,8 +21,6 @@ from lycoris_ext.config.imports.settings import (
     text,
     whole,
 )
-
-_BESIDE = "write each caption into a .txt file beside its picture"
 
 
 def read_data(settings: Settings, data: object) -> int:
@@ -37,7 +36,7 @@ def read_data(settings: Settings, data: object) -> int:
         shape = _shape(part)
         weight = part.take_as(number, "loss_weight", 1.0)
         if weight != 1:
-            part.refuse("loss_weight", weight, "use a larger or smaller number of repeats")
+            part.refuse("loss_weight", weight, fixes.REPEATS)
         part.follow(_DATASET)
         subsets = []
         sources = table.get("source")
@@ -79,10 +78,12 @@ def _subset(part: Settings, source: Mapping[str, object]) -> dict[str, object]:
     root = str(folder.left.get("img_root", ""))
     template = folder.take("prompt_template")
     if isinstance(template, str) and not _is_plain(folder, template):
-        folder.refuse("prompt_template", template, f"{_BESIDE}, with the words of the template")
+        folder.refuse(
+            "prompt_template", template, f"{fixes.BESIDE}, with the words of the template"
+        )
     captions = folder.take("caption_file")
     if isinstance(captions, str) and captions.rstrip("/\\") != root.rstrip("/\\"):
-        folder.refuse("caption_file", captions, _BESIDE)
+        folder.refuse("caption_file", captions, fixes.BESIDE)
     folder.follow(_SOURCE)
     part.unsupported += folder.unsupported
     return folder.values
@@ -103,8 +104,7 @@ def _is_plain(folder: Settings, template: str) -> bool:
 _SOURCE: dict[str, Rule] = {
     "img_root": becomes("image_dir", text),
     "repeat": becomes("num_repeats", whole),
-    "att_mask": only(fix="set alpha_mask = true and put each mask into its picture's transparency"),
-    "text_transforms.transforms": NOTHING,
+    "att_mask": only(fix=fixes.MASKS),
     **all_of(
         "_target_ _partial_ bg_color word_names.* text_transforms.* image_transforms*", NOTHING
     ),

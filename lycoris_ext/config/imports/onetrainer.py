@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import PureWindowsPath
 from typing import Any
 
+from lycoris_ext.config.imports import fixes
 from lycoris_ext.config.imports.foreign import Foreign, Format
 from lycoris_ext.config.imports.onetrainer_data import read_concepts, read_samples
 from lycoris_ext.config.imports.onetrainer_network import (
@@ -63,10 +64,7 @@ _DEFAULTS = {
 """What OneTrainer uses where a file says nothing, if it stands alone and may differ from ours."""
 
 _PARTS = ("unet", "text_encoder", "text_encoder_2", "vae")
-_QUANTISED = only(
-    "NONE", *_PRECISIONS, fix="remove it: weights of the base model are not quantised here"
-)
-_FLAT_LOSS = 'use loss_type = "l2" or "l1"'
+_QUANTISED = only("NONE", *_PRECISIONS, fix=fixes.NOT_QUANTISED)
 
 
 def _recognises(document: Mapping[str, Any]) -> bool:
@@ -221,7 +219,7 @@ def _read_run(settings: Settings) -> None:
         settings.refuse(
             "masked_training",
             True,
-            "set alpha_mask = true and put each mask into the transparency of its picture",
+            fixes.MASKS,
         )
     embeddings = settings.take_rows("additional_embeddings")
     if embeddings:
@@ -250,13 +248,13 @@ _RULES: dict[str, Rule] = {
     ),
     "timestep_shift": only(1, fix="remove it, or use min_timestep and max_timestep"),
     "dynamic_timestep_shifting": NOTHING,  # of models with flow matching alone
-    "custom_conditioning_image": only(fix="train without conditioning pictures"),
+    "custom_conditioning_image": only(fix=fixes.NO_CONDITIONING),
     "force_circular_padding": only(fix="train without it"),
     "only_cache": only(fix="remove it; cache_latents_to_disk keeps the cache in files"),
-    "multi_gpu": only(fix="train on one GPU with a larger gradient_accumulation_steps"),
+    "multi_gpu": only(fix=fixes.ONE_GPU),
     "text_encoder_2_layer_skip": only(0, fix="set it to 0, as SDXL was trained"),
-    "unet.model_name": only(fix="give one base model that holds all of its parts"),
-    "text_encoder*.model_name": only(fix="give one base model that holds all of its parts"),
+    "unet.model_name": only(fix=fixes.ONE_BASE),
+    "text_encoder*.model_name": only(fix=fixes.ONE_BASE),
     "unet.weight_dtype": _QUANTISED,
     "text_encoder*.weight_dtype": _QUANTISED,
     "weight_dtype": _QUANTISED,

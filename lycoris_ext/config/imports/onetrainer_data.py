@@ -13,6 +13,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from lycoris_ext.config.imports import fixes
 from lycoris_ext.config.imports.prompt_lines import prompt_line
 from lycoris_ext.config.imports.settings import (
     NOTHING,
@@ -45,16 +46,14 @@ _CONCEPT: dict[str, Rule] = {
     "text.enable_tag_shuffling": becomes("shuffle_caption", flag),
     "text.keep_tags_count": becomes("keep_tokens", whole),
     "text.tag_delimiter": becomes("caption_separator", text),
-    "text.prompt_source": only(
-        "sample", fix="write each caption into a .txt file beside its picture"
-    ),
+    "text.prompt_source": only("sample", fix=fixes.BESIDE),
     "text.caps_randomize_enable": only(fix="remove it; CLIP reads all letters as small ones"),
     "image.enable_random_flip": becomes("flip_aug", flag),
     "image.enable_crop_jitter": NOTHING,
-    "image.enable_*": only(fix="put changed copies of the pictures into the folder"),
+    "image.enable_*": only(fix=fixes.CHANGED_COPIES),
     "include_subdirectories": only(fix="make a concept of each sub-folder"),
-    "loss_weight": only(1, fix="use a larger or smaller number of repeats (balancing)"),
-    "type": only("STANDARD", fix="use regularisation pictures: is_reg = true in [[data.subsets]]"),
+    "loss_weight": only(1, fix=fixes.REPEATS),
+    "type": only("STANDARD", fix=fixes.REGULARISATION),
     **all_of(
         """
         __version concept_stats* enabled image.* image_variations name seed text.* text_variations
@@ -157,7 +156,7 @@ def _read_repeats(concept: Settings) -> None:
     strategy = concept.take_word("balancing_strategy", "REPEATS")
     concept.values["num_repeats"] = max(1, round(repeats))
     if strategy != "REPEATS":
-        concept.refuse("balancing_strategy", strategy, "choose REPEATS, a number of repeats")
+        concept.refuse("balancing_strategy", strategy, "choose fixes.REPEATS, a number of repeats")
     elif repeats < 1 or repeats != round(repeats):
         concept.refuse("balancing", repeats, "use a whole number of repeats, 1 or more")
 

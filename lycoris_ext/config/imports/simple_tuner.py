@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import PureWindowsPath
 from typing import Any
 
+from lycoris_ext.config.imports import fixes
 from lycoris_ext.config.imports.foreign import Foreign, Format
 from lycoris_ext.config.imports.prompt_lines import prompt_line
 from lycoris_ext.config.imports.settings import (
@@ -277,12 +278,10 @@ def _read_samples(settings: Settings) -> None:
         settings.values["sample_prompts"] = [prompt_line(prompt, fields)]
 
 
-_WHOLE_MODEL = "give one base model that holds all of its parts"
-_NO_TRICK = "train without it; there is nothing like it here"
 _RULES: dict[str, Rule] = {
     "pretrained_model_name_or_path": becomes("pretrained_model_name_or_path", text),
     "pretrained_vae_model_name_or_path": becomes("vae", text),
-    "pretrained_unet_model_name_or_path": only(fix=_WHOLE_MODEL),
+    "pretrained_unet_model_name_or_path": only(fix=fixes.ONE_BASE),
     "seed": becomes("seed", whole),
     "mixed_precision": becomes("mixed_precision", {"bf16": "bf16", "fp16": "fp16", "no": "no"}),
     "gradient_checkpointing": becomes("gradient_checkpointing", flag),
@@ -290,26 +289,18 @@ _RULES: dict[str, Rule] = {
     "snr_gamma": becomes("min_snr_gamma", number),
     "snr_weight": only(1, fix="use min_snr_gamma"),
     "rescale_betas_zero_snr": becomes("zero_terminal_snr", flag),
-    "base_model_precision": only(
-        "no_change", fix="remove it: weights of the base model are not quantised here"
-    ),
-    "text_encoder_*_precision": only(
-        "no_change", fix="remove it: weights of the base model are not quantised here"
-    ),
+    "base_model_precision": only("no_change", fix=fixes.NOT_QUANTISED),
+    "text_encoder_*_precision": only("no_change", fix=fixes.NOT_QUANTISED),
     "train_text_encoder": only(
         fix="set network_train_unet_only = false, which trains it as sd-scripts does"
     ),
-    "timestep_bias_strategy": only(
-        "none", fix="choose a range of timesteps with min_timestep and max_timestep"
-    ),
+    "timestep_bias_strategy": only("none", fix=fixes.TIMESTEPS),
     "refiner_training": only(fix="choose timesteps with min_timestep and max_timestep"),
     "use_soft_min_snr": only(fix="use min_snr_gamma"),
-    "layer_freeze_strategy": only("none", fix=_NO_TRICK),
-    "num_processes": only(0, 1, fix="train on one GPU with a larger gradient_accumulation_steps"),
+    "layer_freeze_strategy": only("none", fix=fixes.NO_TRICK),
+    "num_processes": only(0, 1, fix=fixes.ONE_GPU),
     "num_machines": only(0, 1, fix="train on one machine"),
-    "masked_loss_probability": only(
-        1, fix="set alpha_mask = true and put each mask into its picture's transparency"
-    ),
+    "masked_loss_probability": only(1, fix=fixes.MASKS),
     "aspect_bucket_alignment": becomes("bucket_reso_steps", whole),
     "minimum_image_size": only(
         0, fix="move smaller pictures to another folder; all pictures of a folder are trained"
@@ -320,7 +311,7 @@ _RULES: dict[str, Rule] = {
         grounding_* lora_initialisation_style scheduled_sampling_max_step_offset tread_config
         use_rewards uses_*
         """,
-        only("default", "none", 0, fix=_NO_TRICK),
+        only("default", "none", 0, fix=fixes.NO_TRICK),
     ),
     **all_of(
         """

@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Mapping
 
+from lycoris_ext.config.imports import fixes
 from lycoris_ext.config.imports.settings import (
     NOTHING,
     Rule,
@@ -127,9 +128,7 @@ def _read_captions(part: Settings) -> None:
             "move the caption files away: class_tokens is the caption of pictures without one",
         )
     elif strategy != "textfile":
-        part.refuse(
-            "caption_strategy", strategy, "write each caption into a .txt file beside its picture"
-        )
+        part.refuse("caption_strategy", strategy, fixes.BESIDE)
     elif part.take_as(flag, "prepend_instance_prompt", False) and prompt:
         part.values["caption_prefix"] = prompt
     if part.take("caption_shuffle.enable", False) is True:
@@ -137,6 +136,7 @@ def _read_captions(part: Settings) -> None:
         part.values["keep_tokens"] = part.take_as(whole, "caption_shuffle.position_start", 0)
 
 
+_WHOLE_RUN = "remove it; a data set is trained in the whole run"
 _SMALL = "move such pictures to another folder; all pictures of a folder are trained"
 _DATASET: dict[str, Rule] = {
     "instance_data_dir": becomes("image_dir", text),
@@ -146,15 +146,13 @@ _DATASET: dict[str, Rule] = {
     "minimum_aspect_ratio": only(0, fix=_SMALL),
     "maximum_aspect_ratio": only(0, fix=_SMALL),
     "max_num_samples": only(0, fix="copy the pictures that are to be trained into a folder"),
-    "probability": only(1, fix="use a larger or smaller number of repeats"),
-    "is_regularisation_data": only(fix="use regularisation pictures: is_reg = true"),
-    "is_regularization_data": only(fix="use regularisation pictures: is_reg = true"),
-    "conditioning*": only(fix="train without conditioning pictures"),
-    "start_epoch": only(0, 1, fix="remove it; a data set is trained in the whole run"),
-    "start_step": only(0, fix="remove it; a data set is trained in the whole run"),
-    "end_epoch": only(0, fix="remove it; a data set is trained in the whole run"),
-    "end_step": only(0, fix="remove it; a data set is trained in the whole run"),
-    "parquet*": only(fix="write each caption into a .txt file beside its picture"),
+    "probability": only(1, fix=fixes.REPEATS),
+    "is_regularisation_data": only(fix=fixes.REGULARISATION),
+    "is_regularization_data": only(fix=fixes.REGULARISATION),
+    "conditioning*": only(fix=fixes.NO_CONDITIONING),
+    "start_epoch": only(0, 1, fix=_WHOLE_RUN),
+    **all_of("start_step end_epoch end_step", only(0, fix=_WHOLE_RUN)),
+    "parquet*": only(fix=fixes.BESIDE),
     **all_of(
         """
         audio* aws_* cache_* caption_filter_list caption_shuffle.* crop_* csv_* default delete_*
