@@ -89,7 +89,7 @@ def as_our_network(module: object, values: Values, where: str) -> Values:
         unit = str(values["unit"])
         own["block_size"] = int(unit) if unit.isdecimal() else unit
     arguments = {name: str(values[name]) for name in BLOCK_ARGUMENTS if name in values}
-    if arguments.keys() & {"conv_block_dims"} and own.get("preset") == "attn-mlp":
+    if "conv_block_dims" in arguments and own.get("preset") == "attn-mlp":
         if "block_dims" in arguments or any(name.endswith("lr_weight") for name in arguments):
             own["preset"] = "blocks"
         else:  # sd-scripts reads them only beside these

@@ -51,9 +51,6 @@ _NEEDS = {
 """Option -> the option without which it has no effect; sd-scripts takes it nevertheless."""
 _WITH = {"lr_scheduler_args": "lr_scheduler_type"}
 """Option -> the option that it belongs to: both together are refused once."""
-
-
-_UNSET = (None, "", False)
 _CURVES = "loss and learning rates are in NAME.events.jsonl"
 
 
@@ -221,7 +218,7 @@ def _of_known_family(values: Values, where: str, refused: Faults) -> Values:
 
 def _logging(values: Mapping[str, object], reading: Reading, is_foreign: bool) -> Values:
     """Choose where the curves go; sd-scripts writes TensorBoard's files if a folder is named."""
-    found = {n: values[n] for n in ("log_with", "logging_dir") if values.get(n) not in _UNSET}
+    found = {n: values[n] for n in ("log_with", "logging_dir") if not is_off(values.get(n))}
     if not found:
         return {}
     if found.get("log_with") == "wandb" and is_foreign:

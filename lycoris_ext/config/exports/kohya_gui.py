@@ -13,7 +13,7 @@ import json
 from typing import Any
 
 from lycoris_ext.config.exports.exported import Exported, Target
-from lycoris_ext.config.exports.sd_scripts import say
+from lycoris_ext.config.exports.sd_scripts import translate
 from lycoris_ext.config.imports.kohya_gui import NOISE, TYPES
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.training.config import TrainConfig
@@ -57,8 +57,8 @@ def export(config: TrainConfig, target: Target) -> Exported:
         config: of a run.
         target: where the files will be written.
     """
-    said = say(config, target)
-    unsupported = list(said.unsupported)
+    made = translate(config, target)
+    unsupported = list(made.unsupported)
     fields: dict[str, Any] = {
         "LoRA_type": _TYPES.get(config.network.algo, "LyCORIS/LoCon"),
         "lr_warmup": 0,
@@ -66,7 +66,7 @@ def export(config: TrainConfig, target: Target) -> Exported:
     }
     not_used = NOISE[fields["noise_offset_type"]]
     flags: list[str] = []
-    for name, value in {**said.values, **_rates(config)}.items():
+    for name, value in {**made.values, **_rates(config)}.items():
         text = " ".join(map(str, value)) if name == "optimizer_args" else value
         if name in _RENAMED or name == "optimizer_args":
             fields[_RENAMED.get(name, name)] = text
@@ -76,7 +76,7 @@ def export(config: TrainConfig, target: Target) -> Exported:
             flags += _flag(name, value, unsupported)
     fields["additional_parameters"] = " ".join(flags)
     text = json.dumps(fields, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
-    return Exported({target.main: text, **said.files}, tuple(unsupported))
+    return Exported({target.main: text, **made.files}, tuple(unsupported))
 
 
 def _rates(config: TrainConfig) -> dict[str, float]:

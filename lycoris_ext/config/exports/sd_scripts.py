@@ -44,6 +44,7 @@ _WITHOUT_EFFECT = frozenset(
 _MISSING = {
     "overrides": "use a LyCORIS preset file (preset = my.toml) or block_dims in network_args",
     "ema_decay": "leave it out",
+    "caption_variants": "leave it out; with cache_text_encoder_outputs captions are not changed there",
 }
 #: Values that sd-scripts does not have -> the nearest thing that works there.
 _MISSING_VALUES = {
@@ -73,13 +74,13 @@ def export(config: TrainConfig, target: Target) -> Exported:
         config: of a run.
         target: where the files will be written.
     """
-    said = say(config, target)
-    text = "".join(f"{name} = {toml_value(value)}\n" for name, value in said.values.items())
-    return Exported({target.main: text, **said.files}, tuple(said.unsupported))
+    made = translate(config, target)
+    text = "".join(f"{name} = {toml_value(value)}\n" for name, value in made.values.items())
+    return Exported({target.main: text, **made.files}, tuple(made.unsupported))
 
 
 @dataclass
-class Said:
+class Translation:
     """A config in sd-scripts' words.
 
     Attributes:
@@ -93,16 +94,15 @@ class Said:
     unsupported: list[ConfigError] = field(default_factory=list)
 
     def refuse(self, name: str, value: object, fix: str) -> None:
-        """Note an option that cannot be said."""
-        told = toml_value(value) if value not in ((), None) else "set"
-        what = f"{name} = {told}" if told != "set" else name
+        """Note an option that has no counterpart there."""
+        what = name if value in ((), None) else f"{name} = {toml_value(value)}"
         self.unsupported.append(ConfigError(f"sd-scripts cannot do {what}", where=name, fix=fix))
 
 
-def say(config: TrainConfig, target: Target) -> Said:
+def translate(config: TrainConfig, target: Target) -> Translation:
     """Put a config into options of sd-scripts and the files that they name."""
-    said = Said()
-    config = _with_own_size(config, said)
+    made = Translation()
+    config = _with_own_size(config, made)
     known, plain = all_options(), config.flat()
     changed = {name for section in config.sections() for name in getattr(config, section).changed()}
     of_network = {*NetworkConfig.options(), *RATIOS}
@@ -112,26 +112,26 @@ def say(config: TrainConfig, target: Target) -> Said:
         if name in (*of_network, *of_optimizer, *_FOLDERS, *_WITHOUT_EFFECT, "sample_prompts"):
             continue
         if name in _MISSING and name in changed:
-            said.refuse(name, value, _MISSING[name])
+            made.refuse(name, value, _MISSING[name])
         elif (name, str(value)) in _MISSING_VALUES:
-            said.refuse(name, value, _MISSING_VALUES[name, str(value)])
+            made.refuse(name, value, _MISSING_VALUES[name, str(value)])
         elif value is not None and (name in changed or name in _ALWAYS):
-            said.values[name] = _value(name, value, said)
-    if said.values.get("max_train_epochs"):
-        del said.values["max_train_steps"]
-    if said.values.get("log_with") and "logging_dir" not in said.values:
-        said.values["logging_dir"] = f"{config.run.output_dir}/logs"
+            made.values[name] = _value(name, value, made)
+    if made.values.get("max_train_epochs"):
+        del made.values["max_train_steps"]
+    if made.values.get("log_with") and "logging_dir" not in made.values:
+        made.values["logging_dir"] = f"{config.run.output_dir}/logs"
     if not config.sample.wanted:
-        said.values.pop("sample_sampler", None)
-    said.values["cache_latents"] = True
-    _say_network(config, said)
-    _say_optimizer(config, said)
-    _say_prompts(config, target, said)
-    _say_folders(config, target, said)
-    return said
+        made.values.pop("sample_sampler", None)
+    made.values["cache_latents"] = True
+    _add_network(config, made)
+    _add_optimizer(config, made)
+    _add_prompts(config, target, made)
+    _add_folders(config, target, made)
+    return made
 
 
-def _with_own_size(config: TrainConfig, said: Said) -> TrainConfig:
+def _with_own_size(config: TrainConfig, made: Translation) -> TrainConfig:
     """Return the config with the resolution that ``train`` would take from the base model.
 
     sd-scripts stops without a resolution, and kohya_ss takes 512 for every base.
@@ -143,7 +143,7 @@ def _with_own_size(config: TrainConfig, said: Said) -> TrainConfig:
     try:
         size = picture_size_of(config.model)
     except LycorisExtError as error:
-        said.unsupported.append(
+        made.unsupported.append(
             ConfigError(
                 "resolution is unset, which stands for the base model's own size; sd-scripts needs "
                 f"it stated, and the base model cannot be read ({error.where}: {error.what})",
@@ -155,27 +155,27 @@ def _with_own_size(config: TrainConfig, said: Said) -> TrainConfig:
     return with_resolution(config, size)
 
 
-def _value(name: str, value: Any, said: Said) -> Any:
+def _value(name: str, value: Any, made: Translation) -> Any:
     """Return an option's value in sd-scripts' spelling."""
     if name == "resolution":
         return str(value)
     if name == "sample_sampler":
         sampler = canonical_sampler(value)
         if sampler not in _SAMPLERS:
-            said.refuse(name, value, "use one of " + ", ".join(_SAMPLERS))
+            made.refuse(name, value, "use one of " + ", ".join(_SAMPLERS))
         return _SAMPLERS.get(sampler, value)
     if isinstance(value, float) and value.is_integer() and name.endswith("_steps"):
         return int(value)
     return list(value) if isinstance(value, tuple) else value
 
 
-def _say_network(config: TrainConfig, said: Said) -> None:
+def _add_network(config: TrainConfig, made: Translation) -> None:
     network = config.network
-    said.values["network_module"] = "lycoris_ext.kohya"
+    made.values["network_module"] = "lycoris_ext.kohya"
     for name in OF_SCRIPTS:
         value = getattr(network, name)
         if value not in (None, False):
-            said.values[name] = value
+            made.values[name] = value
     arguments = as_network_args(network)
     arguments |= {
         name: str(value)
@@ -184,57 +184,59 @@ def _say_network(config: TrainConfig, said: Said) -> None:
     }
     for name in ("include", "exclude"):
         if any("," in pattern for pattern in getattr(network, name)):
-            said.refuse(name, getattr(network, name), "write the patterns without commas")
+            made.refuse(name, getattr(network, name), "write the patterns without commas")
             del arguments[name]
     if network.overrides:
-        said.refuse("overrides", None, _MISSING["overrides"])
-    said.values["network_args"] = [f"{name}={value}" for name, value in arguments.items()]
+        made.refuse("overrides", None, _MISSING["overrides"])
+    made.values["network_args"] = [f"{name}={value}" for name, value in arguments.items()]
 
 
 def _optimizer(config: TrainConfig) -> Any:
     return optimizer_kind(config.optimizer.optimizer_type)
 
 
-def _say_optimizer(config: TrainConfig, said: Said) -> None:
+def _add_optimizer(config: TrainConfig, made: Translation) -> None:
     arguments = []
     for argument, options in _optimizer(config).arguments.items():
         parts = [str(getattr(config.optimizer, option.name)) for option in options]
         arguments.append(f"{argument}={','.join(parts)}")
     if arguments:
-        said.values["optimizer_args"] = arguments
+        made.values["optimizer_args"] = arguments
 
 
-def _say_prompts(config: TrainConfig, target: Target, said: Said) -> None:
+def _add_prompts(config: TrainConfig, target: Target, made: Translation) -> None:
     """Name a file with the prompts; ours may stand in the config itself."""
     prompts = config.sample.sample_prompts
     if len(prompts) == 1 and prompts[0].lower().endswith((".txt", ".toml", ".json")):
-        said.values["sample_prompts"] = prompts[0]
+        made.values["sample_prompts"] = prompts[0]
     elif prompts:
-        said.files[target.prompts] = "".join(f"{prompt}\n" for prompt in prompts)
-        said.values["sample_prompts"] = str(target.prompts)
+        made.files[target.prompts] = "".join(f"{prompt}\n" for prompt in prompts)
+        made.values["sample_prompts"] = str(target.prompts)
 
 
-def _say_folders(config: TrainConfig, target: Target, said: Said) -> None:
+def _add_folders(config: TrainConfig, target: Target, made: Translation) -> None:
     """Name the folders of pictures, in a dataset_config if they are listed one by one."""
     data = config.data
     if not (data.subsets or data.image_dir):
         for name in ("train_data_dir", "reg_data_dir"):
             if getattr(data, name):
-                said.values[name] = getattr(data, name)
+                made.values[name] = getattr(data, name)
         if data.num_repeats != 1:
-            said.refuse("num_repeats", data.num_repeats, "name the folders <repeats>_<name>")
+            made.refuse("num_repeats", data.num_repeats, "name the folders <repeats>_<name>")
         return
     for name in ("train_data_dir", "reg_data_dir"):
         if getattr(data, name):
-            said.refuse(name, getattr(data, name), "list its folders as subsets, as the others are")
+            made.refuse(name, getattr(data, name), "list its folders as subsets, as the others are")
     subsets = [entry.changed() for entry in data.subsets or ()]
     if data.image_dir:
         subsets.insert(0, {"image_dir": data.image_dir})
     for subset in subsets:
         if data.num_repeats != 1:
             subset.setdefault("num_repeats", data.num_repeats)
-    said.files[target.datasets] = _datasets(subsets, config)
-    said.values["dataset_config"] = str(target.datasets)
+        for name in _MISSING.keys() & subset.keys():
+            made.refuse(name, subset.pop(name), _MISSING[name])
+    made.files[target.datasets] = _datasets(subsets, config)
+    made.values["dataset_config"] = str(target.datasets)
 
 
 def _datasets(subsets: list[Values], config: TrainConfig) -> str:

@@ -258,6 +258,19 @@ def test_kohya_ss_gets_our_module_in_the_additional_parameters(tmp_path: Path) -
     assert (fields["LoRA_type"], fields["train_data_dir"]) == ("LyCORIS/LoHa", "a b")
 
 
+def test_options_of_single_subsets_that_sd_scripts_has_not_are_refused(tmp_path: Path) -> None:
+    subset = '[[subsets]]\nimage_dir = "a"\nshuffle_caption = true\ncaption_variants = 4\n'
+    arguments = [str(write(tmp_path, BASE + subset)), "--to", "sd-scripts"]
+    arguments += ["-o", str(tmp_path / "new.toml")]
+    with pytest.raises(ConfigError, match="sd-scripts cannot do caption_variants = 4"):
+        main(arguments)
+    assert main([*arguments, "--skip-unsupported"]) == 0
+    assert "caption_variants" not in (tmp_path / "new.datasets.toml").read_text("utf-8")
+    path = write(tmp_path, BASE + 'image_dir = "a"\nshuffle_caption = true\ncaption_variants = 4\n')
+    with pytest.raises(ConfigError, match="sd-scripts cannot do caption_variants = 4"):
+        main([str(path), *arguments[1:-1], str(tmp_path / "other.toml")])
+
+
 def test_a_value_that_kohya_ss_cannot_pass_on_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, BASE + 'train_data_dir = "a"\nexclude = ["a b"]\n')
     with pytest.raises(ConfigError, match="has spaces or quotes"):
