@@ -44,7 +44,7 @@ _WITHOUT_EFFECT = frozenset(
 _MISSING = {
     "overrides": "use a LyCORIS preset file (preset = my.toml) or block_dims in network_args",
     "ema_decay": "leave it out",
-    "caption_variants": "leave it out; with cache_text_encoder_outputs captions are not changed there",
+    "caption_variants": "leave it out; there cached captions are never changed",
 }
 #: Values that sd-scripts does not have -> the nearest thing that works there.
 _MISSING_VALUES = {
