@@ -1,4 +1,4 @@
-"""ComfyUI nodes to train, apply and compare adapters: one file for each node.
+"""ComfyUI nodes to train, apply and compare adapters: one file for each subject.
 
 The nodes only translate between ComfyUI and the package lycoris_ext, which holds networks, options,
 training, files and grids. `host/` holds all that talks to ComfyUI's own modules.
@@ -11,39 +11,63 @@ from typing import Any
 from . import core  # noqa: F401 - before anything that imports lycoris_ext
 
 # isort: split
+from . import dataset, deprecated, network, optimizer, train
 from .apply import Apply
 from .compare_grid import CompareGrid
-from .dataset import DatasetFolder, DatasetImages
 from .inspect_file import Inspect
 from .load import Load
-from .network import Network
-from .optimizer import Optimizer
+from .load_lora import LoadLora
+from .lora_list import LoraList
+from .sampling import Sampling
 from .save import Save
-from .train import Train
 
-NODE_CLASS_MAPPINGS: dict[str, type[Any]] = {
-    "LycorisExtNetwork": Network,
-    "LycorisExtDataset": DatasetFolder,
-    "LycorisExtDatasetImages": DatasetImages,
-    "LycorisExtOptimizer": Optimizer,
-    "LycorisExtTrain": Train,
-    "LycorisExtLoad": Load,
-    "LycorisExtApply": Apply,
-    "LycorisExtInspect": Inspect,
-    "LycorisExtCompareGrid": CompareGrid,
-    "LycorisExtSave": Save,
+_NODES: dict[str, tuple[str, type[Any]]] = {
+    "LycorisExtTrainLora": ("Train LoRA / LoHa", train.Train),
+    "LycorisExtTrainNetwork": ("Network (LoRA, LoHa, LoKr)", network.Network),
+    "LycorisExtTrainOptimizer": ("Optimizer (Train LoRA)", optimizer.Optimizer),
+    "LycorisExtDatasetFolder": ("Dataset (Train LoRA)", dataset.DatasetFolder),
+    "LycorisExtDatasetFromImages": ("Dataset from Images (Train LoRA)", dataset.DatasetImages),
+    "LycorisExtTrainPreviews": ("Train Advanced: Previews", train.TrainPreviews),
+    "LycorisExtTrainSaving": ("Train Advanced: Saving", train.TrainSaving),
+    "LycorisExtTrainMetadata": ("Train Advanced: Metadata", train.TrainMetadata),
+    "LycorisExtNetworkLayers": ("Network Advanced: Layers", network.NetworkLayers),
+    "LycorisExtNetworkScaling": ("Network Advanced: DoRA, Scaling", network.NetworkScaling),
+    "LycorisExtNetworkLokr": ("Network Advanced: LoKr", network.NetworkLokr),
+    "LycorisExtNetworkAlgorithms": (
+        "Network Advanced: OFT, (IA)^3, DyLoRA",
+        network.NetworkAlgorithms,
+    ),
+    "LycorisExtOptimizerSettings": (
+        "Optimizer Advanced: Weight Decay, Betas",
+        optimizer.OptimizerSettings,
+    ),
+    "LycorisExtOptimizerRates": ("Optimizer Advanced: Rates", optimizer.OptimizerRates),
+    "LycorisExtOptimizerSchedule": ("Optimizer Advanced: Schedule", optimizer.OptimizerSchedule),
+    "LycorisExtOptimizerLoss": ("Optimizer Advanced: Loss", optimizer.OptimizerLoss),
+    "LycorisExtOptimizerTimesteps": ("Optimizer Advanced: Timesteps", optimizer.OptimizerTimesteps),
+    "LycorisExtOptimizerNoise": ("Optimizer Advanced: Noise", optimizer.OptimizerNoise),
+    "LycorisExtDatasetTags": ("Dataset Advanced: Tags", dataset.DatasetTags),
+    "LycorisExtDatasetCaptions": ("Dataset Advanced: Captions", dataset.DatasetCaptions),
+    "LycorisExtDatasetPictures": ("Dataset Advanced: Pictures", dataset.DatasetPictures),
+    "LycorisExtLoadLora": ("Load LoRA / LoHa", LoadLora),
+    "LycorisExtLoad": ("Read LoRA File", Load),
+    "LycorisExtApply": ("Apply LoRA", Apply),
+    "LycorisExtSave": ("Save LoRA", Save),
+    "LycorisExtInspect": ("Inspect LoRA", Inspect),
+    "LycorisExtLoraList": ("List of LoRAs", LoraList),
+    "LycorisExtCompareLoras": ("Compare LoRAs (Grid)", CompareGrid),
+    "LycorisExtSampling": ("Sampling (Grid, Previews)", Sampling),
+    # of version 0.1.0
+    "LycorisExtNetwork": ("Network", deprecated.OldNetwork),
+    "LycorisExtDataset": ("Dataset", deprecated.OldDataset),
+    "LycorisExtDatasetImages": ("Dataset from Images", deprecated.OldDatasetImages),
+    "LycorisExtOptimizer": ("Optimizer", deprecated.OldOptimizer),
+    "LycorisExtTrain": ("Train", deprecated.OldTrain),
+    "LycorisExtCompareGrid": ("Compare Grid", deprecated.OldCompareGrid),
 }
 """Saved workflows hold these ids, so that they must never change."""
 
+NODE_CLASS_MAPPINGS: dict[str, type[Any]] = {name: node for name, (_, node) in _NODES.items()}
 NODE_DISPLAY_NAME_MAPPINGS: dict[str, str] = {
-    "LycorisExtNetwork": "LyCORIS Network",
-    "LycorisExtDataset": "LyCORIS Dataset",
-    "LycorisExtDatasetImages": "LyCORIS Dataset from Images",
-    "LycorisExtOptimizer": "LyCORIS Optimizer",
-    "LycorisExtTrain": "LyCORIS Train",
-    "LycorisExtLoad": "LyCORIS Load",
-    "LycorisExtApply": "LyCORIS Apply",
-    "LycorisExtInspect": "LyCORIS Inspect",
-    "LycorisExtCompareGrid": "LyCORIS Compare Grid",
-    "LycorisExtSave": "LyCORIS Save",
+    name: f"LyCORIS {shown}" for name, (shown, _) in _NODES.items()
 }

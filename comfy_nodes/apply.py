@@ -10,7 +10,7 @@ from .host.status import show
 from .host.widgets import Widget, inputs, link
 
 _STRENGTH = {"default": 1.0, "min": -100.0, "max": 100.0, "step": 0.01}
-_STRENGTH_MODEL = Widget(
+STRENGTH_MODEL = Widget(
     "strength_model",
     "FLOAT",
     _STRENGTH
@@ -19,29 +19,35 @@ _STRENGTH_MODEL = Widget(
         "update. 0: not at all."
     },
 )
-_STRENGTH_CLIP = Widget(
+STRENGTH_CLIP = Widget(
     "strength_clip",
     "FLOAT",
     _STRENGTH | {"tooltip": "How strongly the adapter changes the text encoder. 0: not at all."},
 )
-_BLOCKS = Widget(
+BLOCKS = Widget(
     "block_weights",
     "STRING",
     {
         "default": "",
-        "tooltip": "Strengths of single blocks of the U-Net, which multiply strength_model: "
-        "IN04=0.5, OUT=0, BASE=1, or a list of 17 or 26 numbers (SD1, SD2), 12 or 20 (SDXL). BASE "
-        "is the text encoder and all layers outside of blocks. Empty: 1 for every block.",
+        "tooltip": "Strengths of single blocks of the U-Net, which multiply the strength of the "
+        "model: IN04=0.5, OUT=0, BASE=1, or a list of 17 or 26 numbers (SD1, SD2), 12 or 20 "
+        "(SDXL). BASE is the text encoder and all layers outside of blocks. Empty: 1 for every "
+        "block.",
     },
+)
+CLIP = link(
+    "clip", "CLIP", "The text encoder. Not connected: the file's layers for it are not used."
 )
 
 
 class Apply:
-    CATEGORY = "LyCORIS"
+    CATEGORY = "LyCORIS/loaders"
     DESCRIPTION = (
-        "Applies an adapter to a model and its text encoder, exactly as it was trained: DoRA, "
-        "(IA)^3, OFT and T-LoRA included. The node lists keys of the file that fit no layer."
+        "Applies a LoRA or other adapter to a model and its text encoder, exactly as it was "
+        "trained: DoRA, (IA)^3, OFT and T-LoRA included. The node lists keys of the file that fit "
+        "no layer."
     )
+    SEARCH_ALIASES = ("lora loader", "block weights")
     RETURN_TYPES = ("MODEL", "CLIP", "STRING")
     RETURN_NAMES = ("model", "clip", "report")
     OUTPUT_TOOLTIPS = (
@@ -58,16 +64,11 @@ class Apply:
             link(
                 "adapter",
                 adapter.TYPE,
-                "An adapter from Load or Train, or from ComfyUI's own trainer.",
+                "An adapter from Train LoRA or Read LoRA File, or from ComfyUI's own trainer.",
             ),
-            _STRENGTH_MODEL,
+            STRENGTH_MODEL,
         )
-        clip = link(
-            "clip",
-            "CLIP",
-            "The text encoder. Not connected: the file's layers for it are not used.",
-        )
-        return inputs(required, (clip, _STRENGTH_CLIP, _BLOCKS), {"unique_id": "UNIQUE_ID"})
+        return inputs(required, (CLIP, STRENGTH_CLIP, BLOCKS), {"unique_id": "UNIQUE_ID"})
 
     def apply(
         self,

@@ -5,70 +5,103 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from lycoris_ext.data import DataConfig, Picture, finding_lines, scan_folders
+from lycoris_ext.config import all_options
+from lycoris_ext.data import DataConfig, Picture, Scan, finding_lines, scan_folders
 from lycoris_ext.data.caption_files import CAPTION_SUFFIXES
 from lycoris_ext.data.folders import options_for
 from lycoris_ext.data.picture_files import is_picture, list_folder
 from lycoris_ext.errors import ConfigError, LycorisExtError
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.formats.atomic import make_folder
+from lycoris_ext.formats.families import LONGEST_TEXT
 from lycoris_ext.words import count
 
+from .advanced import Advanced, Values, grouped, joined, more
 from .host.images import png, to_pictures
-from .host.places import picture_folder, temporary_folder
-from .host.widgets import Options, Widget, advanced, check, inputs, option, read_options
+from .host.places import input_folders, picture_folder, temporary_folder
+from .host.widgets import Options, Widget, check, chooser, inputs, link, option, read_options
 
 TYPE = "LYCORIS_DATASET"
+_ADVANCED = "LYCORIS_DATASET_ADVANCED"
+_NAME = "Dataset"
 
-_CUT = (
-    option("resolution", unset=0),
-    option("train_batch_size"),
-    option("num_repeats"),
-    option("enable_bucket"),
-)
-_CAPTIONS = (
-    option("shuffle_caption"),
-    option("keep_tokens"),
-    option("caption_dropout_rate"),
-    option("caption_tag_dropout_rate"),
-    option("caption_prefix"),
-    option("caption_suffix"),
-)
-_FOLDER = Widget(
-    "folder",
-    "STRING",
-    {
-        "default": "",
-        "tooltip": "A folder of pictures, each with a caption file of the same name (cat.png, "
-        'cat.txt); or the parent of folders named "10_name", where 10 shows each picture 10 times '
-        "in an epoch. Write the whole path, or the name below ComfyUI's input folder.",
-    },
-)
-_READING = advanced(
-    option("caption_extension"),
-    option("allow_missing_captions"),
-    option("flip_aug"),
-    option("alpha_mask"),
-    option("bucket_no_upscale"),
-    option("enable_wildcard"),
-    option("keep_tokens_separator"),
-    Widget(
-        "reg_folder",
-        "STRING",
-        {
-            "default": "",
-            "tooltip": "Folder of regularisation pictures: the parent of folders named "
-            '"1_class", such as "1_woman". Empty: no regularisation.',
-        },
+_TYPED, _NO_FOLDER = "(path below)", "(none)"
+_CUT = ("resolution", "train_batch_size", "num_repeats", "enable_bucket", "shuffle_caption")
+_OF_FILES = ("flip_aug",)
+_GROUPS = {
+    "tags": (
+        "keep_tokens", "keep_tokens_separator", "caption_tag_dropout_rate", "caption_separator",
+        "secondary_separator", "token_warmup_min", "token_warmup_step",
     ),
+    "captions": (
+        "caption_prefix", "caption_suffix", "caption_dropout_rate",
+        "caption_dropout_every_n_epochs", "enable_wildcard", "caption_extension",
+        "allow_missing_captions", "max_token_length",
+    ),
+    "pictures": (
+        "alpha_mask", "min_bucket_reso", "max_bucket_reso", "bucket_reso_steps",
+        "bucket_no_upscale", "prior_loss_weight",
+    ),
+}  # fmt: skip
+#: Said by the nodes, or of no use inside ComfyUI, where latents and captions are in memory.
+_ELSEWHERE = (
+    "train_data_dir", "image_dir", "reg_data_dir", "in_json", "cache_latents_to_disk",
+    "cache_text_encoder_outputs", "cache_text_encoder_outputs_to_disk", "cache_dir",
+    "caption_variants", "max_data_loader_n_workers",
+)  # fmt: skip
+_SENTENCES = {"num_repeats": "Number of times that an epoch shows each image."}
+_FOLDER = (
+    "A folder of pictures, each with a caption file of the same name (cat.png, cat.txt); or the "
+    'parent of folders named "10_name", where 10 shows each picture 10 times in an epoch.'
 )
+_REG_FOLDER = (
+    'Folder of regularisation pictures: the parent of folders named "1_class", such as "1_woman".'
+)
+
+
+def _options_of(group: str) -> list[str]:
+    known = all_options()
+    more_of_data = {
+        name: known[name]
+        for name in (*DataConfig.options(), "max_token_length", "prior_loss_weight")
+    }
+    elsewhere = (*_CUT, *_OF_FILES, *_ELSEWHERE)
+    return grouped(_GROUPS, more_of_data, elsewhere, lambda new: "pictures")[group]
+
+
+def widget(name: str, sentence: str | None = None) -> Widget:
+    """Return the widget of an option, with the default that it has in ComfyUI."""
+    if name == "max_token_length":
+        # ComfyUI itself reads prompts of any length.
+        return option(name, default=LONGEST_TEXT)
+    return option(name, unset=0 if name == "resolution" else None, sentence=sentence)
+
+
+def _folder(name: str, tooltip: str, first: str) -> tuple[Widget, Widget]:
+    """Make a list of the folders below ComfyUI's input folder, and a field for any other path.
+
+    Args:
+        name: of the list; the field is called path for "folder", reg_path for "reg_folder".
+        tooltip: what lies in the folder.
+        first: the entry of the list for none of its folders.
+    """
+    typed = {
+        "default": "",
+        "tooltip": "The whole path of a folder that is not in the list above, or its name below "
+        "ComfyUI's input folder. Empty: the folder that is chosen above.",
+    }
+    listed = f"{tooltip} The list has the folders below ComfyUI's input folder."
+    return (
+        chooser(name, input_folders(), listed, first),
+        Widget(name.replace("folder", "path"), "STRING", typed),
+    )
 
 
 @dataclass(frozen=True)
@@ -85,105 +118,110 @@ class Dataset:
 
 
 class DatasetFolder:
-    CATEGORY = "LyCORIS"
+    CATEGORY = "LyCORIS/dataset"
     DESCRIPTION = (
-        "Reads the pictures and captions of a folder, to train on them. A folder in which a file "
-        "changed is read again."
+        "Reads the pictures and captions of a folder, to train a LoRA on them. A folder in which a "
+        "file changed is read again."
     )
+    SEARCH_ALIASES = ("training data", "image folder", "captions", "load images")
     RETURN_TYPES = (TYPE, "STRING")
     RETURN_NAMES = ("dataset", "summary")
-    OUTPUT_TOOLTIPS = ("For Train.", "What was found, for a text preview.")
+    OUTPUT_TOOLTIPS = ("The pictures to train on, for Train LoRA.", "What was found, as a text.")
     FUNCTION = "read"
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        return inputs((_FOLDER, *_CUT), (*_CAPTIONS, *_READING))
+        folder = _folder("folder", _FOLDER, _TYPED)
+        return inputs((*folder, *map(widget, (*_CUT, *_OF_FILES))), (more(_ADVANCED, _NAME),))
 
     @classmethod
-    def VALIDATE_INPUTS(cls, folder: str | None = None) -> bool | str:
+    def VALIDATE_INPUTS(cls, folder: str | None = None, path: str | None = None) -> bool | str:
         """Refuse a wrong folder before the workflow runs; None comes from another node, later."""
-        if folder is None:
+        if folder is None or path is None:
             return True
         try:
-            _check_folder(picture_folder(folder))
+            _check_folder(picture_folder(_chosen(folder, path)))
         except LycorisExtError as error:
             return str(error)
         return True
 
     @classmethod
     def IS_CHANGED(
-        cls,
-        folder: str | None = None,
-        reg_folder: str | None = None,
-        caption_extension: str | None = None,
-        **_: Any,
+        cls, folder: str | None = None, path: str | None = None, **_: Any
     ) -> str | float:
         """Return a text that changes with the pictures and captions that are read.
 
         If the folder comes from another node, the data set is read each time; Train then finds out
         that it has trained on the same pictures already.
         """
-        if folder is None:
+        if folder is None or path is None:
             return float("nan")
-        return "".join(
-            fingerprint(text, caption_extension) for text in (folder, reg_folder) if text
-        )
+        return fingerprint(_chosen(folder, path))
 
-    def read(self, folder: str, reg_folder: str = "", **values: Any) -> tuple[Dataset, str]:
-        options = read_options((*_CUT, *_CAPTIONS, *_READING), values)
-        path = picture_folder(folder)
-        _check_folder(path)
-        options["image_dir" if "image_dir" in options_for(path) else "train_data_dir"] = str(path)
-        if reg_folder.strip():
+    def read(
+        self, folder: str, path: str = "", advanced: Values | None = None, **values: Any
+    ) -> tuple[Dataset, str]:
+        given = joined(advanced, values)
+        options = _read(given)
+        root = picture_folder(_chosen(folder, path))
+        _check_folder(root)
+        options["image_dir" if "image_dir" in options_for(root) else "train_data_dir"] = str(root)
+        reg_folder = _chosen(given.get("reg_folder", ""), given.get("reg_path", ""))
+        if reg_folder:
             options["reg_data_dir"] = str(picture_folder(reg_folder))
         check(options)
-        scan = scan_folders(DataConfig(**options))
+        scan = _scanned(options)
         summary = "\n".join([*_summary(scan.pictures), *finding_lines(scan.findings)])
         return Dataset(options), summary
 
 
+IMAGES = link("images", "IMAGE", "Batches or lists of images, of any sizes.")
+TEXTS = Widget(
+    "captions",
+    "STRING",
+    {
+        "default": "",
+        "multiline": True,
+        "tooltip": "One caption on each line, or a list of captions from another node: one for "
+        "each image, or a single one for all images.",
+    },
+)
+ENCODED = link(
+    "conditioning",
+    "CONDITIONING",
+    "Encoded captions, which replace the texts of captions: one for each image, or a single one "
+    "for all images. Train LoRA then needs no CLIP.",
+)
+
+
 class DatasetImages:
-    CATEGORY = "LyCORIS"
+    CATEGORY = "LyCORIS/dataset"
     DESCRIPTION = (
-        "Makes a dataset of images from other nodes, with a caption or conditioning for each image."
+        "Makes a dataset to train a LoRA on of images from other nodes, with a caption or "
+        "conditioning for each image."
     )
+    SEARCH_ALIASES = ("training data", "captions")
     RETURN_TYPES = (TYPE, "STRING")
     RETURN_NAMES = ("dataset", "summary")
-    OUTPUT_TOOLTIPS = ("For Train.", "What was found, for a text preview.")
+    OUTPUT_TOOLTIPS = ("The pictures to train on, for Train LoRA.", "What was found, as a text.")
     FUNCTION = "read"
     INPUT_IS_LIST = True
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        images = Widget("images", "IMAGE", {"tooltip": "Batches or lists of images, of any sizes."})
-        captions = Widget(
-            "captions",
-            "STRING",
-            {
-                "default": "",
-                "multiline": True,
-                "tooltip": "One caption on each line, or a list of captions from another node: "
-                "one for each image, or a single one for all images.",
-            },
-        )
-        encoded = Widget(
-            "conditioning",
-            "CONDITIONING",
-            {
-                "tooltip": "Encoded captions, which replace the texts of captions: one for each "
-                "image, or a single one for all images. Train then needs no CLIP."
-            },
-        )
-        return inputs((images, captions, *_CUT), (encoded, *_CAPTIONS))
+        cut = [widget(name, _SENTENCES.get(name)) for name in _CUT]
+        return inputs((IMAGES, TEXTS, *cut), (ENCODED, more(_ADVANCED, _NAME)))
 
     def read(
         self,
         images: list[Tensor],
         captions: list[str],
         conditioning: list[Any] | None = None,
+        advanced: list[Values] | None = None,
         **values: list[Any],
     ) -> tuple[Dataset, str]:
-        options = read_options((*_CUT, *_CAPTIONS), {name: v[0] for name, v in values.items()})
+        own = {name: value[0] for name, value in values.items()}
+        options = _read(joined(advanced[0] if advanced else None, own))
         pictures = [png(picture) for batch in images for picture in to_pictures(batch)]
         texts = [line.strip() for text in captions for line in text.splitlines() if line.strip()]
         encoded = {}
@@ -196,9 +234,65 @@ class DatasetImages:
         texts = texts * (len(pictures) if len(texts) == 1 else 1)
         options["image_dir"] = str(_write(pictures, texts))
         check(options)
-        return Dataset(options, encoded), "\n".join(
-            _summary(scan_folders(DataConfig(**options)).pictures)
-        )
+        return Dataset(options, encoded), "\n".join(_summary(_scanned(options).pictures))
+
+
+class _More(Advanced):
+    TYPE, PLAIN = _ADVANCED, _NAME
+    CATEGORY = "LyCORIS/dataset/advanced"
+    GROUP = ""
+
+    @classmethod
+    def widgets(cls) -> Sequence[Widget]:
+        return [widget(name) for name in _options_of(cls.GROUP)]
+
+
+class DatasetTags(_More):
+    DESCRIPTION = "Which tags of captions keep their place, and which are left out at times."
+    GROUP = "tags"
+
+
+class DatasetCaptions(_More):
+    DESCRIPTION = "Texts around captions, wildcards, pictures without captions, long captions."
+    GROUP = "captions"
+
+
+class DatasetPictures(_More):
+    DESCRIPTION = "How pictures are cut, masks by transparency, and regularisation pictures."
+    GROUP = "pictures"
+
+    @classmethod
+    def widgets(cls) -> Sequence[Widget]:
+        return [*super().widgets(), *_folder("reg_folder", _REG_FOLDER, _NO_FOLDER)]
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, reg_folder: str | None = None) -> bool:
+        """Leave a folder that the list lacks to the Dataset node, which says what is wrong."""
+        return True
+
+    @classmethod
+    def IS_CHANGED(
+        cls, reg_folder: str | None = None, reg_path: str | None = None, **_: Any
+    ) -> str | float:
+        """Return a text that changes when a file is added, removed or written."""
+        if reg_folder is None or reg_path is None:  # comes from another node
+            return float("nan")
+        chosen = _chosen(reg_folder, reg_path)
+        return fingerprint(chosen) if chosen else ""
+
+
+def _scanned(options: Options) -> Scan:
+    own = {name: value for name, value in options.items() if name in DataConfig.options()}
+    return scan_folders(DataConfig(**own))
+
+
+def _read(given: Values) -> Options:
+    return read_options([widget(name) for name in given if name in all_options()], given)
+
+
+def _chosen(folder: str, path: str) -> str:
+    """Return the folder that a list and a field for another path name; "" for neither."""
+    return path.strip() or ("" if folder in (_TYPED, _NO_FOLDER) else folder)
 
 
 def fingerprint(folder: str, caption_extension: str | None = None) -> str:

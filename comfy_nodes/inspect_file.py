@@ -16,11 +16,12 @@ _CONNECTED = "(connected path)"
 
 
 class Inspect:
-    CATEGORY = "LyCORIS"
+    CATEGORY = "LyCORIS/loaders"
     DESCRIPTION = (
-        "Describes an adapter file: algorithm, layers, sizes, trigger words, programs that misread "
+        "Describes a LoRA file: algorithm, layers, sizes, trigger words, programs that misread "
         "it, and all its metadata."
     )
+    SEARCH_ALIASES = ("lora info", "lora metadata", "trigger words")
     RETURN_TYPES = ("STRING",)
     RETURN_NAMES = ("summary",)
     OUTPUT_TOOLTIPS = ("The description, for a node that shows text.",)
@@ -42,8 +43,8 @@ class Inspect:
             "STRING",
             {
                 "forceInput": True,
-                "tooltip": "Path of an adapter file, from Load, Train or Save. It is used if file "
-                "is (connected path).",
+                "tooltip": "Path of an adapter file, from Read LoRA File, Train LoRA or Save LoRA. "
+                "It is used if file is (connected path).",
             },
         )
         return inputs((file,), (path,), {"unique_id": "UNIQUE_ID"})

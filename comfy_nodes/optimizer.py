@@ -1,65 +1,134 @@
-"""The node that describes how the adapter is trained: optimizer, learning rates, noise, loss."""
+"""The nodes that describe how the adapter is trained: optimizer, rates, schedule, noise, loss."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from lycoris_ext.config import all_options
 from lycoris_ext.diffusion import LossConfig
+from lycoris_ext.options import Option
 from lycoris_ext.training.optimizer_kinds import fallback_optimizer
 from lycoris_ext.training.optimizers import OptimizerConfig
 from lycoris_ext.training.schedules import ScheduleConfig
 
-from .host.widgets import Options, Widget, advanced, check, inputs, option, read_options
+from .advanced import Advanced, Values, grouped, joined, more
+from .host.widgets import Options, Widget, check, inputs, option, read_options
 
 TYPE = "LYCORIS_OPTIMIZER"
+_ADVANCED = "LYCORIS_OPTIMIZER_ADVANCED"
+_NAME = "Optimizer"
 
-_MAIN = ("optimizer_type", "learning_rate", "lr_scheduler", "lr_warmup_steps")
-#: ComfyUI saves the values of a workflow by position: add new options behind these.
-_MORE = (
-    "unet_lr", "text_encoder_lr", "loraplus_lr_ratio", "weight_decay", "adam_beta1", "adam_beta2",
-    "max_grad_norm", "scale_weight_norms", "ema_decay", "lr_scheduler_num_cycles",
-    "lr_scheduler_power", "lr_scheduler_min_lr_ratio", "lr_decay_steps", "loss_type",
-    "huber_schedule", "huber_c", "min_snr_gamma", "debiased_estimation_loss", "noise_offset",
-    "multires_noise_iterations", "ip_noise_gamma", "min_timestep", "max_timestep",
-    "prior_loss_weight",
+MAIN = (
+    "optimizer_type", "learning_rate", "text_encoder_lr", "lr_scheduler", "lr_warmup_steps",
+    "gradient_accumulation_steps",
 )  # fmt: skip
-#: What stands for "unset" in workflows that were saved with 0.1.0.
+_GROUPS = {
+    "optimizer": ("weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon"),
+    "rates": (
+        "unet_lr", "loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio",
+        "max_grad_norm", "scale_weight_norms", "ema_decay",
+    ),
+    "schedule": (
+        "lr_scheduler_num_cycles", "lr_scheduler_power", "lr_scheduler_min_lr_ratio",
+        "lr_decay_steps", "lr_scheduler_timescale",
+    ),
+    "loss": (
+        "loss_type", "huber_schedule", "huber_c", "huber_scale",
+        "scale_v_pred_loss_like_noise_pred", "v_pred_like_loss",
+    ),
+    "timesteps": ("min_timestep", "max_timestep", "min_snr_gamma", "debiased_estimation_loss"),
+    "noise": (
+        "noise_offset", "noise_offset_random_strength", "adaptive_noise_scale",
+        "multires_noise_iterations", "multires_noise_discount", "ip_noise_gamma",
+        "ip_noise_gamma_random_strength",
+    ),
+}  # fmt: skip
+#: Set by Dataset Pictures, and by the connected model.
+_ELSEWHERE = ("prior_loss_weight", "zero_terminal_snr")
+#: What stands for "unset"; workflows of 0.1.0 hold these values.
 _UNSET = {"lr_scheduler_min_lr_ratio": 0.0, "min_timestep": 0, "max_timestep": 1000}
 
 
-def _widgets() -> tuple[list[Widget], tuple[Widget, ...]]:
-    """Return the inputs that are always shown, and the advanced ones.
+def _known() -> dict[str, Option]:
+    sections = (OptimizerConfig, ScheduleConfig, LossConfig)
+    known = {name: each for section in sections for name, each in section.options().items()}
+    of_the_run = ("scale_weight_norms", "ema_decay", "gradient_accumulation_steps")
+    return known | {name: all_options()[name] for name in of_the_run}
 
-    The advanced inputs include the options of every registered optimizer, schedule and loss.
-    """
-    kinds = (
-        known.name
-        for section in (OptimizerConfig, ScheduleConfig, LossConfig)
-        for known in section.kind_options()
-    )
-    more = dict.fromkeys((*_MORE, *kinds))
-    main = [option(name) for name in _MAIN[1:]]
-    return (
-        [option("optimizer_type", default=fallback_optimizer()), *main],
-        advanced(*(option(name, unset=_UNSET.get(name)) for name in more if name not in _MAIN)),
-    )
+
+def _group_of(new: Option) -> str:
+    if new.name in ScheduleConfig.options():
+        return "schedule"
+    if new.name in LossConfig.options():
+        return "loss" if new.kinds else "timesteps"
+    return "optimizer"
+
+
+def _options_of(group: str) -> list[str]:
+    return grouped(_GROUPS, _known(), (*MAIN, *_ELSEWHERE), _group_of)[group]
+
+
+def widget(name: str) -> Widget:
+    """Return the widget of an option, with the default and the unset value of these nodes."""
+    default = fallback_optimizer() if name == "optimizer_type" else None
+    return option(name, default=default, unset=_UNSET.get(name))
 
 
 class Optimizer:
-    CATEGORY = "LyCORIS"
+    CATEGORY = "LyCORIS/training"
     DESCRIPTION = (
-        "Describes how Train trains: the optimizer, learning rates and their schedule, noise "
-        "and loss."
+        "Describes how Train LoRA trains: the optimizer, the learning rates and how they change."
     )
+    SEARCH_ALIASES = ("adamw", "learning rate", "scheduler", "train settings")
     RETURN_TYPES = (TYPE,)
     RETURN_NAMES = ("optimizer",)
-    OUTPUT_TOOLTIPS = ("The options of optimizer, schedule and loss, for Train.",)
+    OUTPUT_TOOLTIPS = ("How to train, for Train LoRA.",)
     FUNCTION = "describe"
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        return inputs(*_widgets())
+        return inputs(tuple(map(widget, MAIN)), (more(_ADVANCED, _NAME),))
 
-    def describe(self, **values: Any) -> tuple[Options]:
-        main, more = _widgets()
-        return (check(read_options([*main, *more], values)),)
+    def describe(self, advanced: Values | None = None, **values: Any) -> tuple[Options]:
+        given = joined(advanced, values)
+        return (check(read_options([widget(name) for name in given], given)),)
+
+
+class _More(Advanced):
+    TYPE, PLAIN = _ADVANCED, _NAME
+    GROUP = ""
+
+    @classmethod
+    def widgets(cls) -> Sequence[Widget]:
+        return [widget(name) for name in _options_of(cls.GROUP)]
+
+
+class OptimizerSettings(_More):
+    DESCRIPTION = "Weight decay and other settings of the chosen optimizer."
+    GROUP = "optimizer"
+
+
+class OptimizerRates(_More):
+    DESCRIPTION = "Learning rates of single parts, LoRA+, and limits of the update."
+    GROUP = "rates"
+
+
+class OptimizerSchedule(_More):
+    DESCRIPTION = "How the chosen schedule changes the learning rates."
+    GROUP = "schedule"
+
+
+class OptimizerLoss(_More):
+    DESCRIPTION = "How errors of the model are counted, such as Huber loss."
+    GROUP = "loss"
+
+
+class OptimizerTimesteps(_More):
+    DESCRIPTION = "Which timesteps are trained, and how much each of them counts (min-SNR)."
+    GROUP = "timesteps"
+
+
+class OptimizerNoise(_More):
+    DESCRIPTION = "Changes of the noise: noise offset, multi-resolution noise, input noise."
+    GROUP = "noise"

@@ -54,11 +54,12 @@ _COMMENT = Widget(
 
 
 class Save:
-    CATEGORY = "LyCORIS"
+    CATEGORY = "LyCORIS/loaders"
     DESCRIPTION = (
-        "Writes an adapter and its metadata to a file. With a model connected, the file gets "
-        "kohya's keys (SD1, SD2, SDXL), which every program reads."
+        "Writes a LoRA or other adapter and its metadata to a file. With a model connected, the "
+        "file gets kohya's keys (SD1, SD2, SDXL), which every program reads."
     )
+    SEARCH_ALIASES = ("convert lora", "export lora")
     RETURN_TYPES = ("STRING",)
     RETURN_NAMES = ("path",)
     OUTPUT_TOOLTIPS = ("Path of the file.",)
@@ -68,7 +69,9 @@ class Save:
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
         lora = link(
-            "adapter", adapter.TYPE, "An adapter from Train or Load, or from ComfyUI's own trainer."
+            "adapter",
+            adapter.TYPE,
+            "An adapter from Train LoRA or Read LoRA File, or from ComfyUI's own trainer.",
         )
         optional = (
             link(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from lycoris_ext.training.run_name import CONTINUE, MODES
 from lycoris_ext.training.train import train
 
 from . import dataset, network, optimizer
+from .advanced import Advanced, Values, joined, more
 from .host import adapter
 from .host.drawing import Drawing, drawing_widgets
 from .host.outcome import outcome, told
@@ -21,9 +23,26 @@ from .host.places import adapter_file, adapter_files, output_place
 from .host.prompt import model_name
 from .host.status import show
 from .host.watching import NodeWatcher
-from .host.widgets import Widget, advanced, inputs, link, option, read_options
+from .host.widgets import Widget, chooser, inputs, link, option, read_options
+from .sampling import SAMPLING
 
+_ADVANCED = "LYCORIS_TRAIN_ADVANCED"
+_PLAIN = "Train"
 _NONE = "(none)"
+
+LINKS = (
+    link("model", "MODEL", "The diffusion model to train the adapter for; it is not changed."),
+    link("vae", "VAE", "The VAE, which turns the pictures into latents."),
+    link("network", network.TYPE, "The adapter to train, from a Network node."),
+    link("dataset", dataset.TYPE, "Pictures and captions, from a Dataset node."),
+    link("optimizer", optimizer.TYPE, "How to train, from an Optimizer node."),
+)
+CLIP = link(
+    "clip",
+    "CLIP",
+    "The text encoder. It reads the captions, and is trained, too, if the Network node says so.",
+)
+HIDDEN = {"unique_id": "UNIQUE_ID", "prompt": "PROMPT"}
 _NAME = Widget(
     "output_name",
     "STRING",
@@ -54,19 +73,6 @@ _MODE = Widget(
         "new name. overwrite: replace it.",
     },
 )
-_RUN = (
-    option("max_train_steps"),
-    option("seed"),
-    option("gradient_accumulation_steps"),
-    option("gradient_checkpointing"),
-)
-_SAVING = (
-    option("save_precision"),
-    option("save_every_n_steps"),
-    option("save_every_n_epochs"),
-    option("sample_every_n_steps"),
-    option("sample_at_first"),
-)
 _PROMPTS = Widget(
     "sample_prompts",
     "STRING",
@@ -77,73 +83,69 @@ _PROMPTS = Widget(
         "the dataset.",
     },
 )
-# ComfyUI itself reads prompts of any length.
-_LENGTH = option("max_token_length", default=LONGEST_TEXT)
 _NEGATIVE = Widget(
     "sample_negative",
     "STRING",
     {"default": "", "tooltip": "Negative prompt of the pictures drawn during training."},
 )
+_RUN = (
+    "max_train_steps", "max_train_epochs", "save_every_n_epochs", "seed", "gradient_checkpointing",
+)  # fmt: skip
+_SAVING = ("save_precision", "save_every_n_steps", "save_last_n_steps", "save_last_n_epochs")
+_METADATA = (
+    "metadata_trigger_phrase", "metadata_title", "metadata_author", "metadata_description",
+    "metadata_license", "metadata_tags", "metadata_usage_hint", "training_comment",
+)  # fmt: skip
+_DRAWING = ("sample_every_n_steps", "sample_every_n_epochs", "sample_at_first")
+#: Options that are widgets of Train in workflows of 0.1.0, and of another node now.
+_ONCE = ("gradient_accumulation_steps", "max_token_length")
+#: ComfyUI itself reads prompts of any length.
+_USUAL = {"max_token_length": LONGEST_TEXT}
+
+
+_OPTIONS = (*_RUN, *_SAVING, *_METADATA, *_DRAWING, *_ONCE)
+
+
+def _start() -> Widget:
+    tooltip = "An adapter file to train further; (none): begin with a new adapter."
+    return chooser("network_weights", adapter_files(), tooltip, _NONE)
+
+
+def known_widgets() -> dict[str, Widget]:
+    """Return every widget of these nodes by name, those of workflows of 0.1.0 included."""
+    samples = (replace(each, name=f"sample_{each.name}") for each in drawing_widgets())
+    own = (_NAME, _PRECISION, _MODE, _start(), _PROMPTS, _NEGATIVE, *samples)
+    return {each.name: each for each in own} | {
+        name: option(name, default=_USUAL.get(name)) for name in _OPTIONS
+    }
 
 
 class Train:
-    CATEGORY = "LyCORIS"
+    CATEGORY = "LyCORIS/training"
     DESCRIPTION = (
-        "Trains an adapter on the connected model, shows loss and pictures during training, and "
-        "saves it to the LoRA folder. Cancel saves, too; queue the same workflow again to go on. "
-        "The model itself is not changed."
+        "Trains an adapter (LoRA, LoHa, LoKr and others) on the connected model, shows loss and "
+        "pictures during training, and saves it to the LoRA folder. Cancel saves, too; queue the "
+        "same workflow again to go on. The model itself is not changed."
     )
-    RETURN_TYPES = (adapter.TYPE, "STRING", "IMAGE", "IMAGE", "STRING")
-    RETURN_NAMES = ("adapter", "path", "loss_curve", "samples", "files")
+    SEARCH_ALIASES = ("lora trainer", "lora training", "finetune", "train lokr", "train dora")
+    RETURN_TYPES = (adapter.TYPE, "STRING", "IMAGE", "IMAGE", adapter.SEVERAL)
+    RETURN_NAMES = ("adapter", "path", "loss_curve", "samples", "checkpoints")
     OUTPUT_TOOLTIPS = (
-        "The adapter, for Apply, Compare Grid, Save, or ComfyUI's LoraModelLoader and SaveLoRA.",
+        "The trained adapter, for nodes that apply, compare or save one, ComfyUI's own included.",
         "Path of the adapter's file.",
         "A chart of the loss over the steps.",
         "The pictures drawn during training; the loss curve if none were drawn.",
-        "The names of all adapters that this run saved, a line each, for Compare Grid's files.",
+        "The copies that the run saved, and the trained adapter: for Compare LoRAs.",
     )
     OUTPUT_NODE = True
     FUNCTION = "train"
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        required = (
-            link(
-                "model", "MODEL", "The diffusion model to train the adapter for; it is not changed."
-            ),
-            link("vae", "VAE", "The VAE, which turns the pictures into latents."),
-            link("network", network.TYPE, "What to train, from a Network node."),
-            link("dataset", dataset.TYPE, "Pictures and captions, from a Dataset node."),
-            link("optimizer", optimizer.TYPE, "How to train, from an Optimizer node."),
-            _NAME,
-            *_RUN,
-        )
-        files = Widget(
-            "network_weights",
-            [_NONE, *adapter_files()],
-            {
-                "default": _NONE,
-                "tooltip": "An adapter file to go on from; (none): a fresh adapter.",
-            },
-        )
-        optional = (
-            link(
-                "clip",
-                "CLIP",
-                "The text encoder. It reads the captions, and is trained, too, unless the Network "
-                "node says network_train_unet_only.",
-            ),
-            _PRECISION,
-            _MODE,
-            files,
-            *_SAVING,
-            _PROMPTS,
-            _NEGATIVE,
-            *advanced(*(replace(w, name=f"sample_{w.name}") for w in drawing_widgets())),
-            # Saved workflows know widgets by their order: new ones come last.
-            *advanced(_LENGTH),
-        )
-        return inputs(required, optional, {"unique_id": "UNIQUE_ID", "prompt": "PROMPT"})
+        known = known_widgets()
+        names = ("output_name", *_RUN, "network_weights", "when_it_exists")
+        links = (CLIP, more(_ADVANCED, _PLAIN))
+        return inputs((*LINKS, *(known[name] for name in names)), links, HIDDEN)
 
     def train(
         self,
@@ -154,8 +156,8 @@ class Train:
         optimizer: Any,
         output_name: str,
         clip: Any = None,
-        mixed_precision: str = "auto",
         when_it_exists: str = MODES[0],
+        advanced: Values | None = None,
         unique_id: str | None = None,
         prompt: Any = None,
         **values: Any,
@@ -171,7 +173,9 @@ class Train:
                 where="clip",
                 fix="connect a CLIP, or a dataset of images with conditionings",
             )
-        precision = best_precision() if mixed_precision == "auto" else mixed_precision
+        values = joined(advanced, values)
+        precision = values.get("mixed_precision", "auto")
+        precision = best_precision() if precision == "auto" else precision
         config = _config(
             values,
             {
@@ -223,7 +227,8 @@ def _config(
         ConfigError: an option is wrong, or options contradict each other.
     """
     folder, name = output_place(output_name)
-    options = read_options((*_RUN, *_SAVING, _LENGTH), values) | given
+    read = [option(name, default=_USUAL.get(name)) for name in _OPTIONS if name in values]
+    options = _USUAL | read_options(read, values) | given
     options |= {"output_dir": str(folder), "output_name": name, "device": _device()}
     if reads_only:
         options["network_train_unet_only"] = True
@@ -231,6 +236,43 @@ def _config(
     if start != _NONE:
         options["network_weights"] = str(adapter_file(start))
     return build_config([OptionSource("this workflow", options)])
+
+
+class _More(Advanced):
+    TYPE, PLAIN = _ADVANCED, _PLAIN
+    WIDGETS: tuple[str, ...] = ()
+
+    @classmethod
+    def widgets(cls) -> Sequence[Widget]:
+        known = known_widgets()
+        return [known[name] for name in cls.WIDGETS]
+
+
+class TrainSaving(_More):
+    DESCRIPTION = "Number formats, and which copies of the adapter are saved during training."
+    WIDGETS = ("mixed_precision", *_SAVING)
+
+
+class TrainMetadata(_More):
+    DESCRIPTION = "What the adapter's file says of itself, for other programs and people."
+    WIDGETS = _METADATA
+
+
+class TrainPreviews(_More):
+    DESCRIPTION = "Draws pictures during training, which Train LoRA shows and saves."
+    WIDGETS = (*_DRAWING, "sample_prompts", "sample_negative")
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        given = super().INPUT_TYPES()
+        given["optional"][SAMPLING.name] = SAMPLING.as_input()
+        return given
+
+    def collect(
+        self, advanced: Values | None = None, sampling: Values | None = None, **values: Any
+    ) -> tuple[Values]:
+        how = {f"sample_{name}": value for name, value in (sampling or {}).items()}
+        return (joined(advanced, {**values, **how}),)
 
 
 def _device() -> str:

@@ -13,6 +13,8 @@ from lycoris_ext.formats.container import build_header, serialize
 
 #: ComfyUI's own type, so that its LoraModelLoader, SaveLoRA and trainer work with our nodes.
 TYPE = "LORA_MODEL"
+#: Several adapters in order: a tuple of the paths of their files, which are read when they are due.
+SEVERAL = "LYCORIS_ADAPTERS"
 
 
 class Adapter(dict[str, Tensor]):

@@ -29,14 +29,14 @@ class Outcome(NamedTuple):
         path: of its file.
         curve: the loss over the steps.
         samples: the pictures that were drawn during the run; the curve if none were drawn.
-        files: the adapters saved during the run and at its end, one name on each line.
+        checkpoints: paths of the adapters saved during the run and at its end.
     """
 
     adapter: Adapter
     path: str
     curve: Tensor
     samples: Tensor
-    files: str
+    checkpoints: tuple[Path, ...]
 
 
 def outcome(path: Path, watcher: NodeWatcher) -> Outcome:
@@ -51,8 +51,12 @@ def outcome(path: Path, watcher: NodeWatcher) -> Outcome:
     losses = read_losses(paths.events) if paths.events.is_file() else []
     curve = loss_curve(losses, title=path.stem) if losses else Image.new("RGB", _NO_LOG, "white")
     pictures = watcher.pictures or [opened(picture) for picture in paths.drawn()] or [curve]
-    files = "\n".join(listed_name(file) for file in (*paths.checkpoints(), path))
-    return Outcome(read_adapter(path), str(path), to_image([curve]), to_image(pictures), files)
+    # The copy of the last step is the adapter itself.
+    last = paths.checkpoint(losses[-1].step) if losses else path
+    checkpoints = (*(copy for copy in paths.checkpoints() if copy != last), path)
+    return Outcome(
+        read_adapter(path), str(path), to_image([curve]), to_image(pictures), checkpoints
+    )
 
 
 def told(path: Path, watcher: NodeWatcher) -> str:

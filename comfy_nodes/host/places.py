@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from lycoris_ext.errors import ConfigError, DataError
@@ -110,6 +111,23 @@ def picture_folder(text: str) -> Path:
             fix="write its whole path, or its name below ComfyUI's input folder",
         )
     return path
+
+
+def input_folders() -> list[str]:
+    """Return the folders below ComfyUI's input folder, such as "cats/10_cat", in order.
+
+    A folder that cannot be read is left out. Links are not followed, since they may lead in
+    circles; the folder that a link stands for is listed itself.
+    """
+    import folder_paths
+
+    root = Path(folder_paths.get_input_directory())
+    found = [
+        Path(place, name).relative_to(root).as_posix()
+        for place, folders, _ in os.walk(root)
+        for name in folders
+    ]
+    return sorted(name for name in found if not any(p[:1] == "." for p in name.split("/")))
 
 
 def temporary_folder() -> Path:

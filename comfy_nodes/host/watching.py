@@ -20,6 +20,7 @@ from lycoris_ext.training.watcher import Watcher
 from .base_model import ConnectedModel
 from .drawing import Drawing, draw
 from .images import png
+from .live_curve import LiveCurve
 from .status import Bar, show
 from .widgets import lines
 
@@ -51,7 +52,7 @@ class NodeWatcher(Watcher):
         self.prompts = lines(values.get("sample_prompts", ""))
         self.pictures: list[Image.Image] = []
         self.told: list[str] = []
-        self._shown: Image.Image | None = None
+        self._live = LiveCurve()
         self._bar: Bar | None = None
 
     def say(self, text: str) -> None:
@@ -83,8 +84,9 @@ class NodeWatcher(Watcher):
             f"loss {report.average:.4f}  ({report.loss:.4f})",
             self.node_id,
         )
-        self._bar.at(run.step, self._shown)
-        self._shown = None
+        self._live.add(run, report)
+        last = report.step == run.total_steps
+        self._bar.at(run.step, self._live.picture(run.paths.name, last))
 
     def stop_asked(self) -> bool:
         from comfy.model_management import processing_interrupted
@@ -112,7 +114,7 @@ class NodeWatcher(Watcher):
                 names.append(path.name)
                 drawn.append(picture)
         self.pictures += drawn
-        self._shown = comparison_grid([drawn], [f"step {run.step}"], prompts)
+        self._live.show(comparison_grid([drawn], [f"step {run.step}"], prompts))
         return names
 
 

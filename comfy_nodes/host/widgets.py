@@ -7,11 +7,13 @@ of its limits (or an empty text) that stands for "unset", and its tooltip says s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from lycoris_ext.config import OptionSource, all_options, build_config
 from lycoris_ext.options import Option, alternatives
+
+from ..wording import SENTENCES, name_of, readable
 
 #: Values of options by name, as nodes hand them to each other.
 Options = dict[str, Any]
@@ -40,16 +42,21 @@ class Widget:
 
     def as_input(self) -> tuple[Any, dict[str, Any]]:
         """Return the pair of type and settings that ComfyUI expects for an input."""
-        return self.kind, dict(self.settings)
+        if "display_name" in self.settings:
+            return self.kind, dict(self.settings)
+        return self.kind, {**self.settings, **named(self.name, self.settings["tooltip"])}
 
 
-def option(name: str, *, default: Any = None, unset: Any = None) -> Widget:
+def option(
+    name: str, *, default: Any = None, unset: Any = None, sentence: str | None = None
+) -> Widget:
     """Make a node input from an option.
 
     Args:
         name: of the option, such as "network_dim".
         default: the node's default, if it is to differ from the option's.
         unset: the value that stands for "unset"; None takes one just outside of the limits.
+        sentence: the tooltip, if the option's own does not fit this node.
     """
     known = all_options()[name]
     tooltip = known.help
@@ -62,12 +69,24 @@ def option(name: str, *, default: Any = None, unset: Any = None) -> Widget:
         tooltip += f" {'Empty' if unset == '' else f'{unset:g}'}: {known.unset}."
     tooltip += known.readers
     if known.is_list:
+        tooltip += " One on each line."
+    words = named(name, sentence or SENTENCES.get(name, tooltip))
+    if known.is_list:
         texts = {"default": "\n".join(value), "multiline": True}
-        return Widget(
-            name, "STRING", texts | {"tooltip": f"{tooltip} One on each line."}, read=lines
-        )
+        return Widget(name, "STRING", texts | words, read=lines)
     kind, settings = _form(known, value, unset)
-    return Widget(name, kind, {"default": value, "tooltip": tooltip, **settings}, unset)
+    return Widget(name, kind, {"default": value, **words, **settings}, unset)
+
+
+def named(name: str, sentence: str) -> dict[str, str]:
+    """Return what the page shows of an input: its name and its tooltip.
+
+    The tooltip ends in the input's own name where the page shows another one, because messages,
+    files and the API have that.
+    """
+    shown = name_of(name)
+    own = "" if shown == name.replace("_", " ") else f" ({name})"
+    return {"display_name": shown, "tooltip": readable(sentence, frozenset(all_options())) + own}
 
 
 def _form(known: Option, value: Any, unset: Any) -> tuple[Any, dict[str, Any]]:
@@ -128,14 +147,16 @@ def inputs(
     }
 
 
-def advanced(*widgets: Widget) -> tuple[Widget, ...]:
-    """Mark inputs as advanced: ComfyUI hides them until the user asks for them."""
-    return tuple(replace(w, settings={**w.settings, "advanced": True}) for w in widgets)
-
-
 def link(name: str, kind: str, tooltip: str) -> Widget:
     """Make an input that takes the output of another node."""
     return Widget(name, kind, {"tooltip": tooltip})
+
+
+def chooser(name: str, choices: Sequence[str], tooltip: str, default: str | None = None) -> Widget:
+    """Make an input that is a list to choose from; it begins with `default` if that is given."""
+    listed = [*([] if default is None else [default]), *choices]
+    settings = {"tooltip": tooltip} | ({} if default is None else {"default": default})
+    return Widget(name, listed, settings)
 
 
 def read_options(widgets: Sequence[Widget], values: Mapping[str, Any]) -> Options:

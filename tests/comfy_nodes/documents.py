@@ -12,12 +12,15 @@ from typing import Any
 
 from benchmarks.pages import cell, filled, table, write
 from tests.comfy_nodes.stand_ins import inside_comfyui
+from tests.comfy_nodes.translations import LANGUAGES, inputs_of, is_current, locale
+from tests.comfy_nodes.translations import table as table_of
+from tests.comfy_nodes.widget_orders import PATH, moved, orders, published
 from tests.comfy_nodes.workflows import WORKFLOWS, as_graph
 from tests.config.documents import optimizers_as_table
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ROOT / "comfy_nodes" / "web" / "docs"
-LOCALE = ROOT / "locales" / "en" / "nodeDefs.json"
+LOCALES, DEFINITIONS = ROOT / "locales", "nodeDefs.json"
 EXAMPLES = ROOT / "example_workflows"
 BEGIN = "<!-- inputs and outputs: written by tests.comfy_nodes.documents -->"
 END = "<!-- end of inputs and outputs -->"
@@ -28,45 +31,38 @@ def documents() -> dict[Path, str]:
     with tempfile.TemporaryDirectory() as folder, inside_comfyui(Path(folder)):
         from comfy_nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 
-        files = {LOCALE: _json(_locale(NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS))}
-        for name, node in NODE_CLASS_MAPPINGS.items():
-            page = PAGES / f"{name}.md"
-            files[page] = filled(page.read_text("utf-8"), BEGIN, END, _tables(node))
-        for name, nodes in WORKFLOWS.items():
-            files[EXAMPLES / f"{name}.json"] = _json(as_graph(nodes, NODE_CLASS_MAPPINGS))
+        nodes, names = NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
+        files = {LOCALES / "en" / DEFINITIONS: _json(locale(nodes, names)), PATH: _orders(nodes)}
+        for language in LANGUAGES:
+            told = locale(nodes, names, table_of(language))
+            files[LOCALES / language / DEFINITIONS] = _json(told)
+        for name, node in nodes.items():
+            if is_current(node):
+                page = PAGES / f"{name}.md"
+                text = page.read_text("utf-8") if page.is_file() else _new_page(names[name], node)
+                files[page] = filled(text, BEGIN, END, _tables(node))
+        for name, graph in WORKFLOWS.items():
+            files[EXAMPLES / f"{name}.json"] = _json(as_graph(graph, nodes))
     return files
 
 
-def _inputs(node: Any) -> dict[str, tuple[Any, dict[str, Any]]]:
-    given = node.INPUT_TYPES()
-    return {**given["required"], **given["optional"]}
+def _orders(nodes: dict[str, Any]) -> str:
+    now = orders(nodes)
+    if PATH.is_file() and (faults := moved(published(), now)):
+        raise SystemExit("\n".join(["saved workflows would be read wrongly:", *faults]))
+    return _json(now)
 
 
-def _locale(nodes: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    return {
-        name: {
-            "display_name": names[name],
-            "description": node.DESCRIPTION,
-            "inputs": {
-                key: {"name": key, "tooltip": settings["tooltip"]}
-                for key, (_, settings) in _inputs(node).items()
-            },
-            "outputs": {
-                str(number): {"name": output, "tooltip": tooltip}
-                for number, (output, tooltip) in enumerate(
-                    zip(node.RETURN_NAMES, node.OUTPUT_TOOLTIPS, strict=True)
-                )
-            },
-        }
-        for name, node in nodes.items()
-    }
+def _new_page(name: str, node: Any) -> str:
+    return f"# {name}\n\n{node.DESCRIPTION}\n\n{BEGIN}\n{END}\n"
 
 
 def _tables(node: Any) -> str:
     inputs = [
-        (f"`{name}`", "choice" if isinstance(kind, list) else str(kind), _default(settings),
-         cell(settings["tooltip"]))
-        for name, (kind, settings) in _inputs(node).items()
+        (f"{settings['display_name']}", f"`{name}`",
+         "choice" if isinstance(kind, list) else str(kind), _default(settings),
+         cell(settings["tooltip"].removesuffix(f" ({name})")))
+        for name, (kind, settings) in inputs_of(node).items()
     ]  # fmt: skip
     outputs = [
         (f"`{name}`", kind, tooltip)
@@ -74,8 +70,9 @@ def _tables(node: Any) -> str:
             node.RETURN_NAMES, node.RETURN_TYPES, node.OUTPUT_TOOLTIPS, strict=True
         )
     ]
-    lines = ["## Inputs", "", *table(("input", "type", "default", ""), inputs), ""]
-    if "optimizer_type" in _inputs(node):
+    heads = ("on the node", "in files", "type", "default", "")
+    lines = ["## Inputs", "", *table(heads, inputs), ""]
+    if "optimizer_type" in inputs_of(node):
         lines += ["## Optimizers", "", *optimizers_as_table(), ""]
     return "\n".join([*lines, "## Outputs", "", *table(("output", "type", ""), outputs)])
 

@@ -12,11 +12,13 @@ from PIL import Image
 from torch import Tensor
 
 from comfy_nodes.apply import Apply
-from comfy_nodes.compare_grid import CompareGrid, found_files
+from comfy_nodes.compare_grid import CompareGrid
 from comfy_nodes.host.adapter import Adapter, content_hash
 from comfy_nodes.host.patches import targets_of
 from comfy_nodes.inspect_file import Inspect
 from comfy_nodes.load import Load
+from comfy_nodes.lora_list import LoraList, found_files
+from comfy_nodes.sampling import Sampling
 from comfy_nodes.save import Save
 from lycoris_ext.algorithms import algorithm_names
 from lycoris_ext.errors import ConfigError, DataError, FormatError
@@ -268,6 +270,14 @@ def test_save_as_it_is_keeps_the_commonest_dtype(host: Host) -> None:
     assert {t.dtype for key, t in found.items() if key not in alphas} == {torch.float16}
 
 
+def compare(models: Any, files: str = "", **given: Any) -> Any:
+    """Draw a grid of the files that a text names, with the node for its list and for sampling."""
+    how = {name: given.pop(name) for name in ("steps", "cfg", "sampler_name", "scheduler")}
+    (listed,) = LoraList().collect(files) if files else ((),)
+    (sampling,) = Sampling().collect(**how)
+    return CompareGrid().compare(*models, checkpoints=listed, sampling=sampling, **given)
+
+
 def test_a_grid_has_adapters_across_and_prompts_down(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,7 +293,7 @@ def test_a_grid_has_adapters_across_and_prompts_down(
     written(host, models, "run-step-2", algo="lora")
     lora = Adapter(dict(Load().read("run-step-1.safetensors")[0]), {}, "connected")
     given = {"prompts": "a cat\na dog", "seeds": "1-2", "strengths": "0.5, 0.5:1", **HOW}
-    grid, pictures = CompareGrid().compare(*models, files="run-step-*", **given, adapter=lora)
+    grid, pictures = compare(models, files="run-step-*", **given, adapter=lora)
     names = ("connected", "run-step-1", "run-step-2")
     adapted = [f"{name} at {strength}" for name in names for strength in ("0.5", "0.5:1")]
     assert seen["columns"] == ["without adapter", *adapted]
@@ -300,9 +310,7 @@ def test_a_grid_has_adapters_across_and_prompts_down(
     steps = [done for done, total, _ in host.progress if total == 5 * 4]
     assert steps == sorted(steps) and steps[-1] == 5 * 4, "what is the same is drawn once"
     assert sum(shown is not None for _, _, shown in host.progress) == 5 * 4
-    without = CompareGrid().compare(
-        *models, files="", **given, adapter=lora, without_adapter=False, title="T"
-    )
+    without = compare(models, files="", **given, adapter=lora, without_adapter=False, title="T")
     assert without[1].shape[0] == 2 * 4 and seen["title"] == "T" and seen["groups"] == ()
 
 
@@ -319,8 +327,8 @@ def test_adapters_of_one_name_are_shown_with_their_hashes_and_equal_ones_once(
     lora, _ = Load().read("a.safetensors")
     other = Adapter(perturbed(models, algo="lora").adapter_state(dtype=None).tensors, {}, "a")
     given = {"prompts": "a cat", "seeds": "1", "strengths": "1", "files": "a", **HOW}
-    CompareGrid().compare(*models, **given, adapter=lora)
-    CompareGrid().compare(*models, **given, adapter=lora, adapter_2=other)
+    compare(models, **given, adapter=lora)
+    compare(models, **given, adapter=lora, adapter_2=other)
     assert seen[0] == ["without adapter", "a"]
     digests = [content_hash(each)[:6] for each in (lora, other)]
     assert seen[1] == ["without adapter", *(f"a ({digest})" for digest in digests)]
@@ -340,7 +348,7 @@ def test_cancel_stops_a_grid(host: Host, monkeypatch: pytest.MonkeyPatch) -> Non
     given = {"prompts": "a cat", "seeds": "1, 2, 3", "strengths": "1", "files": "a", **HOW}
     host.cancel_at = (4, 6)
     with pytest.raises(InterruptProcessingException):
-        CompareGrid().compare(*models, **given)
+        compare(models, **given)
     assert host.progress[-1][:2] == (4, 6)
 
 
@@ -350,7 +358,7 @@ def test_a_damaged_file_is_refused_before_anything_is_drawn(host: Host) -> None:
     (host.loras / "b.safetensors").write_bytes(b"nothing")
     given = {"prompts": "a cat", "seeds": "1", "strengths": "1", "files": "a\nb", **HOW}
     with pytest.raises(FormatError, match=r"b\.safetensors"):
-        CompareGrid().compare(*models, **given)
+        compare(models, **given)
     assert host.progress == []
 
 
@@ -371,8 +379,8 @@ def test_the_grid_node_refuses_inputs_that_choose_nothing_or_make_no_sense(host:
         ({"files": "a", "prompts": "x\nx"}, "tests: x stands twice"),
     ):
         with pytest.raises((ConfigError, DataError), match=reason):
-            CompareGrid().compare(*models, **{**given, **changed})
-    CompareGrid().compare(*models, **{**given, "files": "a"})  # no prompt draws what comes
+            compare(models, **{**given, **changed})
+    compare(models, **{**given, "files": "a"})  # no prompt draws what comes
 
 
 def test_files_are_found_by_name_and_pattern_with_steps_in_order(host: Host) -> None:
@@ -383,6 +391,6 @@ def test_files_are_found_by_name_and_pattern_with_steps_in_order(host: Host) -> 
         "a-step-2.safetensors",
         "a-step-10.safetensors",
     ]
-    before = CompareGrid.IS_CHANGED(files="a-step-*")
+    before = LoraList.IS_CHANGED(pattern="a-step-*")
     save_adapter(host.loras / "a-step-3.safetensors", AdapterState({"x.alpha": torch.ones(1)}))
-    assert CompareGrid.IS_CHANGED(files="a-step-*") != before
+    assert LoraList.IS_CHANGED(pattern="a-step-*") != before

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from comfy_nodes.compare_grid import found_files
 from comfy_nodes.dataset import DatasetFolder
 from lycoris_ext.errors import ConfigError, DataError
 from tests.comfy_nodes.models import SpatialTransformer, load_models
@@ -46,9 +45,7 @@ def test_a_run_that_is_used_again_gives_out_what_it_gave(host: Host) -> None:
     assert {path: path.stat().st_mtime_ns for path in host.loras.rglob("*")} == written
     assert dict(first[0]).keys() == dict(again[0]).keys() and first[1:2] == again[1:2]
     assert (first[2] == again[2]).all() and first[3].shape == again[3].shape
-    assert (
-        first[4] == again[4] == "mine-step-2.safetensors\nmine-step-4.safetensors\nmine.safetensors"
-    )
+    assert [path.stem for path in first[4]] == ["mine-step-2", "mine"] and first[4] == again[4]
     assert "it is used again" in host.shown[-1][1]
     for path in (host.loras / "mine.events.jsonl", *(host.loras / "sample").iterdir()):
         path.unlink()
@@ -133,17 +130,17 @@ def test_a_run_that_fails_before_anything_is_saved_leaves_no_files(
 
 def test_the_data_set_is_read_again_only_when_something_in_it_changed(host: Host) -> None:
     shapes = host.input / "shapes" / "2_shapes"
-    before = DatasetFolder.IS_CHANGED(folder="shapes", caption_extension=".txt")
+    before = DatasetFolder.IS_CHANGED(folder="shapes", path="")
     (shapes / ".DS_Store").write_bytes(b"new")
     (shapes / "Thumbs.db").write_bytes(b"new")
     os.utime(shapes / "00.txt", ns=(1, 1))
-    assert DatasetFolder.IS_CHANGED(folder="shapes", caption_extension=".txt") == before
-    assert DatasetFolder.IS_CHANGED(folder="shapes") == before
+    assert DatasetFolder.IS_CHANGED(folder="shapes", path="") == before
+    assert DatasetFolder.IS_CHANGED(folder="shapes", path="") == before
     (shapes / "00.txt").write_text("other", encoding="utf-8")
-    changed = DatasetFolder.IS_CHANGED(folder="shapes")
+    changed = DatasetFolder.IS_CHANGED(folder="shapes", path="")
     assert changed != before
     (shapes / "00.png").unlink()
-    assert DatasetFolder.IS_CHANGED(folder="shapes") != changed
+    assert DatasetFolder.IS_CHANGED(folder="shapes", path="") != changed
 
 
 def test_a_grid_takes_the_files_of_the_run_and_of_no_other(host: Host) -> None:
@@ -151,6 +148,5 @@ def test_a_grid_takes_the_files_of_the_run_and_of_no_other(host: Host) -> None:
     odd = {"output_name": "my [1] epochs", "save_every_n_steps": 2}
     first = train(load_models(), dataset(), **odd)["result"][4]
     second = train(load_models(), dataset(), **odd, seed=5)["result"][4]
-    assert found_files(first) == first.split("\n") and len(found_files(first)) == 3
-    assert found_files(second) == second.split("\n")
-    assert all(file.startswith("my [1] epochs-2") for file in found_files(second))
+    assert [path.stem for path in first] == ["my [1] epochs-step-2", "my [1] epochs"]
+    assert [path.stem for path in second] == ["my [1] epochs-2-step-2", "my [1] epochs-2"]

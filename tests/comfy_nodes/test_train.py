@@ -75,7 +75,7 @@ def test_the_train_node_writes_its_files_and_leaves_the_model_as_it_was(host: Ho
     before = weights(models)
     sampling = models[0].model.model_sampling
     answer = train(models, dataset(), save_every_n_steps=2)
-    adapter, path, curve, samples = answer["result"]
+    adapter, path, curve, samples, checkpoints = answer["result"]
     assert isinstance(adapter, Adapter) and adapter.name == "mine"
     assert Path(path) == host.loras / "mine.safetensors"
     assert curve.shape[0] == samples.shape[0] == 1 and curve.shape[3] == 3
@@ -92,6 +92,7 @@ def test_the_train_node_writes_its_files_and_leaves_the_model_as_it_was(host: Ho
     assert all(bool(t.any()) for key, t in adapter.items() if "w2_a" in key), "all were trained"
     assert adapter.metadata["ss_base_model_version"] == "sd_v1"
     assert (host.loras / "mine-step-2.safetensors").is_file()
+    assert [found.stem for found in checkpoints] == ["mine-step-2", "mine"]
     after = weights(models)
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert models[0].model.model_sampling is sampling

@@ -21,24 +21,26 @@ class Node:
 
     Args:
         kind: its id in ComfyUI.
-        at: place on the page (column, row) in units of a node.
+        column: on the page, from the left; the nodes of a column stand one below the other.
         inputs: links by input; of the widgets those that differ from their defaults.
-        size: width and height on the page.
+        height: on the page, where it is not that of the slots and widgets.
     """
 
     kind: str
-    at: tuple[float, float]
+    column: int
     inputs: Mapping[str, Any] = field(default_factory=dict)
-    size: tuple[int, int] = (340, 260)
+    height: int = 0
 
 
 @dataclass(frozen=True)
 class Known:
-    """A node of ComfyUI's own: its linked inputs, its widgets with their values, its outputs."""
+    """A node of ComfyUI's own: its linked inputs, its widgets with their values, its outputs,
+    and which of the widgets are texts of several lines."""
 
     links: Mapping[str, str] = field(default_factory=dict)
     widgets: Mapping[str, Any] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
+    texts: frozenset[str] = frozenset()
 
 
 _KSAMPLER = {
@@ -55,7 +57,9 @@ COMFYUI = {
         widgets={"ckpt_name": "v1-5-pruned-emaonly-fp16.safetensors"},
         outputs={"MODEL": "MODEL", "CLIP": "CLIP", "VAE": "VAE"},
     ),
-    "CLIPTextEncode": Known({"clip": "CLIP"}, {"text": ""}, {"CONDITIONING": "CONDITIONING"}),
+    "CLIPTextEncode": Known(
+        {"clip": "CLIP"}, {"text": ""}, {"CONDITIONING": "CONDITIONING"}, frozenset({"text"})
+    ),
     "EmptyLatentImage": Known(
         widgets={"width": 512, "height": 512, "batch_size": 1}, outputs={"LATENT": "LATENT"}
     ),
@@ -74,14 +78,15 @@ COMFYUI = {
     "PreviewImage": Known({"images": "IMAGE"}),
     "PreviewAny": Known({"source": "*"}),
 }
-_STEP = (390, 330)
+_WIDTH, _GAP, _TITLE = 330, 50, 36
+_SLOT, _WIDGET, _TEXT = 20, 24, 100
 
 
-def _checkpoint(at: tuple[float, float] = (0, 0)) -> Node:
-    return Node("CheckpointLoaderSimple", at, size=(340, 100))
+def _checkpoint(column: int = 0) -> Node:
+    return Node("CheckpointLoaderSimple", column)
 
 
-def _trainer(at: tuple[float, float], **inputs: Any) -> Node:
+def _trainer(column: int, **inputs: Any) -> Node:
     given = {
         "model": Link("base", "MODEL"),
         "vae": Link("base", "VAE"),
@@ -90,182 +95,176 @@ def _trainer(at: tuple[float, float], **inputs: Any) -> Node:
         "dataset": Link("dataset", "dataset"),
         "optimizer": Link("optimizer", "optimizer"),
     }
-    return Node("LycorisExtTrain", at, {**given, **inputs}, (380, 640))
+    # The loss curve and the pictures of the training are shown on the node.
+    return Node("LycorisExtTrainLora", column, {**given, **inputs}, 620)
 
 
-def _pictures(model: Link, clip: Link, column: float, row: float, text: str) -> dict[str, Node]:
+def _pictures(model: Link, clip: Link, column: int, text: str) -> dict[str, Node]:
     return {
-        "positive": Node("CLIPTextEncode", (column, row), {"clip": clip, "text": text}, (340, 120)),
-        "negative": Node(
-            "CLIPTextEncode", (column, row + 0.5), {"clip": clip, "text": "blurry"}, (340, 120)
-        ),
-        "empty": Node("EmptyLatentImage", (column, row + 1), size=(340, 110)),
+        "positive": Node("CLIPTextEncode", column, {"clip": clip, "text": text}),
+        "negative": Node("CLIPTextEncode", column, {"clip": clip, "text": "blurry"}),
+        "empty": Node("EmptyLatentImage", column),
         "sampler": Node(
             "KSampler",
-            (column + 1, row),
+            column + 1,
             {
                 "model": model,
                 "positive": Link("positive", "CONDITIONING"),
                 "negative": Link("negative", "CONDITIONING"),
                 "latent_image": Link("empty", "LATENT"),
             },
-            (340, 280),
         ),
         "decoded": Node(
             "VAEDecode",
-            (column + 1, row + 1),
+            column + 1,
             {"samples": Link("sampler", "LATENT"), "vae": Link("base", "VAE")},
-            (240, 60),
         ),
-        "saved": Node(
-            "SaveImage", (column + 2, row), {"images": Link("decoded", "IMAGE")}, (340, 380)
-        ),
+        "saved": Node("SaveImage", column + 2, {"images": Link("decoded", "IMAGE")}, 400),
     }
+
+
+def _shown(column: int) -> dict[str, Node]:
+    return {
+        "loss": Node("PreviewImage", column, {"images": Link("train", "loss_curve")}, 280),
+        "samples": Node("PreviewImage", column, {"images": Link("train", "samples")}, 280),
+    }
+
+
+def _grid(column: int, **inputs: Any) -> Node:
+    given = {
+        "model": Link("base", "MODEL"),
+        "clip": Link("base", "CLIP"),
+        "vae": Link("base", "VAE"),
+        "prompts": "a harbour in my_style\na cat in my_style",
+    }
+    return Node("LycorisExtCompareLoras", column, {**given, **inputs})
 
 
 WORKFLOWS: dict[str, dict[str, Node]] = {
     "train_a_style": {
         "base": _checkpoint(),
-        "network": Node(
-            "LycorisExtNetwork", (0, 0.5), {"network_train_unet_only": True}, (340, 240)
-        ),
+        "network": Node("LycorisExtTrainNetwork", 0),
+        "optimizer": Node("LycorisExtTrainOptimizer", 0),
         "dataset": Node(
-            "LycorisExtDataset",
-            (1, 0),
+            "LycorisExtDatasetFolder",
+            1,
             {"folder": "my_style", "num_repeats": 10, "train_batch_size": 2},
-            (340, 330),
         ),
-        "optimizer": Node("LycorisExtOptimizer", (1, 1.85), {}, (340, 160)),
+        "previews": Node("LycorisExtTrainPreviews", 1, {"sample_every_n_steps": 200}),
         "train": _trainer(
-            (2, 0), output_name="my_style", max_train_steps=1600, sample_every_n_steps=200
+            2,
+            advanced=Link("previews", "advanced"),
+            output_name="my_style",
+            max_train_steps=1600,
         ),
-        "loss": Node("PreviewImage", (3.1, 0), {"images": Link("train", "loss_curve")}),
-        "samples": Node("PreviewImage", (3.1, 1), {"images": Link("train", "samples")}),
+        **_shown(3),
         "applied": Node(
             "LycorisExtApply",
-            (4.1, 0),
+            4,
             {
                 "model": Link("base", "MODEL"),
                 "clip": Link("base", "CLIP"),
                 "adapter": Link("train", "adapter"),
             },
-            (340, 240),
         ),
-        **_pictures(
-            Link("applied", "model"), Link("applied", "clip"), 5.1, 0, "a harbour in my_style"
-        ),
+        **_pictures(Link("applied", "model"), Link("applied", "clip"), 4, "a harbour in my_style"),
     },
-    "train_a_character_with_the_text_encoder": {
+    "train_a_character": {
         "base": _checkpoint(),
         "network": Node(
-            "LycorisExtNetwork",
-            (0, 0.5),
-            {"algo": "locon", "network_dim": 16, "network_alpha": 8.0, "conv_dim": 8},
-            (340, 240),
-        ),
-        "dataset": Node(
-            "LycorisExtDataset",
-            (1, 0),
+            "LycorisExtTrainNetwork",
+            0,
             {
-                "folder": "my_character",
-                "num_repeats": 10,
-                "shuffle_caption": True,
-                "keep_tokens": 1,
-                "caption_tag_dropout_rate": 0.1,
-                "flip_aug": True,
+                "algo": "locon",
+                "network_dim": 16,
+                "network_alpha": 8.0,
+                "conv_dim": 8,
+                "train": "model and text encoder",
             },
-            (340, 330),
+        ),
+        "timesteps": Node("LycorisExtOptimizerTimesteps", 0, {"min_snr_gamma": 5.0}),
+        "tags": Node(
+            "LycorisExtDatasetTags", 0, {"keep_tokens": 1, "caption_tag_dropout_rate": 0.1}
         ),
         "optimizer": Node(
-            "LycorisExtOptimizer",
-            (1, 1.85),
+            "LycorisExtTrainOptimizer",
+            1,
             {
+                "advanced": Link("timesteps", "advanced"),
                 "learning_rate": 1e-4,
                 "text_encoder_lr": 5e-5,
                 "lr_scheduler": "cosine",
-                "min_snr_gamma": 5.0,
             },
-            (340, 160),
-        ),
-        "train": _trainer(
-            (2, 0),
-            output_name="my_character",
-            max_train_steps=2000,
-            sample_every_n_steps=250,
-            sample_prompts="mychar, smiling\nmychar, sitting on a bench, park",
-        ),
-        "loss": Node("PreviewImage", (3.1, 0), {"images": Link("train", "loss_curve")}),
-        "samples": Node("PreviewImage", (3.1, 1), {"images": Link("train", "samples")}),
-        "inspect": Node("LycorisExtInspect", (4.1, 0), {"path": Link("train", "path")}, (340, 120)),
-        "summary": Node(
-            "PreviewAny", (4.1, 0.5), {"source": Link("inspect", "summary")}, (340, 420)
-        ),
-    },
-    "resume_and_compare_epochs": {
-        "base": _checkpoint(),
-        "network": Node(
-            "LycorisExtNetwork", (0, 0.5), {"network_train_unet_only": True}, (340, 240)
         ),
         "dataset": Node(
-            "LycorisExtDataset", (1, 0), {"folder": "my_style", "num_repeats": 10}, (340, 330)
+            "LycorisExtDatasetFolder",
+            1,
+            {
+                "advanced": Link("tags", "advanced"),
+                "folder": "my_character",
+                "num_repeats": 10,
+                "shuffle_caption": True,
+                "flip_aug": True,
+            },
         ),
-        "optimizer": Node("LycorisExtOptimizer", (1, 1.85), {}, (340, 160)),
+        "previews": Node(
+            "LycorisExtTrainPreviews",
+            1,
+            {
+                "sample_every_n_epochs": 1,
+                "sample_prompts": "mychar, smiling\nmychar, sitting on a bench, park",
+            },
+        ),
         "train": _trainer(
-            (2, 0),
-            output_name="my_epochs",
-            max_train_steps=2000,
-            save_every_n_epochs=1,
-            when_it_exists="continue or new",
+            2,
+            advanced=Link("previews", "advanced"),
+            output_name="my_character",
+            max_train_epochs=10,
         ),
-        "loss": Node("PreviewImage", (3.1, 0), {"images": Link("train", "loss_curve")}),
-        "grid": Node(
-            "LycorisExtCompareGrid",
-            (3.1, 1),
-            {
-                "model": Link("base", "MODEL"),
-                "clip": Link("base", "CLIP"),
-                "vae": Link("base", "VAE"),
-                "adapter": Link("train", "adapter"),
-                "files": "my_epochs-step-*",
-                "prompts": "a harbour in my_style\na cat in my_style",
-                "seeds": "1, 2",
-                "title": "Every epoch",
-            },
-            (360, 620),
-        ),
-        "saved": Node("SaveImage", (4.2, 0), {"images": Link("grid", "grid")}, (600, 700)),
+        **_shown(3),
+        "inspect": Node("LycorisExtInspect", 4, {"path": Link("train", "path")}),
+        "summary": Node("PreviewAny", 4, {"source": Link("inspect", "summary")}, 420),
     },
-    "load_and_compare_strengths": {
+    "compare_epochs": {
         "base": _checkpoint(),
-        "adapter": Node("LycorisExtLoad", (0, 0.5), {"file": "my_style.safetensors"}, (340, 100)),
-        "inspect": Node("LycorisExtInspect", (0, 1), {"path": Link("adapter", "path")}, (340, 120)),
-        "grid": Node(
-            "LycorisExtCompareGrid",
-            (1, 0),
-            {
-                "model": Link("base", "MODEL"),
-                "clip": Link("base", "CLIP"),
-                "vae": Link("base", "VAE"),
-                "adapter": Link("adapter", "adapter"),
-                "prompts": "a harbour in my_style\na cat in my_style",
-                "strengths": "0.4, 0.7, 1.0",
-                "title": "Strengths",
-            },
-            (360, 620),
+        "network": Node("LycorisExtTrainNetwork", 0),
+        "optimizer": Node("LycorisExtTrainOptimizer", 0),
+        "dataset": Node("LycorisExtDatasetFolder", 1, {"folder": "my_style", "num_repeats": 10}),
+        "sampling": Node("LycorisExtSampling", 1),
+        "train": _trainer(2, output_name="my_epochs", max_train_epochs=5, save_every_n_epochs=1),
+        "loss": Node("PreviewImage", 3, {"images": Link("train", "loss_curve")}, 220),
+        "grid": _grid(
+            3,
+            checkpoints=Link("train", "checkpoints"),
+            sampling=Link("sampling", "sampling"),
+            seeds="1, 2",
+            title="Every epoch",
         ),
-        "saved": Node("SaveImage", (2.1, 0), {"images": Link("grid", "grid")}, (600, 620)),
-        "applied": Node(
-            "LycorisExtApply",
-            (0, 2.1),
+        "saved": Node("SaveImage", 4, {"images": Link("grid", "grid")}, 700),
+    },
+    "compare_strengths": {
+        "base": _checkpoint(),
+        "loaded": Node(
+            "LycorisExtLoadLora",
+            0,
             {
                 "model": Link("base", "MODEL"),
                 "clip": Link("base", "CLIP"),
-                "adapter": Link("adapter", "adapter"),
+                "lora_name": "my_style.safetensors",
+                "strength_model": 0.8,
                 "block_weights": "IN=0.5, M00=1, OUT=1",
             },
-            (340, 240),
         ),
-        "report": Node("PreviewAny", (1, 2.1), {"source": Link("applied", "report")}, (340, 200)),
+        "words": Node("PreviewAny", 0, {"source": Link("loaded", "trigger_words")}, 120),
+        "report": Node("PreviewAny", 0, {"source": Link("loaded", "report")}, 160),
+        "grid": _grid(
+            1,
+            adapter=Link("loaded", "adapter"),
+            strengths="0.4, 0.7, 1.0",
+            title="Strengths",
+        ),
+        "saved": Node("SaveImage", 2, {"images": Link("grid", "grid")}, 620),
+        **_pictures(Link("loaded", "model"), Link("loaded", "clip"), 3, "a harbour in my_style"),
     },
 }
 
@@ -291,6 +290,7 @@ def as_graph(nodes: Mapping[str, Node], ours: Mapping[str, Any]) -> dict[str, An
     numbers = {name: number for number, name in enumerate(nodes, 1)}
     links: list[list[Any]] = []
     written = [_node(number, node, ours) for number, node in enumerate(nodes.values(), 1)]
+    _place(list(nodes.values()), written)
     for name, node in nodes.items():
         target = written[numbers[name] - 1]
         for slot, given in enumerate(target["inputs"]):
@@ -323,8 +323,8 @@ def _node(number: int, node: Node, ours: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "id": number,
         "type": node.kind,
-        "pos": [round(place * step) for place, step in zip(node.at, _STEP, strict=True)],
-        "size": list(node.size),
+        "pos": [0, 0],
+        "size": [_WIDTH, node.height or _height(known)],
         "flags": {},
         "order": number - 1,
         "mode": 0,
@@ -335,19 +335,37 @@ def _node(number: int, node: Node, ours: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _height(known: Known) -> int:
+    """Return about the height that ComfyUI's page gives a node."""
+    texts = sum(name in known.texts for name in known.widgets)
+    slots = max(len(known.links), len(known.outputs))
+    return _SLOT * slots + _WIDGET * (len(known.widgets) - texts) + _TEXT * texts + 10
+
+
+def _place(nodes: Sequence[Node], written: Sequence[dict[str, Any]]) -> None:
+    """Put nodes into their columns, one below the other."""
+    bottoms: dict[int, int] = {}
+    for node, entry in zip(nodes, written, strict=True):
+        top = bottoms.get(node.column, 0)
+        entry["pos"] = [node.column * (_WIDTH + _GAP), top + _TITLE]
+        bottoms[node.column] = top + _TITLE + entry["size"][1] + _GAP
+
+
 def _known(kind: str, ours: Mapping[str, Any]) -> Known:
     if kind in COMFYUI:
         return COMFYUI[kind]
     node = ours[kind]
     given = node.INPUT_TYPES()
-    links, widgets = {}, {}
+    links, widgets, texts = {}, {}, set()
     for name, (of, settings) in {**given["required"], **given["optional"]}.items():
         if isinstance(of, list) or (of in _WIDGETS and not settings.get("forceInput")):
             choice: Sequence[str] = of if isinstance(of, list) else ()
             widgets[name] = settings.get("default", choice[0] if choice else "")
+            texts |= {name} if settings.get("multiline") else set()
         else:
             links[name] = of
-    return Known(links, widgets, dict(zip(node.RETURN_NAMES, node.RETURN_TYPES, strict=True)))
+    outputs = dict(zip(node.RETURN_NAMES, node.RETURN_TYPES, strict=True))
+    return Known(links, widgets, outputs, frozenset(texts))
 
 
 _WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN")

@@ -1,0 +1,92 @@
+"""The node that loads and applies in one, and what reaches the grid from a training."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from comfy_nodes.apply import Apply
+from comfy_nodes.compare_grid import CompareGrid
+from comfy_nodes.load import Load
+from comfy_nodes.load_lora import LoadLora
+from comfy_nodes.train import Train, TrainMetadata, TrainPreviews, TrainSaving, known_widgets
+from lycoris_ext.formats import load_adapter, save_adapter
+from tests.comfy_nodes.models import load_models
+from tests.comfy_nodes.stand_ins import Host
+from tests.comfy_nodes.test_files import written
+from tests.comfy_nodes.test_train import dataset, steps, train
+
+
+def test_loading_in_one_node_is_reading_and_applying_with_both_strengths(host: Host) -> None:
+    models = load_models()
+    written(host, models)
+    path = host.loras / "a.safetensors"
+    state = load_adapter(path)
+    save_adapter(path, replace(state, metadata={"modelspec.trigger_phrase": "my cat , hat"}))
+    model, clip, words, report, lora = LoadLora().load(
+        models[0], "a.safetensors", 0.5, models[1], 0.25, "", "3"
+    )
+    both = Apply().apply(models[0], Load().read("a.safetensors")[0], 0.5, models[1], 0.25)
+    assert report == both[2] and words == "my cat, hat" and lora.name == "a"
+    for ours, theirs in ((model, both[0]), (clip.patcher, both[1].patcher)):
+        assert ours.patches.keys() == theirs.patches.keys() and ours.patches
+        assert all(torch.equal(ours.patched(key), theirs.patched(key)) for key in ours.patches)
+    assert any("trigger words: my cat, hat" in text for node, text in host.shown if node == "3")
+
+
+def test_a_file_without_trigger_words_gives_an_empty_text(host: Host) -> None:
+    models = load_models()
+    written(host, models)
+    path = host.loras / "a.safetensors"
+    save_adapter(path, replace(load_adapter(path), metadata={}))
+    assert LoadLora().load(models[0], "a.safetensors", 1.0)[2] == ""
+    assert LoadLora.IS_CHANGED("gone.safetensors") == LoadLora.IS_CHANGED() == ""
+    before = LoadLora.IS_CHANGED("a.safetensors")
+    written(host, models, "a", algo="lora")
+    assert LoadLora.IS_CHANGED("a.safetensors") != before
+
+
+def test_training_for_epochs_gives_its_own_checkpoints_to_the_grid(host: Host) -> None:
+    """A run of the same name that was trained before does not get into the grid."""
+    written(host, load_models(), "mine-2-step-1")
+    models = load_models()
+    answer = train(models, dataset(), max_train_epochs=2, save_every_n_epochs=1)
+    # 6 pictures, each twice an epoch, in batches of 2
+    assert len(steps(host)) == 12
+    *_, checkpoints = answer["result"]
+    assert [path.stem for path in checkpoints] == ["mine-step-6", "mine"]
+    _, pictures = CompareGrid().compare(
+        *models, "a cat", "1", "1", 32, 32, checkpoints=checkpoints, sampling={"steps": 1}
+    )
+    assert pictures.shape[0] == 3, "without an adapter, after the first epoch, at the end"
+
+
+def test_advanced_nodes_of_training_say_what_the_old_node_said(host: Host) -> None:
+    (metadata,) = TrainMetadata().collect(training_comment="hello")
+    (saving,) = TrainSaving().collect(metadata, save_precision="bf16")
+    (advanced,) = TrainPreviews().collect(
+        saving, {"steps": 1, "cfg": 1.0}, sample_every_n_steps=2, sample_prompts="a cat"
+    )
+    adapter = train(load_models(), dataset(), advanced=advanced)["result"][0]
+    assert adapter.metadata["ss_training_comment"] == "hello"
+    assert {t.dtype for t in adapter.values()} >= {torch.bfloat16}
+    drawn = {path.name for path in (host.loras / "sample").iterdir()}
+    assert drawn == {"mine-step-2-00.png", "mine-step-4-00.png"}
+    shown = {*Train.INPUT_TYPES()["required"], *Train.INPUT_TYPES()["optional"]}
+    others = {
+        name for node in (TrainSaving, TrainPreviews) for name in node.INPUT_TYPES()["required"]
+    }
+    assert not shown & others
+    assert {name for name in known_widgets() if name.startswith("sample_")} > {"sample_prompts"}
+
+
+def test_the_curve_of_the_loss_is_shown_while_the_run_goes_on(host: Host) -> None:
+    (advanced,) = TrainPreviews().collect(
+        None, {"steps": 1, "cfg": 1.0}, sample_every_n_steps=2, sample_prompts="a cat"
+    )
+    train(load_models(), dataset(), advanced=advanced)
+    shown = [preview[1] for _, total, preview in host.progress if total == 4 and preview]
+    assert len(shown) >= 3, "the first step, and those with samples"
+    assert shown[0].size == (720, 405), "the curve alone"
+    assert shown[-1].width == 720 and shown[-1].height > 405, "samples below the curve"
