@@ -70,7 +70,7 @@ def test_the_installed_pack_loads_and_brings_templates_and_locale(
         and web == place / "comfy_nodes" / "web"
         and count == len(NODE_CLASS_MAPPINGS)
     )
-    assert (web / "docs" / "LycorisExtTrain.md").is_file()
+    assert (web / "docs" / "LycorisExtTrainLora.md").is_file()
     for name in ("example_workflows/train_a_style.json", "locales/en/nodeDefs.json"):
         assert (pack / name).read_bytes() == (ROOT / name).read_bytes()
     assert (pack / "comfy_nodes").exists() is not link
