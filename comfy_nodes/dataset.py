@@ -94,6 +94,7 @@ def _folder(name: str, tooltip: str, first: str) -> tuple[Widget, Widget]:
     """
     typed = {
         "default": "",
+        "display_name": "other folder" if name == "folder" else "other regularisation folder",
         "tooltip": "The whole path of a folder that is not in the list above, or its name below "
         "ComfyUI's input folder. Empty: the folder that is chosen above.",
     }

@@ -118,8 +118,6 @@ NAMES = {
     "save_last_n_steps": "keep copies of last n steps",
     "save_last_n_epochs": "keep copies of last n epochs",
     "reg_folder": "regularisation folder",
-    "reg_path": "other regularisation folder",
-    "path": "other folder",
     "lora_name": "LoRA",
     "when_it_exists": "if the file exists",
     "without_adapter": "also without a LoRA",

@@ -78,7 +78,7 @@ COMFYUI = {
     "PreviewImage": Known({"images": "IMAGE"}),
     "PreviewAny": Known({"source": "*"}),
 }
-_WIDTH, _GAP, _TITLE = 330, 50, 36
+_WIDTH, _GAP, _TITLE = 370, 50, 36
 _SLOT, _WIDGET, _TEXT = 20, 24, 100
 
 
@@ -263,7 +263,7 @@ WORKFLOWS: dict[str, dict[str, Node]] = {
             strengths="0.4, 0.7, 1.0",
             title="Strengths",
         ),
-        "saved": Node("SaveImage", 2, {"images": Link("grid", "grid")}, 620),
+        "compared": Node("SaveImage", 2, {"images": Link("grid", "grid")}, 620),
         **_pictures(Link("loaded", "model"), Link("loaded", "clip"), 3, "a harbour in my_style"),
     },
 }
