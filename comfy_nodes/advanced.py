@@ -41,7 +41,7 @@ class Advanced:
         super().__init_subclass__()
         cls.RETURN_TYPES = (cls.TYPE,)
         cls.OUTPUT_TOOLTIPS = (
-            f"For the input advanced of a {cls.PLAIN} node, or of another such node.",
+            f"For the input advanced of the {cls.PLAIN} node, or of another such node.",
         )
 
     @classmethod
