@@ -75,6 +75,11 @@ def routes_of(laboratory: Laboratory, training: Training) -> list[Route]:
         Route("POST", "/grids", "Draw a grid, or continue one", do.draw, schemas.GRID),
         Route("GET", "/job", "Report the progress of the last grid", do.job),
         Route("POST", "/job/interrupt", "Interrupt the grid; its pictures are kept", do.interrupt),
+        Route("GET", "/grids/{grid}", "Return the fields of its request", laboratory.kept.form),
+        Route("POST", "/grids/{grid}/continue", "Draw what a grid lacks", do.go_on),
+        Route("POST", "/grids/{grid}/hide", "Leave a grid out of the list", do.hide),
+        Route("POST", "/grids/{grid}/show", "List a hidden grid again", do.show),
+        Route("POST", "/grids/{grid}/delete", "Delete a grid and its pictures", do.delete),
         Route("GET", "/grids/{grid}/page", "Return a grid as an HTML page", laboratory.page),
         Route("GET", "/grids/{grid}/cells/{name}", "Return a picture of it", laboratory.cell),
         Route("GET", "/grids/{grid}/file", "Return that page with its pictures", laboratory.file),
@@ -206,6 +211,21 @@ class Actions:
 
     def draw(self, asked: dict[str, Any]) -> dict[str, Any]:
         return job_json(draw(self._laboratory, asked))
+
+    def go_on(self, grid: str) -> dict[str, Any]:
+        return job_json(self._laboratory.go_on(grid))
+
+    def hide(self, grid: str) -> list[str]:
+        self._laboratory.kept.hide(grid)
+        return self._laboratory.grids()
+
+    def show(self, grid: str) -> list[str]:
+        self._laboratory.kept.hide(grid, False)
+        return self._laboratory.grids()
+
+    def delete(self, grid: str) -> list[str]:
+        self._laboratory.kept.delete(grid)
+        return self._laboratory.grids()
 
     def job(self) -> dict[str, Any]:
         last = self._laboratory.jobs.last

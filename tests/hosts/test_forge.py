@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from selenium.webdriver.common.by import By
+from torch import nn
 
 from lycoris_ext.formats import AdapterState, load_adapter, save_adapter
 from tests.browser import browsing, fill, wait_for
+from tests.hosts.base_model import base_model
 from tests.hosts.checkouts import ROOT, Checkout
 from tests.hosts.webui import (
     V1,
@@ -24,7 +26,27 @@ from tests.hosts.webui import (
     running,
     wait,
 )
-from tests.hosts.webui_adapters import CONFIGS, sd1_modules, write_adapter, write_hostile
+from tests.hosts.webui_adapters import (
+    CONFIGS,
+    sd1_modules,
+    write_adapter,
+    write_hostile,
+    write_vae,
+)
+from tests.hosts.webui_tests import (  # noqa: F401 - pytest runs them here
+    VAE,
+    faults,
+    test_a_base_model_chosen_while_a_grid_is_drawn_stays_chosen,
+    test_a_grid_of_a_killed_host_is_listed_by_the_next_and_goes_on,
+    test_an_adapter_in_a_prompt_is_drawn_beside_that_of_the_column,
+    test_an_adapter_that_changes_nothing_is_remarked,
+    test_another_content_of_the_vae_gives_other_pictures,
+    test_comments_in_a_prompt_are_stripped_as_the_host_strips_them,
+    test_drawing_a_grid_leaves_the_hosts_own_adapters_as_they_were,
+    test_every_axis_draws_what_the_hosts_own_settings_draw,
+    test_the_parameters_of_a_picture_draw_it_again_in_txt2img,
+    test_words_that_are_bundled_with_an_adapter_are_drawn_or_named,
+)
 
 pytestmark = pytest.mark.hosts
 
@@ -43,8 +65,24 @@ def host(forge: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         write_adapter(path, kind, seed=index, step=100 * (index + 1), modules=modules)
     write_hostile(run / "hostile.safetensors")
     del modules
+    write_vae(data / "models" / "VAE" / VAE, base_model("sd1"), 1)
     with running(forge, data, {"clone": ROOT}) as running_host:
         yield running_host
+
+
+@pytest.fixture(scope="module")
+def small() -> dict[str, Any]:
+    return SMALLEST
+
+
+@pytest.fixture(scope="module")
+def modules() -> Mapping[str, nn.Module]:
+    return sd1_modules()
+
+
+@pytest.fixture(scope="module")
+def checkout(forge: Checkout) -> Checkout:
+    return forge
 
 
 @pytest.fixture(scope="module")
@@ -79,10 +117,6 @@ def odd(host: Webui, files: dict[str, str]) -> dict[str, str]:
         save_adapter(path, AdapterState(tensors, state.metadata))
         paths[name] = str(path)
     return paths
-
-
-def faults(job: dict[str, Any]) -> list[str]:
-    return [cell["fault"] for row in job["cells"] for cell in row]
 
 
 def test_the_tab_and_the_axes_of_the_xyz_plot_are_there_once(host: Webui) -> None:

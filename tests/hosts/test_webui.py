@@ -36,7 +36,21 @@ from tests.hosts.webui import (
     running,
     wait,
 )
-from tests.hosts.webui_adapters import CONFIGS, write_adapter, write_hostile
+from tests.hosts.webui_adapters import CONFIGS, write_adapter, write_hostile, write_vae
+from tests.hosts.webui_model import tiny_checkpoints
+from tests.hosts.webui_tests import (  # noqa: F401 - pytest runs them here
+    VAE,
+    test_a_base_model_chosen_while_a_grid_is_drawn_stays_chosen,
+    test_a_grid_of_a_killed_host_is_listed_by_the_next_and_goes_on,
+    test_an_adapter_in_a_prompt_is_drawn_beside_that_of_the_column,
+    test_an_adapter_that_changes_nothing_is_remarked,
+    test_another_content_of_the_vae_gives_other_pictures,
+    test_comments_in_a_prompt_are_stripped_as_the_host_strips_them,
+    test_drawing_a_grid_leaves_the_hosts_own_adapters_as_they_were,
+    test_every_axis_draws_what_the_hosts_own_settings_draw,
+    test_the_parameters_of_a_picture_draw_it_again_in_txt2img,
+    test_words_that_are_bundled_with_an_adapter_are_drawn_or_named,
+)
 
 pytestmark = pytest.mark.hosts
 
@@ -77,8 +91,24 @@ def host(webui: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     python.chmod(0o755)
     settings = {"lycoris_ext_train_python": str(python)}
     (data / "config.json").write_text(json.dumps(settings), encoding="utf-8")
+    write_vae(data / "models" / "VAE" / VAE, tiny_checkpoints() / "tiny-a.safetensors", 1)
     with running(webui, data, {"clone": ROOT}) as running_host:
         yield running_host
+
+
+@pytest.fixture(scope="module")
+def small() -> dict[str, Any]:
+    return SMALL
+
+
+@pytest.fixture(scope="module")
+def modules() -> None:
+    """Let `write_adapter` take the tiny model."""
+
+
+@pytest.fixture(scope="module")
+def checkout(webui: Checkout) -> Checkout:
+    return webui
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +133,7 @@ def test_the_tab_is_there_once(host: Webui) -> None:
 def test_every_route_is_described_in_openapi(host: Webui) -> None:
     paths = host.get("/openapi.json")["paths"]
     ours = {path for path in paths if path.startswith(V1)}
-    assert len(ours) == 14 and f"{V1}/grids/{{grid}}/page" in ours
+    assert len(ours) == 19 and f"{V1}/grids/{{grid}}/page" in ours
     body = paths[f"{V1}/grids"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert body["properties"]["strengths"]["type"] == "array"
 
@@ -308,7 +338,7 @@ def test_paths_outside_and_wrong_requests_are_refused_in_words(host: Webui, tmp_
     assert status == 403 and "not inside a folder that the host allows" in answer["error"]
     for asked, where in (
         ({"files": []}, "tests"),
-        ({"files": [], "prompts": ["a <lora:x:1>"]}, "a <lora:x:1>"),
+        ({"files": [], "prompts": ["a <lora:x:1>"]}, "prompts"),
         ({"files": [], "prompts": ["a"], "seeds": ["x"]}, "seeds"),
         ({"files": [], "prompts": ["a"], "width": 10**6}, "width"),
         ({"files": [], "prompts": ["a"], "base_models": ["none"]}, "base models"),

@@ -219,8 +219,9 @@ def plain(
     seed: int = 1,
     negative: str = "",
     settings: Mapping[str, Any] = SMALL,
+    **more: Any,
 ) -> bytes:
-    """Return the pixels of a picture that the host's own API draws."""
+    """Return the pixels of a picture that the host's own API draws; `more` are its arguments."""
     answer = host.post(
         "/sdapi/v1/txt2img",
         {
@@ -231,6 +232,7 @@ def plain(
             "width": settings["width"],
             "height": settings["height"],
             "sampler_name": settings["sampler"],
+            **more,
         },
     )
     content = io.BytesIO(base64.b64decode(answer["images"][0]))

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from lycoris_ext.formats import save_adapter
@@ -43,6 +45,7 @@ def write_adapter(
     seed: int = 0,
     step: int = 100,
     modules: Mapping[str, nn.Module] | None = None,
+    output_name: str = "tilty",
 ) -> Path:
     """Write an adapter in which every factor has moved from where it began.
 
@@ -52,6 +55,7 @@ def write_adapter(
         seed: of the numbers.
         step: as the metadata tell.
         modules: of the base model; None is the tiny one.
+        output_name: the name in its metadata, which the hosts take as an alias.
     """
     modules = modules or tiny_modules(0)
     targets = {name: modules[name] for name in TARGETS}
@@ -63,7 +67,7 @@ def write_adapter(
             parameter.add_(spread * torch.randn(parameter.shape, generator=numbers))
     tags = {"10_tilty": {"Tilty": 40, "aniscreen": 40, "blonde hair": 30, "smile": 12}}
     metadata = {
-        "ss_output_name": "tilty",
+        "ss_output_name": output_name,
         "ss_base_model_version": "sd_v1",
         "ss_sd_model_name": "tiny-a.safetensors",
         "ss_steps": str(step),
@@ -71,6 +75,18 @@ def write_adapter(
         "ss_dataset_dirs": json.dumps({"10_tilty": {"n_repeats": 10, "img_count": 40}}),
     }
     save_adapter(path, network.adapter_state(metadata, torch.float32))
+    return path
+
+
+def write_vae(path: Path, checkpoint: Path, factor: float) -> Path:
+    """Write a checkpoint's autoencoder as a file of its own, its decoder's output made stronger."""
+    start = "first_stage_model."
+    with safe_open(checkpoint, "pt") as file:
+        names = [key for key in file.keys() if key.startswith(start)]  # noqa: SIM118
+        weights = {key.removeprefix(start): file.get_tensor(key) for key in names}
+    weights["decoder.conv_out.weight"] = weights["decoder.conv_out.weight"] * factor
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({key: tensor.contiguous() for key, tensor in weights.items()}, path)
     return path
 
 
