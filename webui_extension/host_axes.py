@@ -65,9 +65,8 @@ def _schedulers() -> list[str] | None:
 
 def vae_files() -> dict[str, Path]:
     """Return the name and file of each VAE that the host lists."""
-    try:
-        from modules_forge import main_entry
-    except ImportError:
+    main_entry = _main_entry()
+    if main_entry is None:
         from modules import sd_vae
 
         return {name: Path(file) for name, file in sd_vae.vae_dict.items()}
@@ -80,6 +79,22 @@ def vae_files() -> dict[str, Path]:
     }
 
 
+def additional_modules() -> list[str]:
+    """Return the files of VAEs and text encoders that are chosen in Forge; [] elsewhere."""
+    from modules import shared
+
+    return [*(getattr(shared.opts, "forge_additional_modules", None) or [])]
+
+
+def _main_entry() -> Any:
+    """Return Forge's module that loads VAEs and text encoders; None in AUTOMATIC1111."""
+    try:
+        from modules_forge import main_entry
+    except ImportError:
+        return None
+    return main_entry if hasattr(main_entry, "module_list") else None
+
+
 def _is_text_encoder(file: str) -> bool:
     return "text_encoder" in Path(file).parts
 
@@ -90,12 +105,9 @@ def _vaes() -> list[str] | None:
 
 def _put_vae(title: str) -> dict[str, Any]:
     name = without_hash(title)
-    try:
-        import modules_forge  # noqa: F401
-        from modules import shared
-    except ImportError:
+    if _main_entry() is None:
         return {"sd_vae": name}
-    others = [f for f in shared.opts.forge_additional_modules or [] if _is_text_encoder(f)]
+    others = [file for file in additional_modules() if _is_text_encoder(file)]
     own = [] if name == "None" else [str(vae_files()[name])]
     return {"forge_additional_modules": own + others}
 

@@ -189,7 +189,8 @@ class Jobs:
 
         def progress(now: GridProgress, grid: Grid[StoredCell]) -> None:
             job.progress, job.grid = now, grid
-            writer.update(grid)
+            if grid.cells:  # else an earlier page is kept
+                writer.update(grid)
 
         try:
             draw_grid(

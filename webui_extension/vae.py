@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from lycoris_ext.formats.hashes import sha256_of_files
-from webui_extension.host_axes import vae_files
+from webui_extension.host_axes import additional_modules, vae_files
 
 #: File -> its size and modification time when we last saw to it that the host has its content.
 _read: dict[str, tuple[int, int]] = {}
@@ -46,15 +46,13 @@ def reload_changed(*, in_forge: bool) -> None:
 
     The host compares names alone. Call it under the host's queue lock.
     """
-    from modules import shared
-
     if in_forge:
         from modules import sd_models
 
-        if _changed([*(shared.opts.forge_additional_modules or [])]):
+        if _changed(additional_modules()):
             sd_models.model_data.forge_hash = ""
         return
-    from modules import sd_vae
+    from modules import sd_vae, shared
 
     loaded = sd_vae.loaded_vae_file
     for file in _changed([*sd_vae.checkpoints_loaded, *([loaded] if loaded else [])]):
@@ -80,9 +78,7 @@ def _changed(files: list[str]) -> list[str]:
 
 def _files(checkpoint: str, in_forge: bool) -> list[str]:
     if in_forge:
-        from modules import shared
-
-        return [*(shared.opts.forge_additional_modules or [])]
+        return additional_modules()
     from modules import sd_vae
 
     file = sd_vae.resolve_vae(checkpoint).vae
