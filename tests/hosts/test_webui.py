@@ -240,6 +240,15 @@ def test_an_interrupted_grid_goes_on_with_its_missing_pictures(
     assert [cell["fault"] for row in resumed["cells"] for cell in row] == [""] * 20
 
 
+def test_pictures_of_noise_cost_no_file_of_their_grid(host: Webui, files: dict[str, str]) -> None:
+    """The tiny model draws nothing but noise, whose JPEG has more than a byte per pixel."""
+    job = draw(host, files["loha"], width=448, height=448, steps=1)
+    assert (job["state"], job["problem"], job["notes"]) == ("complete", "", [])
+    folder = host.data / "outputs" / "lycoris-ext" / "grids" / job["grid"]
+    assert {path.name for path in folder.iterdir()} >= {"grid.html", "grid.json", "grid.png"}
+    assert job["grid"] in host.get(f"{V1}/grids")
+
+
 def test_a_network_that_was_loaded_in_part_is_marked(
     host: Webui, run: Path, files: dict[str, str]
 ) -> None:
