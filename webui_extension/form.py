@@ -107,6 +107,15 @@ def values_of(laboratory: Laboratory, request: Mapping[str, Any]) -> dict[str, A
     return values | (_chosen(laboratory, files) if files else {"chosen": []})
 
 
+def folder_choices(laboratory: Laboratory, folder: str) -> list[str]:
+    """Return the labels of all adapters in a folder.
+
+    Raises:
+        DataError: the folder is gone, or outside the allowed folders.
+    """
+    return [label(known) for known in laboratory.pick(folder).checkpoints] if folder else []
+
+
 def _chosen(laboratory: Laboratory, files: Sequence[Path]) -> dict[str, Any]:
     folder = files[0].parent
     try:

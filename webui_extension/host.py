@@ -103,6 +103,12 @@ class WebuiHost:
 
         return bool(shared.cmd_opts.api or shared.cmd_opts.nowebui)
 
+    def has_open_api(self) -> bool:
+        """Whether the host has an API that asks for no password (--api-auth)."""
+        from modules import shared
+
+        return self.has_api() and not shared.cmd_opts.api_auth
+
     def train_python(self) -> str:
         """Return the path of the Python that trains, as typed into the settings; "" if unset."""
         return self.option(TRAIN_PYTHON).strip()

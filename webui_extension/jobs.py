@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from lycoris_ext.grids.draw import Grid, GridProgress, draw_grid
 from lycoris_ext.grids.entrants import Entrant, Use
 from lycoris_ext.grids.fit import Fit, HostTraits
 from lycoris_ext.grids.output import GridWriter
+from lycoris_ext.grids.page import PAGE
 from lycoris_ext.grids.plan import GridPlan
 from lycoris_ext.grids.plan_file import PLAN, write_plan
 from webui_extension.door import Openness
@@ -24,6 +26,8 @@ from webui_extension.staging import OLD_FOLDER, Staged, Staging, empty, staged_n
 
 #: Relative address from a grid's page to the route that stores votes.
 _VOTES = "../../votes"
+#: Seconds by which the time of a file may lie before the time of the program that wrote it.
+_CLOCK = 0.05
 
 
 class Host(DrawingHost, Protocol):
@@ -37,6 +41,7 @@ class Host(DrawingHost, Protocol):
     def interrupt(self) -> None: ...
     def refresh_networks(self) -> None: ...
     def has_api(self) -> bool: ...
+    def has_open_api(self) -> bool: ...
     def train_python(self) -> str: ...
     def may_start_programs(self) -> bool: ...
     def openness(self) -> Openness: ...
@@ -65,6 +70,7 @@ class Job:
         notes: what else the user should know, such as a file that could not be written.
         stop: set to stop after the current picture.
         ended: set when the thread has ended.
+        started: when it was started, in seconds since 1970.
     """
 
     plan: GridPlan
@@ -75,6 +81,16 @@ class Job:
     notes: list[str] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
+    started: float = field(default_factory=time.time)
+
+    @property
+    def page_is_new(self) -> bool:
+        """Whether its page is there, and is not one of an earlier drawing of the same grid."""
+        try:
+            written = (self.folder / PAGE).stat().st_mtime
+        except OSError:
+            return False
+        return written > self.started - _CLOCK
 
     @property
     def state(self) -> str:

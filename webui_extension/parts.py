@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
@@ -50,6 +51,79 @@ def shown(outputs: int) -> Callable[[Callable[..., Any]], Callable[..., list[Any
         return handler
 
     return wrap
+
+
+def hidden(name: str) -> Any:
+    """Make a text box that the page's scripts and handlers use, and that nobody sees."""
+    return part("Textbox", name, elem_classes="lycoris-ext-hidden", label=name)
+
+
+def script(code: str) -> dict[str, str]:
+    """Return the argument of a gradio event that runs a JavaScript function before its handler.
+
+    Args:
+        code: the function; it takes the values of the event's inputs, and returns them or others.
+    """
+    import gradio as gr
+
+    return {"_js" if gr.__version__.startswith("3.") else "js": code}
+
+
+class Poll:
+    """Shows again and again how far a work is, until it ends.
+
+    A hidden text box gets another text after each look, and its change makes the browser ask for
+    the next one. Unlike a generator this works without gradio's queue (--no-gradio-queue).
+
+    Args:
+        name: of the text box.
+        look: is called with a number of seconds and the values of `inputs`. It waits so long, but
+            not after the work has ended; it returns the values of `outputs`, and whether the work
+            goes on.
+        outputs: the components that `look` fills.
+        inputs: the components that it reads.
+        seconds: between two looks.
+
+    Attributes:
+        outputs: what the handler of an event that begins the looks fills with `first`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        look: Callable[..., tuple[Sequence[Any], bool]],
+        *,
+        outputs: Sequence[Any],
+        inputs: Sequence[Any] = (),
+        seconds: float,
+    ) -> None:
+        self._look = look
+        self.inputs = list(inputs)
+        self.outputs = [*outputs, hidden(name)]
+        self.outputs[-1].change(
+            lambda *values: self._next(seconds, *values),
+            inputs=self.inputs,
+            outputs=self.outputs,
+            queue=False,
+            show_progress="hidden",
+        )
+
+    def first(self, *values: Any) -> list[Any]:
+        """Look without waiting; if the work goes on, the browser then asks again by itself."""
+        return self._next(0, *values)
+
+    def resume(self, *values: Any) -> list[Any]:
+        """Look if the work goes on, when the page is loaded again; else show nothing."""
+        import gradio as gr
+
+        shown = self._next(0, *values)
+        return shown if isinstance(shown[-1], str) else [gr.update() for _ in shown]
+
+    def _next(self, seconds: float, *values: Any) -> list[Any]:
+        import gradio as gr
+
+        shown, goes_on = self._look(seconds, *values)
+        return [*shown, str(time.monotonic_ns()) if goes_on else gr.update()]
 
 
 def number(field: str, value: float | None) -> float:

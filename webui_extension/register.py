@@ -89,10 +89,13 @@ def ui_tabs() -> list[tuple[Any, str, str]]:
 
 
 def app_started(demo: Any, app: Any) -> None:
-    """Add the API's routes to the FastAPI app, if the host was started with --api."""
+    """Let gradio serve the pages of grids; with --api, add the routes to the FastAPI app."""
     from modules import shared
 
     from webui_extension.routes import add_routes
 
+    if demo is not None:  # there is none with --nowebui
+        grids = str(laboratory().host.output_folder().absolute() / "grids")
+        demo.allowed_paths = [*(getattr(demo, "allowed_paths", None) or []), grids]
     if laboratory().host.has_api():
         add_routes(app, laboratory(), training(), shared.cmd_opts.api_auth)

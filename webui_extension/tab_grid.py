@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from lycoris_ext.errors import LycorisExtError
 from lycoris_ext.grids.prompt_tests import PROMPT_TESTS
 from webui_extension.asked import draw as draw_asked
 from webui_extension.form import FIELDS, WRITTEN, request_of, styles_of
+from webui_extension.frame import frame
 from webui_extension.host_axes import ALL_AXES
 from webui_extension.jobs import Job
 from webui_extension.laboratory import Laboratory
-from webui_extension.parts import part
+from webui_extension.parts import Poll, part
 from webui_extension.tab_pick import Picked
 from webui_extension.tables import paragraph, table
 
 _POLL_SECONDS = 0.5
 
 
-def build_test(laboratory: Laboratory, picked: Picked) -> dict[str, Any]:
+def build_test(laboratory: Laboratory, picked: Picked, theme: Any) -> tuple[dict[str, Any], Poll]:
     """Add the page's components to the open gradio tab.
 
     Args:
         laboratory: draws the grid.
         picked: the components of page 1, whose values say which adapters are drawn.
+        theme: the component with the host's theme.
 
     Returns:
-        Name of a field, in the order of `form.FIELDS` -> its component.
+        Name of a field, in the order of `form.FIELDS` -> its component; and what shows progress.
     """
     import gradio as gr
 
@@ -43,42 +44,40 @@ def build_test(laboratory: Laboratory, picked: Picked) -> dict[str, Any]:
         interrupt = part("Button", "interrupt", value="Interrupt")
         follow = part("Button", "follow", value="Show progress")
     progress = part("HTML", "progress", value="")
-    grid = part("Image", "grid", type="filepath", visible=False, show_label=False)
+    page = part("HTML", "grid", value="")
 
     components = [picked.folder, picked.chosen, picked.trigger, *asked_for, *drawn_how, *more]
     fields = dict(zip(FIELDS, components, strict=True))
 
-    def start(*values: Any) -> Iterator[tuple[Any, str]]:
+    def look(seconds: float, theme: str, shown: str) -> tuple[list[Any], bool]:
+        job = laboratory.jobs.last
+        if job is None:
+            return [paragraph("No grid was drawn since the host was started."), gr.update()], False
+        ended = job.ended.wait(seconds)
+        # The frame is shown once: its page loads itself again while more pictures come.
+        new = (ended or job.plan.id not in shown) and job.page_is_new
+        framed = frame(laboratory, job.plan.id, theme) if new else gr.update()
+        return [verdict(job) if ended else paragraph(str(job.progress)), framed], not ended
+
+    poll = Poll(
+        "polls_grid",
+        look,
+        outputs=[progress, page],
+        inputs=[theme, page],
+        seconds=_POLL_SECONDS,
+    )
+
+    def start(theme: str, *values: Any) -> list[Any]:
         try:
-            job = draw_asked(laboratory, request_of(laboratory, values))
+            draw_asked(laboratory, request_of(laboratory, values))
         except LycorisExtError as error:
-            yield gr.update(), paragraph(str(error), "bad")
-            return
-        yield from watch(job)
+            return [paragraph(str(error), "bad"), gr.update(), gr.update()]
+        return poll.first(theme, "")
 
-    def again() -> Iterator[tuple[Any, str]]:
-        if laboratory.jobs.last is None:
-            yield gr.update(), paragraph("No grid was drawn since the host was started.")
-        else:
-            yield from watch(laboratory.jobs.last)
-
-    def watch(job: Job) -> Iterator[tuple[Any, str]]:
-        shown = None
-        while job.state == "running":
-            latest = next(reversed(list(job.grid.cells.values())), None)
-            news = latest is not shown and latest is not None
-            shown = latest
-            picture = gr.update(value=str(shown.path), visible=True) if news and shown else None
-            yield picture or gr.update(), paragraph(str(job.progress))
-            job.ended.wait(_POLL_SECONDS)
-        written = (job.folder / "grid.png").is_file() and job.grid.cells
-        picture = gr.update(value=str(job.folder / "grid.png"), visible=True) if written else None
-        yield picture or gr.update(), verdict(job)
-
-    draw.click(start, inputs=[*fields.values()], outputs=[grid, progress])
-    follow.click(again, inputs=[], outputs=[grid, progress])
+    draw.click(start, inputs=[theme, *fields.values()], outputs=poll.outputs)
+    follow.click(lambda theme: poll.first(theme, ""), inputs=[theme], outputs=poll.outputs)
     interrupt.click(laboratory.jobs.interrupt, inputs=[], outputs=[], queue=False)
-    return fields
+    return fields, poll
 
 
 def _what_is_asked() -> list[Any]:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 from typing import Any
-from urllib.parse import quote
 
 from lycoris_ext.errors import ConfigError, DataError
 from lycoris_ext.grids.plan_file import PLAN, read_plan
+from webui_extension.frame import frame
 from webui_extension.laboratory import Laboratory
 from webui_extension.parts import part, shown
 from webui_extension.tab_kept import build_kept
 from webui_extension.tables import paragraph, table
 
 
-def build_judge(laboratory: Laboratory, fields: Mapping[str, Any]) -> None:
-    """Add the page's components to the open gradio tab; `fields` are those of page 2."""
+def build_judge(laboratory: Laboratory, fields: Mapping[str, Any], theme: Any) -> None:
+    """Add the page's components to the open gradio tab.
+
+    Args:
+        laboratory: knows the grids.
+        fields: those of page 2.
+        theme: the component with the host's theme.
+    """
     import gradio as gr
 
     with gr.Row():
@@ -31,7 +36,7 @@ def build_judge(laboratory: Laboratory, fields: Mapping[str, Any]) -> None:
     build_kept(laboratory, grids, fields, lambda: _choices(laboratory), _id)
 
     @shown(4)
-    def show(choice: str | None) -> tuple[Any, Any, str, str]:
+    def show(choice: str | None, theme: str) -> tuple[Any, Any, str, str]:
         if not choice:  # it was hidden or deleted
             return gr.update(choices=[], value=None), gr.update(choices=[], value=None), "", ""
         grid = _id(choice)
@@ -39,7 +44,7 @@ def build_judge(laboratory: Laboratory, fields: Mapping[str, Any]) -> None:
         return (
             gr.update(choices=_numbered(plan.row_labels()), value=None),
             gr.update(choices=_numbered(plan.column_labels()), value=None),
-            _frame(laboratory, grid),
+            frame(laboratory, grid, theme),
             _tally(laboratory, grid),
         )
 
@@ -56,7 +61,7 @@ def build_judge(laboratory: Laboratory, fields: Mapping[str, Any]) -> None:
     refresh.click(
         lambda: gr.update(choices=_choices(laboratory)), inputs=[], outputs=[grids], queue=False
     )
-    grids.change(show, inputs=[grids], outputs=[row, column, page, counted])
+    grids.change(show, inputs=[grids, theme], outputs=[row, column, page, counted])
     vote.click(cast, inputs=[grids, row, column], outputs=[counted])
 
 
@@ -92,22 +97,3 @@ def _number(choice: str) -> int:
 def _tally(laboratory: Laboratory, grid: str) -> str:
     rows = [(name, str(count)) for name, count in laboratory.votes(grid).items()]
     return table(("best", "votes"), rows) if rows else paragraph("No votes yet.")
-
-
-def _frame(laboratory: Laboratory, grid: str) -> str:
-    """Return HTML that shows a grid's page in a frame inside the tab.
-
-    If the host has an API, the page may call it to store votes; the page's own content policy
-    allows no script but its own. Without an API the frame is isolated from the host.
-    """
-    path = laboratory.page(grid)
-    allowed = "allow-scripts allow-downloads"
-    if laboratory.host.has_api():
-        address, allowed = f"lycoris-ext/v1/grids/{grid}/page", f"{allowed} allow-same-origin"
-    else:
-        address = f"file={quote(str(path))}"
-    address = escape(f"{address}?{path.stat().st_mtime_ns}", quote=True)
-    return (
-        f'<p class="lycoris-ext"><a href="{address}" target="_blank">Open it in a new tab</a></p>'
-        f'<iframe class="lycoris-ext" src="{address}" sandbox="{allowed}"></iframe>'
-    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,19 @@ from lycoris_ext.errors import LycorisExtError
 from lycoris_ext.plots.curve import loss_curve
 from lycoris_ext.runs.losses import read_losses
 from webui_extension.laboratory import Laboratory
-from webui_extension.parts import part
+from webui_extension.parts import Poll, part
 from webui_extension.tables import paragraph
 from webui_extension.training import Training, TrainingState
 
 _POLL_SECONDS = 2.0
 
 
-def build_train(laboratory: Laboratory, training: Training) -> None:
-    """Add the page's components to the open gradio tab."""
+def build_train(laboratory: Laboratory, training: Training) -> tuple[Any, Poll]:
+    """Add the page's components to the open gradio tab.
+
+    Returns:
+        The field with the config's path, and what shows progress.
+    """
     import gradio as gr
 
     gr.HTML(
@@ -36,26 +39,27 @@ def build_train(laboratory: Laboratory, training: Training) -> None:
     progress = part("HTML", "training", value=paragraph(str(training.state())))
     curve = part("Image", "training_curve", type="pil", visible=False, show_label=False)
 
-    def begin(path: str) -> Iterator[tuple[Any, str]]:
+    def look(seconds: float) -> tuple[list[Any], bool]:
+        if training.state().running:
+            time.sleep(seconds)
+        state = training.state()
+        text = paragraph(str(state), "bad" if state.failed else "")
+        return [gr.update() if state.running else _picture(state), text], state.running
+
+    poll = Poll("polls_training", look, outputs=[curve, progress], seconds=_POLL_SECONDS)
+
+    def begin(path: str) -> list[Any]:
         host = laboratory.host
         try:
             training.start(path, host.train_python(), allowed=host.may_start_programs())
         except LycorisExtError as error:
-            yield gr.update(), paragraph(str(error), "bad")
-            return
-        yield from watch()
+            return [gr.update(), paragraph(str(error), "bad"), gr.update()]
+        return poll.first()
 
-    def watch() -> Iterator[tuple[Any, str]]:
-        state = training.state()
-        while state.running:
-            yield gr.update(), paragraph(str(state))
-            time.sleep(_POLL_SECONDS)
-            state = training.state()
-        yield _picture(state), paragraph(str(state))
-
-    start.click(begin, inputs=[config], outputs=[curve, progress])
-    follow.click(watch, inputs=[], outputs=[curve, progress])
+    start.click(begin, inputs=[config], outputs=poll.outputs)
+    follow.click(poll.first, inputs=[], outputs=poll.outputs)
     stop.click(lambda: paragraph(str(training.stop())), inputs=[], outputs=[progress], queue=False)
+    return config, poll
 
 
 def _picture(state: TrainingState) -> Any:

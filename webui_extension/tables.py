@@ -20,7 +20,11 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     body = "".join(
         "<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>" for row in rows
     )
-    return f'<table class="lycoris-ext"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    # The table scrolls inside its own box, also on a phone.
+    return (
+        f'<div class="lycoris-ext"><table class="lycoris-ext"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
 
 
 def paragraph(text: str, kind: str = "") -> str:

@@ -75,6 +75,9 @@ class FakeHost:
     def has_api(self) -> bool:
         return self.api
 
+    def has_open_api(self) -> bool:
+        return self.api
+
     def train_python(self) -> str:
         return self.python
 

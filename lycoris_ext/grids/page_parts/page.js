@@ -301,15 +301,22 @@ if (["light", "dark"].includes(asked)) {
   dark.addEventListener("change", () => follow(dark.matches ? "dark" : "light"));
 }
 
+// Make the pictures as large as the window allows, or as they are.
+function fit() {
+  const widest = Math.max(64, ...data.cells.flat().map((cell) => (cell ? cell.width : 0)));
+  const phone = innerWidth <= 700;
+  const room = (innerWidth - (phone ? 120 : 250)) / data.columns.length - 8;
+  resize(Math.max(phone ? 128 : 96, Math.min(widest < 200 ? 192 : widest, room)));
+}
+
 build();
 const kept = data.running ? history.state : null;
 if (kept && kept.size) {
   restore(kept);
 } else {
-  const widest = Math.max(64, ...data.cells.flat().map((cell) => (cell ? cell.width : 0)));
-  const phone = innerWidth <= 700;
-  const room = (innerWidth - (phone ? 120 : 250)) / data.columns.length - 8;
-  resize(Math.max(phone ? 128 : 96, Math.min(widest < 200 ? 192 : widest, room)));
+  fit();
+  // A frame in a hidden part of a page has no width yet.
+  if (!innerWidth) addEventListener("resize", fit, { once: true });
 }
 // A large page takes longer to build, and a page that stays the same is looked at less often.
 const age = kept && kept.written === data.written ? 2 : 1;
