@@ -85,24 +85,27 @@ def _what_is_asked() -> list[Any]:
     prompts = part(
         "Textbox",
         "prompts",
-        label="Prompts, one per line; a line may hold <lora:NAME:0.8> of another adapter, and end "
-        "in --n and its negative prompt",
+        label="Prompts, one per line. A line may end in --n NEGATIVE PROMPT, and may hold "
+        "<lora:NAME:0.8> to add another adapter to its pictures.",
         lines=4,
     )
     tests = part(
         "CheckboxGroup",
         "tests",
-        label="Prompt tests, which use the trigger words of page 1",
+        label="Ready-made prompts, which use the trigger words of page 1",
         choices=list(PROMPT_TESTS),
         value=["trigger only"],
     )
     negatives = part(
-        "Textbox", "negatives", label="Negative prompts, one per line; each adds rows", lines=2
+        "Textbox",
+        "negatives",
+        label="Negative prompts, one per line. Every prompt is drawn with each of them.",
+        lines=2,
     )
     style = part(
         "Textbox",
         "style",
-        label="Tag of the training pictures' usual style, for the prompt tests",
+        label="Tag of the training pictures' style, for 'its style in the negative'",
         value="aniscreen",
     )
     return [prompts, tests, negatives, style]
@@ -113,13 +116,18 @@ def _how_it_is_drawn(laboratory: Laboratory) -> list[Any]:
     import gradio as gr
 
     strengths = part(
-        "Textbox", "strengths", label="Strengths (0.5:1 = text encoder:U-Net)", value="1"
+        "Textbox",
+        "strengths",
+        label="Strengths, such as 0.6, 1 (0.5:1 is 0.5 in the text encoder and 1 in the U-Net)",
+        value="1",
     )
-    seeds = part("Textbox", "seeds", label="Seeds (-1 = a random one)", value="1, 2")
+    seeds = part(
+        "Textbox", "seeds", label="Seeds, such as 1, 2, 5-8 (-1 is a random one)", value="1, 2"
+    )
     models = part(
         "Dropdown",
         "base_models",
-        label="Base models; leave empty for the loaded one",
+        label="Base models (none: the loaded one)",
         choices=laboratory.host.base_models(),
         multiselect=True,
     )

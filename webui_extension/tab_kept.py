@@ -32,28 +32,31 @@ def build_kept(
 
     with gr.Row():
         go_on = part("Button", "go_on", value="Go on with this grid")
-        again = part("Button", "draw_again", value="Put its fields into page 2")
-        hide = part("Button", "hide", value="Hide it from the list")
+        again = part("Button", "draw_again", value="Put this grid's fields into page 2")
+        hide = part("Button", "hide", value="Hide this grid from the list")
         show = part("Button", "show_hidden", value="Show hidden grids again")
     with gr.Row():
-        delete = part("Button", "delete", value="Delete it with its pictures")
-        sure = part("Checkbox", "delete_sure", label="Yes, delete it for good", value=False)
+        delete = part("Button", "delete", value="Delete this grid and its pictures")
+        sure = part("Checkbox", "delete_sure", label="Yes, delete this grid for good", value=False)
     said = part("HTML", "kept", value="")
 
     @shown(1)
     def continue_grid(choice: str | None) -> str:
         job = laboratory.go_on(chosen(choice))
-        return paragraph(f"{job.progress}: see page 2, Show progress", "good")
+        return paragraph(f"{job.progress}. Page 2 shows how it goes on.", "good")
 
     @shown(len(FIELDS) + 1)
     def put_back(choice: str | None) -> list[Any]:
         values = values_of(laboratory, laboratory.kept.form(chosen(choice)))
-        return [*(_update(name, values) for name in FIELDS), paragraph("See page 2.", "good")]
+        return [
+            *(_update(name, values) for name in FIELDS),
+            paragraph("Page 2 now has the fields of this grid.", "good"),
+        ]
 
     @shown(2)
     def hide_grid(choice: str | None) -> tuple[Any, str]:
         laboratory.kept.hide(chosen(choice))
-        return gr.update(choices=choices(), value=None), paragraph("It is hidden.", "good")
+        return gr.update(choices=choices(), value=None), paragraph("The grid is hidden.", "good")
 
     @shown(2)
     def show_all() -> tuple[Any, str]:
@@ -65,10 +68,12 @@ def build_kept(
     def delete_grid(choice: str | None, is_sure: bool) -> tuple[Any, Any, str]:
         grid = chosen(choice)
         if not is_sure:
-            raise ConfigError("is not ticked", where="Yes, delete it for good", fix="tick it first")
+            raise ConfigError(
+                "is not ticked", where="Yes, delete this grid for good", fix="tick it first"
+            )
         laboratory.kept.delete(grid)
         left = gr.update(choices=choices(), value=None)
-        return left, gr.update(value=False), paragraph("It is deleted.", "good")
+        return left, gr.update(value=False), paragraph("The grid is deleted.", "good")
 
     go_on.click(continue_grid, inputs=[grids], outputs=[said])
     again.click(put_back, inputs=[grids], outputs=[*fields.values(), said])

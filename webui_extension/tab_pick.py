@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from lycoris_ext.errors import LycorisExtError
+from lycoris_ext.errors import DataError, LycorisExtError
 from lycoris_ext.grids.checkpoints import Checkpoint
 from lycoris_ext.plots.curve import loss_curve
 from lycoris_ext.runs.losses import read_losses
@@ -37,17 +37,29 @@ def build_pick(laboratory: Laboratory) -> Picked:
     import gradio as gr
 
     with gr.Row():
-        runs = part("Dropdown", "runs", label="Run", scale=4, **_runs(laboratory))
+        runs = part(
+            "Dropdown",
+            "runs",
+            label="Run: a folder with the checkpoints of one training",
+            scale=4,
+            **_runs(laboratory),
+        )
         refresh = part("Button", "refresh", value="Look for runs", scale=1)
     with gr.Row():
-        folder = part("Textbox", "folder", label="Or a folder or file", lines=1, scale=4)
-        listed = part("Button", "list", value="List", variant="primary", scale=1)
+        folder = part(
+            "Textbox",
+            "folder",
+            label="Or type the path of a folder or of one adapter",
+            lines=1,
+            scale=4,
+        )
+        listed = part("Button", "list", value="List the checkpoints", variant="primary", scale=1)
     files = part("HTML", "run_table", value="")
     chosen = part("CheckboxGroup", "chosen", label="Checkpoints to test", choices=[])
     trigger = part("Textbox", "trigger", label="Trigger words", lines=1)
     with gr.Row():
-        checked = part("Button", "check", value="Check against this host")
-        shows_metadata = part("Button", "metadata", value="Show metadata of the first checkpoint")
+        checked = part("Button", "check", value="Check if they fit the loaded model")
+        shows_metadata = part("Button", "metadata", value="Show the metadata of the first one")
         curve = part("Button", "curve", value="Show the training curve")
     verdicts = part("HTML", "verdicts", value="")
     picture = part("Image", "curve_picture", type="pil", visible=False, show_label=False)
@@ -71,7 +83,7 @@ def build_pick(laboratory: Laboratory) -> Picked:
     @shown(1)
     def metadata(text: str, labels: list[str]) -> str:
         known = chosen_of(laboratory, text, labels)
-        return metadata_table(known[0]) if known else paragraph("Tick a checkpoint first.")
+        return metadata_table(known[0]) if known else paragraph("Tick a checkpoint first.", "bad")
 
     @shown(2)
     def draw_curve(text: str) -> tuple[Any, str]:
@@ -117,6 +129,12 @@ def _verdict(laboratory: Laboratory, checkpoint: Checkpoint) -> tuple[Checkpoint
     return checkpoint, fit.works, str(fit)
 
 
-def _curve(laboratory: Laboratory, folder: str) -> Image.Image | None:
+def _curve(laboratory: Laboratory, folder: str) -> Image.Image:
     runs = laboratory.pick(folder).runs
-    return loss_curve(read_losses(runs[0].events), runs[0].name) if runs else None
+    if not runs:
+        raise DataError(
+            "this folder has no record of a training (NAME.events.jsonl)",
+            where=folder,
+            fix="choose the folder in which lycoris-ext train wrote its checkpoints",
+        )
+    return loss_curve(read_losses(runs[0].events), runs[0].name)

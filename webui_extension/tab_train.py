@@ -27,13 +27,19 @@ def build_train(laboratory: Laboratory, training: Training) -> tuple[Any, Poll]:
 
     gr.HTML(
         paragraph(
-            "Training runs outside this program, with the Python named under Settings > LyCORIS "
-            "Ext. It goes on when this page is closed, and can be stopped and continued."
+            "The training runs in a program of its own, with the Python that is named under "
+            "Settings > LyCORIS Ext. It goes on when this page is closed. A training that was "
+            "stopped continues from its last saved state."
         )
     )
-    config = part("Textbox", "config", label="Config (.toml, made by lycoris-ext init)", lines=1)
+    config = part(
+        "Textbox",
+        "config",
+        label="Path of a config (.toml), such as lycoris-ext init writes",
+        lines=1,
+    )
     with gr.Row():
-        start = part("Button", "train", value="Start, or go on", variant="primary")
+        start = part("Button", "train", value="Start or continue", variant="primary")
         stop = part("Button", "stop_training", value="Stop")
         follow = part("Button", "follow_training", value="Show progress")
     progress = part("HTML", "training", value=paragraph(str(training.state())))

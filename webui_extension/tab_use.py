@@ -18,9 +18,11 @@ def build_use(laboratory: Laboratory, picked: Picked) -> None:
 
     with gr.Row():
         winner = part("Dropdown", "winner", label="Adapter to install", choices=[], scale=4)
-        refresh = part("Button", "refresh_winner", value="Take the checkpoints of page 1", scale=1)
+        refresh = part(
+            "Button", "refresh_winner", value="List the checkpoints ticked on page 1", scale=1
+        )
     with gr.Row():
-        name = part("Textbox", "name", label="Name", lines=1)
+        name = part("Textbox", "name", label="Name of the new file", lines=1)
         strength = part("Number", "strength", label="Preferred strength", value=1)
     description = part("Textbox", "description", label="Description", lines=2)
     preview = part(
@@ -29,7 +31,7 @@ def build_use(laboratory: Laboratory, picked: Picked) -> None:
     with gr.Row():
         install = part("Button", "install", value="Install", variant="primary")
         preview_only = part(
-            "Button", "set_preview", value="It is installed already: set its preview alone"
+            "Button", "set_preview", value="Only set the preview of an installed adapter"
         )
     outcome = part("HTML", "installed", value="")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,11 @@ import pytest
 
 from tests.webui_extension.conftest import FakeHost, ask
 from webui_extension import laboratory as module
+from webui_extension import schemas
+from webui_extension.asked import draw as draw_asked
 from webui_extension.form import FIELDS
 from webui_extension.laboratory import Laboratory
+from webui_extension.painter import Drawn, Order
 from webui_extension.parts import label
 from webui_extension.tab_grid import build_test
 from webui_extension.tab_kept import build_kept
@@ -42,12 +47,12 @@ def clicked(gradio: MagicMock, index: int) -> Callable[..., Any]:
 def test_an_empty_number_field_is_named_and_nothing_is_drawn(
     gradio: MagicMock, laboratory: Laboratory, folder: Path
 ) -> None:
-    build_test(laboratory, PICKED)
+    build_test(laboratory, PICKED, None)
     start = clicked(gradio, 0)
     texts = (str(folder), [], "", "a cat", [], "", "", "1", "1", [])
     for emptied in {**NUMBERS, **SIZE}:
         values = [None if name == emptied else value for name, value in (NUMBERS | SIZE).items()]
-        ((_, said),) = start(*texts, *values, "", [], [], "", [])
+        said, *_ = start("dark", *texts, *values, "", [], [], "", [])
         assert f"{emptied}: the field is empty\n  -&gt; write " in said
     assert laboratory.jobs.last is None
 
@@ -65,11 +70,52 @@ def test_an_empty_strength_field_is_named_and_nothing_is_installed(
 def test_a_grid_that_ended_by_an_error_is_shown_with_the_error(
     gradio: MagicMock, laboratory: Laboratory, folder: Path
 ) -> None:
-    build_test(laboratory, PICKED)
+    build_test(laboratory, PICKED, None)
     job = ask(laboratory, folder)
     job.problem = "No space left"
-    ((picture, said),) = clicked(gradio, 1)()
-    assert picture["value"] == str(job.folder / "grid.png") and "No space left" in said
+    said, page, again = clicked(gradio, 1)("dark")
+    assert "No space left" in said and again == {}
+    assert f'src="lycoris-ext/v1/grids/{job.plan.id}/page?__theme=dark"' in page
+
+
+def test_progress_is_asked_for_again_until_the_grid_ends_and_its_page_is_shown_once(
+    gradio: MagicMock, laboratory: Laboratory, folder: Path, host: FakeHost
+) -> None:
+    _, poll = build_test(laboratory, PICKED, None)
+    assert poll.resume("dark", "") == [{}, {}, {}], "nothing was drawn"
+    go_on = threading.Event()
+    draw = host.draw
+
+    def slow(order: Order) -> Drawn | None:
+        assert len(host.orders) < 1 or go_on.wait(60)
+        return draw(order)
+
+    host.draw = slow  # type: ignore[method-assign]
+    files = [str(folder / "tilty-step-200.safetensors")]
+    draw_asked(laboratory, schemas.checked({"files": files, "prompts": ["a"]}, schemas.GRID))
+    job = laboratory.jobs.last
+    assert job is not None
+    while not (job.folder / "grid.html").is_file():
+        time.sleep(0.01)
+    said, page, first = poll.resume("dark", "")
+    assert "of 2 pictures" in said and "<iframe" in page
+    said, shown, second = poll.first("dark", page)
+    assert shown == {} and isinstance(first, str) and first != second, "its change asks again"
+    go_on.set()
+    assert job.ended.wait(60)
+    said, shown, last = poll.first("dark", page)
+    assert "complete" in said and "<iframe" in shown and last == {}
+
+
+def test_a_page_of_an_earlier_drawing_is_not_shown_as_new(
+    laboratory: Laboratory, folder: Path
+) -> None:
+    job = ask(laboratory, folder)
+    assert job.page_is_new
+    job.started = time.time() + 1
+    assert not job.page_is_new
+    (job.folder / "grid.html").unlink()
+    assert not job.page_is_new
 
 
 def test_the_tab_says_that_not_all_folders_were_searched(
@@ -90,7 +136,7 @@ def test_the_buttons_of_a_grid_put_it_back_go_on_with_it_hide_and_delete_it(
     )
     go_on, again, hide, show, delete = (clicked(gradio, index) for index in range(5))
     *values, said = again(grid)
-    assert values[FIELDS.index("seeds")] == {"value": "3"} and "page 2" in said
+    assert values[FIELDS.index("seeds")] == {"value": "3"} and "Page 2" in said
     assert values[FIELDS.index("chosen")]["value"] == values[FIELDS.index("chosen")]["choices"][:1]
     assert "2 pictures" in go_on(grid)[0]
     assert laboratory.jobs.last and laboratory.jobs.last.ended.wait(60)
