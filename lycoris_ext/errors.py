@@ -30,7 +30,8 @@ class LycorisExtError(Exception):
         super().__init__(what, where, fix)
 
     def __str__(self) -> str:
-        text = f"{self.where}: {self.what}" if self.where else self.what
+        said = self.where is None or self.what.startswith(f"{self.where} ")
+        text = self.what if said else f"{self.where}: {self.what}"
         return f"{text}\n  -> {self.fix}" if self.fix else text
 
     def within(self, place: str) -> LycorisExtError:
@@ -92,10 +93,10 @@ def together(errors: Sequence[LycorisExtError]) -> LycorisExtError:
         errors: at least one.
 
     Returns:
-        An error of the first one's class whose text lists them all with numbers; if there is only
-        one error, that error itself.
+        An error of the first one's class whose text lists them all with numbers, each text once;
+        if there is only one error, that error itself.
     """
-    parts = [part for error in errors for part in error.parts]
+    parts = list({str(part): part for error in errors for part in error.parts}.values())
     if len(parts) == 1:
         return parts[0]
     listed = (str(part).replace("\n", "\n   ") for part in parts)

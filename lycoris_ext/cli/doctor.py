@@ -132,7 +132,8 @@ def examine(
     yield from packages
     yield from (_package(name, use) for name, use in OPTIONAL_PACKAGES.items())
     if packages[0].state == OK:
-        yield from _computing(file, skip_unsupported)
+        found = _computing(file, skip_unsupported)
+        yield from (check for check in found if check not in packages)
     yield from _hosts(hosts)
 
 
@@ -141,8 +142,12 @@ def _package(name: str, only_for: str = "") -> Check:
         return Check(name, OK, version(name))
     except PackageNotFoundError:
         if not only_for:
-            return Check(name, MISSING, "not installed", install_line())
+            return _absent(name)
         return Check(name, NOTE, f"not installed; only {only_for} needs it", f"pip install {name}")
+
+
+def _absent(package: str) -> Check:
+    return Check(package, MISSING, "not installed", install_line())
 
 
 def _computing(file: Path | None, skip_unsupported: bool) -> Iterator[Check]:
@@ -221,6 +226,8 @@ def _rehearsed(config: TrainConfig) -> Iterator[Check]:
     found = rehearse(config)
     yield from _findings(found.findings)
     yield from map(_missing, found.faults)
+    if found.missing_package:
+        yield _absent(found.missing_package)
 
 
 def _scan(config: TrainConfig, *, open_pictures: bool) -> Scan:

@@ -16,7 +16,6 @@ from lycoris_ext.data.subset import SubsetEntry
 from lycoris_ext.errors import ConfigError, Faults, LycorisExtError
 from lycoris_ext.formats.families import CLIP_TEXT
 from lycoris_ext.network import PRESETS, is_preset_file
-from lycoris_ext.network.preset_file import read_preset
 from lycoris_ext.options import Option, Section
 from lycoris_ext.runs.paths import as_file_name, is_file_name
 from lycoris_ext.training.config import TrainConfig, all_options, section_types
@@ -46,8 +45,7 @@ def build_config(layers: Sequence[OptionSource], reading: Reading | None = None)
     """Combine options from several sources to one checked config.
 
     The option ``preset`` can be the name of a recipe (seed-default), the name of a choice of layers
-    to adapt (full, attn-mlp, ..., or a preset file), or a list of both. A preset file is read here,
-    so that faults in it are reported before a model is loaded.
+    to adapt (full, attn-mlp, ..., or a preset file), or a list of both.
 
     Args:
         layers: the sources; later ones override earlier ones, and each overrides the recipe.
@@ -201,9 +199,6 @@ class _Given:
                     told = tuple(error.what for error in self.reading.left_out)
                     own["left_out"] = (*own.get("left_out", ()), *told)
                 sections[section] = kind(**own)
-        if "network" in sections:
-            with faults:
-                read_preset(sections["network"])
         faults.raise_all()
         return TrainConfig(**sections)
 

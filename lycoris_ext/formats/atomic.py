@@ -111,9 +111,9 @@ def nearest_folder(path: Path) -> Path:
     return place
 
 
-def remove_leftovers(folder: Path, name: str) -> None:
-    """Delete the temporary files of writers of the file ``name`` that were killed."""
-    for leftover in folder.glob(f".{name}.*.tmp"):
+def remove_leftovers(folder: Path, pattern: str) -> None:
+    """Delete the temporary files of killed writers of the files that a pattern of glob matches."""
+    for leftover in folder.glob(f".{pattern}.*.tmp"):
         remove(leftover)
 
 

@@ -11,6 +11,7 @@ from lycoris_ext.errors import ConfigError, DataError
 from lycoris_ext.formats.families import Family
 from lycoris_ext.formats.strangers import ADAPTER, MODEL, also, kind_of
 from lycoris_ext.formats.weights import Weights
+from lycoris_ext.models.config import MINI
 from lycoris_ext.models.part_configs import LOADED
 from lycoris_ext.words import and_more, count
 
@@ -52,22 +53,24 @@ def identify(tensors: Mapping[str, Tensor], where: Path) -> Family:
     return family
 
 
-def check_v2(v2: bool | None, family: Family, where: Path) -> None:
+def check_v2(v2: bool | None, family: Family, name: str) -> None:
     """Check the option `v2` against the family of the model.
 
     Args:
         v2: the option; None if it is unset.
         family: of the model.
-        where: the model's file or folder, for messages.
+        name: of the model, for messages.
 
     Raises:
         ConfigError: they contradict each other.
     """
     if v2 is not None and v2 != family.v2:
+        # "mini" is built like Stable Diffusion 1, and is none.
+        what = "no Stable Diffusion 2.x" if name == MINI else family.title
         raise ConfigError(
-            f"v2 is {str(v2).lower()}, and {where.name} is {family.title}",
+            f"v2 is {str(v2).lower()}, and the base model {name} is {what}",
             where="v2",
-            fix="leave v2 out: the family is found in the file",
+            fix="leave v2 out: the family is found in the model",
         )
 
 

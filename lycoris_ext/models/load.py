@@ -51,11 +51,11 @@ def _load(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> Pipe
     own_vae = config.vae is None
     if path.is_dir():
         parts = read_folder(path, dtypes, with_vae=own_vae)
-        check_v2(config.v2, parts.family, path)
+        check_v2(config.v2, parts.family, name_of(config, path))
     else:
         parts = read_single_file(path, dtypes, with_vae=own_vae, v2=config.v2)
     if config.vae is not None:
-        parts = _with_vae(parts, Path(config.vae).expanduser(), dtypes.vae)
+        parts = _with_vae(parts, find_vae(config.vae), dtypes.vae)
     return assemble(parts, config, path, device, dtypes)
 
 
@@ -87,7 +87,7 @@ def assemble(
         tokenizer_2=parts.tokenizers[1] if second else None,
         schedule_config=parts.schedule_config,
         noise_schedule=_noise_schedule(parts.schedule_config, path),
-        name=_name(config, path),
+        name=name_of(config, path),
         weight_files=parts.weight_files,
         clip_skip=config.clip_skip,
         max_token_length=config.max_token_length,
@@ -126,7 +126,22 @@ def find_model(name: str) -> Path:
     )
 
 
-def _name(config: ModelConfig, path: Path) -> str:
+def find_vae(name: str) -> Path:
+    """Return the folder or file that the option `vae` names.
+
+    Raises:
+        DataError: it does not exist.
+    """
+    path = Path(name).expanduser()
+    if not path.exists():
+        raise DataError(
+            "there is no such file or folder", where=f"vae {name}", fix="check the path"
+        )
+    return path
+
+
+def name_of(config: ModelConfig, path: Path) -> str:
+    """Return the name of a model: "mini", or that of its file or folder."""
     if config.pretrained_model_name_or_path == MINI:
         return MINI
     return path.name if path.is_dir() else path.stem

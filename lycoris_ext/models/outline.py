@@ -21,7 +21,7 @@ from lycoris_ext.models.folder import (
     weight_files,
 )
 from lycoris_ext.models.identify import check_v2, identify, stated_prediction
-from lycoris_ext.models.load import SMALL_SD2, assemble, find_model
+from lycoris_ext.models.load import SMALL_SD2, assemble, find_model, find_vae, name_of
 from lycoris_ext.models.part_configs import config_folder
 from lycoris_ext.models.parts import Dtypes, Parts
 from lycoris_ext.models.pipeline import Pipeline
@@ -71,6 +71,16 @@ def picture_size_of(config: ModelConfig) -> int:
     return usual_size(family, predicts)
 
 
+def check_vae(config: ModelConfig) -> None:
+    """Check that the option `vae`, if it is set, names an autoencoder, without reading weights.
+
+    Raises:
+        DataError: it names none.
+    """
+    if config.vae is not None:
+        _weights_of_vae(find_vae(config.vae))
+
+
 def usual_size(family: Family, predicts: str | None) -> int:
     """Return the side in pixels of the pictures that a family's models are made for.
 
@@ -98,7 +108,7 @@ def _side(latents: Any, vae: Mapping[str, Any]) -> int:
 def _of_folder(path: Path, config: ModelConfig) -> Parts:
     family = family_of_folder(path)
     check_files(path, family, config.vae is None)
-    check_v2(config.v2, family, path)
+    check_v2(config.v2, family, name_of(config, path))
     names = family.text_targets
     return _parts(
         family,
@@ -113,7 +123,7 @@ def _of_folder(path: Path, config: ModelConfig) -> Parts:
 def _of_file(path: Path, config: ModelConfig) -> Parts:
     weights = load_weights(path)
     family = identify(weights.tensors, path)
-    check_v2(config.v2, family, path)
+    check_v2(config.v2, family, name_of(config, path))
     if config.vae is None and not holds_vae(weights.tensors):
         raise no_vae(weights.tensors, path)
     parts = ("unet", "vae", *family.text_targets)
@@ -132,8 +142,9 @@ def _parts(family: Family, folders: dict[str, Path], vae: str | None, **more: An
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
     if vae is not None:
-        folders["vae"], file = _other_vae(Path(vae).expanduser(), family)
-        more["weight_files"] = (*more["weight_files"], file)
+        path = find_vae(vae)
+        folders["vae"] = vae_weights(path)[0] if path.is_dir() else config_folder(family, "vae")
+        more["weight_files"] = (*more["weight_files"], _weights_of_vae(path))
     unet, own_vae = (
         kind.from_config(kind.load_config(str(folders[part]), local_files_only=True))
         for kind, part in ((UNet2DConditionModel, "unet"), (AutoencoderKL, "vae"))
@@ -142,11 +153,11 @@ def _parts(family: Family, folders: dict[str, Path], vae: str | None, **more: An
     return Parts(family=family, unet=unet, vae=own_vae, text_encoders=encoders, **more)
 
 
-def _other_vae(path: Path, family: Family) -> tuple[Path, Path]:
-    """Return the folder with the config of an autoencoder of its own, and the file of weights."""
+def _weights_of_vae(path: Path) -> Path:
+    """Return the file with the weights of an autoencoder in a folder or file of its own."""
     if path.is_dir():
-        return vae_weights(path)
+        return vae_weights(path)[1]
     weights = load_weights(path)
     if not holds_vae(weights.tensors):
         raise no_vae(weights.tensors, path)
-    return config_folder(family, "vae"), path
+    return path

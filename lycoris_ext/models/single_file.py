@@ -44,7 +44,7 @@ def read_single_file(path: Path, dtypes: Dtypes, *, with_vae: bool, v2: bool | N
     weights = load_weights(path)
     tensors = weights.tensors
     family = identify(tensors, path)
-    check_v2(v2, family, path)
+    check_v2(v2, family, path.name)
     from diffusers import UNet2DConditionModel
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from lycoris_ext.errors import FormatError
 
+START_OVER = "choose another output_name, or start over with --overwrite"
+"""What to do if a run cannot be continued from its state."""
 _PLAIN = (type(None), bool, int, float, str)
 
 
@@ -79,7 +81,7 @@ def unpack(
         raise FormatError(
             f"the state has {_counts(saved)} parameters of the optimizer, this run has "
             f"{_counts(own)}, or they are grouped in another way",
-            fix="put the options back to what they were, or delete the state to start over",
+            fix=f"put the options back to what they were, {START_OVER}",
         )
     restored = _Restored(tensors)
     for group, entries in zip(optimizer.param_groups, packed["groups"], strict=True):

@@ -94,6 +94,12 @@ class RunPaths:
         """Path of the finished adapter."""
         return self.folder / f"{self.name}.safetensors"
 
+    def adapters(self) -> list[Path]:
+        """Return the adapters that exist: the finished one, those of steps, and averaged ones."""
+        own = re.compile(re.escape(self.name) + r"(-step-\d+)?(-ema)?\.safetensors")
+        there = self.folder.iterdir() if self.folder.is_dir() else ()
+        return sorted(path for path in there if own.fullmatch(path.name))
+
     @property
     def lock(self) -> Path:
         """Path of the lock file that the writing process holds, see ``RunLock``."""
@@ -120,11 +126,11 @@ class RunPaths:
         return self.folder / "sample"
 
     @property
-    def all_names(self) -> tuple[str, ...]:
-        """Names of the files that the run writes into its folder; a * stands for a step number."""
+    def patterns(self) -> tuple[str, ...]:
+        """Patterns, as glob reads them, of the names of the files that the run writes."""
         results = (self.adapter, self.averaged(self.adapter))
         fixed = (*results, self.config, self.events, self.state)
-        return (*(path.name for path in fixed), f"{self.name}-step-*.safetensors")
+        return (*(escape(path.name) for path in fixed), f"{escape(self.name)}-step-*.safetensors")
 
     def checkpoints(self) -> list[Path]:
         """Return the adapters that were saved during the run, in the order of their steps."""

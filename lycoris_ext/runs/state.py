@@ -22,7 +22,7 @@ from lycoris_ext.errors import DataError, FormatError
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.formats.strangers import LOOK, start_of
 from lycoris_ext.os_errors import reason, remedy_for_reading
-from lycoris_ext.runs.optimizer_state import pack, unpack
+from lycoris_ext.runs.optimizer_state import START_OVER, pack, unpack
 
 FORMAT = "lycoris_ext run state 2"
 """Format 1 lacked what optimizers keep in their parameter groups."""
@@ -134,7 +134,7 @@ def load_state(path: Path) -> SavedState | None:
         raise FormatError(
             f"the state of the run is damaged ({error})",
             where=str(path),
-            fix="delete this file to start the run over",
+            fix=START_OVER,
         ) from error
     parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimizer": {}}
     for key, tensor in tensors.items():
@@ -161,7 +161,7 @@ def restore(saved: SavedState, network: nn.Module, optimizer: torch.optim.Optimi
             raise FormatError(
                 f"{name} has shape {tuple(saved.network[name].shape)} in the state and "
                 f"{tuple(value.shape)} in the network",
-                fix="delete the state to start over",
+                fix=START_OVER,
             )
     network.load_state_dict(saved.network, strict=True)
     unpack(saved.optimizer, saved.optimizer_tensors, optimizer, network)
@@ -173,7 +173,7 @@ def _check_version(written_as: str, path: Path) -> None:
             f"another version of lycoris_ext wrote this state, as {written_as!r}; this version "
             f"reads {FORMAT!r}",
             where=str(path),
-            fix="finish the run with the version that began it, or delete this file to start over",
+            fix=f"finish the run with the version that began it, {START_OVER}",
         )
 
 
@@ -187,5 +187,5 @@ def _same_names(saved: set[str], own: set[str], what: str) -> None:
     example = sorted(saved ^ own)[0]
     raise FormatError(
         f"the state has {len(saved)} {what}, this run has {len(own)} (for example {example})",
-        fix="put the options back to what they were, or delete the state to start over",
+        fix=f"put the options back to what they were, {START_OVER}",
     )

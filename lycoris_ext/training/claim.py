@@ -13,14 +13,12 @@ from lycoris_ext.errors import ConfigError, DataError
 from lycoris_ext.formats.atomic import make_folder, remove, remove_leftovers
 from lycoris_ext.runs.lock import RunLock
 from lycoris_ext.runs.paths import RunPaths
-from lycoris_ext.runs.state import SavedState, load_state
+from lycoris_ext.runs.state import START_OVER, SavedState, load_state
 from lycoris_ext.training.config import TrainConfig
-from lycoris_ext.training.precision import check_precision, choose_device
 from lycoris_ext.words import and_more
 
 CHANGES_LISTED = 10
 """Number of pictures that changed which an error names; it only counts further ones."""
-START_OVER = "choose another output_name, or start over with --overwrite"
 
 
 class Claim:
@@ -35,14 +33,11 @@ class Claim:
 
     Attributes:
         paths: of the run's files.
-        device: on which the run computes.
         saved: the state of an earlier process, from which the run continues; None for a new run.
 
     Raises:
-        ConfigError: the options have changed since the state was saved, or fp16 is used without
-            a GPU.
-        DataError: there is an adapter of this name, but no state to continue from.
-        EnvironmentFault: the device is missing.
+        ConfigError: the options have changed since the state was saved.
+        DataError: there are adapters of this name, but no state to continue from.
     """
 
     def __init__(self, config: TrainConfig, lock: RunLock) -> None:
@@ -50,10 +45,7 @@ class Claim:
         self.lock = lock
         self.paths = RunPaths.of(config.run)
         self.saved: SavedState | None = None
-        run = config.run
-        self.device = choose_device(run.device)
-        check_precision(run.mixed_precision, self.device)
-        if run.overwrite:
+        if config.run.overwrite:
             return
         self.saved = load_state(self.paths.state)
         if self.saved is None:
@@ -111,8 +103,8 @@ class Claim:
         self.lock.acquire()
         if self.saved is None and not self.config.run.overwrite:
             refuse_existing(self.paths)
-        for name in self.paths.all_names:
-            remove_leftovers(folder, name)
+        for pattern in self.paths.patterns:
+            remove_leftovers(folder, pattern)
 
     def check_base(self, base: str, start: str) -> None:
         """Refuse to continue a run on another base model, or with other files to start from.
@@ -153,18 +145,23 @@ def claimed(config: TrainConfig) -> Iterator[Claim]:
 
     Raises:
         EnvironmentFault: another process trains this run.
-        ConfigError, DataError, EnvironmentFault: as `Claim`.
+        ConfigError, DataError: as `Claim`.
     """
     with RunLock(RunPaths.of(config.run).lock) as lock:
         yield Claim(config, lock)
 
 
 def refuse_existing(paths: RunPaths) -> None:
-    """Refuse to overwrite the files of another run.
+    """Refuse to begin a run under the name of another one, whose files it would replace.
 
     Raises:
-        DataError: an adapter, an averaged adapter or a state exists at these paths.
+        DataError: there are adapters of this name, or a state.
     """
-    for path in (paths.adapter, paths.averaged(paths.adapter), paths.state):
-        if path.exists():
-            raise DataError("this file exists already", where=str(path), fix=START_OVER)
+    there = [path.name for path in (*paths.adapters(), paths.state) if path.exists()]
+    if there:
+        raise DataError(
+            f"files of a run of this name exist already ({and_more(there)})"
+            + ("" if paths.state.exists() else ", and no state from which it could go on"),
+            where=str(paths.folder / paths.name),
+            fix=START_OVER,
+        )

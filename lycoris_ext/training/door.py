@@ -6,8 +6,10 @@ say.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,14 @@ from lycoris_ext.data import TrainingSet, check_bucket_sizes, examine, finding_l
 from lycoris_ext.data.findings import Finding, raise_if_errors
 from lycoris_ext.errors import Faults
 from lycoris_ext.formats.atomic import check_folder
+from lycoris_ext.network.preset_file import read_preset
 from lycoris_ext.runs.paths import RunPaths
 from lycoris_ext.training.base_model import BaseModel
 from lycoris_ext.training.claim import Claim, claimed
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.optimizers import try_optimizer
+from lycoris_ext.training.precision import check_precision, choose_device
+from lycoris_ext.training.preview_specs import asked_specs
 from lycoris_ext.training.run_name import CONTINUE, choose_name, keeps_name
 from lycoris_ext.training.start import StartWeights, read_start_weights
 from lycoris_ext.training.tracker import check_tracker
@@ -78,15 +83,19 @@ class Door:
         with faults:
             self.config = with_resolution(self.config, base.picture_size())
         config = self.config
-        with faults:
-            check_tracker(config.run)
-        with faults:
-            try_optimizer(config.optimizer)
+        checks: list[Callable[[], object]] = [
+            lambda: read_preset(config.network),
+            lambda: asked_specs(config),
+            lambda: check_tracker(config.run),
+            lambda: check_precision(config.run.mixed_precision, choose_device(config.run.device)),
+            lambda: try_optimizer(config.optimizer),
+            *(partial(check_folder, *each) for each in _further_folders(config)),
+        ]
+        for check in checks:
+            with faults:
+                check()
         with faults:
             weights = read_start_weights(config.start)
-        for option, folder in _further_folders(config).items():
-            with faults:
-                check_folder(folder, option)
         with faults:
             check_folder(RunPaths.of(config.run).folder, "output_dir")
             if keeps_name(when_it_exists):
@@ -125,12 +134,12 @@ class Door:
         return pictures
 
 
-def _further_folders(config: TrainConfig) -> dict[str, Path]:
-    """Return option -> folder that the run writes into, besides output_dir."""
+def _further_folders(config: TrainConfig) -> list[tuple[Path, str]]:
+    """Return each folder that the run writes into besides output_dir, with its option."""
     data, run = config.data, config.run
     caches = data.cache_latents_to_disk or data.cache_text_encoder_outputs_to_disk
     asked = {"cache_dir": data.cache_dir if caches else "", "logging_dir": run.logging_dir or ""}
-    return {option: Path(text).expanduser() for option, text in asked.items() if text}
+    return [(Path(text).expanduser(), option) for option, text in asked.items() if text]
 
 
 def with_resolution(config: TrainConfig, picture_size: int) -> TrainConfig:

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from lycoris_ext.data import TokenLimit, cache_key, weights_digest
 from lycoris_ext.data.store import Tensors
 from lycoris_ext.diffusion import NoiseSchedule
+from lycoris_ext.errors import Faults
 from lycoris_ext.formats import AdapterState
 from lycoris_ext.models import BaseSchedule, Conditioning, Pipeline, load_pipeline
-from lycoris_ext.models.outline import load_outline, picture_size_of
+from lycoris_ext.models.outline import check_vae, load_outline, picture_size_of
 from lycoris_ext.network import load_network
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.precision import DTYPES, autocast, choose_device
@@ -61,7 +62,13 @@ class PipelineBase:
         return token_limit(self.config.model)
 
     def picture_size(self) -> int:
-        return picture_size_of(self.config.model)
+        faults = Faults()
+        with faults:
+            size = picture_size_of(self.config.model)
+        with faults:
+            check_vae(self.config.model)
+        faults.raise_all()
+        return size
 
     def load(self) -> None:
         _ = self.pipeline

@@ -21,7 +21,7 @@ def choose_device(name: str) -> torch.device:
     """Return the device that the option ``device`` names; "auto" prefers a GPU over the CPU.
 
     Raises:
-        EnvironmentFault: a CUDA device is asked for, and torch finds none.
+        EnvironmentFault: torch cannot use this device, or finds no GPU.
         ConfigError: torch knows no such kind of device.
     """
     if name == "auto":
@@ -40,6 +40,14 @@ def choose_device(name: str) -> torch.device:
             where="device",
             fix='install a torch build with CUDA (see pytorch.org), or use device = "cpu"',
         )
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise EnvironmentFault(
+            f"torch cannot use device {name!r}: {str(error).partition(chr(10))[0]}",
+            where="device",
+            fix='use "auto", "cpu", or the number of a device that is there, such as "cuda:0"',
+        ) from error
     return device
 
 

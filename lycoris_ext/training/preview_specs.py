@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lycoris_ext.data import TrainingSet
-from lycoris_ext.sampling.prompts import read_prompts
+from lycoris_ext.sampling.prompts import Fields, read_prompts
 from lycoris_ext.sampling.specs import PromptSpec
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.preview_prompts import caption_prompts
@@ -21,8 +23,20 @@ def preview_specs(config: TrainConfig, pictures: TrainingSet) -> list[PromptSpec
     """
     if not config.sample.wanted:
         return []
-    prompts = read_prompts(config.sample.sample_prompts)
-    if not prompts:
-        prompts = [{"prompt": caption} for caption in caption_prompts(pictures)]
+    captions = [{"prompt": caption} for caption in caption_prompts(pictures)]
+    return asked_specs(config) or _specs(config, captions)
+
+
+def asked_specs(config: TrainConfig) -> list[PromptSpec]:
+    """Return what sample_prompts asks to draw during a run; nothing if no interval is set.
+
+    Raises:
+        ConfigError, DataError: a prompt or the file of prompts is wrong.
+    """
+    asked = config.sample.sample_prompts if config.sample.wanted else ()
+    return _specs(config, read_prompts(asked))
+
+
+def _specs(config: TrainConfig, prompts: Sequence[Fields]) -> list[PromptSpec]:
     defaults = {"seed": config.run.seed, "sampler": config.sample.sample_sampler}
     return [PromptSpec(**{**defaults, **prompt}) for prompt in prompts]

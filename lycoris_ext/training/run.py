@@ -24,7 +24,7 @@ from lycoris_ext.training.config import TrainConfig, dump_toml
 from lycoris_ext.training.identity import IDENTITY, run_identity
 from lycoris_ext.training.metadata import training_metadata
 from lycoris_ext.training.optimizers import training_paused
-from lycoris_ext.training.precision import DTYPES, build_scaler, describe_device
+from lycoris_ext.training.precision import DTYPES, build_scaler, choose_device, describe_device
 from lycoris_ext.training.report import StepReport
 from lycoris_ext.training.step import NotFiniteError
 from lycoris_ext.words import count, file_size
@@ -63,7 +63,7 @@ class Run:
         claim.check_base(self.base_hash, self.start)
         self.config, self.pictures = config, pictures
         self.network, self.optimizer = network, optimizer
-        self.device, self.paths = claim.device, claim.paths
+        self.device, self.paths = choose_device(config.run.device), claim.paths
         self.total_steps = config.run.total_steps(pictures.batches_per_epoch)
         self.scaler = build_scaler(config.run.mixed_precision)
         decay = config.run.ema_decay
@@ -171,7 +171,13 @@ class Run:
         )
 
     def state_is_due(self) -> bool:
-        """Return True if the state should be saved now, by save_state_every_n_steps or _seconds."""
+        """Return True if the state should be saved now.
+
+        save_state_every_n_steps or _seconds decide, and beside the first checkpoint it is saved in
+        any case: a run with adapters and without a state could not be continued.
+        """
+        if self.checkpoint_is_due() and not self.paths.state.exists():
+            return True
         every = self.config.run.save_state_every_n_steps
         if every is not None:
             return self.step % every == 0

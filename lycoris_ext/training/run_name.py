@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from lycoris_ext.data import TrainingSet
 from lycoris_ext.errors import ConfigError
@@ -80,7 +79,7 @@ def choose_name(
 def _names(config: TrainConfig) -> Iterator[TrainConfig]:
     """Return the config with each name that is in use, and at last with the first free one."""
     named, number = config, 1
-    while any(path.exists() for path in _results(named)):
+    while _is_used(RunPaths.of(named.run)):
         yield named
         number += 1
         name = f"{config.run.output_name}-{number}"
@@ -88,9 +87,8 @@ def _names(config: TrainConfig) -> Iterator[TrainConfig]:
     yield named
 
 
-def _results(config: TrainConfig) -> tuple[Path, ...]:
-    paths = RunPaths.of(config.run)
-    return paths.adapter, paths.averaged(paths.adapter), paths.state
+def _is_used(paths: RunPaths) -> bool:
+    return paths.state.exists() or bool(paths.adapters())
 
 
 def _goes_on(config: TrainConfig, pictures: TrainingSet, base: str, start: str) -> bool:

@@ -50,6 +50,7 @@ def test_the_flag_version_prints_the_version_of_the_package(capsys):
     ("error", "code", "said"),
     [
         (ConfigError("wrong", where="x", fix="mend"), 2, "error: x: wrong\n  -> mend"),
+        (ConfigError("seed is 1", where="seed"), 2, "error: seed is 1"),
         (DataError("bad"), 3, "error: bad"),
         (DivergedError("nan"), 6, "error: nan"),
         (RunInterrupted("stopped", fix="again"), 130, "stopped\n  -> again"),
@@ -230,7 +231,7 @@ def test_init_takes_the_ending_of_the_captions_and_leaves_a_stray_picture_out(pi
 def test_init_refuses_a_folder_that_is_missing_or_holds_no_pictures(tmp_path):
     with pytest.raises(DataError, match="the folder does not exist"):
         init.main([str(tmp_path / "nothing")])
-    with pytest.raises(DataError, match="no folder named"):
+    with pytest.raises(DataError, match="there is no picture in this folder"):
         init.main([str(tmp_path)])
 
 
@@ -241,3 +242,17 @@ def test_a_closed_pipe_is_no_error() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+def test_booleans_are_read_as_every_program_writes_them():
+    def value(*flags):
+        data = config_from_arguments(["--seed", "1", *flags])
+        return data.data.flip_aug, data.model.v2
+
+    for flags in (["--flip_aug"], ["--flip_aug", "true"], ["--flip-aug=True"]):
+        assert value(*flags) == (True, None)
+        assert value("--flip_aug", *flags, "--v2") == (True, True)
+    for flags in (["--no-flip_aug"], ["--flip_aug", "False"], ["--flip_aug=false"]):
+        assert value("--flip_aug", *flags, "--v2", "false") == (False, False)
+    with pytest.raises(SystemExit):
+        value("--flip_aug=perhaps")

@@ -206,7 +206,7 @@ def test_the_prediction_follows_the_scheduler_and_the_option_before_it(folder):
 
 def test_v2_that_contradicts_the_model_is_refused(pristine):
     assert load(pristine, v2=False).kind == "sd1"
-    with pytest.raises(ConfigError, match=r"v2 is true, and model is Stable Diffusion 1.x"):
+    with pytest.raises(ConfigError, match="v2 is true, and the base model model is Stable Dif"):
         load(pristine, v2=True)
 
 

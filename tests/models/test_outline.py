@@ -7,9 +7,10 @@ import shutil
 import pytest
 import torch
 
-from lycoris_ext.errors import LycorisExtError
+from lycoris_ext.errors import ConfigError, LycorisExtError
 from lycoris_ext.formats.families import FAMILIES
 from lycoris_ext.models import ModelConfig, load_pipeline
+from lycoris_ext.models.config import mini_base_folder
 from lycoris_ext.models.outline import load_outline, picture_size_of, usual_size
 
 
@@ -124,3 +125,11 @@ def test_an_outline_of_a_single_file_has_its_familys_shapes(tmp_path):
         for key, tensor in part.state_dict().items()
     }
     assert shapes(outline) == expected
+
+
+@pytest.mark.skipif(not mini_base_folder().is_dir(), reason="needs the base model mini")
+@pytest.mark.parametrize("read", [load_outline, lambda config: load_pipeline(config, "cpu")])
+def test_mini_is_not_called_stable_diffusion_1(read):
+    with pytest.raises(ConfigError) as caught:
+        read(ModelConfig(v2=True))
+    assert caught.value.what == "v2 is true, and the base model mini is no Stable Diffusion 2.x"

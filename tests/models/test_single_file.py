@@ -212,9 +212,9 @@ def test_an_xl_file_predicts_velocity_by_its_key_or_by_the_option(files, tmp_pat
 
 
 def test_v2_that_contradicts_the_file_is_refused(files):
-    with pytest.raises(ConfigError, match=r"v2 is true, and sd1.safetensors is Stable Diffusion 1"):
+    with pytest.raises(ConfigError, match=r"v2 is true, and .* sd1.safetensors is Stable Dif"):
         load(files / "sd1.safetensors", v2=True)
-    with pytest.raises(ConfigError, match=r"v2 is false, and sd2.safetensors is .* Diffusion 2"):
+    with pytest.raises(ConfigError, match=r"v2 is false, and .* sd2.safetensors is .* Diffusion 2"):
         load(files / "sd2.safetensors", v2=False, **SD2)
 
 

@@ -240,11 +240,6 @@ def test_a_missing_preset_file_is_refused_when_layers_are_chosen() -> None:
         select_layers({"unet": UNet()}, config)
 
 
-def test_a_missing_preset_file_is_refused_before_a_run_loads_anything() -> None:
-    with pytest.raises(ConfigError, match=NOWHERE):
-        build_config([OptionSource("my.toml", {"preset": "nowhere.toml"})])
-
-
 def test_a_config_reads_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path, "use_fnmatch = false")
     reads: list[Path] = []

@@ -137,7 +137,7 @@ def test_a_damaged_state_is_refused_with_a_remedy(tmp_path, damage):
     path.write_bytes(path.read_bytes()[:-20] if damage is None else damage)
     with pytest.raises(FormatError, match="the state of the run is damaged") as caught:
         load_state(path)
-    assert "run.state" in str(caught.value) and "delete this file" in str(caught.value)
+    assert "run.state" in str(caught.value) and "--overwrite" in str(caught.value)
 
 
 def test_a_state_of_an_older_version_is_refused_in_a_clear_sentence(tmp_path, monkeypatch):
@@ -150,7 +150,7 @@ def test_a_state_of_an_older_version_is_refused_in_a_clear_sentence(tmp_path, mo
     text = str(caught.value)
     assert "another version of lycoris_ext wrote this state, as 'lycoris_ext run state 1'" in text
     assert "reads 'lycoris_ext run state 2'" in text and "run.state" in text
-    assert "finish the run with the version that began it, or delete this file" in text
+    assert "finish the run with the version that began it, choose another output_name" in text
 
 
 def test_a_state_of_other_parameter_groups_is_refused(tmp_path):

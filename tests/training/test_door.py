@@ -97,7 +97,10 @@ OPTIONS: list[dict[str, Any]] = [
     {"sample_prompts": ["no_file.txt"], "sample_every_n_steps": 1},
     {"sample_prompts": ["a cat --s many"], "sample_every_n_steps": 1},
     {"vae": "not/there"},
+    {"vae": __file__},
     {"v2": True},
+    {"preset": "not_there.toml"},
+    {"device": "cuda:9"},
     {"network_dim": 100_000},
     {"cache_latents_to_disk": True, "cache_dir": __file__},
     {"cache_dir": __file__},
@@ -158,15 +161,33 @@ def test_everything_that_is_wrong_is_said_at_once_and_nothing_is_written(
     config: Any, tmp_path: Path, pictures: Path
 ) -> None:
     without_caption(pictures)
+    file = tmp_path / "file"
+    file.write_text("", encoding="utf-8")
     wrong = config(
-        pretrained_model_name_or_path="not/there", network_weights="no.safetensors", device="gpu9"
+        pretrained_model_name_or_path="not/there",
+        vae="nowhere",
+        network_weights="no.safetensors",
+        base_weights=["none1.safetensors", "none2.safetensors"],
+        preset="none.toml",
+        sample_prompts=["none.txt"],
+        sample_every_n_steps=1,
+        device="gpu9",
+        output_dir=str(file / "out"),
+        log_with="tensorboard",
+        logging_dir=str(file / "logs"),
+        cache_latents_to_disk=True,
+        cache_dir=str(file / "cache"),
     )
     with pytest.raises(LycorisExtError) as caught:
         train_in_terminal(wrong)
-    text = str(caught.value)
-    for part in ("not/there", "no.safetensors", "gpu9", "no caption"):
-        assert part in text
-    assert not (tmp_path / "out").exists()
+    parts = [str(part) for part in caught.value.parts]
+    said = [part for part in parts if "TensorBoard's writer" not in part]  # it may be installed
+    named = ("not/there", "nowhere", "no.safetensors", "none1", "none2", "none.toml", "none.txt")
+    for part in (*named, "gpu9", "output_dir", "logging_dir", "cache_dir", "no caption"):
+        assert sum(part in each for each in said) == 1, part
+    assert len(said) == 12
+    assert [str(part) for part in rehearse(wrong).faults] == parts[:-1]
+    assert file.read_text("utf-8") == ""
 
 
 def test_an_unset_resolution_is_that_of_the_base_and_is_recorded(config: Any) -> None:

@@ -238,7 +238,7 @@ def test_a_finished_run_can_be_trained_longer(options, tmp_path):
 def test_a_result_without_a_state_is_not_overwritten(options):
     path = run(options)
     path.with_name("test.state").unlink()
-    with pytest.raises(DataError, match="exists already"):
+    with pytest.raises(DataError, match="exist already"):
         run(options)
 
 

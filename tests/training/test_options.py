@@ -98,7 +98,7 @@ def test_ema_decay_writes_the_average_to_a_file_of_its_own(run, tmp_path):
     assert averaged.tensors.keys() == own.tensors.keys()
     moved = [key for key in own.tensors if not torch.equal(own.tensors[key], averaged.tensors[key])]
     assert len(moved) > len(own.tensors) / 2
-    with pytest.raises(DataError, match="exists already"):
+    with pytest.raises(DataError, match="exist already"):
         path.unlink()
         path.with_name("test.state").unlink()
         run(ema_decay=0.99)
