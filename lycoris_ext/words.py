@@ -12,7 +12,8 @@ _PLAIN_ON_WINDOWS = re.compile(r"[\w\\/.:+=-]+")
 _READ_IN_DOUBLE_QUOTES = re.compile('[$`%"\u201c\u201d\u201e]')
 """What PowerShell or cmd reads inside of double quotes as something else than itself."""
 _SINGLE_QUOTES = re.compile("['\u2018\u2019\u201a\u201b]")
-"""What ends a text in single quotes in PowerShell, unless it stands there twice."""
+"""What ends a text in single quotes in PowerShell, unless it stands there twice: it takes each of
+these for the others, as it does the double quotes above."""
 
 
 def command(*words: str | PurePath, windows: bool = os.name == "nt") -> str:
@@ -21,9 +22,13 @@ def command(*words: str | PurePath, windows: bool = os.name == "nt") -> str:
     Args:
         words: the program, its options as texts, and files as paths.
         windows: quote for PowerShell, where possible so that cmd reads the same; else for POSIX.
+            The rules are those of "about_Quoting_Rules" and "about_Parsing" in its documentation.
     """
     quote = _quoted_on_windows if windows else shlex.quote
-    return " ".join(quote(_argument(word)) for word in words)
+    written = [quote(_argument(word)) for word in words]
+    if windows and written[0][0] in "\"'":
+        written.insert(0, "&")  # PowerShell only prints a text in quotes; & calls it
+    return " ".join(written)
 
 
 def _argument(word: str | PurePath) -> str:

@@ -22,19 +22,57 @@ from tests.tiny_pictures import write_pictures
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1)
 
 
+SINGLE, DOUBLE = "'\u2018\u2019\u201a\u201b", '"\u201c\u201d\u201e'
+DASHES = "-\u2013\u2014\u2015"
+
+
 def powershell(line: str) -> list[str]:
-    """Split a command as PowerShell does: quotes are doubled inside single quotes."""
-    words, rest = [], line
+    """Read a command as PowerShell's documentation says it does, from letter to letter.
+
+    Sources: about_Quoting_Rules (quotes of any shape are the same; a quote in a text is doubled; $
+    and ` are read inside of double quotes), about_Parsing (a text in quotes at the start is a
+    value, unless & calls it; --% stops the reading) and about_Operators (special characters).
+
+    Raises:
+        ValueError: it would not be one call with plain arguments.
+    """
+    calls = line.startswith("& ")
+    words: list[str] = []
+    rest = line.removeprefix("& ")
     while rest:
-        single = re.match("'((?:[^'‘’‚‛]|['‘’‚‛]{2})*)'(?: |$)", rest)
-        double = re.match('"([^"“”„$`]*)"(?: |$)', rest)
-        plain = re.match(r"([\w\\/.:+=-]+)(?: |$)", rest)
-        found = single or double or plain
-        assert found, rest
-        word = re.sub("(['‘’‚‛]){2}", r"\1", found[1]) if single else found[1]
-        words.append(word)
-        rest = rest[found.end() :]
+        first = rest[0]
+        if first in SINGLE + DOUBLE:
+            if not words and not calls:
+                raise ValueError("a text in quotes is not called")
+            word, rest = in_quotes(rest[1:], SINGLE if first in SINGLE else DOUBLE)
+        else:
+            word, _, rest = rest.partition(" ")
+            if set(word) & set("`$&|;<>(){},\n\r\t\"'" + SINGLE + DOUBLE) or word[0] in "@#%~*?[":
+                raise ValueError(f"{word} is not plain")
+            if word == "--%" or (words and word[0] in DASHES[1:]):
+                raise ValueError(f"{word} is not an argument")
+            words.append(word)
+            continue
+        if rest[:1] not in ("", " "):
+            raise ValueError("two arguments stand together")
+        words, rest = [*words, word], rest[1:]
     return words
+
+
+def in_quotes(text: str, quotes: str) -> tuple[str, str]:
+    """Return what stands before the quote that ends a text, and what follows it."""
+    word = ""
+    while text:
+        letter, text = text[0], text[1:]
+        if letter not in quotes:
+            if letter in "$`" and quotes == DOUBLE:
+                raise ValueError(f"{letter} is not read as itself")
+            word += letter
+        elif text[:1] and text[0] in quotes:
+            word, text = word + letter, text[1:]
+        else:
+            return word, text
+    raise ValueError("a quote is missing")
 
 
 @given(NAMES)
@@ -49,8 +87,14 @@ def test_a_command_for_posix_is_read_back_by_the_shells_rules(name):
 # Windows allows no control characters and none of <>:"/\|?* in names.
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["C"]), min_size=1))
 def test_a_command_for_windows_is_read_back_by_powershells_rules(name):
-    path = PureWindowsPath("C:/", re.sub('[<>:"/\\\\|?*]', "_", name))
-    assert powershell(command("lycoris-ext", path, windows=True)) == ["lycoris-ext", str(path)]
+    name = re.sub('[<>:"/\\\\|?*]', "_", name)
+    for path in (PureWindowsPath("C:/", name), PureWindowsPath(name)):
+        given = command("lycoris-ext", "train", path, windows=True)
+        read = powershell(given)
+        assert read[:2] == ["lycoris-ext", "train"] and len(read) == 3
+        assert read[2].removeprefix(".\\") == str(path).removeprefix(".\\")
+        assert not read[2].startswith("-")
+        assert powershell(command(path, "train", windows=True))[1:] == ["train"]
 
 
 @pytest.mark.parametrize(
@@ -60,11 +104,44 @@ def test_a_command_for_windows_is_read_back_by_powershells_rules(name):
         ("My Pictures (2024)", "'My Pictures (2024)'", '"My Pictures (2024)"'),
         ("it's $HOME", "'it'\"'\"'s $HOME'", "'it''s $HOME'"),
         ("100%", "100%", "'100%'"),
+        ("--%", "--%", "'--%'"),
+        ("it\u2019s", "'it\u2019s'", '"it\u2019s"'),
+        ("\u201chis\u201d \u2018hat\u2019", None, "'\u201chis\u201d \u2018\u2018hat\u2019\u2019'"),
+        ("a,b;c@d#e", "'a,b;c@d#e'", '"a,b;c@d#e"'),
     ],
 )
 def test_only_names_that_need_quotes_get_them(name, posix, windows):
-    assert command("x", name, windows=False) == f"x {posix}"
+    if posix is not None:
+        assert command("x", name, windows=False) == f"x {posix}"
     assert command("x", name, windows=True) == f"x {windows}"
+    assert powershell(f"x {windows}") == ["x", name]
+
+
+def test_a_program_in_quotes_is_called_in_powershell():
+    program = PureWindowsPath("C:/Program Files/Python/python.exe")
+    line = command(program, "-m", "pip", windows=True)
+    assert line == r'& "C:\Program Files\Python\python.exe" -m pip'
+    assert powershell(line) == [str(program), "-m", "pip"]
+    assert command("C:/python.exe", "-m", windows=True) == "C:/python.exe -m"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "x 'it's'",
+        "x \u2018it\u2019s\u2019",
+        'x "$HOME"',
+        "x a,b",
+        "x --%",
+        "x a;b",
+        "x @a",
+        "x 'a'b",
+        '"C:\\x y" z',
+    ],
+)
+def test_the_reader_of_these_tests_refuses_what_powershell_reads_otherwise(line):
+    with pytest.raises(ValueError):
+        powershell(line)
 
 
 @given(NAMES)

@@ -6,6 +6,7 @@ import pytest
 
 from lycoris_ext.errors import DataError, EnvironmentFault
 from lycoris_ext.runs.lock import RunLock
+from lycoris_ext.runs.state import load_state
 from lycoris_ext.training import run as run_module
 from lycoris_ext.training.door import Door
 from lycoris_ext.training.run import Run
@@ -91,3 +92,26 @@ def test_adapters_of_other_runs_in_the_folder_are_no_obstacle(run, tmp_path):
     for name in ("test-2.safetensors", "test-step-x.safetensors", "my test.safetensors"):
         (out / name).write_bytes(b"another")
     assert run().exists()
+
+
+CAPTIONS = [
+    {"token_warmup_step": 0.8, "shuffle_caption": True, "gradient_accumulation_steps": 2},
+    {"caption_variants": 2, "shuffle_caption": True, "caption_tag_dropout_rate": 0.3},
+    {"max_token_length": 225, "weighted_captions": True},
+    {"max_token_length": 150, "token_warmup_step": 3, "caption_dropout_rate": 0.4},
+]
+
+
+@pytest.mark.parametrize("captions", CAPTIONS, ids=" ".join)
+def test_a_killed_run_with_captions_that_change_goes_on_bit_for_bit(
+    run, tmp_path, pictures, monkeypatch, captions
+):
+    for number, path in enumerate(sorted(pictures.rglob("*.txt"))):
+        path.write_text(f"a, (red:1.{number}), " + ", ".join("bcdefgh") * 12, encoding="utf-8")
+    settings = {"save_state_every_n_steps": 1, "max_train_steps": 6, **captions}
+    whole = run(output_dir=str(tmp_path / "whole"), **settings)
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(Run, "record", lambda run, *_: killed_after(run, 4))
+        run(**settings)
+    assert load_state(tmp_path / "out" / "test.state").progress.step == 3
+    assert run(**settings).read_bytes() == whole.read_bytes()
