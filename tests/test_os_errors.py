@@ -18,6 +18,8 @@ from lycoris_ext.errors import LycorisExtError
 from lycoris_ext.formats import load_adapter
 from lycoris_ext.formats.atomic import atomic_write, check_folder, make_folder
 from lycoris_ext.formats.weights import load_weights
+from lycoris_ext.models.folder import read_json
+from lycoris_ext.models.tokenizer import read_tokenizer
 from lycoris_ext.network import NetworkConfig
 from lycoris_ext.network.preset_file import read_preset
 from lycoris_ext.os_errors import reason, remedy_for_reading, remedy_for_writing
@@ -59,6 +61,8 @@ READERS: list[Callable[[Path], object]] = [
     lambda path: read_prompts([str(path)]),
     lambda path: read_preset(NetworkConfig(preset=str(path))),
     lambda path: DiskStore(path.parent).load(path.stem),
+    read_json,
+    lambda path: read_tokenizer(path.parent),
 ]
 
 
@@ -102,7 +106,7 @@ def test_the_remedy_for_writing_fits_the_cause(
 def test_the_remedy_for_reading_fits_the_cause(
     broken: Callable[[int], None], tmp_path: Path, read: Callable[[Path], object], number: int
 ) -> None:
-    ending = {read_text: ".sh", check_picture: ".png"}.get(read, ".toml")
+    ending = {read_text: ".sh", check_picture: ".png", READERS[-1]: ".json"}.get(read, ".toml")
     path = tmp_path / f"a{ending}"
     path.write_text("x", encoding="utf-8")
     broken(number)

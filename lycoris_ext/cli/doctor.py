@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 NOT_READY = next(code for code, (kind, _) in EXIT_CODES.items() if kind is EnvironmentFault)
 
-OK, NOTE, MISSING = "ok", "note", "missing"
+OK, NOTE, ERROR = "ok", "note", "error"
 
 TRAIN_PACKAGES = (
     "torch",
@@ -51,7 +51,7 @@ class Check:
 
     Args:
         name: what was checked, such as a package.
-        state: "ok", "note" (training works without it) or "missing" (training cannot start).
+        state: "ok", "note" (training works without it) or "error" (training cannot start).
         found: what was found, such as a version.
         fix: what the user can do; "" if nothing is needed.
     """
@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     skip = options.skip_unsupported
     checks = list(_rewritten(options.file, options.encoding, skip)) if options.fix else []
     checks += examine(options.file, options.host, skip)
-    ready = all(check.state != MISSING for check in checks)
+    ready = all(check.state != ERROR for check in checks)
     if options.json:
         report = {"ready": ready, "checks": [asdict(check) for check in checks]}
         print(json.dumps(report, ensure_ascii=False, indent=2))
@@ -147,7 +147,7 @@ def _package(name: str, only_for: str = "") -> Check:
 
 
 def _absent(package: str) -> Check:
-    return Check(package, MISSING, "not installed", install_line())
+    return Check(package, ERROR, "not installed", install_line())
 
 
 def _computing(file: Path | None, skip_unsupported: bool) -> Iterator[Check]:
@@ -155,7 +155,7 @@ def _computing(file: Path | None, skip_unsupported: bool) -> Iterator[Check]:
     try:
         import torch
     except (ImportError, OSError) as error:
-        yield Check("torch", MISSING, f"cannot be imported ({error})", "install torch anew")
+        yield Check("torch", ERROR, f"cannot be imported ({error})", "install torch anew")
         return
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU alone"
     build = f"ROCm {torch.version.hip}" if getattr(torch.version, "hip", None) else build
@@ -213,7 +213,7 @@ def _rewritten(file: Path | None, encoding: str, skip_unsupported: bool) -> Iter
     config = _config(file, Reading(skip_unsupported))
     for done in rewrite_captions(_scan(config, open_pictures=False), encoding):
         if done.kept is None:
-            yield Check(str(done.path), MISSING, f"it {done.says}", done.fix)
+            yield Check(str(done.path), ERROR, f"it {done.says}", done.fix)
         else:
             found = f"it {done.says}, and is now UTF-8; the original is kept as {done.kept.name}"
             yield Check(str(done.path), OK, found)
@@ -240,12 +240,12 @@ def _scan(config: TrainConfig, *, open_pictures: bool) -> Scan:
 
 def _findings(findings: Iterable[Finding]) -> Iterator[Check]:
     for finding in findings:
-        state = MISSING if finding.severity == "error" else NOTE
+        state = ERROR if finding.severity == "error" else NOTE
         yield Check(finding.code, state, finding.text(), finding.fix)
 
 
 def _missing(fault: LycorisExtError) -> Check:
-    return Check(fault.where or "config", MISSING, fault.what, fault.fix or "")
+    return Check(fault.where or "config", ERROR, fault.what, fault.fix or "")
 
 
 def _device(name: str) -> Check:
@@ -256,7 +256,7 @@ def _device(name: str) -> Check:
     try:
         device = choose_device(name)
     except LycorisExtError as error:
-        return Check("device", MISSING, error.what, error.fix or "")
+        return Check("device", ERROR, error.what, error.fix or "")
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         memory = f"{file_size(free)} of {file_size(total)} memory free"
@@ -300,7 +300,7 @@ def _optimizer_step(device_name: str, name: str, *, needed: bool) -> Check:
     from lycoris_ext.training.precision import choose_device
     from lycoris_ext.training.step import optimizer_step
 
-    check, bad = f"optimizer {name}", MISSING if needed else NOTE
+    check, bad = f"optimizer {name}", ERROR if needed else NOTE
     kind = optimizer_kind(name)
     update = f"pip install -U {kind.package}, or {fallback_advice()}"
     if not kind.package:

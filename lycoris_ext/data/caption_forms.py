@@ -5,13 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
-from lycoris_ext.data.captions import (
-    CaptionOptions,
-    Showing,
-    as_variant,
-    changed_caption,
-    fill_wildcards,
-)
+from lycoris_ext.data.captions import CaptionOptions, Showing, as_variant, changed_caption
 
 
 def known_forms(caption: str, options: CaptionOptions, seed: int) -> list[str]:
@@ -40,24 +34,13 @@ def longest_forms(caption: str, options: CaptionOptions) -> list[str]:
         One text for each line that may be drawn, with all tags and with the longest alternative of
         each wildcard.
     """
-    forms = []
-    for line in caption.split("\n") if options.enable_wildcard else [caption]:
-        parts = (options.caption_prefix, line, options.caption_suffix)
-        text = " ".join(part for part in parts if part)
-        if options.enable_wildcard:
-            text = fill_wildcards(text, lambda alternatives: max(alternatives, key=len))
-        forms.append(changed_caption(text, _never_changing(options), Showing(0, 0, 0)))
-    return forms
+    lines = caption.split("\n") if options.enable_wildcard else [caption]
+    whole, once = _with_all_tags(options), Showing(0, 0, 0)
+    return [changed_caption(line, whole, once, lambda texts: max(texts, key=len)) for line in lines]
 
 
 @lru_cache(maxsize=64)
-def _never_changing(options: CaptionOptions) -> CaptionOptions:
+def _with_all_tags(options: CaptionOptions) -> CaptionOptions:
     return replace(
-        options,
-        caption_prefix="",
-        caption_suffix="",
-        enable_wildcard=False,
-        shuffle_caption=False,
-        caption_tag_dropout_rate=0.0,
-        token_warmup_step=0.0,
+        options, shuffle_caption=False, caption_tag_dropout_rate=0.0, token_warmup_step=0.0
     )

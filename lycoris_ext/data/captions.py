@@ -97,8 +97,8 @@ class CaptionOptions(Section):
         return bool(self.caption_dropout_rate or self.caption_dropout_every_n_epochs)
 
     @property
-    def unknown(self) -> tuple[str, ...]:
-        """Names of the options for which nobody knows before the run how a caption is shown."""
+    def unforeseen(self) -> tuple[str, ...]:
+        """Names of the options that are set and make texts that cannot be listed before the run."""
         names = ["token_warmup_step"]
         if not self.caption_variants:
             names += ["shuffle_caption", "enable_wildcard", "caption_tag_dropout_rate"]
@@ -183,26 +183,37 @@ def as_variant(showing: Showing, caption: str, position: int) -> Showing:
     return showing._replace(epoch=position, sample_id=own)
 
 
-def changed_caption(caption: str, options: CaptionOptions, showing: Showing) -> str:
-    """Return a caption as it is shown, unless the whole caption is dropped."""
-    rng = python_random(showing.seed, "wildcard", showing.epoch, showing.sample_id)
+def changed_caption(
+    caption: str,
+    options: CaptionOptions,
+    showing: Showing,
+    choose: Callable[[list[str]], str] | None = None,
+) -> str:
+    """Return a caption as it is shown, unless the whole caption is dropped.
+
+    Args:
+        caption: the text of the caption file.
+        options: those of the picture's subset.
+        showing: decides what is drawn.
+        choose: draws one of several lines, and of the alternatives of each wildcard from left to
+            right; None: at random.
+    """
+    if choose is None:
+        choose = python_random(showing.seed, "wildcard", showing.epoch, showing.sample_id).choice
     if options.enable_wildcard:
-        caption = rng.choice(caption.split("\n"))
+        caption = choose(caption.split("\n"))
     parts = (options.caption_prefix, caption, options.caption_suffix)
     caption = " ".join(part for part in parts if part)
     if options.enable_wildcard:
-        caption = fill_wildcards(caption, rng.choice)
+        caption = _fill_wildcards(caption, choose)
     caption = _arrange(caption, options, showing)
     if options.secondary_separator:
         caption = caption.replace(options.secondary_separator, options.caption_separator)
     return caption
 
 
-def fill_wildcards(caption: str, choose: Callable[[list[str]], str]) -> str:
-    """Replace each {a|b} by what ``choose`` returns for [a, b], and doubled braces by single ones.
-
-    ``choose`` is called for the wildcards from left to right.
-    """
+def _fill_wildcards(caption: str, choose: Callable[[list[str]], str]) -> str:
+    """Replace each {a|b} by what ``choose`` takes of [a, b], and doubled braces by single ones."""
 
     def fill(match: re.Match[str]) -> str:
         braces = {"{{": "{", "}}": "}"}.get(match[0])

@@ -119,7 +119,7 @@ class DataConfig(SubsetOptions):
     @property
     def knows_captions(self) -> bool:
         """Whether all captions that will be shown are known before the first step."""
-        return not any(options.unknown for options in self._used())
+        return not any(options.unforeseen for options in self._used())
 
     @property
     def follows_length(self) -> bool:
@@ -166,7 +166,7 @@ class DataConfig(SubsetOptions):
             return
         cache = self.text_cache_option
         varying = {
-            name: getattr(options, name) for options in self._used() for name in options.unknown
+            name: getattr(options, name) for options in self._used() for name in options.unforeseen
         }
         for name, value in varying.items():
             moment, fix = "from epoch to epoch", "set caption_variants = 10, or "

@@ -73,8 +73,13 @@ def fault_in(path: Path) -> FormatError | None:
         return fault_of(path)
     if path.suffix not in (".json", ".txt"):
         return None
-    content = path.read_bytes()[:LOOK]
-    kind = placeholder_of(content, path.stat().st_size)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return FormatError(
+            f"cannot be read ({reason(error)})", where=str(path), fix=remedy_for_reading(error)
+        )
+    kind = placeholder_of(content[:LOOK], len(content))
     if kind is None:
         return None
     return FormatError(f"this is {kind.name}", where=str(path), fix=kind.mend)

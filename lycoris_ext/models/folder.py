@@ -107,10 +107,12 @@ def read_json(path: Path) -> Mapping[str, Any]:
     """Read a file that holds a JSON object.
 
     Raises:
-        DataError: the file holds something else.
+        DataError: the file cannot be read, or holds something else.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise unreadable(path, error) from error
     except ValueError as error:
         raise fault_in(path) or DataError(
             f"is not valid JSON: {error}", where=str(path), fix="restore it from the model's source"

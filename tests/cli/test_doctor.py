@@ -67,7 +67,7 @@ def test_a_missing_package_is_an_error_only_where_training_needs_it(report, monk
     without(monkeypatch, "diffusers", "tensorboard")
     code, checks = report()
     assert code == 4
-    assert checks["diffusers"]["state"] == "missing"
+    assert checks["diffusers"]["state"] == "error"
     assert checks["diffusers"]["fix"].startswith("pip install ")
     assert "[train]" in checks["diffusers"]["fix"]
     assert checks["tensorboard"]["state"] == "note"
@@ -125,9 +125,9 @@ def test_doctor_checks_the_device_the_base_and_the_pictures_of_a_config(
     )
     code, checks = report(path)
     assert code == 4
-    assert checks["device"]["state"] == "missing" and "finds no GPU" in checks["device"]["found"]
+    assert checks["device"]["state"] == "error" and "finds no GPU" in checks["device"]["found"]
     assert checks["not/there"]["found"].startswith("there is no such folder")
-    assert checks["LX005"]["state"] == "missing"  # no picture lies in image_dir
+    assert checks["LX005"]["state"] == "error"  # no picture lies in image_dir
     code, checks = report(tmp_path / "none.toml")
     assert code == 4
     assert checks[str(tmp_path / "none.toml")]["found"] == "there is no such file"
@@ -142,7 +142,7 @@ def test_doctor_lists_what_is_wrong_with_the_pictures_of_a_config(report, tmp_pa
     assert checks["LX001"]["found"] == f"the folder does not exist: {tmp_path / 'none'}"
     assert "1 of 6 pictures has no caption" in checks["LX009"]["found"]
     assert "caption" in checks["LX009"]["fix"]
-    assert (checks["LX006"]["state"], checks["LX009"]["state"]) == ("note", "missing")
+    assert (checks["LX006"]["state"], checks["LX009"]["state"]) == ("note", "error")
 
 
 def test_a_full_disk_or_a_file_in_the_way_of_output_dir_is_an_error(
@@ -199,7 +199,7 @@ def test_fix_rewrites_the_captions_of_a_folder_or_config_and_says_what_it_kept(
     code, checks = report(pictures)
     assert code == 4 and "may be simplified Chinese (GBK) or" in checks["LX010"]["found"]
     code, checks = report(pictures, "--fix")
-    assert code == 4 and checks[str(folder / "01.txt")]["state"] == "missing"
+    assert code == 4 and checks[str(folder / "01.txt")]["state"] == "error"
     told = checks[str(folder / "00.txt")]
     assert told["state"] == "ok" and told["found"].endswith("kept as 00.txt.cp932.bak")
     file = config(tmp_path, train_data_dir=str(pictures), resolution=32)

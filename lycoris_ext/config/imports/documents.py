@@ -100,7 +100,7 @@ def read_text(path: Path) -> str:
         raise ConfigError(
             "there is no such file",
             where=where,
-            fix="lycoris-ext init FOLDER writes one for a folder of pictures",
+            fix="check the path; lycoris-ext init FOLDER writes a config for a folder of pictures",
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         why, fix = why_no_text(error)
