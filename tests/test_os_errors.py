@@ -69,21 +69,20 @@ READERS: list[Callable[[Path], object]] = [
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[int], None]:
     """Let every attempt to open or make a file below tmp_path fail with an error's number."""
-    really = {name: getattr(owner, name) for owner, name in ((builtins, "open"), (os, "open"))}
+    openers = ((builtins, "open"), (os, "open"))
+    places = [(Path, name) for name in ("open", "touch", "mkdir", "read_bytes", "read_text")]
 
     def install(number: int) -> None:
-        def refuse(path: object, *_: object, **__: object) -> object:
-            raise OSError(number, os.strerror(number), str(path))
+        def refusing(real: Callable[..., object]) -> Callable[..., object]:
+            def attempt(path: object, *more: object, **named: object) -> object:
+                if isinstance(path, (str, Path)) and Path(path).is_relative_to(tmp_path):
+                    raise OSError(number, os.strerror(number), str(path))
+                return real(path, *more, **named)
 
-        def opened(path: object, *more: object, **named: object) -> object:
-            inside = isinstance(path, (str, Path)) and Path(path).is_relative_to(tmp_path)
-            return refuse(path) if inside else really["open"](path, *more, **named)
+            return attempt
 
-        monkeypatch.setattr(builtins, "open", opened)
-        monkeypatch.setattr(Path, "open", refuse)
-        for name in ("touch", "mkdir", "read_bytes", "read_text"):
-            monkeypatch.setattr(Path, name, refuse)
-        monkeypatch.setattr("lycoris_ext.runs.lock.os.open", refuse)
+        for owner, name in (*openers, *places):
+            monkeypatch.setattr(owner, name, refusing(getattr(owner, name)))
 
     return install
 
