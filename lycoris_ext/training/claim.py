@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
@@ -36,7 +37,8 @@ class Claim:
         saved: the state of an earlier process, from which the run continues; None for a new run.
 
     Raises:
-        ConfigError: the options have changed since the state was saved.
+        ConfigError: the options have changed since the state was saved, or the run would replace
+            an adapter from which it starts.
         DataError: there are adapters of this name, but no state to continue from.
     """
 
@@ -46,6 +48,7 @@ class Claim:
         self.paths = RunPaths.of(config.run)
         self.saved: SavedState | None = None
         if config.run.overwrite:
+            self._keep_start()
             return
         self.saved = load_state(self.paths.state)
         if self.saved is None:
@@ -63,6 +66,19 @@ class Claim:
                 fix=f"put them back to continue, {START_OVER}",
             )
         torch.set_num_threads(self.saved.progress.threads)
+
+    def _keep_start(self) -> None:
+        """Refuse to replace an adapter from which the run starts: it could not be continued."""
+        start = self.config.start
+        given = (start.network_weights, *start.base_weights)
+        named = {Path(path).expanduser().resolve() for path in given if path}
+        for path in self.paths.adapters():
+            if path.resolve() in named:
+                raise ConfigError(
+                    "the run starts from this adapter, and would replace it",
+                    where=str(path),
+                    fix="choose another output_name",
+                )
 
     def check_pictures(self, pictures: TrainingSet) -> None:
         """Refuse to continue a run on other pictures, or a run that is finished.
@@ -133,9 +149,12 @@ class Claim:
             )
 
     def clear_old_results(self) -> None:
-        """Delete the files of an older run of this name; called when all checks have passed."""
-        adapter = self.paths.adapter
-        for path in (self.paths.state, adapter, self.paths.averaged(adapter)):
+        """Delete the state and all adapters of an older run of this name.
+
+        Called when all checks have passed; without --overwrite there are none. Adapters of two runs
+        under one name would be taken for those of one.
+        """
+        for path in (self.paths.state, *self.paths.adapters()):
             remove(path)
 
 

@@ -158,7 +158,8 @@ class RunConfig(Section):
     )
     overwrite: bool = option(
         False,
-        "Start a new run even if there are files of a run with this output_name, and replace them.",
+        "Start a new run even if there are files of a run with this output_name, and delete its "
+        "state and its adapters, those of single steps among them.",
         may_change="always",
         recorded="nowhere",
     )

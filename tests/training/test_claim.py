@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lycoris_ext.errors import DataError, EnvironmentFault
+from lycoris_ext.errors import ConfigError, DataError, EnvironmentFault
 from lycoris_ext.runs.lock import RunLock
 from lycoris_ext.runs.state import load_state
 from lycoris_ext.training import run as run_module
@@ -69,8 +69,10 @@ def test_an_adapter_whose_state_was_never_written_is_named_and_kept(
     assert adapter.read_bytes() == before
     assert run(**saving, seed=1, output_name="other").exists()
     assert adapter.read_bytes() == before
+    older = adapter.with_name("test-step-900.safetensors")
+    older.write_bytes(before)
     run(**saving, seed=1, overwrite=True)
-    assert adapter.read_bytes() != before
+    assert adapter.read_bytes() != before and not older.exists()
 
 
 def test_a_run_that_was_killed_after_its_first_checkpoint_goes_on(run, tmp_path, monkeypatch):
@@ -115,3 +117,12 @@ def test_a_killed_run_with_captions_that_change_goes_on_bit_for_bit(
         run(**settings)
     assert load_state(tmp_path / "out" / "test.state").progress.step == 3
     assert run(**settings).read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize("option", ["network_weights", "base_weights"])
+def test_a_run_does_not_replace_the_adapter_that_it_starts_from(run, tmp_path, option):
+    path = run(save_every_n_steps=2).with_name("test-step-2.safetensors")
+    start = str(path) if option == "network_weights" else [str(path)]
+    with pytest.raises(ConfigError, match="the run starts from this adapter"):
+        run(**{option: start}, overwrite=True)
+    assert path.exists() and run(**{option: start}, output_name="other").exists()
