@@ -108,7 +108,9 @@ def _flags_type() -> Any:
     for name, option in all_options().items():
         if holds_tables(option.hint):
             continue
-        hint = tuple[str, ...] if name == "preset" else option.hint
+        # A switch: --v2 and --no-v2. An option that is not given is unset anyway.
+        hint = bool if option.hint == bool | None else option.hint
+        hint = tuple[str, ...] if name == "preset" else hint
         text = option.text.replace("``", "")
         if option.values != describe_type(option.hint):
             text += f" {option.values[:1].upper()}{option.values[1:]}."
