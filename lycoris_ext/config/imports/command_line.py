@@ -7,8 +7,11 @@ plain text; what it decides by conditions or computes cannot be known, and is an
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from lycoris_ext.errors import ConfigError
+from lycoris_ext.options import alternatives
+from lycoris_ext.training.config import all_options
 
 NOT_READ = "words with variables"
 _LISTS = (
@@ -30,7 +33,7 @@ _USES = re.compile(
 #: "${NAME:-text}" and "${NAME:+text}" of sh: a text for when the variable is not set, or is set.
 _DEFAULTS = re.compile(r"\$\{(\w+):?([-+])([^{}]*)\}")
 #: What is left of variables and computed values when those that are known have been put in.
-_UNKNOWN = re.compile(rf"{_USES.pattern}|\$[\d({{@*#?]|%~\w*\d|(?<!\w)%\d|`", re.IGNORECASE)
+_UNKNOWN = re.compile(rf"{_USES.pattern}|\$[\d({{@*#?]|%~\w*\d|(?<!\w)%\d|`|^@\w", re.IGNORECASE)
 _TOKENS = re.compile(
     r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|\$\([^()]*\)|\$\{[^{}]*\}|`[^`]*`|\\.|[^\s"'])+""", re.DOTALL
 )
@@ -59,6 +62,8 @@ def read_command(text: str, where: str) -> dict[str, object]:
     commands: list[str] = []
     for indented in _CONTINUED.sub(" ", text).splitlines():
         line = indented.strip()
+        if where.lower().endswith((".bat", ".cmd")):
+            line = line.replace("^", "")  # it takes the special meaning from the next character
         if re.match(r"#|rem\b|::|//", line, re.IGNORECASE):
             continue
         # Pasted without its marks of continuation, or printed by PowerShell, a word a line.
@@ -86,6 +91,10 @@ def read_command(text: str, where: str) -> dict[str, object]:
     program, words = _behind_program(_words(commands[-1]))
     unknown = [word for word in words if _UNKNOWN.search(word)]
     options = _options([word for word in words if word not in unknown])
+    for word, behind in pairwise(words):
+        name = word[2:].replace("-", "_")
+        if behind in unknown and options.get(name) is True and not _is_switch(name):
+            del options[name]
     return {
         **({"training_script": program} if program else {}),
         **options,
@@ -162,6 +171,12 @@ def _behind_program(words: list[str]) -> tuple[str, list[str]]:
     if not programs:
         return "", words
     return re.split(r"[\\/]", words[programs[-1]])[-1], words[programs[-1] + 1 :]
+
+
+def _is_switch(name: str) -> bool:
+    """Return True if an option of ours needs no value; True for options that are none here."""
+    known = all_options().get(name)
+    return known is None or bool in alternatives(known.hint)
 
 
 def _options(words: list[str]) -> dict[str, object]:

@@ -150,6 +150,22 @@ def test_what_a_script_computes_is_not_taken_for_a_value(tmp_path, ending, value
     assert skipped(path)[0].run.seed == 5
 
 
+def test_variables_that_may_hold_further_options_are_refused_alone(tmp_path):
+    command = "python train_network.py --network_module=networks.lora --gradient_checkpointing "
+    for name, more in (("a.sh", '"${more[@]}"'), ("b.sh", "$more"), ("c.ps1", "@more")):
+        path = written(tmp_path, name, f"{command}{more} --output_dir $OUT --seed 5\n")
+        (said,) = refusals(path)
+        assert "more" in said and "$OUT" in said
+        run = skipped(path)[0].run
+        assert (run.gradient_checkpointing, run.output_dir, run.seed) == (True, "output", 5)
+
+
+def test_a_caret_of_cmd_says_nothing(tmp_path):
+    text = "python train_network.py --network_module=networks.lora --seed 5 ^--network_dim=4 ^\r\n"
+    config = built(written(tmp_path, "a.bat", text + "  --max_train_steps 7\r\n"))
+    assert (config.run.seed, config.network.network_dim, config.run.max_train_steps) == (5, 4, 7)
+
+
 def test_what_echo_prints_of_a_command_is_read(tmp_path):
     printed = "accelerate launch ./scripts/train_network.py --network_args algo=loha conv_dim=4"
     for ending in (" ", "\n"):  # PowerShell prints a word a line
