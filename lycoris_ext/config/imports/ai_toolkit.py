@@ -72,7 +72,7 @@ def _read(document: Mapping[str, Any], where: str) -> Foreign:
     name = document["config"].get("name")
     folder = settings.take_as(text, "training_folder", "output")
     name = str(settings.take("name", name) or "lora")
-    settings.values |= {"output_dir": f"{folder}/{name}", "output_name": name}
+    settings.values |= {**_DEFAULTS, "output_dir": f"{folder}/{name}", "output_name": name}
     _check_model(settings)
     _read_network(settings)
     _read_parts(settings)
@@ -82,7 +82,6 @@ def _read(document: Mapping[str, Any], where: str) -> Foreign:
     _read_timesteps(settings)
     read_samples(settings)
     read_datasets(settings)
-    settings.values |= _DEFAULTS
     settings.follow(_RULES)
     return settings.foreign()
 

@@ -72,7 +72,7 @@ def read_command(text: str, where: str) -> dict[str, object]:
         if assigned:
             name, value = assigned
             # What is set within a condition is not known to hold.
-            if line == indented.rstrip() or name.lower() not in variables:
+            if not indented[:1].isspace() or name.lower() not in variables:
                 variables[name.lower()] = spelt[name] = _with_values(value, variables)
             continue
         line = _with_values(line, variables)
