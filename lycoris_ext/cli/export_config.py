@@ -25,7 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise ConfigError(
             f"a config for {options.to} ends in {ending}", where=str(output), fix="change --output"
         )
-    config = build_from([options.file], OptionSource("export-config", {}), Reading())
+    reading = Reading(skip_unsupported=options.skip_unsupported)
+    config = build_from([options.file], OptionSource("export-config", {}), reading)
     exported = export(config, Target(output))
     for path in exported.files:
         unused_path(path, name)

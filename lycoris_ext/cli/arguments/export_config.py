@@ -23,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--skip-unsupported",
         action="store_true",
-        help="leave out what the other program cannot do instead of refusing the file",
+        help="leave out what the other program cannot do, and what is not supported of the given "
+        "file, instead of refusing the file",
     )
     return made

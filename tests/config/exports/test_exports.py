@@ -271,6 +271,18 @@ def test_options_of_single_subsets_that_sd_scripts_has_not_are_refused(tmp_path:
         main([str(path), *arguments[1:-1], str(tmp_path / "other.toml")])
 
 
+def test_what_is_not_supported_of_the_given_config_is_left_out_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = 'network_module = "networks.lora"\ncolor_aug = true\ntrain_data_dir = "a"\n'
+    arguments = [str(write(tmp_path, BASE + text)), "--to", "kohya-gui"]
+    arguments += ["-o", str(tmp_path / "new.json")]
+    with pytest.raises(ConfigError, match="--skip-unsupported"):
+        main(arguments)
+    assert main([*arguments, "--skip-unsupported"]) == 0
+    assert "color_aug = true" in capsys.readouterr().err
+
+
 def test_a_value_that_kohya_ss_cannot_pass_on_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, BASE + 'train_data_dir = "a"\nexclude = ["a b"]\n')
     with pytest.raises(ConfigError, match="has spaces or quotes"):
