@@ -26,6 +26,10 @@ from tests.hosts.webui import (
     running,
     wait,
 )
+from tests.hosts.webui_access import (  # noqa: F401 - pytest runs them here
+    test_a_foreign_web_page_can_start_nothing,
+    test_odd_requests_are_answered_in_words,
+)
 from tests.hosts.webui_adapters import (
     CONFIGS,
     sd1_modules,
@@ -226,7 +230,9 @@ def test_a_click_draws_a_grid(host: Webui, files: dict[str, str], tmp_path: Path
         browser.find_element(By.ID, "lycoris_ext_draw").click()
         said = "document.querySelector('#lycoris_ext_progress').innerText"
         wait_for(browser, f"{said}.startsWith('complete: ')", 300)
-        wait_for(browser, "document.querySelectorAll('#lycoris_ext_grid img').length")
+        browser.switch_to.frame(browser.find_element(By.CSS_SELECTOR, "#lycoris_ext_grid iframe"))
+        wait_for(browser, "document.images.length && document.images[0].naturalWidth")
+        browser.switch_to.default_content()
         (tmp_path / "drawn.png").write_bytes(browser.get_screenshot_as_png())
 
 

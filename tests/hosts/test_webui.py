@@ -36,8 +36,15 @@ from tests.hosts.webui import (
     running,
     wait,
 )
+from tests.hosts.webui_access import (  # noqa: F401 - pytest runs them here
+    test_a_foreign_web_page_can_start_nothing,
+    test_odd_requests_are_answered_in_words,
+)
 from tests.hosts.webui_adapters import CONFIGS, write_adapter, write_hostile, write_vae
 from tests.hosts.webui_model import tiny_checkpoints
+from tests.hosts.webui_sdxl import (  # noqa: F401 - pytest runs it here
+    test_a_grid_of_sdxl_is_what_the_host_draws_with_its_own_tag,
+)
 from tests.hosts.webui_tests import (  # noqa: F401 - pytest runs them here
     VAE,
     test_a_base_model_chosen_while_a_grid_is_drawn_stays_chosen,
@@ -133,7 +140,7 @@ def test_the_tab_is_there_once(host: Webui) -> None:
 def test_every_route_is_described_in_openapi(host: Webui) -> None:
     paths = host.get("/openapi.json")["paths"]
     ours = {path for path in paths if path.startswith(V1)}
-    assert len(ours) == 21 and f"{V1}/grids/{{grid}}/page" in ours
+    assert len(ours) == 23 and f"{V1}/grids/{{grid}}/page" in ours
     body = paths[f"{V1}/grids"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert body["properties"]["strengths"]["type"] == "array"
 
@@ -391,7 +398,7 @@ def test_a_click_draws_a_grid(host: Webui, run: Path, tmp_path: Path) -> None:
             "arguments[0].dispatchEvent(new MouseEvent('mousedown', {bubbles: true}))",
             browser.find_element(By.CSS_SELECTOR, "#lycoris_ext_grids ul li"),
         )
-        browser.switch_to.frame(browser.find_element(By.CSS_SELECTOR, "iframe.lycoris-ext"))
+        browser.switch_to.frame(browser.find_element(By.CSS_SELECTOR, "#lycoris_ext_page iframe"))
         wait_for(browser, "document.querySelectorAll('figure img').length == 10")
         browser.execute_script("document.querySelectorAll('.vote')[2].click()")
         assert browser.find_element(By.ID, "tally").text == "Best so far: locon-tucker (1)"
@@ -429,10 +436,3 @@ def test_nothing_went_wrong_in_the_hosts_log(host: Webui) -> None:
     # A clone without a remote is a traceback of the host's own.
     said = host.said()
     assert "webui_extension" not in said and "Error executing callback" not in said
-
-
-def test_api_auth_is_obeyed(webui: Checkout, tmp_path: Path) -> None:
-    with running(webui, tmp_path, {"clone": ROOT}, "--api-auth=ann:secret") as guarded:
-        assert guarded.request(f"{V1}/runs")[0] == 401
-        assert guarded.request(f"{V1}/runs", user="ann:wrong")[0] == 401
-        assert guarded.request(f"{V1}/runs", user="ann:secret")[0] == 200

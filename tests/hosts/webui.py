@@ -80,6 +80,7 @@ class Webui:
         *,
         method: str | None = None,
         user: str | None = None,
+        headers: Mapping[str, str] | None = None,
         limit: float = 600,
     ) -> tuple[int, Any]:
         """(status, answer) of a route; content is sent as JSON.
@@ -89,11 +90,14 @@ class Webui:
             content: of a POST; None is a GET.
             method: where it is neither.
             user: NAME:PASSWORD.
+            headers: more headers, or others.
             limit: seconds.
         """
         body = None if content is None else json.dumps(content).encode("utf-8")
         request = urllib.request.Request(self.url + path, data=body, method=method)
         request.add_header("Content-Type", "application/json")
+        for name, value in (headers or {}).items():
+            request.add_header(name, value)
         if user is not None:
             token = base64.b64encode(user.encode("utf-8")).decode("ascii")
             request.add_header("Authorization", f"Basic {token}")

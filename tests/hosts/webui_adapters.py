@@ -17,7 +17,7 @@ from lycoris_ext.models import build_meta
 from lycoris_ext.network import NetworkConfig, build_network
 from tests.hosts.webui_model import tiny_modules
 
-TARGETS = ("unet", "text_encoder")
+TARGETS = ("unet", "text_encoder", "text_encoder_2")
 
 CONFIGS: Mapping[str, NetworkConfig] = {
     "loha": NetworkConfig(algo="loha", network_dim=4, conv_dim=2),
@@ -30,7 +30,7 @@ CONFIGS: Mapping[str, NetworkConfig] = {
 def sd1_modules() -> dict[str, nn.Module]:
     """SD1's U-Net and text encoder as far as an adapter looks at them: every weight is zero."""
     modules = build_meta("sd1")
-    targets = {name: modules[name].half().to_empty(device="cpu") for name in TARGETS}
+    targets = {n: modules[n].half().to_empty(device="cpu") for n in TARGETS if n in modules}
     with torch.no_grad():
         for target in targets.values():
             for parameter in target.parameters():
@@ -58,7 +58,7 @@ def write_adapter(
         output_name: the name in its metadata, which the hosts take as an alias.
     """
     modules = modules or tiny_modules(0)
-    targets = {name: modules[name] for name in TARGETS}
+    targets = {name: modules[name] for name in TARGETS if name in modules}
     network = build_network(targets, CONFIGS[kind], seed=seed)
     numbers = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -68,7 +68,7 @@ def write_adapter(
     tags = {"10_tilty": {"Tilty": 40, "aniscreen": 40, "blonde hair": 30, "smile": 12}}
     metadata = {
         "ss_output_name": output_name,
-        "ss_base_model_version": "sd_v1",
+        "ss_base_model_version": "sdxl_base_v1-0" if "text_encoder_2" in targets else "sd_v1",
         "ss_sd_model_name": "tiny-a.safetensors",
         "ss_steps": str(step),
         "ss_tag_frequency": json.dumps(tags),

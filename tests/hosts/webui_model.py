@@ -95,25 +95,27 @@ def tiny_modules(seed: int) -> dict[str, Any]:
             up_block_types=("UpDecoderBlock2D",) * 4,
             latent_channels=4,
         )
-        text = CLIPTextModel(_text_config(CLIPTextConfig))
+        text = CLIPTextModel(text_config(CLIPTextConfig))
         # A layer norm that begins at zero has a mean of zero, by which the host divides where a
         # prompt holds an emphasis.
         text.final_layer_norm.bias.data.normal_(std=0.5)
     return {"unet": unet, "vae": vae, "text_encoder": text}
 
 
-def _text_config(kind: Any) -> Any:
-    return kind(
-        vocab_size=49408,
-        hidden_size=TEXT_WIDTH,
-        intermediate_size=4 * TEXT_WIDTH,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        projection_dim=TEXT_WIDTH,
-        bos_token_id=49406,
-        eos_token_id=49407,
-        pad_token_id=49407,
-    )
+def text_config(kind: Any, **more: Any) -> Any:
+    """A text encoder's config of a class of transformers; `more` is in place of tiny widths."""
+    usual = {
+        "vocab_size": 49408,
+        "hidden_size": TEXT_WIDTH,
+        "intermediate_size": 4 * TEXT_WIDTH,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "projection_dim": TEXT_WIDTH,
+        "bos_token_id": 49406,
+        "eos_token_id": 49407,
+        "pad_token_id": 49407,
+    }
+    return kind(**(usual | more))
 
 
 def write_tiny_checkpoint(path: Path, seed: int = 0) -> Path:
@@ -133,7 +135,7 @@ def write_tiny_checkpoint(path: Path, seed: int = 0) -> Path:
     clip = path.parent / "clip"
     clip.mkdir(exist_ok=True)
     write_clip_tokenizer(clip)
-    config = {**_text_config(CLIPTextConfig).to_dict(), "model_type": "clip_text_model"}
+    config = {**text_config(CLIPTextConfig).to_dict(), "model_type": "clip_text_model"}
     (clip / "config.json").write_text(json.dumps(config), encoding="utf-8")
     text = CONFIG.format(
         channels=CHANNELS, levels=list(LEVELS), text_width=TEXT_WIDTH, clip=json.dumps(str(clip))
