@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from pathlib import Path
 from urllib.parse import quote
 
 from lycoris_ext.grids.output import PICTURE
@@ -26,12 +27,11 @@ def frame(laboratory: Laboratory, grid: str, theme: str = "") -> str:
     """
     path = laboratory.page(grid)
     through_api = laboratory.host.has_open_api()
-    served = f"file={quote(path.as_posix())}"
-    address = f"lycoris-ext/v1/grids/{grid}/page" if through_api else served
+    address = f"lycoris-ext/v1/grids/{grid}/page" if through_api else _served(path)
     look = f"?__theme={quote(theme)}" if theme else ""
     links = [_link(address + look, "Open in a new tab")]
     if (path.parent / PICTURE).is_file():
-        links.append(_link(f"file={quote((path.parent / PICTURE).as_posix())}", "As one picture"))
+        links.append(_link(_served(path.parent / PICTURE), "As one picture"))
     # With its own origin the page may keep votes in the browser, and show pictures to those alone
     # who are logged in.
     allowed = "allow-scripts allow-downloads allow-same-origin"
@@ -39,6 +39,16 @@ def frame(laboratory: Laboratory, grid: str, theme: str = "") -> str:
         f'<p class="lycoris-ext">{" &middot; ".join(links)}</p>'
         f'<iframe class="lycoris-ext" src="{escape(address + look)}" sandbox="{allowed}"></iframe>'
     )
+
+
+def link_to_file(path: Path) -> str:
+    """Return HTML with a link by which the browser saves a file of a grid."""
+    return f'<p class="lycoris-ext"><a href="{escape(_served(path))}" download>{path.name}</a></p>'
+
+
+def _served(path: Path) -> str:
+    """Return the address at which gradio serves a file, relative to the host's page."""
+    return f"file={quote(path.as_posix())}"
 
 
 def _link(address: str, text: str) -> str:

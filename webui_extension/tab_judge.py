@@ -7,7 +7,7 @@ from typing import Any
 
 from lycoris_ext.errors import ConfigError, DataError
 from lycoris_ext.grids.plan_file import PLAN, read_plan
-from webui_extension.frame import frame
+from webui_extension.frame import frame, link_to_file
 from webui_extension.laboratory import Laboratory
 from webui_extension.parts import part, shown
 from webui_extension.tab_kept import build_kept
@@ -29,6 +29,9 @@ def build_judge(laboratory: Laboratory, fields: Mapping[str, Any], theme: Any) -
         refresh = part("Button", "refresh_grids", value="Look for grids", scale=1)
     page = part("HTML", "page", value="")
     with gr.Row():
+        save = part("Button", "save_page", value="Save the page with its pictures as one file")
+        saved = part("HTML", "saved_page", value="")
+    with gr.Row():
         row = part("Dropdown", "vote_row", label="Row", choices=[])
         column = part("Dropdown", "vote_column", label="Best picture of this row", choices=[])
         vote = part("Button", "vote", value="Vote", variant="primary")
@@ -49,6 +52,10 @@ def build_judge(laboratory: Laboratory, fields: Mapping[str, Any], theme: Any) -
         )
 
     @shown(1)
+    def one_file(choice: str | None) -> str:
+        return link_to_file(laboratory.file(_id(choice)))
+
+    @shown(1)
     def cast(choice: str | None, row: str | None, column: str | None) -> str:
         grid = _id(choice)
         if not row or not column:
@@ -62,6 +69,7 @@ def build_judge(laboratory: Laboratory, fields: Mapping[str, Any], theme: Any) -
         lambda: gr.update(choices=_choices(laboratory)), inputs=[], outputs=[grids], queue=False
     )
     grids.change(show, inputs=[grids, theme], outputs=[row, column, page, counted])
+    save.click(one_file, inputs=[grids], outputs=[saved])
     vote.click(cast, inputs=[grids, row, column], outputs=[counted])
 
 
