@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,7 @@ from tests.hosts.webui import (
     click_tab,
     draw,
     open_tab,
-    pixels,
-    plain,
     running,
-    wait,
 )
 from tests.hosts.webui_access import (  # noqa: F401 - pytest runs them here
     test_a_foreign_web_page_can_start_nothing,
@@ -44,11 +40,17 @@ from tests.hosts.webui_tests import (  # noqa: F401 - pytest runs them here
     test_a_grid_of_a_killed_host_is_listed_by_the_next_and_goes_on,
     test_an_adapter_in_a_prompt_is_drawn_beside_that_of_the_column,
     test_an_adapter_that_changes_nothing_is_remarked,
+    test_an_interrupted_grid_goes_on_with_its_missing_pictures,
+    test_an_overwritten_file_gives_another_picture,
     test_another_content_of_the_vae_gives_other_pictures,
+    test_cells_of_a_grid_are_the_pictures_that_the_hosts_own_tag_draws,
     test_comments_in_a_prompt_are_stripped_as_the_host_strips_them,
     test_drawing_a_grid_leaves_the_hosts_own_adapters_as_they_were,
+    test_each_base_model_is_a_row_of_a_grid,
     test_every_axis_draws_what_the_hosts_own_settings_draw,
+    test_the_axes_of_the_xyz_plot_draw_each_checkpoint_and_strength,
     test_the_parameters_of_a_picture_draw_it_again_in_txt2img,
+    test_the_winner_is_installed_with_preview_and_card,
     test_words_that_are_bundled_with_an_adapter_are_drawn_or_named,
 )
 
@@ -155,23 +157,6 @@ def test_a_run_is_listed_and_layers_that_do_not_fit_are_named(
     assert "The model has another shape for 16 of its 354 layers" in narrow
 
 
-def test_cells_of_a_grid_are_the_pictures_that_the_hosts_own_tag_draws(
-    host: Webui, files: dict[str, str], record_property: Any
-) -> None:
-    started = time.monotonic()
-    job = draw(host, *files.values(), strengths=["0.5:1"], **SMALLEST)
-    record_property("seconds_a_picture", round((time.monotonic() - started) / job["total"], 2))
-    assert (job["state"], job["painted"], faults(job)) == ("complete", 5, [""] * 5)
-    (row,) = job["cells"]
-    assert len({pixels(cell["path"]) for cell in row}) == 5, "every column is another picture"
-    assert pixels(row[0]["path"]) == plain(host, "a cat", settings=SMALLEST)
-    for cell, (kind, path) in zip(row[1:], files.items(), strict=True):
-        (host.loras / f"own_{kind}.safetensors").write_bytes(Path(path).read_bytes())
-        host.post("/sdapi/v1/refresh-loras")
-        own = plain(host, f"a cat <lora:own_{kind}:0.5:1>", settings=SMALLEST)
-        assert pixels(cell["path"]) == own, kind
-
-
 def test_adapters_that_do_not_fit_are_marked_and_the_grid_goes_on(
     host: Webui, files: dict[str, str], odd: dict[str, str]
 ) -> None:
@@ -180,39 +165,6 @@ def test_adapters_that_do_not_fit_are_marked_and_the_grid_goes_on(
     assert (job["state"], base, lokr) == ("complete", "", "")
     assert "has no place for 2" in two and "leaves out the whole file" in ten
     assert "another shape for 16" in narrow
-
-
-def test_an_overwritten_file_gives_another_picture(host: Webui, run: Path) -> None:
-    modules = sd1_modules()
-    path = host.loras / "changing" / "changing.safetensors"
-    write_adapter(path, "loha", seed=7, modules=modules)
-    before = draw(host, str(path), **SMALLEST)["cells"][0]
-    write_adapter(path, "loha", seed=8, modules=modules)
-    after = draw(host, str(path), **SMALLEST)["cells"][0]
-    assert pixels(before[1]["path"]) != pixels(after[1]["path"])
-    assert (before[1]["fault"], after[1]["fault"]) == ("", "")
-
-
-def test_each_base_model_is_a_row_of_a_grid(host: Webui, files: dict[str, str]) -> None:
-    models = [model["title"] for model in host.get("/sdapi/v1/sd-models")]
-    assert len(models) == 2
-    job = draw(host, files["loha"], base_models=models, **SMALLEST)
-    assert (job["state"], faults(job)) == ("complete", [""] * 4)
-
-
-def test_an_interrupted_grid_goes_on_with_its_missing_pictures(
-    host: Webui, files: dict[str, str]
-) -> None:
-    asked = {"prompts": ["a house"], "seeds": [20, 21, 22], **SMALLEST}
-    host.post(f"{V1}/grids", {"files": [files["lokr"]], **asked})
-    while host.get(f"{V1}/job")["done"] < 1:
-        time.sleep(0.05)
-    host.post(f"{V1}/job/interrupt")
-    stopped = wait(host)
-    assert stopped["state"] == "interrupted" and 1 <= stopped["done"] < 6
-    resumed = draw(host, files["lokr"], **asked)
-    assert (resumed["state"], faults(resumed)) == ("complete", [""] * 6)
-    assert resumed["painted"] == 6 - stopped["done"]
 
 
 def test_a_click_draws_a_grid(host: Webui, files: dict[str, str], tmp_path: Path) -> None:

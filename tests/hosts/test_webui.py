@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import os
 import re
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -34,7 +32,6 @@ from tests.hosts.webui import (
     pixels,
     plain,
     running,
-    wait,
 )
 from tests.hosts.webui_access import (  # noqa: F401 - pytest runs them here
     test_a_foreign_web_page_can_start_nothing,
@@ -51,11 +48,17 @@ from tests.hosts.webui_tests import (  # noqa: F401 - pytest runs them here
     test_a_grid_of_a_killed_host_is_listed_by_the_next_and_goes_on,
     test_an_adapter_in_a_prompt_is_drawn_beside_that_of_the_column,
     test_an_adapter_that_changes_nothing_is_remarked,
+    test_an_interrupted_grid_goes_on_with_its_missing_pictures,
+    test_an_overwritten_file_gives_another_picture,
     test_another_content_of_the_vae_gives_other_pictures,
+    test_cells_of_a_grid_are_the_pictures_that_the_hosts_own_tag_draws,
     test_comments_in_a_prompt_are_stripped_as_the_host_strips_them,
     test_drawing_a_grid_leaves_the_hosts_own_adapters_as_they_were,
+    test_each_base_model_is_a_row_of_a_grid,
     test_every_axis_draws_what_the_hosts_own_settings_draw,
+    test_the_axes_of_the_xyz_plot_draw_each_checkpoint_and_strength,
     test_the_parameters_of_a_picture_draw_it_again_in_txt2img,
+    test_the_winner_is_installed_with_preview_and_card,
     test_words_that_are_bundled_with_an_adapter_are_drawn_or_named,
 )
 
@@ -67,6 +70,14 @@ IGNORED = "ignores DoRA's lengths"
 PYTHON = """#!/bin/sh
 PYTHONPATH='{root}' exec '{python}' "$@"
 """
+
+#: Opens the list of grids; an answer of "Look for grids" that comes later closes it again.
+OPEN_GRIDS = """(() => {
+  const field = document.querySelector("#lycoris_ext_grids input");
+  field.blur();
+  field.focus();
+  return document.querySelector("#lycoris_ext_grids ul li");
+})()"""
 
 CONFIG = """
 pretrained_model_name_or_path = "mini"
@@ -196,57 +207,6 @@ def test_a_grid_marks_what_the_host_ignores_and_redraws_that_alone(
     assert again["painted"] == 12, "what is right is kept, what has a fault is tried again"
 
 
-def test_cells_of_a_grid_are_the_pictures_that_the_hosts_own_tag_draws(
-    host: Webui, files: dict[str, str]
-) -> None:
-    kinds = ("loha", "locon-tucker", "lokr")
-    for kind in kinds:
-        shutil.copy(files[kind], host.loras / f"own_{kind}.safetensors")
-    host.post("/sdapi/v1/refresh-loras")
-    job = draw(host, *(files[kind] for kind in kinds), strengths=["0.5:1"])
-    for column, kind in enumerate(kinds, start=1):
-        own = plain(host, f"a cat <lora:own_{kind}:0.5:1>")
-        assert pixels(job["cells"][0][column]["path"]) == own, kind
-
-
-def test_each_base_model_is_a_row_of_a_grid(host: Webui, files: dict[str, str]) -> None:
-    models = [model["title"] for model in host.get("/sdapi/v1/sd-models")]
-    job = draw(host, files["loha"], base_models=models)
-    assert [cell["fault"] for row in job["cells"] for cell in row] == [""] * 4
-    assert len({pixels(cell["path"]) for row in job["cells"] for cell in row}) == 4
-    for row, model in zip(job["cells"], models, strict=True):
-        assert f"Model: {model.split('.')[0]}" in read_parameters(Path(row[0]["path"]))
-
-
-def test_an_overwritten_file_gives_another_picture(host: Webui, run: Path) -> None:
-    path = write_adapter(run / "changing.safetensors", "loha", seed=7)
-    before = draw(host, str(path))["cells"][0]
-    write_adapter(path, "loha", seed=8)
-    after = draw(host, str(path))["cells"][0]
-    path.unlink()
-    assert pixels(before[0]["path"]) == pixels(after[0]["path"])
-    assert pixels(before[1]["path"]) != pixels(after[1]["path"])
-    assert (before[1]["fault"], after[1]["fault"]) == ("", "")
-
-
-def test_an_interrupted_grid_goes_on_with_its_missing_pictures(
-    host: Webui, files: dict[str, str]
-) -> None:
-    asked = {"prompts": ["a house"], "seeds": list(range(20, 30)), "steps": 12}
-    host.post(f"{V1}/grids", {"files": [files["lokr"]], **SMALL, **asked})
-    while host.get(f"{V1}/job")["done"] < 3:
-        time.sleep(0.05)
-    status, answer = host.request(f"{V1}/grids", {"files": [], **SMALL, **asked})
-    assert status == 400 and "another grid is being drawn" in answer["error"]
-    host.post(f"{V1}/job/interrupt")
-    stopped = wait(host)
-    assert stopped["state"] == "interrupted" and 3 <= stopped["done"] < 20
-    resumed = draw(host, files["lokr"], **asked)
-    assert resumed["state"] == "complete"
-    assert resumed["painted"] == 20 - stopped["done"]
-    assert [cell["fault"] for row in resumed["cells"] for cell in row] == [""] * 20
-
-
 def test_pictures_of_noise_cost_no_file_of_their_grid(host: Webui, files: dict[str, str]) -> None:
     """The tiny model draws nothing but noise, whose JPEG has more than a byte per pixel."""
     job = draw(host, files["loha"], width=448, height=448, steps=1)
@@ -277,69 +237,18 @@ def test_page_picture_and_votes_of_a_grid_are_kept_on_disk(
     page = host.get(f"{V1}/grids/{grid}/page").decode("utf-8")
     assert "http://" not in page and "https://" not in page
     shown = re.findall(r'"src": "(cells/[^"]+)"', page)
-    assert len(shown) == 2
+    assert len(shown) == 4
     for address in shown:
         with Image.open(io.BytesIO(host.get(f"{V1}/grids/{grid}/{address}"))) as cell:
             assert cell.size == (128, 128)
     picture = host.data / "outputs" / "lycoris-ext" / "grids" / grid / "grid.png"
     assert host.get(f"{V1}/grids/{grid}/picture") == picture.read_bytes()
     text = read_parameters(picture)
-    assert "<lora:loha__" in text and "Steps: 4, Sampler: Euler" in text
+    assert "<lora:loha:1>" in text and "Steps: 4, Sampler: Euler" in text
     votes = host.post(f"{V1}/votes", {"grid": grid, "row": 0, "column": 1})
     assert votes == {"loha at 1": 1} and host.get(f"{V1}/votes/{grid}") == {"0": 1}
     kept = json.loads((Path(files["loha"]).parent / "lycoris-ext-votes.json").read_text("utf-8"))
     assert [vote["adapter"] for vote in kept["votes"]] == ["loha"]
-
-
-def test_the_winner_is_installed_with_preview_and_card(host: Webui, files: dict[str, str]) -> None:
-    cell = draw(host, files["lokr"])["cells"][0][1]
-    asked = {"file": files["lokr"], "name": "tilty", "preview": cell["path"], "strength": 0.8}
-    written = host.post(f"{V1}/install", asked)
-    assert [Path(path).name for path in written] == [
-        "tilty.png",
-        "tilty.json",
-        "tilty.safetensors",
-    ]
-    assert "tilty" in [lora["name"] for lora in host.get("/sdapi/v1/loras")]
-    card = json.loads((host.loras / "tilty.json").read_text("utf-8"))
-    assert card["activation text"] == "Tilty, aniscreen" and card["preferred weight"] == 0.8
-    status, answer = host.request(f"{V1}/install", asked)
-    assert status == 400 and answer["error"] == "a file of this name exists already"
-
-
-def test_the_axes_of_the_xyz_plot_draw_each_checkpoint_and_strength(
-    host: Webui, files: dict[str, str]
-) -> None:
-    (info,) = [
-        each
-        for each in host.get("/sdapi/v1/script-info")
-        if each["name"] == "x/y/z plot" and not each["is_img2img"]
-    ]
-    choices = info["args"][0]["choices"]
-    x, y = (choices.index(f"[LyCORIS Ext] {name}") for name in ("checkpoint", "strength"))
-    assert choices.count("[LyCORIS Ext] checkpoint") == 1
-    axes = [x, f"None, {files['loha']}", "", y, "0.3, 1", "", 0, "", ""]
-    # Legend, single pictures, no sub-grids, fixed seeds, the same for all, margin, values as text.
-    options = [True, True, False, False, False, False, False, 0, True]
-    answer = host.post(
-        "/sdapi/v1/txt2img",
-        {
-            "prompt": "a cat",
-            "seed": 1,
-            "steps": 4,
-            "width": 128,
-            "height": 128,
-            "sampler_name": "Euler",
-            "script_name": "x/y/z plot",
-            "script_args": [*axes, *options],
-        },
-    )
-    texts = json.loads(answer["info"])["infotexts"]
-    assert sum("<lora:loha__" in text for text in texts[1:]) == 2
-    images = [base64.b64decode(image) for image in answer["images"]]
-    pictures = [Image.open(io.BytesIO(image)).convert("RGB").tobytes() for image in images[1:5]]
-    assert pictures[0] == plain(host, "a cat")
-    assert len(set(pictures)) == 3, "None twice, and two strengths"
 
 
 def test_paths_outside_and_wrong_requests_are_refused_in_words(host: Webui, tmp_path: Path) -> None:
@@ -393,7 +302,7 @@ def test_a_click_draws_a_grid(host: Webui, run: Path, tmp_path: Path) -> None:
         assert told.startswith("complete: 10 of 10 pictures")
         click_tab(browser, "#lycoris_ext_pages", "3 Judge")
         browser.find_element(By.ID, "lycoris_ext_refresh_grids").click()
-        browser.find_element(By.CSS_SELECTOR, "#lycoris_ext_grids input").click()
+        wait_for(browser, OPEN_GRIDS)
         browser.execute_script(
             "arguments[0].dispatchEvent(new MouseEvent('mousedown', {bubbles: true}))",
             browser.find_element(By.CSS_SELECTOR, "#lycoris_ext_grids ul li"),

@@ -6,6 +6,9 @@ that may be read, `small`, settings of a picture, and `modules`, the modules of 
 
 from __future__ import annotations
 
+import base64
+import io
+import json
 import os
 import signal
 import time
@@ -15,6 +18,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from lycoris_ext.formats import AdapterState, load_adapter, save_adapter
@@ -42,6 +46,121 @@ def titles(host: Webui) -> list[str]:
 
 def in_forge(host: Webui) -> bool:
     return "forge_additional_modules" in host.get("/sdapi/v1/options")
+
+
+def test_cells_of_a_grid_are_the_pictures_that_the_hosts_own_tag_draws(
+    host: Webui, files: dict[str, str], small: Settings, record_property: Any
+) -> None:
+    started = time.monotonic()
+    # AUTOMATIC1111 1.8 ignores DoRA, which its cell says.
+    known = {kind: path for kind, path in files.items() if kind != "dora" or in_forge(host)}
+    job = draw(host, *known.values(), **{**small, "strengths": ["0.5:1"], "seeds": [9]})
+    record_property("seconds_a_picture", round((time.monotonic() - started) / job["total"], 2))
+    assert (job["state"], faults(job)) == ("complete", [""] * (len(known) + 1))
+    (row,) = job["cells"]
+    assert len({pixels(cell["path"]) for cell in row}) == len(row), "each is another picture"
+    assert pixels(row[0]["path"]) == plain(host, "a cat", 9, settings=small)
+    for cell, (kind, path) in zip(row[1:], known.items(), strict=True):
+        (host.loras / f"own_{kind}.safetensors").write_bytes(Path(path).read_bytes())
+        host.post("/sdapi/v1/refresh-loras")
+        own = plain(host, f"a cat <lora:own_{kind}:0.5:1>", 9, settings=small)
+        assert pixels(cell["path"]) == own, kind
+
+
+def test_each_base_model_is_a_row_of_a_grid(
+    host: Webui, files: dict[str, str], small: Settings
+) -> None:
+    models = titles(host)
+    assert len(models) == 2
+    before = chosen(host)
+    job = draw(host, files["loha"], base_models=models, **small)
+    assert (job["state"], faults(job)) == ("complete", [""] * 4)
+    for row, model in zip(job["cells"], models, strict=True):
+        assert f"Model: {model.split('.')[0]}" in read_parameters(Path(row[0]["path"]))
+    assert chosen(host) == before
+
+
+def test_an_overwritten_file_gives_another_picture(
+    host: Webui, small: Settings, modules: Mapping[str, nn.Module] | None
+) -> None:
+    path = host.loras / "changing" / "changing.safetensors"
+    write_adapter(path, "loha", seed=7, modules=modules)
+    before = draw(host, str(path), **small)["cells"][0]
+    write_adapter(path, "loha", seed=8, modules=modules)
+    after = draw(host, str(path), **small)["cells"][0]
+    path.unlink()
+    assert pixels(before[0]["path"]) == pixels(after[0]["path"])
+    assert pixels(before[1]["path"]) != pixels(after[1]["path"])
+    assert (before[1]["fault"], after[1]["fault"]) == ("", "")
+
+
+def test_an_interrupted_grid_goes_on_with_its_missing_pictures(
+    host: Webui, files: dict[str, str], small: Settings
+) -> None:
+    seeds = list(range(20, 23 if in_forge(host) else 40))
+    asked = {**small, "prompts": ["a house"], "seeds": seeds}
+    total = 2 * len(seeds)
+    host.post(f"{V1}/grids", {"files": [files["lokr"]], **asked})
+    while host.get(f"{V1}/job")["done"] < 1:
+        time.sleep(0.05)
+    status, answer = host.request(f"{V1}/grids", {"files": [], **asked})
+    assert status == 400 and "another grid is being drawn" in answer["error"]
+    host.post(f"{V1}/job/interrupt")
+    stopped = wait(host)
+    assert stopped["state"] == "interrupted" and 1 <= stopped["done"] < total
+    resumed = draw(host, files["lokr"], **asked)
+    assert (resumed["state"], faults(resumed)) == ("complete", [""] * total)
+    assert resumed["painted"] == total - stopped["done"]
+
+
+def test_the_axes_of_the_xyz_plot_draw_each_checkpoint_and_strength(
+    host: Webui, files: dict[str, str], small: Settings
+) -> None:
+    (info,) = [
+        each
+        for each in host.get("/sdapi/v1/script-info")
+        if each["name"] == "x/y/z plot" and not each["is_img2img"]
+    ]
+    choices = info["args"][0]["choices"]
+    x, y = (choices.index(f"[LyCORIS Ext] {name}") for name in ("checkpoint", "strength"))
+    assert choices.count("[LyCORIS Ext] checkpoint") == 1
+    listed = host.get("/sdapi/v1/loras")
+    axes = [x, f"None, {files['loha']}", "", y, "0.3, 1", "", 0, "", ""]
+    # Legend, single pictures, no sub-grids, fixed seeds, the same for all, margin, values as text.
+    options = [True, True, False, False, False, False, False, 0, True]
+    answer = host.post(
+        "/sdapi/v1/txt2img",
+        {
+            "prompt": "a cat",
+            "seed": 1,
+            "steps": small["steps"],
+            **_size(small),
+            "sampler_name": small["sampler"],
+            "script_name": "x/y/z plot",
+            "script_args": [*axes, *options],
+        },
+    )
+    texts = json.loads(answer["info"])["infotexts"]
+    assert sum("<lora:loha__" in text for text in texts[1:]) == 2
+    images = [base64.b64decode(image) for image in answer["images"]]
+    pictures = [Image.open(io.BytesIO(image)).convert("RGB").tobytes() for image in images[1:5]]
+    assert pictures[0] == plain(host, "a cat", settings=small)
+    assert len(set(pictures)) == 3, "None twice, and two strengths"
+    assert host.get("/sdapi/v1/loras") == listed, "no cards of the plot's adapters"
+
+
+def test_the_winner_is_installed_with_preview_and_card(
+    host: Webui, files: dict[str, str], small: Settings
+) -> None:
+    cell = draw(host, files["lokr"], **small)["cells"][0][1]
+    asked = {"file": files["lokr"], "name": "won", "preview": cell["path"], "strength": 0.8}
+    written = host.post(f"{V1}/install", asked)
+    assert [Path(path).name for path in written] == ["won.png", "won.json", "won.safetensors"]
+    assert "won" in [lora["name"] for lora in host.get("/sdapi/v1/loras")]
+    card = json.loads((host.loras / "won.json").read_text("utf-8"))
+    assert card["activation text"] == "Tilty, aniscreen" and card["preferred weight"] == 0.8
+    status, answer = host.request(f"{V1}/install", asked)
+    assert status == 400 and answer["error"] == "a file of this name exists already"
 
 
 def test_drawing_a_grid_leaves_the_hosts_own_adapters_as_they_were(
