@@ -115,8 +115,14 @@ def grid_page(
             for label, column in zip(plan.column_labels(), plan.columns, strict=True)
         ],
         "rows": [
-            {"label": label, "vote": asdict(Vote.of(plan.id, Cell(row, plan.columns[0])))}
-            for label, row in zip(plan.row_labels(), plan.rows, strict=True)
+            {
+                "label": label.replace("\n", ", "),
+                # In a low row a long prompt is cut, but not the settings in which the rows differ.
+                "title": row.test.title,
+                "differs": label.removeprefix(row.test.title).strip(),
+                "vote": asdict(Vote.of(plan.id, Cell(row, plan.columns[0]))),
+            }
+            for label, row in zip(plan.row_labels("\n"), plan.rows, strict=True)
         ],
         "cells": [
             [stored and _cell(stored, row, picture(stored)) for stored in line]

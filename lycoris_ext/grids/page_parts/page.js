@@ -64,7 +64,8 @@ function build() {
     const label = make("th");
     label.scope = "row";
     label.title = harmless(row.vote.prompt);
-    label.append(make("span", row.label, "clamp"));
+    label.append(make("span", row.title, "clamp"));
+    if (row.differs) label.append(make("small", row.differs));
     line.append(label);
     data.cells[r].forEach((cell, c) => {
       const place = make("td", "", data.bare && c === 1 ? "group" : "");
@@ -225,7 +226,9 @@ function restore(kept) {
 
 function resize(size) {
   at("size").value = size;
-  document.documentElement.style.setProperty("--cell", `${at("size").value}px`);
+  const style = document.documentElement.style;
+  style.setProperty("--cell", `${at("size").value}px`);
+  style.setProperty("--lines", Math.max(2, Math.floor((at("size").value - 24) / 22)));
 }
 
 function open(r, c) {
