@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,7 @@ from torch import Tensor
 
 from lycoris_ext.config import all_options
 from lycoris_ext.data import DataConfig, Picture, Scan, finding_lines, scan_folders
-from lycoris_ext.data.caption_files import CAPTION_SUFFIXES
 from lycoris_ext.data.folders import options_for
-from lycoris_ext.data.picture_files import is_picture, list_folder
 from lycoris_ext.errors import ConfigError, LycorisExtError
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.formats.atomic import make_folder
@@ -24,6 +22,8 @@ from lycoris_ext.formats.families import LONGEST_TEXT
 from lycoris_ext.words import count
 
 from .advanced import Advanced, Values, grouped, joined, more
+from .host.conditionings import encoded_captions
+from .host.folder_content import fingerprint
 from .host.images import png, to_pictures
 from .host.places import input_folders, picture_folder, temporary_folder
 from .host.widgets import Options, Widget, check, chooser, inputs, link, option, read_options
@@ -56,6 +56,7 @@ _ELSEWHERE = (
     "cache_text_encoder_outputs", "cache_text_encoder_outputs_to_disk", "cache_dir",
     "caption_variants", "max_data_loader_n_workers",
 )  # fmt: skip
+_NOT_READ = "captions are not used: the conditionings replace them"
 _SENTENCES = {"num_repeats": "Number of times that an epoch shows each image."}
 _FOLDER = (
     "A folder of pictures, each with a caption file of the same name (cat.png, cat.txt); or the "
@@ -116,6 +117,28 @@ class Dataset:
 
     options: Options
     conditionings: Mapping[str, Any] = field(default_factory=dict)
+
+    def check_text(self, clip: Any) -> None:
+        """Refuse to train without a CLIP where one is needed.
+
+        Raises:
+            ConfigError: captions, or the empty text that caption dropout needs, cannot be encoded.
+        """
+        if clip is not None:
+            return
+        if not self.conditionings:
+            raise ConfigError(
+                "no CLIP is connected, and the dataset has captions to read",
+                where="clip",
+                fix="connect a CLIP, or a dataset of images with conditionings",
+            )
+        if self.options.get("caption_dropout_rate") and "" not in self.conditionings:
+            raise ConfigError(
+                "caption dropout shows the model an empty text, and there is no encoding of it",
+                where="caption_dropout_rate",
+                fix="connect a CLIP to Train, or the conditioning of an empty text to the input "
+                "empty_conditioning of the dataset; or set caption_dropout_rate = 0",
+            )
 
 
 class DatasetFolder:
@@ -190,8 +213,14 @@ TEXTS = Widget(
 ENCODED = link(
     "conditioning",
     "CONDITIONING",
-    "Encoded captions, which replace the texts of captions: one for each image, or a single one "
-    "for all images. Train LoRA then needs no CLIP.",
+    "Encoded captions, which are used instead of the texts in captions: one for each image, or a "
+    "single one for all images. Train LoRA then needs no CLIP.",
+)
+EMPTY = link(
+    "empty_conditioning",
+    "CONDITIONING",
+    "The encoding of an empty text, which caption dropout shows in place of some conditionings. "
+    "Not connected: Train LoRA's CLIP makes it.",
 )
 
 
@@ -211,7 +240,7 @@ class DatasetImages:
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
         cut = [widget(name, _SENTENCES.get(name)) for name in _CUT]
-        return inputs((IMAGES, TEXTS, *cut), (ENCODED, more(_ADVANCED, _NAME)))
+        return inputs((IMAGES, TEXTS, *cut), (ENCODED, more(_ADVANCED, _NAME), EMPTY))
 
     def read(
         self,
@@ -219,23 +248,24 @@ class DatasetImages:
         captions: list[str],
         conditioning: list[Any] | None = None,
         advanced: list[Values] | None = None,
+        empty_conditioning: list[Any] | None = None,
         **values: list[Any],
     ) -> tuple[Dataset, str]:
         own = {name: value[0] for name, value in values.items()}
         options = _read(joined(advanced[0] if advanced else None, own))
         pictures = [png(picture) for batch in images for picture in to_pictures(batch)]
         texts = [line.strip() for text in captions for line in text.splitlines() if line.strip()]
-        encoded = {}
+        encoded: dict[str, Any] = {}
+        notes = [_NOT_READ] if texts and conditioning else []
         if conditioning:
-            single = [[entry] for given in conditioning for entry in given]
-            _check_count(len(single), len(pictures), "conditionings")
-            texts = [f"conditioning {number}" for number in range(len(single))]
-            encoded = dict(zip(texts, single, strict=True))
+            texts, encoded = encoded_captions(conditioning, empty_conditioning, options)
+            _check_count(len(texts), len(pictures), "conditionings")
         _check_count(len(texts), len(pictures), "captions")
         texts = texts * (len(pictures) if len(texts) == 1 else 1)
         options["image_dir"] = str(_write(pictures, texts))
         check(options)
-        return Dataset(options, encoded), "\n".join(_summary(_scanned(options).pictures))
+        summary = [*_summary(_scanned(options).pictures), *notes]
+        return Dataset(options, encoded), "\n".join(summary)
 
 
 class _More(Advanced):
@@ -294,50 +324,6 @@ def _read(given: Values) -> Options:
 def _chosen(folder: str, path: str) -> str:
     """Return the folder that a list and a field for another path name; "" for neither."""
     return path.strip() or ("" if folder in (_TYPED, _NO_FOLDER) else folder)
-
-
-def fingerprint(folder: str, caption_extension: str | None = None) -> str:
-    """Hash what is read of a folder: sizes and times of pictures, and the texts of captions.
-
-    Args:
-        folder: as the user wrote it.
-        caption_extension: ending of caption files; None: any that captioning tools use.
-
-    Returns:
-        32 hexadecimal digits; "" if there is no such folder.
-    """
-    try:
-        root = picture_folder(folder)
-    except LycorisExtError:
-        return ""  # running the node reports the reason
-    digest = hashlib.blake2b(digest_size=16)
-    endings = (caption_extension,) if caption_extension else CAPTION_SUFFIXES
-    for path in _files_below(root):
-        if is_picture(path):
-            state = path.stat()
-            known = f"{state.st_size}:{state.st_mtime_ns}".encode()
-        elif path.name.endswith(endings):
-            known = path.read_bytes()
-        else:
-            continue
-        name = path.relative_to(root).as_posix().encode("utf-8", "surrogatepass")
-        digest.update(b"%s:%d:%s\n" % (name, len(known), known))
-    return digest.hexdigest()
-
-
-def _files_below(folder: Path, levels: int = 4) -> Iterator[Path]:
-    """Return the files below a folder, without hidden ones and those of operating systems.
-
-    Args:
-        folder: in which links may lead to other folders, and even back to it.
-        levels: how many folders deep files are looked for.
-    """
-    paths, _ = list_folder(folder)
-    for path in paths:
-        if not path.is_dir():
-            yield path
-        elif levels > 1:
-            yield from _files_below(path, levels - 1)
 
 
 def _check_folder(path: Path) -> None:

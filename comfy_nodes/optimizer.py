@@ -9,7 +9,7 @@ from lycoris_ext.config import all_options
 from lycoris_ext.diffusion import LossConfig
 from lycoris_ext.options import Option
 from lycoris_ext.training.optimizer_kinds import fallback_optimizer
-from lycoris_ext.training.optimizers import OptimizerConfig
+from lycoris_ext.training.optimizers import OptimizerConfig, try_optimizer
 from lycoris_ext.training.schedules import ScheduleConfig
 
 from .advanced import Advanced, Values, grouped, joined, more
@@ -92,7 +92,11 @@ class Optimizer:
 
     def describe(self, advanced: Values | None = None, **values: Any) -> tuple[Options]:
         given = joined(advanced, values)
-        return (check(read_options([widget(name) for name in given], given)),)
+        options = check(read_options([widget(name) for name in given], given))
+        known = OptimizerConfig.options()
+        chosen = {name: value for name, value in options.items() if name in known}
+        try_optimizer(OptimizerConfig(**chosen))  # its package may be missing
+        return (options,)
 
 
 class _More(Advanced):

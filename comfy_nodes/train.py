@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from lycoris_ext.config import OptionSource, TrainConfig, build_config
-from lycoris_ext.errors import ConfigError, RunInterrupted
+from lycoris_ext.errors import RunInterrupted
 from lycoris_ext.formats.families import LONGEST_TEXT
 from lycoris_ext.training.run_name import CONTINUE, MODES
 from lycoris_ext.training.train import train
@@ -167,12 +167,7 @@ class Train:
         from .host.base_model import ConnectedModel, best_precision
         from .host.prediction import Prediction
 
-        if clip is None and not dataset.conditionings:
-            raise ConfigError(
-                "no CLIP is connected, and the dataset has captions to read",
-                where="clip",
-                fix="connect a CLIP, or a dataset of images with conditionings",
-            )
+        dataset.check_text(clip)
         values = joined(advanced, values)
         precision = values.get("mixed_precision", "auto")
         precision = best_precision() if precision == "auto" else precision
@@ -199,7 +194,14 @@ class Train:
                 conditionings=dataset.conditionings,
                 max_token_length=config.model.max_token_length,
             )
-            watcher = NodeWatcher(base, config, _drawing(values, config), unique_id, values)
+            watcher = NodeWatcher(
+                base,
+                config,
+                _drawing(values, config),
+                unique_id,
+                values,
+                captions_are_names=bool(dataset.conditionings),
+            )
             try:
                 path = train(
                     config, base, watcher, when_it_exists, keep_state=when_it_exists == CONTINUE

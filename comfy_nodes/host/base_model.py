@@ -23,6 +23,7 @@ from lycoris_ext.models.part_configs import LOADED
 from lycoris_ext.training.token_limit import clip_token_limit
 from lycoris_ext.words import count
 
+from .cables import check_cables
 from .fingerprint import clip_digest, load, model_digest, vae_digest
 from .gradients import checkpointed, own_tensors, plain_attention, unshared_norms
 from .patches import apply_adapter, targets_of
@@ -97,6 +98,7 @@ class ConnectedModel:
                 where="model",
                 fix="connect a model for pictures",
             )
+        check_cables(self.model, self.clip, self.vae, self._conditionings)
 
     @property
     def _base(self) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL import Image
 
+from lycoris_ext.data import TrainingSet
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.plots.grid import comparison_grid
 from lycoris_ext.training.config import TrainConfig
@@ -34,6 +35,7 @@ class NodeWatcher(Watcher):
         drawing: the settings of the pictures that are drawn during training.
         node_id: of the Train node.
         values: its inputs, of which sample_prompts is read.
+        captions_are_names: whether captions only name conditionings that other nodes made.
 
     Attributes:
         pictures: those that were drawn, in order.
@@ -47,7 +49,9 @@ class NodeWatcher(Watcher):
         drawing: Drawing,
         node_id: str | None,
         values: dict[str, Any],
+        captions_are_names: bool = False,
     ) -> None:
+        self._captions_are_names = captions_are_names
         self.base, self.config, self.drawing, self.node_id = base, config, drawing, node_id
         self.prompts = lines(values.get("sample_prompts", ""))
         self.pictures: list[Image.Image] = []
@@ -61,6 +65,10 @@ class NodeWatcher(Watcher):
     def note(self, text: str) -> None:
         self.say(text)
         self.told.append(text)
+
+    def _note_once(self, text: str) -> None:
+        if text not in self.told:
+            self.note(text)
 
     @contextmanager
     def counting(
@@ -76,6 +84,9 @@ class NodeWatcher(Watcher):
             show(f"{what} {done} of {total or 'all'} {unit}", self.node_id)
 
         yield count
+
+    def pictures_read(self, config: TrainConfig, pictures: TrainingSet) -> None:
+        pictures.captions_are_names = self._captions_are_names
 
     def after_step(self, run: Run, report: StepReport) -> None:
         self._bar = self._bar or Bar(run.total_steps)
@@ -95,7 +106,12 @@ class NodeWatcher(Watcher):
 
     def draw(self, run: Run) -> Sequence[str]:
         if self.base.clip is None:
-            self.note("no CLIP is connected that could read a prompt: nothing is drawn")
+            self._note_once("no CLIP is connected that could read a prompt: nothing is drawn")
+            return ()
+        if not self.prompts and self._captions_are_names:
+            self._note_once(
+                "the captions are conditionings, and sample_prompts is empty: nothing is drawn"
+            )
             return ()
         prompts = self.prompts or _captions(run)
         drawn, names = [], []

@@ -64,6 +64,8 @@ class TrainingSet:
         digests: hash of the bytes of each picture file.
         fingerprint: hash of pictures, captions and subsets; see data/fingerprint.py.
         hashes: name of each picture -> a short hash of what is trained of it.
+        captions_are_names: whether captions only name encodings that come from elsewhere, so that
+            they hold no tags.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class TrainingSet:
         self.config = config
         self.seed = seed
         self.findings = findings
+        self.captions_are_names = False
         self.batches_per_step, self.total_steps = 1, 0
         self.pictures = tuple(one.picture for one in checked)
         self.crops = tuple(one.crop for one in checked)
@@ -182,7 +185,7 @@ class TrainingSet:
     def tag_counts(self) -> dict[str, dict[str, int]]:
         """Return the number of captions by folder name and tag: sd-scripts' ss_tag_frequency."""
         counts: dict[str, Counter[str]] = {}
-        for picture in self.pictures:
+        for picture in () if self.captions_are_names else self.pictures:
             tags = (tag.strip() for tag in picture.caption.split(picture.subset.caption_separator))
             counts.setdefault(picture.folder, Counter()).update(tag for tag in tags if tag)
         return {folder: dict(sorted(tags.items())) for folder, tags in sorted(counts.items())}

@@ -129,6 +129,13 @@ class LossConfig(Section):
                     where=name,
                     fix=f"set {needed} above 0, or remove {name}",
                 )
+        if self.max_timestep is not None and (self.min_timestep or 0) >= self.max_timestep:
+            yield ConfigError(
+                f"no timestep lies between min_timestep {self.min_timestep or 0} and max_timestep "
+                f"{self.max_timestep}",
+                where="min_timestep",
+                fix="choose min_timestep below max_timestep",
+            )
         if self.scale_v_pred_loss_like_noise_pred and self.v_pred_like_loss:
             yield ConfigError(
                 "scale_v_pred_loss_like_noise_pred is for velocity models and v_pred_like_loss for "

@@ -55,8 +55,7 @@ def build_network(
     check_type(
         config, NetworkConfig, "config", "write build_network({...}, NetworkConfig(algo=...))"
     )
-    planned = _planned(select_layers(targets, config))
-    check_plans(planned)
+    planned = plan_layers(targets, config)
     layers, sites, rates = {}, {}, {}
     for selected, plan in planned:
         site, options = selected.site, selected.options
@@ -80,6 +79,17 @@ def build_network(
     for notice in (*gradients(targets), *network.notices) if warn else ():
         warnings.warn(notice, NetworkWarning, stacklevel=2)
     return network
+
+
+def plan_layers(targets: Targets, config: NetworkConfig) -> list[tuple[SelectedLayer, Plan]]:
+    """Choose the layers that a config adapts and plan their adapters, without making a tensor.
+
+    Raises:
+        ConfigError: as ``build_network``.
+    """
+    planned = _planned(select_layers(targets, config))
+    check_plans(planned)
+    return planned
 
 
 def _describe(network: Network, targets: Targets) -> None:

@@ -105,7 +105,11 @@ class Door:
         faults.raise_all()
 
         base.load()
-        check_bucket_sizes(pictures, base.latent_factor)
+        with faults:
+            check_bucket_sizes(pictures, base.latent_factor)
+        with faults:
+            weights.check_layers(base.targets(), config)
+        faults.raise_all()
         if not keeps_name(when_it_exists):
             origin = base.fingerprint(), weights.fingerprint
             chosen = choose_name(config, when_it_exists, pictures, *origin)

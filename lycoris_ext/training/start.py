@@ -19,6 +19,7 @@ from lycoris_ext.formats import AdapterState
 from lycoris_ext.formats.adapter_file import AdapterFile, read_adapter_file
 from lycoris_ext.formats.summary import plans_of
 from lycoris_ext.network import Network, NetworkConfig, build_network, load_network
+from lycoris_ext.network.build import plan_layers
 from lycoris_ext.network.selection import layer_rates, left_out_by
 from lycoris_ext.training.base_model import BaseModel
 from lycoris_ext.training.config import TrainConfig
@@ -59,6 +60,15 @@ class StartWeights:
             yield f"merged {Path(path).name} at strength {strength:g} into the base" + (
                 "" if dtype == torch.float32 else f", rounded to {dtype}"
             )
+
+    def check_layers(self, targets: Mapping[str, nn.Module], config: TrainConfig) -> None:
+        """Refuse a config that adapts no layer or fits them badly, before anything is encoded.
+
+        Raises:
+            ConfigError: the config selects no layer, a pattern fits none, or options contradict it.
+        """
+        if not self.config.dim_from_weights:
+            plan_layers(targets, config.effective_network)
 
     def build_network(self, targets: Mapping[str, nn.Module], config: TrainConfig) -> Network:
         """Build the network to train: a new one, or one with the weights of network_weights.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -104,6 +104,8 @@ def sampling_of(kind: str, zsnr: bool = False) -> Any:
 
 class SD15:
     """The configuration of a family; our nodes know the family by the name of this class."""
+
+    unet_config: ClassVar[dict[str, int]] = {"context_dim": WIDTH}
 
 
 class Flux:
@@ -296,6 +298,7 @@ class Vae:
 
     def __init__(self) -> None:
         self.first_stage_model = FirstStage()
+        self.latent_channels = 4
 
     def spacial_compression_encode(self) -> int:
         return 8
