@@ -15,6 +15,7 @@ from torch import Tensor
 from . import dataset, network, optimizer, train
 from .compare_grid import ADAPTERS, LINKS, WIDGETS, CompareGrid
 from .dataset import Dataset, DatasetFolder, DatasetImages
+from .host import folder_content
 from .host.drawing import drawing_widgets
 from .host.places import adapter_file
 from .host.widgets import Widget, inputs
@@ -101,7 +102,7 @@ class OldDataset(DatasetFolder):
         cls, folder: str | None = None, reg_folder: str | None = None, **_: Any
     ) -> str | float:
         changed = super().IS_CHANGED(folder, "")
-        return f"{changed}{dataset.fingerprint(reg_folder)}" if reg_folder else changed
+        return f"{changed}{folder_content.fingerprint(reg_folder)}" if reg_folder else changed
 
     def read(self, folder: str, **values: Any) -> tuple[Dataset, str]:  # type: ignore[override]
         return super().read(folder, **values)

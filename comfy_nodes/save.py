@@ -8,12 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from lycoris_ext.errors import DataError
+from lycoris_ext.errors import ConfigError, DataError, FormatError
 from lycoris_ext.formats import AdapterState, in_precision, save_adapter
+from lycoris_ext.formats.misread import misread_by
+from lycoris_ext.formats.namings import COMFYUI
+from lycoris_ext.formats.summary import plans_of
 from lycoris_ext.network import load_network
+from lycoris_ext.words import count
 
 from .host import adapter
+from .host.baking import baked, warnings
 from .host.patches import targets_of
 from .host.places import output_place
 from .host.status import show
@@ -51,6 +57,16 @@ _TRIGGER = Widget(
 _COMMENT = Widget(
     "comment", "STRING", {"default": "", "tooltip": "A comment to write into the metadata."}
 )
+_BAKE = Widget(
+    "bake",
+    "BOOLEAN",
+    {
+        "default": False,
+        "tooltip": "With a model connected: store layers that ComfyUI's own loaders compute "
+        "wrongly, such as DoRA of outputs and (IA)^3, as whole differences of weights, which they "
+        "compute rightly. Such a file is much larger. Apply LoRA needs no baking.",
+    },
+)
 
 
 class Save:
@@ -86,6 +102,8 @@ class Save:
             ),
             _TRIGGER,
             _COMMENT,
+            # Saved workflows know widgets by their order: new ones come last.
+            _BAKE,
         )
         return inputs((lora, _NAME, _DTYPE, _OVERWRITE), optional, {"unique_id": "UNIQUE_ID"})
 
@@ -99,9 +117,10 @@ class Save:
         clip: Any = None,
         trigger_words: str = "",
         comment: str = "",
+        bake: bool = False,
         unique_id: str | None = None,
     ) -> dict[str, Any]:
-        state = prepared(adapter, dtype, model, clip)
+        state, told = prepared(adapter, dtype, model, clip, bake)
         metadata = dict(state.metadata)
         if trigger_words.strip():
             metadata["modelspec.trigger_phrase"] = trigger_words.strip()
@@ -109,20 +128,24 @@ class Save:
             metadata["ss_training_comment"] = comment.strip()
         path = free_path(name, overwrite)
         save_adapter(path, replace(state, metadata=metadata))
-        show(f"saved {path}", unique_id)
+        show("\n".join([f"saved {path}", *told]), unique_id)
         return {"ui": {"text": [str(path)]}, "result": (str(path),)}
 
 
-def prepared(lora: Any, dtype: str, model: Any, clip: Any) -> AdapterState:
-    """Return tensors and metadata of an adapter as they are to be written.
+def prepared(
+    lora: Any, dtype: str, model: Any, clip: Any, bake: bool
+) -> tuple[AdapterState, list[str]]:
+    """Return tensors and metadata of an adapter as they are to be written, and lines for the user.
 
     Args:
         lora: an adapter of our nodes or of ComfyUI's.
         dtype: a choice of the node, such as "fp16".
         model, clip: ComfyUI's; if one is connected, the keys become kohya's.
+        bake: store layers that ComfyUI misreads as whole differences.
 
     Raises:
         DataError: the adapter is empty.
+        ConfigError: `bake` is set, and no model is connected.
         FormatError: the adapter has layers that the connected model does not have.
     """
     state = adapter.state_of(lora)
@@ -131,12 +154,32 @@ def prepared(lora: Any, dtype: str, model: Any, clip: Any) -> AdapterState:
     wanted = _DTYPES[dtype]
     if model is not None or clip is not None:
         network = load_network(state, targets_of(model, clip), keeps_origin=False)
-        return network.adapter_state(state.metadata, wanted or _commonest_dtype(state))
+        number = wanted or _commonest_dtype(state)
+        written = network.adapter_state(state.metadata, number)
+        if not bake:
+            return written, warnings(network)
+        written, layers = baked(written, network.cpu(), model, clip, number)
+        return written, [f"{count(layers, 'layer')} baked"]
+    if bake:
+        raise ConfigError(
+            "layers are baked for the weights of a model, and none is connected",
+            where="bake",
+            fix="connect the model, and the text encoder if the adapter has layers for it",
+        )
     tensors = {
         key: in_precision(wanted, key, tensor).detach().cpu()
         for key, tensor in state.tensors.items()
     }
-    return AdapterState(tensors, state.metadata)
+    return AdapterState(tensors, state.metadata), _misread(tensors, state)
+
+
+def _misread(tensors: dict[str, Tensor], state: AdapterState) -> list[str]:
+    """Say what ComfyUI's own loader does wrongly with a file that is written as it is."""
+    try:
+        told = misread_by(tensors, plans_of(state), state.metadata)
+    except FormatError:
+        return []  # an algorithm of ComfyUI's that we do not know
+    return [sentence for sentence in told if sentence.startswith(COMFYUI)]
 
 
 def _commonest_dtype(state: AdapterState) -> torch.dtype | None:

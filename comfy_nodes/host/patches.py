@@ -253,10 +253,10 @@ def _changes_bias(layer: AdapterLayer, site: Site) -> bool:
     """Tell whether the update changes the bias."""
     # On the meta device, where T-LoRA's decomposition of the weight costs nothing.
     weight = torch.empty(site.spec.weight_shape, device="meta")
-    return _delta(layer, site, weight).bias() is not None
+    return delta_of(layer, site, weight).bias() is not None
 
 
-def _delta(layer: AdapterLayer, site: Site, weight: Tensor) -> Delta:
+def delta_of(layer: AdapterLayer, site: Site, weight: Tensor) -> Delta:
     """Return a layer's update at strength 1 of a weight, on the weight's device."""
     base = FrozenLayer(site.spec, weight, None, site.module.forward)
     tensors = {name: tensor.detach().to(weight.device) for name, tensor in layer.tensors().items()}
@@ -308,12 +308,12 @@ def _patch_class() -> Any:
             if self.of_bias:
                 # An update of the bias does not read the numbers of the weight.
                 unread = torch.empty(self.site.spec.weight_shape, device=weight.device)
-                bias = _delta(self.layer, self.site, unread).scaled(strength).bias()
+                bias = delta_of(self.layer, self.site, unread).scaled(strength).bias()
                 assert bias is not None
                 weight += bias.to(weight.dtype)
             else:
                 own = _original(self.site, weight)
-                add_delta(weight, _delta(self.layer, self.site, own).scaled(strength))
+                add_delta(weight, delta_of(self.layer, self.site, own).scaled(strength))
             return weight
 
     return CorePatch

@@ -106,6 +106,19 @@ def misread_by(
     return (*mend, *filter(None, names), *forms)
 
 
+def misreads(host: str, plan: Plan) -> tuple[str, ...]:
+    """Return what a host does wrongly with one layer of a file, as ends of sentences.
+
+    Args:
+        host: one of ``HOSTS``.
+        plan: algorithm, rank and shapes of the layer.
+    """
+    features = _features(plan)
+    return tuple(
+        told for (feature, known), told in _MISREAD.items() if known == host and feature in features
+    )
+
+
 def knows(host: str, feature: str) -> bool:
     """Tell whether a host takes layers of an algorithm, or of a feature such as "core of lora"."""
     return not _MISREAD.get((feature, host), "").startswith("knows no")
