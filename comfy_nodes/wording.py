@@ -44,6 +44,8 @@ NAMES = {
     "adam_beta1": "beta 1",
     "adam_beta2": "beta 2",
     "adam_epsilon": "epsilon",
+    "sgd_momentum": "momentum of SGD",
+    "rmsprop_alpha": "smoothing of RMSprop",
     "max_grad_norm": "gradient clipping",
     "scale_weight_norms": "max norm of an update",
     "ema_decay": "EMA decay",

@@ -4,16 +4,17 @@ A new optimizer is one more entry:
 
     register_optimizer(
         OptimizerKind(
-            name="SGD",
-            summary="Plain gradient descent with momentum.",
-            factory=torch.optim.SGD,
+            name="Rprop",
+            summary="Resilient backpropagation.",
+            factory=torch.optim.Rprop,
             arguments={
-                "momentum": (
-                    Option("sgd_momentum", float, 0.9, "Share of ...", low=0.0, below=1.0),
+                "etas": (
+                    Option("rprop_low", float, 0.5, "Factor of ...", above=0.0, below=1.0),
+                    Option("rprop_high", float, 1.2, "Factor of ...", above=1.0),
                 )
             },
-            state_bytes=4,
-            class_path="torch.optim.sgd.SGD",
+            state_bytes=8,
+            class_path="torch.optim.rprop.Rprop",
         )
     )
 
@@ -242,8 +243,8 @@ _ADAMW = {
             "adam_epsilon",
             float,
             1e-8,
-            "AdamW divides its steps by the root of an average of squared gradients plus this "
-            "number, so that gradients close to 0 cause no huge steps.",
+            "Steps are divided by the root of an average of squared gradients plus this number, so "
+            "that gradients close to 0 cause no huge steps.",
             low=0.0,
         ),
     ),
@@ -270,5 +271,62 @@ register_optimizer(
         class_path="torch.optim.adamw.AdamW",
         state_bytes=8,
         arguments=_ADAMW,
+    )
+)
+register_optimizer(
+    OptimizerKind(
+        name="Adam",
+        summary="AdamW without weight decay (Kingma & Ba 2015, arXiv:1412.6980).",
+        factory=torch.optim.Adam,
+        class_path="torch.optim.adam.Adam",
+        state_bytes=8,
+        arguments={name: _ADAMW[name] for name in ("betas", "eps")},
+    )
+)
+register_optimizer(
+    OptimizerKind(
+        name="SGD",
+        summary="Gradient descent with momentum; it needs far higher learning rates than AdamW.",
+        factory=torch.optim.SGD,
+        class_path="torch.optim.sgd.SGD",
+        state_bytes=4,
+        arguments={
+            "momentum": (
+                Option(
+                    "sgd_momentum",
+                    float,
+                    0.9,
+                    "Share of the last step's movement that SGD keeps in each step. 0: each step "
+                    "follows its own gradient alone.",
+                    low=0.0,
+                    below=1.0,
+                    step=0.01,
+                ),
+            )
+        },
+    )
+)
+register_optimizer(
+    OptimizerKind(
+        name="RMSprop",
+        summary="Gradients divided by the root of a running average of their squares.",
+        factory=torch.optim.RMSprop,
+        class_path="torch.optim.rmsprop.RMSprop",
+        state_bytes=4,
+        arguments={
+            "alpha": (
+                Option(
+                    "rmsprop_alpha",
+                    float,
+                    0.99,
+                    "Share of the old value that RMSprop's running average of squared gradients "
+                    "keeps in each step.",
+                    low=0.0,
+                    below=1.0,
+                    step=0.001,
+                ),
+            ),
+            "eps": _ADAMW["eps"],
+        },
     )
 )
