@@ -26,7 +26,7 @@ def test_a_taken_name_is_used_again_numbered_overwritten_or_continued_as_chosen(
 ) -> None:
     assert [name(), name(), name(when_it_exists="new name")] == ["mine", "mine", "mine-2"]
     assert name(when_it_exists="overwrite") == "mine"
-    with pytest.raises(DataError, match="this file exists already"):
+    with pytest.raises(DataError, match="exist already"):
         name(when_it_exists="continue", max_train_steps=6)
     longer = {"when_it_exists": "continue", "output_name": "long"}
     assert name(**longer) == "long"
