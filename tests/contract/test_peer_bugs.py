@@ -313,3 +313,22 @@ def test_attn_only_selects_exactly_the_attention_of_the_unet() -> None:
     assert all(".attn1." in path or ".attn2." in path for path in paths)
     classes = {type(module).__name__ for module in unet.modules()}
     assert not classes & set(PRESET["attn-only"]["unet_target_module"])
+
+
+@pytest.mark.parametrize("algo", ["lora", "loha", "lokr"])
+def test_dora_with_lengths_of_inputs_is_read_here_alone(algo: str, tmp_path: Path) -> None:
+    """docs/algorithms/dora.md: lycoris-lora opens no file with them; of outputs it does."""
+    model, x = linear(), torch.randn(LINEAR).double()
+    network = ours(model, algo=algo, dora_wd=True)
+    tensors = stored(network, tmp_path)
+    agree(change(model, x, read(tensors, model, tmp_path)), change(model, x, network))
+    with pytest.raises(RuntimeError, match="doesn't match the broadcast shape"):
+        reader(model, tensors)
+    reader(model, stored(ours(model, algo=algo, dora_wd=True, wd_on_output=True), tmp_path))
+
+
+def test_tlora_of_a_larger_convolution_is_read_here_alone(tmp_path: Path) -> None:
+    """docs/algorithms/tlora.md: lycoris-lora opens files of Linear and 1x1 layers alone."""
+    with pytest.raises(RuntimeError, match="doesn't match the broadcast shape"):
+        reader(conv(), stored(ours(conv(), algo="tlora"), tmp_path))
+    reader(linear(), stored(ours(linear(), algo="tlora"), tmp_path))

@@ -62,7 +62,8 @@ def run(script: str, options: list[str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, os.getcwd())
+    # As if each script had been started itself.
+    sys.path[:0] = [os.getcwd(), os.path.join(os.getcwd(), "networks")]
     make_narrow()
     runs = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     print("\n" + json.dumps([run(script, options) for script, *options in runs]))
