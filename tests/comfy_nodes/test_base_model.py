@@ -87,7 +87,7 @@ def test_encode_pixels_returns_mean_and_standard_deviation_of_the_latents(host: 
 def test_parentheses_in_captions_are_escaped_for_the_text_encoder(host: Host) -> None:
     base = connected()
     base.encode_text(["saber (fate)"])
-    assert base.clip.read == ["saber \\(fate\\)"]
+    assert base.clip.read[-1:] == ["saber \\(fate\\)"]
 
 
 @pytest.mark.parametrize("length", [75, 150, 225])

@@ -21,6 +21,7 @@ SIZES = [(64, 64, 0, 0, 64, 64)]
 
 
 class Vae:
+    latent_channels = 4
     first_stage_model = nn.Module()
 
     def spacial_compression_encode(self) -> int:

@@ -34,7 +34,7 @@ class Vae:
     """A VAE without weights; a latent covers 8 x 8 pixels."""
 
     def __init__(self, channels: int) -> None:
-        self.channels = channels
+        self.channels = self.latent_channels = channels
         self.first_stage_model = torch.nn.Module()
 
     def spacial_compression_encode(self) -> int:
