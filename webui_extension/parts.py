@@ -72,11 +72,12 @@ def script(code: str) -> dict[str, str]:
 class Poll:
     """Shows again and again how far a work is, until it ends.
 
-    A hidden text box gets another text after each look, and its change makes the browser ask for
-    the next one. Unlike a generator this works without gradio's queue (--no-gradio-queue).
+    Each look puts another text into a hidden text box, and its change makes the browser ask for the
+    next look. Unlike a generator this works without gradio's queue (--no-gradio-queue). There are
+    two boxes in turn, because gradio 3 drops a change while the event before it is being answered.
 
     Args:
-        name: of the text box.
+        name: of the text boxes.
         look: is called with a number of seconds and the values of `inputs`. It waits so long, but
             not after the work has ended; it returns the values of `outputs`, and whether the work
             goes on.
@@ -99,14 +100,16 @@ class Poll:
     ) -> None:
         self._look = look
         self.inputs = list(inputs)
-        self.outputs = [*outputs, hidden(name)]
-        self.outputs[-1].change(
-            lambda *values: self._next(seconds, *values),
-            inputs=self.inputs,
-            outputs=self.outputs,
-            queue=False,
-            show_progress="hidden",
-        )
+        tick, tock = hidden(f"{name}_tick"), hidden(f"{name}_tock")
+        self.outputs = [*outputs, tick]
+        for box, other in ((tick, tock), (tock, tick)):
+            box.change(
+                lambda *values: self._next(seconds, *values),
+                inputs=self.inputs,
+                outputs=[*outputs, other],
+                queue=False,
+                show_progress="hidden",
+            )
 
     def first(self, *values: Any) -> list[Any]:
         """Look without waiting; if the work goes on, the browser then asks again by itself."""
