@@ -9,6 +9,7 @@ from typing import Any
 
 from lycoris_ext.errors import ConfigError, LycorisExtError
 from lycoris_ext.grids.checkpoints import Checkpoint
+from lycoris_ext.grids.headings import harmless
 from webui_extension.tables import paragraph
 
 
@@ -143,6 +144,5 @@ def number(field: str, value: float | None) -> float:
 def label(checkpoint: Checkpoint) -> str:
     """Return the text for a checkpoint in a list of choices; its hash makes the text unique."""
     step = "" if checkpoint.step is None else f", step {checkpoint.step}"
-    return (
-        f"{checkpoint.name}{step}, {checkpoint.algorithm} [{checkpoint.summary.hash.computed[:8]}]"
-    )
+    digest = checkpoint.summary.hash.computed[:8]
+    return harmless(f"{checkpoint.name}{step}, {checkpoint.algorithm} [{digest}]")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lycoris_ext.errors import ConfigError, DataError
+from lycoris_ext.grids.headings import harmless, short_title
 from lycoris_ext.grids.plan_file import PLAN, read_plan
 from webui_extension.frame import frame, link_to_file
 from webui_extension.laboratory import Laboratory
@@ -80,7 +81,8 @@ def _choices(laboratory: Laboratory) -> list[str]:
             plan = read_plan(laboratory.grid_folder(grid) / PLAN)
         except DataError:
             continue  # written by another version; its page on the disk still works
-        labels.append(f"{plan.title}: {len(plan.rows)} x {len(plan.columns)} [{grid}]")
+        title = harmless(short_title(plan))
+        labels.append(f"{title}: {len(plan.rows)} x {len(plan.columns)} [{grid}]")
     return labels
 
 

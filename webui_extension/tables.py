@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterable, Sequence
-from html import escape
 
 from lycoris_ext.formats.metadata import HEADINGS
 from lycoris_ext.grids.checkpoints import Checkpoint, RunFiles
+from lycoris_ext.grids.headings import harmless
 from lycoris_ext.words import file_size, short
 
 _HASH = 12
 #: Metadata that the table leaves out: they are shown in a form of their own, or not at all.
 _NOT_LISTED = ("ss_tag_frequency", "ss_bucket_info", "ssmd_cover_images", "modelspec.thumbnail")
+
+
+def escape(text: str) -> str:
+    """Return a text as HTML that shows it and does nothing else."""
+    return html.escape(harmless(text))
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

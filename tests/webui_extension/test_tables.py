@@ -7,7 +7,7 @@ from pathlib import Path
 from lycoris_ext.formats import load_adapter, save_adapter
 from lycoris_ext.formats.adapter_file import AdapterState
 from lycoris_ext.grids.checkpoints import list_run
-from webui_extension.tables import metadata_table, paragraph, run_table, verdict_table
+from webui_extension.tables import metadata_table, paragraph, run_table, table, verdict_table
 
 SCRIPT = "<img src=x onerror=alert(1)>"
 
@@ -32,6 +32,11 @@ def test_foreign_texts_are_escaped_in_every_table(tmp_path: Path, run: Path) -> 
         paragraph(SCRIPT, SCRIPT),
     ):
         assert "<img" not in html and "&lt;img src=x" in html
+
+
+def test_a_name_that_turns_its_text_around_is_shown_by_its_letters() -> None:
+    assert "a&lt;U+202E&gt;b" in table(("name",), [("a\u202eb",)])
+    assert "a&lt;U+2067&gt;b" in paragraph("a\u2067b")
 
 
 def test_the_tables_of_a_run_show_algorithm_ranks_base_and_tags(run: Path) -> None:
