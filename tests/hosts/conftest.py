@@ -11,7 +11,7 @@ import pytest
 from lycoris_ext.errors import EnvironmentFault
 from tests.hosts.checkouts import HOSTS, Checkout, check_installed, find_checkout
 from tests.hosts.comfyui import Server
-from tests.hosts.receipts import write_receipt
+from tests.hosts.receipts import described, parts_of, write_receipt
 from tests.tiny_pictures import write_pictures
 
 
@@ -60,15 +60,17 @@ class Receipts:
         config.hook.pytest_deselected(items=others)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.when != "call" and report.passed:
-            return
         key = host_key(report.nodeid)
         assert key is not None
-        self.tests[key][report.nodeid.rpartition("/")[2]] = {
-            "outcome": report.outcome,
-            "seconds": round(report.duration, 1),
-            **dict(report.user_properties),
-        }
+        test = self.tests[key].setdefault(
+            report.nodeid.rpartition("/")[2], {"outcome": "passed", "seconds": 0.0}
+        )
+        # What tests share is made before the first of them, and counts as its time.
+        test["seconds"] = round(test["seconds"] + report.duration, 1)
+        if report.when == "call" or not report.passed:
+            test |= {"outcome": report.outcome, **dict(report.user_properties)}
+        if report.skipped:
+            test["reason"] = report.longrepr[-1].removeprefix("Skipped: ")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
@@ -76,6 +78,7 @@ class Receipts:
         complete = len(self.checkouts) == len(self.tests)
         for key, checkout in self.checkouts.items():
             tests, name = self.tests[key], checkout.host.name
+            self.said += [f"{name}, {line}" for line in described(parts_of(key, tests))]
             bad = sorted(test for test in tests if tests[test]["outcome"] == "failed")
             if bad or cut_short or not tests:
                 why = "tests failed" if bad else "cut short" if cut_short else "it has no tests"

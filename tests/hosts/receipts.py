@@ -11,6 +11,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ def write_receipt(key: str, checkout: Checkout, tests: dict[str, dict[str, Any]]
         "processor": get_cpu_capability(),
         "versions": host_versions(checkout),
         "counts": {outcome: outcomes.count(outcome) for outcome in sorted(set(outcomes))},
+        "parts": parts_of(key, tests),
         "tests": tests,
         "trees": tree_hashes(checkout.host),
     }
@@ -53,6 +55,38 @@ def write_receipt(key: str, checkout: Checkout, tests: dict[str, dict[str, Any]]
     text = json.dumps(receipt, indent=2, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8", newline="\n")
     return path
+
+
+def parts_of(key: str, tests: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Sum the tests of each part up, which are those of one file.
+
+    Args:
+        key: of `HOSTS`.
+        tests: by name, "FILE.py::TEST".
+
+    Returns:
+        The part's name, such as "tools" for test_sd_scripts_tools.py and "" for test_sd_scripts.py
+        -> number of tests that ran, seconds of all of them, and why others were left out.
+    """
+    parts: dict[str, dict[str, Any]] = {}
+    for name, test in tests.items():
+        stem = name.partition(".py")[0].removeprefix(f"test_{key}").strip("_")
+        part = parts.setdefault(stem, {"ran": 0, "seconds": 0.0, "left_out": []})
+        part["ran"] += test["outcome"] != "skipped"
+        part["seconds"] = round(part["seconds"] + test["seconds"], 1)
+        if test["outcome"] == "skipped":
+            part["left_out"].append(f"{name.partition('::')[2]}: {test.get('reason', '')}")
+    return parts
+
+
+def described(parts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return lines that say which parts ran, how long, and what was left out."""
+    lines = []
+    for name, part in parts.items():
+        lines.append(f"{name or 'the rest'}: {part['ran']} ran in {part['seconds']:.0f} s")
+        lines += [f"{name or 'the rest'}: left out {text}" for text in part["left_out"]]
+    total = sum(part["seconds"] for part in parts.values())
+    return [*lines, f"all parts: {total / 60:.1f} minutes"]
 
 
 def tree_hashes(host: Host, root: Path = ROOT) -> dict[str, str]:

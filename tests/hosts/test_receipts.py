@@ -16,7 +16,8 @@ from tests.hosts.checkouts import HOSTS, ROOT, Checkout
 HOST = HOSTS["sd_scripts"]
 TESTS = {
     "test_sd_scripts.py::test_a": {"outcome": "passed", "seconds": 1.5, "sha256": "ab"},
-    "test_sd_scripts.py::test_b": {"outcome": "skipped", "seconds": 0.0},
+    "test_sd_scripts.py::test_b": {"outcome": "skipped", "seconds": 0.0, "reason": "too large"},
+    "test_sd_scripts_tools.py::test_c[a/b.py]": {"outcome": "passed", "seconds": 80.0},
 }
 
 
@@ -81,16 +82,30 @@ def test_a_receipt_holds_the_results_and_is_stale_once_a_part_changes(
     text = path.read_text("utf-8")
     receipt = json.loads(text)
     assert receipt["commit"] == git(tree, "rev-parse", "HEAD")
-    assert receipt["counts"] == {"passed": 1, "skipped": 1}
+    assert receipt["counts"] == {"passed": 2, "skipped": 1}
     assert receipt["tests"] == TESTS and receipt["trees"] == trees
     assert str(tmp_path) not in text and os.path.expanduser("~") not in text
     state = receipts.state("sd_scripts", path.parent, tree)
-    assert state.startswith("sd-scripts: receipt of this tree (1 passed, 1 skipped; host at ")
+    assert state.startswith("sd-scripts: receipt of this tree (2 passed, 1 skipped; host at ")
     (tree / "kohya_adapter" / "a.py").write_text("other", encoding="utf-8")
     assert receipts.state("sd_scripts", path.parent, tree) == (
         "sd-scripts: receipt STALE, moved since: kohya_adapter"
     )
     assert receipts.state("comfyui", path.parent, tree) == "ComfyUI: no receipt"
+
+
+def test_the_parts_that_ran_are_told_with_their_times_and_with_what_was_left_out() -> None:
+    parts = receipts.parts_of("sd_scripts", TESTS)
+    assert parts == {
+        "": {"ran": 1, "seconds": 1.5, "left_out": ["test_b: too large"]},
+        "tools": {"ran": 1, "seconds": 80.0, "left_out": []},
+    }
+    assert receipts.described(parts) == [
+        "the rest: 1 ran in 2 s",
+        "the rest: left out test_b: too large",
+        "tools: 1 ran in 80 s",
+        "all parts: 1.4 minutes",
+    ]
 
 
 def test_the_commit_of_a_host_says_whether_its_files_were_changed(

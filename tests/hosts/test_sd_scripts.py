@@ -55,16 +55,29 @@ def trained(
     pictures: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Trained:
-    """Train two steps with each algorithm; return (algorithm, run, folder with file and state)."""
+    """Train two steps of SD1 with each algorithm; return (algorithm, run, folder of the file)."""
     folder = tmp_path_factory.mktemp(request.param)
-    more = (*SETTINGS[request.param], "--save_state_on_train_end")
-    run = train_network(sd_scripts, pictures, folder, MODULE, *more)
+    run = train_network(sd_scripts, pictures, folder, MODULE, *SETTINGS[request.param])
     return request.param, run, folder
 
 
 @pytest.fixture
 def file(trained: Trained) -> Path:
     return trained[2] / "network.safetensors"
+
+
+@pytest.fixture(scope="module", params=SETTINGS)
+def narrow(
+    request: pytest.FixtureRequest,
+    sd_scripts: Checkout,
+    pictures: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Trained:
+    """Train two steps of a narrow model in the same way, and save the state, too."""
+    folder = tmp_path_factory.mktemp(f"narrow-{request.param}")
+    more = (*SETTINGS[request.param], "--save_state_on_train_end")
+    run = train_network(sd_scripts, pictures, folder, MODULE, *more, narrow=True)
+    return request.param, run, folder
 
 
 def moved(first: Path, second: Path) -> float:
@@ -106,22 +119,23 @@ def test_the_metadata_hold_module_options_and_hash(trained: Trained, file: Path)
 
 
 def test_a_resumed_run_goes_on_from_its_state(
-    trained: Trained, pictures: Path, sd_scripts: Checkout, tmp_path: Path
+    narrow: Trained, pictures: Path, sd_scripts: Checkout, tmp_path: Path
 ) -> None:
-    algo, _, folder = trained
+    algo, _, folder = narrow
     more = (*SETTINGS[algo], f"--resume={folder / 'network-state'}", "--skip_until_initial_step")
-    train_network(sd_scripts, pictures, tmp_path, MODULE, *more, steps=3)
+    train_network(sd_scripts, pictures, tmp_path, MODULE, *more, steps=3, narrow=True)
     step = moved(folder / "network.safetensors", tmp_path / "network.safetensors")
     assert 0 < step < 20 * RATE  # AdamW's steps are a few rates long; a fresh factor is far away
 
 
 def test_network_weights_continue_from_the_file(
-    trained: Trained, file: Path, pictures: Path, sd_scripts: Checkout, tmp_path: Path
+    narrow: Trained, pictures: Path, sd_scripts: Checkout, tmp_path: Path
 ) -> None:
-    algo, _, _ = trained
+    algo, _, folder = narrow
+    file = folder / "network.safetensors"
     options = ("--dim_from_weights",) if algo == "loha" else SETTINGS[algo]
     more = (*options, f"--network_weights={file}")
-    train_network(sd_scripts, pictures, tmp_path, MODULE, *more, steps=1)
+    train_network(sd_scripts, pictures, tmp_path, MODULE, *more, steps=1, narrow=True)
     assert 0 < moved(file, tmp_path / "network.safetensors") < 20 * RATE
 
 
@@ -138,22 +152,24 @@ def test_our_sampler_draws_another_picture_with_the_file(file: Path, tmp_path: P
     assert drawn[0].tobytes() != drawn[1].tobytes()
 
 
-@pytest.mark.parametrize("trained", ["loha"], indirect=True)
+@pytest.mark.parametrize("narrow", ["loha"], indirect=True)
 def test_gen_img_draws_the_same_applied_merged_and_calculated_before(
-    trained: Trained, file: Path, sd_scripts: Checkout, tmp_path: Path
+    narrow: Trained, sd_scripts: Checkout, tmp_path: Path
 ) -> None:
-    adapter = strengthened(file, tmp_path / "strong.safetensors")
+    adapter = strengthened(narrow[2] / "network.safetensors", tmp_path / "strong.safetensors")
     ways = {"applied": (), "merged": ("--network_merge",), "before": ("--network_pre_calc",)}
     drawn = {
-        name: generate(sd_scripts, tmp_path / name, MODULE, adapter, *options)
+        name: generate(sd_scripts, tmp_path / name, MODULE, adapter, *options, narrow=True)
         for name, options in ways.items()
     }
-    plain = generate(sd_scripts, tmp_path / "plain")
+    plain = generate(sd_scripts, tmp_path / "plain", narrow=True)
     for picture in drawn.values():
         assert distance(picture, plain) > 10 * max(1, distance(picture, drawn["applied"]))
     text = {k: t for k, t in load_adapter(adapter).tensors.items() if k.startswith("lora_te_")}
     save_adapter(tmp_path / "text.safetensors", AdapterState(text))
-    only_text = generate(sd_scripts, tmp_path / "text", MODULE, tmp_path / "text.safetensors")
+    only_text = generate(
+        sd_scripts, tmp_path / "text", MODULE, tmp_path / "text.safetensors", narrow=True
+    )
     assert distance(only_text, plain) > 1, "a list of one text encoder has the prefix lora_te"
 
 
@@ -190,7 +206,7 @@ def test_the_example_config_trains_with_one_command(sd_scripts: Checkout, tmp_pa
     example = ROOT / "examples" / "kohya" / "seed_default.toml"
     slow = ("--optimizer_type=AdamW", "--max_train_epochs=1", "--min_bucket_reso=64")
     more = (f"--config_file={example}", *slow, "--network_dim=8", "--network_alpha=1")
-    train_network(sd_scripts, picture, tmp_path, MODULE, *more)
+    train_network(sd_scripts, picture, tmp_path, MODULE, *more, narrow=True)
     summary = summarize(tmp_path / "network.safetensors")
     assert {(group.rank, group.alpha) for group in summary.layers} == {(8, 1.0), (4, 1.0)}
     assert summary.algorithms == ("loha",)
@@ -208,7 +224,9 @@ def test_a_config_that_the_kohya_ss_gui_writes_trains(
     }
     path = tmp_path / "gui.toml"
     path.write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in config.items()), "utf-8")
-    train_network(sd_scripts, pictures, tmp_path, MODULE, f"--config_file={path}", steps=1)
+    train_network(
+        sd_scripts, pictures, tmp_path, MODULE, f"--config_file={path}", steps=1, narrow=True
+    )
     metadata = load_adapter(tmp_path / "network.safetensors").metadata
     assert metadata["ss_network_module"] == MODULE
     assert json_object(metadata["ss_network_args"])["algo"] == "loha"
