@@ -105,8 +105,9 @@ class KohyaNetwork(Network):
         self.leave_out([*TEXT_ENCODERS] if not apply_text_encoder else [])
         self.leave_out(["unet"] if not apply_unet else [])
         self.inject()
-        encoders = [text_encoder] if isinstance(text_encoder, nn.Module) else text_encoder or ()
-        self._hooks.attach(unet, [encoder for encoder in encoders if encoder is not None])
+        handed = [text_encoder] if isinstance(text_encoder, nn.Module) else text_encoder or ()
+        adapted = not set(TEXT_ENCODERS).isdisjoint(self.targets)
+        self._hooks.attach(unet, [one for one in handed if adapted and one is not None])
 
     def remove(self) -> None:
         super().remove()

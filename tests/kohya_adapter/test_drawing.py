@@ -107,3 +107,10 @@ def test_nothing_watches_the_models_when_the_network_is_removed(models: Models) 
     network.remove()
     assert not models.unet._forward_pre_hooks and not models.unet._forward_hooks
     assert not models.passed._forward_pre_hooks
+
+
+def test_a_text_encoder_that_is_not_trained_is_not_watched(models: Models) -> None:
+    """It runs without gradients in every step, which is no picture."""
+    network = create(models, algo="loha")
+    network.apply_to(models.passed, models.unet, False, True)
+    assert not models.passed._forward_pre_hooks and models.unet._forward_pre_hooks
