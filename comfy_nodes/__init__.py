@@ -14,6 +14,7 @@ from . import core  # noqa: F401 - before anything that imports lycoris_ext
 from . import dataset, deprecated, network, optimizer, train
 from .apply import Apply
 from .compare_grid import CompareGrid
+from .dataset_latents import DatasetLatents
 from .inspect_file import Inspect
 from .load import Load
 from .load_lora import LoadLora
@@ -26,6 +27,7 @@ _NODES: dict[str, tuple[str, type[Any]]] = {
     "LycorisExtTrainNetwork": ("Network (LoRA, LoHa, LoKr)", network.Network),
     "LycorisExtTrainOptimizer": ("Optimizer (Train LoRA)", optimizer.Optimizer),
     "LycorisExtDatasetFolder": ("Dataset (Train LoRA)", dataset.DatasetFolder),
+    "LycorisExtDatasetFromLatents": ("Dataset from Latents (Train LoRA)", DatasetLatents),
     "LycorisExtDatasetFromImages": ("Dataset from Images (Train LoRA)", dataset.DatasetImages),
     "LycorisExtTrainPreviews": ("Train Advanced: Previews", train.TrainPreviews),
     "LycorisExtTrainSaving": ("Train Advanced: Saving", train.TrainSaving),

@@ -24,6 +24,7 @@ from lycoris_ext.words import count
 from .advanced import Advanced, Values, grouped, joined, more
 from .host.conditionings import encoded_captions
 from .host.folder_content import fingerprint
+from .host.given_latents import Latents
 from .host.images import png, to_pictures
 from .host.places import input_folders, picture_folder, temporary_folder
 from .host.widgets import Options, Widget, check, chooser, inputs, link, option, read_options
@@ -113,17 +114,26 @@ class Dataset:
     Args:
         options: options of the section `data` by name.
         conditionings: caption -> ComfyUI's CONDITIONING, if other nodes encoded the captions.
+        latents: those that the pictures stand for, if other nodes encoded the pictures.
     """
 
     options: Options
     conditionings: Mapping[str, Any] = field(default_factory=dict)
+    latents: Latents = field(default_factory=dict)
 
-    def check_text(self, clip: Any) -> None:
-        """Refuse to train without a CLIP where one is needed.
+    def check_links(self, clip: Any, vae: Any) -> None:
+        """Refuse to train without a CLIP or a VAE where one is needed.
 
         Raises:
-            ConfigError: captions, or the empty text that caption dropout needs, cannot be encoded.
+            ConfigError: pictures, captions, or the empty text that caption dropout needs, cannot be
+                encoded.
         """
+        if vae is None and not self.latents:
+            raise ConfigError(
+                "no VAE is connected, and the dataset has pictures to encode",
+                where="vae",
+                fix="connect a VAE, or a dataset of latents",
+            )
         if clip is not None:
             return
         if not self.conditionings:
@@ -259,10 +269,10 @@ class DatasetImages:
         notes = [_NOT_READ] if texts and conditioning else []
         if conditioning:
             texts, encoded = encoded_captions(conditioning, empty_conditioning, options)
-            _check_count(len(texts), len(pictures), "conditionings")
-        _check_count(len(texts), len(pictures), "captions")
+            check_count(len(texts), len(pictures), "conditionings")
+        check_count(len(texts), len(pictures), "captions")
         texts = texts * (len(pictures) if len(texts) == 1 else 1)
-        options["image_dir"] = str(_write(pictures, texts))
+        options["image_dir"] = str(write(pictures, texts))
         check(options)
         summary = [*_summary(_scanned(options).pictures), *notes]
         return Dataset(options, encoded), "\n".join(summary)
@@ -333,7 +343,7 @@ def _check_folder(path: Path) -> None:
         )
 
 
-def _check_count(found: int, pictures: int, what: str) -> None:
+def check_count(found: int, pictures: int, what: str) -> None:
     if found not in (1, pictures):
         raise ConfigError(
             f"{found} {what} for {count(pictures, 'image')}",
@@ -342,7 +352,7 @@ def _check_count(found: int, pictures: int, what: str) -> None:
         )
 
 
-def _write(pictures: list[bytes], captions: list[str]) -> Path:
+def write(pictures: list[bytes], captions: list[str]) -> Path:
     """Write images and captions into a temporary folder, named by their hash, and return it."""
     digest = hashlib.blake2b(digest_size=16)
     for picture, caption in zip(pictures, captions, strict=True):

@@ -125,7 +125,8 @@ class OldTrain(Train):
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
         known = train.known_widgets()
-        required = (*train.LINKS, *(known[name] for name in ("output_name", *_RUN)))
+        model, *others = train.LINKS
+        required = (model, train.VAE, *others, *(known[name] for name in ("output_name", *_RUN)))
         return inputs(required, (train.CLIP, *(known[n] for n in _TRAIN)), train.HIDDEN)
 
 

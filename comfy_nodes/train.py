@@ -32,10 +32,14 @@ _NONE = "(none)"
 
 LINKS = (
     link("model", "MODEL", "The diffusion model to train the adapter for; it is not changed."),
-    link("vae", "VAE", "The VAE, which turns the pictures into latents."),
     link("network", network.TYPE, "The adapter to train, from a Network node."),
     link("dataset", dataset.TYPE, "Pictures and captions, from a Dataset node."),
     link("optimizer", optimizer.TYPE, "How to train, from an Optimizer node."),
+)
+VAE = link(
+    "vae",
+    "VAE",
+    "The VAE, which turns pictures into latents. A dataset of latents needs none.",
 )
 CLIP = link(
     "clip",
@@ -144,17 +148,17 @@ class Train:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         known = known_widgets()
         names = ("output_name", *_RUN, "network_weights", "when_it_exists")
-        links = (CLIP, more(_ADVANCED, _PLAIN))
+        links = (VAE, CLIP, more(_ADVANCED, _PLAIN))
         return inputs((*LINKS, *(known[name] for name in names)), links, HIDDEN)
 
     def train(
         self,
         model: Any,
-        vae: Any,
         network: Any,
         dataset: Any,
         optimizer: Any,
         output_name: str,
+        vae: Any = None,
         clip: Any = None,
         when_it_exists: str = MODES[0],
         advanced: Values | None = None,
@@ -167,7 +171,7 @@ class Train:
         from .host.base_model import ConnectedModel, best_precision
         from .host.prediction import Prediction
 
-        dataset.check_text(clip)
+        dataset.check_links(clip, vae)
         values = joined(advanced, values)
         precision = values.get("mixed_precision", "auto")
         precision = best_precision() if precision == "auto" else precision
@@ -192,6 +196,7 @@ class Train:
                 trains_text=not config.effective_network.network_train_unet_only,
                 precision=precision,
                 conditionings=dataset.conditionings,
+                latents=dataset.latents,
                 max_token_length=config.model.max_token_length,
             )
             watcher = NodeWatcher(

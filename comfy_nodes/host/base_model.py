@@ -25,6 +25,7 @@ from lycoris_ext.words import count
 
 from .cables import check_cables
 from .fingerprint import clip_digest, load, model_digest, vae_digest
+from .given_latents import FACTOR, Latents, latent_of
 from .gradients import checkpointed, own_tensors, plain_attention, unshared_norms
 from .patches import apply_adapter, targets_of
 from .prediction import LATENTS, Prediction
@@ -47,6 +48,7 @@ class ConnectedModel:
         trains_text: whether the text encoder is adapted, too.
         precision: number format that the model computes in: "no" (float32), "bf16" or "fp16".
         conditionings: caption -> ComfyUI's CONDITIONING, for captions that other nodes encoded.
+        latents: those that the pictures stand for, if other nodes encoded them.
         max_token_length: the option of this name; only Stable Diffusion's text encoders have such a
             limit. ComfyUI encodes a long caption in pieces of 75 tokens, as many as it needs, and
             keeps the marks of all pieces in the result, as it does with prompts.
@@ -66,6 +68,7 @@ class ConnectedModel:
         trains_text: bool,
         precision: str,
         conditionings: Mapping[str, Any] | None = None,
+        latents: Latents | None = None,
         max_token_length: int = LONGEST_TEXT,
     ) -> None:
         from comfy.model_management import get_torch_device
@@ -80,7 +83,8 @@ class ConnectedModel:
         if self._base.get_dtype() != wanted or cast_to is not None:
             self.model.set_model_compute_dtype(wanted)
         self.device: torch.device = get_torch_device()
-        self.latent_factor = int(vae.spacial_compression_encode())
+        self._latents = latents or {}
+        self.latent_factor = FACTOR if self._latents else int(vae.spacial_compression_encode())
         self._prediction = Prediction(self.model)
         self._latent_format = self.model.get_model_object(LATENTS)
         self._raw: RawSampling | None = None
@@ -98,7 +102,8 @@ class ConnectedModel:
                 where="model",
                 fix="connect a model for pictures",
             )
-        check_cables(self.model, self.clip, self.vae, self._conditionings)
+        used = None if self._latents else self.vae
+        check_cables(self.model, self.clip, used, self._conditionings, self._latents)
 
     @property
     def _base(self) -> Any:
@@ -127,7 +132,9 @@ class ConnectedModel:
         That takes a second, and any other model, LoRA or VAE gives another hash.
         """
         if not self._fingerprint:
-            parts = [model_digest(self.model, self._prediction), vae_digest(self.vae)]
+            parts = [model_digest(self.model, self._prediction)]
+            if not self._latents:
+                parts.append(vae_digest(self.vae))
             if self.clip is not None:
                 parts.append(clip_digest(self.clip))
             self._fingerprint = hashlib.blake2b(b"".join(parts), digest_size=20).hexdigest()
@@ -205,6 +212,10 @@ class ConnectedModel:
         return self._prediction.schedule()
 
     def encode_pixels(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        process_in = self._latent_format.process_in
+        if self._latents:
+            latent = process_in(latent_of(pixels, self._latents))
+            return latent, torch.zeros_like(latent)
         picture = (pixels.float() + 1.0).div(2.0).movedim(1, -1)
         with torch.inference_mode(), moments(self.vae.first_stage_model) as has_moments:
             answer = self.vae.encode(picture)
@@ -214,7 +225,6 @@ class ConnectedModel:
             mean, log_variance = answer.chunk(2, dim=1)
             spread = torch.exp(0.5 * log_variance.clamp(-30.0, 20.0))
         # process_in is a * x + b; the difference of two results has the factor a alone.
-        process_in = self._latent_format.process_in
         scaled = process_in(mean)
         return scaled, process_in(mean + spread) - scaled
 

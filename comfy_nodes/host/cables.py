@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lycoris_ext.errors import ConfigError, Faults
 
@@ -15,13 +16,20 @@ _WIDTHS = ("context_dim", "context_in_dim")
 """Names in ComfyUI's descriptions of models for the numbers of each token that a model reads."""
 
 
-def check_cables(model: Any, clip: Any, vae: Any, conditionings: Mapping[str, Any]) -> None:
+def check_cables(
+    model: Any,
+    clip: Any,
+    vae: Any,
+    conditionings: Mapping[str, Any],
+    latents: Mapping[str, Tensor],
+) -> None:
     """Refuse connected parts that belong to models of different families.
 
     Args:
         model: ComfyUI's MODEL.
         clip, vae: ComfyUI's CLIP and VAE; either may be None.
         conditionings: ComfyUI's CONDITIONINGs by the captions that they stand for.
+        latents: [C, h, w] each, if other nodes encoded the pictures.
 
     Raises:
         ConfigError: all that does not fit, as one error.
@@ -29,7 +37,10 @@ def check_cables(model: Any, clip: Any, vae: Any, conditionings: Mapping[str, An
     faults = Faults()
     if vae is not None:
         with faults:
-            _check_vae(model, vae)
+            _check_channels(model, "vae", "connected VAE makes latents", vae.latent_channels)
+    for channels in sorted({latent.shape[0] for latent in latents.values()}):
+        with faults:
+            _check_channels(model, "latents", "dataset has latents", channels)
     read = _width_read(model)
     if read is not None:
         encoded = {text: _width(conditioning) for text, conditioning in conditionings.items()}
@@ -44,13 +55,13 @@ def check_cables(model: Any, clip: Any, vae: Any, conditionings: Mapping[str, An
     faults.raise_all()
 
 
-def _check_vae(model: Any, vae: Any) -> None:
-    made, read = vae.latent_channels, model.get_model_object(LATENTS).latent_channels
-    if made != read:
+def _check_channels(model: Any, where: str, what: str, channels: int) -> None:
+    read = model.get_model_object(LATENTS).latent_channels
+    if channels != read:
         raise ConfigError(
-            f"the connected VAE makes latents of {made} channels, and the model reads {read}",
-            where="vae",
-            fix="connect the VAE of the model's own family, such as the one of its checkpoint",
+            f"the {what} of {channels} channels, and the model reads {read}",
+            where=where,
+            fix="use the VAE of the model's own family, such as the one of its checkpoint",
         )
 
 

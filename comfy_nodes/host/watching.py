@@ -108,6 +108,9 @@ class NodeWatcher(Watcher):
         if self.base.clip is None:
             self._note_once("no CLIP is connected that could read a prompt: nothing is drawn")
             return ()
+        if self.base.vae is None:
+            self._note_once("no VAE is connected that could decode pictures: nothing is drawn")
+            return ()
         if not self.prompts and self._captions_are_names:
             self._note_once(
                 "the captions are conditionings, and sample_prompts is empty: nothing is drawn"

@@ -140,7 +140,7 @@ def native_trainer() -> dict[str, Any]:
 
 def cables() -> str:
     try:
-        check_cables(small_model("SD20"), small_clip(), Vae(), {})
+        check_cables(small_model("SD20"), small_clip(), Vae(), {}, {})
     except ConfigError as error:
         return str(error)
     return ""
