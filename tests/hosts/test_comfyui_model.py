@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -51,16 +53,35 @@ def test_every_family_trains_in_comfyui_and_its_file_loads_there(
 def test_a_step_takes_at_most_half_the_time_of_comfyuis_own_trainer(
     comfyui: Checkout, tmp_path: Path, record_property: Any
 ) -> None:
-    """LoHa on every layer at 128 px in float32, each in a process of its own: rank 8 everywhere, as
-    ComfyUI's trainer has it, and 8 with 4 for convolutions."""
+    """On every layer at 128 px in float32, each in a process of its own, in turn: rank 8
+    everywhere, as ComfyUI's trainer has it; and LoHa of rank 8 with 4 for convolutions ("seed").
+
+    LYCORIS_EXT_ROUNDS is the number of rounds, of which medians are taken; one says little on a
+    machine that does something else, too. What LoRA takes is recorded and not asserted.
+    """
     pictures = write_pictures(tmp_path / "pictures", size=(128, 128))
     arguments = (str(ROOT), str(base_model("sd1")), str(pictures))
-    told = {}
-    for kind in ("native", "ours", "frozen", "seed"):
-        run = run_script(comfyui, INSIDE / "comfyui_step.py", kind, *arguments)
-        told[kind] = json.loads(run.output.splitlines()[-1])
-        record_property(f"{kind}_step_seconds", round(told[kind]["seconds"], 2))
-        record_property(f"{kind}_peak_gb", round(told[kind]["peak"] / 1e9, 2))
-    assert told["ours"]["seconds"] <= 0.5 * told["native"]["seconds"]
-    assert told["ours"]["peak"] <= told["native"]["peak"]
-    assert told["seed"]["seconds"] <= 1.3 * told["frozen"]["seconds"]
+    runs = [(kind, algo) for algo in ("LoHa", "LoRA") for kind in ("native", "ours")]
+    runs += [("frozen", "LoHa"), ("seed", "LoHa")]
+    told: dict[tuple[str, str], list[dict[str, float]]] = {run: [] for run in runs}
+    for _ in range(int(os.environ.get("LYCORIS_EXT_ROUNDS", "1"))):
+        for kind, algo in runs:
+            done = run_script(comfyui, INSIDE / "comfyui_step.py", kind, algo, *arguments)
+            told[kind, algo].append(json.loads(done.output.splitlines()[-1]))
+    found = {
+        run: {name: median(each[name] for each in rounds) for name in ("seconds", "peak", "loaded")}
+        for run, rounds in told.items()
+    }
+    for (kind, algo), values in found.items():
+        name = kind if (kind, algo) == ("frozen", "LoHa") else f"{kind}_{algo}"
+        record_property(f"{name}_step_seconds", round(values["seconds"], 2))
+        record_property(f"{name}_peak_gb", round(values["peak"] / 1e9, 2))
+        record_property(f"{name}_loaded_gb", round(values["loaded"] / 1e9, 2))
+    for algo in ("LoHa", "LoRA"):
+        ours, native = found["ours", algo], found["native", algo]
+        record_property(f"ratio_of_seconds_{algo}", round(ours["seconds"] / native["seconds"], 3))
+        record_property(f"ratio_of_memory_{algo}", round(ours["peak"] / native["peak"], 3))
+    ours, native = found["ours", "LoHa"], found["native", "LoHa"]
+    assert ours["seconds"] <= 0.5 * native["seconds"]
+    assert ours["peak"] <= native["peak"]
+    assert found["seed", "LoHa"]["seconds"] <= 1.3 * found["frozen", "LoHa"]["seconds"]

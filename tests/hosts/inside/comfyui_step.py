@@ -1,6 +1,6 @@
 """Run inside ComfyUI: seconds and memory of a training step, ours, its own trainer's, or a frozen
-one. Arguments: frozen, ours, seed (ours with rank 4 for convolutions) or native; the clone; a
-checkpoint; a folder of pictures."""
+one. Arguments: frozen, ours, seed (ours with rank 4 for convolutions) or native; LoHa or LoRA; the
+clone; a checkpoint; a folder of pictures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from comfyui_models import ARGUMENTS
 
-KIND, ROOT, CHECKPOINT, PICTURES = ARGUMENTS
+KIND, ALGORITHM, ROOT, CHECKPOINT, PICTURES = ARGUMENTS
 sys.path.append(ROOT)
 import comfy.sd  # noqa: E402
 import torch  # noqa: E402
@@ -35,10 +35,15 @@ STEPS = {"frozen": 6, "ours": 6, "seed": 6, "native": 3}
 def main() -> None:
     with torch.inference_mode():
         model, clip, vae = comfy.sd.load_checkpoint_guess_config(CHECKPOINT)[:3]
+        loaded = peak()
         ends = {"frozen": frozen, "native": native}.get(KIND, ours)(model, clip, vae)
     seconds = statistics.median(after - before for before, after in pairwise(ends))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"seconds": seconds, "peak": peak}))
+    print(json.dumps({"seconds": seconds, "peak": peak(), "loaded": loaded}))
+
+
+def peak() -> int:
+    """Return the most memory that this process has held so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 @torch.inference_mode(False)
@@ -66,7 +71,7 @@ def ours(model: Any, clip: Any, vae: Any) -> list[float]:
 
     with tempfile.TemporaryDirectory() as folder:
         options = {
-            "algo": "loha",
+            "algo": ALGORITHM.lower(),
             "network_dim": RANK,
             "conv_dim": 4 if KIND == "seed" else RANK,
             "network_train_unet_only": True,
@@ -111,7 +116,7 @@ def native(model: Any, clip: Any, vae: Any) -> list[float]:
         seed=1,
         training_dtype="fp32",
         lora_dtype="fp32",
-        algorithm="LoHa",
+        algorithm=ALGORITHM,
         gradient_checkpointing=False,
         existing_lora="[None]",
     )
