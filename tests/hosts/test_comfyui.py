@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,33 @@ def test_a_workflow_trains_again_only_when_something_changed(server: Server) -> 
     again = server.run(workflow)
     assert again.status == "success" and "5" in again.executed
     assert (server.loras / "cached-2.safetensors").is_file()
+
+
+def test_a_finished_run_is_used_again_whatever_decides_nothing(server: Server) -> None:
+    workflow = training("long", "reused", 1, network=SHORT)
+
+    def files() -> dict[str, int]:
+        return {path.name: path.stat().st_mtime_ns for path in server.loras.glob("reused*")}
+
+    assert server.run(workflow).status == "success"
+    before = files()
+    assert set(before) == {"reused.safetensors", "reused.toml", "reused.events.jsonl"}
+    shapes = server.folder / "input" / "long" / "2_shapes"
+    (shapes / ".DS_Store").write_bytes(b"x")
+    (shapes / "Thumbs.db").write_bytes(b"x")
+    os.utime(shapes / "00.txt", ns=(1, 1))
+    os.utime(shapes / "00.png", ns=(1, 1))
+    train = workflow["5"]["inputs"]
+    for cfg in (3.0, 7.0):  # of the previews, which are not even drawn
+        train["sample_cfg"] = cfg
+        assert "5" in server.run(workflow).executed and files() == before
+    workflow["9"] = node("PrimitiveString", value="long")
+    workflow["3"]["inputs"]["folder"] = ["9", 0]
+    assert server.run(workflow).status == "success" and files() == before
+    server.__exit__(None, None, None)
+    server.__enter__()
+    done = server.run(workflow)
+    assert done.status == "success" and "5" in done.executed and files() == before
 
 
 def test_a_cancelled_run_is_saved_and_the_same_workflow_continues_it(
