@@ -24,7 +24,7 @@ pytestmark = pytest.mark.hosts
 
 USER = "ann:secret"
 ARGUMENTS = ("--no-gradio-queue", "--subpath=sd", f"--api-auth={USER}")
-PROGRESS = "document.querySelector('#lycoris_ext_progress').textContent"
+PROGRESS = "document.querySelector('#lycoris_ext_progress').innerText"
 FRAME = "#lycoris_ext_page_{} iframe.lycoris-ext"
 
 
@@ -147,7 +147,7 @@ def test_a_training_that_fails_is_told_by_its_own_sentence(
     click_tab(browser, "#lycoris_ext_pages", "Train")
     fill(browser.find_element(By.CSS_SELECTOR, "#lycoris_ext_config textarea"), str(config))
     browser.find_element(By.ID, "lycoris_ext_train").click()
-    told = "document.querySelector('#lycoris_ext_training').textContent"
+    told = "document.querySelector('#lycoris_ext_training').innerText"
     wait_for(browser, f"{told}.startsWith('wrong.toml: failed')", 120)
     said = browser.find_element(By.ID, "lycoris_ext_training").text
     assert "nonsense" in said and "output_dir" in said and "2 things are wrong" in said
