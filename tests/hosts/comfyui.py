@@ -14,6 +14,7 @@ import urllib.request
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -166,10 +167,26 @@ class Server:
         return json.loads(content) if is_json and content else content
 
     def queue(self, workflow: Workflow) -> str:
-        """Queue a workflow; returns its id."""
-        content = {"prompt": workflow, "client_id": uuid.uuid4().hex}
+        """Queue a workflow, with the defaults of widgets that it leaves out; returns its id."""
+        content = {"prompt": self.filled(workflow), "client_id": uuid.uuid4().hex}
         answer: str = self.post("/prompt", content)["prompt_id"]
         return answer
+
+    @cached_property
+    def nodes(self) -> dict[str, Any]:
+        """What ComfyUI tells of all nodes: id -> input, output, display_name and others."""
+        told: dict[str, Any] = self.get("/object_info")
+        return told
+
+    def filled(self, workflow: Workflow) -> Workflow:
+        """Return a workflow with the defaults of our nodes' widgets, which ComfyUI's page sends."""
+        done = {}
+        for number, given in workflow.items():
+            kind, values = given["class_type"], given["inputs"]
+            inputs = self.nodes[kind]["input"]["required"] if kind.startswith("Lycoris") else {}
+            usual = {key: s["default"] for key, (_, s) in inputs.items() if "default" in s}
+            done[number] = node(kind, **{**usual, **values})
+        return done
 
     def refused(self, workflow: Workflow) -> dict[str, str]:
         """Queue a workflow that ComfyUI must refuse; return node id -> error."""
@@ -233,58 +250,46 @@ def node(kind: str, **inputs: Any) -> dict[str, Any]:
     return {"class_type": kind, "inputs": inputs}
 
 
-def training(folder: str, name: str = "trained", steps: int = 2, **more: Any) -> Workflow:
+def training(
+    folder: str,
+    name: str = "trained",
+    steps: int = 2,
+    *,
+    network: Mapping[str, Any] = {},
+    previews: Mapping[str, Any] = {},
+    saving: Mapping[str, Any] = {},
+    **train: Any,
+) -> Workflow:
     """Return a workflow that trains LoHa 8/4 at 64 px on a CPU: nodes 1 to 5 are checkpoint,
-    network, dataset, optimizer and train."""
-    network = more.pop("network", {})
-    dataset = more.pop("dataset", {})
+    network, dataset, optimizer and train; 10 to 12 the sampling, previews and saving of train.
+
+    Args:
+        folder: of pictures, below ComfyUI's input folder.
+        name: of the adapter's file.
+        steps: length of the run.
+        network, previews, saving, train: inputs of these nodes that are not as usual.
+    """
     return {
         "1": node("CheckpointLoaderSimple", ckpt_name=CHECKPOINT),
-        "2": node(
-            "LycorisExtNetwork",
-            **{
-                "algo": "loha",
-                "network_dim": 8,
-                "network_alpha": 4.0,
-                "conv_dim": 4,
-                "conv_alpha": 1.0,
-                "preset": "full",
-                "network_train_unet_only": True,
-                **network,
-            },
-        ),
-        "3": node(
-            "LycorisExtDataset",
-            **{
-                "folder": folder,
-                "resolution": 64,
-                "train_batch_size": 1,
-                "num_repeats": 1,
-                "enable_bucket": False,
-                **dataset,
-            },
-        ),
-        "4": node(
-            "LycorisExtOptimizer",
-            optimizer_type="AdamW",
-            learning_rate=0.01,
-            lr_scheduler="constant",
-            lr_warmup_steps=0.0,
-        ),
+        "2": node("LycorisExtTrainNetwork", **{"algo": "loha", "network_alpha": 4.0, **network}),
+        "3": node("LycorisExtDatasetFolder", folder=folder, resolution=64, enable_bucket=False),
+        "4": node("LycorisExtTrainOptimizer", optimizer_type="AdamW", learning_rate=0.01),
+        "10": node("LycorisExtSampling", steps=1),
+        "11": node("LycorisExtTrainPreviews", sampling=["10", 0], **previews),
+        "12": node("LycorisExtTrainSaving", advanced=["11", 0], **saving),
         "5": node(
-            "LycorisExtTrain",
+            "LycorisExtTrainLora",
             model=["1", 0],
             clip=["1", 1],
             vae=["1", 2],
             network=["2", 0],
             dataset=["3", 0],
             optimizer=["4", 0],
+            advanced=["12", 0],
             output_name=name,
             max_train_steps=steps,
             seed=1,
-            gradient_accumulation_steps=1,
-            gradient_checkpointing=False,
-            **more,
+            **train,
         ),
     }
 

@@ -32,13 +32,9 @@ def trained(server: Server) -> dict[str, Any]:
     """Draw a picture, train with sample pictures, and draw again, in three prompts."""
     before = server.run({"1": training("")["1"], **sampling(["1", 0], ["1", 1], "before")})
     assert before.status == "success", before.messages
-    more = {
-        "save_every_n_steps": 1,
-        "sample_every_n_steps": 2,
-        "sample_prompts": "a cat",
-        "sample_steps": 1,
-    }
-    workflow = training("shapes", "trained", 2, **more)
+    previews = {"sample_every_n_steps": 2, "sample_prompts": "a cat"}
+    saving = {"save_every_n_steps": 1}
+    workflow = training("shapes", "trained", 2, previews=previews, saving=saving)
     workflow["6"] = node("PreviewImage", images=["5", 2])
     workflow["7"] = node("PreviewImage", images=["5", 3])
     done = server.run(workflow)
@@ -234,9 +230,8 @@ def test_a_file_of_another_family_is_refused_at_once(
 
 
 def test_the_text_encoder_trains_and_comfyuis_nodes_take_the_adapter(server: Server) -> None:
-    workflow = training(
-        "shapes", "with_text", 1, network={**SHORT, "network_train_unet_only": False}
-    )
+    both = {"train": "model and text encoder"}
+    workflow = training("shapes", "with_text", 1, network={**SHORT, **both})
     workflow["6"] = node("LoraModelLoader", model=["1", 0], lora=["5", 0], strength_model=1.0)
     workflow["7"] = node("SaveLoRANode", lora=["5", 0], prefix="loras/theirs")
     workflow["8"] = node("LycorisExtInspect", file="(connected path)", path=["5", 1])
@@ -251,29 +246,34 @@ def test_the_text_encoder_trains_and_comfyuis_nodes_take_the_adapter(server: Ser
     assert set(load_adapter(saved).tensors) == set(tensors)
 
 
+def comparing(checkpoints: Any, **more: Any) -> dict[str, Any]:
+    """Return nodes 20 to 22, which draw the files of a link with the checkpoint of node 1 and save
+    the grid as output/grid_00001_.png."""
+    return {
+        "20": node("LycorisExtSampling", steps=1, cfg=1.0),
+        "21": node(
+            "LycorisExtCompareLoras",
+            model=["1", 0],
+            clip=["1", 1],
+            vae=["1", 2],
+            checkpoints=checkpoints,
+            sampling=["20", 0],
+            prompts="a cat",
+            width=64,
+            height=64,
+            **more,
+        ),
+        "22": node("SaveImage", images=["21", 0], filename_prefix="grid"),
+    }
+
+
 def test_the_grid_node_draws_all_columns_and_rows_and_only_once(
     server: Server, trained: dict[str, Any]
 ) -> None:
     workflow = {
         "1": trained["workflow"]["1"],
-        "2": node(
-            "LycorisExtCompareGrid",
-            model=["1", 0],
-            clip=["1", 1],
-            vae=["1", 2],
-            prompts="a cat",
-            seeds="1, 2",
-            files="trained-step-*",
-            strengths="5, 10",
-            steps=1,
-            cfg=1.0,
-            sampler_name="euler",
-            scheduler="normal",
-            width=64,
-            height=64,
-            title="Steps",
-        ),
-        "3": node("SaveImage", images=["2", 0], filename_prefix="grid"),
+        "2": node("LycorisExtLoraList", pattern="trained-step-*"),
+        **comparing(["2", 0], seeds="1, 2", strengths="5, 10", title="Steps"),
     }
     done = server.run(workflow)
     assert done.status == "success", done.messages
@@ -283,3 +283,38 @@ def test_the_grid_node_draws_all_columns_and_rows_and_only_once(
         # A column without and two with each of two files, and a row for each seed.
         assert grid.width > 5 * 128 and grid.height > 2 * 128
     assert server.run(workflow).executed == set()
+
+
+def test_the_checkpoints_of_a_training_are_compared_and_not_drawn_twice(server: Server) -> None:
+    workflow = training("shapes", "compared", 2, network=SHORT, saving={"save_every_n_steps": 1})
+    workflow |= comparing(["5", 4])
+    done = server.run(workflow)
+    assert done.status == "success" and {"5", "22"} <= done.executed, done.messages
+    assert server.run(workflow).executed == set(), "the files that it wrote itself are no change"
+
+
+def test_nodes_of_0_1_0_train_and_compare_as_they_did(server: Server) -> None:
+    """A workflow in API format, as programs send it, with the widgets of then."""
+    old = training("shapes", "of_0_1_0", 1)
+    links = {key: old["5"]["inputs"][key] for key in ("model", "clip", "vae")}
+    workflow = {
+        "1": old["1"],
+        "2": node("LycorisExtNetwork", algo="lora", network_dim=2, preset="attn-only",
+                  network_train_unet_only=True),
+        "3": node("LycorisExtDataset", folder="shapes", resolution=64, enable_bucket=False),
+        "4": node("LycorisExtOptimizer", learning_rate=0.01, unet_lr=0.02),
+        "5": node("LycorisExtTrain", **links, network=["2", 0], dataset=["3", 0],
+                  optimizer=["4", 0], output_name="of_0_1_0", max_train_steps=1, seed=3),
+        "6": node("PreviewAny", source=["5", 1]),
+    }  # fmt: skip
+    done = server.run(workflow)
+    assert done.status == "success", done.messages
+    metadata = load_adapter(server.loras / "of_0_1_0.safetensors").metadata
+    assert metadata["ss_network_dim"] == "2" and metadata["ss_seed"] == "3"
+    assert metadata["ss_unet_lr"] == "0.02"
+    grid = node("LycorisExtCompareGrid", **links, files="of_0_1_0", seeds="1", strengths="1",
+                prompts="a cat", steps=1, cfg=1.0, width=64, height=64)  # fmt: skip
+    drawn = server.run(
+        {"1": old["1"], "2": grid, "3": node("SaveImage", images=["2", 0], filename_prefix="old")}
+    )
+    assert drawn.status == "success", drawn.messages
