@@ -19,6 +19,7 @@ from .inspect_file import Inspect
 from .load import Load
 from .load_lora import LoadLora
 from .lora_list import LoraList
+from .messages import Places, places, speaking
 from .sampling import Sampling
 from .save import Save
 
@@ -69,7 +70,15 @@ _NODES: dict[str, tuple[str, type[Any]]] = {
 }
 """Saved workflows hold these ids, so that they must never change."""
 
-NODE_CLASS_MAPPINGS: dict[str, type[Any]] = {name: node for name, (_, node) in _NODES.items()}
 NODE_DISPLAY_NAME_MAPPINGS: dict[str, str] = {
     name: f"LyCORIS {shown}" for name, (shown, _) in _NODES.items()
+}
+
+
+def _places() -> Places:
+    return places(NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS)
+
+
+NODE_CLASS_MAPPINGS: dict[str, type[Any]] = {
+    name: speaking(node, _places) for name, (_, node) in _NODES.items()
 }
