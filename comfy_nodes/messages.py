@@ -48,8 +48,8 @@ def places(nodes: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, str]
 def worded(error: LycorisExtError, where: Places) -> LycorisExtError:
     """Return an error in which options are called as their widgets are.
 
-    Lines at its end say on which node each of these widgets is, and what messages elsewhere call
-    it. Options without a widget keep their names.
+    Lines at its end say on which node these widgets are, and what other programs' messages call
+    them. Options without a widget keep their names.
 
     Args:
         where: option -> display name of the node that has its widget.
@@ -77,7 +77,10 @@ def worded(error: LycorisExtError, where: Places) -> LycorisExtError:
     ]
     if not used:
         return error
-    lines = [f'"{name_of(name)}" ({name}) is on the node {where[name]}' for name in used]
+    on_nodes: dict[str, list[str]] = {}
+    for name in used:
+        on_nodes.setdefault(where[name], []).append(f'"{name_of(name)}" ({name})')
+    lines = [f"{', '.join(widgets)}: on the node {node}" for node, widgets in on_nodes.items()]
     told = type(error)("\n".join([str(together(parts)), *lines]))
     told.parts = tuple(parts)
     return told

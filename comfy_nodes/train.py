@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from lycoris_ext.config import OptionSource, TrainConfig, build_config
-from lycoris_ext.errors import RunInterrupted
+from lycoris_ext.errors import ConfigError, RunInterrupted
 from lycoris_ext.formats.families import LONGEST_TEXT
 from lycoris_ext.training.run_name import CONTINUE, MODES
 from lycoris_ext.training.train import train
@@ -238,6 +238,12 @@ def _config(
     options = _USUAL | read_options(read, values) | given
     options |= {"output_dir": str(folder), "output_name": name, "device": _device()}
     if reads_only:
+        if options.get("network_train_text_encoder_only"):
+            raise ConfigError(
+                "no CLIP is connected, and the text encoder alone is to be trained",
+                where="clip",
+                fix='connect a CLIP, or choose model under "train" on the Network node',
+            )
         options["network_train_unet_only"] = True
     start = values.get("network_weights", _NONE)
     if start != _NONE:

@@ -93,8 +93,8 @@ class ConnectedModel:
         if self.family is OTHER and trains_text:
             raise ConfigError(
                 f"only the text encoders of {', '.join(_TRAINED)} are trained here",
-                where="network_train_unet_only",
-                fix="set network_train_unet_only = true on the Network node",
+                where="train",
+                fix='choose model under "train" on the Network node',
             )
         if self._latent_format.latent_dimensions != 2:
             raise ConfigError(

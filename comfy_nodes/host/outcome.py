@@ -8,11 +8,13 @@ from typing import NamedTuple
 from PIL import Image
 from torch import Tensor
 
+from lycoris_ext.config import all_options
 from lycoris_ext.plots.curve import loss_curve
 from lycoris_ext.runs.losses import read_losses
 from lycoris_ext.runs.paths import RunPaths
 from lycoris_ext.words import file_size
 
+from ..wording import readable
 from .adapter import Adapter, read_adapter
 from .images import opened, to_image
 from .places import listed_name
@@ -61,7 +63,8 @@ def outcome(path: Path, watcher: NodeWatcher) -> Outcome:
 
 def told(path: Path, watcher: NodeWatcher) -> str:
     """Return lines for the node: notes of the run, its file, and the state if it was kept."""
-    lines = [*watcher.told, f"saved {listed_name(path)}"]
+    lines = [*(readable(note, frozenset(all_options())) for note in watcher.told)]
+    lines.append(f"saved {listed_name(path)}")
     state = RunPaths(path.parent, path.stem).state
     if state.is_file():
         size = file_size(state.stat().st_size)

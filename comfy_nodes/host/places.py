@@ -92,7 +92,7 @@ def picture_folder(text: str) -> Path:
         raise ConfigError(
             "no folder is given",
             where="folder",
-            fix="write the folder's whole path, or its name below ComfyUI's input folder",
+            fix="choose a folder of the list, or write the whole path of any other",
         )
     path = Path(text.strip().strip('"')).expanduser()
     if not path.is_absolute():

@@ -35,8 +35,8 @@ def test_an_error_names_the_widget_and_the_node_that_has_it(host: Host) -> None:
     text = str(told.value)
     assert '"DoRA of output channels"' in text and '"DoRA"' in text
     assert (
-        '"DoRA of output channels" (wd_on_output) is on the node '
-        "LyCORIS Network Advanced: DoRA, Scaling" in text
+        '"DoRA of output channels" (wd_on_output), "DoRA" (dora_wd): '
+        "on the node LyCORIS Network Advanced: DoRA, Scaling" in text
     )
 
 
@@ -49,7 +49,7 @@ def test_every_option_with_a_widget_is_named_by_it(where: dict[str, str]) -> Non
     for name, node in where.items():
         text = str(worded(ConfigError("wrong", where=name), where))
         assert text.startswith(f"{name_of(name)}: wrong")
-        assert text.endswith(f'"{name_of(name)}" ({name}) is on the node {node}')
+        assert text.endswith(f'"{name_of(name)}" ({name}): on the node {node}')
         if "_" in name:
             text = str(worded(DataError(f"{name} is 5", fix=f"set {name} = 1"), where))
             assert text.count(f'"{name_of(name)}"') == 3 and text.count(name) == 1
@@ -80,8 +80,7 @@ def test_several_errors_stay_one_list_and_each_node_is_named_once(where: dict[st
         '1. this workflow: "rank" is 0, expected 1 or more\n'
         "2. \"algorithm\" 'x' is not supported\n"
         '     -> change "algorithm", or "rank"\n'
-        '"rank" (network_dim) is on the node LyCORIS Network (LoRA, LoHa, LoKr)\n'
-        '"algorithm" (algo) is on the node LyCORIS Network (LoRA, LoHa, LoKr)'
+        '"rank" (network_dim), "algorithm" (algo): on the node LyCORIS Network (LoRA, LoHa, LoKr)'
     )
 
 

@@ -240,6 +240,18 @@ def test_captions_without_a_connected_clip_are_refused(host: Host) -> None:
         train(load_models(), dataset(), clip=None)
 
 
+def test_the_text_encoder_alone_is_not_trained_without_a_clip(host: Host) -> None:
+    encoded = Dataset(dataset().options, {"a": None})
+    with pytest.raises(ConfigError, match='choose model under "train" on the Network node'):
+        train(load_models(), encoded, {"train": "text encoder"}, clip=None)
+
+
+def test_notes_on_the_node_name_widgets(host: Host) -> None:
+    train(load_models(), dataset(), {**NETWORK, "algo": "lora", "dora_wd": True})
+    (shown,) = [text for _, text in host.shown if "saved mine" in text]
+    assert 'output channels ("DoRA of output channels")' in shown and "wd_on_output" not in shown
+
+
 def test_an_unknown_family_is_saved_under_comfyuis_names_and_its_clip_is_refused(
     host: Host,
 ) -> None:
