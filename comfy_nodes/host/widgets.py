@@ -42,9 +42,12 @@ class Widget:
 
     def as_input(self) -> tuple[Any, dict[str, Any]]:
         """Return the pair of type and settings that ComfyUI expects for an input."""
-        if "display_name" in self.settings:
-            return self.kind, dict(self.settings)
-        return self.kind, {**self.settings, **named(self.name, self.settings["tooltip"])}
+        shown = dict(self.settings)
+        if "display_name" not in shown:
+            shown |= named(self.name, shown["tooltip"])
+        if shown.get("multiline"):  # the page shows no name beside such a field
+            shown["placeholder"] = shown["display_name"]
+        return self.kind, shown
 
 
 def option(

@@ -16,6 +16,7 @@ from PIL import Image
 from comfy_nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 from comfy_nodes.advanced import MOST
 from lycoris_ext.config import all_options
+from lycoris_ext.formats.toml_text import read_tables
 from tests.comfy_nodes.documents import EXAMPLES, ROOT, documents
 from tests.comfy_nodes.stand_ins import Host
 from tests.comfy_nodes.thumbnails import SIZE, THUMBNAILS
@@ -28,6 +29,7 @@ NODES = pytest.mark.parametrize("name", NODE_CLASS_MAPPINGS)
 # ComfyUI's own top-level modules: a node pack must not hide them, nor they it.
 TAKEN = ("nodes", "server", "execution", "folder_paths", "utils", "app", "comfy", "protocol")
 
+TRANSLATED = {"zh", "ja", "ko", "ru", "fr", "de", "es"}
 CUT = ("resolution", "train_batch_size", "num_repeats", "enable_bucket", "shuffle_caption")
 LEFT_OUT = {
     name: why
@@ -61,6 +63,8 @@ def test_every_input_and_output_of_a_node_has_a_tooltip(name: str, host: Host) -
         assert settings.get("tooltip"), key
         assert settings["tooltip"].strip()[0] == settings["tooltip"][0].upper() or '"' in key
         assert settings["display_name"], key
+        if settings.get("multiline"):
+            assert settings["placeholder"] == settings["display_name"], "nothing else names it"
     assert node.DESCRIPTION and node.CATEGORY.startswith("LyCORIS/")
     assert len(node.RETURN_TYPES) == len(node.RETURN_NAMES) == len(node.OUTPUT_TOOLTIPS)
     assert NODE_DISPLAY_NAME_MAPPINGS[name].startswith("LyCORIS ")
@@ -109,6 +113,19 @@ def test_a_tooltip_is_written_for_a_widget(name: str, host: Host) -> None:
         assert not re.search(r"\bunset\b|config file|command line|``", text, re.IGNORECASE), text
         ids = set(re.findall(r"\b[a-z]+[0-9]*(?:_[a-z0-9]+)+\b", text)) & set(all_options())
         assert not ids, text
+
+
+@pytest.mark.skipif(not LANGUAGES, reason="no table of translations is there yet")
+def test_the_nodes_speak_the_languages_of_most_users() -> None:
+    assert set(LANGUAGES) >= TRANSLATED
+
+
+def test_an_installed_package_brings_every_language() -> None:
+    """ComfyUI reads them from a clone, and the command to install from the wheel's data files."""
+    project = read_tables((ROOT / "pyproject.toml").read_text("utf-8"))
+    brought = project["tool"]["setuptools"]["data-files"]
+    for language in TRANSLATED | set(LANGUAGES) | {"en"}:
+        assert brought[f"share/lycoris_ext/locales/{language}"] == [f"locales/{language}/*.json"]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -214,8 +214,10 @@ def check_nodes(python: Path, folder: Path) -> None:
         run([str(command), "install", "comfyui", str(comfyui), *mode], folder)
         pack = comfyui / "custom_nodes" / "lycoris-ext"
         found = {path.name for path in (pack / "example_workflows").glob("*.json")}
-        if len(found) < 4 or not (pack / "locales" / "en" / "nodeDefs.json").is_file():
-            sys.exit(f"{pack} lacks templates or locale: {found}")
+        locales = {path.parent.name for path in (pack / "locales").glob("*/nodeDefs.json")}
+        written = {path.parent.name for path in (ROOT / "locales").glob("*/nodeDefs.json")}
+        if len(found) < 4 or locales != written or "en" not in locales:
+            sys.exit(f"{pack} lacks templates or locales: {found}, {locales}")
     print("the wheel's nodes install into a ComfyUI, linked and copied")
 
 
