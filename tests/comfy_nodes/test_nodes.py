@@ -17,7 +17,7 @@ from comfy_nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 from comfy_nodes.advanced import MOST
 from lycoris_ext.config import all_options
 from lycoris_ext.formats.toml_text import read_tables
-from tests.comfy_nodes.documents import EXAMPLES, ROOT, documents
+from tests.comfy_nodes.documents import BEGIN, END, EXAMPLES, PAGES, ROOT, documents
 from tests.comfy_nodes.stand_ins import Host
 from tests.comfy_nodes.thumbnails import SIZE, THUMBNAILS
 from tests.comfy_nodes.translations import LANGUAGES, faults, inputs_of, is_current
@@ -169,6 +169,15 @@ def test_locale_help_pages_and_workflows_are_up_to_date_with_the_nodes() -> None
 def test_every_node_has_a_help_page() -> None:
     pages = {path.stem for path in (ROOT / "comfy_nodes" / "web" / "docs").glob("*.md")}
     assert pages == {name for name, node in NODE_CLASS_MAPPINGS.items() if is_current(node)}
+
+
+@pytest.mark.parametrize("path", sorted(PAGES.glob("*.md")), ids=lambda path: path.stem)
+def test_a_help_page_calls_widgets_as_the_page_does(path: Path) -> None:
+    text = path.read_text("utf-8")
+    prose = text[: text.index(BEGIN)] + text[text.index(END) :]
+    assert not set(re.findall(r"[a-z]+[0-9]*(?:_[a-z0-9]+)+", prose)) & set(all_options())
+    if "Advanced" in text.splitlines()[0]:
+        assert "Connect its output to the input `advanced` of *" in prose
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)

@@ -19,6 +19,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 from comfy_nodes import NODE_CLASS_MAPPINGS
 from tests.browser import browsing, wait_for
 from tests.comfy_nodes.documents import EXAMPLES, PAGES
+from tests.comfy_nodes.translations import LANGUAGES, is_current
 from tests.hosts.checkouts import ROOT, Checkout
 from tests.hosts.comfyui import PACK, Server
 
@@ -33,14 +34,9 @@ INFO = """document.querySelector('[data-testid="info-button"]')"""
 # As a user would set them for a minute on a CPU.
 SMALLER = {
     "CheckpointLoaderSimple": {"ckpt_name": "random.safetensors"},
-    "LycorisExtDataset": {"folder": "shapes", "resolution": 64, "num_repeats": 1},
-    "LycorisExtTrain": {
-        "output_name": "from_the_page",
-        "max_train_steps": 4,
-        "sample_every_n_steps": 2,
-        "sample_prompts": "a cat",
-        "sample_steps": 2,
-    },
+    "LycorisExtDatasetFolder": {"folder": "shapes", "resolution": 64, "num_repeats": 1},
+    "LycorisExtTrainPreviews": {"sample_every_n_steps": 4, "sample_prompts": "a cat"},
+    "LycorisExtTrainLora": {"output_name": "from_the_page", "max_train_steps": 8},
     "EmptyLatentImage": {"width": 64, "height": 64},
     "KSampler": {"steps": 2},
 }
@@ -59,7 +55,7 @@ def test_a_template_loads_shows_its_help_and_runs_on_comfyuis_page(
             "return app.extensionManager.command.execute('Comfy.BrowseTemplates')"
         )
         click_until(browser, SHOWN.format(PACK), SHOWN.format("train a style"))
-        loaded = "app.graph._nodes.some(node => node.type === 'LycorisExtTrain')"
+        loaded = "app.graph._nodes.some(node => node.type === 'LycorisExtTrainLora')"
         click_until(browser, SHOWN.format("train a style"), loaded)
         kinds = browser.execute_script("return app.graph._nodes.map(node => node.type)")
         graph = json.loads((EXAMPLES / "train_a_style.json").read_text("utf-8"))
@@ -73,7 +69,7 @@ def test_a_template_loads_shows_its_help_and_runs_on_comfyuis_page(
             "app.extensionManager.command.execute('Comfy.Canvas.FitView')"
         )
         browser.execute_script(
-            "app.canvas.selectNode(app.graph._nodes.find(n => n.type === 'LycorisExtTrain'))"
+            "app.canvas.selectNode(app.graph._nodes.find(n => n.type === 'LycorisExtTrainLora'))"
         )
         told = "document.body.innerText.includes('Cancel stops within one step')"
         click_until(browser, INFO, told)
@@ -132,9 +128,12 @@ def test_templates_locale_and_help_are_served(
             graph = running.get(f"/api/workflow_templates/{PACK}/{name}.json")
             kinds = {given["type"] for given in graph["nodes"]}
             assert kinds <= set(running.get("/object_info"))
-        told = running.get("/i18n")["en"]["nodeDefs"]
-        assert set(NODE_CLASS_MAPPINGS) <= set(told)
-        for name in NODE_CLASS_MAPPINGS:
+        current = {name for name, node in NODE_CLASS_MAPPINGS.items() if is_current(node)}
+        told = running.get("/i18n")
+        assert set(told) >= {"en", *LANGUAGES}
+        for language in ("en", *LANGUAGES):
+            assert current <= set(told[language]["nodeDefs"]), language
+        for name in current:
             page = running.get(f"/extensions/{PACK}/docs/{name}.md")
             text = page.decode("utf-8") if isinstance(page, bytes) else page
             assert text.replace("\r\n", "\n") == (PAGES / f"{name}.md").read_text("utf-8")
