@@ -66,7 +66,7 @@ def worded(error: LycorisExtError, where: Places) -> LycorisExtError:
     def say(text: str | None) -> str | None:
         for flag, words in _FLAGS.items():
             text = text and text.replace(flag, words)
-        if text in where:  # any option may stand alone, such as "factor"
+        if text and text in where:  # any option may stand alone, such as "factor"
             used[text] = None
             return name_of(text)
         return text and _WORD.sub(widget, text)

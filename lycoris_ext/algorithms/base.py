@@ -39,17 +39,14 @@ class Algorithm:
         splits: the parts are matrices smaller than the layer's weight, each with its own number of
             outputs and inputs, as the two factors of a Kronecker product are.
         needs_base: the formula reads the frozen layer.
-        needs_base_weight: the formula reads the values of the layer's weight, so the layer must not
-            be quantised.
+        needs_base_weight: it reads the values of its weight, which must not be quantised.
         takes_timesteps: in training the update depends on the timesteps of the noisy samples.
         stores_alpha: a file holds an alpha for each layer.
         alpha_limits: alpha is the limit of a rotation and no part of a scale.
         adds: the update is the sum of the stored tensors (those of weight and bias), not a product.
         of_norms: the algorithm adapts normalisations, and nothing else.
-        split_by: the option that sets how outputs are split into blocks or factors; "" if the
-            algorithm does not split them.
-        trains: the name of another algorithm, if files are saved as that algorithm's; "" if the
-            algorithm has a file format of its own.
+        split_by: the option that sets how outputs are split into blocks or factors; "" if none.
+        trains: the algorithm as whose files this one's are saved; "" if it has a format of its own.
         fixed: option of LyCORIS for this algorithm -> the only value that is supported here.
     """
 
@@ -255,10 +252,7 @@ class Plan:
         return self.algorithm.needs_base_weight or self.dora is not None
 
     def shown_options(self) -> dict[str, Any]:
-        """Return the options that follow from how the tensors are stored, without defaults.
-
-        ``Algorithm.shown_options`` and DoRA's: {"use_tucker": True, "dora_wd": True}.
-        """
+        """Return ``Algorithm.shown_options`` and DoRA's: {"use_tucker": True, "dora_wd": True}."""
         shown = self.algorithm.shown_options(self)
         if self.dora is not None:
             shown["dora_wd"] = True
@@ -284,9 +278,8 @@ class Plan:
     def origin(self, weight: Tensor) -> dict[str, Tensor]:
         """Return the values that the stored tensors start from, if the update is the difference.
 
-        They follow from the frozen weight and are in no file, so they are computed for a new
-        adapter and for a loaded one, with one SVD for each layer in T-LoRA. All other algorithms
-        have none: {}.
+        They follow from the frozen weight and are in no file. T-LoRA computes them with one SVD for
+        each layer; all other algorithms have none: {}.
 
         Args:
             weight: the frozen weight, (out, in, *kernel); on the meta device the result holds
