@@ -29,14 +29,11 @@ def misread_layers(network: Network) -> dict[str, list[str]]:
 def warnings(network: Network) -> list[str]:
     """Say for the user which layers of an adapter ComfyUI's own loader computes wrongly."""
     lines = [
-        f"{count(len(layers), 'layer')}: ComfyUI's own loader {told}; Apply LoRA does not"
+        f"{count(len(layers), 'layer')}: ComfyUI's own loader {told}"
         for told, layers in misread_layers(network).items()
     ]
-    return (
-        [*lines, "switch bake on to store these layers in a form that it computes rightly"]
-        if lines
-        else []
-    )
+    mend = "Apply LoRA computes these layers rightly; switch bake on for ComfyUI's own loader"
+    return [*lines, mend] if lines else []
 
 
 @torch.no_grad()

@@ -102,7 +102,7 @@ def used_again(config: TrainConfig, watcher: Watcher) -> Path:
     adapter = RunPaths.of(config.run).adapter
     watcher.note(
         f"{adapter.name} was trained with exactly these pictures, options and models: it is used "
-        "again"
+        "again as it is, with its metadata of then"
     )
     return adapter
 

@@ -45,5 +45,11 @@ def test_adapters_of_comfyuis_own_trainer_are_applied_and_saved_as_comfyui_compu
         assert told["starts"] == ["lora"], "kohya's keys"
 
 
+def test_what_save_bakes_is_computed_rightly_by_comfyuis_own_loader(found: dict[str, Any]) -> None:
+    for name, told in found["baked"].items():
+        assert told["told"] and told["plain"] > 1e-4, (name, told)
+        assert told["baked"] < 1e-5, (name, told)
+
+
 def test_a_text_encoder_of_another_width_is_told(found: dict[str, Any]) -> None:
     assert "gives 768 numbers for each token, and the model reads 1024" in found["cables"]

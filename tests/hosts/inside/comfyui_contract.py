@@ -40,6 +40,15 @@ NEED_WEIGHT: dict[str, dict[str, Any]] = {
 }
 
 
+MISREAD: dict[str, dict[str, Any]] = {
+    "ia3": {"algo": "ia3"},
+    "dora of outputs": {"algo": "lora", "dora_wd": True, "wd_on_output": True},
+    "loha with dora": {"algo": "loha", "dora_wd": True, "wd_on_output": True},
+    "lokr tucker": {"algo": "lokr", "use_tucker": True, "network_dim": 2, "conv_dim": 2},
+    "oft": {"algo": "diag-oft", "network_dim": 4, "conv_dim": 4, "constraint": 0.1},
+}
+
+
 class Vae:
     """Stands for a VAE; nothing is encoded here."""
 
@@ -138,6 +147,28 @@ def native_trainer() -> dict[str, Any]:
     return found
 
 
+def baked() -> dict[str, Any]:
+    """Save adapters that ComfyUI's own loader computes wrongly, as they are and baked."""
+    found = {}
+    for name, options in MISREAD.items():
+        model = small_model()
+        network = perturbed(model, options)
+        lora = Adapter(network.adapter_state(dtype=torch.float32).tensors, {}, name)
+        network.merge(0.6)
+        wanted = {key: tensor.clone() for key, tensor in model.model.state_dict().items()}
+        network.unmerge()
+        plain, told = prepared(lora, "float", model, None, False)
+        whole, _ = prepared(lora, "float", model, None, True)
+        found[name] = {"told": told} | {
+            form: furthest(
+                loaded(comfy.sd.load_lora_for_models(model, None, dict(state.tensors), 0.6, 0)[0]),
+                wanted,
+            )
+            for form, state in (("plain", plain), ("baked", whole))
+        }
+    return found
+
+
 def cables() -> str:
     try:
         check_cables(small_model("SD20"), small_clip(), Vae(), {}, {})
@@ -174,6 +205,6 @@ def distance(found: Tensor, wanted: Tensor) -> float:
     return float((found.float() - wanted.float()).abs().max()) / scale
 
 
-CHECKS = (sampled_before, fp8, native_trainer, cables)
+CHECKS = (sampled_before, fp8, native_trainer, baked, cables)
 with torch.inference_mode(False):
     print(json.dumps({check.__name__: check() for check in CHECKS}))
