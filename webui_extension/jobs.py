@@ -151,6 +151,11 @@ class Jobs:
         threading.Thread(target=self._work, args=(self.last, form), daemon=True).start()
         return self.last
 
+    def is_drawing(self, folder: Path) -> bool:
+        """Return whether the grid of a folder is being drawn."""
+        last = self.last
+        return last is not None and last.state == "running" and last.folder == folder
+
     def interrupt(self) -> None:
         """Stop the grid that is being drawn; its finished pictures are kept."""
         if self.last is not None and self.last.state == "running":

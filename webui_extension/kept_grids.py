@@ -94,8 +94,7 @@ class KeptGrids:
             EnvironmentFault: its folder cannot be deleted.
         """
         path = self.file(grid, PLAN)
-        last = self._jobs.last
-        if last is not None and last.state == "running" and last.folder == path.parent:
+        if self._jobs.is_drawing(path.parent):
             raise ConfigError("it is being drawn", where=grid, fix="interrupt it first")
         keys = self._keys(grid)
         others = [other for other in self.ids(hidden=True) if other != grid]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from lycoris_ext.grids.checkpoints import Checkpoint, RunFiles, list_run, read_c
 from lycoris_ext.grids.draw import Grid
 from lycoris_ext.grids.fit import Fit, check_fit
 from lycoris_ext.grids.output import PICTURE
-from lycoris_ext.grids.page import PAGE, single_file
+from lycoris_ext.grids.page import PAGE, end_page, single_file
 from lycoris_ext.grids.page_pictures import FOLDER as CELLS
 from lycoris_ext.grids.plan import BARE, Cell, GridPlan
 from lycoris_ext.grids.plan_file import PLAN, read_faults, read_form, read_grid, read_plan
@@ -173,12 +174,16 @@ class Laboratory:
         return self.kept.ids()
 
     def page(self, grid: str) -> Path:
-        """Return the path of a grid's HTML page.
+        """Return the path of a grid's HTML page, which has no more pictures to wait for.
 
         Raises:
             DataError: it is not written yet.
         """
-        return self._file(grid, PAGE)
+        path = self._file(grid, PAGE)
+        if not self.jobs.is_drawing(path.parent):
+            with suppress(LycorisExtError):  # a page of version 0.1.0 waits for none
+                end_page(path)
+        return path
 
     def cell(self, grid: str, name: str) -> Path:
         """Return the path of one picture of a grid's page.

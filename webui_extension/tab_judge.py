@@ -7,7 +7,7 @@ from typing import Any
 
 from lycoris_ext.errors import ConfigError, DataError
 from lycoris_ext.grids.headings import harmless, short_title
-from lycoris_ext.grids.plan_file import PLAN, read_plan
+from lycoris_ext.grids.plan_file import PLAN, read_faults, read_plan
 from webui_extension.frame import frame, link_to_file
 from webui_extension.laboratory import Laboratory
 from webui_extension.parts import part, shown
@@ -78,11 +78,14 @@ def _choices(laboratory: Laboratory) -> list[str]:
     labels = []
     for grid in laboratory.grids():
         try:
-            plan = read_plan(laboratory.grid_folder(grid) / PLAN)
+            path = laboratory.grid_folder(grid) / PLAN
+            plan, faults = read_plan(path), read_faults(path)
         except DataError:
             continue  # written by another version; its page on the disk still works
         title = harmless(short_title(plan))
-        labels.append(f"{title}: {len(plan.rows)} x {len(plan.columns)} [{grid}]")
+        drawn = sum(fault is not None for line in faults for fault in line)
+        lacks = f", {drawn} of {plan.size} drawn" if faults and drawn < plan.size else ""
+        labels.append(f"{title}: {len(plan.rows)} x {len(plan.columns)}{lacks} [{grid}]")
     return labels
 
 

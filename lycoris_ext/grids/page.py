@@ -134,6 +134,28 @@ def grid_page(
     return _assemble(short(harmless(short_title(plan))), content)
 
 
+def end_page(page: Path) -> None:
+    """Let a page of a drawing that was killed stop loading itself again; do nothing to others.
+
+    Args:
+        page: the grid.html of `write_page`.
+
+    Raises:
+        DataError: the file is no such page.
+        EnvironmentFault: it cannot be written.
+    """
+    try:
+        text = page.read_text(encoding="utf-8")
+        content = json.loads(_DATA.search(text)[2])  # type: ignore[index]
+        running = content.get("running", False)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise _no_page(page, error) from error
+    if running:
+        content["running"] = False
+        ended = _DATA.sub(lambda found: found[1] + _as_json(content) + found[3], text, count=1)
+        atomic_write(page, ended.encode("utf-8", "replace"))
+
+
 def single_file(page: Path) -> str:
     """Return the text of a page with its pictures inside it, so that it can be sent as one file.
 
@@ -150,11 +172,15 @@ def single_file(page: Path) -> str:
             if not cell["src"].startswith("data:"):
                 cell["src"] = embedded(page.parent / cell["src"])
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DataError(
-            f"this is no page of a grid ({error})", where=str(page), fix="draw the grid again"
-        ) from error
+        raise _no_page(page, error) from error
     content["running"] = False
     return _DATA.sub(lambda found: found[1] + _as_json(content) + found[3], text, count=1)
+
+
+def _no_page(page: Path, error: Exception) -> DataError:
+    return DataError(
+        f"this is no page of a grid ({error})", where=str(page), fix="draw the grid again"
+    )
 
 
 def _vote_for_column(grid: str, row: Row, column: Column) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from webui_extension.form import FIELDS, request_of, values_of
 from webui_extension.laboratory import Laboratory
 from webui_extension.painter import Drawn, Order
 from webui_extension.parts import label
+from webui_extension.tab_judge import _choices
 
 
 def pictures(host: FakeHost) -> list[Path]:
@@ -63,6 +64,7 @@ def test_a_grid_of_a_killed_host_is_there_and_goes_on_in_the_next(
     monkeypatch.setattr(laboratory.staging, "clear", lambda: None)
     monkeypatch.setattr("lycoris_ext.grids.output.GridWriter.finish", lambda *_: None)
     monkeypatch.setattr("lycoris_ext.grids.output._PAUSE", 0)
+    monkeypatch.setattr("lycoris_ext.grids.output._SHARE", 0)
     monkeypatch.setattr("threading.excepthook", lambda _: None)
     with monkeypatch.context() as patch:
         patch.setattr(host, "draw", until_killed)
@@ -72,7 +74,11 @@ def test_a_grid_of_a_killed_host_is_there_and_goes_on_in_the_next(
     monkeypatch.undo()
     restarted = Laboratory(host)
     assert not staged.exists(), "its copies are gone at the next start"
-    assert restarted.grids() == [grid] and restarted.page(grid).is_file()
+    assert restarted.grids() == [grid]
+    assert '"running": true' in (host.output_folder() / "grids" / grid / "grid.html").read_text()
+    assert '"running": false' in restarted.page(grid).read_text("utf-8"), "it does not wait"
+    (choice,) = _choices(restarted)
+    assert choice == f"tilty-step-200: 2 x 2, 3 of 4 drawn [{grid}]"
     host.orders.clear()
     job = restarted.go_on(grid)
     assert job.ended.wait(60) and job.state == "complete"
