@@ -204,7 +204,7 @@ def draw(host: Webui, *files: str, **asked: Any) -> dict[str, Any]:
     return wait(host)
 
 
-def wait(host: Webui, limit: float = 300) -> dict[str, Any]:
+def wait(host: Webui, limit: float = 900) -> dict[str, Any]:
     until = time.monotonic() + limit
     while (job := host.get(f"{V1}/job"))["state"] == "running":
         assert time.monotonic() < until, job
