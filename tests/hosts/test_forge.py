@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -185,7 +186,19 @@ def test_a_click_draws_a_grid(host: Webui, files: dict[str, str], tmp_path: Path
         browser.switch_to.frame(browser.find_element(By.CSS_SELECTOR, "#lycoris_ext_grid iframe"))
         wait_for(browser, "document.images.length && document.images[0].naturalWidth")
         browser.switch_to.default_content()
+        browser.execute_script("document.querySelector('#lycoris_ext_grid').scrollIntoView()")
         (tmp_path / "drawn.png").write_bytes(browser.get_screenshot_as_png())
+        links = browser.find_elements(By.CSS_SELECTOR, "#lycoris_ext_grid a")
+        assert [link.text for link in links] == ["Open in a new tab", "As one picture"]
+        for link in links:
+            with urllib.request.urlopen(str(link.get_attribute("href"))) as answer:
+                assert answer.status == 200
+        browser.get(f"{host.url}/?__theme=dark")
+        value = "document.querySelector('#lycoris_ext_{0} textarea, #lycoris_ext_{0} input')?.value"
+        wait_for(browser, f"{value.format('folder')} === '{files['lokr']}'")
+        wait_for(browser, f"{value.format('width')} === '{SMALLEST['width']}'")
+        wait_for(browser, f"{value.format('theme')} === 'dark'")
+        wait_for(browser, "document.querySelector('#lycoris_ext_chosen input:checked')")
 
 
 def test_nothing_of_ours_went_wrong_in_the_hosts_log(host: Webui) -> None:

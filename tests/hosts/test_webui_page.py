@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 
 import pytest
@@ -132,6 +133,11 @@ def test_a_page_is_judged_in_the_browser_although_the_api_has_a_password(
     best = f"({star}, document.querySelector('#tally').innerText)"
     said = in_frame(browser, "judge", best)
     assert said == "Best so far: my_long_name_of_tilty-000100 (1)"
+    browser.find_element(By.ID, "lycoris_ext_save_page").click()
+    link = browser.find_element(By.CSS_SELECTOR, "#lycoris_ext_saved_page a").get_attribute("href")
+    with urllib.request.urlopen(str(link)) as answer:
+        text = answer.read().decode("utf-8")
+    assert text.count("data:image/png;base64,") == 18 and '"src": "cells/' not in text
     for path in ("/runs", "/grids"):
         assert host.request(V1 + path)[0] == 401
         assert host.request(V1 + path, user="ann:wrong")[0] == 401
