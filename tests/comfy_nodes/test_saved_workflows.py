@@ -92,6 +92,15 @@ def test_untouched_nodes_of_0_1_0_mean_what_they_meant(host: Host, node: Any) ->
     assert node().describe(**{**now, **saved}) == node().describe(**now)
 
 
+def test_files_that_train_writes_change_the_old_grid_alone(host: Host) -> None:
+    """The grid of 0.1.0 names files by a pattern; that of today gets them from Train's output."""
+    old = NODE_CLASS_MAPPINGS["LycorisExtCompareGrid"]
+    before = old.IS_CHANGED(files="run-step-*")
+    (host.loras / "run-step-1.safetensors").touch()
+    assert old.IS_CHANGED(files="run-step-*") != before
+    assert not hasattr(NODE_CLASS_MAPPINGS["LycorisExtCompareLoras"], "IS_CHANGED")
+
+
 def test_no_widget_or_output_of_a_published_node_moved(host: Host) -> None:
     assert moved(published(), orders(NODE_CLASS_MAPPINGS)) == []
 

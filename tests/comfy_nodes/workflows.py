@@ -23,13 +23,16 @@ class Node:
         kind: its id in ComfyUI.
         column: on the page, from the left; the nodes of a column stand one below the other.
         inputs: links by input; of the widgets those that differ from their defaults.
-        height: on the page, where it is not that of the slots and widgets.
+        height: on the page, where it is not that of the slots and widgets: nodes that show a text
+            or a picture when they ran grow over the node below them otherwise.
+        title: on the page; empty: the name of its kind.
     """
 
     kind: str
     column: int
     inputs: Mapping[str, Any] = field(default_factory=dict)
     height: int = 0
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,9 @@ COMFYUI = {
 }
 _WIDTH, _GAP, _TITLE = 370, 50, 36
 _SLOT, _WIDGET, _TEXT = 20, 24, 100
+_LOSS, _SAMPLES = "Preview Image: loss", "Preview Image: samples"
+#: With the report below the widgets, of a few lines.
+_APPLIED, _LOADED = 230, 300
 
 
 def _checkpoint(column: int = 0) -> Node:
@@ -119,14 +125,16 @@ def _pictures(model: Link, clip: Link, column: int, text: str) -> dict[str, Node
             column + 1,
             {"samples": Link("sampler", "LATENT"), "vae": Link("base", "VAE")},
         ),
-        "saved": Node("SaveImage", column + 2, {"images": Link("decoded", "IMAGE")}, 400),
+        "saved": Node("SaveImage", column + 1, {"images": Link("decoded", "IMAGE")}, 340),
     }
 
 
 def _shown(column: int) -> dict[str, Node]:
     return {
-        "loss": Node("PreviewImage", column, {"images": Link("train", "loss_curve")}, 280),
-        "samples": Node("PreviewImage", column, {"images": Link("train", "samples")}, 280),
+        "loss": Node("PreviewImage", column, {"images": Link("train", "loss_curve")}, 280, _LOSS),
+        "samples": Node(
+            "PreviewImage", column, {"images": Link("train", "samples")}, 280, _SAMPLES
+        ),
     }
 
 
@@ -166,6 +174,7 @@ WORKFLOWS: dict[str, dict[str, Node]] = {
                 "clip": Link("base", "CLIP"),
                 "adapter": Link("train", "adapter"),
             },
+            _APPLIED,
         ),
         **_pictures(Link("applied", "model"), Link("applied", "clip"), 4, "a harbour in my_style"),
     },
@@ -222,7 +231,7 @@ WORKFLOWS: dict[str, dict[str, Node]] = {
             max_train_epochs=10,
         ),
         **_shown(3),
-        "inspect": Node("LycorisExtInspect", 4, {"path": Link("train", "path")}),
+        "inspect": Node("LycorisExtInspect", 4, {"path": Link("train", "path")}, 140),
         "summary": Node("PreviewAny", 4, {"source": Link("inspect", "summary")}, 420),
     },
     "compare_epochs": {
@@ -232,7 +241,7 @@ WORKFLOWS: dict[str, dict[str, Node]] = {
         "dataset": Node("LycorisExtDatasetFolder", 1, {"folder": "my_style", "num_repeats": 10}),
         "sampling": Node("LycorisExtSampling", 1),
         "train": _trainer(2, output_name="my_epochs", max_train_epochs=5, save_every_n_epochs=1),
-        "loss": Node("PreviewImage", 3, {"images": Link("train", "loss_curve")}, 220),
+        "loss": Node("PreviewImage", 3, {"images": Link("train", "loss_curve")}, 220, _LOSS),
         "grid": _grid(
             3,
             checkpoints=Link("train", "checkpoints"),
@@ -254,6 +263,7 @@ WORKFLOWS: dict[str, dict[str, Node]] = {
                 "strength_model": 0.8,
                 "block_weights": "IN=0.5, M00=1, OUT=1",
             },
+            _LOADED,
         ),
         "words": Node("PreviewAny", 0, {"source": Link("loaded", "trigger_words")}, 120),
         "report": Node("PreviewAny", 0, {"source": Link("loaded", "report")}, 160),
@@ -326,6 +336,7 @@ def _node(number: int, node: Node, ours: Mapping[str, Any]) -> dict[str, Any]:
         "pos": [0, 0],
         "size": [_WIDTH, node.height or _height(known)],
         "flags": {},
+        **({"title": node.title} if node.title else {}),
         "order": number - 1,
         "mode": 0,
         "inputs": [{"name": name, "type": t, "link": None} for name, t in known.links.items()],

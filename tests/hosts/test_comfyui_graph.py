@@ -136,7 +136,7 @@ def test_the_search_finds_the_nodes_and_none_of_0_1_0(page: Chrome) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_nodes_have_the_names_of_the_pages_language(page: Chrome, language: str) -> None:
-    """The page takes a language of ours although it may not offer it, as today's does German."""
+    """German is not in today's list, but it is the page's language where the browser is German."""
     told = json.loads((LOCALES / language / DEFINITIONS).read_text("utf-8"))
     choose = "return app.extensionManager.setting.set('Comfy.Locale', arguments[0])"
     page.execute_script(choose, language)

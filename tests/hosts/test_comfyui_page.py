@@ -47,7 +47,7 @@ def test_a_template_loads_shows_its_help_and_runs_on_comfyuis_page(
 ) -> None:
     """A template loads without a missing node, its trainer shows its help, and the run ends with
     pictures on the canvas."""
-    with browsing((2400, 1100)) as browser:
+    with browsing((2400, 1000)) as browser:
         browser.get(f"http://127.0.0.1:{server.port}/")
         wait_for(browser, "Boolean(window.app && app.graph && app.extensionManager)", 120)
         time.sleep(2)  # until it listens to commands
