@@ -145,12 +145,11 @@ def test_a_finished_run_is_used_again_whatever_decides_nothing(server: Server) -
     (shapes / "Thumbs.db").write_bytes(b"x")
     os.utime(shapes / "00.txt", ns=(1, 1))
     os.utime(shapes / "00.png", ns=(1, 1))
-    train = workflow["5"]["inputs"]
     for cfg in (3.0, 7.0):  # of the previews, which are not even drawn
-        train["sample_cfg"] = cfg
+        workflow["10"]["inputs"]["cfg"] = cfg
         assert "5" in server.run(workflow).executed and files() == before
     workflow["9"] = node("PrimitiveString", value="long")
-    workflow["3"]["inputs"]["folder"] = ["9", 0]
+    workflow["3"]["inputs"]["path"] = ["9", 0]
     assert server.run(workflow).status == "success" and files() == before
     server.__exit__(None, None, None)
     server.__enter__()
