@@ -17,7 +17,7 @@ from lycoris_ext.errors import LycorisExtError, together
 
 from .wording import name_of
 
-#: Option -> display name of the node that has its widget.
+#: Option -> display name of the node that has its widget, or of each such node.
 Places = Mapping[str, str]
 
 #: Names of options that are no common words although they are one word.
@@ -30,19 +30,19 @@ _FLAGS = {"--overwrite": '"if the file exists" set to overwrite'}
 
 
 def places(nodes: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, str]:
-    """Return option -> display name of the first node of today that has its widget.
+    """Return option -> display names of the nodes of today that have its widget, as a text.
 
     Args:
         nodes: id -> class.
         names: id -> display name.
     """
-    found: dict[str, str] = {}
+    found: dict[str, list[str]] = {}
     for name, node in nodes.items():
         if not getattr(node, "DEPRECATED", False):
             given = node.INPUT_TYPES()
             for key in {**given["required"], **given["optional"]}.keys() & all_options().keys():
-                found.setdefault(key, names[name])
-    return found
+                found.setdefault(key, []).append(names[name])
+    return {key: " or ".join(on_nodes) for key, on_nodes in found.items()}
 
 
 def worded(error: LycorisExtError, where: Places) -> LycorisExtError:
