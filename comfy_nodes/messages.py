@@ -75,7 +75,7 @@ def worded(error: LycorisExtError, where: Places) -> LycorisExtError:
         type(part)(say(part.what) or "", where=say(part.where), fix=say(part.fix))
         for part in error.parts
     ]
-    if not used:
+    if not used and list(map(str, parts)) == list(map(str, error.parts)):
         return error
     on_nodes: dict[str, list[str]] = {}
     for name in used:

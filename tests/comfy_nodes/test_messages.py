@@ -101,3 +101,5 @@ def test_a_flag_of_the_command_line_is_told_as_the_choice_of_a_widget(
 ) -> None:
     text = str(worded(ConfigError("other options", fix=START_OVER), where))
     assert "--" not in text and 'start over with "if the file exists" set to overwrite' in text
+    alone = worded(ConfigError("taken", fix="use --overwrite"), where)
+    assert str(alone) == 'taken\n  -> use "if the file exists" set to overwrite'
