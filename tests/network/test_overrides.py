@@ -183,7 +183,7 @@ def test_an_option_that_no_chosen_algorithm_has_is_refused() -> None:
     [
         ({"block_size": 0}, "block_size is 0"),
         ({"constraint": -0.1}, "constraint is -0.1"),
-        ({"wd_on_output": True}, "wd_on_output: .*set dora_wd = true"),
+        ({"wd_on_output": True}, "wd_on_output says .*set dora_wd = true"),
         ({"rank_dropout": 1.0}, "rank_dropout is 1.0"),
         ({"network_alpha": float("inf")}, "network_alpha is inf"),
     ],
