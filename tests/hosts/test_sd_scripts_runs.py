@@ -40,8 +40,10 @@ MORE = {"tlora-batch": ("--train_batch_size=2",), "tlora-bf16": BFLOAT16}
 KEPT: dict[str, tuple[str, ...]] = {
     "lokr of dim 100000": ("--network_dim=100000", "--network_alpha=1", "--save_precision=fp16",
                            ARGS, "algo=lokr", "factor=4"),
-    "lycoris' defaults": (ARGS, "algo=loha", "wd_on_output=True", "factor=-1",
-                          "decompose_both=True", "use_data_init=True", "unit=1", "verbose=True"),
+    # The plain log has a line for each message.
+    "lycoris' defaults": ("--console_log_simple", ARGS, "algo=loha", "wd_on_output=True",
+                          "factor=-1", "decompose_both=True", "use_data_init=True", "unit=1",
+                          "verbose=True"),
     **{f"limited {algo}": (*LIMITED, ARGS, f"algo={algo}")
        for algo in ("lora", "loha", "lokr", "dylora", "full")},
     **{f"GUI {algo}": (ARGS, *GUI_ARGUMENTS[algo].split(),

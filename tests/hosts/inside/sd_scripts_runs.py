@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import logging
 import os
 import runpy
 import sys
@@ -45,8 +44,6 @@ def forget() -> None:
 def run(script: str, options: list[str]) -> dict[str, Any]:
     sys.argv = [script, *options]
     written = io.StringIO()
-    handler = logging.StreamHandler(written)
-    logging.getLogger().addHandler(handler)
     error = None
     try:
         with contextlib.redirect_stdout(written), contextlib.redirect_stderr(written):
@@ -56,7 +53,6 @@ def run(script: str, options: list[str]) -> dict[str, Any]:
     except (AttributeError, LycorisExtError, *ORDINARY) as failed:
         error = f"{type(failed).__name__}: {failed}"
     finally:
-        logging.getLogger().removeHandler(handler)
         forget()
     return {"error": error, "output": written.getvalue()}
 
