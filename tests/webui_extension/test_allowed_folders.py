@@ -103,3 +103,17 @@ def test_a_clean_name_never_leaves_its_folder(text: str) -> None:
         return
     path = os.path.normpath(os.path.join("/folder", name + ".png"))
     assert os.path.dirname(path) == "/folder"
+
+
+def test_a_path_that_no_file_can_have_is_refused_in_words(inside: Path) -> None:
+    allowed = AllowedFolders(lambda: [inside])
+    for text in (f"{inside}/{'x' * 300}", f"{inside}/" + "x/" * 5000, f"{inside}/\0"):
+        with pytest.raises(NotAllowed, match="no file can have this path"):
+            allowed.resolve(text)
+
+
+def test_a_refusal_names_the_folders_to_those_alone_who_may_read_them(inside: Path) -> None:
+    for told in (True, False):
+        with pytest.raises(NotAllowed) as caught:
+            AllowedFolders(lambda: [inside], told=lambda told=told: told).resolve("/etc")  # type: ignore[misc]
+        assert (str(inside) in str(caught.value)) is told
