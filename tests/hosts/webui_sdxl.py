@@ -26,6 +26,7 @@ DEPTHS = (1, 1, 2)
 HEAD = 8
 #: OpenCLIP's ViT-S-32-alt: width, heads and layers of its text encoder.
 OPEN_CLIP, WIDTH_2, HEADS_2, LAYERS_2 = "ViT-S-32-alt", 256, 4, 10
+PREVIEWS = {"live_previews_enable": True}
 #: Numbers for a picture's size, its crop and its target's size.
 SIZES = 6 * 256
 
@@ -205,7 +206,7 @@ def test_a_grid_of_sdxl_is_what_the_host_draws_with_its_own_tag(host: Webui) -> 
         write_adapter(run / f"{kind}.safetensors", kind, modules=tiny_sdxl_modules())
     host.post("/sdapi/v1/refresh-checkpoints")
     # For the previews of an SDXL picture the host would download a model.
-    host.post("/sdapi/v1/options", {"live_previews_enable": False})
+    host.post("/sdapi/v1/options", dict.fromkeys(PREVIEWS, False))
     before = host.get("/sdapi/v1/options")["sd_model_checkpoint"]
     (title,) = (m["title"] for m in host.get("/sdapi/v1/sd-models") if "tiny-xl" in m["title"])
     files = [str(run / f"{kind}.safetensors") for kind in ("loha", "lokr")]
@@ -223,6 +224,9 @@ def test_a_grid_of_sdxl_is_what_the_host_draws_with_its_own_tag(host: Webui) -> 
         prompts = ("a cat", "a cat <lora:xl_loha:0.7>", "a cat <lora:xl_lokr:0.7>")
         drawn = [plain(host, prompt) for prompt in prompts]
     finally:
-        host.post("/sdapi/v1/options", {"sd_model_checkpoint": before})
+        host.post("/sdapi/v1/options", {"sd_model_checkpoint": before, **PREVIEWS})
+        for path in checkpoints.glob("tiny-xl.*"):
+            path.unlink()  # the other tests expect two base models
+        host.post("/sdapi/v1/refresh-checkpoints")
     assert len(set(drawn)) == 3
     assert [pixels(cell["path"]) for cell in row] == drawn
