@@ -183,7 +183,7 @@ def test_a_grid_marks_what_the_host_ignores_and_redraws_that_alone(
     job = draw(
         host,
         *files.values(),
-        prompts=["a cat", "a dog --n rain", "Tilty, smile"],
+        prompts=["a red cat", "a dog --n rain", "Tilty, smile"],
         seeds=[1, 2],
         strengths=["0.7", "0.5:1"],
     )
@@ -200,7 +200,7 @@ def test_a_grid_marks_what_the_host_ignores_and_redraws_that_alone(
     again = draw(
         host,
         *files.values(),
-        prompts=["a cat", "a dog --n rain", "Tilty, smile"],
+        prompts=["a red cat", "a dog --n rain", "Tilty, smile"],
         seeds=[1, 2],
         strengths=["0.7", "0.5:1"],
     )
