@@ -207,6 +207,8 @@ class Train:
                 values,
                 captions_are_names=bool(dataset.conditionings),
             )
+            if clip is None and not network.get("network_train_unet_only"):
+                watcher.told.append("no CLIP is connected, so the model alone gets an adapter")
             try:
                 path = train(
                     config, base, watcher, when_it_exists, keep_state=when_it_exists == CONTINUE

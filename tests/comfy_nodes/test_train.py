@@ -162,6 +162,7 @@ def test_images_captions_and_conditionings_of_other_nodes_are_trained_on(host: H
     assert "3 pictures, 3 an epoch" in summary
     answer = train(load_models(), data, clip=None)
     assert not [key for key in answer["result"][0] if key.startswith("lora_te")]
+    assert any("no CLIP is connected, so the model alone" in text for _, text in host.shown)
     data, _ = DatasetImages().read(images, ["one\ntwo\nthree"], **cut)
     models = load_models()
     train(models, data, output_name="texts")
