@@ -77,8 +77,10 @@ def memory_faults(config: TrainConfig) -> Iterator[None]:
 def _advice(config: TrainConfig) -> str:
     """Return advice which of a run's options to change to need less memory."""
     data, run, optimizer = config.data, config.run, config.optimizer.kind
-    smaller = [
-        f'"{kind.name}"' for kind in optimizer_kinds() if kind.state_bytes < optimizer.state_bytes
+    smaller = [  # the same steps in less memory: an optimizer with the same options
+        f'"{kind.name}"'
+        for kind in optimizer_kinds()
+        if kind.arguments == optimizer.arguments and kind.state_bytes < optimizer.state_bytes
     ]
     advice = [
         (not run.gradient_checkpointing, "gradient_checkpointing = true"),

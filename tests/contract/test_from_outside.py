@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from comfy_nodes.network import Network as NetworkNode
+from comfy_nodes.network import NetworkAlgorithms
 from kohya_adapter.arguments import read_arguments
 from lycoris_ext.algorithms import Algorithm, Plan, register, unregister
 from lycoris_ext.algorithms.parts import Factor, Part, Raw, normal
@@ -164,11 +165,12 @@ def test_wrong_values_of_the_option_are_refused_by_name(
 
 
 def test_comfyuis_node_and_the_docs_show_the_option() -> None:
-    kind, settings = NetworkNode.INPUT_TYPES()["optional"]["bundle"]
+    kind, settings = NetworkAlgorithms.INPUT_TYPES()["required"]["bundle"]
     assert (kind, settings["default"], settings["min"]) == ("INT", 4, 1)
     assert settings["tooltip"].startswith("How many neighbouring output channels share a factor")
     assert "bundles" in NetworkNode.INPUT_TYPES()["required"]["algo"][0]
-    (made,) = NetworkNode().describe(algo="bundles", bundle=2)
+    (advanced,) = NetworkAlgorithms().collect(bundle=2)
+    (made,) = NetworkNode().describe(advanced, algo="bundles")
     assert NetworkConfig(**made).bundle == 2  # type: ignore[attr-defined]
     assert "| `bundle` | a whole number, 1 or more | `4` | How many " in options_as_markdown()
 
