@@ -1,6 +1,6 @@
 """The English texts of the nodes, and their translations.
 
-`comfy_nodes/translations/LANG.json` holds English text -> translation; `locales/LANG` is written
+`tests/comfy_nodes/languages/LANG.json` holds English text -> translation; `locales/LANG` is written
 from it by `python -m tests.comfy_nodes.documents`.
 
     python -m tests.comfy_nodes.translations       print all English texts, as JSON
@@ -20,7 +20,7 @@ from typing import Any
 from tests.comfy_nodes.stand_ins import inside_comfyui
 
 ROOT = Path(__file__).resolve().parents[2]
-TABLES = ROOT / "comfy_nodes" / "translations"
+TABLES = Path(__file__).with_name("languages")
 #: What an option's help ends with if not every algorithm or optimizer reads the option.
 READERS, ONLY = " Only for ", "Only for {}."
 #: What vue-i18n, which ComfyUI's page reads texts with, would take for its own syntax.
