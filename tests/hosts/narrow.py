@@ -62,4 +62,6 @@ def narrow_parts() -> dict[str, Any]:
             "vae": AutoencoderKL.from_config({**vae, "block_out_channels": widths}),
             "text_encoder": CLIPTextModel(text),
         }
+        # A layer norm that begins at zero has a mean of zero, by which gen_img.py divides.
+        torch.nn.init.normal_(parts["text_encoder"].final_layer_norm.bias, std=0.5)
     return {name: part.requires_grad_(False).eval() for name, part in parts.items()}
