@@ -7,6 +7,7 @@ chain reads and checks everything together.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -21,7 +22,7 @@ MOST = 8
 Values = Mapping[str, Any]
 
 
-class Advanced:
+class Advanced(ABC):
     """The base of the advanced nodes.
 
     Attributes:
@@ -45,9 +46,9 @@ class Advanced:
         )
 
     @classmethod
+    @abstractmethod
     def widgets(cls) -> Sequence[Widget]:
         """Return the widgets of the node."""
-        raise NotImplementedError
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
