@@ -13,6 +13,13 @@ SIZES = [(3, 5, 4), (160, 130, 110)]
 every_size = pytest.mark.parametrize(("m", "k", "n"), SIZES)
 
 
+@pytest.fixture(autouse=True, params=[True, False], ids=["Intel", "another processor"])
+def by_intel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Choose the library as on an Intel processor, and as on another."""
+    monkeypatch.setattr(product, "_INTEL", request.param)
+    return bool(request.param)
+
+
 def close(found: Tensor, wanted: Tensor) -> None:
     torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-4)
 
@@ -92,3 +99,24 @@ def test_products_have_the_dtype_of_autocast_or_of_their_inputs() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert product.mm(left, right).dtype == torch.bfloat16
     assert product.mm(left.double(), right.double()).dtype == torch.float64
+
+
+def test_on_intel_a_product_goes_to_onednn_only_if_its_weight_is_read_as_it_lies(
+    by_intel: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, weight = torch.randn(130, 160), torch.randn(110, 160)
+    if not product.onednn_knows(x, weight):
+        pytest.skip("this torch or this processor has no product by oneDNN")
+    taken: list[Tensor] = []
+    real = product._LINEAR
+
+    def counted(*arguments: object) -> Tensor:
+        out: Tensor = real(*arguments)
+        taken.append(out)
+        return out
+
+    monkeypatch.setattr(product, "_LINEAR", counted)
+    grad = product.linear(x, weight)
+    assert len(taken) == 1
+    product.mm(grad, weight)
+    assert len(taken) == (1 if by_intel else 2)
