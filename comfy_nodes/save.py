@@ -16,9 +16,11 @@ from lycoris_ext.formats.misread import misread_by
 from lycoris_ext.formats.namings import COMFYUI
 from lycoris_ext.formats.summary import plans_of
 from lycoris_ext.network import load_network
+from lycoris_ext.training.identity import IDENTITY
 from lycoris_ext.words import count
 
 from .host import adapter
+from .host.adapter import content_hash
 from .host.baking import baked, warnings
 from .host.patches import targets_of
 from .host.places import output_place
@@ -122,6 +124,8 @@ class Save:
     ) -> dict[str, Any]:
         state, told = prepared(adapter, dtype, model, clip, bake)
         metadata = dict(state.metadata)
+        if content_hash(state.tensors) != content_hash(adapter):
+            metadata.pop(IDENTITY, None)  # Train would give this file out as the one it trained
         if trigger_words.strip():
             metadata["modelspec.trigger_phrase"] = trigger_words.strip()
         if comment.strip():

@@ -12,6 +12,7 @@ from comfy_nodes.host.adapter import Adapter
 from comfy_nodes.load import Load
 from comfy_nodes.save import Save
 from lycoris_ext.errors import ConfigError
+from lycoris_ext.training.identity import IDENTITY
 from tests.comfy_nodes.models import load_models
 from tests.comfy_nodes.stand_ins import Host
 from tests.comfy_nodes.test_files import merged, perturbed
@@ -76,3 +77,12 @@ def test_baking_without_a_model_is_refused(host: Host) -> None:
     lora = Adapter(perturbed(load_models()).adapter_state(dtype=None).tensors, {}, "a")
     with pytest.raises(ConfigError, match="none is connected"):
         Save().save(lora, "a", "float", False, bake=True)
+
+
+def test_a_file_with_other_numbers_is_not_taken_for_the_trained_one(host: Host) -> None:
+    state = perturbed(load_models()).adapter_state(dtype=torch.float32)
+    lora = Adapter(state.tensors, {IDENTITY: "of the run", "ss_seed": "1"}, "a")
+    for dtype, identity in (("as it is", "of the run"), ("fp16", None)):
+        Save().save(lora, "a", dtype, True, comment="changed")
+        saved = Load().read("a.safetensors")[0].metadata
+        assert saved["ss_seed"] == "1" and saved.get(IDENTITY) == identity, dtype
