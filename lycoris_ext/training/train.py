@@ -99,12 +99,19 @@ def train(
 
 def used_again(config: TrainConfig, watcher: Watcher) -> Path:
     """Tell the user that this very run is finished already, and return its adapter."""
-    adapter = RunPaths.of(config.run).adapter
+    paths, run = RunPaths.of(config.run), config.run
     watcher.note(
-        f"{adapter.name} was trained with exactly these pictures, options and models: it is used "
-        "again as it is, with its metadata of then"
+        f"{paths.adapter.name} was trained with exactly these pictures, options and models: it is "
+        "used again as it is, with its metadata of then"
     )
-    return adapter
+    asked = {
+        "copies were saved": (run.save_every_n_steps or run.save_every_n_epochs, paths.checkpoints),
+        "pictures were drawn": (config.sample.wanted, paths.drawn),
+    }
+    for what, (is_wanted, found) in asked.items():
+        if is_wanted and not found():
+            watcher.note(f"no {what} in that run; to get them, train it under a new name")
+    return paths.adapter
 
 
 def encode_pictures(

@@ -53,6 +53,17 @@ def test_a_run_that_is_used_again_gives_out_what_it_gave(host: Host) -> None:
     assert bare[1] == first[1] and bare[3].shape == bare[2].shape
 
 
+def test_copies_and_pictures_that_a_used_run_lacks_are_told(host: Host) -> None:
+    lacking = "no copies were saved in that run", "no pictures were drawn in that run"
+    assert name() == name() == "mine"
+    assert not any(what in host.shown[-1][1] for what in lacking)
+    more = {"save_every_n_steps": 2, "sample_every_n_steps": 2, "sample_steps": 1}
+    assert name(**more) == "mine"
+    assert all(what in host.shown[-1][1] for what in lacking)
+    assert name(when_it_exists="new name", **more) == "mine-2"
+    assert not any(what in host.shown[-1][1] for what in lacking)
+
+
 @pytest.mark.parametrize("kind", ["junk", "touched", "preview", "saving", "folder", "order"])
 def test_what_decides_no_weight_trains_nothing_anew(host: Host, kind: str) -> None:
     assert name() == "mine"
