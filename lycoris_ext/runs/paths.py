@@ -15,6 +15,10 @@ from typing import Protocol
 FORBIDDEN_IN_NAMES = '<>:"/\\|?*'
 """Characters that Windows does not allow in file names."""
 
+_LONGEST = 200
+"""Bytes of the longest name: systems allow 255, and endings such as -step-1000-ema.safetensors are
+added to it."""
+
 _DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {
     f"{port}{number}" for port in ("COM", "LPT") for number in "0123456789¹²³"
 }
@@ -24,7 +28,8 @@ def is_file_name(text: str) -> bool:
     """Return True if a text can be the name of a file or folder on every system.
 
     It must have no characters that Windows forbids, no spaces or dots at its ends, which Windows
-    drops, and must be none of Windows' devices, such as CON or com1.txt.
+    drops, must be none of Windows' devices, such as CON or com1.txt, and must leave room for the
+    endings of a run's files.
     """
     return bool(text) and as_file_name(text) == text
 
@@ -32,6 +37,8 @@ def is_file_name(text: str) -> bool:
 def as_file_name(text: str) -> str:
     """Make of a text a name that files and folders may have on every system; "" if none is left."""
     kept = "".join("_" if c in FORBIDDEN_IN_NAMES or c < " " else c for c in text).strip(" .")
+    if len(kept.encode("utf-8", "surrogatepass")) > _LONGEST:
+        kept = kept.encode("utf-8", "replace")[:_LONGEST].decode("utf-8", "ignore").strip(" .")
     start, dot, end = kept.partition(".")
     return f"{start}_{dot}{end}" if start.strip().upper() in _DEVICES else kept
 

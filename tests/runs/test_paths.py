@@ -55,6 +55,12 @@ def test_names_that_windows_keeps_for_itself_are_no_file_names(name: str) -> Non
     assert is_file_name(as_file_name(name))
 
 
+@pytest.mark.parametrize("name", ["x" * 201, "写" * 67])
+def test_names_leave_room_for_the_endings_of_a_runs_files(name: str) -> None:
+    assert not is_file_name(name)
+    assert name.startswith(as_file_name(name)) and is_file_name(as_file_name(name))
+
+
 @pytest.mark.parametrize("name", ["console", "my con", "com10", "nul_", "写真", "x.con"])
 def test_other_names_are_file_names(name: str) -> None:
     assert is_file_name(name) and as_file_name(name) == name
