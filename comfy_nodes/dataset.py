@@ -142,13 +142,16 @@ class Dataset:
                 where="clip",
                 fix="connect a CLIP, or a dataset of images with conditionings",
             )
-        if self.options.get("caption_dropout_rate") and "" not in self.conditionings:
-            raise ConfigError(
-                "caption dropout shows the model an empty text, and there is no encoding of it",
-                where="caption_dropout_rate",
-                fix="connect a CLIP to Train, or the conditioning of an empty text to the input "
-                "empty_conditioning of the dataset; or set caption_dropout_rate = 0",
-            )
+        if "" in self.conditionings:
+            return
+        for name in ("caption_dropout_rate", "caption_dropout_every_n_epochs"):
+            if self.options.get(name):
+                raise ConfigError(
+                    "caption dropout shows the model an empty text, and there is no encoding of it",
+                    where=name,
+                    fix="connect a CLIP to Train, or the conditioning of an empty text to the "
+                    f"input empty_conditioning of the dataset; or set {name} = 0",
+                )
 
 
 class DatasetFolder:

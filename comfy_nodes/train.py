@@ -29,6 +29,8 @@ from .sampling import SAMPLING
 _ADVANCED = "LYCORIS_TRAIN_ADVANCED"
 _PLAIN = "Train"
 _NONE = "(none)"
+_NO_CLIP = "no CLIP is connected"
+_ENCODED = "the captions of this dataset are encoded already"
 
 LINKS = (
     link("model", "MODEL", "The diffusion model to train the adapter for; it is not changed."),
@@ -175,6 +177,7 @@ class Train:
         values = joined(advanced, values)
         precision = values.get("mixed_precision", "auto")
         precision = best_precision() if precision == "auto" else precision
+        no_text = _NO_CLIP if clip is None else _ENCODED if dataset.conditionings else ""
         config = _config(
             values,
             {
@@ -186,7 +189,7 @@ class Train:
                 "zero_terminal_snr": Prediction(model).ends_in_pure_noise,
             },
             output_name,
-            reads_only=clip is None,
+            no_text,
         )
         with torch.inference_mode(False), torch.enable_grad():
             base = ConnectedModel(
@@ -207,8 +210,8 @@ class Train:
                 values,
                 captions_are_names=bool(dataset.conditionings),
             )
-            if clip is None and not network.get("network_train_unet_only"):
-                watcher.told.append("no CLIP is connected, so the model alone gets an adapter")
+            if no_text and not network.get("network_train_unet_only"):
+                watcher.told.append(f"{no_text}, so the model alone gets an adapter")
             try:
                 path = train(
                     config, base, watcher, when_it_exists, keep_state=when_it_exists == CONTINUE
@@ -222,7 +225,7 @@ class Train:
 
 
 def _config(
-    values: dict[str, Any], given: dict[str, Any], output_name: str, reads_only: bool
+    values: dict[str, Any], given: dict[str, Any], output_name: str, no_text: str
 ) -> TrainConfig:
     """Make the config of a run from the inputs of all nodes.
 
@@ -230,7 +233,7 @@ def _config(
         values: inputs of the Train node.
         given: options from the other nodes.
         output_name: as the user wrote it.
-        reads_only: train the diffusion model alone, because no CLIP is connected.
+        no_text: why the diffusion model alone can be trained; "" if the text encoder can be, too.
 
     Raises:
         ConfigError: an option is wrong, or options contradict each other.
@@ -239,12 +242,13 @@ def _config(
     read = [option(name, default=_USUAL.get(name)) for name in _OPTIONS if name in values]
     options = _USUAL | read_options(read, values) | given
     options |= {"output_dir": str(folder), "output_name": name, "device": _device()}
-    if reads_only:
+    if no_text:
         if options.get("network_train_text_encoder_only"):
             raise ConfigError(
-                "no CLIP is connected, and the text encoder alone is to be trained",
+                f"{no_text}, and the text encoder alone is to be trained",
                 where="clip",
-                fix='connect a CLIP, or choose model under "train" on the Network node',
+                fix="connect a CLIP and a dataset with captions, or choose model under "
+                '"train" on the Network node',
             )
         options["network_train_unet_only"] = True
     start = values.get("network_weights", _NONE)

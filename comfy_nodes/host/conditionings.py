@@ -15,6 +15,7 @@ _CHANGE_TEXTS = (
     "shuffle_caption",
     "caption_tag_dropout_rate",
     "enable_wildcard",
+    "token_warmup_step",
 )
 
 

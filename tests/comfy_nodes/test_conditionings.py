@@ -52,8 +52,12 @@ def test_names_of_conditionings_are_no_tags_of_the_file(host: Host) -> None:
     assert "modelspec.trigger_phrase" not in metadata
 
 
-def test_caption_dropout_needs_a_clip_or_the_conditioning_of_an_empty_text(host: Host) -> None:
-    dropped = {"caption_dropout_rate": 0.5}
+@pytest.mark.parametrize(
+    "dropped", [{"caption_dropout_rate": 0.5}, {"caption_dropout_every_n_epochs": 1}], ids=str
+)
+def test_caption_dropout_needs_a_clip_or_the_conditioning_of_an_empty_text(
+    host: Host, dropped: dict[str, Any]
+) -> None:
     models = load_models()
     encode, models[2].encode = models[2].encode, None
     with pytest.raises(ConfigError, match="caption dropout shows the model an empty text"):
@@ -64,6 +68,16 @@ def test_caption_dropout_needs_a_clip_or_the_conditioning_of_an_empty_text(host:
     assert models[1].read == []
     train(models, images(conditioning(1), **dropped), output_name="by_clip")
     assert set(models[1].read) == {""}
+
+
+def test_no_text_encoder_is_trained_on_conditionings(host: Host) -> None:
+    """None reads anything then, so its layers would be stored as they were made."""
+    models, data = load_models(), images(conditioning(1))
+    lora = train(models, data, network={"train": "model and text encoder"})["result"][0]
+    assert lora and all(key.startswith("lora_unet_") for key in lora)
+    assert any("so the model alone gets an adapter" in text for _, text in host.shown)
+    with pytest.raises(ConfigError, match="encoded already, and the text encoder alone"):
+        train(models, data, network={"train": "text encoder"})
 
 
 def test_another_conditioning_is_another_run(host: Host) -> None:
