@@ -25,7 +25,7 @@ from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.optimizers import try_optimizer
 from lycoris_ext.training.precision import check_precision, choose_device
 from lycoris_ext.training.preview_specs import asked_specs
-from lycoris_ext.training.run_name import CONTINUE, choose_name, keeps_name
+from lycoris_ext.training.run_name import CONTINUE, choose_name, is_finished, keeps_name
 from lycoris_ext.training.start import StartWeights, read_start_weights
 from lycoris_ext.training.tracker import check_tracker
 from lycoris_ext.training.watcher import Watcher
@@ -110,13 +110,15 @@ class Door:
         with faults:
             weights.check_layers(base.targets(), config)
         faults.raise_all()
+        origin = base.fingerprint(), weights.fingerprint
         if not keeps_name(when_it_exists):
-            origin = base.fingerprint(), weights.fingerprint
             chosen = choose_name(config, when_it_exists, pictures, *origin)
             config = chosen.config
             if chosen.is_finished:
                 return Admitted(config, None, weights, pictures)
             claim = self.held.enter_context(claimed(config))
+        elif not config.run.overwrite and is_finished(config, pictures, *origin):
+            return Admitted(config, None, weights, pictures)
         claim.check_pictures(pictures)
         return Admitted(config, claim, weights, pictures)
 

@@ -66,14 +66,19 @@ def choose_name(
     *taken, free = _names(config)
     if mode == _NEW:
         return Chosen(free)
-    identity = run_identity(config, pictures, base, start)
     for named in taken:
-        if identity_in(RunPaths.of(named.run).adapter) == identity:
+        if is_finished(named, pictures, base, start):
             return Chosen(named, is_finished=True)
     for named in reversed(taken):
         if _goes_on(named, pictures, base, start):
             return Chosen(named)
     return Chosen(free)
+
+
+def is_finished(config: TrainConfig, pictures: TrainingSet, base: str, start: str) -> bool:
+    """Return True if this very run, with these options, pictures and weights, has its adapter."""
+    identity = run_identity(config, pictures, base, start)
+    return identity_in(RunPaths.of(config.run).adapter) == identity
 
 
 def _names(config: TrainConfig) -> Iterator[TrainConfig]:

@@ -29,9 +29,10 @@ def test_a_taken_name_is_used_again_numbered_overwritten_or_continued_as_chosen(
     with pytest.raises(DataError, match="exist already"):
         name(when_it_exists="continue", max_train_steps=6)
     longer = {"when_it_exists": "continue", "output_name": "long"}
-    assert name(**longer) == "long"
-    with pytest.raises(ConfigError, match="this run is finished at step 4, and 4 are asked"):
-        name(**longer)
+    assert name(**longer) == name(**longer) == "long"
+    assert steps(host, "long") == [1, 2, 3, 4]
+    with pytest.raises(ConfigError, match="this run is finished at step 4, and 3 are asked"):
+        name(**longer, max_train_steps=3)
     assert name(**longer, max_train_steps=6) == "long"
     assert steps(host, "long") == [1, 2, 3, 4, 5, 6]
 

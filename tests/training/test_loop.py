@@ -215,13 +215,16 @@ def test_ctrl_c_saves_and_the_same_command_goes_on_byte_for_byte(
     assert [e["step"] for e in events if e["event"] == "step"] == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_finished_run_is_not_overwritten(options):
+def test_a_finished_run_is_used_again_and_never_overwritten(options, capsys):
     path = run(options)
-    before = path.read_bytes()
+    before, written = path.read_bytes(), path.stat().st_mtime_ns
+    assert run(options) == path and path.stat().st_mtime_ns == written
+    assert "it is used again as it is" in capsys.readouterr().err
+    path.write_bytes(before + b"changed")
     with pytest.raises(ConfigError, match="finished at step 4, and 4 are asked") as caught:
         run(options)
     assert "raise max_train_steps" in str(caught.value) and "--overwrite" in str(caught.value)
-    assert path.read_bytes() == before
+    path.write_bytes(before)
     with pytest.raises(DataError):
         run(options, overwrite=True, pretrained_model_name_or_path="not/there")
     assert path.read_bytes() == before
