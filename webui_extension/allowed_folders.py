@@ -7,11 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lycoris_ext.errors import ConfigError, DataError
-from lycoris_ext.runs.paths import FORBIDDEN_IN_NAMES
+from lycoris_ext.runs.paths import FORBIDDEN_IN_NAMES, is_file_name
 from lycoris_ext.words import short
 
-#: Names that Windows reserves, whatever their extension.
-_RESERVED = {"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10))}
 #: The host separates the names of networks by commas in a picture's metadata.
 _FORBIDDEN = {*FORBIDDEN_IN_NAMES, ","}
 _LONGEST = 120
@@ -110,14 +108,7 @@ def clean_name(text: str) -> str:
     """
     name = text.strip()
     bad = sorted({letter for letter in name if letter in _FORBIDDEN or not letter.isprintable()})
-    if (
-        not name
-        or bad
-        or len(name) > _LONGEST
-        or name[0] == "."
-        or name[-1] in ". "
-        or name.split(".")[0].lower() in _RESERVED
-    ):
+    if bad or len(name) > _LONGEST or name.startswith(".") or not is_file_name(name):
         raise ConfigError(
             f"{short(name, 40)!r} cannot be a file's name"
             + (f": it holds {' '.join(bad)}" if bad else ""),
