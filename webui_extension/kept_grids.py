@@ -100,6 +100,12 @@ class KeptGrids:
         others = [other for other in self.ids(hidden=True) if other != grid]
         shared = {key for other in others for key in self._keys(other)}
         try:
+            # Windows keeps a file that is open: the plan goes last, so that one can try again.
+            for other in path.parent.iterdir():
+                if other.is_dir():
+                    shutil.rmtree(other)
+                elif other != path:
+                    other.unlink()
             shutil.rmtree(path.parent)
         except OSError as error:
             raise _fault(error, path.parent) from error

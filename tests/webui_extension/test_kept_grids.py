@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,27 @@ def test_a_deleted_grid_frees_the_pictures_that_no_other_grid_shows(
         with pytest.raises(NotAllowed):
             laboratory.kept.delete(name)
     assert folder.is_dir()
+
+
+def test_a_grid_with_an_open_file_can_be_deleted_once_it_is_closed(
+    laboratory: Laboratory, folder: Path, host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = ask(laboratory, folder).plan.id
+    unlink = os.unlink
+
+    def as_windows(path: Any, *more: Any, **where: Any) -> None:
+        if str(path).endswith("grid.png"):
+            raise PermissionError(13, "The process cannot access the file")
+        unlink(path, *more, **where)
+
+    with monkeypatch.context() as opened:
+        opened.setattr(os, "unlink", as_windows)
+        opened.setattr(Path, "unlink", lambda path: as_windows(str(path)))
+        with pytest.raises(EnvironmentFault, match="cannot be changed"):
+            laboratory.kept.delete(grid)
+    assert laboratory.grids() == [grid] and pictures(host)
+    laboratory.kept.delete(grid)
+    assert laboratory.grids() == [] and not pictures(host)
 
 
 def test_a_grid_that_is_being_drawn_is_not_deleted(
