@@ -18,6 +18,9 @@ from lycoris_ext.grids.settings import Settings
 _HASH = re.compile(r" \[[0-9a-f]{10}\]$")
 _HIRES = re.compile(r"(\d+(?:\.\d+)?)(?:\s+(\S.*?))??(?:\s+((?:0?\.\d+)|0|1(?:\.0)?))?")
 
+#: The host's form goes to 4. Larger pictures end the host for want of memory, whatever the card.
+_LARGEST_SCALE = 8
+
 
 @dataclass(frozen=True)
 class HostAxis:
@@ -124,7 +127,8 @@ def _upscalers() -> list[str] | None:
 def _read_hires(text: str) -> Changes | None:
     if text in ("off", "none", "1"):
         return {}
-    return {"hires_fix": text} if _HIRES.fullmatch(text) else None
+    found = _HIRES.fullmatch(text)
+    return {"hires_fix": text} if found and 1 <= float(found[1]) <= _LARGEST_SCALE else None
 
 
 def hires_upscaler(text: str) -> str:
@@ -163,7 +167,8 @@ HOST_AXES = (
         Axis(
             "hires_fix",
             "Hires fix",
-            'scale, upscaler and denoising strength, such as "2 Latent 0.7"; "off" draws without',
+            'scale from 1 to 8, upscaler and denoising strength, such as "2 Latent 0.7"; "off" '
+            "draws without",
             _read_hires,
         ),
         _upscalers,

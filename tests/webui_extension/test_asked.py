@@ -90,6 +90,12 @@ def test_an_adapter_named_in_a_prompt_is_drawn_with_every_column(
         ({"styles": ["gone"]}, "styles: the host has no 'gone'"),
         ({"hires_fix": ["2 Gone 0.5"]}, "hires_fix: the host has no 'Gone'"),
         ({"hires_fix": ["much"]}, "'much' is none of its values"),
+        (
+            {"hires_fix": ["0 Latent 0.5"]},
+            "'0 Latent 0.5' is none of its values\n  -> scale from 1",
+        ),
+        ({"hires_fix": ["512 Latent"]}, "'512 Latent' is none of its values"),
+        ({"hires_fix": ["9" * 400]}, "is none of its values"),
         ({"sizes": ["64"]}, "sizes: '64' is none of its values"),
         ({"sizes": ["65x64"]}, "sizes is 65 pixels, .* multiples of 8"),
         ({"steps": [0]}, "steps is 0"),
