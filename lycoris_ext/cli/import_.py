@@ -19,10 +19,10 @@ _PICTURES = ("train_data_dir", "image_dir", "subsets", "metadata_file", "in_json
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write a config of this library like one of another program; return the exit code."""
     options = parser().parse_args(arguments)
+    sources = [read_config(file) for file in options.files]
     first = options.files[0]
     name = first.stem if first.suffix.lower() != ".toml" else f"{first.stem}-imported"
     output = new_config(options.output, name)
-    sources = [read_config(file) for file in options.files]
     named = {name for source in sources for name, value in source.values.items() if value}
     # A path that the file leaves open is left open in the new one.
     blank = [] if _MODEL in named else [_MODEL]

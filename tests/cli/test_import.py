@@ -75,6 +75,13 @@ def test_a_file_that_exists_is_not_overwritten(here, capsys):
     assert (here / "kohya-imported.toml").is_file()
 
 
+def test_a_folder_is_refused_as_such_before_the_name_of_the_output(here, capsys):
+    (here / "photos").mkdir()
+    (here / "photos.toml").write_text("x", encoding="utf-8")
+    assert cli.main(["import", "photos"]) == 2
+    assert "this is a folder, not a config" in capsys.readouterr().err
+
+
 def test_what_the_file_leaves_open_is_left_open(here, capsys):
     (here / "a.json").write_text(json.dumps({"LoRA_type": "Standard", "epoch": 2}), "utf-8")
     assert cli.main(["import", "a.json"]) == 0
