@@ -220,6 +220,11 @@ _EMBEDDING = next(kind for kind in KINDS if kind.name.startswith("a textual inve
 _WIDTHS = (768, 1024, 1280)
 _POINTER = re.compile(rb"version https://(?:git-lfs|hawser)[^\n]*\n(?:.*\n)*?size (\d+)")
 _PAGE = re.compile(rb"\s*<(?:!doctype html|html|head|body|script|\?xml|!--)", re.IGNORECASE)
+#: A table or a key with its value, after comments.
+_TOML = re.compile(
+    r"\s*(?:#[^\n]*\s+)*"
+    r"(?:\[{1,2}[A-Za-z_][\w.-]*\]{1,2}\s*(?:#|\n)|[A-Za-z_][\w.-]*[ \t]*=[ \t]*\S)"
+)
 _TITLE = re.compile(rb"<title[^>]*>([^<]+)", re.IGNORECASE)
 
 
@@ -381,6 +386,11 @@ def _text_kind(start: bytes) -> Kind | None:
         return None
     if not all(letter.isprintable() or letter.isspace() for letter in text):
         return None
+    if _TOML.match(text):
+        return Kind(
+            "a config in TOML, not a file of tensors",
+            "name the .safetensors file that was trained with it; lycoris-ext train reads configs",
+        )
     what = "a JSON text" if text.lstrip()[:1] in ("{", "[") else "a text"
     begins = "it begins" if len(start) == LOOK else "it says"
     return Kind(f'{what}, perhaps the answer of a server; {begins}: "{short(text, 100)}"', _LOG_IN)
