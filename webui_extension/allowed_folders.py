@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lycoris_ext.errors import ConfigError, DataError
+from lycoris_ext.os_errors import reason, remedy_for_reading
 from lycoris_ext.runs.paths import FORBIDDEN_IN_NAMES, is_file_name
 from lycoris_ext.words import short
 
@@ -89,9 +90,9 @@ def _refuse_impossible(path: Path) -> None:
         return  # whoever opens it says so
     except OSError as error:
         raise NotAllowed(
-            f"no file can have this path ({error.strerror})",
+            f"no file can have this path ({reason(error)})",
             where=short(str(path), 300),
-            fix="correct it",
+            fix=remedy_for_reading(error),
         ) from error
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from lycoris_ext.errors import ConfigError, DataError, EnvironmentFault
 from lycoris_ext.grids.plan import GridPlan
 from lycoris_ext.grids.plan_file import PLAN, read_form, read_keys, read_plan
+from lycoris_ext.os_errors import reason, remedy_for_writing
 from webui_extension.allowed_folders import NotAllowed
 from webui_extension.jobs import Jobs
 
@@ -156,7 +157,7 @@ def form_of(plan: GridPlan) -> dict[str, Any]:
 
 def _fault(error: OSError, folder: Path) -> EnvironmentFault:
     return EnvironmentFault(
-        f"the grid's folder cannot be changed ({error.strerror})",
+        f"the grid's folder cannot be changed ({reason(error)})",
         where=str(folder),
-        fix="close programs that have its files open",
+        fix=remedy_for_writing(error, "close programs that have its files open"),
     )

@@ -20,6 +20,7 @@ from lycoris_ext.errors import DataError
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.formats.hashes import sha256_of_files
 from lycoris_ext.grids.entrants import FULL, Strength
+from lycoris_ext.os_errors import reason, remedy_for_reading
 
 #: Where version 0.1.0 kept its copies, in the host's LoRA folder.
 OLD_FOLDER = "lycoris_ext_staged"
@@ -150,9 +151,9 @@ def read_listed(path: Path, digest: str) -> bytes:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(
-            f"this file cannot be read any more ({error.strerror})",
+            f"this file cannot be read any more ({reason(error)})",
             where=str(path),
-            fix="list the run again",
+            fix=f"{remedy_for_reading(error)}; then list the run again",
         ) from error
     if hashlib.sha256(content).hexdigest() != digest:
         raise DataError(

@@ -20,6 +20,7 @@ from typing import Any
 from lycoris_ext.errors import ConfigError, DataError, EnvironmentFault
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.formats.atomic import make_folder
+from lycoris_ext.os_errors import reason
 from lycoris_ext.runs.events import read_events
 from lycoris_ext.runs.lock import lock_holder
 from lycoris_ext.runs.losses import finite
@@ -208,7 +209,7 @@ class Training:
                     os.kill(pid, getattr(signal, "CTRL_BREAK_EVENT" if windows else "SIGINT"))
                 except OSError as error:
                     raise EnvironmentFault(
-                        f"process {pid} cannot be asked to stop ({error.strerror})",
+                        f"process {pid} cannot be asked to stop ({reason(error)})",
                         where=note["config"],
                         fix="end it in the system's task manager; when it is started again, it "
                         "continues from its last saved state",

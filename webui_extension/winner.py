@@ -11,6 +11,7 @@ from lycoris_ext.errors import ConfigError, DataError, EnvironmentFault
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.formats.families import OTHER, family_of_version
 from lycoris_ext.grids.checkpoints import Checkpoint
+from lycoris_ext.os_errors import reason, remedy_for_writing
 from lycoris_ext.plots.png import read_parameters, save_picture
 from lycoris_ext.words import count, short
 from webui_extension.allowed_folders import clean_name
@@ -93,9 +94,9 @@ def set_preview(adapter: Path, preview: Path) -> Path:
             picture.rename(kept)
         except OSError as error:
             raise EnvironmentFault(
-                f"the earlier preview cannot be renamed ({error.strerror})",
+                f"the earlier preview cannot be renamed ({reason(error)})",
                 where=str(picture),
-                fix="close programs that have it open",
+                fix=remedy_for_writing(error, "close programs that have it open"),
             ) from error
     return save_picture(picture, shown, parameters)
 
