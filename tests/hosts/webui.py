@@ -1,8 +1,8 @@
 """AUTOMATIC1111's webui or Forge started for tests: headless, offline, on the CPU.
 
-AUTOMATIC1111's model has the names of all of SD1's layers and a hundredth of its numbers: the
-`.yaml` beside a checkpoint tells the host its widths. It is up in half a minute and draws in
-seconds. Forge reads no widths and gets a model of SD1's size.
+The model has the names of all of SD1's layers and a hundredth of its numbers: the `.yaml` beside a
+checkpoint tells AUTOMATIC1111 its widths, and the extension inside/forge_narrow tells Forge. A host
+is up in half a minute and draws in seconds.
 """
 
 from __future__ import annotations
@@ -25,9 +25,8 @@ from PIL import Image
 from selenium.webdriver import Chrome
 
 from tests.browser import wait_for
-from tests.hosts.base_model import base_model
 from tests.hosts.checkouts import Checkout, free_port, host_environment
-from tests.hosts.webui_model import tiny_checkpoints
+from tests.hosts.webui_model import tiny_checkpoints, write_forge_configs
 
 STARTED = "Startup time:"
 LOADED = "Model loaded in"
@@ -45,6 +44,8 @@ ON_CPU = {
     "AUTOMATIC1111": ("--use-cpu=all", "--no-half"),
     "Forge": ("--always-cpu", "--all-in-fp32"),
 }
+
+NARROW = Path(__file__).with_name("inside") / "forge_narrow"
 
 V1 = "/lycoris-ext/v1"
 SMALL = {"steps": 4, "width": 128, "height": 128, "sampler": "Euler"}
@@ -147,10 +148,13 @@ def running(
     checkpoints = data / "models" / "Stable-diffusion"
     forge = checkout.host.name == "Forge"
     if not checkpoints.is_dir():
-        _sd1_checkpoints(checkpoints) if forge else shutil.copytree(tiny_checkpoints(), checkpoints)
+        shutil.copytree(tiny_checkpoints(), checkpoints)
+        if forge:
+            write_forge_configs(checkpoints / "narrow", checkout.folder)
     (data / "models" / "Lora").mkdir(exist_ok=True)
     (data / "extensions").mkdir(exist_ok=True)
-    for name, folder in extensions.items():
+    narrow = {"forge_narrow": NARROW} if forge else {}
+    for name, folder in (narrow | extensions).items():
         place = data / "extensions" / name
         if not place.exists():
             place.symlink_to(folder, target_is_directory=True)
@@ -175,13 +179,6 @@ def running(
     finally:
         process.kill()
         process.wait()
-
-
-def _sd1_checkpoints(folder: Path) -> None:
-    """Put one model of SD1's size under two names, which takes 2 GB."""
-    folder.mkdir(parents=True)
-    for name in ("sd1-a", "sd1-b"):
-        (folder / f"{name}.safetensors").symlink_to(base_model("sd1"))
 
 
 def _wait_until_up(host: Webui, signs: tuple[str, ...], limit: float) -> None:

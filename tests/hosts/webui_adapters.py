@@ -13,7 +13,6 @@ from safetensors.torch import save_file
 from torch import nn
 
 from lycoris_ext.formats import save_adapter
-from lycoris_ext.models import build_meta
 from lycoris_ext.network import NetworkConfig, build_network
 from tests.hosts.webui_model import tiny_modules
 
@@ -25,17 +24,6 @@ CONFIGS: Mapping[str, NetworkConfig] = {
     "lokr": NetworkConfig(algo="lokr", network_dim=4, conv_dim=4, factor=4),
     "dora": NetworkConfig(algo="locon", network_dim=4, conv_dim=4, dora_wd=True),
 }
-
-
-def sd1_modules() -> dict[str, nn.Module]:
-    """SD1's U-Net and text encoder as far as an adapter looks at them: every weight is zero."""
-    modules = build_meta("sd1")
-    targets = {n: modules[n].half().to_empty(device="cpu") for n in TARGETS if n in modules}
-    with torch.no_grad():
-        for target in targets.values():
-            for parameter in target.parameters():
-                parameter.zero_()
-    return targets
 
 
 def write_adapter(

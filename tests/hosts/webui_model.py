@@ -1,8 +1,9 @@
-"""A tiny Stable Diffusion for AUTOMATIC1111: SD1's layer names, a hundredth of its numbers."""
+"""A tiny Stable Diffusion for both webuis: SD1's layer names, a hundredth of its numbers."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +152,22 @@ def tiny_checkpoints() -> Path:
         if not (folder / f"{name}.yaml").is_file():
             write_tiny_checkpoint(folder / f"{name}.safetensors", seed)
     return folder
+
+
+def write_forge_configs(folder: Path, checkout: Path) -> None:
+    """Write Forge's own folder of SD1's configs with the tiny model's widths in them.
+
+    inside/forge_narrow, an extension, has Forge take its configs from there.
+
+    Args:
+        folder: that does not exist yet.
+        checkout: of Forge.
+    """
+    theirs = checkout / "backend" / "huggingface" / "runwayml" / "stable-diffusion-v1-5"
+    shutil.copytree(theirs, folder)
+    for name, module in tiny_modules(0).items():
+        path = folder / name / "config.json"
+        config = json.loads(path.read_text("utf-8"))
+        tiny = module.config.to_dict() if name == "text_encoder" else dict(module.config)
+        ours = {key: tiny[key] for key in config if key in tiny and key[0] != "_"}
+        path.write_text(json.dumps(config | ours), encoding="utf-8")

@@ -26,6 +26,7 @@ from lycoris_ext.plots.png import read_parameters
 from tests.hosts.checkouts import ROOT, Checkout
 from tests.hosts.webui import V1, Webui, draw, pixels, plain, running, wait
 from tests.hosts.webui_adapters import write_adapter, write_vae
+from tests.hosts.webui_model import TEXT_WIDTH
 
 Settings = dict[str, Any]
 VAE = "own.safetensors"
@@ -97,7 +98,7 @@ def test_an_overwritten_file_gives_another_picture(
 def test_an_interrupted_grid_goes_on_with_its_missing_pictures(
     host: Webui, files: dict[str, str], small: Settings
 ) -> None:
-    seeds = list(range(20, 23 if in_forge(host) else 40))
+    seeds = list(range(20, 40))
     asked = {**small, "prompts": ["a house"], "seeds": seeds}
     total = 2 * len(seeds)
     host.post(f"{V1}/grids", {"files": [files["lokr"]], **asked})
@@ -316,8 +317,7 @@ def test_words_that_are_bundled_with_an_adapter_are_drawn_or_named(
 ) -> None:
     state = load_adapter(files["lokr"])
     forge = in_forge(host)
-    width = 768 if forge else 64
-    word = torch.randn(1, width, generator=torch.Generator().manual_seed(0))
+    word = torch.randn(1, TEXT_WIDTH, generator=torch.Generator().manual_seed(0))
     bundled = {"bundle_emb.tiltyword.string_to_param.*": word}
     path = host.loras / "worded.safetensors"
     save_adapter(path, AdapterState({**state.tensors, **bundled}, state.metadata))
