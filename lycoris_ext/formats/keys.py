@@ -137,6 +137,11 @@ _TENSORS = (
         for tensor in ("", ".down.weight")
     }
     | {f"lora_B{adapter}.bias": "lora_up.bias" for adapter in ("", ".default")}
+    | {
+        f"lora_embedding_{theirs}{adapter}": f"lora_{ours}.weight"
+        for theirs, ours in (("A", "down"), ("B", "up"))
+        for adapter in ("", ".default")
+    }
 )
 
 #: Model -> prefixes of its layers' names, for files that do not say which model they adapt.

@@ -23,7 +23,6 @@ _UNREAD = {
     ("boft_R", "boft_s"): f"BOFT, {_ROTATES_INPUTS}",
     ("lora_A.bias",): "LoRA with a bias behind its first factor",
     ("lora_E",): "AdaLoRA, which has singular values between its factors",
-    ("lora_embedding_A", "lora_embedding_B"): "LoRA of an embedding",
     ("trainable_tokens_delta",): "new words of an embedding (trainable_token_indices)",
     ("ln_tuning_layers.weight", "ln_tuning_layers.bias"): "normalisations as a whole (LN tuning)",
     (_WEIGHT,): "layers as a whole (modules_to_save), not differences to those of the model",

@@ -13,6 +13,7 @@ from lycoris_ext.functional.factorization import (
 from lycoris_ext.functional.frozen_layer import FrozenLayer
 from lycoris_ext.functional.gated import Gated
 from lycoris_ext.functional.hadamard import Hadamard
+from lycoris_ext.functional.inputs_first import InputsFirst
 from lycoris_ext.functional.kron import Kron
 from lycoris_ext.functional.layer import LayerSpec
 from lycoris_ext.functional.low_rank import LowRank
@@ -25,8 +26,9 @@ from lycoris_ext.functional.maps import (
     Sum,
     Thin,
 )
-from lycoris_ext.functional.normalization import NORMS, Affine, NormSpec, spec_of
+from lycoris_ext.functional.normalization import NORMS, Affine, NormSpec
 from lycoris_ext.functional.orthogonal import BlockRotation, Butterfly, Rescaled, cayley
+from lycoris_ext.functional.specs import spec_of
 
 __all__ = [
     "NORMS",
@@ -43,6 +45,7 @@ __all__ = [
     "Gated",
     "Hadamard",
     "InputMap",
+    "InputsFirst",
     "Kron",
     "LayerSpec",
     "LowRank",

@@ -65,7 +65,7 @@ class FrozenLayer:
 
     @property
     def weight(self) -> Tensor:
-        """The weight, ``layer.weight_shape``.
+        """The weight with its outputs first, ``layer.weight_shape``.
 
         Raises:
             ShapeError: the weight is quantised.
@@ -76,7 +76,7 @@ class FrozenLayer:
                 f"and this algorithm reads its numbers {self.layer.weight_shape}",
                 fix="use a base model that is not quantised, or another algorithm",
             )
-        return self.stored
+        return self.layer.outputs_first(self.stored)
 
     def op(self, x: Tensor) -> Tensor:
         """Apply the base layer without its bias.

@@ -92,8 +92,21 @@ class LayerSpec:
         """Shape of the weight: (out, in / groups, *kernel)."""
         return (self.out_features, self.in_features, *self.kernel)
 
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """Shape in which the module stores its weight."""
+        return self.weight_shape
+
+    def outputs_first(self, stored: Tensor) -> Tensor:
+        """Return a weight as the module stores it in ``weight_shape``."""
+        return stored
+
+    def as_stored(self, update: Tensor) -> Tensor:
+        """Return an update of ``weight_shape`` as what is added to the module's own weight."""
+        return update
+
     def holds(self, weight: object) -> bool:
-        """Return True if ``weight`` is a float tensor of ``weight_shape``, not a quantised one.
+        """Return True if ``weight`` is a float tensor of ``stored_shape``, not a quantised one.
 
         Only to such a weight can an update be added.
         """
@@ -101,7 +114,7 @@ class LayerSpec:
             isinstance(weight, Tensor)
             and type(weight) in PLAIN
             and weight.dtype in _ADDABLE
-            and weight.shape == self.weight_shape
+            and weight.shape == self.stored_shape
         )
 
     @property
@@ -117,6 +130,12 @@ class LayerSpec:
     def is_norm(self) -> bool:
         """True for a normalisation (``NormSpec``), whose weight is no matrix."""
         return False
+
+    @property
+    def has_op(self) -> bool:
+        """False for layers that ``op`` cannot compute: only their own forward can, and they are
+        adapted only if an option names them (``InputsFirst``)."""
+        return True
 
     @property
     def is_spatial(self) -> bool:

@@ -28,14 +28,15 @@ def add_delta(weight: Tensor, delta: Delta) -> None:
     """Add an update to a weight in place; the sum is rounded to the weight's dtype only once.
 
     Args:
-        weight: the weight of the update's layer, or a view of it with as many numbers in the same
-            order.
+        weight: the weight as the update's layer stores it, or a view of it with as many numbers in
+            the same order.
         delta: the update, on any device.
     """
     flat = weight.view(weight.shape[0], -1) if weight.is_contiguous() else None
     pairs = _pairs(delta)
     if flat is None or pairs is None:
-        update = delta.dense().to(weight.device, torch.float32).reshape(weight.shape)
+        update = delta.layer.as_stored(delta.dense()).to(weight.device, torch.float32)
+        update = update.reshape(weight.shape)
         weight.copy_((weight.float() + update).to(weight.dtype))
         return
     pairs = [(up.to(weight.device), down.to(weight.device)) for up, down in pairs]
@@ -68,7 +69,7 @@ def _pairs(delta: Delta) -> list[tuple[Tensor, Tensor]] | None:
     Each is (out, rank) and (rank, in * area) in float32, without the scale. None if the update has
     another structure.
     """
-    if not isinstance(delta, LowRank | Hadamard) or delta.has_core():
+    if not delta.layer.has_op or not isinstance(delta, LowRank | Hadamard) or delta.has_core():
         return None
     if torch.is_tensor(delta.scale):
         return None

@@ -93,13 +93,6 @@ class NormSpec(LayerSpec):
         return x.numel() // self.out_features
 
 
-def spec_of(module: nn.Module) -> LayerSpec | None:
-    """Describe a module if it can be adapted: Linear, Conv or a normalisation; None otherwise."""
-    if LayerSpec.supports(module):
-        return LayerSpec.from_module(module)
-    return NormSpec.from_module(module) if NormSpec.supports(module) else None
-
-
 @dataclass(frozen=True)
 class Affine(Delta):
     """An update of a normalisation's weight and perhaps of its bias.

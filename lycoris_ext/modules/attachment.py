@@ -9,7 +9,7 @@ as it was. No other code changes a module's forward.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.functional import NORMS, FrozenLayer
+from lycoris_ext.functional.inputs_first import torch_kind
 from lycoris_ext.functional.layer import PLAIN, LayerSpec
 from lycoris_ext.modules.adapter_layer import AdapterLayer
 from lycoris_ext.modules.fused import switch_off, switch_on
@@ -87,6 +88,50 @@ class Attachment:
         )
 
 
+class LinearAttachment(Attachment):
+    """For layers whose output is linear in the weight and that ``op`` cannot compute.
+
+    What an update adds to the output is what the module's own forward returns with the update in
+    the place of weight and bias. So each option and argument of the module has its effect:
+    ``output_size`` of a transposed convolution, ``offsets`` of an EmbeddingBag.
+    """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
+        out = self.original(*args, **kwargs)
+        for adapter in (adapter for adapter in self.adapters if adapter.multiplier):
+            layer, dtype = adapter.plan.layer, self.module.weight.dtype
+            base = FrozenLayer.of(self.module, layer, self.original)
+            delta = adapter.delta(base)
+            bias = delta.bias()
+            tensors = {
+                "weight": layer.as_stored(delta.dense()).to(dtype),
+                "bias": None if bias is None else bias.to(dtype),
+            }
+            update = _forward_with(self.module, tensors, *args, **kwargs).to(out.dtype)
+            if _drops(adapter):
+                update = F.dropout(update, adapter.dropouts.dropout)
+            out = out + update
+        return out
+
+
+def _forward_with(
+    module: nn.Module, tensors: Mapping[str, Tensor | None], *args: Any, **kwargs: Any
+) -> Tensor:
+    """Call the forward of torch's class on a copy of a module that has other tensors.
+
+    The module itself is left alone, as threads may share it. Of a weight that is computed anew at
+    every use (weight_norm, parametrize) the copy knows nothing.
+    """
+    kind = torch_kind(module)
+    assert kind is not None
+    copy = kind.__new__(kind)
+    own = {name: value for name, value in module.__dict__.items() if name != "weight"}
+    # Gradients of the trained factors are not sparse.
+    copy.__dict__.update(own, _parameters=dict(tensors), sparse=False)
+    out: Tensor = kind.forward(copy, *args, **kwargs)
+    return out
+
+
 def _is_torchs(kind: type[nn.Module]) -> bool:
     """Return True if no other program has replaced the forward of one of torch's classes.
 
@@ -117,7 +162,8 @@ def attach(module: nn.Module, adapter: AdapterLayer, fused: Sequence[nn.Module] 
     """
     attachment = module.forward
     if not isinstance(attachment, Attachment):
-        attachment = Attachment(module)
+        kind = Attachment if adapter.plan.layer.has_op else LinearAttachment
+        attachment = kind(module)
         module.forward = attachment
     if any(other is adapter for other in attachment.adapters):
         raise ConfigError(

@@ -212,7 +212,7 @@ def merge_update(module: nn.Module, spec: LayerSpec, update: MergedUpdate) -> Me
 
 
 def _add(numbers: list[Tensor], update: MergedUpdate, spec: LayerSpec, module: nn.Module) -> None:
-    """Add an update to a weight and, if there is one, a bias."""
+    """Add an update to a weight, as the module stores it, and, if there is one, a bias."""
     weight, *biases = numbers
     forward = module.forward  # never called: the weight is not quantised
     # Autocast would compute the products of the factors in half precision.

@@ -139,8 +139,8 @@ def _pays(plan: Plan) -> bool:
     Otherwise batches use the dense update, and keeping that and its gradient would take twice the
     memory of the weight.
     """
-    if plan.needs_base:
-        return False  # the factors depend on the frozen layer, too
+    if plan.needs_base or not plan.layer.has_op:
+        return False  # the factors depend on the frozen layer, too; or are not multiplied by
     shapes = plan.shapes().items()
     delta = plan.delta({key: torch.empty(shape, device="meta") for key, shape in shapes})
     return bool(delta.built()) and delta.cheapest(_TOKENS, can_merge=True) == "chain"

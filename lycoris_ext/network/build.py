@@ -62,9 +62,10 @@ def build_network(
         generator = torch.Generator().manual_seed(seed ^ zlib.crc32(site.key.encode()))
         weight = site.weight
         device = weight.device if weight.is_meta else torch.device("cpu")
-        origin = plan.origin(_readable(site, plan))
+        readable = _readable(site, plan)
+        origin = plan.origin(readable)
         with _errors_name(selected):
-            tensors = plan.initial(generator, options.use_scalar, device, weight.detach(), origin)
+            tensors = plan.initial(generator, options.use_scalar, device, readable, origin)
         bypass = options.bypass_mode and not site.spec.is_norm  # norms are computed in one way only
         layer = AdapterLayer(plan, tensors, options.dropouts, options.use_scalar, origin, bypass)
         check_path(selected, layer)
@@ -94,7 +95,7 @@ def plan_layers(targets: Targets, config: NetworkConfig) -> list[tuple[SelectedL
 
 def _describe(network: Network, targets: Targets) -> None:
     """Tell a network what its summary says about the models."""
-    network.skipped = skipped_layers(targets)
+    network.skipped = skipped_layers(targets, {site.name for site in network.sites.values()})
     network.base_numbers = sum(
         parameter.numel() for model in targets.values() for parameter in model.parameters()
     )
@@ -199,7 +200,7 @@ def _load_network(
 
 
 def _readable(site: Site, plan: Plan) -> Tensor:
-    """Return a layer's weight; a quantised one as the module holds it, if the plan allows that.
+    """Return a layer's weight; as the module holds it if the plan does not read its numbers.
 
     Raises:
         ShapeError: the weight is quantised, and the plan's formula reads its values.

@@ -39,26 +39,35 @@ def check_path(selected: SelectedLayer, layer: AdapterLayer) -> None:
     """Refuse an adapter that must multiply activations by its low-rank factors, but has none.
 
     Raises:
-        ConfigError: ``bypass_mode`` is set or the weight is quantised, and the algorithm or a
-            grouped convolution needs the full matrix of the update.
+        ConfigError: ``bypass_mode`` is set, the weight is quantised, or each sample has an update
+            of its own, and the algorithm or the layer needs the full matrix of the update.
     """
     site, name = selected.site, selected.options.algo
+    kind = type(site.module).__name__
+    if layer.plan.algorithm.takes_timesteps and not site.spec.has_op:
+        raise ConfigError(
+            f'algo = "{name}" uses other ranks for each sample, which {kind} cannot do',
+            where=f"{site.name}, {selected.option('algo')}",
+            fix="choose another algorithm for this layer, such as lora",
+        )
     if not (layer.bypass_mode or is_packed(site)):
         return
-    has_way = layer.delta(FrozenLayer.of(site.module, site.spec)).thin_cost() is not None
+    base = FrozenLayer.of(site.module, site.spec)
+    has_way = site.spec.has_op and layer.delta(base).thin_cost() is not None
+    is_algo = site.spec.has_op and not has_way
     if layer.bypass_mode and not (has_way and site.spec.groups == 1):
         raise ConfigError(
             "bypass_mode computes the adapter's output from its factors, up(down(x)), and "
-            + ("a grouped convolution" if has_way else f'algo = "{name}"')
+            + ("a grouped convolution" if has_way else f'algo = "{name}" on {kind}')
             + " cannot be computed so",
             where=f"{site.name}, {selected.option('bypass_mode')}",
             fix="remove bypass_mode, set it to false for this layer in overrides, or "
-            + ("exclude the layer" if has_way else "choose another algorithm, such as loha"),
+            + ("choose another algorithm, such as loha" if is_algo else "exclude the layer"),
         )
     if is_packed(site) and not has_way:
         raise ConfigError(
             f"{described(site)}, so the adapter's output must come from its factors, up(down(x)), "
-            f'and algo = "{name}" cannot be computed so',
+            f'and algo = "{name}" on {kind} cannot be computed so',
             where=f"{site.name}, {selected.option('algo')}",
             fix=_OTHERWISE,
         )

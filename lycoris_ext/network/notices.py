@@ -45,7 +45,8 @@ def notices(
         if name.partition(".")[0] in plain and not fits_any(config.exclude, name)
     ]
     if asked:
-        yield f"{count(len(asked), 'layer')} cannot be adapted: {listed(skipped, asked)}"
+        verb = "gets" if len(asked) == 1 else "get"
+        yield f"{count(len(asked), 'layer')} {verb} no adapter: {listed(skipped, asked)}"
 
 
 def gradients(targets: Targets) -> Iterator[str]:
@@ -69,8 +70,8 @@ def _preset_of_another_model(target: str, model: nn.Module, config: NetworkConfi
         return
     if target == DENOISER and config.preset == "unet-only":
         return
-    specs = map(spec_of, model.modules())
-    less = not preset.spatial and any(spec is not None and spec.is_spatial for spec in specs)
+    specs = [spec for spec in map(spec_of, model.modules()) if spec is not None and spec.has_op]
+    less = not preset.spatial and any(spec.is_spatial for spec in specs)
     but = ", apart from convolutions larger than 1x1" if less else ""
     yield (
         f'preset "{config.preset}" names layers of Stable Diffusion\'s models: of {target!r} it '

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -101,7 +101,8 @@ def select_layers(targets: Targets, config: NetworkConfig) -> list[SelectedLayer
         for target, model in targets.items()
         for path, settings in covered_modules(target, model, preset).items()
     }
-    wanted = [site for site in sites if _wanted(site, covered, config)]
+    named = _named(sites, config.include)
+    wanted = [site for site in sites if _wanted(site, covered, named, config)]
     candidates = list(_with_settings(wanted, covered, preset, config))
     selected = [
         layer
@@ -112,7 +113,8 @@ def select_layers(targets: Targets, config: NetworkConfig) -> list[SelectedLayer
         found = [layer.site for layer in candidates if layer.rank or layer.set_by.get("rank")]
         _check_fits(override.match, override.where, sites, found, targets)
     if not selected:
-        skipped = {} if sites else skipped_layers(targets)
+        ordinary = any(site.spec.has_op for site in sites)
+        skipped = {} if ordinary else skipped_layers(targets)
         only = f"; they have only {listed(skipped, skipped)}" if skipped else ""
         raise ConfigError(
             f"preset {config.preset!r} selects no layer of {sorted(targets)}{only}",
@@ -158,10 +160,32 @@ def _check_fits(
     )
 
 
-def _wanted(site: Site, covered: Mapping[str, Settings], config: NetworkConfig) -> bool:
-    """Whether preset, include, exclude and the network_train_*_only options select a layer."""
+def _named(sites: Iterable[Site], include: Iterable[str]) -> set[str]:
+    """Return the names of embeddings and transposed convolutions that ``include`` asks for.
+
+    Only a pattern that fits no other layers asks for them, so that those which name a whole part of
+    a model select what they always did (docs/decisions/025-layers-named-to-be-adapted.md).
+    """
+    ordinary = [site.name for site in sites if site.spec.has_op]
+    asking = [
+        pattern for pattern in include if not any(re.search(pattern, name) for name in ordinary)
+    ]
+    return {site.name for site in sites if not site.spec.has_op and fits_any(asking, site.name)}
+
+
+def _wanted(
+    site: Site, covered: Mapping[str, Settings], named: Collection[str], config: NetworkConfig
+) -> bool:
+    """Whether preset, include, exclude and the network_train_*_only options select a layer.
+
+    Args:
+        covered: names of the layers that the preset selects.
+        named: names of the layers that only ``include`` can select.
+    """
     if left_out_by(site.target, config) or fits_any(config.exclude, site.name):
         return False
+    if not site.spec.has_op:
+        return site.name in named
     return site.name in covered or fits_any(config.include, site.name)
 
 

@@ -1,13 +1,13 @@
-"""The layers that have a weight but get no adapter, and why."""
+"""The layers that have a matrix of weights but get no adapter, and why."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from torch import nn
-from torch.nn.modules.conv import _ConvTransposeNd
 
 from lycoris_ext.functional import spec_of
+from lycoris_ext.functional.inputs_first import unfit
 from lycoris_ext.network.sites import Targets
 from lycoris_ext.words import and_more
 
@@ -16,20 +16,21 @@ _KINDS: tuple[tuple[tuple[type[nn.Module], ...], str], ...] = (
         (nn.MultiheadAttention,),
         "multiplies by its weights without calling a layer; adapters need separate Linear layers",
     ),
-    ((nn.Embedding, nn.EmbeddingBag), "looks vectors up and multiplies by no matrix"),
-    ((_ConvTransposeNd,), "is a transposed convolution, for which there are no adapters"),
     ((nn.RNNBase, nn.RNNCellBase), "computes with all of its weights in one step"),
 )
+_ON_REQUEST = "is adapted only if a pattern of include fits it and no layer of another kind"
 _OTHER = "is of a kind for which there are no adapters"
 
 
-def skipped_layers(targets: Targets) -> dict[str, str]:
-    """Return model and path of each layer that cannot be adapted -> its class and the reason.
+def skipped_layers(targets: Targets, adapted: Collection[str] = ()) -> dict[str, str]:
+    """Return model and path of each layer that gets no adapter -> its class and the reason.
 
-    Layers count that have a matrix of weights; normalisations do not.
+    Layers count whose kind no preset selects and that have a matrix of weights; normalisations do
+    not count.
 
     Args:
         targets: models by name.
+        adapted: names of the layers that get one.
     """
     skipped: dict[str, str] = {}
     for target, model in targets.items():
@@ -37,7 +38,7 @@ def skipped_layers(targets: Targets) -> dict[str, str]:
             name = f"{target}.{path}" if path else target
             if name.rpartition(".")[0] in skipped:  # the output of a MultiheadAttention
                 continue
-            why = _reason(module)
+            why = None if name in adapted else _reason(module)
             if why:
                 skipped[name] = f"{type(module).__name__} {why}"
     return skipped
@@ -52,11 +53,15 @@ def listed(skipped: Mapping[str, str], names: Iterable[str]) -> str:
 
 
 def _reason(module: nn.Module) -> str | None:
-    """Say why a module cannot be adapted; None if it can be, or has no matrix of its own."""
+    """Say why a module is not adapted; None if presets select its kind, or it has no matrix."""
     for kinds, why in _KINDS:
         if isinstance(module, kinds):
             return why
-    if spec_of(module) is not None:
-        return None
+    spec = spec_of(module)
+    if spec is not None:
+        return None if spec.has_op else _ON_REQUEST
+    not_right = unfit(module)
+    if not_right is not None:
+        return not_right
     own = dict(module.named_parameters(recurse=False))
     return _OTHER if "weight" in own and own["weight"].ndim > 1 else None

@@ -16,7 +16,7 @@ from tests.network.models import TextEncoder, UNet
 
 
 class Mixed(nn.Module):
-    """One layer of each kind that gets no adapter, and one Linear."""
+    """One layer of each kind that no preset selects, and one Linear."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,9 +30,9 @@ class Mixed(nn.Module):
 
 
 REASONS = {
-    "model.table": "looks vectors up",
+    "model.table": "only if a pattern of include fits it",
     "model.attention": "without calling a layer",
-    "model.up": "transposed convolution",
+    "model.up": "only if a pattern of include fits it",
     "model.memory": "all of its weights in one step",
     "model.pair": "of a kind",
 }
@@ -64,7 +64,7 @@ def test_a_base_that_does_not_learn_or_is_frozen_gives_no_warning() -> None:
 
 
 def test_each_kind_that_gets_no_adapter_is_named_with_the_reason() -> None:
-    with pytest.warns(NetworkWarning, match="5 layers cannot be adapted") as caught:
+    with pytest.warns(NetworkWarning, match="5 layers get no adapter") as caught:
         network = build_network({"model": Mixed()}, NetworkConfig(), freeze=True)
     assert [*network.layers] == ["lycoris_head"]
     assert network.skipped.keys() == REASONS.keys()
@@ -94,10 +94,12 @@ def test_a_run_notes_what_a_program_is_warned_of() -> None:
 
 
 def test_a_pattern_that_fits_only_such_kinds_says_so() -> None:
-    model = nn.Sequential(nn.Embedding(5, 8), nn.LSTM(8, 8))
+    model = nn.Sequential(nn.Embedding(5, 8, max_norm=1.0), nn.LSTM(8, 8))
     for config in (NetworkConfig(include=(".*",)), NetworkConfig()):
-        with pytest.raises(ConfigError, match=r"model\.0 \(Embedding looks vectors up"):
+        with pytest.raises(ConfigError, match=r"model\.0 \(Embedding shortens vectors"):
             build_network({"model": model}, config)
+    with pytest.raises(ConfigError, match=r"selects no layer .* pattern of include fits it"):
+        build_network({"model": nn.Sequential(nn.Embedding(5, 8))}, NetworkConfig())
     with pytest.raises(ConfigError, match=r"'attention' fits only .* model\.attention \(Multihead"):
         build_network({"model": Mixed()}, NetworkConfig(include=("attention",)))
     with pytest.raises(ConfigError, match="'nowhere' fits no layer"):

@@ -146,6 +146,23 @@ def test_a_file_of_peft_computes_the_same_here(case: str, tmp_path: Path) -> Non
     assert (found - wanted).norm() <= 1e-5 * (wanted - before).norm()
 
 
+@pytest.mark.parametrize("options", [{}, {"use_dora": True}, {"use_rslora": True}])
+def test_peft_computes_an_embedding_as_we_do(options: dict[str, Any], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(9, 6), nn.Linear(6, 4)).double().requires_grad_(False)
+    clean, words = deepcopy(model), torch.tensor([[1, 8, 3], [3, 0, 2]])
+    options = {"lora_alpha": 3, "target_modules": ["0", "1"], **options}
+    adapted = peft_model(model, "LoraConfig", options)
+    wanted = adapted(words).detach()
+    adapted.save_pretrained(tmp_path)
+    network = load_network(tmp_path / "adapter_model.safetensors", {"model": clean}).double()
+    assert len(network.sites) == 2
+    before = clean(words)
+    with network.injected():
+        found = clean(words)
+    assert (found - wanted).norm() <= 1e-6 * (wanted - before).norm()
+
+
 UNREAD: dict[str, tuple[str, dict[str, Any], list[str]]] = {
     "(IA)^3": ("IA3Config", {"feedforward_modules": ["proj_in"]}, ["ia3_l: (IA)^3"]),
     "OFT": ("OFTConfig", {"r": 0, "oft_block_size": 2}, ["oft_R: OFT"]),
