@@ -55,10 +55,11 @@ def check_path(selected: SelectedLayer, layer: AdapterLayer) -> None:
     base = FrozenLayer.of(site.module, site.spec)
     has_way = site.spec.has_op and layer.delta(base).thin_cost() is not None
     is_algo = site.spec.has_op and not has_way
+    of_what = f'algo = "{name}"' if is_algo else kind
     if layer.bypass_mode and not (has_way and site.spec.groups == 1):
         raise ConfigError(
             "bypass_mode computes the adapter's output from its factors, up(down(x)), and "
-            + ("a grouped convolution" if has_way else f'algo = "{name}" on {kind}')
+            + ("a grouped convolution" if has_way else of_what)
             + " cannot be computed so",
             where=f"{site.name}, {selected.option('bypass_mode')}",
             fix="remove bypass_mode, set it to false for this layer in overrides, or "
@@ -67,7 +68,7 @@ def check_path(selected: SelectedLayer, layer: AdapterLayer) -> None:
     if is_packed(site) and not has_way:
         raise ConfigError(
             f"{described(site)}, so the adapter's output must come from its factors, up(down(x)), "
-            f'and algo = "{name}" on {kind} cannot be computed so',
+            f"and {of_what} cannot be computed so",
             where=f"{site.name}, {selected.option('algo')}",
             fix=_OTHERWISE,
         )
