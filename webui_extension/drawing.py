@@ -30,15 +30,19 @@ def draw(order: Order, networks: Any, *, in_forge: bool) -> Drawn | None:
         The picture and what the host reports about it; None if the user interrupted it.
 
     Raises:
-        FormatError: Forge failed while it merged the adapter into its weights.
+        FormatError: the picture became NaN, or Forge failed while it merged the adapter into its
+            weights.
     """
-    from modules import processing, shared
+    from modules import devices, processing, shared
 
     shared.state.begin(job="lycoris_ext")
     try:
         with lent(networks, order.adapters), closing(_task(order)) as task, _own_options(task):
             try:
                 result = processing.process_images(task)
+            except devices.NansException as error:
+                said = str(error).partition(".")[0]
+                raise FormatError(f"the host broke off: {said}") from error
             except RuntimeError as error:
                 # Running out of memory is not the adapter's fault.
                 if not (in_forge and order.adapters) or isinstance(

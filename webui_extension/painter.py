@@ -96,7 +96,7 @@ class DrawingHost(Protocol):
         """Draw one picture; return None if the user interrupted it.
 
         Raises:
-            FormatError: the host failed because of the adapter.
+            FormatError: the host failed because of the adapter, or the picture became NaN.
         """
 
 
@@ -156,8 +156,6 @@ class WebuiPainter:
                 # The user has chosen another base model at that moment.
                 drawn = self._host.draw(order)
         except FormatError as error:
-            if not uses:
-                raise
             misfit = next((f for f in (self._fit(u, model) for u in uses) if not f.works), None)
             size = (row.settings.width, row.settings.height)
             fault = error.what if misfit is None else str(misfit)

@@ -37,7 +37,13 @@ from tests.hosts.webui_access import (  # noqa: F401 - pytest runs them here
     test_a_foreign_web_page_can_start_nothing,
     test_odd_requests_are_answered_in_words,
 )
-from tests.hosts.webui_adapters import CONFIGS, write_adapter, write_hostile, write_vae
+from tests.hosts.webui_adapters import (
+    CONFIGS,
+    write_adapter,
+    write_hostile,
+    write_overflowing,
+    write_vae,
+)
 from tests.hosts.webui_model import tiny_checkpoints
 from tests.hosts.webui_sdxl import (  # noqa: F401 - pytest runs it here
     test_a_grid_of_sdxl_is_what_the_host_draws_with_its_own_tag,
@@ -214,6 +220,19 @@ def test_pictures_of_noise_cost_no_file_of_their_grid(host: Webui, files: dict[s
     folder = host.data / "outputs" / "lycoris-ext" / "grids" / job["grid"]
     assert {path.name for path in folder.iterdir()} >= {"grid.html", "grid.json", "grid.png"}
     assert job["grid"] in host.get(f"{V1}/grids")
+
+
+def test_a_picture_that_becomes_nan_costs_its_cell_alone(
+    host: Webui, files: dict[str, str]
+) -> None:
+    burnt = host.data / "runs" / "burnt.safetensors"
+    write_overflowing(burnt, files["loha"])
+    job = draw(host, str(burnt), files["lokr"], prompts=["a cat", "a dog"])
+    burnt.unlink()
+    assert (job["state"], job["done"]) == ("complete", 6)
+    for row in job["cells"]:
+        assert [bool(cell["fault"]) for cell in row] == [False, True, False]
+        assert "NaNs was produced" in row[1]["fault"]
 
 
 def test_a_network_that_was_loaded_in_part_is_marked(

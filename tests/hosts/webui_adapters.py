@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from lycoris_ext.formats import save_adapter
+from lycoris_ext.formats import AdapterState, load_adapter, save_adapter
 from lycoris_ext.network import NetworkConfig, build_network
 from tests.hosts.webui_model import tiny_modules
 
@@ -82,3 +82,10 @@ def write_hostile(path: Path) -> Path:
     """Write a file whose header claims ten gigabytes."""
     path.write_bytes(struct.pack("<Q", 10 << 30) + b'{"<script>alert(1)</script>":{}}')
     return path
+
+
+def write_overflowing(path: Path, like: str) -> None:
+    """Write an adapter whose numbers are finite, and whose pictures are all NaN."""
+    state = load_adapter(like)
+    tensors = {k: t * 1e30 if k.endswith(".alpha") else t for k, t in state.tensors.items()}
+    save_adapter(path, AdapterState(tensors, state.metadata))

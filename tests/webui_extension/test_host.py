@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from lycoris_ext.errors import FormatError
 from lycoris_ext.grids.entrants import Strength
 from lycoris_ext.grids.settings import Settings
 from webui_extension.host import WebuiHost
@@ -112,6 +113,7 @@ def modules(monkeypatch: pytest.MonkeyPatch) -> Modules:
         process_images=made.process_images,
         sd_vae=SimpleNamespace(reload_vae_weights=lambda: None),
     )
+    package.devices = SimpleNamespace(NansException=type("NansException", (Exception,), {}))
     package.call_queue = SimpleNamespace(queue_lock=threading.Lock())
     package.sd_models = SimpleNamespace(checkpoint_aliases=infos)
     package.sd_vae = SimpleNamespace(
@@ -183,6 +185,19 @@ def test_the_host_finds_an_adapter_while_it_draws_and_lists_it_nowhere(modules: 
     assert known.available_network_hash_lookup == {}
     wanted = 'a cat <lora:x:0.5:1>\nSteps: 1, Lora hashes: "x: 12"'
     assert result.parameters == wanted, "what the user can send to txt2img"
+
+
+def test_a_picture_that_becomes_nan_is_the_adapters_fault_and_leaves_the_host_as_it_was(
+    modules: Modules,
+) -> None:
+    def break_off() -> None:
+        raise sys.modules["modules"].devices.NansException("All NaNs. This could be. Use --x.")
+
+    modules.opts.sd_lora = "mine"
+    modules.meanwhile = break_off
+    with pytest.raises(FormatError, match=r"^the host broke off: All NaNs$"):
+        drawn()
+    assert modules.opts.sd_lora == "mine"
 
 
 def test_comments_in_a_prompt_are_left_out_as_the_host_leaves_them_out(modules: Modules) -> None:
