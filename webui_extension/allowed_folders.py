@@ -14,6 +14,8 @@ from lycoris_ext.words import short
 #: The host separates the names of networks by commas in a picture's metadata.
 _FORBIDDEN = {*FORBIDDEN_IN_NAMES, ","}
 _LONGEST = 120
+#: File systems count up to 255 bytes, endings and those of unfinished files included.
+_MOST_BYTES = 180
 _LONGEST_PATH = 4096
 
 
@@ -109,11 +111,12 @@ def clean_name(text: str) -> str:
     """
     name = text.strip()
     bad = sorted({letter for letter in name if letter in _FORBIDDEN or not letter.isprintable()})
-    if bad or len(name) > _LONGEST or name.startswith(".") or not is_file_name(name):
+    too_long = len(name) > _LONGEST or len(name.encode("utf-8", "replace")) > _MOST_BYTES
+    if bad or too_long or name.startswith(".") or not is_file_name(name):
         raise ConfigError(
             f"{short(name, 40)!r} cannot be a file's name"
-            + (f": it holds {' '.join(bad)}" if bad else ""),
+            + (f": it holds {' '.join(bad)}" if bad else ": it is too long" if too_long else ""),
             where="name",
-            fix="use letters, digits, spaces, - and _",
+            fix="use fewer letters" if too_long else "use letters, digits, spaces, - and _",
         )
     return name

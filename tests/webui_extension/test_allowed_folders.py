@@ -98,6 +98,13 @@ def test_names_that_are_unsafe_for_a_file_are_refused() -> None:
             clean_name(name)
 
 
+def test_a_name_of_letters_of_several_bytes_fits_a_file_or_is_refused(tmp_path: Path) -> None:
+    fits = clean_name("\u732b" * 60)
+    (tmp_path / f".{fits}.safetensors.{'0' * 32}.tmp").touch()
+    with pytest.raises(ConfigError, match="it is too long\n  -> use fewer letters"):
+        clean_name("\u732b" * 61)
+
+
 @given(st.text(max_size=30))
 def test_a_clean_name_never_leaves_its_folder(text: str) -> None:
     try:
