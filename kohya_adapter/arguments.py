@@ -88,6 +88,11 @@ class Arguments:
         return as_network_args(self.config)
 
 
+def without_spaces(given: Mapping[str, object]) -> dict[str, Any]:
+    """Return arguments without the spaces around their names, such as those of "algo = loha"."""
+    return {name.strip(): value for name, value in given.items()}
+
+
 def read_arguments(
     network_dim: int | None,
     network_alpha: float | None,

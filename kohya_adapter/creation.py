@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from kohya_adapter.arguments import Arguments, read_arguments
+from kohya_adapter.arguments import Arguments, read_arguments, without_spaces
 from kohya_adapter.file_arguments import arguments_measured, arguments_told
 from kohya_adapter.gui_words import in_gui_words
 from kohya_adapter.layer_arguments import Chosen, choose_layers
@@ -54,6 +54,7 @@ def create_network(
     vae: nn.Module | None,
     text_encoder: TextEncoders,
     unet: nn.Module,
+    /,  # so that network_args with one of these names arrives, and is refused in words
     neuron_dropout: float | None = None,
     **kwargs: object,
 ) -> KohyaNetwork:
@@ -72,6 +73,7 @@ def create_network(
     Raises:
         ConfigError: an argument is unknown, out of range or does not suit the model.
     """
+    kwargs = without_spaces(kwargs)
     with in_gui_words():
         arguments = read_arguments(network_dim, network_alpha, neuron_dropout, kwargs)
         targets = name_targets(text_encoder, unet, arguments.train_t5xxl)
@@ -98,6 +100,7 @@ def create_network_from_weights(
     vae: nn.Module | None,
     text_encoder: TextEncoders,
     unet: nn.Module,
+    /,
     weights_sd: Mapping[str, Tensor] | None = None,
     for_inference: bool = False,
     **kwargs: object,
@@ -123,13 +126,19 @@ def create_network_from_weights(
     """
     if weights_sd is None:
         if file is None:
-            raise ConfigError("neither file nor weights_sd is given", where="network_weights")
+            raise ConfigError(
+                "no file is given to begin with",
+                where="network_weights",
+                fix="set --network_weights, or leave --dim_from_weights out",
+            )
         state = load_adapter(file)
     else:
         state = AdapterState(dict(weights_sd))
     with_t5 = has_t5(state.layers())
     targets = name_targets(text_encoder, unet, with_t5)
-    arguments = replace(read_arguments(None, None, None, kwargs), train_t5xxl=with_t5)
+    arguments = replace(
+        read_arguments(None, None, None, without_spaces(kwargs)), train_t5xxl=with_t5
+    )
     network = load_network(state.only(targets), targets, multiplier)
     if not for_inference:
         network.requires_grad_(True).train()

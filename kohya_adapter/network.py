@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from kohya_adapter import backup
-from kohya_adapter.arguments import Arguments
+from kohya_adapter.arguments import Arguments, without_spaces
 from kohya_adapter.drawing import ForwardHooks
 from kohya_adapter.gui_words import in_gui_words
 from kohya_adapter.regions import Region, RegionalForward
@@ -289,7 +289,7 @@ class KohyaNetwork(Network):
         """Add all options of the network to the metadata; the trainer knows only the given ones."""
         if "ss_network_module" not in metadata:
             return dict(metadata)
-        given = json.loads(metadata.get("ss_network_args", "{}"))
+        given = without_spaces(json.loads(metadata.get("ss_network_args", "{}")))
         arguments = self._network_args | given | self._measured
         return {**metadata, "ss_network_args": json.dumps(arguments)}
 

@@ -380,5 +380,5 @@ def test_a_file_of_another_family_an_empty_one_and_none_are_refused(
         MODULE.create_network_from_weights(
             1.0, str(tmp_path / "empty.safetensors"), None, models.passed, models.unet
         )
-    with pytest.raises(ConfigError, match="neither file nor weights_sd"):
+    with pytest.raises(ConfigError, match="no file is given"):
         MODULE.create_network_from_weights(1.0, None, None, models.passed, models.unet)

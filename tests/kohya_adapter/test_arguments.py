@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import nn
 
+from kohya_adapter import create_network, create_network_from_weights
 from kohya_adapter.arguments import DIFFERENT, read_arguments
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.network import NetworkConfig
@@ -111,6 +113,15 @@ def test_wrong_arguments_are_refused_with_what_is_right(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         config(**given)
+
+
+@pytest.mark.parametrize("name", ["network_dim", "network_alpha"])
+def test_an_option_of_the_script_among_the_arguments_is_told_by_both_functions(name: str) -> None:
+    # Python itself would complain of "multiple values for argument".
+    with pytest.raises(ConfigError, match=f"use --{name}"):
+        create_network(1.0, 4, 1.0, None, None, nn.Identity(), **{name: "4"})
+    with pytest.raises(ConfigError, match="set --network_weights"):
+        create_network_from_weights(1.0, None, None, None, nn.Identity())
 
 
 def test_docs_hosts_kohya_names_every_argument() -> None:

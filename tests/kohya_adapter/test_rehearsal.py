@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from argparse import Namespace
 from pathlib import Path
@@ -141,3 +142,14 @@ def test_an_optimizer_with_one_rate_for_all_is_told_of_the_others(
         network.prepare_optimizer_params_with_multiple_te_lrs([0.5], 1.0, 1.0)
     network.prepare_network(options(tmp_path, optimizer_type="AdamW"))
     network.prepare_optimizer_params_with_multiple_te_lrs([0.5], 1.0, 1.0)
+
+
+def test_spaces_around_the_names_of_arguments_change_nothing(models: Models) -> None:
+    # In TOML: network_args = ["algo = loha", "conv_dim = 3"].
+    spaced = {"algo ": " loha", "conv_dim ": " 3"}
+    network = create(models, **spaced)
+    assert {layer.plan.algorithm.name for layer in network.layers.values()} == {"loha"}
+    told = {"ss_network_module": "lycoris_ext.kohya", "ss_network_args": json.dumps(spaced)}
+    kept = json.loads(network._completed(told)["ss_network_args"])
+    assert kept == {**kept, "algo": " loha", "conv_dim": " 3"}
+    assert not spaced.keys() & kept.keys()
