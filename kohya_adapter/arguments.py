@@ -89,8 +89,11 @@ class Arguments:
 
 
 def without_spaces(given: Mapping[str, object]) -> dict[str, Any]:
-    """Return arguments without the spaces around their names, such as those of "algo = loha"."""
-    return {name.strip(): value for name, value in given.items()}
+    """Return arguments without the spaces around names and texts, such as of "algo = loha"."""
+    return {
+        name.strip(): value.strip() if isinstance(value, str) else value
+        for name, value in given.items()
+    }
 
 
 def read_arguments(

@@ -149,8 +149,9 @@ def create_network_from_weights(
         for layer in network.layers.values():
             layer.dropouts = arguments.config.dropouts
     models = name_models(text_encoder, unet)
-    told, measured = arguments_told(state.metadata), arguments_measured(network)
-    created = _logged(KohyaNetwork(network, models, arguments, told, measured), arguments)
+    # The file decides these, whatever the arguments say.
+    known = arguments_told(state.metadata) | arguments_measured(network)
+    created = _logged(KohyaNetwork(network, models, arguments, {}, known), arguments)
     return created, (created.state_dict() if weights_sd is None else weights_sd)
 
 

@@ -71,13 +71,14 @@ def test_what_the_tensors_tell_counts_more_than_what_the_user_says(
     network = create(models, algo="loha", conv_dim="2", conv_alpha="1")
     path = tmp_path / "first.safetensors"
     saved(network, path, {})
-    given = {"algo": "lora", "conv_dim": "8", "dropout": "0.1"}
+    given = {"algo": "lora", "conv_dim": "8", "dropout": "0.1", "preset": "attn-only"}
     again, _ = MODULE.create_network_from_weights(
         1, str(path), models.vae, models.passed, models.unet, **given
     )
     told = saved(again, tmp_path / "second.safetensors", {**given})
     assert told["algo"] == "loha" and told["conv_dim"] == "2" and told["conv_alpha"] == "1.0"
     assert told["dropout"] == "0.1"
+    assert told["preset"] == "full", "the choice of layers is the file's, too"
 
 
 def test_a_file_without_metadata_can_be_continued(models: Models, tmp_path: Path) -> None:

@@ -151,5 +151,5 @@ def test_spaces_around_the_names_of_arguments_change_nothing(models: Models) -> 
     assert {layer.plan.algorithm.name for layer in network.layers.values()} == {"loha"}
     told = {"ss_network_module": "lycoris_ext.kohya", "ss_network_args": json.dumps(spaced)}
     kept = json.loads(network._completed(told)["ss_network_args"])
-    assert kept == {**kept, "algo": " loha", "conv_dim": " 3"}
+    assert kept == {**kept, "algo": "loha", "conv_dim": "3"}
     assert not spaced.keys() & kept.keys()
