@@ -51,10 +51,10 @@ def create_network(
     multiplier: float,
     network_dim: int | None,
     network_alpha: float | None,
+    /,  # so that network_args with one of these names arrives, and is refused in words
     vae: nn.Module | None,
     text_encoder: TextEncoders,
     unet: nn.Module,
-    /,  # so that network_args with one of these names arrives, and is refused in words
     neuron_dropout: float | None = None,
     **kwargs: object,
 ) -> KohyaNetwork:
@@ -100,7 +100,6 @@ def create_network_from_weights(
     vae: nn.Module | None,
     text_encoder: TextEncoders,
     unet: nn.Module,
-    /,
     weights_sd: Mapping[str, Tensor] | None = None,
     for_inference: bool = False,
     **kwargs: object,

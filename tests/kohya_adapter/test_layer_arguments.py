@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kohya_adapter.argument_texts import block_numbers, patterns_of, ranks_of
@@ -126,6 +126,7 @@ def test_every_argument_of_the_table_is_tried_in_the_real_host() -> None:
 
 
 @given(st.text(max_size=30))
+@example("[[")
 def test_any_text_is_read_or_refused_in_a_sentence(text: str) -> None:
     for read in (
         lambda: block_numbers("train_block_indices", text),
