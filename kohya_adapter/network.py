@@ -16,6 +16,7 @@ from kohya_adapter.drawing import ForwardHooks
 from kohya_adapter.gui_words import in_gui_words
 from kohya_adapter.regions import Region, RegionalForward
 from kohya_adapter.rehearsal import check_rates, rehearse
+from kohya_adapter.resuming import check_same_network
 from kohya_adapter.targets import TextEncoders
 from kohya_adapter.type_errors import no_type_error
 from lycoris_ext.errors import ConfigError
@@ -259,11 +260,15 @@ class KohyaNetwork(Network):
         """Load a state that ``state_dict`` returned, or the tensors of an adapter file.
 
         The keys of a file may have any tool's naming.
+
+        Raises:
+            ConfigError: with ``strict``, it is the state of a network with other options.
         """
-        own = self.state_dict()
-        shapes = {key: tensor.shape for key, tensor in own.items()}
+        shapes = {key: tensor.shape for key, tensor in self.state_dict().items()}
         if any(shapes.get(key) != tensor.shape for key, tensor in state_dict.items()):
             state_dict = self.as_state_dict(AdapterState(dict(state_dict)))
+        if strict:
+            check_same_network(shapes, state_dict)
         return super().load_state_dict(state_dict, strict, assign)
 
     def save_weights(

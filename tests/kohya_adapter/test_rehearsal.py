@@ -153,3 +153,16 @@ def test_spaces_around_the_names_of_arguments_change_nothing(models: Models) -> 
     kept = json.loads(network._completed(told)["ss_network_args"])
     assert kept == {**kept, "algo": "loha", "conv_dim": "3"}
     assert not spaced.keys() & kept.keys()
+
+
+@pytest.mark.parametrize("other", [{"dim": 2}, {"algo": "locon"}, {"preset": "attn-mlp"}])
+def test_resuming_from_the_state_of_another_network_is_refused_in_a_sentence(
+    models: Models, other: dict[str, Any]
+) -> None:
+    usual = {"algo": "loha", "preset": "attn-only", "dim": 4}
+    state = create(models, **{**usual, **other}).state_dict()
+    network = create(models, **usual)
+    with pytest.raises(ConfigError, match=r"state of another network: .+ and \d+ more") as caught:
+        network.load_state_dict(state)
+    assert caught.value.where == "--resume" and len(str(caught.value)) < 600
+    network.load_state_dict(network.state_dict())
