@@ -148,13 +148,17 @@ def test_a_config_is_promised_to_train_exactly_if_it_trains(
     assert promised is starts(made, monkeypatch)
 
 
-def test_a_finished_run_and_one_with_other_options_are_promised_to_be_refused(config: Any) -> None:
-    train_in_terminal(config())
-    assert "is finished" in rehearse(config()).faults[0].what
+def test_a_finished_run_is_promised_to_start_again_and_one_with_other_options_to_be_refused(
+    config: Any,
+) -> None:
+    adapter = train_in_terminal(config())
+    assert rehearse(config()).can_start
     changed = rehearse(config(learning_rate=1.0)).faults[0]
     assert "learning_rate was 0.0002, is 1.0" in changed.what
     assert rehearse(config(max_train_steps=3)).can_start
     assert rehearse(config(max_train_steps=3, overwrite=True)).can_start
+    adapter.unlink()
+    assert "is finished" in rehearse(config()).faults[0].what
 
 
 def test_everything_that_is_wrong_is_said_at_once_and_nothing_is_written(

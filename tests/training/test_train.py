@@ -288,9 +288,9 @@ def test_each_mode_for_a_taken_name_gives_the_name_that_it_promises(config: Any)
         return train(config(**more), Base(), Told(), mode).stem
 
     assert [name("new name"), name("new name")] == ["mine", "mine-2"]
-    assert name("overwrite") == "mine"
-    with pytest.raises(ConfigError, match="this run is finished"):
-        name("continue")
+    assert name("overwrite") == name("continue") == "mine"
+    with pytest.raises(ConfigError, match="this run is finished at step 4, and 2 are asked"):
+        name("continue", max_train_steps=2)
     assert name("continue", max_train_steps=5) == "mine"
     with pytest.raises(ConfigError, match="unknown mode 'perhaps'"):
         name("perhaps")

@@ -93,10 +93,13 @@ def _models(targets: set[str]) -> Values:
 def _choose(targets: Targets, paths: set[Path], base: Values) -> _Choice:
     """Choose the preset that needs the fewest patterns to select these layers."""
     config = NetworkConfig(**base)
+    # A pattern selects embeddings (`has_op` is False) only if it fits nothing else.
     possible = {
         site_path(site.name)
         for site in all_sites(targets).values()
-        if config.trains(site.spec.is_norm) and not left_out_by(site.target, config)
+        if site.spec.has_op
+        and config.trains(site.spec.is_norm)
+        and not left_out_by(site.target, config)
     }
     selected = {preset: _selected(targets, {**base, "preset": preset}) for preset in PRESETS}
     nearest = sorted(PRESETS, key=lambda preset: len(selected[preset] ^ paths))
