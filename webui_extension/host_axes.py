@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lycoris_ext.errors import ConfigError
 from lycoris_ext.grids.axes import AXES, Axis, Changes, extra
 from lycoris_ext.grids.settings import Settings
 
@@ -111,7 +112,10 @@ def _put_vae(title: str) -> dict[str, Any]:
     if _main_entry() is None:
         return {"sd_vae": name}
     others = [file for file in additional_modules() if _is_text_encoder(file)]
-    own = [] if name == "None" else [str(vae_files()[name])]
+    files = vae_files()
+    if name not in ("None", *files):
+        raise ConfigError(f"Forge lists no VAE {name!r} any more", where="vae", fix="put it back")
+    own = [] if name == "None" else [str(files[name])]
     return {"forge_additional_modules": own + others}
 
 

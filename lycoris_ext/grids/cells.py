@@ -6,6 +6,7 @@ beside them, so any file may be deleted. `MemoryStore` keeps pictures as long as
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from typing import Protocol, TypeVar
 from PIL import Image
 
 from lycoris_ext.plots.png import read_parameters, save_picture
+
+_KEY = re.compile(r"[0-9a-f]{40,64}")
 
 
 @dataclass(frozen=True)
@@ -148,8 +151,12 @@ class CellStore:
         return StoredCell(key, path, painted.parameters, painted.fault)
 
     def remove(self, keys: Iterable[str]) -> None:
-        """Delete the pictures of these keys; one that is held open stays."""
-        for path in {self._path(key, fault) for key in keys for fault in ("", "x")}:
+        """Delete the pictures of these keys; one that is held open stays.
+
+        A grid.json may come from elsewhere: what is no key, and could be a path, is passed over.
+        """
+        own = [key for key in keys if _KEY.fullmatch(key)]
+        for path in {self._path(key, fault) for key in own for fault in ("", "x")}:
             with suppress(OSError):
                 path.unlink()
 

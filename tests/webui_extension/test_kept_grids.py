@@ -159,6 +159,19 @@ def test_a_grid_with_an_open_file_can_be_deleted_once_it_is_closed(
     assert laboratory.grids() == [] and not pictures(host)
 
 
+def test_a_forged_plan_deletes_no_file_elsewhere(
+    laboratory: Laboratory, folder: Path, host: FakeHost
+) -> None:
+    grid = ask(laboratory, folder).plan.id
+    path = laboratory.kept.file(grid, "grid.json")
+    victim = laboratory.kept.folder(grid).parent / "victim.png"
+    victim.touch()
+    keys = [[f"../{victim.stem}", f"../{victim.parent.name}/{victim.stem}", str(victim)[:-4]]]
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "keys": keys}), "utf-8")
+    laboratory.kept.delete(grid)
+    assert victim.is_file()
+
+
 def test_a_grid_that_is_being_drawn_is_not_deleted(
     laboratory: Laboratory, folder: Path, host: FakeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
