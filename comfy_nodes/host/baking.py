@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lycoris_ext.formats import AdapterState
+from lycoris_ext.formats.keys import split_key
 from lycoris_ext.formats.misread import misreads
 from lycoris_ext.formats.namings import COMFYUI
 from lycoris_ext.network import Network
@@ -55,7 +56,7 @@ def baked(
         ShapeError: the weights are packed, so that the difference from them cannot be computed.
     """
     wrong = {key for layers in misread_layers(network).values() for key in layers}
-    tensors = {k: t for k, t in state.tensors.items() if k.partition(".")[0] not in wrong}
+    tensors = {k: t for k, t in state.tensors.items() if split_key(k)[0] not in wrong}
     for key in network.layers:
         if key in wrong:
             layer, site = network.layers[key], network.sites[key]

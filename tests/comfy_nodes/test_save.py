@@ -13,7 +13,7 @@ from comfy_nodes.load import Load
 from comfy_nodes.save import Save
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.training.identity import IDENTITY
-from tests.comfy_nodes.models import load_models
+from tests.comfy_nodes.models import Dit, Flux, load_models
 from tests.comfy_nodes.stand_ins import Host
 from tests.comfy_nodes.test_files import merged, perturbed
 
@@ -50,6 +50,17 @@ def test_save_says_what_comfyui_computes_wrongly_and_bakes_it(
         patcher = model if in_model else clip.patcher
         path = f"{'diffusion_model.' if in_model else 'clip_l.transformer.'}{site.path}.weight"
         torch.testing.assert_close(patcher.patched(path), wanted[key][0], rtol=1e-4, atol=1e-5)
+
+
+def test_baking_replaces_layers_whose_names_have_dots(host: Host) -> None:
+    """A model without a name of kohya's has ComfyUI's in its files."""
+    models = load_models(Dit, Flux)
+    network = perturbed(models, algo="lora", dora_wd=True, wd_on_output=True)
+    lora = Adapter(network.adapter_state(dtype=torch.float32).tensors, {}, "a")
+    Save().save(lora, "baked", "float", False, models[0], models[1], bake=True)
+    found = Load().read("baked.safetensors")[0]
+    assert "diffusion_model.double_blocks.0.diff" in found
+    assert {key.rpartition(".")[2] for key in found} == {"diff"}
 
 
 def test_layers_that_comfyui_reads_well_are_not_baked(host: Host) -> None:
