@@ -59,21 +59,19 @@ def output_place(name: str) -> tuple[Path, str]:
         name: "mine" or "people/mine", relative to ComfyUI's first LoRA folder.
 
     Raises:
-        ConfigError: some system does not allow such a file name, or it leads out of that folder.
+        ConfigError: some system does not allow such a file name; ".." is none either.
     """
     import folder_paths
 
     root = Path(folder_paths.get_folder_paths(LORAS)[0])
     parts = name.replace("\\", "/").removesuffix(".safetensors").split("/")
-    folder = root.joinpath(*parts[:-1])
-    named = all(is_file_name(part) for part in parts)
-    if not named or not folder.resolve().is_relative_to(root.resolve()):
+    if not all(is_file_name(part) for part in parts):
         raise ConfigError(
             f"{name!r} is no name for a file in {root}",
             where="name",
             fix="write a name such as my_style, or people/my_style for a folder of its own",
         )
-    return folder, parts[-1]
+    return root.joinpath(*parts[:-1]), parts[-1]
 
 
 def picture_folder(text: str) -> Path:
@@ -96,9 +94,10 @@ def picture_folder(text: str) -> Path:
         )
     path = Path(text.strip().strip('"')).expanduser()
     if not path.is_absolute():
-        root = Path(folder_paths.get_input_directory())
-        path = root / path
-        if not path.resolve().is_relative_to(root.resolve()):
+        root = Path(os.path.abspath(folder_paths.get_input_directory()))
+        # Links are not followed: those below the input folder are in the list, and may lead out.
+        path = Path(os.path.abspath(root / path))
+        if not path.is_relative_to(root):
             raise ConfigError(
                 f"{text!r} leads out of {root}",
                 where="folder",
