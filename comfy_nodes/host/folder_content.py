@@ -7,18 +7,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lycoris_ext.data.caption_files import CAPTION_SUFFIXES
-from lycoris_ext.data.picture_files import is_picture, list_folder
+from lycoris_ext.data.picture_files import list_folder
 from lycoris_ext.errors import LycorisExtError
 
 from .places import picture_folder
 
 
-def fingerprint(folder: str, caption_extension: str | None = None) -> str:
-    """Hash what is read of a folder: sizes and times of pictures, and the texts of captions.
+def fingerprint(folder: str) -> str:
+    """Hash what may be read of a folder: the texts of captions, sizes and times of other files.
+
+    A caption file may have any ending, which another node chooses and this one is not told.
 
     Args:
         folder: as the user wrote it.
-        caption_extension: ending of caption files; None: any that captioning tools use.
 
     Returns:
         32 hexadecimal digits; "" if there is no such folder.
@@ -28,15 +29,12 @@ def fingerprint(folder: str, caption_extension: str | None = None) -> str:
     except LycorisExtError:
         return ""  # running the node reports the reason
     digest = hashlib.blake2b(digest_size=16)
-    endings = (caption_extension,) if caption_extension else CAPTION_SUFFIXES
     for path in _files_below(root):
-        if is_picture(path):
-            state = path.stat()
-            known = f"{state.st_size}:{state.st_mtime_ns}".encode()
-        elif path.name.endswith(endings):
+        if path.name.endswith(CAPTION_SUFFIXES):
             known = path.read_bytes()
         else:
-            continue
+            state = path.stat()
+            known = f"{state.st_size}:{state.st_mtime_ns}".encode()
         name = path.relative_to(root).as_posix().encode("utf-8", "surrogatepass")
         digest.update(b"%s:%d:%s\n" % (name, len(known), known))
     return digest.hexdigest()

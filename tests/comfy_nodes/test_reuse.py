@@ -153,6 +153,11 @@ def test_the_data_set_is_read_again_only_when_something_in_it_changed(host: Host
     assert changed != before
     (shapes / "00.png").unlink()
     assert DatasetFolder.IS_CHANGED(folder="shapes", path="") != changed
+    for text in ("a cat", "a dog"):  # an advanced node may say that captions end so
+        before = DatasetFolder.IS_CHANGED(folder="shapes", path="")
+        (shapes / "01.tags").write_text(text, encoding="utf-8")
+        os.utime(shapes / "01.tags", ns=(len(text), ord(text[2])))
+        assert DatasetFolder.IS_CHANGED(folder="shapes", path="") != before
 
 
 def test_a_grid_takes_the_files_of_the_run_and_of_no_other(host: Host) -> None:
