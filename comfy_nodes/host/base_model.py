@@ -217,7 +217,7 @@ class ConnectedModel:
             latent = process_in(latent_of(pixels, self._latents))
             return latent, torch.zeros_like(latent)
         picture = (pixels.float() + 1.0).div(2.0).movedim(1, -1)
-        with torch.inference_mode(), moments(self.vae.first_stage_model) as has_moments:
+        with torch.inference_mode(), moments(self.vae) as has_moments:
             answer = self.vae.encode(picture)
         answer = answer.clone()
         mean, spread = answer, torch.zeros_like(answer)

@@ -43,21 +43,23 @@ class _Moments(nn.Module):
 
 
 @contextmanager
-def moments(first_stage: Any) -> Iterator[bool]:
+def moments(vae: Any) -> Iterator[bool]:
     """Inside the ``with`` a VAE encodes to mean and log-variance instead of sampled latents.
 
     Args:
-        first_stage: ComfyUI's first_stage_model.
+        vae: ComfyUI's.
 
     Yields:
         Whether that works; False for a VAE that encodes without a variance.
     """
+    first_stage, channels = vae.first_stage_model, vae.latent_channels
     drawn = getattr(first_stage, "regularization", None)
     if type(drawn).__name__ != "DiagonalGaussianRegularization":
         yield False
         return
     first_stage.regularization = _Moments()
+    vae.latent_channels = 2 * channels  # of tiles, in which ComfyUI encodes if memory is short
     try:
         yield True
     finally:
-        first_stage.regularization = drawn
+        first_stage.regularization, vae.latent_channels = drawn, channels

@@ -84,6 +84,25 @@ def test_encode_pixels_returns_mean_and_standard_deviation_of_the_latents(host: 
     assert type(base.vae.first_stage_model.regularization).__name__.startswith("Diagonal")
 
 
+def test_a_picture_that_comfyui_encodes_in_tiles_has_mean_and_deviation_too(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does so if the memory of the GPU does not suffice for the whole picture."""
+    base, pixels = connected(), torch.rand(1, 3, 32, 32) * 2 - 1
+    whole, encode = base.encode_pixels(pixels), base.vae.encode
+
+    def in_tiles(images: Tensor) -> Tensor:
+        latent = torch.zeros(1, base.vae.latent_channels, 4, 4)
+        for start in (0, 16):
+            latent[..., start // 8 : start // 8 + 2, :] += encode(images[:, start : start + 16])
+        return latent
+
+    monkeypatch.setattr(base.vae, "encode", in_tiles)
+    for found, wanted in zip(base.encode_pixels(pixels), whole, strict=True):
+        torch.testing.assert_close(found, wanted)
+    assert base.vae.latent_channels == 4
+
+
 def test_parentheses_in_captions_are_escaped_for_the_text_encoder(host: Host) -> None:
     base = connected()
     base.encode_text(["saber (fate)"])
