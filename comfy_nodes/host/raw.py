@@ -50,11 +50,15 @@ def moments(vae: Any) -> Iterator[bool]:
         vae: ComfyUI's.
 
     Yields:
-        Whether that works; False for a VAE that encodes without a variance.
+        Whether that works; False for a VAE that encodes without a variance, or that goes on
+        computing with what was sampled (Flux.2's, which has a batch norm there).
     """
+    from comfy.ldm.models.autoencoder import DiagonalGaussianRegularizer
+
     first_stage, channels = vae.first_stage_model, vae.latent_channels
     drawn = getattr(first_stage, "regularization", None)
-    if type(drawn).__name__ != "DiagonalGaussianRegularization":
+    is_last = getattr(first_stage, "bn", None) is None
+    if not isinstance(drawn, DiagonalGaussianRegularizer) or not is_last:
         yield False
         return
     first_stage.regularization = _Moments()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lycoris_ext.diffusion.schedule import zero_terminal_snr
-from tests.comfy_nodes.stand_ins import SAMPLING
+from tests.comfy_nodes.stand_ins import SAMPLING, DiagonalGaussianRegularizer
 
 WIDTH = 16
 
@@ -276,17 +276,11 @@ class Clip:
         return [[states, {"pooled_output": states.mean(dim=1)}]]
 
 
-class DiagonalGaussianRegularization(nn.Module):
-    def forward(self, z: Tensor) -> tuple[Tensor, dict[str, Any]]:
-        mean, _ = z.chunk(2, dim=1)
-        return mean, {}
-
-
 class FirstStage(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.encoder = nn.Conv2d(3, 8, 8, stride=8)
-        self.regularization = DiagonalGaussianRegularization()
+        self.regularization = DiagonalGaussianRegularizer()
 
     def encode(self, pixels: Tensor) -> Tensor:
         z: Tensor = self.regularization(self.encoder(pixels))[0]

@@ -16,6 +16,14 @@ SAMPLERS = ["euler", "euler_ancestral", "dpmpp_2m"]
 SCHEDULERS = ["simple", "normal", "karras"]
 
 
+class DiagonalGaussianRegularizer(nn.Module):
+    """Takes the mean of a VAE's mean and log-variance, under the name of ComfyUI's class."""
+
+    def forward(self, z: Tensor) -> tuple[Tensor, dict[str, Any]]:
+        mean, _ = z.chunk(2, dim=1)
+        return mean, {}
+
+
 class InterruptProcessingException(Exception):
     """The exception that Cancel raises in ComfyUI."""
 
@@ -61,6 +69,10 @@ class Host:
             },
             "comfy.lora_convert": {"convert_lora": lambda tensors: tensors},
             "comfy.ldm": {},
+            "comfy.ldm.models": {},
+            "comfy.ldm.models.autoencoder": {
+                "DiagonalGaussianRegularizer": DiagonalGaussianRegularizer
+            },
             "comfy.ldm.modules": {},
             "comfy.ldm.modules.attention": {"attention_pytorch": None},
         }

@@ -84,6 +84,16 @@ def test_encode_pixels_returns_mean_and_standard_deviation_of_the_latents(host: 
     assert type(base.vae.first_stage_model.regularization).__name__.startswith("Diagonal")
 
 
+def test_a_vae_that_computes_with_the_sampled_latents_is_left_as_it_is(host: Host) -> None:
+    """Flux.2's has a batch norm there, for as many channels as it samples."""
+    base, pixels = connected(), torch.rand(1, 3, 32, 32) * 2 - 1
+    mean, _ = base.encode_pixels(pixels)
+    base.vae.first_stage_model.bn = torch.nn.BatchNorm2d(16)
+    found, spread = base.encode_pixels(pixels)
+    torch.testing.assert_close(found, mean)
+    assert not spread.any()
+
+
 def test_a_picture_that_comfyui_encodes_in_tiles_has_mean_and_deviation_too(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,14 +22,17 @@ from lycoris_ext.network import load_network
 from lycoris_ext.runs.events import read_events
 from lycoris_ext.runs.state import load_state
 from tests.comfy_nodes.models import (
-    DiagonalGaussianRegularization,
     Dit,
     Flux,
     SpatialTransformer,
     load_models,
     sampling_of,
 )
-from tests.comfy_nodes.stand_ins import Host, InterruptProcessingException
+from tests.comfy_nodes.stand_ins import (
+    DiagonalGaussianRegularizer,
+    Host,
+    InterruptProcessingException,
+)
 
 NETWORK = {"algo": "loha", "network_dim": 2, "network_alpha": 1.0, "conv_dim": 2, "preset": "full"}
 
@@ -199,7 +202,7 @@ def test_an_error_leaves_the_model_as_it_was(
     assert models[0].model.model_sampling is sampling
     modules = [*models[0].model.modules(), *models[1].cond_stage_model.modules()]
     assert not [m for m in modules if "forward" in vars(m) or m._forward_pre_hooks]
-    assert type(models[2].first_stage_model.regularization) is DiagonalGaussianRegularization
+    assert type(models[2].first_stage_model.regularization) is DiagonalGaussianRegularizer
     train(models, dataset())
 
 

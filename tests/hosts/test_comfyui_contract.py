@@ -30,6 +30,12 @@ def test_what_was_sampled_before_does_not_decide_a_training(found: dict[str, Any
     assert told and all(told.values()), told
 
 
+def test_pictures_are_encoded_to_mean_and_deviation_whole_and_in_tiles(
+    found: dict[str, Any],
+) -> None:
+    assert max(found["latents"].values()) < 1e-4, found["latents"]
+
+
 def test_updates_of_fp8_weights_are_those_of_the_same_weights_in_float32(
     found: dict[str, Any],
 ) -> None:

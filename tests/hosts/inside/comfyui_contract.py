@@ -17,6 +17,7 @@ sys.path.append(ARGUMENTS[0])  # behind everything of ComfyUI's
 import comfy.lora
 import comfy.sd
 import torch
+from comfy.ldm.models.autoencoder import AutoencoderKL
 from comfy.model_management import load_models_gpu
 from comfy_extras.nodes_model_advanced import ModelSamplingContinuousEDM, ModelSamplingDiscrete
 from comfy_extras.nodes_train import TrainLoraNode
@@ -59,8 +60,8 @@ class Vae:
         return 8
 
 
-def connected(model: Any) -> ConnectedModel:
-    return ConnectedModel(model, None, Vae(), trains_text=False, precision="no")
+def connected(model: Any, vae: Any = None) -> ConnectedModel:
+    return ConnectedModel(model, None, vae or Vae(), trains_text=False, precision="no")
 
 
 def sampled_before() -> dict[str, Any]:
@@ -93,6 +94,56 @@ def sampled_before() -> dict[str, Any]:
         "same_fingerprint": connected(model).fingerprint() == fingerprint,
         "other_fingerprint": base.fingerprint() != fingerprint,
     }
+
+
+def latents() -> dict[str, float]:
+    """Encode a picture with a small VAE of the real classes, whole and in tiles."""
+    description = {
+        "double_z": True, "z_channels": 4, "resolution": 256, "in_channels": 3, "out_ch": 3,
+        "ch": 32, "ch_mult": [1, 1, 1, 1], "num_res_blocks": 1, "attn_resolutions": [],
+        "dropout": 0.0,
+    }  # fmt: skip
+    first_stage = AutoencoderKL(ddconfig=description, embed_dim=4).eval()
+    for parameter in first_stage.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    whole, tiled = VaeOf(first_stage), VaeOf(first_stage)
+    tiled.encode = tiled.in_tiles  # type: ignore[method-assign]
+    pixels = torch.rand(1, 3, 256, 256) * 2 - 1
+    (mean, spread), (of_tiles, spread_of_tiles) = (
+        connected(small_model(), vae).encode_pixels(pixels) for vae in (whole, tiled)
+    )
+    with torch.no_grad():
+        given, log_variance = first_stage.quant_conv(first_stage.encoder(pixels)).chunk(2, dim=1)
+    scale = small_model().get_model_object("latent_format").scale_factor
+    return {
+        "mean": distance(mean, given * scale),
+        "spread": distance(spread, (0.5 * log_variance).exp() * scale),
+        "mean of tiles": distance(of_tiles, mean),
+        "spread of tiles": distance(spread_of_tiles, spread),
+    }
+
+
+class VaeOf(comfy.sd.VAE):  # type: ignore[misc]
+    """ComfyUI's VAE around a network of our own."""
+
+    def __init__(self, first_stage: Any) -> None:
+        self.first_stage_model, self.latent_channels, self.downscale_ratio = first_stage, 4, 8
+        self.device = self.output_device = torch.device("cpu")
+        self.vae_dtype = torch.float32
+
+    def process_input(self, picture: Tensor) -> Tensor:
+        return picture * 2.0 - 1.0
+
+    def spacial_compression_encode(self) -> int:
+        return 8
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        answer: Tensor = self.first_stage_model.encode(self.process_input(pictures.movedim(-1, 1)))
+        return answer
+
+    def in_tiles(self, pictures: Tensor) -> Tensor:
+        answer: Tensor = self.encode_tiled_(pictures.movedim(-1, 1), 512, 512, 64)
+        return answer
 
 
 def fp8() -> dict[str, float]:
@@ -205,6 +256,6 @@ def distance(found: Tensor, wanted: Tensor) -> float:
     return float((found.float() - wanted.float()).abs().max()) / scale
 
 
-CHECKS = (sampled_before, fp8, native_trainer, baked, cables)
+CHECKS = (sampled_before, latents, fp8, native_trainer, baked, cables)
 with torch.inference_mode(False):
     print(json.dumps({check.__name__: check() for check in CHECKS}))
