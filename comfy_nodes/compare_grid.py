@@ -131,7 +131,9 @@ class CompareGrid:
 
         def read(entrant: Entrant) -> Any:
             # A file is read again when its column is due, so that no two are in memory at once.
-            return loras.get(entrant.hash) or adapter.read_adapter(entrant.file)
+            return (
+                loras[entrant.hash] if entrant.path is None else adapter.read_adapter(entrant.file)
+            )
 
         plan = GridPlan.crossed(
             _entrants(checkpoints, loras),

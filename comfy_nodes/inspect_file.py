@@ -11,6 +11,7 @@ from lycoris_ext.formats.summary import summarize
 from .host.places import adapter_file, adapter_files
 from .host.status import show
 from .host.widgets import Widget, inputs
+from .load import changed
 
 _CONNECTED = "(connected path)"
 
@@ -50,8 +51,8 @@ class Inspect:
         return inputs((file,), (path,), {"unique_id": "UNIQUE_ID"})
 
     @classmethod
-    def IS_CHANGED(cls, file: str, **_: Any) -> str:
-        return "" if file == _CONNECTED else str(adapter_file(file).stat().st_mtime_ns)
+    def IS_CHANGED(cls, file: str | None = None, **_: Any) -> str:
+        return changed(file)
 
     def tell(
         self, file: str, path: str | None = None, unique_id: str | None = None

@@ -24,6 +24,7 @@ from .host.prompt import model_name
 from .host.status import show
 from .host.watching import NodeWatcher
 from .host.widgets import Widget, chooser, inputs, link, option, read_options
+from .load import changed
 from .sampling import SAMPLING
 
 _ADVANCED = "LYCORIS_TRAIN_ADVANCED"
@@ -152,6 +153,11 @@ class Train:
         names = ("output_name", *_RUN, "network_weights", "when_it_exists")
         links = (VAE, CLIP, more(_ADVANCED, _PLAIN))
         return inputs((*LINKS, *(known[name] for name in names)), links, HIDDEN)
+
+    @classmethod
+    def IS_CHANGED(cls, network_weights: str | None = None, **_: Any) -> str:
+        """Return a text that changes when the file to start from is written again."""
+        return changed(network_weights)
 
     def train(
         self,

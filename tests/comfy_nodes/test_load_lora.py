@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+import pytest
 import torch
 
 from comfy_nodes.apply import Apply
 from comfy_nodes.compare_grid import CompareGrid
+from comfy_nodes.host.adapter import Adapter
+from comfy_nodes.inspect_file import Inspect
 from comfy_nodes.load import Load
 from comfy_nodes.load_lora import LoadLora
 from comfy_nodes.train import Train, TrainMetadata, TrainPreviews, TrainSaving, known_widgets
+from lycoris_ext.errors import FormatError
 from lycoris_ext.formats import load_adapter, save_adapter
 from tests.comfy_nodes.models import load_models
 from tests.comfy_nodes.stand_ins import Host
-from tests.comfy_nodes.test_files import written
+from tests.comfy_nodes.test_files import HOW, compare, written
 from tests.comfy_nodes.test_train import dataset, steps, train
 
 
@@ -45,6 +50,38 @@ def test_a_file_without_trigger_words_gives_an_empty_text(host: Host) -> None:
     before = LoadLora.IS_CHANGED("a.safetensors")
     written(host, models, "a", algo="lora")
     assert LoadLora.IS_CHANGED("a.safetensors") != before
+
+
+def test_nodes_that_read_a_file_run_again_when_it_is_written(host: Host) -> None:
+    models = load_models()
+    written(host, models)
+    asked: dict[Any, dict[str, Any]] = {
+        Inspect: {"file": "a.safetensors", "path": None},
+        Load: {"file": "a.safetensors"},
+        LoadLora: {"lora_name": "a.safetensors"},
+        Train: {"network_weights": "a.safetensors", "seed": 1},
+    }
+    before = [node.IS_CHANGED(**given) for node, given in asked.items()]
+    written(host, models, "a", algo="lora")
+    for (node, given), once in zip(asked.items(), before, strict=True):
+        assert node.IS_CHANGED(**given) != once, node
+        unknown = dict.fromkeys(given)  # as ComfyUI hands what comes from another node
+        assert node.IS_CHANGED(**unknown) == "", node
+    assert (
+        Train.IS_CHANGED(network_weights="(none)") == Inspect.IS_CHANGED("(connected path)") == ""
+    )
+
+
+def test_an_empty_adapter_is_refused_by_the_grid_in_a_sentence(host: Host) -> None:
+    given = {
+        "prompts": "",
+        "seeds": "1",
+        "strengths": "1",
+        **HOW,
+        "adapter": Adapter({}, {}, "bare"),
+    }
+    with pytest.raises(FormatError, match="none of the 0 tensors fits"):
+        compare(load_models(), **given)
 
 
 def test_training_for_epochs_gives_its_own_checkpoints_to_the_grid(host: Host) -> None:
