@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from time import monotonic
 
 from PIL import Image
@@ -30,10 +31,7 @@ class LiveCurve:
     def add(self, run: Run, report: StepReport) -> None:
         """Take the loss of a step; at the first one, also those from before a run was stopped."""
         if not self._points and report.step > 1:
-            try:
-                before = read_losses(run.paths.events)
-            except DataError:
-                before = []
+            before = recorded_losses(run.paths.events)
             self._points = [point for point in before if point.step < report.step]
         rate = next(iter(report.rates.values()), None)
         self._points.append(LossPoint(report.step, report.loss, rate))
@@ -58,6 +56,14 @@ class LiveCurve:
         took = monotonic() - now
         self._next = now + max(_PAUSE, _SHARE * took)
         return drawn
+
+
+def recorded_losses(events: Path) -> list[LossPoint]:
+    """Return the losses of a run; none if a user has deleted or damaged its log."""
+    try:
+        return read_losses(events)
+    except DataError:
+        return []
 
 
 def _above(curve: Image.Image, samples: Image.Image) -> Image.Image:

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from lycoris_ext.config import all_options
 from lycoris_ext.plots.curve import loss_curve
-from lycoris_ext.runs.losses import read_losses
 from lycoris_ext.runs.paths import RunPaths
 from lycoris_ext.words import file_size
 
 from ..wording import readable
 from .adapter import Adapter, read_adapter
 from .images import opened, to_image
+from .live_curve import recorded_losses
 from .places import listed_name
 from .watching import NodeWatcher
 
@@ -49,8 +49,7 @@ def outcome(path: Path, watcher: NodeWatcher) -> Outcome:
         watcher: of the run; if it drew no pictures, those of the earlier run are read.
     """
     paths = RunPaths(path.parent, path.stem)
-    # A user may have deleted the log of a run that is used again.
-    losses = read_losses(paths.events) if paths.events.is_file() else []
+    losses = recorded_losses(paths.events)
     curve = loss_curve(losses, title=path.stem) if losses else Image.new("RGB", _NO_LOG, "white")
     pictures = watcher.pictures or [opened(picture) for picture in paths.drawn()] or [curve]
     # The copy of the last step is the adapter itself.

@@ -50,8 +50,11 @@ def test_a_run_that_is_used_again_gives_out_what_it_gave(host: Host) -> None:
     assert "it is used again" in host.shown[-1][1]
     for path in (host.loras / "mine.events.jsonl", *(host.loras / "sample").iterdir()):
         path.unlink()
-    bare = train(load_models(), dataset(), **more)["result"]
-    assert bare[1] == first[1] and bare[3].shape == bare[2].shape
+    for log in (None, b"", b'{"event": "start"}\n'):  # deleted, emptied, without any step
+        if log is not None:
+            (host.loras / "mine.events.jsonl").write_bytes(log)
+        bare = train(load_models(), dataset(), **more)["result"]
+        assert bare[1] == first[1] and bare[3].shape == bare[2].shape
 
 
 def test_copies_and_pictures_that_a_used_run_lacks_are_told(host: Host) -> None:
