@@ -15,6 +15,7 @@ from torch import Tensor
 from lycoris_ext.config import all_options
 from lycoris_ext.data import DataConfig, Picture, Scan, finding_lines, scan_folders
 from lycoris_ext.data.folders import options_for
+from lycoris_ext.data.picture_files import list_folder
 from lycoris_ext.errors import ConfigError, LycorisExtError
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.formats.atomic import make_folder
@@ -340,7 +341,7 @@ def _chosen(folder: str, path: str) -> str:
 
 
 def _check_folder(path: Path) -> None:
-    if not any(True for _ in path.iterdir()):
+    if list_folder(path) == ([], ""):
         raise ConfigError(
             "the folder is empty", where=str(path), fix="put pictures and their captions there"
         )

@@ -121,12 +121,11 @@ def input_folders() -> list[str]:
     import folder_paths
 
     root = Path(folder_paths.get_input_directory())
-    found = [
-        Path(place, name).relative_to(root).as_posix()
-        for place, folders, _ in os.walk(root)
-        for name in folders
-    ]
-    return sorted(name for name in found if not any(p[:1] == "." for p in name.split("/")))
+    found = []
+    for place, folders, _ in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(place, name).relative_to(root).as_posix() for name in folders]
+    return sorted(found)
 
 
 def temporary_folder() -> Path:
