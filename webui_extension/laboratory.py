@@ -20,7 +20,14 @@ from lycoris_ext.grids.page import PAGE, end_page, single_file
 from lycoris_ext.grids.page_pictures import FOLDER as CELLS
 from lycoris_ext.grids.plan import BARE, Cell, GridPlan
 from lycoris_ext.grids.plan_file import PLAN, read_faults, read_form, read_grid, read_plan
-from lycoris_ext.grids.votes import Vote, cast, read_votes, tally, withdraw
+from lycoris_ext.grids.votes import (
+    Vote,
+    cast,
+    read_votes,
+    tally,
+    telling_labels,
+    withdraw,
+)
 from lycoris_ext.words import count
 from webui_extension.allowed_folders import AllowedFolders, NotAllowed
 from webui_extension.jobs import Host, Job, Jobs
@@ -255,7 +262,8 @@ class Laboratory:
                 where=f"row {row}, column {column}",
                 fix="draw the grid again, or vote for a picture without a fault",
             )
-        vote = Vote.of(grid, Cell(rows[row], columns[column]))
+        label = telling_labels(plan)[rows[row]]
+        vote = Vote.of(grid, Cell(rows[row], columns[column]), label)
         with self._voting:  # two votes at once would lose one: the file is read, then rewritten
             keep = withdraw if column == -1 else cast
             return keep(self._voting_folder(grid, plan), vote)
@@ -273,11 +281,12 @@ class Laboratory:
         """Return the winner of each row that has a vote: row -> column, counted from 0."""
         plan = read_plan(self._file(grid, PLAN))
         kept = read_votes(self._voting_folder(grid, plan))
+        labels = telling_labels(plan)
         return {
             r: c
             for r, row in enumerate(plan.rows)
             for c, column in enumerate(plan.columns)
-            if Vote.of(grid, Cell(row, column)) in kept
+            if Vote.of(grid, Cell(row, column), labels[row]) in kept
         }
 
     def _voting_folder(self, grid: str, plan: GridPlan) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from lycoris_ext.grids.cells import StoredCell
 from lycoris_ext.grids.draw import Grid
 from lycoris_ext.grids.plan import Cell
-from lycoris_ext.grids.votes import Vote
+from lycoris_ext.grids.votes import Vote, telling_labels
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,11 @@ def choose(
         faults += [stored.fault for _, stored in cells if stored.fault]
         whole = [(cell, stored) for cell, stored in cells if not stored.fault]
         places = {vote: place for place, vote in enumerate(votes)}
+        id, labels = grid.plan.id, telling_labels(grid.plan)
         voted = [
-            (places[Vote.of(grid.plan.id, cell)], stored.path)
+            (places[vote], stored.path)
             for cell, stored in whole
-            if Vote.of(grid.plan.id, cell) in places
+            if (vote := Vote.of(id, cell, labels[cell.row])) in places
         ]
         if voted:
             return Preview(max(voted)[1], "The preview is the picture that was voted for.")

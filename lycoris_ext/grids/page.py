@@ -13,7 +13,6 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from lycoris_ext.grids.draw import Grid
 from lycoris_ext.grids.headings import harmless, short_title, what_differs
 from lycoris_ext.grids.page_pictures import PicturesBeside, embedded, inside
 from lycoris_ext.grids.plan import BARE, Cell, Column, Row
-from lycoris_ext.grids.votes import FILE, Vote
+from lycoris_ext.grids.votes import FILE, Vote, file_version, telling_labels
 from lycoris_ext.words import short
 
 PAGE = "grid.html"
@@ -98,6 +97,7 @@ def grid_page(
     plan = grid.plan
     names = [entrant.name for entrant in plan.entrants]
     differs = {BARE: BARE, **dict(zip(names, what_differs(names), strict=True))}
+    labels = telling_labels(plan)
     content = {
         "id": plan.id,
         "title": short_title(plan),
@@ -120,7 +120,7 @@ def grid_page(
                 # In a low row a long prompt is cut, but not the settings in which the rows differ.
                 "title": row.test.title,
                 "differs": label.removeprefix(row.test.title).strip(),
-                "vote": asdict(Vote.of(plan.id, Cell(row, plan.columns[0]))),
+                "vote": Vote.of(plan.id, Cell(row, plan.columns[0]), labels[row]).as_dict(),
             }
             for label, row in zip(plan.row_labels("\n"), plan.rows, strict=True)
         ],
@@ -130,6 +130,7 @@ def grid_page(
         ],
         "votes_url": votes_url,
         "votes_file": FILE,
+        "votes_version": file_version(labels.values()),
     }
     return _assemble(short(harmless(short_title(plan))), content)
 
@@ -184,7 +185,7 @@ def _no_page(page: Path, error: Exception) -> DataError:
 
 
 def _vote_for_column(grid: str, row: Row, column: Column) -> dict[str, Any]:
-    vote = asdict(Vote.of(grid, Cell(row, column)))
+    vote = Vote.of(grid, Cell(row, column)).as_dict()
     return {name: vote[name] for name in _OF_A_COLUMN}
 
 

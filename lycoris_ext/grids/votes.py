@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from lycoris_ext.errors import DataError
 from lycoris_ext.formats import atomic_write
-from lycoris_ext.grids.plan import Cell
+from lycoris_ext.grids.plan import Cell, GridPlan, Row
 
 FILE = "lycoris-ext-votes.json"
-_VERSION = 1
+#: Version 2 has votes with a label; other files stay readable for version 0.1.0.
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,8 @@ class Vote:
         grid: id of the grid's plan.
         prompt, negative_prompt, seed, base_model: the row.
         adapter, hash, strength: the chosen column; all "" for the one without adapter.
+        label: of the row, where other rows of the grid have the same prompt, seed and model and
+            differ in settings; else "".
     """
 
     grid: str
@@ -34,14 +38,16 @@ class Vote:
     adapter: str
     hash: str
     strength: str
+    label: str = ""
 
     @classmethod
-    def of(cls, grid: str, cell: Cell) -> Vote:
+    def of(cls, grid: str, cell: Cell, label: str = "") -> Vote:
         """Return the vote for a cell of a grid.
 
         Args:
             grid: id of the grid's plan.
             cell: the cell that is the best of its row.
+            label: what `telling_labels` says of that row.
         """
         entrant = cell.column.entrant
         return cls(
@@ -53,12 +59,36 @@ class Vote:
             "" if entrant is None else entrant.name,
             "" if entrant is None else entrant.hash,
             "" if entrant is None else str(cell.column.strength),
+            label,
         )
 
     @property
-    def ballot(self) -> tuple[str, str, str, int, str]:
+    def ballot(self) -> tuple[str, str, str, int, str, str]:
         """What identifies the row of the vote: a later vote with the same ballot replaces it."""
-        return (self.grid, self.prompt, self.negative_prompt, self.seed, self.base_model)
+        row = (self.prompt, self.negative_prompt, self.seed, self.base_model, self.label)
+        return (self.grid, *row)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the vote for JSON; without its label if that is empty, as in version 0.1.0."""
+        content = asdict(self)
+        if not self.label:
+            del content["label"]
+        return content
+
+
+def telling_labels(plan: GridPlan) -> dict[Row, str]:
+    """Return the labels of those rows that differ in settings alone; "" for the other rows."""
+    votes = [Vote.of("", Cell(row, plan.columns[0])) for row in plan.rows]
+    alike = Counter(votes)
+    return {
+        row: label if alike[vote] > 1 else ""
+        for row, label, vote in zip(plan.rows, plan.row_labels(), votes, strict=True)
+    }
+
+
+def file_version(labels: Iterable[str]) -> int:
+    """Return the version of a file of votes, given the labels in them."""
+    return _VERSION if any(labels) else 1
 
 
 def read_votes(folder: Path) -> list[Vote]:
@@ -116,7 +146,8 @@ def _others(folder: Path, vote: Vote) -> list[Vote]:
 
 
 def _write(folder: Path, votes: list[Vote]) -> list[Vote]:
-    content = {"version": _VERSION, "votes": [asdict(each) for each in votes]}
+    version = file_version(each.label for each in votes)
+    content = {"version": version, "votes": [each.as_dict() for each in votes]}
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     atomic_write(folder / FILE, text.encode("utf-8"))
     return votes

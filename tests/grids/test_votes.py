@@ -39,9 +39,9 @@ def test_a_file_that_holds_no_votes_is_left_as_it_is(tmp_path: Path) -> None:
 
 def test_votes_of_a_newer_version_are_left_as_they_are(tmp_path: Path) -> None:
     cast(tmp_path, vote(A))
-    text = (tmp_path / FILE).read_text(encoding="utf-8").replace('"version": 1', '"version": 2')
+    text = (tmp_path / FILE).read_text(encoding="utf-8").replace('"version": 1', '"version": 3')
     (tmp_path / FILE).write_text(text, encoding="utf-8")
-    with pytest.raises(DataError, match="these votes are of version 2, and this program reads 1"):
+    with pytest.raises(DataError, match="these votes are of version 3, and this program reads 2"):
         cast(tmp_path, vote(B))
     assert (tmp_path / FILE).read_text(encoding="utf-8") == text
 

@@ -41,6 +41,31 @@ def test_votes_are_kept_beside_the_run_and_can_be_withdrawn(
         laboratory.page("0" * 16)
 
 
+def test_rows_that_differ_in_settings_alone_have_votes_of_their_own(
+    laboratory: Laboratory, folder: Path
+) -> None:
+    grid = ask(laboratory, folder, seeds=[1], steps=[20, 30], scheduler=["Karras"]).plan.id
+    laboratory.vote(grid, 0, 1)
+    assert laboratory.stars(grid) == {0: 1}
+    laboratory.vote(grid, 1, 0)
+    assert laboratory.stars(grid) == {0: 1, 1: 0}
+    assert laboratory.votes(grid) == {"tilty-step-200 at 1": 1, "without adapter": 1}
+    laboratory.vote(grid, 0, -1)
+    assert laboratory.stars(grid) == {1: 0}
+    kept = json.loads((folder / votes.FILE).read_text("utf-8"))
+    assert kept["version"] == 2 and "30 steps" in kept["votes"][0]["label"]
+
+
+def test_votes_of_version_0_1_0_are_found_again_and_stay_readable_for_it(
+    laboratory: Laboratory, folder: Path
+) -> None:
+    grid = ask(laboratory, folder, seeds=[1, 2]).plan.id
+    laboratory.vote(grid, 0, 1)
+    kept = json.loads((folder / votes.FILE).read_text("utf-8"))
+    assert kept["version"] == 1 and "label" not in kept["votes"][0]
+    assert laboratory.stars(grid) == {0: 1}
+
+
 def test_votes_at_the_same_time_are_all_kept(
     laboratory: Laboratory, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

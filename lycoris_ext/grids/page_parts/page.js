@@ -185,7 +185,7 @@ function progress() {
 function save() {
   const chosen = Object.entries(votes)
     .map(([r, c]) => ({ ...data.rows[r].vote, ...data.columns[c].vote }));
-  const content = JSON.stringify({ version: 1, votes: chosen }, null, 2) + "\n";
+  const content = JSON.stringify({ version: data.votes_version, votes: chosen }, null, 2) + "\n";
   const link = make("a");
   link.href = URL.createObjectURL(new Blob([content], { type: "application/json" }));
   link.download = data.votes_file;
