@@ -6,9 +6,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from typing import Any
 
 from lycoris_ext.errors import ConfigError, together
+from lycoris_ext.grids.plan import refuse_too_many
 from lycoris_ext.grids.settings import Settings
 
 Changes = Mapping[str, Any]
@@ -102,24 +104,27 @@ def varied(usual: Settings, chosen: Sequence[tuple[Axis, Sequence[str]]]) -> tup
 
     Raises:
         ConfigError: a text is no value of its axis, or a number is out of range; the message
-            lists all such values.
+            lists all such values. Or there are more combinations than a grid may have pictures.
     """
     errors: list[ConfigError] = []
     values: list[list[Changes]] = []
     for axis, texts in chosen:
         read: list[Changes] = []
-        for text in texts:
+        for text in dict.fromkeys(texts):
             try:
-                read.append(axis.parse(text))
+                changes = axis.parse(text)
+                usual.having(**changes)  # raises if a number is out of range
+                read.append(changes)
             except ConfigError as error:
                 errors.append(error)
         values.append(read or [{}])
     if errors:
         raise together(errors)
+    refuse_too_many(prod(map(len, values)))
     combined = []
-    for changes in product(*values):
+    for combination in product(*values):
         settings = usual
-        for change in changes:
+        for change in combination:
             settings = settings.having(**change)
         combined.append(settings)
     return tuple(dict.fromkeys(combined))

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
+from math import prod
 from typing import Any
 
 from lycoris_ext.errors import ConfigError, together
@@ -131,13 +132,7 @@ class GridPlan:
                     where="seeds",
                     fix=f"use numbers from 0 to {MAX_SEED}",
                 )
-        if self.size > MAX_CELLS:
-            raise ConfigError(
-                f"{count(len(self.rows), 'row')} and {count(len(self.columns), 'column')} are "
-                f"{count(self.size, 'picture')}",
-                where="grid",
-                fix=f"ask for at most {MAX_CELLS}",
-            )
+        refuse_too_many(len(self.rows), len(self.columns))
 
     @classmethod
     def crossed(
@@ -186,15 +181,17 @@ class GridPlan:
                 "beside": beside,
             }
         )
+        columns = [Column(entrant, each) for entrant, each in product(entrants, strengths)]
+        columns[:0] = [Column()] if bare else []
+        # They are counted before they are made: there may be more than the memory holds.
+        made_of = (base_models, tests, beside, negative_prompts, several, seeds)
+        refuse_too_many(prod(map(len, made_of)), len(columns))
         rows = [
             Row(_with_negative(test, more), seed, model, known, uses)
-            for model, test, uses, more, known, seed in product(
-                base_models, tests, beside, negative_prompts, several, seeds
-            )
+            for model, test, uses, more, known, seed in product(*made_of)
         ]
-        columns = [Column(entrant, each) for entrant, each in product(entrants, strengths)]
         # A negative prompt that a test has already can make two rows equal: keep one of them.
-        return cls(tuple(dict.fromkeys(rows)), (*([Column()] if bare else []), *columns))
+        return cls(tuple(dict.fromkeys(rows)), tuple(columns))
 
     @property
     def size(self) -> int:
@@ -309,6 +306,21 @@ def parse_seeds(text: str, *, random: bool = False) -> tuple[int, ...]:
             )
         seeds += range(first, last + 1)
     return tuple(seeds)
+
+
+def refuse_too_many(rows: int, columns: int = 1) -> None:
+    """Refuse a grid of more than MAX_CELLS pictures.
+
+    Raises:
+        ConfigError: there are more.
+    """
+    if rows * columns > MAX_CELLS:
+        raise ConfigError(
+            f"{count(rows, 'row')} and {count(columns, 'column')} are "
+            f"{count(rows * columns, 'picture')}",
+            where="grid",
+            fix=f"ask for at most {MAX_CELLS}",
+        )
 
 
 def _refuse_empty_and_double(lists: dict[str, tuple[Any, ...]]) -> None:

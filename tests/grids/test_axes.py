@@ -43,6 +43,22 @@ def test_values_that_are_none_of_an_axis_are_refused_all_at_once() -> None:
         varied(Settings(), [(BY_NAME["steps"], ["0"])])
 
 
+def test_numbers_out_of_range_are_refused_all_at_once() -> None:
+    with pytest.raises(ConfigError) as refused:
+        varied(Settings(), [(BY_NAME["steps"], ["0"]), (BY_NAME["clip_skip"], ["1", "99"])])
+    assert [part.where for part in refused.value.parts] == ["steps", "clip_skip"]
+
+
+def test_more_rows_than_the_memory_holds_are_refused_before_they_are_made() -> None:
+    steps, scales = map(str, range(1, 9001)), map(str, range(101))
+    axes = [(BY_NAME["steps"], [*steps]), (BY_NAME["cfg_scale"], [*scales])]
+    with pytest.raises(ConfigError, match="909,000 rows and 1 column are 909,000 pictures"):
+        varied(Settings(), axes)
+    prompts = tuple(PromptTest(f"cat {number}") for number in range(10_000))
+    with pytest.raises(ConfigError, match="100,000,000 rows and 2 columns"):
+        GridPlan.crossed((A,), prompts, seeds=tuple(range(10_000)))
+
+
 def test_adapters_beside_those_of_the_columns_are_rows_of_their_own_and_decide_the_key() -> None:
     style = Use(Entrant("style", "b" * 64), Strength(0.5, 0.5))
     plan = GridPlan.crossed((A,), (PromptTest("a cat"),), beside=((), (style,)))
