@@ -5,6 +5,7 @@ Source: kohya_ss 45088f0, kohya_gui/lora_gui.py.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -57,7 +58,8 @@ def in_gui_words() -> Iterator[None]:
 def _named(where: str | None) -> str | None:
     if where is None:
         return None
-    option = where.replace(":", ",").split(",")[-1].split()[:1]
-    label = FIELDS.get(option[0]) if option else None
+    # The option stands last, or before its value: "network_args, algo", "output_dir C:\loras".
+    words = [part.split()[0] for part in reversed(re.split("[:,]", where)) if part.strip()]
+    label = next((FIELDS[word] for word in words if word in FIELDS), None)
     short = where if len(where) <= _LONGEST else f"{where[: _LONGEST - 40]} ... {where[-40:]}"
     return f'{short} (kohya_ss: "{label}")' if label else short

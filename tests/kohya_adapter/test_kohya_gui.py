@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from torch import nn
 
-from kohya_adapter.gui_words import FIELDS
-from lycoris_ext.errors import ConfigError
+from kohya_adapter.gui_words import FIELDS, in_gui_words
+from lycoris_ext.errors import ConfigError, EnvironmentFault
 from lycoris_ext.kohya import create_network
 from lycoris_ext.network import NetworkConfig
 from tests.hosts.inside.model_trees import model_of
@@ -117,3 +117,10 @@ def test_an_option_that_a_preset_file_gives_a_reader_has_its_effect(
     kron = [layer for layer in network.layers.values() if layer.plan.algorithm.name == "lokr"]
     assert kron and all("lokr_w1" in layer.tensors() for layer in kron)
     assert {layer.tensors()["lokr_w1"].shape[0] for layer in kron} == {4}
+
+
+@pytest.mark.parametrize("folder", ["/loras", "C:\\loras", "/loras, old/a:b"])
+def test_a_folder_that_cannot_be_written_is_told_in_the_guis_words(folder: str) -> None:
+    with pytest.raises(EnvironmentFault) as refused, in_gui_words():
+        raise EnvironmentFault("cannot be written", where=f"output_dir {folder}", fix="another")
+    assert FIELDS["output_dir"] in str(refused.value)
