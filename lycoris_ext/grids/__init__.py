@@ -1,7 +1,7 @@
 """Compare adapters in a grid: the same prompts and seeds, without and with each adapter.
 
     plan = GridPlan.crossed(entrants, (PromptTest("a cat"),), strengths=(Strength(0.8, 0.8),))
-    grid = draw_grid(plan, painter, CellStore(folder / "cells"))
+    grid = draw_grid(plan, painter, CellStore(folder / "drawn"))
     page = write_grid(folder, grid)
     picture = grid_picture(grid, title=plan.title)
 

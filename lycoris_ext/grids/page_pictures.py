@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image
@@ -60,10 +61,14 @@ class PicturesBeside:
         return f"{FOLDER}/{file}"
 
     def remove_others(self) -> None:
-        """Delete the pictures in the subfolder for which no address was asked."""
-        for path in self._folder.iterdir() if self._folder.is_dir() else ():
+        """Delete the pictures in the subfolder for which no address was asked.
+
+        Windows keeps one that a browser is reading at this moment; a later call deletes it.
+        """
+        for path in self._folder.glob("*.*"):
             if path.name not in self._used:
-                path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    path.unlink()
 
 
 def inside(stored: StoredCell) -> str:

@@ -86,6 +86,28 @@ def test_a_faulty_picture_that_is_drawn_anew_replaces_the_old_one(tmp_path: Path
     assert beside == set(sources(page))
 
 
+def test_an_old_picture_that_is_held_open_costs_no_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = sources(write_page(tmp_path / "grid", noisy_grid(tmp_path, fault="not loaded")))
+    (tmp_path / "grid" / "cells" / "faulty").mkdir()
+    unlink = Path.unlink
+
+    def on_windows(path: Path, missing_ok: bool = False) -> None:
+        if path.name == Path(old[0]).name:
+            raise PermissionError(13, "used by another process", str(path))
+        unlink(path, missing_ok=missing_ok)
+
+    new = noisy_grid(tmp_path, fault="not loaded", seed=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", on_windows)
+        page = write_page(tmp_path / "grid", new)
+    beside = {path.name for path in (tmp_path / "grid" / "cells").glob("*.jpg")}
+    assert beside == {Path(address).name for address in (old[0], *sources(page))}
+    write_page(tmp_path / "grid", new)
+    assert not (tmp_path / "grid" / old[0]).exists()
+
+
 def test_a_picture_that_was_deleted_reads_not_drawn_and_one_beside_the_page_stays(
     tmp_path: Path,
 ) -> None:
