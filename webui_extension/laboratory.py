@@ -147,7 +147,9 @@ class Laboratory:
         """
         for entrant in plan.used:
             self.allowed_folders.resolve(entrant.file)
-        return self.jobs.start(plan, self.grid_folder(plan.id), form)
+        job = self.jobs.start(plan, self.grid_folder(plan.id), form)
+        self.kept.hide(plan.id, False)  # who draws a hidden grid again wants to see it
+        return job
 
     def go_on(self, grid: str) -> Job:
         """Go on with a grid on the disk: draw the pictures that it lacks.

@@ -119,6 +119,13 @@ def test_a_hidden_grid_is_left_out_of_the_list_until_it_is_shown(
     assert set(laboratory.grids()) == {first, second}
 
 
+def test_a_hidden_grid_that_is_drawn_again_is_listed(laboratory: Laboratory, folder: Path) -> None:
+    grid = ask(laboratory, folder).plan.id
+    laboratory.kept.hide(grid)
+    ask(laboratory, folder)
+    assert laboratory.grids() == [grid]
+
+
 def test_a_deleted_grid_frees_the_pictures_that_no_other_grid_shows(
     laboratory: Laboratory, folder: Path, host: FakeHost
 ) -> None:
