@@ -25,7 +25,7 @@ from kohya_adapter.targets import (
     name_targets,
 )
 from kohya_adapter.unread import without_unread
-from lycoris_ext.errors import ConfigError
+from lycoris_ext.errors import ConfigError, FormatError
 from lycoris_ext.formats import AdapterState, load_adapter
 from lycoris_ext.network import (
     LayerOverride,
@@ -121,7 +121,7 @@ def create_network_from_weights(
 
     Raises:
         ConfigError: neither ``file`` nor ``weights_sd`` is given, or an argument is unknown.
-        FormatError: the file is damaged, or does not fit the models.
+        FormatError: the file is damaged, has no layer, or does not fit the models.
     """
     if weights_sd is None:
         if file is None:
@@ -139,6 +139,12 @@ def create_network_from_weights(
         read_arguments(None, None, None, without_spaces(kwargs)), train_t5xxl=with_t5
     )
     network = load_network(state.only(targets), targets, multiplier)
+    if not network.layers:
+        raise FormatError(
+            "the file holds textual inversions and no layer",
+            where="network_weights" if file is None else str(file),
+            fix="choose an adapter with layers, or load the file as embeddings",
+        )
     if not for_inference:
         network.requires_grad_(True).train()
         sites = [*network.sites.values()]

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from kohya_adapter.arguments import read_arguments
-from lycoris_ext.formats import load_adapter
+from lycoris_ext.errors import FormatError
+from lycoris_ext.formats import AdapterState, load_adapter, save_adapter
 from tests.kohya_models import METADATA, MODULE, Models, create, disturb, tiny_models
 
 
@@ -89,3 +90,20 @@ def test_a_file_without_metadata_can_be_continued(models: Models, tmp_path: Path
     )
     told = saved(again, tmp_path / "second.safetensors", {})
     assert told["algo"] == "loha" and "preset" not in told
+
+
+@pytest.mark.parametrize("for_inference", [False, True])
+def test_a_file_of_textual_inversions_alone_is_refused(
+    models: Models, tmp_path: Path, for_inference: bool
+) -> None:
+    words = {"bundle_emb.tilty.string_to_param.*": torch.randn(2, 8)}
+    save_adapter(tmp_path / "words.safetensors", AdapterState(words))
+    with pytest.raises(FormatError, match=r"words\.safetensors: the file holds textual inversions"):
+        MODULE.create_network_from_weights(
+            1,
+            str(tmp_path / "words.safetensors"),
+            models.vae,
+            models.passed,
+            models.unet,
+            for_inference=for_inference,
+        )
