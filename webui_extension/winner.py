@@ -12,7 +12,7 @@ from lycoris_ext.formats import atomic_write
 from lycoris_ext.formats.families import OTHER, family_of_version
 from lycoris_ext.grids.checkpoints import Checkpoint
 from lycoris_ext.os_errors import reason, remedy_for_writing
-from lycoris_ext.plots.png import read_parameters, save_picture
+from lycoris_ext.plots.png import BROKEN, read_parameters, save_picture
 from lycoris_ext.words import count, short
 from webui_extension.allowed_folders import clean_name
 from webui_extension.staging import read_listed
@@ -110,8 +110,7 @@ def _read_preview(path: Path) -> tuple[Image.Image, str]:
     try:
         with Image.open(path) as file:
             return file.convert("RGB"), read_parameters(path)
-    # The errors that Pillow raises for a broken picture, and for one that is too large.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except BROKEN as error:
         raise DataError(
             f"this is no picture ({error})", where=str(path), fix="choose another preview"
         ) from error

@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 
 from PIL import Image
 
-from lycoris_ext.plots.png import read_parameters, save_picture
+from lycoris_ext.plots.png import BROKEN, read_parameters, save_picture
 
 _KEY = re.compile(r"[0-9a-f]{40,64}")
 
@@ -123,7 +123,7 @@ class CellStore:
             parameters = read_parameters(path)
             with Image.open(path) as picture:
                 picture.verify()
-        except (OSError, SyntaxError, ValueError):  # what Pillow raises for a broken PNG
+        except BROKEN:
             return None
         return StoredCell(key, path, parameters)
 
@@ -131,13 +131,16 @@ class CellStore:
         """Return a picture as `keep` returned it; None if its file is missing or damaged.
 
         Args:
-            key: the picture's key.
+            key: the picture's key. A grid.json may come from elsewhere: for what is no key, and
+                could be a path, the answer is None.
             fault: what was wrong with it.
         """
+        if not _KEY.fullmatch(key):
+            return None
         path = self._path(key, fault)
         try:
             return StoredCell(key, path, read_parameters(path), fault)
-        except (OSError, SyntaxError, ValueError):
+        except BROKEN:
             return None
 
     def keep(self, key: str, painted: Painted) -> StoredCell:

@@ -16,7 +16,7 @@ from lycoris_ext.grids.draw import Grid
 from lycoris_ext.grids.page import PAGE, write_page
 from lycoris_ext.grids.plan_file import PLAN, write_plan
 from lycoris_ext.plots.grid import comparison_grid, crossed_out
-from lycoris_ext.plots.png import save_picture
+from lycoris_ext.plots.png import BROKEN, save_picture
 
 PICTURE = "grid.png"
 
@@ -26,7 +26,7 @@ _MAX_PIXELS = 120_000_000
 #: times the seconds that the writing took, whichever is longer.
 _PAUSE, _SHARE = 1.0, 20
 #: What can go wrong with a file: the disk, a damaged picture, one that no encoder can write.
-_FAILURES = (OSError, SyntaxError, ValueError, MemoryError, Image.DecompressionBombError)
+_FAILURES = (*BROKEN, MemoryError)
 
 
 class GridWriter:

@@ -15,14 +15,13 @@ from PIL import Image
 
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.grids.cells import StoredCell
+from lycoris_ext.plots.png import BROKEN
 
 #: The subfolder beside a page that holds its pictures.
 FOLDER = "cells"
 #: PNGs up to this many bytes stay as they are.
 _PNG_BYTES = 96_000
 _JPEG_QUALITY = 93
-#: What reading a picture raises that was deleted or damaged.
-_GONE = (OSError, SyntaxError, ValueError)
 
 
 class PicturesBeside:
@@ -55,7 +54,7 @@ class PicturesBeside:
                 content, kind = smaller(stored.path)
                 file = f"{name}.{'png' if kind == 'png' else 'jpg'}"
                 atomic_write(self._folder / file, content)
-        except _GONE:
+        except BROKEN:
             return ""
         self._used.add(file)
         return f"{FOLDER}/{file}"
@@ -75,7 +74,7 @@ def inside(stored: StoredCell) -> str:
     """Return an address that holds the picture itself; "" if it was deleted or is damaged."""
     try:
         return embedded(stored.path)
-    except _GONE:
+    except BROKEN:
         return ""
 
 

@@ -11,6 +11,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from lycoris_ext.formats import atomic_write
 
+BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises for a picture's file that is gone, damaged, or too large to be opened."""
 _NUMBERED = re.compile(r"^(\d{5,})-")
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from lycoris_ext.errors import ConfigError, DataError, EnvironmentFault
 from lycoris_ext.grids import output
-from lycoris_ext.grids.cells import CellStore, MemoryStore, StoredCell
+from lycoris_ext.grids.cells import CellStore, MemoryStore, Painted, StoredCell
 from lycoris_ext.grids.draw import GridProgress, draw_grid
 from lycoris_ext.grids.entrants import Entrant, Strength, with_unique_names
 from lycoris_ext.grids.output import grid_picture, write_grid
@@ -241,6 +241,16 @@ def test_a_damaged_picture_is_drawn_again(tmp_path: Path) -> None:
     again = ColourPainter()
     draw_grid(plan, again, store)
     assert len(again.painted) == 2
+
+
+def test_a_picture_that_is_too_large_to_be_opened_is_drawn_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = CellStore(tmp_path)
+    key = "0" * 64
+    store.keep(key, Painted(Image.new("RGB", (64, 64))))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    assert store.find(key) is None and store.kept(key) is None
 
 
 def test_equal_rows_of_a_plan_become_one(tmp_path: Path) -> None:

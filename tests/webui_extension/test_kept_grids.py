@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from lycoris_ext.errors import ConfigError, EnvironmentFault
 from lycoris_ext.grids.plan_file import PLAN
+from lycoris_ext.plots.png import save_picture
 from tests.grids.conftest import old_plan
 from tests.webui_extension.conftest import FakeHost, ask
 from webui_extension.allowed_folders import NotAllowed
@@ -177,6 +179,18 @@ def test_a_forged_plan_deletes_no_file_elsewhere(
     path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "keys": keys}), "utf-8")
     laboratory.kept.delete(grid)
     assert victim.is_file()
+
+
+def test_a_forged_plan_shows_no_picture_from_elsewhere(
+    laboratory: Laboratory, folder: Path, host: FakeHost
+) -> None:
+    grid = ask(laboratory, folder).plan.id
+    path = laboratory.kept.file(grid, "grid.json")
+    save_picture(laboratory.kept.folder(grid).parent / "secret.png", Image.new("RGB", (8, 8)))
+    content = json.loads(path.read_text("utf-8"))
+    content["keys"] = [["../grids/secret"] * len(line) for line in content["keys"]]
+    path.write_text(json.dumps(content), "utf-8")
+    assert laboratory.preview(laboratory.pick(str(folder)).checkpoints[0]).path is None
 
 
 def test_a_grid_that_is_being_drawn_is_not_deleted(
