@@ -98,6 +98,12 @@ def test_keys_flip_through_the_pictures_and_lay_them_over_the_base(browser: Chro
     )
     clip = "return document.querySelector('#under').style.clipPath"
     assert browser.execute_script(clip) == "inset(0px 75% 0px 0px)"
+    for of_the_browser in (Keys.CONTROL + "b", Keys.CONTROL + "v", Keys.ALT + "v"):
+        viewer.send_keys(of_the_browser)
+    assert under.value_of_css_property("display") == "block"
+    assert "best of its row" in browser.find_element(By.ID, "tally").text
+    browser.find_element(By.ID, "compare").send_keys(Keys.SPACE)
+    assert under.value_of_css_property("display") == "none"
     viewer.send_keys("v")
     viewer.send_keys(Keys.ESCAPE)
     assert viewer.get_property("open") is False

@@ -282,11 +282,12 @@ at("viewer").addEventListener("click", (event) => {
 });
 at("viewer").addEventListener("keydown", (event) => {
   if (event.target === at("split") && event.key.startsWith("Arrow")) return;
+  if (event.ctrlKey || event.metaKey || event.altKey) return; // these are the browser's
   const steps = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
   if (steps[event.key]) flip(...steps[event.key]);
   else if (event.key === "b") compare(!at("compare").checked);
   else if (event.key === "v") vote(...shown);
-  else if (event.key === " " && event.target.tagName !== "BUTTON") peek(true);
+  else if (event.key === " " && !["BUTTON", "INPUT"].includes(event.target.tagName)) peek(true);
   else return;
   event.preventDefault();
 });
