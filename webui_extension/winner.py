@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image
@@ -73,6 +74,8 @@ def install_winner(
 def set_preview(adapter: Path, preview: Path) -> Path:
     """Give an adapter in the host's LoRA folder a preview; an earlier one is renamed, not lost.
 
+    If the new one cannot be written, the earlier one stays the preview.
+
     Args:
         adapter: the adapter's file.
         preview: the picture.
@@ -86,19 +89,25 @@ def set_preview(adapter: Path, preview: Path) -> Path:
     """
     shown, parameters = _read_preview(preview)
     picture = adapter.with_suffix(".png")
-    if picture.exists():
-        number = 1
-        while (kept := picture.with_name(f"{adapter.stem}.earlier-{number}.png")).exists():
-            number += 1
-        try:
-            picture.rename(kept)
-        except OSError as error:
-            raise EnvironmentFault(
-                f"the earlier preview cannot be renamed ({reason(error)})",
-                where=str(picture),
-                fix=remedy_for_writing(error, "close programs that have it open"),
-            ) from error
-    return save_picture(picture, shown, parameters)
+    if not picture.exists():
+        return save_picture(picture, shown, parameters)
+    number = 1
+    while (kept := picture.with_name(f"{adapter.stem}.earlier-{number}.png")).exists():
+        number += 1
+    try:
+        picture.rename(kept)
+    except OSError as error:
+        raise EnvironmentFault(
+            f"the earlier preview cannot be renamed ({reason(error)})",
+            where=str(picture),
+            fix=remedy_for_writing(error, "close programs that have it open"),
+        ) from error
+    try:
+        return save_picture(picture, shown, parameters)
+    except EnvironmentFault:
+        with suppress(OSError):
+            kept.rename(picture)
+        raise
 
 
 def _read_preview(path: Path) -> tuple[Image.Image, str]:

@@ -115,3 +115,21 @@ def test_an_installed_adapter_gets_the_voted_picture_and_keeps_its_earlier_one(
     assert (host.lora_folder() / "mine.earlier-1.png").read_bytes() == before
     with Image.open(written) as picture:
         assert picture.size == (16, 16)
+
+
+def test_a_preview_that_cannot_be_written_leaves_the_earlier_one(
+    laboratory: Laboratory, folder: Path, host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(laboratory, folder)
+    installed = host.lora_folder() / "mine.safetensors"
+    installed.write_bytes((folder / "tilty-step-200.safetensors").read_bytes())
+    earlier = installed.with_suffix(".png")
+    Image.new("RGB", (8, 8)).save(earlier)
+
+    def full(*_: object) -> Path:
+        raise EnvironmentFault("cannot be written (the disk is full)")
+
+    monkeypatch.setattr(winner, "save_picture", full)
+    with pytest.raises(EnvironmentFault, match="the disk is full"):
+        laboratory.set_preview(laboratory.checkpoint(str(installed)))
+    assert [path.name for path in host.lora_folder().glob("*.png")] == [earlier.name]
