@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -11,6 +10,7 @@ from keyword import iskeyword
 
 from lycoris_ext.cli.exit_codes import EXIT_CODES, INTERRUPTED, exit_code
 from lycoris_ext.errors import ConfigError, EnvironmentFault, LycorisExtError, MemoryFault
+from lycoris_ext.streams import lasting_streams
 
 COMMANDS = {
     "init": "write a commented config for a folder of pictures",
@@ -38,24 +38,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: the subcommand and its arguments; None uses those of the process.
     """
-    for stream in (sys.stdout, sys.stderr):
-        # Windows' consoles default to a code page that lacks the characters of many captions.
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8", errors="replace")
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        code = _run(given)
-        sys.stdout.flush()
+    with lasting_streams() as printed:
+        for stream in (sys.stdout, sys.stderr):
+            # Windows' consoles default to a code page that lacks the characters of many captions.
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(encoding="utf-8", errors="replace")
+        code = _answer(list(sys.argv[1:] if arguments is None else arguments))
+        printed.flush()
+        # The reader of a pipe, such as `head`, may end when it has read enough.
+        if code == 0 and printed.lost and not isinstance(printed.lost, BrokenPipeError):
+            return _report(
+                EnvironmentFault(
+                    f"what the command tells cannot be printed ({printed.lost})",
+                    where="standard output",
+                    fix="the command itself is done; free some disk space, or print elsewhere",
+                )
+            )
         return code
+
+
+def _answer(given: list[str]) -> int:
+    try:
+        return _run(given)
     except LycorisExtError as error:
         return _report(error)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of a pipe, such as `head`, has ended. Python must not write the rest at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except (MemoryError, RuntimeError) as error:
         from lycoris_ext.training.memory import is_out_of_memory
 

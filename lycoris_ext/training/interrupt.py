@@ -1,4 +1,4 @@
-"""Turn Ctrl-C into a request to stop after the current step, so that the run can be saved."""
+"""Turn Ctrl-C and a closed terminal into a request to stop after the current step, and save."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ class StopRequest:
 
 @contextmanager
 def listen_for_stop() -> Iterator[StopRequest]:
-    """Turn Ctrl-C or SIGTERM inside a ``with`` into a request; a second one raises at once.
+    """Turn Ctrl-C, SIGTERM or the end of the terminal inside a ``with`` into a request.
 
+    A second one raises at once. Under ``nohup`` the end of the terminal is ignored, as asked.
     Outside the main thread, as in a program with a user interface, signals are not touched.
 
     Yields:
@@ -40,9 +41,10 @@ def listen_for_stop() -> Iterator[StopRequest]:
             raise KeyboardInterrupt
         request.asked = True
 
-    for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
-        number = getattr(signal, name, None)
-        if number is not None:
+    for name in ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows lacks SIGHUP, other systems SIGBREAK
+        under_nohup = name == "SIGHUP" and number and signal.getsignal(number) is signal.SIG_IGN
+        if number is not None and not under_nohup:
             previous[number] = signal.signal(number, on_signal)
     try:
         yield request

@@ -15,6 +15,7 @@ from lycoris_ext.sampling.infotext import infotext
 from lycoris_ext.sampling.progress import bar_options
 from lycoris_ext.sampling.sample import sample_pictures
 from lycoris_ext.sampling.specs import PromptSpec
+from lycoris_ext.streams import lasting_streams
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.interrupt import listen_for_stop
 from lycoris_ext.training.memory import keep_freed_memory
@@ -40,7 +41,8 @@ def train_in_terminal(config: TrainConfig) -> Path:
     """
     keep_freed_memory()
     base = PipelineBase(config)
-    return train(config, base, Terminal(base))
+    with lasting_streams():  # a log that cannot be written ends no training
+        return train(config, base, Terminal(base))
 
 
 class Terminal(Watcher):
