@@ -119,7 +119,7 @@ def _start_afresh(config: TrainConfig, settings: DemoSettings) -> DemoFiles:
         config=run.config,
         events=run.events,
     )
-    for path in (*asdict(files).values(), run.state):
+    for path in (*asdict(files).values(), *run.states):
         remove(path)
     return files
 

@@ -22,12 +22,12 @@ from torch import Tensor, nn
 
 from lycoris_ext.errors import EnvironmentFault
 from lycoris_ext.formats.atomic import atomic_write, make_folder
+from lycoris_ext.formats.sealed import sealed, unsealed
 from lycoris_ext.os_errors import reason, remedy_for_reading
 
 Tensors = dict[str, Tensor]
 
 ENDING = ".tensors"
-_DIGEST_BYTES = 32
 _LEFTOVER_SECONDS = 3600.0
 
 
@@ -128,13 +128,13 @@ class DiskStore:
                 where=str(self._path(key)),
                 fix=f"{remedy_for_reading(error)}, or choose another cache_dir",
             ) from error
-        digest, content = raw[:_DIGEST_BYTES], raw[_DIGEST_BYTES:]
-        return load(content) if digest == _digest(key, content) else None
+        content = unsealed(raw, key)
+        return None if content is None else load(content)
 
     def save(self, key: str, tensors: Tensors) -> None:
         content = save({name: value.to("cpu").contiguous() for name, value in tensors.items()})
         try:
-            atomic_write(self._path(key), _digest(key, content) + content)
+            atomic_write(self._path(key), sealed(content, key))
         except EnvironmentFault:
             # Windows lets nobody replace a file that another process is just reading.
             if self.load(key) is None:
@@ -155,7 +155,3 @@ class DiskStore:
             with suppress(FileNotFoundError):  # another process was faster
                 if time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:
                     path.unlink()
-
-
-def _digest(key: str, content: bytes) -> bytes:
-    return hashlib.blake2b(key.encode() + content, digest_size=_DIGEST_BYTES).digest()

@@ -19,7 +19,9 @@ SLOW_WRITE_VARIABLE = "LYCORIS_EXT_SLOW_WRITE_SECONDS"
 _CHUNK = 1 << 16
 
 
-def atomic_write(path: Path | str, content: bytes | Callable[[BinaryIO], None]) -> None:
+def atomic_write(
+    path: Path | str, content: bytes | Callable[[BinaryIO], None], keep: Path | None = None
+) -> None:
     """Write a file in one step: a crash or a full disk leaves the old file, never half of the new.
 
     The bytes go into a temporary file in the same folder, are flushed to the disk, and then the
@@ -28,6 +30,7 @@ def atomic_write(path: Path | str, content: bytes | Callable[[BinaryIO], None]) 
     Args:
         path: the file; its folder is made if it does not exist.
         content: the bytes, or a function that writes them to an open binary file.
+        keep: what was there before becomes this file; None: it is replaced.
 
     Raises:
         EnvironmentFault: the file cannot be written; the remedy follows from the cause.
@@ -44,6 +47,8 @@ def atomic_write(path: Path | str, content: bytes | Callable[[BinaryIO], None]) 
                 _write(file, content)
             file.flush()
             os.fsync(file.fileno())
+        if keep is not None and path.exists():
+            os.replace(path, keep)
         os.replace(temporary, path)
     except OSError as error:
         raise EnvironmentFault(

@@ -128,6 +128,11 @@ class RunPaths:
         return self.folder / f"{self.name}.state"
 
     @property
+    def states(self) -> tuple[Path, Path]:
+        """Paths of the state and of the one before it, which serves if the newer is damaged."""
+        return self.state, self.folder / f"{self.name}.state-before"
+
+    @property
     def samples(self) -> Path:
         """Path of the folder for the pictures that are drawn during training."""
         return self.folder / "sample"
@@ -136,7 +141,7 @@ class RunPaths:
     def patterns(self) -> tuple[str, ...]:
         """Patterns, as glob reads them, of the names of the files that the run writes."""
         results = (self.adapter, self.averaged(self.adapter))
-        fixed = (*results, self.config, self.events, self.state)
+        fixed = (*results, self.config, self.events, *self.states)
         return (*(escape(path.name) for path in fixed), f"{escape(self.name)}-step-*.safetensors")
 
     def checkpoints(self) -> list[Path]:
@@ -161,7 +166,7 @@ class RunPaths:
 
     def results(self) -> list[Path]:
         """Return where something can be that is of use: adapters, and the state to go on from."""
-        return [self.adapter, self.averaged(self.adapter), self.state, *self.checkpoints()]
+        return [self.adapter, self.averaged(self.adapter), *self.states, *self.checkpoints()]
 
     def averaged(self, adapter: Path) -> Path:
         """Return the path for the averaged weights (EMA) that belong to an adapter file."""

@@ -1,15 +1,16 @@
 """Saving and loading the state of a run, from which it resumes bit for bit.
 
-It is one safetensors file that is replaced in one step, so that a process killed at any moment
-leaves the old state or the new one. Random numbers depend only on the seed and the step, so the
-state of a generator is not stored.
+It is one file, a hash and then safetensors. The older one stays beside it, so that a process killed
+at any moment, or a bit that flips on the disk, costs at most the steps between the two. Random
+numbers depend only on the seed and the step, so the state of a generator is not stored.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ from torch import Tensor, nn
 
 from lycoris_ext.errors import DataError, FormatError
 from lycoris_ext.formats import atomic_write
+from lycoris_ext.formats.sealed import sealed, unsealed
 from lycoris_ext.formats.strangers import LOOK, start_of
 from lycoris_ext.os_errors import reason, remedy_for_reading
 from lycoris_ext.runs.optimizer_state import START_OVER, pack, unpack
 
-FORMAT = "lycoris_ext run state 2"
-"""Format 1 lacked what optimizers keep in their parameter groups."""
+FORMAT = "lycoris_ext run state 3"
+"""Format 1 lacked what optimizers keep in their parameter groups, formats 1 and 2 the hash."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class SavedState:
         network: name -> parameter or buffer of the network.
         optimizer, optimizer_tensors: what ``runs.optimizer_state.pack`` returned.
         average: name -> averaged parameter (EMA); empty if the run averages none.
+        note: why a newer state was passed over; "" if there was none.
     """
 
     progress: Progress
@@ -77,19 +80,20 @@ class SavedState:
     optimizer: dict[str, Any]
     optimizer_tensors: list[Tensor]
     average: dict[str, Tensor] = field(default_factory=dict)
+    note: str = ""
 
 
 def save_state(
-    path: Path,
+    paths: Sequence[Path],
     progress: Progress,
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
     average: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write the state of a run to a file, in one step.
+    """Write the state of a run to a file, in one step; the one that was there becomes the older.
 
     Args:
-        path: the file; an older state in it is replaced when the new one is complete.
+        paths: of the newest state and of the one before, as ``RunPaths.states``.
         progress: how far the run has come.
         network: its state_dict is stored without changing any dtype.
         optimizer: its whole state is stored without changing any dtype (8-bit stays 8-bit). A
@@ -104,7 +108,32 @@ def save_state(
     header = {"format": FORMAT, "progress": asdict(progress), "optimizer": packed}
     text = json.dumps(header, ensure_ascii=False).encode("utf-8")
     tensors["header"] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
-    atomic_write(path, save(tensors))
+    newest, before = paths
+    atomic_write(newest, sealed(save(tensors)), keep=before)
+
+
+def load_newest(paths: Sequence[Path]) -> SavedState | None:
+    """Read the newest state of a run that is whole; None if there is none at all.
+
+    Args:
+        paths: as ``RunPaths.states``.
+
+    Raises:
+        DataError: a file cannot be opened.
+        FormatError: every state that there is is damaged, or was written by another version.
+    """
+    faults: list[FormatError] = []
+    for path in paths:
+        try:
+            saved = load_state(path)
+        except FormatError as error:
+            faults.append(error)
+            continue
+        if saved is not None:
+            return replace(saved, note=f"{faults[0]}; going on from {path.name}" if faults else "")
+    if faults:
+        raise faults[0]
+    return None
 
 
 def load_state(path: Path) -> SavedState | None:
@@ -126,7 +155,7 @@ def load_state(path: Path) -> SavedState | None:
     try:
         if stranger is not None:
             raise ValueError(f"this is {stranger.name}")
-        tensors = load(content)
+        tensors = load(_whole(content, path))
         header = json.loads(bytes(tensors.pop("header").tolist()))
         _check_version(header["format"], path)
         progress = Progress(**header["progress"])
@@ -165,6 +194,22 @@ def restore(saved: SavedState, network: nn.Module, optimizer: torch.optim.Optimi
             )
     network.load_state_dict(saved.network, strict=True)
     unpack(saved.optimizer, saved.optimizer_tensors, optimizer, network)
+
+
+def _whole(raw: bytes, path: Path) -> bytes:
+    """Return the content of a state file.
+
+    Raises:
+        FormatError: another version wrote it.
+        ValueError: its hash does not fit.
+    """
+    content = unsealed(raw)
+    if content is not None:
+        return content
+    with suppress(SafetensorError, KeyError, TypeError, ValueError):
+        header = json.loads(bytes(load(raw)["header"].tolist()))  # as formats 1 and 2 have it
+        _check_version(header["format"], path)
+    raise ValueError("its hash does not fit its content")
 
 
 def _check_version(written_as: str, path: Path) -> None:

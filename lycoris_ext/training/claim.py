@@ -14,7 +14,7 @@ from lycoris_ext.errors import ConfigError, DataError
 from lycoris_ext.formats.atomic import make_folder, remove, remove_leftovers
 from lycoris_ext.runs.lock import RunLock
 from lycoris_ext.runs.paths import RunPaths
-from lycoris_ext.runs.state import START_OVER, SavedState, load_state
+from lycoris_ext.runs.state import START_OVER, SavedState, load_newest
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.words import and_more
 
@@ -50,7 +50,7 @@ class Claim:
         if config.run.overwrite:
             self._keep_start()
             return
-        self.saved = load_state(self.paths.state)
+        self.saved = load_newest(self.paths.states)
         if self.saved is None:
             refuse_existing(self.paths)
             return
@@ -154,7 +154,7 @@ class Claim:
         Called when all checks have passed; without --overwrite there are none. Adapters of two runs
         under one name would be taken for those of one.
         """
-        for path in (self.paths.state, *self.paths.adapters()):
+        for path in (*self.paths.states, *self.paths.adapters()):
             remove(path)
 
 
@@ -176,7 +176,7 @@ def refuse_existing(paths: RunPaths) -> None:
     Raises:
         DataError: there are adapters of this name, or a state.
     """
-    there = [path.name for path in (*paths.adapters(), paths.state) if path.exists()]
+    there = [path.name for path in (*paths.adapters(), *paths.states) if path.exists()]
     if there:
         raise DataError(
             f"files of a run of this name exist already ({and_more(there)})"

@@ -93,6 +93,9 @@ class Run:
         say(f"continuing after step {self.step} of {self.total_steps}")
         for line in self._exactness(saved.progress):
             say(line)
+        if saved.note:
+            say(f"note: {saved.note}")
+            remove(self.paths.state)  # so that the next state does not take the place of this one
         claim.saved = None  # its tensors are copied; free the memory
 
     def summary(self) -> str:
@@ -237,7 +240,7 @@ class Run:
             pictures=self.pictures.hashes,
         )
         average = None if self.average is None else self.average.tensors
-        save_state(self.paths.state, progress, self.network, self.optimizer, average)
+        save_state(self.paths.states, progress, self.network, self.optimizer, average)
         self._state_saved_at = time.monotonic()
 
     def save_final(self, keep_state: bool) -> None:
@@ -253,8 +256,9 @@ class Run:
         self.events.write("finished", self.step, file=self.paths.adapter.name)
         if keep_state:
             self.save_state(finished=True)
-        else:
-            remove(self.paths.state)
+        newest, before = self.paths.states
+        for path in (before,) if keep_state else (newest, before):
+            remove(path)
 
     @contextmanager
     def cleared_if_useless(self) -> Iterator[None]:

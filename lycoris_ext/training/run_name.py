@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from lycoris_ext.data import TrainingSet
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.runs.paths import RunPaths
-from lycoris_ext.runs.state import load_state
+from lycoris_ext.runs.state import load_newest
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.identity import identity_in, run_identity
 
@@ -93,11 +93,11 @@ def _names(config: TrainConfig) -> Iterator[TrainConfig]:
 
 
 def _is_used(paths: RunPaths) -> bool:
-    return paths.state.exists() or bool(paths.adapters())
+    return any(path.exists() for path in paths.states) or bool(paths.adapters())
 
 
 def _goes_on(config: TrainConfig, pictures: TrainingSet, base: str, start: str) -> bool:
-    saved = load_state(RunPaths.of(config.run).state)
+    saved = load_newest(RunPaths.of(config.run).states)
     if saved is None or saved.progress.finished:
         return False
     progress = saved.progress

@@ -11,7 +11,7 @@ from torch import nn
 from lycoris_ext.errors import FormatError
 from lycoris_ext.runs import state
 from lycoris_ext.runs.optimizer_state import pack, unpack
-from lycoris_ext.runs.state import Progress, load_state, restore, save_state
+from lycoris_ext.runs.state import Progress, load_newest, load_state, restore, save_state
 from lycoris_ext.training.optimizers import OptimizerConfig, build_optimizer
 from lycoris_ext.training.step import optimizer_step
 
@@ -26,6 +26,10 @@ PROGRESS = Progress(
     device="cpu",
     threads=1,
 )
+
+
+def paths(folder):
+    return folder / "s", folder / "s-before"
 
 
 def build(kind):
@@ -48,7 +52,7 @@ def test_a_restored_run_goes_on_bit_for_bit(tmp_path, kind):
     network, optimizer = build(kind)
     for number in range(5):
         step(network, optimizer, number)
-    save_state(tmp_path / "s", PROGRESS, network, optimizer)
+    save_state(paths(tmp_path), PROGRESS, network, optimizer)
     for number in range(5, 9):
         step(network, optimizer, number)
 
@@ -98,7 +102,7 @@ def test_whatever_an_optimizer_keeps_comes_back_as_it_was(tmp_path):
     first = next(network.parameters())
     optimizer.state[first] |= {"codes": torch.arange(6, dtype=torch.uint8).view(2, 3).t(), "o": odd}
     optimizer.state["of no parameter"] = {"count": 7}
-    save_state(tmp_path / "s", PROGRESS, network, optimizer)
+    save_state(paths(tmp_path), PROGRESS, network, optimizer)
 
     other, its_optimizer = build("AdamW")
     restore(load_state(tmp_path / "s"), other, its_optimizer)
@@ -133,7 +137,7 @@ def test_a_missing_file_is_no_state(tmp_path):
 def test_a_damaged_state_is_refused_with_a_remedy(tmp_path, damage):
     network, optimizer = build("AdamW")
     path = tmp_path / "run.state"
-    save_state(path, PROGRESS, network, optimizer)
+    save_state((path, tmp_path / "before"), PROGRESS, network, optimizer)
     path.write_bytes(path.read_bytes()[:-20] if damage is None else damage)
     with pytest.raises(FormatError, match="the state of the run is damaged") as caught:
         load_state(path)
@@ -144,18 +148,19 @@ def test_a_state_of_an_older_version_is_refused_in_a_clear_sentence(tmp_path, mo
     network, optimizer = build("AdamW")
     with monkeypatch.context() as patched:
         patched.setattr(state, "FORMAT", "lycoris_ext run state 1")
-        save_state(tmp_path / "run.state", PROGRESS, network, optimizer)
+        patched.setattr(state, "sealed", lambda content: content)
+        save_state((tmp_path / "run.state", tmp_path / "before"), PROGRESS, network, optimizer)
     with pytest.raises(FormatError) as caught:
         load_state(tmp_path / "run.state")
     text = str(caught.value)
     assert "another version of lycoris_ext wrote this state, as 'lycoris_ext run state 1'" in text
-    assert "reads 'lycoris_ext run state 2'" in text and "run.state" in text
+    assert "reads 'lycoris_ext run state 3'" in text and "run.state" in text
     assert "finish the run with the version that began it, choose another output_name" in text
 
 
 def test_a_state_of_other_parameter_groups_is_refused(tmp_path):
     network, optimizer = build("AdamW")
-    save_state(tmp_path / "s", PROGRESS, network, optimizer)
+    save_state(paths(tmp_path), PROGRESS, network, optimizer)
     weights, biases = ([p for p in network.parameters() if p.ndim == n] for n in (2, 1))
     apart = torch.optim.AdamW([{"params": weights}, {"params": biases}])
     with pytest.raises(FormatError, match=r"4 parameters of the optimizer, this run has 2 \+ 2"):
@@ -165,7 +170,7 @@ def test_a_state_of_other_parameter_groups_is_refused(tmp_path):
 def test_a_state_of_another_network_is_refused(tmp_path):
     network, optimizer = build("AdamW")
     step(network, optimizer, 0)
-    save_state(tmp_path / "s", PROGRESS, network, optimizer)
+    save_state(paths(tmp_path), PROGRESS, network, optimizer)
     saved = load_state(tmp_path / "s")
     smaller = nn.Sequential(nn.Linear(70, 70))
     with pytest.raises(FormatError, match="tensors of the network"):
@@ -177,13 +182,40 @@ def test_a_state_of_another_network_is_refused(tmp_path):
 
 def test_the_old_state_stays_until_the_new_one_is_complete(tmp_path, monkeypatch):
     network, optimizer = build("AdamW")
-    save_state(tmp_path / "s", PROGRESS, network, optimizer)
+    save_state(paths(tmp_path), PROGRESS, network, optimizer)
 
     def full(*_):
         raise OSError("No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(Exception, match="No space left"):
-        save_state(tmp_path / "s", dataclasses.replace(PROGRESS, step=6), network, optimizer)
+        save_state(paths(tmp_path), dataclasses.replace(PROGRESS, step=6), network, optimizer)
     assert load_state(tmp_path / "s").progress.step == 5
     assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+def test_a_flipped_bit_is_noticed_wherever_it_is_and_the_state_before_serves(tmp_path):
+    network, optimizer = build("AdamW")
+    newest, before = paths(tmp_path)
+    save_state((newest, before), PROGRESS, network, optimizer)
+    step(network, optimizer, 0)
+    save_state((newest, before), dataclasses.replace(PROGRESS, step=6), network, optimizer)
+    assert load_newest((newest, before)).progress.step == 6
+    whole = newest.read_bytes()
+    bits = torch.randint(0, 8 * len(whole), (200,), generator=torch.Generator().manual_seed(0))
+    for bit in (0, 8 * len(whole) - 1, *bits.tolist()):
+        changed = bytearray(whole)
+        changed[bit // 8] ^= 1 << bit % 8
+        newest.write_bytes(changed)
+        with pytest.raises(FormatError, match="damaged"):
+            load_state(newest)
+    saved = load_newest((newest, before))
+    assert saved.progress.step == 5
+    assert "s-before" in saved.note and "its hash does not fit" in saved.note
+    newest.unlink()  # as a process leaves it that is killed between two renames
+    assert load_newest((newest, before)).progress.step == 5
+    before.write_bytes(b"junk")
+    with pytest.raises(FormatError, match="damaged"):
+        load_newest((newest, before))
+    before.unlink()
+    assert load_newest((newest, before)) is None

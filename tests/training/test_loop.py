@@ -19,6 +19,7 @@ from lycoris_ext.errors import (
     RunInterrupted,
 )
 from lycoris_ext.formats import load_adapter
+from lycoris_ext.formats.sealed import sealed, unsealed
 from lycoris_ext.network import Banks, load_network
 from lycoris_ext.runs.events import read_events
 from lycoris_ext.runs.state import load_state
@@ -288,12 +289,12 @@ def test_a_run_continued_under_another_torch_says_that_it_is_not_exact(options, 
     changed = dataclasses.replace(network_state.progress, torch_version="1.0")
     from safetensors.torch import load, save
 
-    tensors = load(path.with_name("test.state").read_bytes())
+    tensors = load(unsealed(path.with_name("test.state").read_bytes()))
     header = json.loads(bytes(tensors["header"].tolist()))
     header["progress"] = dataclasses.asdict(changed)
     raw = bytearray(json.dumps(header).encode())
     tensors["header"] = torch.frombuffer(raw, dtype=torch.uint8)
-    path.with_name("test.state").write_bytes(save(tensors))
+    path.with_name("test.state").write_bytes(sealed(save(tensors)))
     run(options, max_train_steps=5)
     said = [line for line in capsys.readouterr().err.splitlines() if "bit for bit" in line]
     assert said == [
@@ -381,3 +382,31 @@ def test_wrong_options_of_a_run_are_refused(options, changes, said):
     with pytest.raises(ConfigError) as caught:
         run(options, **changes)
     assert said in str(caught.value)
+
+
+def test_a_damaged_state_costs_the_steps_since_the_one_before_and_nothing_else(
+    options, tmp_path, monkeypatch, capsys
+):
+    longer = {"max_train_steps": 6, "save_state_every_n_steps": 1}
+    whole = run(options, output_dir=str(tmp_path / "whole"), **longer)
+    assert not list((tmp_path / "whole").glob("*-before"))
+    step, steps = recipe.train_step, []
+
+    def killed(*arguments, **more):
+        steps.append(arguments)
+        if len(steps) == 5:
+            raise KeyboardInterrupt
+        return step(*arguments, **more)
+
+    monkeypatch.setattr(recipe, "train_step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(options, **longer)
+    monkeypatch.setattr(recipe, "train_step", step)
+    path = tmp_path / "out" / "test.state"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    capsys.readouterr()
+    assert run(options, **longer).read_bytes() == whole.read_bytes()
+    told = capsys.readouterr().err
+    assert "the state of the run is damaged" in told and "continuing after step 3 of 6" in told
