@@ -15,9 +15,9 @@ from typing import Protocol
 FORBIDDEN_IN_NAMES = '<>:"/\\|?*'
 """Characters that Windows does not allow in file names."""
 
-_LONGEST = 200
-"""Bytes of the longest name: systems allow 255, and endings such as -step-1000-ema.safetensors are
-added to it."""
+_LONGEST = 180
+"""Bytes of the longest name: systems allow 255, and endings such as -step-100000-ema.safetensors,
+and those of unfinished files, are added to it."""
 
 _DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {
     f"{port}{number}" for port in ("COM", "LPT") for number in "0123456789¹²³"
