@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import PurePath
 
 _PLAIN_ON_WINDOWS = re.compile(r"[\w\\/.:+=-]+")
@@ -69,6 +69,23 @@ def and_more(items: Iterable[object], limit: int = 3, apart: str = ", ") -> str:
     if len(texts) <= limit:
         return shown
     return f"{shown}{' ' if apart == ', ' else apart}and {len(texts) - limit} more"
+
+
+def table(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> list[str]:
+    """Write rows of cells as lines whose columns stand below each other, two spaces apart.
+
+    Args:
+        rows: of the same length each.
+        left: numbers of the columns that begin at their left side; the others end at their right.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if number in left else cell.rjust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def names(text: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from lycoris_ext.os_errors import reason
@@ -29,14 +30,19 @@ def list_folder(folder: Path) -> tuple[list[Path], str]:
         return [], NOT_THERE[1]
     except OSError as error:
         return [], f"cannot be read ({reason(error)})"
-    return [path for path in paths if not _is_leftover(path.name)], ""
+    return [path for path in paths if not is_left_out(path.name)], ""
 
 
-def _is_leftover(name: str) -> bool:
+def is_left_out(name: str) -> bool:
+    """Tell whether a file or folder of this name is hidden, or an operating system's."""
     return name.startswith(".") or name.lower() in IGNORED_NAMES
+
+
+def is_picture_name(name: str) -> bool:
+    """Tell whether a file's name has the ending of a supported picture format."""
+    return os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES and not name.startswith(".")
 
 
 def is_picture(path: Path) -> bool:
     """Tell whether a path is a file with the ending of a supported picture format."""
-    hidden = path.name.startswith(".") or "__MACOSX" in path.parts
-    return path.suffix.lower() in PICTURE_SUFFIXES and not hidden and path.is_file()
+    return is_picture_name(path.name) and "__MACOSX" not in path.parts and path.is_file()

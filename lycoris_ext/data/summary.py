@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lycoris_ext.data.dataset import TrainingSet
 from lycoris_ext.data.scan import Picture
-from lycoris_ext.words import count, short
+from lycoris_ext.words import count, short, table
 
 FOLDERS_SHOWN = 40
 CAPTION_SHOWN = 60
@@ -32,13 +32,7 @@ def summarize(training_set: TrainingSet) -> list[str]:
                 f'"{first}"',
             )
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    lines = [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(row[n].rjust(widths[n]) for n in (1, 2, 3)), row[4]]
-        ).rstrip()
-        for row in rows
-    ]
+    lines = table(rows, left=(0, 4))
     if len(folders) > FOLDERS_SHOWN:
         lines.append(f"and {count(len(folders) - FOLDERS_SHOWN, 'more folder')}")
     buckets = ", ".join(f"{w}x{h}: {n}" for (w, h), n in training_set.bucket_counts().items())

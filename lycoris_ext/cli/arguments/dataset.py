@@ -1,0 +1,65 @@
+"""The arguments of `lycoris-ext dataset`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+ROUNDINGS = ("floor", "nearest", "fractional")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all subcommands."""
+    made = argparse.ArgumentParser(
+        prog="lycoris-ext dataset",
+        description="Look at a data set, and prepare it for training. No picture and no caption "
+        "file is ever changed.",
+    )
+    commands = made.add_subparsers(dest="action", required=True, metavar="ACTION")
+    _balance(commands)
+    return made
+
+
+def _balance(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    made = commands.add_parser(
+        "balance",
+        help="share an epoch among the folders, level by level",
+        description="Share an epoch among the folders: at every level, all folders get the same "
+        "part of it, or parts by weights. Folders are named REPEATS_level~level~name, or nested, "
+        "with a multiply.txt in each. Without --write or --config nothing is written.",
+    )
+    made.add_argument("folder", type=Path, help="the folder that holds all others")
+    made.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE.csv",
+        help="rows of a folder's name, or a pattern on its path, and its weight (default: 1)",
+    )
+    made.add_argument(
+        "--rounding",
+        choices=ROUNDINGS,
+        default="floor",
+        help="how repeats become whole, or have two decimals: a random part of the pictures is "
+        "then shown (default: floor)",
+    )
+    made.add_argument(
+        "--most", type=int, default=100, help="the most repeats of a folder (default: 100)"
+    )
+    made.add_argument("--json", action="store_true", help="print the result as a JSON object")
+    writing = made.add_mutually_exclusive_group()
+    writing.add_argument(
+        "--write",
+        action="store_true",
+        help="write the repeats into the names of the folders, or into the multiply.txt of nested "
+        "folders",
+    )
+    writing.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE.toml",
+        help="write a config with a table of subsets for every folder, and leave the folders as "
+        "they are",
+    )
+    writing.add_argument(
+        "--undo", action="store_true", help="take back what --write changed in this folder"
+    )
