@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ from lycoris_ext.data.config import DataConfig
 from lycoris_ext.data.examine import examine
 from lycoris_ext.data.findings import Finding, raise_if_errors
 from lycoris_ext.data.fingerprint import fingerprint, picture_hashes
-from lycoris_ext.data.order import BatchOrder
+from lycoris_ext.data.order import BatchOrder, Part
 from lycoris_ext.data.randomness import python_random
 from lycoris_ext.data.scan import CheckedPicture
+from lycoris_ext.data.subset import Subset
 from lycoris_ext.data.token_limit import TokenLimit
 from lycoris_ext.errors import ConfigError
 
@@ -66,6 +68,7 @@ class TrainingSet:
         hashes: name of each picture -> a short hash of what is trained of it.
         captions_are_names: whether captions only name encodings that come from elsewhere, so that
             they hold no tags.
+        epochs: the order of the samples, and how many batches there are in some epochs.
     """
 
     def __init__(
@@ -86,31 +89,38 @@ class TrainingSet:
         self.fingerprint = fingerprint(config, checked)
         self.hashes = picture_hashes(config, checked)
         self._picture_of = [
-            number for number, picture in enumerate(self.pictures) for _ in range(picture.repeats)
+            number
+            for number, picture in enumerate(self.pictures)
+            for _ in range(math.ceil(picture.repeats))
         ]
-        self.order = BatchOrder(
+        self.epochs = BatchOrder(
             [self.crops[number].bucket for number in self._picture_of],
             [self.pictures[number].subset.train_batch_size for number in self._picture_of],
             seed,
+            self._parts(),
         )
 
     @property
     def samples_per_epoch(self) -> int:
-        """Number of samples in an epoch: pictures times repeats, regularisation included."""
-        return len(self._picture_of)
+        """Number of samples in an epoch: pictures times repeats, regularisation included.
+
+        Where repeats are fractions, epochs may differ by a sample for each folder.
+        """
+        return round(sum(picture.repeats for picture in self.pictures))
 
     @property
     def reg_samples_per_epoch(self) -> int:
         """Number of samples in an epoch that are regularisation pictures."""
-        return sum(picture.repeats for picture in self.pictures if picture.is_reg)
+        return round(sum(picture.repeats for picture in self.pictures if picture.is_reg))
 
     @property
     def batches_per_epoch(self) -> int:
-        return self.order.batches_per_epoch
+        """Number of batches in the first epoch; where repeats are fractions, others may differ."""
+        return self.epochs.batches_in(1)
 
     def batch_at(self, number: int) -> BatchPlan:
         """Return a batch by its number, counted from 0 over all epochs."""
-        slot = self.order.batch_at(number)
+        slot = self.epochs.batch_at(number)
         pictures = tuple(self._picture_of[sample_id] for sample_id in slot.sample_ids)
         captions = tuple(
             caption_for(
@@ -161,6 +171,18 @@ class TrainingSet:
         counts = Counter(self.crops[picture].bucket for picture in self._picture_of)
         return dict(sorted(counts.items()))
 
+    def _parts(self) -> list[Part]:
+        """Return the samples of each folder of which an epoch shows a part."""
+        members: dict[Subset, list[int]] = {}
+        for sample_id, number in enumerate(self._picture_of):
+            picture = self.pictures[number]
+            if picture.repeats % 1 and self._picture_of[sample_id + 1 : sample_id + 2] != [number]:
+                members.setdefault(picture.subset, []).append(sample_id)
+        return [
+            Part(ids, subset.exact_repeats % 1, number, self.seed)
+            for number, (subset, ids) in enumerate(members.items())
+        ]
+
     def folder_counts(self, *, is_reg: bool = False) -> dict[str, dict[str, int]]:
         """Return repeats and number of pictures by folder name, for the metadata of a file.
 
@@ -169,13 +191,14 @@ class TrainingSet:
                 (ss_dataset_dirs).
 
         Returns:
-            Folder name -> {"n_repeats": ..., "img_count": ...}, as sd-scripts writes them.
+            Folder name -> {"n_repeats": ..., "img_count": ...}, as sd-scripts writes them, with
+            fractions of repeats rounded up.
         """
         members = [picture for picture in self.pictures if picture.is_reg == is_reg]
         images = Counter(picture.folder for picture in members)
         # Regularisation pictures of one folder may differ by a repeat: take the largest number.
         repeats = {
-            name: max(picture.repeats for picture in members if picture.folder == name)
+            name: max(math.ceil(one.repeats) for one in members if one.folder == name)
             for name in images
         }
         return {

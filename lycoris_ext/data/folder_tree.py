@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lycoris_ext.data.folders import NAMED_FOLDER
 from lycoris_ext.data.picture_files import is_left_out, is_picture_name
 from lycoris_ext.errors import DataError, Faults
 from lycoris_ext.os_errors import reason, remedy_for_reading
 
+NAMED_FOLDER = re.compile(r"(\d+)_(.*)")
 LEVELS = "~"
 """What stands between the levels in the name of a folder."""
 CONCEPTS = "+"
@@ -104,6 +105,15 @@ def read_tree(root: Path) -> FolderTree:
             "there is no picture in this folder or below it", where=str(root), fix="check the path"
         )
     return FolderTree(root, nested, tuple(sorted(leaves, key=lambda leaf: leaf.levels)))
+
+
+def has_multiply(root: Path) -> bool:
+    """Tell whether there is a multiply.txt in a folder or anywhere below it.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+    return any(MULTIPLY in names for _, names in _walk(root))
 
 
 def read_multiply(folder: Path) -> float:

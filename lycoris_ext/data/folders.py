@@ -1,18 +1,20 @@
 """Find the folders of a data set, and make each of them a subset.
 
 The layout is sd-scripts': a parent folder holds folders named ``<repeats>_<name>``, and these hold
-pictures, each with a caption file of the same name.
+pictures, each with a caption file of the same name. A parent with a multiply.txt anywhere below it
+is read as nested folders instead (see folder_tree.py).
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lycoris_ext.data.caption_files import count_endings
 from lycoris_ext.data.config import DataConfig
+from lycoris_ext.data.folder_tree import NAMED_FOLDER, has_multiply, read_multiply, read_tree
 from lycoris_ext.data.picture_files import (
     OTHER_PICTURE_SUFFIXES,
     PICTURE_ENDINGS,
@@ -22,8 +24,6 @@ from lycoris_ext.data.picture_files import (
 from lycoris_ext.data.subset import Subset
 from lycoris_ext.errors import ConfigError, DataError
 from lycoris_ext.words import and_more
-
-NAMED_FOLDER = re.compile(r"(\d+)_(.*)")
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Root:
         path: of the folder.
         subsets: the folders named ``<repeats>_<name>`` in a parent; else the folder itself.
         is_parent: whether it is a parent: it should hold such folders, and no pictures.
+        is_nested: whether each folder below it is a subset; its name is then only a name.
         fault: why a parent cannot be read, such as "does not exist"; "" if it can be read.
         loose: pictures that lie directly in a parent.
         unnamed: folders in a parent that hold pictures and have no repeats in their name.
@@ -45,6 +46,7 @@ class Root:
     path: Path
     subsets: tuple[Subset, ...] = ()
     is_parent: bool = False
+    is_nested: bool = False
     fault: str = ""
     loose: tuple[Path, ...] = ()
     unnamed: tuple[Path, ...] = ()
@@ -54,12 +56,14 @@ class Root:
 def options_for(folder: Path) -> dict[str, Any]:
     """Return the options that make a data set of a folder, by looking at what it holds.
 
-    Folders named ``<repeats>_<name>`` make it a train_data_dir, unless more pictures lie beside
-    them than in them; otherwise it is an image_dir. The ending of most caption files is
-    caption_extension, if it is not the default.
+    A multiply.txt anywhere in it makes it a train_data_dir of nested folders. Folders named
+    ``<repeats>_<name>`` make it a train_data_dir, unless more pictures lie beside them than in
+    them; otherwise it is an image_dir. The ending of most caption files is caption_extension, if
+    it is not the default.
 
     Raises:
-        DataError: the folder does not exist, cannot be read, or holds no pictures.
+        DataError: the folder does not exist, cannot be read, or holds no pictures, or a
+            multiply.txt holds no number.
     """
     if folder.is_file():
         raise DataError(
@@ -75,16 +79,44 @@ def options_for(folder: Path) -> dict[str, Any]:
     loose = [path for path in paths if is_picture(path)]
     named = [path for path in paths if path.is_dir() and NAMED_FOLDER.fullmatch(path.name)]
     inside = [path for found in named for path in list_folder(found)[0] if is_picture(path)]
-    if not loose and not named:
+    nested = has_multiply(folder)
+    if nested:
+        leaves = read_tree(folder).leaves
+        inside = [leaf.folder / name for leaf in leaves for name in leaf.pictures]
+    elif not loose and not named:
         _refuse_without_pictures(folder, paths)
     match = NAMED_FOLDER.fullmatch(place.name)
     options: dict[str, Any] = {"train_data_dir": place.as_posix()}
-    if len(loose) > len(inside):
+    if len(loose) > len(inside) and not nested:
         repeats = max(1, int(match[1])) if match else 1
         options = {"image_dir": place.as_posix(), "num_repeats": repeats}
-    endings = count_endings(loose if "image_dir" in options else inside)
+    return options | _caption_ending(loose if "image_dir" in options else inside)
+
+
+def options_for_deep(folder: Path) -> dict[str, Any]:
+    """Return the options for a folder as ``options_for`` does, or for nested folders as subsets.
+
+    Training reads nested folders only where a multiply.txt says that they are meant; who looks at
+    a data set wants to see them all.
+
+    Raises:
+        DataError: as for ``options_for``.
+    """
+    tree = read_tree(folder)
+    if not tree.is_nested or has_multiply(folder) or len(tree.leaves) == 1:
+        return options_for(folder)
+    pictures = [leaf.folder / name for leaf in tree.leaves for name in leaf.pictures]
+    subsets = [
+        {"image_dir": str(leaf.folder), "class_tokens": leaf.folder.name} for leaf in tree.leaves
+    ]
+    return {"subsets": subsets} | _caption_ending(pictures)
+
+
+def _caption_ending(pictures: Sequence[Path]) -> dict[str, Any]:
+    """Return the option caption_extension if most captions have another ending than its default."""
+    endings = count_endings(pictures)
     most = max(endings, key=lambda ending: endings[ending])  # the first of equal ones, the default
-    return options if most == next(iter(endings)) else options | {"caption_extension": most}
+    return {} if most == next(iter(endings)) else {"caption_extension": most}
 
 
 def _refuse_without_pictures(folder: Path, paths: list[Path]) -> None:
@@ -112,6 +144,7 @@ def find_roots(config: DataConfig) -> tuple[Root, ...]:
 
     Raises:
         ConfigError: no folder of training pictures is given.
+        DataError: a multiply.txt holds no number; all such files are told.
     """
     training, regular = [], []
     if config.in_json:
@@ -138,7 +171,14 @@ def find_roots(config: DataConfig) -> tuple[Root, ...]:
 
 
 def _folder(option: str, subset: Subset) -> Root:
-    return Root(option, subset.place, (subset,))
+    """Return the root of a single folder; its multiply.txt counts unless the config says more."""
+    place = subset.place
+    if subset.image_dir and subset.multiply == 1:
+        multiply = read_multiply(place)
+        if not multiply:
+            return Root(option, place, switched_off=(place,))
+        subset = replace(subset, multiply=float(multiply))
+    return Root(option, place, (subset,))
 
 
 def _named_by_json(config: DataConfig) -> Subset:
@@ -150,6 +190,8 @@ def _named_by_json(config: DataConfig) -> Subset:
 def _parent(config: DataConfig, option: str, folder: str, *, is_reg: bool) -> Root:
     path = Path(folder).expanduser()
     paths, fault = list_folder(path)
+    if not fault and has_multiply(path):
+        return _nested(config, option, path, is_reg=is_reg)
     subsets, loose, unnamed, switched_off = [], [], [], []
     for entry in paths:
         match = NAMED_FOLDER.fullmatch(entry.name)
@@ -163,5 +205,30 @@ def _parent(config: DataConfig, option: str, folder: str, *, is_reg: bool) -> Ro
             own = {"num_repeats": int(match[1]), "class_tokens": match[2].strip()}
             subsets.append(Subset.of(config, image_dir=str(entry), is_reg=is_reg, **own))
     return Root(
-        option, path, tuple(subsets), True, fault, tuple(loose), tuple(unnamed), tuple(switched_off)
+        option,
+        path,
+        tuple(subsets),
+        is_parent=True,
+        fault=fault,
+        loose=tuple(loose),
+        unnamed=tuple(unnamed),
+        switched_off=tuple(switched_off),
     )
+
+
+def _nested(config: DataConfig, option: str, path: Path, *, is_reg: bool) -> Root:
+    leaves = read_tree(path).leaves
+    subsets = [
+        Subset.of(
+            config,
+            image_dir=str(leaf.folder),
+            is_reg=is_reg,
+            num_repeats=1,
+            multiply=float(leaf.repeats),
+            class_tokens=leaf.folder.name.strip(),
+        )
+        for leaf in leaves
+        if leaf.repeats
+    ]
+    off = tuple(leaf.folder for leaf in leaves if not leaf.repeats)
+    return Root(option, path, tuple(subsets), is_nested=True, switched_off=off)

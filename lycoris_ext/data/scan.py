@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from math import ceil
 from pathlib import Path
 
 from lycoris_ext.data.buckets import Crop
@@ -15,6 +16,7 @@ from lycoris_ext.data.caption_files import (
 )
 from lycoris_ext.data.config import DataConfig
 from lycoris_ext.data.findings import Finding, Location
+from lycoris_ext.data.folder_tree import LEVELS
 from lycoris_ext.data.folders import Root, find_roots
 from lycoris_ext.data.metadata_file import PictureFinder, joined, read_metadata
 from lycoris_ext.data.picture_files import OTHER_PICTURE_SUFFIXES, is_picture, list_folder
@@ -34,7 +36,7 @@ class Picture:
         root: the folder of train_data_dir, reg_data_dir or image_dir; hashes contain the path
             relative to it.
         caption: from its caption file, or the class_tokens of its subset if there is none.
-        repeats: number of times that an epoch shows it.
+        repeats: number of times that an epoch shows it; 0.5 is every other epoch, on average.
         subset: the options of its folder.
         has_caption_file: whether the caption was read from a file.
     """
@@ -42,14 +44,14 @@ class Picture:
     path: Path
     root: Path
     caption: str
-    repeats: int
+    repeats: float
     subset: Subset
     has_caption_file: bool = True
 
     @property
     def folder(self) -> str:
-        """Name of the folder that holds the file."""
-        return self.path.parent.name
+        """Name of the folder that holds the file, with those between it and the root."""
+        return LEVELS.join(self.path.parent.relative_to(self.root).parts) or self.root.name
 
     @property
     def is_reg(self) -> bool:
@@ -163,7 +165,8 @@ def _match(regular: list[Picture], training: list[Picture]) -> list[Picture]:
     for size in dict.fromkeys(picture.subset.size for picture in regular):
         alike = [picture for picture in regular if picture.subset.size == size]
         wanted = sum(picture.repeats for picture in training if picture.subset.size == size)
-        counts = match_repeats([picture.repeats for picture in alike], wanted)
+        # Regularisation pictures are counted whole: they only have to be enough.
+        counts = match_repeats([ceil(picture.repeats) for picture in alike], ceil(wanted))
         matched += [
             replace(picture, repeats=count) for picture, count in zip(alike, counts, strict=False)
         ]
@@ -185,7 +188,7 @@ def _read_folder(found: FolderContent, paths: list[Path]) -> None:
     """Read pictures with caption files beside them."""
     foreign: list[tuple[Path, bytes]] = []
     for path in paths:
-        if path.is_dir():
+        if path.is_dir() and not found.root.is_nested:
             inside = sum(is_picture(below) for below in path.rglob("*"))
             found.deep += [(path, inside)] if inside else []
         elif path.suffix.lower() in OTHER_PICTURE_SUFFIXES:
@@ -246,7 +249,7 @@ def _add_picture(found: FolderContent, path: Path, file: Path, text: str | None)
             path,
             root if path.is_relative_to(root) else path.parent,
             caption or subset.class_tokens,
-            subset.num_repeats,
+            subset.repeats,
             subset,
             has_caption_file=bool(caption),
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,14 @@ class SubsetFolder(Section):
         "their captions and tags; caption files are then not read. image_dir may be left out if "
         "the JSON gives whole paths.",
         is_path=True,
+    )
+    multiply: float = option(
+        1.0,
+        "Number by which num_repeats is multiplied, as in EveryDream2; with 0.5 an epoch shows "
+        "half of the pictures of this folder, drawn anew. A file multiply.txt in the folder says "
+        "the same.",
+        above=0,
+        high=10_000,
     )
     is_reg: bool = option(
         False,
@@ -112,6 +121,17 @@ class Subset(SubsetOptions, SubsetFolder):
     def place(self) -> Path:
         """The folder of pictures; without one, the metadata_file that names them."""
         return Path(self.image_dir or self.metadata_file).expanduser()
+
+    @property
+    def exact_repeats(self) -> Fraction:
+        """num_repeats times multiply."""
+        return self.num_repeats * Fraction(str(self.multiply))
+
+    @property
+    def repeats(self) -> float:
+        """``exact_repeats`` as a number, a whole one where it is whole."""
+        exact = self.exact_repeats
+        return exact.numerator if exact.denominator == 1 else float(exact)
 
     @classmethod
     def of(cls, defaults: SubsetOptions, **own: Any) -> Subset:

@@ -27,7 +27,7 @@ def summarize(training_set: TrainingSet) -> list[str]:
             (
                 f"{name} (regularisation)" if is_reg else name,
                 str(len(pictures)),
-                str(sum(picture.repeats for picture in pictures)),
+                f"{sum(picture.repeats for picture in pictures):g}",
                 str(in_files),
                 f'"{first}"',
             )

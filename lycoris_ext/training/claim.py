@@ -99,7 +99,7 @@ class Claim:
                 where=str(self.paths.state),
                 fix=f"put them back to continue; to train on the new ones, {START_OVER}",
             )
-        total = self.config.run.total_steps(pictures.batches_per_epoch)
+        total = self.config.run.total_steps(pictures.epochs)
         if progress.step > total or (progress.finished and progress.step == total):
             raise ConfigError(
                 f"this run is finished at step {progress.step}, and {total} are asked",

@@ -132,7 +132,7 @@ class Door:
         pictures = TrainingSet(config.data, config.run.seed, scan.checked, scan.findings)
         pictures.count_steps(
             config.run.gradient_accumulation_steps,
-            config.run.total_steps(pictures.batches_per_epoch),
+            config.run.total_steps(pictures.epochs),
         )
         for line in (*finding_lines(pictures.findings), *summarize(pictures)):
             watcher.say(line)

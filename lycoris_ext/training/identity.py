@@ -41,7 +41,7 @@ def run_identity(config: TrainConfig, pictures: TrainingSet, base: str, start: s
         for name, value in config.flat().items()
         if (known[name].may_change in allowed or name in _ALSO) and value != known[name].default
     }
-    steps = config.run.total_steps(pictures.batches_per_epoch)
+    steps = config.run.total_steps(pictures.epochs)
     text = json.dumps([options, steps, pictures.fingerprint, base, start], sort_keys=True)
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
 

@@ -7,13 +7,13 @@ paths, so that nobody's folder names are shared with the file.
 from __future__ import annotations
 
 import json
-import math
 import zlib
 from functools import cache
 from pathlib import Path
 
 from lycoris_ext import __version__
 from lycoris_ext.data import TrainingSet
+from lycoris_ext.data.order import Epochs
 from lycoris_ext.formats.hashes import legacy_hash, sha256_of_files
 from lycoris_ext.formats.metadata import ModelReference, RunFacts, build_metadata
 from lycoris_ext.network.sd_scripts_names import as_network_args
@@ -55,9 +55,9 @@ def run_facts(
 
     The arguments are those of ``training_metadata``.
     """
-    run, batches = config.run, training_set.batches_per_epoch
+    run, epochs = config.run, training_set.epochs
     accumulation = run.gradient_accumulation_steps
-    planned = run.total_steps(batches)
+    planned = run.total_steps(epochs)
     known = all_options()
     # The other options may have changed when a run is continued.
     fixed = {n: v for n, v in config.flat().items() if known[n].may_change in _FIXED}
@@ -70,10 +70,10 @@ def run_facts(
         optimizer=config.optimizer.kind.metadata_text(config.optimizer.values()),
         resolution=config.data.size,
         steps=step,
-        epoch=step * accumulation // batches,
+        epoch=epochs.complete_in(step * accumulation),
         max_train_steps=planned,
-        num_epochs=math.ceil(planned * accumulation / batches),
-        num_batches_per_epoch=batches,
+        num_epochs=_begun(planned * accumulation, epochs),
+        num_batches_per_epoch=training_set.batches_per_epoch,
         num_train_images=training_set.samples_per_epoch - training_set.reg_samples_per_epoch,
         num_reg_images=training_set.reg_samples_per_epoch,
         dataset_dirs=training_set.folder_counts(),
@@ -83,6 +83,12 @@ def run_facts(
         session_id=zlib.crc32(identity.encode()),  # the same number however often it is resumed
         software=f"lycoris-ext/{__version__}",
     )
+
+
+def _begun(batches: int, epochs: Epochs) -> int:
+    """Return how many epochs are begun or complete after some batches."""
+    complete = epochs.complete_in(batches)
+    return complete + (batches > epochs.batches_in(complete))
 
 
 def _model(place: str, sha256: str = "") -> ModelReference:

@@ -64,7 +64,7 @@ class Run:
         self.config, self.pictures = config, pictures
         self.network, self.optimizer = network, optimizer
         self.device, self.paths = choose_device(config.run.device), claim.paths
-        self.total_steps = config.run.total_steps(pictures.batches_per_epoch)
+        self.total_steps = config.run.total_steps(pictures.epochs)
         self.scaler = build_scaler(config.run.mixed_precision)
         decay = config.run.ema_decay
         self.average = WeightAverage(network, decay) if decay else None
@@ -202,7 +202,7 @@ class Run:
             return True
         if every_n_epochs is None:
             return False
-        epochs = self.config.run.epochs_ending_at(self.step, self.pictures.batches_per_epoch)
+        epochs = self.config.run.epochs_ending_at(self.step, self.pictures.epochs)
         return epochs > 0 and epochs % every_n_epochs == 0
 
     def save_checkpoint(self) -> None:
@@ -212,10 +212,10 @@ class Run:
 
     def delete_old_checkpoints(self) -> None:
         """Delete the checkpoints that save_last_n_steps and _epochs do not keep."""
-        run, batches = self.config.run, self.pictures.batches_per_epoch
+        run, epochs = self.config.run, self.pictures.epochs
         if run.save_last_n_steps or run.save_last_n_epochs:
             delete_checkpoints(
-                self.events, unless=lambda step: run.keeps_checkpoint(step, self.step, batches)
+                self.events, unless=lambda step: run.keeps_checkpoint(step, self.step, epochs)
             )
 
     def save_state(self, *, finished: bool = False) -> None:

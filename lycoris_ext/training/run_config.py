@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from lycoris_ext.data.order import Epochs
 from lycoris_ext.errors import ConfigError, LycorisExtError
 from lycoris_ext.options import Section, option
 from lycoris_ext.runs.paths import is_file_name
@@ -185,22 +186,22 @@ class RunConfig(Section):
                     fix='set log_with = "tensorboard" and logging_dir to a folder, or neither',
                 )
 
-    def total_steps(self, batches_per_epoch: int) -> int:
+    def total_steps(self, epochs: Epochs) -> int:
         """Return the number of optimizer steps of the whole run."""
         if self.max_train_epochs is None:
             return self.max_train_steps
-        return self.steps_after_epochs(self.max_train_epochs, batches_per_epoch)
+        return self.steps_after_epochs(self.max_train_epochs, epochs)
 
-    def steps_after_epochs(self, epochs: int, batches_per_epoch: int) -> int:
+    def steps_after_epochs(self, number: int, epochs: Epochs) -> int:
         """Return the number of optimizer steps after which this many epochs are complete."""
-        return math.ceil(epochs * batches_per_epoch / self.gradient_accumulation_steps)
+        return math.ceil(epochs.batches_in(number) / self.gradient_accumulation_steps)
 
-    def epochs_ending_at(self, step: int, batches_per_epoch: int) -> int:
+    def epochs_ending_at(self, step: int, epochs: Epochs) -> int:
         """Return the number of epochs that are complete after a step; 0 if none ends with it."""
-        epochs = step * self.gradient_accumulation_steps // batches_per_epoch
-        return epochs if step == self.steps_after_epochs(epochs, batches_per_epoch) else 0
+        number = epochs.complete_in(step * self.gradient_accumulation_steps)
+        return number if step == self.steps_after_epochs(number, epochs) else 0
 
-    def keeps_checkpoint(self, step: int, newest: int, batches_per_epoch: int) -> bool:
+    def keeps_checkpoint(self, step: int, newest: int, epochs: Epochs) -> bool:
         """Return False if save_last_n_steps and _epochs let an older checkpoint be deleted.
 
         The windows are sd-scripts'. A checkpoint that both intervals asked for is kept as long as
@@ -209,15 +210,15 @@ class RunConfig(Section):
         Args:
             step: of the checkpoint.
             newest: the step of the newest one.
-            batches_per_epoch: of the pictures.
+            epochs: of the pictures.
         """
         wanted = []
         if self.save_every_n_steps and step % self.save_every_n_steps == 0:
             last = self.save_last_n_steps
             wanted.append(last is None or step >= newest - last)
-        epoch = self.epochs_ending_at(step, batches_per_epoch)
+        epoch = self.epochs_ending_at(step, epochs)
         if self.save_every_n_epochs and epoch and epoch % self.save_every_n_epochs == 0:
-            done = newest * self.gradient_accumulation_steps // batches_per_epoch
+            done = epochs.complete_in(newest * self.gradient_accumulation_steps)
             last = self.save_last_n_epochs
             wanted.append(last is None or epoch > done - last * self.save_every_n_epochs)
         return any(wanted) or not wanted

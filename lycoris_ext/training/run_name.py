@@ -106,5 +106,5 @@ def _goes_on(config: TrainConfig, pictures: TrainingSet, base: str, start: str) 
         and progress.dataset == pictures.fingerprint
         and progress.base == base
         and progress.start == start
-        and progress.step <= config.run.total_steps(pictures.batches_per_epoch)
+        and progress.step <= config.run.total_steps(pictures.epochs)
     )

@@ -43,7 +43,7 @@ def all_plans(training_set):
 
 def test_an_option_of_a_subset_is_declared_once():
     of_all, of_one = DataConfig.options(), SubsetEntry.options()
-    assert set(of_one) - set(of_all) == {"is_reg", "class_tokens", "metadata_file"}
+    assert set(of_one) - set(of_all) == {"is_reg", "class_tokens", "metadata_file", "multiply"}
     for name, known in SubsetOptions.options().items():
         assert of_all[name] == known
         assert of_one[name] == replace(known, hint=known.hint | None, default=None)

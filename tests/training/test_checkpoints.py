@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from lycoris_ext.data.order import EqualEpochs
 from lycoris_ext.runs.events import EventLog
 from lycoris_ext.training.checkpoints import delete_checkpoints, record_checkpoint
 from lycoris_ext.training.run_config import RunConfig
@@ -28,22 +29,29 @@ def of_sd_scripts(last, every, number):
 def test_as_many_steps_are_kept_as_by_sd_scripts(every, last):
     config = RunConfig(save_every_n_steps=every, save_last_n_steps=last)
     saved = range(every, 61, every)
-    kept = [step for step in saved if config.keeps_checkpoint(step, saved[-1], 7)]
+    kept = [step for step in saved if config.keeps_checkpoint(step, saved[-1], EqualEpochs(7))]
     assert kept == of_sd_scripts(last, every, 60)
 
 
 def test_the_last_copies_of_epochs_are_kept_and_those_that_no_interval_asked_for():
     config = RunConfig(save_every_n_epochs=2, save_last_n_epochs=2, gradient_accumulation_steps=2)
     # Epochs of 5 batches end after steps 3, 5, 8, 10, 13, 15, ...
-    ends = {epoch: config.steps_after_epochs(epoch, 5) for epoch in (2, 4, 6, 8)}
-    kept = {epoch: config.keeps_checkpoint(end, ends[8], 5) for epoch, end in ends.items()}
+    ends = {epoch: config.steps_after_epochs(epoch, EqualEpochs(5)) for epoch in (2, 4, 6, 8)}
+    kept = {
+        epoch: config.keeps_checkpoint(end, ends[8], EqualEpochs(5)) for epoch, end in ends.items()
+    }
     assert kept == {2: False, 4: False, 6: True, 8: True}
-    assert config.keeps_checkpoint(ends[2] + 1, ends[8], 5)
+    assert config.keeps_checkpoint(ends[2] + 1, ends[8], EqualEpochs(5))
 
 
 def test_a_copy_that_both_intervals_asked_for_is_kept_as_long_as_one_keeps_it():
     config = RunConfig(save_every_n_steps=1, save_last_n_steps=1, save_every_n_epochs=1)
-    assert [config.keeps_checkpoint(step, 4, 2) for step in (1, 2, 3, 4)] == [0, 1, 1, 1]
+    assert [config.keeps_checkpoint(step, 4, EqualEpochs(2)) for step in (1, 2, 3, 4)] == [
+        0,
+        1,
+        1,
+        1,
+    ]
 
 
 def test_a_run_deletes_its_old_copies_with_their_averages(run, tmp_path):

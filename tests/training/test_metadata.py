@@ -10,12 +10,14 @@ from typing import Any
 
 from lycoris_ext.config import build_config
 from lycoris_ext.config.resolve import OptionSource
+from lycoris_ext.data.order import EqualEpochs
 from lycoris_ext.training.metadata import training_metadata
 from tests.reading import reading
 
 PICTURES: Any = SimpleNamespace(
     fingerprint="f",
     batches_per_epoch=6,
+    epochs=EqualEpochs(6),
     samples_per_epoch=12,
     reg_samples_per_epoch=0,
     folder_counts=lambda is_reg=False: (

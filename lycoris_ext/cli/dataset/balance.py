@@ -64,7 +64,7 @@ def _as_text(shares: Sequence[Share], rounding: str, most: int) -> list[str]:
     same = sum(share.repeats == share.leaf.repeats for share in shares)
     now = sum(share.leaf.weighted for share in shares)
     pictures = sum(len(share.leaf.pictures) for share in shares)
-    before = f"{samples:,.0f} samples with {rounding}, and {now:,.0f} now"
+    before = f"{count(round(samples), 'sample')} with {rounding}, and {now:,.0f} now"
     return [
         *table(rows),
         f"{count(len(shares), 'folder')}, {count(pictures, 'picture')}; an epoch has {before}",
@@ -99,7 +99,7 @@ def _config(shares: Sequence[Share]) -> str:
     subsets = [
         {
             "image_dir": share.leaf.folder.resolve().as_posix(),
-            "num_repeats": share.repeats,
+            **_repeats(share.repeats),
             "class_tokens": share.leaf.name,
         }
         for share in shares
@@ -107,6 +107,10 @@ def _config(shares: Sequence[Share]) -> str:
     ]
     config = build_config([OptionSource("balance", {"subsets": subsets})])
     return commented_toml(config, ["The folders of a data set, with balanced repeats."])
+
+
+def _repeats(repeats: float) -> dict[str, float]:
+    return {"multiply": repeats} if repeats % 1 else {"num_repeats": int(repeats)}
 
 
 def _done(options: argparse.Namespace, output: Path | None, changed: int) -> str:

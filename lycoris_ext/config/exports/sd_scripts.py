@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 from lycoris_ext.config.exports.exported import Exported, Target
 from lycoris_ext.config.sd_scripts_options import DEFAULTS
+from lycoris_ext.data.folder_tree import has_multiply
 from lycoris_ext.errors import ConfigError, LycorisExtError
 from lycoris_ext.formats.toml_text import toml_value
 from lycoris_ext.models.outline import picture_size_of
@@ -44,6 +47,7 @@ _WITHOUT_EFFECT = frozenset(
 _MISSING = {
     "overrides": "use a LyCORIS preset file (preset = my.toml) or block_dims in network_args",
     "ema_decay": "leave it out",
+    "multiply": "write whole repeats: lycoris-ext dataset balance FOLDER --config mine.toml",
     "caption_variants": "leave it out; there cached captions are never changed",
 }
 #: Values that sd-scripts does not have -> the nearest thing that works there.
@@ -221,6 +225,9 @@ def _add_folders(config: TrainConfig, target: Target, made: Translation) -> None
         for name in ("train_data_dir", "reg_data_dir"):
             if getattr(data, name):
                 made.values[name] = getattr(data, name)
+                folder = Path(getattr(data, name)).expanduser()
+                if folder.is_dir() and has_multiply(folder):
+                    made.refuse(name, getattr(data, name), _MISSING["multiply"])
         if data.num_repeats != 1:
             made.refuse("num_repeats", data.num_repeats, "name the folders <repeats>_<name>")
         return
@@ -233,6 +240,10 @@ def _add_folders(config: TrainConfig, target: Target, made: Translation) -> None
     for subset in subsets:
         if data.num_repeats != 1:
             subset.setdefault("num_repeats", data.num_repeats)
+        repeats = subset.get("num_repeats", 1) * Fraction(str(subset.get("multiply", 1)))
+        if repeats.denominator == 1 and "multiply" in subset:
+            subset["num_repeats"] = repeats.numerator
+            del subset["multiply"]
         for name in _MISSING.keys() & subset.keys():
             made.refuse(name, subset.pop(name), _MISSING[name])
     made.files[target.datasets] = _datasets(subsets, config)

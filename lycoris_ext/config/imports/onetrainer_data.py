@@ -154,11 +154,13 @@ def _resolutions(settings: Settings, name: str, value: object) -> list[int | str
 def _read_repeats(concept: Settings) -> None:
     repeats = concept.take_as(number, "balancing", concept.take_as(number, "repeats", 1.0))
     strategy = concept.take_word("balancing_strategy", "REPEATS")
-    concept.values["num_repeats"] = max(1, round(repeats))
+    concept.values["num_repeats"] = 1 if repeats % 1 else max(1, round(repeats))
+    if repeats % 1:  # a part of the pictures, drawn anew in every epoch
+        concept.values["multiply"] = repeats
     if strategy != "REPEATS":
         concept.refuse("balancing_strategy", strategy, "choose fixes.REPEATS, a number of repeats")
-    elif repeats < 1 or repeats != round(repeats):
-        concept.refuse("balancing", repeats, "use a whole number of repeats, 1 or more")
+    elif repeats <= 0:
+        concept.refuse("balancing", repeats, "use a number above 0, or delete the concept")
 
 
 def _read_dropout(concept: Settings) -> None:

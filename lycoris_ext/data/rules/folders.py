@@ -24,7 +24,9 @@ UNNAMED = Code(
 )
 NO_FOLDER = Code("LX004", "error", "A folder holds no folder named `<repeats>_<name>`.")
 NO_PICTURE = Code("LX005", "error", "There is no picture in a folder.")
-SWITCHED_OFF = Code("LX006", "note", "A folder is left out because its name asks for 0 repeats.")
+SWITCHED_OFF = Code(
+    "LX006", "note", "A folder is left out because its name or multiply.txt asks for 0 repeats."
+)
 DEEP = Code("LX007", "warning", "Pictures in sub-folders are left out.")
 OTHER_FORMAT = Code(
     "LX008", "warning", "Picture files are left out because their format is not supported."
@@ -125,8 +127,8 @@ def folders_without_pictures(scan: Scan) -> Iterator[Finding]:
 def folders_with_0_repeats(scan: Scan) -> Iterator[Finding]:
     paths = [path for root in scan.roots for path in root.switched_off]
     if paths:
-        one = "folder is left out, because its name asks for 0 repeats"
-        many = "folders are left out, because their names ask for 0 repeats"
+        one = "folder is left out, because its name or multiply.txt asks for 0 repeats"
+        many = "folders are left out, because their names or multiply.txt ask for 0 repeats"
         yield SWITCHED_OFF.finding(paths, count(len(paths), one, many))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def unused_regularisation(scan: Scan) -> Iterator[Finding]:
     if all(picture.is_reg for picture in scan.pictures):
         return  # a data set without training pictures is an error, which another rule reports
     used = Counter(picture.subset.size for picture in scan.pictures if picture.is_reg)
-    wanted: Counter[Resolution] = Counter()
+    wanted: dict[Resolution, float] = defaultdict(float)
     for picture in scan.pictures:
         wanted[picture.subset.size] += 0 if picture.is_reg else picture.repeats
     there: dict[Resolution, list[Path]] = {}
@@ -38,6 +38,6 @@ def unused_regularisation(scan: Scan) -> Iterator[Finding]:
                 unused,
                 f"{len(unused)} of {count(len(paths), 'regularisation picture')} "
                 f"{'is' if len(unused) == 1 else 'are'} not used, because those before match the "
-                f"{count(wanted[size], 'training picture')} of an epoch at "
+                f"{count(round(wanted[size]), 'training picture')} of an epoch at "
                 f"{size[0]}x{size[1]} pixels",
             )

@@ -11,6 +11,7 @@ from torch import nn
 
 from lycoris_ext.config.imports.ai_toolkit import FORMAT
 from lycoris_ext.config.imports.foreign import Foreign
+from lycoris_ext.data.order import EqualEpochs
 from lycoris_ext.errors import ConfigError
 from tests.config.imports.adapted import adapted, models, wrapped
 from tests.config.imports.building import assert_refused, built
@@ -185,4 +186,4 @@ def test_as_many_copies_are_kept_as_the_program_keeps() -> None:
     run = built(read(save={"save_every": 250, "max_step_saves_to_keep": 4})).run
     assert (run.save_every_n_steps, run.save_last_n_steps) == (250, 750)
     saved = range(250, 3001, 250)
-    assert sum(run.keeps_checkpoint(step, 3000, 10) for step in saved) == 4
+    assert sum(run.keeps_checkpoint(step, 3000, EqualEpochs(10)) for step in saved) == 4

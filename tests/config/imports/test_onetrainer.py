@@ -185,11 +185,18 @@ def test_what_has_no_counterpart_is_refused_with_the_nearest(
     assert_refused(read(**changes), words)
 
 
+def test_a_fraction_of_repeats_shows_a_part_of_the_pictures() -> None:
+    (subset,) = built(
+        read(concepts=[{"name": "me", "path": "a", "balancing": 2.5}])
+    ).data.own_subsets
+    assert subset.repeats == 2.5
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"text": {"prompt_source": "filename"}}, ".txt"),
-        ({"balancing": 0.5}, "whole number"),
+        ({"balancing": 0}, "above 0"),
         ({"balancing_strategy": "SAMPLES"}, "REPEATS"),
         ({"include_subdirectories": True}, "sub-folder"),
         ({"type": "PRIOR_PREDICTION"}, "is_reg"),

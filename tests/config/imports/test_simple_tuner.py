@@ -10,6 +10,7 @@ import pytest
 
 from lycoris_ext.config.imports.foreign import Foreign
 from lycoris_ext.config.imports.simple_tuner import FORMAT
+from lycoris_ext.data.order import EqualEpochs
 from lycoris_ext.errors import ConfigError
 from tests.config.imports.adapted import adapted, models, wrapped
 from tests.config.imports.building import assert_refused, built
@@ -235,7 +236,9 @@ def test_what_trains_something_else_is_told_in_a_sentence(
 @pytest.mark.parametrize("limit", [1, 3])
 def test_as_many_copies_are_kept_as_the_program_keeps(limit: int) -> None:
     run = built(read(checkpoint_step_interval=100, checkpoints_total_limit=limit)).run
-    kept = [step for step in range(100, 1001, 100) if run.keeps_checkpoint(step, 1000, 10)]
+    kept = [
+        step for step in range(100, 1001, 100) if run.keeps_checkpoint(step, 1000, EqualEpochs(10))
+    ]
     assert len(kept) == limit and run.save_last_n_epochs is None
     run = built(read(checkpoint_epoch_interval=1, checkpoints_total_limit=limit)).run
     assert run.save_last_n_epochs == limit

@@ -1,0 +1,91 @@
+"""`lycoris-ext dataset report DIR|CONFIG`: count what a data set holds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from lycoris_ext.cli.dataset.reading import data_config
+from lycoris_ext.data import examine, finding_lines
+from lycoris_ext.data.report import Amount, Report, make_report
+from lycoris_ext.sampling.progress import bar_options
+from lycoris_ext.training.token_limit import clip_token_limit
+from lycoris_ext.words import count, short, table
+
+SHOWN = 20
+"""Number of rows of each table; --json and --html have them all."""
+
+
+def main(options: argparse.Namespace) -> int:
+    """Print a report, or write it as a page; return the exit code."""
+    asked: Path = options.place
+    config = data_config(asked)
+    scan = examine(config.data, open_pictures=False, token_limit=clip_token_limit(config.model))
+    with tqdm(
+        desc="reading", unit=" pictures", total=len(scan.pictures), leave=False, **bar_options()
+    ) as bar:
+        report = make_report(scan, asked, bar.update)
+    if options.json:
+        print(json.dumps(report.as_json(), ensure_ascii=False))
+    else:
+        print("\n".join(_as_text(report)))
+    return 0
+
+
+def _as_text(report: Report) -> Iterator[str]:
+    whole = report.whole
+    yield f"{report.folder}: {count(whole.pictures, 'picture')}, {_samples(whole)} in an epoch"
+    if report.regularisation.pictures:
+        yield f"regularisation: {count(report.regularisation.pictures, 'picture')}"
+    yield ""
+    levels = [
+        ("  " * len(one) + (one[-1] if one else "all"), a) for one, a in report.levels.items()
+    ]
+    yield from _amounts("level", levels, whole, len(levels))
+    if report.concepts:
+        yield ""
+        in_domains = [
+            (f"{concept} ({', '.join(sorted(filter(None, report.domains[concept])))})", amount)
+            for concept, amount in report.concepts.items()
+        ]
+        yield from _amounts("concept (where)", in_domains, whole)
+    if report.together:
+        yield ""
+        together = [(" + ".join(both), amount) for both, amount in report.together.items()]
+        yield from _amounts("together", together, whole)
+    yield ""
+    buckets = [(f"{width}x{height}", amount) for (width, height), amount in report.buckets.items()]
+    yield from _amounts("bucket", buckets, whole)
+    lost = [one for one in report.pictures if one.lost >= 0.25]
+    if lost:
+        yield f"{count(len(lost), 'picture loses', 'pictures lose')} a quarter or more to the crop"
+    yield ""
+    yield from _amounts("tag", [(short(t, 40), a) for t, a in report.tags.items()], whole)
+    if report.tokens:
+        lengths = (f"{low}-{low + 24}: {number}" for low, number in report.tokens.items())
+        yield f"tokens of captions: {', '.join(lengths)}"
+    if report.uncaptioned:
+        yield f"{count(report.uncaptioned, 'picture has', 'pictures have')} no caption"
+    if report.findings:
+        yield ""
+        yield from finding_lines(report.findings)
+
+
+def _samples(amount: Amount) -> str:
+    return count(round(amount.samples), "sample")
+
+
+def _amounts(
+    name: str, amounts: Sequence[tuple[str, Amount]], whole: Amount, shown: int = SHOWN
+) -> Iterator[str]:
+    rows = [[name, "pictures", "samples", "share"]]
+    for text, amount in amounts[:shown]:
+        share = amount.samples / (whole.samples or 1)
+        rows.append([text, f"{amount.pictures:,}", f"{amount.samples:,.0f}", f"{share:.1%}"])
+    yield from table(rows)
+    if len(amounts) > shown:
+        yield f"and {len(amounts) - shown:,} more"
