@@ -53,6 +53,19 @@ _WINDOWS = {
 """Windows' own number of an error -> its name in `errno`, where Python's `errno` tells less."""
 
 
+class Unreadable(OSError):
+    """A file that is not read, although the operating system would.
+
+    Args:
+        why: what is wrong with it.
+        fix: what the user can do.
+    """
+
+    def __init__(self, why: str, fix: str) -> None:
+        super().__init__(why)
+        self.fix = fix
+
+
 def reason(error: OSError) -> str:
     """Return what the operating system says, without number and path: "Permission denied"."""
     return error.strerror or str(error)
@@ -71,6 +84,8 @@ def remedy_for_writing(error: OSError, instead: str = "") -> str:
 
 def remedy_for_reading(error: OSError) -> str:
     """Return what to do about a file or folder that cannot be read, as the cause demands."""
+    if isinstance(error, Unreadable):
+        return error.fix
     return (_EITHER | _READING).get(_name(error), "copy it to another disk, and read it there")
 
 

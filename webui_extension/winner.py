@@ -13,7 +13,7 @@ from lycoris_ext.formats import atomic_write
 from lycoris_ext.formats.families import OTHER, family_of_version
 from lycoris_ext.grids.checkpoints import Checkpoint
 from lycoris_ext.os_errors import reason, remedy_for_writing
-from lycoris_ext.plots.png import BROKEN, read_parameters, save_picture
+from lycoris_ext.plots.png import BROKEN, FORMATS, read_parameters, save_picture
 from lycoris_ext.words import count, short
 from webui_extension.allowed_folders import clean_name
 from webui_extension.staging import read_listed
@@ -117,7 +117,7 @@ def _read_preview(path: Path) -> tuple[Image.Image, str]:
         DataError: it is no picture.
     """
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=FORMATS) as file:
             return file.convert("RGB"), read_parameters(path)
     except BROKEN as error:
         raise DataError(

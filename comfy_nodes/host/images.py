@@ -32,8 +32,8 @@ def to_image(pictures: Sequence[Image.Image]) -> Tensor:
 
 
 def opened(path: Path) -> Image.Image:
-    """Read a picture file whole."""
-    with Image.open(path) as picture:
+    """Read a PNG file whole."""
+    with Image.open(path, formats=["PNG"]) as picture:
         return picture.convert("RGB")
 
 

@@ -18,6 +18,7 @@ from lycoris_ext.config import RECIPES, build_config, read_toml
 from lycoris_ext.config.commented import comment
 from lycoris_ext.data import DataConfig, Scan, examine, finding_lines, raise_if_errors
 from lycoris_ext.data.folders import options_for
+from lycoris_ext.data.picture_header import open_image
 from lycoris_ext.data.pictures import quiet_pillow
 from lycoris_ext.errors import DataError, LycorisExtError
 from lycoris_ext.formats import atomic_write
@@ -190,7 +191,7 @@ def _median_side(scan: Scan) -> int:
     with quiet_pillow():
         for picture in scan.pictures:
             try:
-                with Image.open(picture.path) as opened:
+                with open_image(picture.path) as opened:
                     sides.append(math.sqrt(opened.width * opened.height))
             except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
                 continue  # `_tell` prints what is wrong with it

@@ -10,10 +10,16 @@ from pathlib import Path
 from typing import Literal
 
 from PIL import Image, ImageChops, ImageCms, ImageOps, ImageStat
-from PIL import __version__ as pillow_version
 
+from lycoris_ext.data.picture_header import (
+    DECODING,
+    SCALE_DOWN,
+    Header,
+    open_image,
+    read_header,
+    why_not_opened,
+)
 from lycoris_ext.errors import DataError
-from lycoris_ext.formats.strangers import LOOK, start_of
 
 BROKEN_PICTURE = (
     OSError,
@@ -33,19 +39,11 @@ BROKEN_PICTURE = (
 """What Pillow's decoders raise on damaged files."""
 _TOO_LARGE = (Image.DecompressionBombError, MemoryError)
 REPLACE = "replace or delete the file"
-SCALE_DOWN = "scale the picture down, or delete it"
 
 Note = Literal["animated", "profile", "transparent"]
 """Something notable about a picture that can be used: only its first frame is ("animated"), its
 colour profile cannot be applied ("profile"), its transparent parts became white ("transparent")."""
 
-_CONTAINERS = {
-    b"ftypavif": "AVIF",
-    b"ftypavis": "AVIF",
-    b"ftypheic": "HEIC",
-    b"ftypheix": "HEIC",
-    b"ftypmif1": "HEIC",
-}
 # Even a conversion from sRGB to sRGB may change a number by this much, because lcms rounds.
 _SAME = 2
 _RAMP = Image.linear_gradient("L")
@@ -78,26 +76,41 @@ def decode(path: Path, raw: bytes, *, alpha_mask: bool = False) -> Decoded:
             pixel is transparent.
     """
     try:
-        with Image.open(io.BytesIO(raw)) as picture:
-            notes: list[Note] = []
-            # A phone's JPEG holds a depth map or a smaller copy beside the picture (MPO).
-            if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
-                notes.append("animated")
-            picture.load()
-            upright = ImageOps.exif_transpose(picture) or picture
-            colour, alpha = _split_alpha(_to_8_bit(upright))
-            rgb, usable = _to_srgb(colour, picture.info.get("icc_profile"))
+        header = read_header(raw, str(path))
+        with DECODING.share(header.memory):
+            return _decode(path, raw, header, alpha_mask)
     except BROKEN_PICTURE as error:
         fix = SCALE_DOWN if isinstance(error, _TOO_LARGE) else REPLACE
         raise DataError(_reason(error, raw), where=str(path), fix=fix) from error
+
+
+def _decode(path: Path, raw: bytes, header: Header, alpha_mask: bool) -> Decoded:
+    notes: list[Note] = []
+    # A phone's JPEG holds a depth map or a smaller copy beside the picture (MPO).
+    if header.frames > 1 and header.format != "MPO":
+        notes.append("animated")
+    # What is no longer needed is freed at once: each of these pictures may take gigabytes.
+    picture = _first_frame(raw)
+    profile = picture.info.get("icc_profile")
+    colour, alpha = _split_alpha(_to_8_bit(picture))
+    del picture
+    colour, usable = _to_srgb(colour, profile)
     if not usable:
         notes.append("profile")
     if alpha_mask:
-        return Decoded(_with_alpha(path, rgb, alpha), tuple(notes))
+        return Decoded(_with_alpha(path, colour, alpha), tuple(notes))
     if alpha is None or alpha.getextrema()[0] == 255:
-        return Decoded(rgb, tuple(notes))
-    page = Image.new("RGB", rgb.size, "white")
-    return Decoded(Image.composite(rgb, page, alpha), (*notes, "transparent"))
+        return Decoded(colour, tuple(notes))
+    page = Image.new("RGB", colour.size, "white")
+    page.paste(colour, mask=alpha)
+    return Decoded(page, (*notes, "transparent"))
+
+
+def _first_frame(raw: bytes) -> Image.Image:
+    """Return the first frame, upright; a copy, so that the decoder's own memory is freed."""
+    with open_image(raw) as picture:
+        picture.load()
+        return ImageOps.exif_transpose(picture) or picture.copy()
 
 
 def _to_8_bit(picture: Image.Image) -> Image.Image:
@@ -120,7 +133,7 @@ def _split_alpha(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]
     """Split a picture into colours (mode L, RGB or CMYK) and opacity (L; None if it has none)."""
     if "A" in picture.getbands() or "transparency" in picture.info:
         grey = picture.mode in ("LA", "La")
-        layered = picture.convert("LA" if grey else "RGBA")
+        layered = _in_mode(picture, "LA" if grey else "RGBA")
         return layered.convert("L" if grey else "RGB"), layered.getchannel("A")
     if picture.mode in ("L", "RGB", "CMYK"):
         return picture, None
@@ -130,7 +143,7 @@ def _split_alpha(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]
 def _to_srgb(colour: Image.Image, profile: bytes | None) -> tuple[Image.Image, bool]:
     """Convert to sRGB; also return False if there is a colour profile that cannot be used."""
     if not profile:
-        return colour.convert("RGB"), True
+        return _in_mode(colour, "RGB"), True
     try:
         transform = ImageCms.buildTransform(
             ImageCms.ImageCmsProfile(io.BytesIO(profile)),
@@ -139,10 +152,15 @@ def _to_srgb(colour: Image.Image, profile: bytes | None) -> tuple[Image.Image, b
             "RGB",
         )
         if colour.mode != "CMYK" and _changes_nothing(transform, colour.mode):
-            return colour.convert("RGB"), True
+            return _in_mode(colour, "RGB"), True
         return ImageCms.applyTransform(colour, transform) or colour, True
     except (ImageCms.PyCMSError, OSError):
-        return colour.convert("RGB"), False
+        return _in_mode(colour, "RGB"), False
+
+
+def _in_mode(picture: Image.Image, mode: str) -> Image.Image:
+    """Convert a picture, which Pillow would copy if it has the mode already."""
+    return picture if picture.mode == mode else picture.convert(mode)
 
 
 def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
@@ -175,16 +193,6 @@ def _reason(error: Exception, raw: bytes) -> str:
         return f"too large: pictures of up to {most:,} pixels (width times height) are read"
     if isinstance(error, MemoryError):
         return "too large: it does not fit into the memory"
-    container = _CONTAINERS.get(raw[4:12])
-    if container == "AVIF" and ".avif" not in Image.registered_extensions():
-        return (
-            f"AVIF, which this Pillow ({pillow_version}) does not read: "
-            'pip install --upgrade "pillow>=11.3"'
-        )
     if isinstance(error, Image.UnidentifiedImageError):
-        if container == "HEIC":
-            return "HEIC, which Pillow does not read: save it as PNG or JPEG"
-        kind = start_of(raw[:LOOK], len(raw))
-        told = f": this is {kind.name}" if kind else ", or damaged at its start"
-        return f"not a picture{told}"
+        return why_not_opened(raw)
     return str(error).split(" <_io")[0] or f"damaged ({type(error).__name__})"

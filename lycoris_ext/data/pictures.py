@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +14,10 @@ from PIL import Image
 
 from lycoris_ext.data.buckets import Crop
 from lycoris_ext.data.decode import REPLACE, Note, decode
+from lycoris_ext.data.picture_header import FILES, SCALE_DOWN
 from lycoris_ext.errors import DataError
 from lycoris_ext.os_errors import reason, remedy_for_reading
+from lycoris_ext.whole_files import read_within, size_within
 
 
 @dataclass(frozen=True)
@@ -39,16 +41,15 @@ def open_picture(path: Path, *, alpha_mask: bool = False, digest: str | None = N
             not compare.
 
     Raises:
-        DataError: the file is empty, damaged, no picture, or has changed.
+        DataError: the file is empty, damaged, no picture, too large, or has changed.
     """
-    raw = _read(path)
-    if digest is not None and digest != _digest(raw):
-        raise DataError(
-            "the file changed since the pictures were checked",
-            where=str(path),
-            fix="leave the pictures alone while a run starts, then run the same command again",
-        )
-    with quiet_pillow():
+    with _content(path) as raw, quiet_pillow():
+        if digest is not None and digest != _digest(raw):
+            raise DataError(
+                "the file changed since the pictures were checked",
+                where=str(path),
+                fix="leave the pictures alone while a run starts, then run the same command again",
+            )
         return decode(path, raw, alpha_mask=alpha_mask).picture
 
 
@@ -62,11 +63,11 @@ def check_picture(path: Path, *, alpha_mask: bool = False) -> Checked:
         alpha_mask: keep transparency, as for open_picture.
 
     Raises:
-        DataError: the file is empty, damaged or no picture.
+        DataError: the file is empty, damaged, no picture or too large.
     """
-    raw = _read(path)
-    decoded = decode(path, raw, alpha_mask=alpha_mask)
-    return Checked(decoded.picture.size, _digest(raw), decoded.notes)
+    with _content(path) as raw:
+        decoded = decode(path, raw, alpha_mask=alpha_mask)
+        return Checked(decoded.picture.size, _digest(raw), decoded.notes)
 
 
 def picture_to_tensor(picture: Image.Image, crop: Crop) -> torch.Tensor:
@@ -100,18 +101,26 @@ def quiet_pillow() -> Iterator[None]:
         yield
 
 
-def _read(path: Path) -> bytes:
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"the file cannot be opened ({reason(error)})",
-            where=str(path),
-            fix=remedy_for_reading(error),
-        ) from error
-    if not raw:
-        raise DataError("the file is empty (0 bytes)", where=str(path), fix=REPLACE)
-    return raw
+@contextmanager
+def _content(path: Path) -> Iterator[bytes]:
+    """Hold the bytes of a picture file inside the ``with``, as soon as there is memory for them."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(FILES.share(size_within(path, FILES.total)))
+            raw = read_within(path, FILES.total)
+        except OSError as error:
+            raise DataError(
+                f"the file cannot be opened ({reason(error)})",
+                where=str(path),
+                fix=remedy_for_reading(error),
+            ) from error
+        except MemoryError as error:
+            raise DataError(
+                "too large: it does not fit into the memory", where=str(path), fix=SCALE_DOWN
+            ) from error
+        if not raw:
+            raise DataError("the file is empty (0 bytes)", where=str(path), fix=REPLACE)
+        yield raw
 
 
 def _digest(raw: bytes) -> str:

@@ -52,13 +52,13 @@ class StoredCell:
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) in pixels, read from the file's header."""
-        with Image.open(self.path) as file:
+        with Image.open(self.path, formats=["PNG"]) as file:
             return file.size
 
     @property
     def picture(self) -> Image.Image:
         """The RGB picture, read from the file at every access."""
-        with Image.open(self.path) as file:
+        with Image.open(self.path, formats=["PNG"]) as file:
             return file.convert("RGB")
 
 
@@ -121,7 +121,7 @@ class CellStore:
         path = self._path(key)
         try:
             parameters = read_parameters(path)
-            with Image.open(path) as picture:
+            with Image.open(path, formats=["PNG"]) as picture:
                 picture.verify()
         except BROKEN:
             return None

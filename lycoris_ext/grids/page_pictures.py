@@ -96,7 +96,7 @@ def smaller(path: Path) -> tuple[bytes, str]:
     if len(content) <= _PNG_BYTES:
         return content, "png"
     jpeg = io.BytesIO()
-    with Image.open(io.BytesIO(content)) as picture:
+    with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
         # Not with `optimize`: Pillow then gives libjpeg a buffer that a noisy picture overflows.
         picture.convert("RGB").save(jpeg, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
     return jpeg.getvalue(), "jpeg"

@@ -11,7 +11,10 @@ from PIL.PngImagePlugin import PngInfo
 
 from lycoris_ext.formats import atomic_write
 
-BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+FORMATS = ("PNG", "JPEG", "WEBP")
+"""Pillow's names of the formats in which programs keep drawn pictures. It knows many more, and
+hands PostScript to another program, which runs what stands in the file."""
+BROKEN = (OSError, SyntaxError, ValueError, MemoryError, Image.DecompressionBombError)
 """What Pillow raises for a picture's file that is gone, damaged, or too large to be opened."""
 _NUMBERED = re.compile(r"^(\d{5,})-")
 
@@ -53,6 +56,6 @@ def numbered_path(folder: Path, suffix: str = ".png", at: datetime | None = None
 
 
 def read_parameters(path: Path) -> str:
-    """Return the text of a PNG's "parameters" chunk, or "" if it has none."""
-    with Image.open(path) as picture:
+    """Return the text of a PNG's "parameters" chunk, or "" if a picture has none."""
+    with Image.open(path, formats=FORMATS) as picture:
         return str(getattr(picture, "text", {}).get("parameters", ""))

@@ -314,7 +314,7 @@ def test_a_picture_too_thin_for_every_bucket_is_refused(tmp_path):
         (b"", "the file is empty (0 bytes)"),
         (bytes(100), "not a picture"),
         (b"<html>not found</html>", "not a picture"),
-        (b"\0\0\0\x18ftypheic" + bytes(40), "HEIC, which Pillow does not read"),
+        (b"\0\0\0\x18ftypheic" + bytes(40), "HEIC, which is not read here"),
     ],
 )
 def test_a_file_that_is_no_picture_is_refused_with_the_reason(tmp_path, raw, said):

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import Image
-
 from lycoris_ext.data.decode import Note
 from lycoris_ext.data.findings import Code, Finding, Location
+from lycoris_ext.data.picture_header import MOST_PIXELS
 from lycoris_ext.data.rules.registry import rule
 from lycoris_ext.data.scan import CheckedPicture, Scan
 from lycoris_ext.words import count
@@ -41,11 +40,10 @@ def damaged_pictures(scan: Scan) -> Iterator[Finding]:
 
 @rule(NARROW)
 def pictures_too_narrow_for_their_bucket(scan: Scan) -> Iterator[Finding]:
-    limit = Image.MAX_IMAGE_PIXELS or float("inf")
     narrow = [
         Location(checked.picture.path, _growth(checked))
         for checked in scan.checked
-        if checked.crop.resized[0] * checked.crop.resized[1] > limit
+        if checked.crop.resized[0] * checked.crop.resized[1] > MOST_PIXELS
     ]
     if narrow:
         yield NARROW.finding(

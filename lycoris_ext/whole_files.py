@@ -1,0 +1,70 @@
+"""Read whole files up to a size: no file may take more memory and time than its purpose needs."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from lycoris_ext.os_errors import Unreadable
+from lycoris_ext.words import file_size
+
+CONFIG_BYTES = 1_000_000
+"""The largest config, preset file, file of prompts or other small text that is read. Configs have a
+few kB, and the slowest reader (YAML) takes about 10 s for a file of this size."""
+_KINDS = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+def size_within(path: Path, most: int) -> int:
+    """Return the size of a file in bytes, before anything of it is read.
+
+    Args:
+        path: the file.
+        most: the largest size that is read.
+
+    Raises:
+        Unreadable: the file is larger, or is a pipe or a device, whose end may never come.
+        OSError: there is no such file.
+    """
+    found = path.stat()
+    kind = _KINDS.get(stat.S_IFMT(found.st_mode))
+    if kind is not None:
+        raise Unreadable(f"it is {kind}, not a file", "save its content in a file, and name that")
+    if found.st_size > most:
+        raise Unreadable(
+            f"it has {file_size(found.st_size)}, and at most {file_size(most)} are read",
+            "check that it is the right file, or make it smaller",
+        )
+    return found.st_size
+
+
+def read_within(path: Path, most: int) -> bytes:
+    """Read a file.
+
+    Args:
+        path: the file.
+        most: the largest number of bytes that is read.
+
+    Raises:
+        Unreadable: the file is larger, or is a pipe or a device.
+        OSError: it cannot be read.
+    """
+    size_within(path, most)
+    with open(path, "rb", opener=_open) as file:
+        content = file.read(most + 1)
+    if len(content) > most:  # it grew just now
+        raise Unreadable(
+            f"it has more than the {file_size(most)} that are read",
+            "check that it is the right file, and that no program writes to it",
+        )
+    return content
+
+
+def _open(path: str, flags: int) -> int:
+    # A pipe may have taken the place of the file since it was looked at.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
