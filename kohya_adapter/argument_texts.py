@@ -6,7 +6,7 @@ from ast import literal_eval
 from collections.abc import Mapping
 
 from lycoris_ext.errors import ConfigError
-from lycoris_ext.network.overrides import pattern_faults
+from lycoris_ext.patterns import pattern_faults
 from lycoris_ext.words import count
 
 
@@ -67,7 +67,7 @@ def patterns_of(name: str, arguments: Mapping[str, str]) -> tuple[str, ...]:
         return ()
     try:
         found = literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
         found = text
     patterns = found if isinstance(found, (list, tuple)) else [found]
     if not all(isinstance(pattern, str) for pattern in patterns):

@@ -35,7 +35,7 @@ from lycoris_ext.network import (
     load_network,
 )
 from lycoris_ext.network.block_arguments import block_overrides
-from lycoris_ext.network.selection import layer_rates, select_layers
+from lycoris_ext.network.selection import fits_any, layer_rates, select_layers
 from lycoris_ext.network.sites import Site, Targets, all_sites
 from lycoris_ext.training.notes import network_notes
 
@@ -193,7 +193,7 @@ def _ends(targets: Targets, config: NetworkConfig) -> list[str]:
         for site in all_sites(targets).values()
         if config.trains(site.spec.is_norm)
         and re.search(_SDXL_ENDS, site.name)
-        and not any(re.search(pattern, site.name) for pattern in config.include)
+        and not fits_any(config.include, site.name)
     ]
     return [f"^(?:{'|'.join(map(re.escape, names))})$"] if names else []
 

@@ -24,6 +24,7 @@ from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats.families import FAMILIES, Family
 from lycoris_ext.network.overrides import LayerOverride
 from lycoris_ext.network.sites import Site
+from lycoris_ext.patterns import pattern_fits
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,7 @@ class _Reader:
 
     def rank(self, site: Site) -> int | None:
         """Return the rank of a layer of the preset; None: that of the network."""
-        out = any(re.fullmatch(pattern, site.path) for pattern in self.excluded)
-        if out and not any(re.fullmatch(pattern, site.path) for pattern in self.included):
+        if _fits_whole(self.excluded, site) and not _fits_whole(self.included, site):
             return 0
         if site.target == "unet" and not any(word in site.key for word in self.part):
             return 0
@@ -171,8 +171,12 @@ class _Reader:
 
     def _fits(self, pattern: str, site: Site) -> bool:
         if self.choices.searches_keys:
-            return re.search(pattern, site.key) is not None
-        return re.fullmatch(pattern, site.path) is not None
+            return pattern_fits(pattern, site.key)
+        return pattern_fits(pattern, site.path, "fullmatch")
+
+
+def _fits_whole(patterns: Sequence[str], site: Site) -> bool:
+    return any(pattern_fits(pattern, site.path, "fullmatch") for pattern in patterns)
 
 
 def _block(word: str, site: Site) -> int | None:

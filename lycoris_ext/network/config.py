@@ -8,9 +8,10 @@ from functools import cached_property
 
 from lycoris_ext.errors import ConfigError, LycorisExtError
 from lycoris_ext.network.layer_options import LayerOptions
-from lycoris_ext.network.overrides import LayerOverride, options_with, pattern_faults
+from lycoris_ext.network.overrides import LayerOverride, options_with
 from lycoris_ext.network.presets import PRESETS, is_preset_file
 from lycoris_ext.options import option
+from lycoris_ext.patterns import MOST, pattern_faults
 
 
 @dataclass(frozen=True, init=False)
@@ -63,6 +64,14 @@ class NetworkConfig(LayerOptions):
                 "network_train_unet_only and network_train_text_encoder_only exclude each other",
                 fix="set one of them, or neither to train both",
             )
+        patterns = len(self.include) + len(self.exclude) + len(self.overrides)
+        if patterns > MOST:
+            yield ConfigError(
+                f"there are {patterns:,} patterns of layers, and at most {MOST:,} are read",
+                where="include, exclude and overrides",
+                fix="write one pattern for several layers",
+            )
+            return
         for name in ("include", "exclude"):
             for pattern in getattr(self, name):
                 yield from (error.within(name) for error in pattern_faults(pattern))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 from lycoris_ext.errors import ConfigError, LycorisExtError
 from lycoris_ext.network.layer_options import LayerOptions
 from lycoris_ext.options import Option, Section, option
+from lycoris_ext.patterns import pattern_faults, pattern_fits
+from lycoris_ext.words import short
 
 Settings = dict[str, Any]
 """Setting -> value for one layer: options of LayerOptions, ``learning_rate`` and ``lr_weight``;
@@ -60,7 +61,7 @@ class LayerOverride(Section):
         try:
             super().__init__(**values)
         except LycorisExtError as error:
-            raise error.within(f'match = "{values.get("match", "")}"') from error
+            raise error.within(f'match = "{short(str(values.get("match", "")))}"') from error
 
     @classmethod
     def kind_options(cls) -> Iterable[Option]:
@@ -82,11 +83,11 @@ class LayerOverride(Section):
     @property
     def where(self) -> str:
         """The name of this override in error messages."""
-        return f'overrides, match = "{self.match}"'
+        return f'overrides, match = "{short(self.match)}"'
 
     def fits(self, name: str) -> bool:
         """Return True if the pattern is found in a layer's path with its model's name."""
-        return re.search(self.match, name) is not None
+        return pattern_fits(self.match, name)
 
     def settings(self, spatial: bool, adapted: bool) -> Settings:
         """Return what this override sets for one layer, with its sizes as "rank" and "alpha".
@@ -148,14 +149,3 @@ def options_with(options: LayerOptions, settings: Settings) -> LayerOptions:
     """
     changed = {name: value for name, value in settings.items() if name not in _NOT_OPTIONS}
     return replace(options, **changed)
-
-
-def pattern_faults(pattern: str) -> Iterator[ConfigError]:
-    """Yield an error if a pattern is no valid regular expression."""
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        yield ConfigError(
-            f"{pattern!r} is no regular expression ({error})",
-            fix="put a backslash before brackets and other signs that are meant as they are",
-        )

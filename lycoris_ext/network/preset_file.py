@@ -23,10 +23,11 @@ from lycoris_ext.errors import ConfigError, Faults, LycorisExtError
 from lycoris_ext.formats.toml_text import read_tables
 from lycoris_ext.network.config import NetworkConfig
 from lycoris_ext.network.layer_options import LayerOptions
-from lycoris_ext.network.overrides import Settings, options_with, pattern_faults
+from lycoris_ext.network.overrides import Settings, options_with
 from lycoris_ext.network.presets import PRESETS, Preset, is_preset_file
 from lycoris_ext.options import Option, convert
 from lycoris_ext.os_errors import why_no_text
+from lycoris_ext.patterns import pattern_faults
 
 # Key of a file -> attribute of Preset, and its type.
 _KEYS: dict[str, tuple[str, Any]] = {

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from re import match
 
 from lycoris_ext.network.overrides import Settings
+from lycoris_ext.patterns import pattern_fits
 
 _TRANSFORMER = ("Transformer2DModel", "SpatialTransformer")
 _RESNET = ("ResnetBlock2D", "ResBlock")
@@ -76,7 +76,7 @@ class Preset:
         """Return True if a pattern of this preset fits a module's path inside its model."""
         if self.use_fnmatch:
             return fnmatchcase(path, pattern)
-        return path == pattern or match(pattern, path) is not None
+        return path == pattern or pattern_fits(pattern, path, "match")
 
 
 def is_preset_file(name: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +18,7 @@ from lycoris_ext.network.preset_file import read_preset
 from lycoris_ext.network.presets import Preset, is_preset_file
 from lycoris_ext.network.sites import DENOISERS, Site, Targets, all_sites
 from lycoris_ext.network.skipped import listed, skipped_layers
+from lycoris_ext.patterns import pattern_fits
 
 
 @dataclass(frozen=True)
@@ -140,12 +140,12 @@ def _check_fits(
     pattern: str, where: str, sites: list[Site], adapted: list[Site], targets: Targets
 ) -> None:
     """Raise ConfigError if a pattern is found in the name of no adapted layer."""
-    if any(re.search(pattern, site.name) for site in adapted):
+    if any(pattern_fits(pattern, site.name) for site in adapted):
         return
-    fitting = [site.name for site in sites if re.search(pattern, site.name)]
+    fitting = [site.name for site in sites if pattern_fits(pattern, site.name)]
     if not fitting:
         skipped = skipped_layers(targets)
-        unfit = [name for name in skipped if re.search(pattern, name)]
+        unfit = [name for name in skipped if pattern_fits(pattern, name)]
         raise ConfigError(
             f"the pattern {pattern!r} fits "
             + (f"only what cannot be adapted: {listed(skipped, unfit)}" if unfit else "no layer"),
@@ -168,7 +168,7 @@ def _named(sites: Iterable[Site], include: Iterable[str]) -> set[str]:
     """
     ordinary = [site.name for site in sites if site.spec.has_op]
     asking = [
-        pattern for pattern in include if not any(re.search(pattern, name) for name in ordinary)
+        pattern for pattern in include if not any(pattern_fits(pattern, name) for name in ordinary)
     ]
     return {site.name for site in sites if not site.spec.has_op and fits_any(asking, site.name)}
 
@@ -200,7 +200,7 @@ def left_out_by(target: str, config: NetworkConfig) -> str | None:
 
 def fits_any(patterns: Iterable[str], name: str) -> bool:
     """Return True if one of some patterns is found in a layer's name."""
-    return any(re.search(pattern, name) for pattern in patterns)
+    return any(pattern_fits(pattern, name) for pattern in patterns)
 
 
 def _with_settings(
