@@ -65,6 +65,17 @@ def read_within(path: Path, most: int) -> bytes:
     return content
 
 
+def read_text_within(path: Path, most: int = CONFIG_BYTES) -> str:
+    """Read a text file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        Unreadable: the file is larger than ``most`` bytes, or is a pipe or a device.
+        UnicodeDecodeError: it is not UTF-8.
+        OSError: it cannot be read.
+    """
+    return read_within(path, most).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+
+
 def _open(path: str, flags: int) -> int:
     # A pipe may have taken the place of the file since it was looked at.
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -10,6 +11,12 @@ from importlib import import_module
 from typing import Any
 
 from lycoris_ext.errors import EnvironmentFault
+
+_MOST_PARTS = 50
+#: A name of many parts, for which `tomllib` takes the square of their number: a.b."c".d.e...
+_MANY_PARTS = re.compile(
+    rf"""(?<![\w"'-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){{{_MOST_PARTS}}}"""
+)
 
 
 def read_tables(text: str) -> dict[str, Any]:
@@ -26,7 +33,14 @@ def read_tables(text: str) -> dict[str, Any]:
         import tomllib
     else:
         tomllib = _package()
-    tables: dict[str, Any] = tomllib.loads(text)
+    line = _MANY_PARTS.search(text)
+    if line:
+        number = text.count("\n", 0, line.start()) + 1
+        raise ValueError(f"line {number} has a name of more than {_MOST_PARTS} parts")
+    try:
+        tables: dict[str, Any] = tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError("its values are nested too deeply") from error
     return tables
 
 

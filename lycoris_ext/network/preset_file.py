@@ -28,6 +28,7 @@ from lycoris_ext.network.presets import PRESETS, Preset, is_preset_file
 from lycoris_ext.options import Option, convert
 from lycoris_ext.os_errors import why_no_text
 from lycoris_ext.patterns import pattern_faults
+from lycoris_ext.whole_files import read_text_within
 
 # Key of a file -> attribute of Preset, and its type.
 _KEYS: dict[str, tuple[str, Any]] = {
@@ -63,7 +64,7 @@ def read_preset(config: NetworkConfig) -> Preset:
     if not is_preset_file(name):
         return PRESETS[name]
     try:
-        text = Path(name).expanduser().read_text(encoding="utf-8-sig")
+        text = read_text_within(Path(name).expanduser())
     except (OSError, UnicodeDecodeError) as error:
         why, fix = why_no_text(error)
         if isinstance(error, FileNotFoundError):

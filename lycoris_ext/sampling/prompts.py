@@ -11,6 +11,7 @@ from typing import Any
 from lycoris_ext.errors import ConfigError, DataError
 from lycoris_ext.formats.toml_text import read_tables
 from lycoris_ext.os_errors import why_no_text
+from lycoris_ext.whole_files import read_text_within
 
 Fields = dict[str, Any]
 """The fields of a PromptSpec that a prompt sets, by name."""
@@ -59,7 +60,7 @@ def read_prompts(prompts: Sequence[str]) -> list[Fields]:
         return [parse_prompt(prompt) for prompt in prompts if prompt.strip()]
     path = Path(prompts[0]).expanduser()
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text_within(path)
     except (OSError, UnicodeDecodeError) as error:
         why, fix = why_no_text(error)
         raise DataError(f"the prompts cannot be read ({why})", where=str(path), fix=fix) from error

@@ -38,8 +38,13 @@ _TOKENS = re.compile(
     r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|\$\([^()]*\)|\$\{[^{}]*\}|`[^`]*`|\\.|[^\s"'])+""", re.DOTALL
 )
 _WINDOWS_TOKENS = re.compile(r"""(?:"[^"]*"|'[^']*'|[^\s"'])+""")
-_CONTINUED = re.compile(r"[ \t]*[\\^`][ \t]*\r?\n[ \t]*")
+_CONTINUED = re.compile(r"(?<![ \t])[ \t]*[\\^`][ \t]*\r?\n[ \t]*")
 _TRAINER = re.compile(r"train(_network|_db|_textual_inversion|_control_net)?\w*(\.py)?$|fine_tune")
+
+_LONGEST_NAME = 1000
+"""Characters of a program's path that are looked at, from its end."""
+MOST_FILLED = 1_000_000
+"""Characters that all variables of a script may unfold to."""
 
 
 def read_command(text: str, where: str) -> dict[str, object]:
@@ -57,9 +62,9 @@ def read_command(text: str, where: str) -> dict[str, object]:
     Raises:
         ConfigError: there is no such command.
     """
-    variables: dict[str, str] = {}
+    variables = _Variables(where)
     spelt: dict[str, str] = {}
-    commands: list[str] = []
+    commands: list[list[str]] = []  # of each its lines
     for indented in _CONTINUED.sub(" ", text).splitlines():
         line = indented.strip()
         if where.lower().endswith((".bat", ".cmd")):
@@ -72,14 +77,14 @@ def read_command(text: str, where: str) -> dict[str, object]:
         if assigned:
             name, value = assigned
             # What is set within a condition is not known to hold.
-            if not indented[:1].isspace() or name.lower() not in variables:
-                variables[name.lower()] = spelt[name] = _with_values(value, variables)
+            if not indented[:1].isspace() or name.lower() not in variables.values:
+                variables.values[name.lower()] = spelt[name] = variables.put_into(value)
             continue
-        line = _with_values(line, variables)
+        line = variables.put_into(line)
         if commands and (line.startswith("--") or is_word):
-            commands[-1] += f" {line}"
+            commands[-1].append(line)
         elif line.startswith("--") or (_trains(line) and ("--" in line or is_word)):
-            commands.append(line)
+            commands.append([line])
     if where.lower().endswith(".env"):
         return dict(spelt)
     if not commands:
@@ -88,8 +93,8 @@ def read_command(text: str, where: str) -> dict[str, object]:
             where=where,
             fix="it should hold a line such as: accelerate launch train_network.py --option=value",
         )
-    program, words = _behind_program(_words(commands[-1]))
-    unknown = [word for word in words if _UNKNOWN.search(word)]
+    program, words = _behind_program(_words(" ".join(commands[-1])))
+    unknown = dict.fromkeys(word for word in words if _UNKNOWN.search(word))
     options = _options([word for word in words if word not in unknown])
     for word, behind in pairwise(words):
         name = word[2:].replace("-", "_")
@@ -98,7 +103,7 @@ def read_command(text: str, where: str) -> dict[str, object]:
     return {
         **({"training_script": program} if program else {}),
         **options,
-        **({NOT_READ: unknown} if unknown else {}),
+        **({NOT_READ: list(unknown)} if unknown else {}),
     }
 
 
@@ -117,7 +122,7 @@ def _assignment(line: str) -> tuple[str, str] | None:
         found = pattern.fullmatch(line)
         if found is None:
             continue
-        value = re.sub(r"\s+#.*$", "", found[2].strip())
+        value = re.sub(r"(?<!\s)\s+#.*$", "", found[2].strip())
         quoted = re.match(r"""(?P<mark>["'])(?P<inside>.*?)(?P=mark)""", value)
         if quoted:
             return found[1], quoted["inside"]
@@ -128,22 +133,50 @@ def _assignment(line: str) -> tuple[str, str] | None:
 
 
 def _trains(line: str) -> bool:
-    return any(_TRAINER.search(word.strip("\"'")) for word in line.split())
+    return any(_TRAINER.search(word.strip("\"'")[-_LONGEST_NAME:]) for word in line.split())
 
 
-def _with_values(text: str, variables: dict[str, str]) -> str:
-    def value(found: re.Match[str]) -> str:
+class _Variables:
+    """The variables of a script that are set to a plain text.
+
+    Args:
+        where: the script's name, for messages.
+
+    Attributes:
+        values: name in small letters -> text.
+    """
+
+    def __init__(self, where: str) -> None:
+        self.values: dict[str, str] = {}
+        self._where = where
+        self._room = MOST_FILLED
+
+    def put_into(self, text: str) -> str:
+        """Put the values in where a text uses variables.
+
+        Raises:
+            ConfigError: variables that hold variables unfold to more than ``MOST_FILLED``.
+        """
+        return _USES.sub(self._value, _DEFAULTS.sub(self._or_default, text))
+
+    def _value(self, found: re.Match[str]) -> str:
         name = next(group for group in found.groups() if group)
-        return variables.get(name.lower(), found[0])
+        value = self.values.get(name.lower(), found[0])
+        self._room -= len(value)
+        if self._room < 0:
+            raise ConfigError(
+                f"its variables unfold to more than {MOST_FILLED:,} characters",
+                where=self._where,
+                fix="write out what the variables stand for",
+            )
+        return value
 
-    def default(found: re.Match[str]) -> str:
+    def _or_default(self, found: re.Match[str]) -> str:
         name, sign, otherwise = found.groups()
-        known = variables.get(name.lower(), "")
+        known = self.values.get(name.lower(), "")
         if sign == "+":
             return otherwise if known else ""
-        return known or otherwise.strip("\"'")
-
-    return _USES.sub(value, _DEFAULTS.sub(default, text))
+        return f"${{{name}}}" if known else otherwise.strip("\"'")
 
 
 def _words(command: str) -> list[str]:

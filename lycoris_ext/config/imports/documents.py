@@ -11,17 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from lycoris_ext.config.imports.command_line import read_command
+from lycoris_ext.config.imports.yaml_text import parse_yaml, refuse_unwieldy
 from lycoris_ext.data.encodings import guess_encodings
-from lycoris_ext.errors import ConfigError, EnvironmentFault
+from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats.toml_text import read_tables
 from lycoris_ext.os_errors import why_no_text
+from lycoris_ext.whole_files import CONFIG_BYTES, read_within
 from lycoris_ext.words import command
 
 Document = Mapping[str, Any]
 
 _BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 #: A JSON string, which is left as it is, or a comma before a closing bracket.
-_STRING_OR_LAST_COMMA = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])')
+_STRING_OR_LAST_COMMA = re.compile(r'("[^"\\]*(?:\\.[^"\\]*)*"?)|,(?=\s*[}\]])')
 _OTHER_FILES = {
     ".safetensors": "an adapter (lycoris-ext config FILE writes its config) or a model",
     ".ckpt": "a model",
@@ -57,6 +59,7 @@ def read_document(path: Path) -> Document:
             fix=f"its format follows from its ending: {', '.join(READERS)}",
         )
     document = READERS[suffix](text, str(path))
+    refuse_unwieldy(document, str(path))
     if not isinstance(document, Mapping):
         raise ConfigError(
             "the file holds a list or a single value, no config",
@@ -88,7 +91,7 @@ def read_text(path: Path) -> str:
             fix="give a config: " + ", ".join(READERS),
         )
     try:
-        raw = path.read_bytes()
+        raw = read_within(path, CONFIG_BYTES)
         encoding = _BOMS.get(raw[:2], "utf-8-sig")
         if READERS.get(path.suffix.lower()) is read_command:
             with suppress(UnicodeDecodeError):
@@ -133,29 +136,11 @@ def _json(text: str, where: str) -> Any:
         raise ConfigError(f"no valid JSON: {error}", where=where, fix=fix) from error
 
 
-def _yaml(text: str, where: str) -> Any:
-    try:
-        import yaml
-    except ModuleNotFoundError as error:
-        raise EnvironmentFault(
-            "reading YAML needs the package PyYAML",
-            where=where,
-            fix="pip install pyyaml",
-        ) from error
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        place = " ".join(str(error).split())
-        raise ConfigError(
-            f"no valid YAML: {place}", where=where, fix="correct this line"
-        ) from error
-
-
 READERS: dict[str, Callable[[str, str], Any]] = {
     ".toml": parse_toml_document,
     ".json": _json,
-    ".yaml": _yaml,
-    ".yml": _yaml,
+    ".yaml": parse_yaml,
+    ".yml": parse_yaml,
     **dict.fromkeys((".sh", ".bat", ".cmd", ".ps1", ".txt", ".env"), read_command),
 }
 """Ending of a file's name -> reads its text."""

@@ -21,6 +21,7 @@ from lycoris_ext.config.imports.settings import (
     text,
     whole,
 )
+from lycoris_ext.whole_files import read_text_within
 
 
 def read_data(settings: Settings, data: object) -> int:
@@ -95,7 +96,7 @@ def _is_plain(folder: Settings, template: str) -> bool:
     if found is None:
         return template.replace("\\", "/").rpartition("/")[2] in ("caption.txt", "hcp_caption.txt")
     try:
-        lines = found.read_text(encoding="utf-8-sig").split("\n")
+        lines = read_text_within(found).split("\n")
     except (OSError, ValueError):
         return False
     return {line.strip() for line in lines if line.strip()} <= {"{caption}", "{pt1}{caption}"}

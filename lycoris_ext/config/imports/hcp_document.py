@@ -13,6 +13,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from lycoris_ext.config.imports.settings import Settings
+from lycoris_ext.config.imports.yaml_text import parse_yaml
+from lycoris_ext.errors import ConfigError
 
 _REMOVED = "---"
 """A value that takes a setting of a base away."""
@@ -61,6 +63,14 @@ _BUILT_IN: dict[str, dict[str, Any]] = {
 }
 """File that HCP-Diffusion brings -> what in it matters here."""
 
+MOST_BASES = 100
+"""Bases of a config, those of its bases counted."""
+MOST_FILLED = 1_000_000
+"""Characters of a config whose references are filled in."""
+_REFERENCE = re.compile(r"\$\{([\w.]+)\}")
+#: A few factors: the product of a million digits would take minutes.
+_PRODUCT = re.compile(r"\$\{(?:hcp\.eval|times):[\"']?([\d*,. ]{1,100})[\"']?\}")
+
 
 def with_bases(document: Mapping[str, Any], settings: Settings) -> tuple[dict[str, Any], set[str]]:
     """Join a document with its bases, and fill its references in.
@@ -72,30 +82,48 @@ def with_bases(document: Mapping[str, Any], settings: Settings) -> tuple[dict[st
     Returns:
         The joined document, and the names that it refers to: these may be names of its own.
     """
-    merged = _joined(document, settings, set())
+    merged = _joined(document, settings, set(), [])
     named = _references(merged) | _references(document)
-    return {name: _filled(value, merged) for name, value in merged.items()}, named
+    references = _References(merged, settings.where)
+    return {name: references.filled(value) for name, value in merged.items()}, named
 
 
-def _joined(document: Mapping[str, Any], settings: Settings, seen: set[str]) -> dict[str, Any]:
+def _joined(
+    document: Mapping[str, Any], settings: Settings, seen: set[str], opened: list[str]
+) -> dict[str, Any]:
+    """Join a document with its bases.
+
+    Args:
+        document: the parsed config, or one of its bases.
+        settings: finds the bases.
+        seen: the bases that led here: none is its own base.
+        opened: all bases so far.
+    """
     merged: dict[str, Any] = {}
     bases = document.get("_base_", [])
     for path in bases if isinstance(bases, list) else [bases]:
         if not isinstance(path, str) or path in seen:
             continue
-        merged = _over(merged, _base(_filled(path, document), settings, {*seen, path}))
+        opened.append(path)
+        if len(opened) > MOST_BASES:
+            raise ConfigError(
+                f"it has more than {MOST_BASES} bases (_base_), those of bases counted",
+                where=settings.where,
+                fix="join them to one file",
+            )
+        filled = _References(document, settings.where).filled(path)
+        merged = _over(merged, _base(filled, settings, {*seen, path}, opened))
     return _over(merged, {name: value for name, value in document.items() if name != "_base_"})
 
 
-def _base(path: Any, settings: Settings, seen: set[str]) -> dict[str, Any]:
+def _base(path: Any, settings: Settings, seen: set[str], opened: list[str]) -> dict[str, Any]:
     """Return a base: the file if it is there, or what HCP-Diffusion's file of this name holds."""
-    import yaml
 
     def read(text: str) -> object:
         try:
-            return yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ValueError(str(error)) from error
+            return parse_yaml(text, settings.where)
+        except ConfigError as error:
+            raise ValueError(error.what) from error
 
     known = _BUILT_IN.get(PurePosixPath(str(path).replace("\\", "/")).name)
     if settings.companion(str(path)) is None and known is not None:
@@ -106,9 +134,9 @@ def _base(path: Any, settings: Settings, seen: set[str]) -> dict[str, Any]:
                 "put this file beside the config; without it the settings of HCP-Diffusion's own "
                 "file of this name are taken",
             )
-        return _joined(known, settings, seen)
+        return _joined(known, settings, seen, opened)
     content = settings.read_companion("_base_", path, read, "settings that this config lacks")
-    return _joined(content, settings, seen) if isinstance(content, Mapping) else {}
+    return _joined(content, settings, seen, opened) if isinstance(content, Mapping) else {}
 
 
 def _over(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,34 +155,54 @@ def _over(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
 
 def _references(document: object) -> set[str]:
     """Return the names that ${...} refers to in a document: "emb_lr", "model.lr_unet"."""
-    return set(re.findall(r"\$\{([\w.]+)\}", str(document)))
+    return set(_REFERENCE.findall(str(document)))
 
 
-def _filled(value: Any, document: Mapping[str, Any], depth: int = 0) -> Any:
-    """Replace references such as ${model.lr} and products such as ${hcp.eval:"512*512"}."""
-    if depth > 20:  # references that name each other
-        return value
-    if isinstance(value, Mapping):
-        return {name: _filled(part, document, depth) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_filled(part, document, depth) for part in value]
-    if not isinstance(value, str):
-        return value
-    whole = re.fullmatch(r"\$\{([\w.]+)\}", value)
-    if whole:
-        found = _looked_up(whole[1], document)
-        return value if found is None else _filled(found, document, depth + 1)
-    text = re.sub(
-        r"\$\{([\w.]+)\}",
-        lambda match: str(_filled(match[0], document, depth + 1)),
-        value,
-    )
-    product = re.fullmatch(r"\$\{(?:hcp\.eval|times):[\"']?([\d*,. ]+)[\"']?\}", text)
-    if product and text.strip("${}"):
-        factors = re.split(r"[*,]", product[1].replace(" ", ""))
-        if all(factor.isdecimal() for factor in factors):
-            return math.prod(int(factor) for factor in factors)
-    return text
+class _References:
+    """Fills in references such as ${model.lr} and products such as ${hcp.eval:"512*512"}.
+
+    Args:
+        document: what the references refer to.
+        where: its name, for messages.
+    """
+
+    def __init__(self, document: Mapping[str, Any], where: str) -> None:
+        self._document = document
+        self._where = where
+        self._room = MOST_FILLED
+
+    def filled(self, value: Any, depth: int = 0) -> Any:
+        """Return a value without references.
+
+        Raises:
+            ConfigError: references to references unfold to more than ``MOST_FILLED`` characters.
+        """
+        self._room -= len(value) if isinstance(value, str) else 1
+        if self._room < 0:
+            raise ConfigError(
+                f"its references (${{...}}) unfold to more than {MOST_FILLED:,} characters",
+                where=self._where,
+                fix="write out what they stand for",
+            )
+        if depth > 20:  # references that name each other
+            return value
+        if isinstance(value, Mapping):
+            return {name: self.filled(part, depth) for name, part in value.items()}
+        if isinstance(value, list):
+            return [self.filled(part, depth) for part in value]
+        if not isinstance(value, str):
+            return value
+        whole = _REFERENCE.fullmatch(value)
+        if whole:
+            found = _looked_up(whole[1], self._document)
+            return value if found is None else self.filled(found, depth + 1)
+        text = _REFERENCE.sub(lambda match: str(self.filled(match[0], depth + 1)), value)
+        product = _PRODUCT.fullmatch(text)
+        if product:
+            factors = re.split(r"[*,]", product[1].replace(" ", ""))
+            if all(factor.isdecimal() for factor in factors):
+                return math.prod(int(factor) for factor in factors)
+        return text
 
 
 def _looked_up(path: str, document: Mapping[str, Any]) -> Any:

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from lycoris_ext.config.imports.foreign import Foreign
 from lycoris_ext.config.imports.reading import shown, unsupported
 from lycoris_ext.errors import ConfigError
+from lycoris_ext.whole_files import read_text_within
 from lycoris_ext.words import short
 
 T = TypeVar("T")
@@ -159,7 +160,7 @@ class Settings:
             self.miss(name, path, f"put this file, which holds {holds}, beside the config")
             return None
         try:
-            return read(found.read_text(encoding="utf-8-sig"))
+            return read(read_text_within(found))
         except (OSError, ValueError) as error:
             self.unsupported.append(
                 ConfigError(
