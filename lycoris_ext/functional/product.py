@@ -20,6 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lycoris_ext.functional.autocast import is_autocasting
+
 # (x, weight, bias, "none", [], "") -> F.linear(x, weight, bias)
 _LINEAR: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 _X86 = platform.machine() in ("x86_64", "AMD64")  # other processors have no MKL
@@ -155,6 +157,6 @@ def onednn_knows(left: Tensor, right: Tensor) -> bool:
         and left.device.type == "cpu"
         and left.dtype == right.dtype == torch.float32
         and not torch.compiler.is_compiling()
-        and not torch.is_autocast_enabled("cpu")
+        and not is_autocasting("cpu")
         and bool(torch.backends.mkldnn.enabled)
     )

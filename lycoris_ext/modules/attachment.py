@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.functional import NORMS, FrozenLayer
+from lycoris_ext.functional.autocast import is_autocasting
 from lycoris_ext.functional.inputs_first import torch_kind
 from lycoris_ext.functional.layer import PLAIN, LayerSpec
 from lycoris_ext.modules.adapter_layer import AdapterLayer
@@ -84,7 +85,7 @@ class Attachment:
             and weight.dtype == x.dtype == torch.float32  # bf16 would swallow small updates
             and not weight.requires_grad
             and not (bias is not None and bias.requires_grad)
-            and not torch.is_autocast_enabled(x.device.type)
+            and not is_autocasting(x.device.type)
         )
 
 
