@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
-from lycoris_ext.data.buckets import Crop
-from lycoris_ext.data.decode import REPLACE, Note, decode
-from lycoris_ext.data.picture_header import FILES, SCALE_DOWN
+from lycoris_ext.data.buckets import Crop, Resolution
+from lycoris_ext.data.decode import BROKEN_PICTURE, REPLACE, Note, decode
+from lycoris_ext.data.picture_header import FILES, SCALE_DOWN, open_image
 from lycoris_ext.errors import DataError
 from lycoris_ext.os_errors import reason, remedy_for_reading
 from lycoris_ext.whole_files import read_within, size_within
@@ -125,3 +125,20 @@ def _content(path: Path) -> Iterator[bytes]:
 
 def _digest(raw: bytes) -> str:
     return hashlib.blake2b(raw, digest_size=16).hexdigest()
+
+
+def upright_size(path: Path) -> Resolution:
+    """Return the (width, height) of a picture in pixels, upright, from the header of its file.
+
+    Raises:
+        DataError: the file cannot be read, or is no picture.
+    """
+    try:
+        with open_image(path) as picture:
+            width, height = picture.size
+            # Of a PNG, getexif would decode all of it where the EXIF stands behind the pixels.
+            exif = picture.getexif() if "exif" in picture.info else {}
+            lying = exif.get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+    except BROKEN_PICTURE as error:
+        raise DataError("its header cannot be read", where=str(path), fix=REPLACE) from error
+    return (height, width) if lying else (width, height)

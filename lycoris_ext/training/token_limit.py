@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -45,7 +45,8 @@ def clip_token_limit(config: ModelConfig) -> TokenLimit | None:
 
 def _limit(tokenizer: Any, length: int, config: ModelConfig) -> TokenLimit:
     weighted = config.weighted_captions
-    count = partial(count_tokens, tokenizer, weighted=weighted)
+    # Several rules and the report ask for the same captions.
+    count = cache(partial(count_tokens, tokenizer, weighted=weighted))
     return TokenLimit(count, config.max_token_length, length - _MARKS, weighted)
 
 

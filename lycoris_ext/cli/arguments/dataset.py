@@ -16,8 +16,21 @@ def parser() -> argparse.ArgumentParser:
         "file is ever changed.",
     )
     commands = made.add_subparsers(dest="action", required=True, metavar="ACTION")
+    _report(commands)
     _balance(commands)
     return made
+
+
+def _report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    made = commands.add_parser(
+        "report",
+        help="count pictures, repeats, concepts, sizes, tags and caption lengths",
+        description="Count what a data set holds, level by level: pictures and samples in an "
+        "epoch, concepts and which of them stand together, sizes and buckets, tags and lengths "
+        "of captions. Only the headers of pictures are read.",
+    )
+    made.add_argument("place", type=Path, help="a folder of pictures, or a config")
+    made.add_argument("--json", action="store_true", help="print all of it as a JSON object")
 
 
 def _balance(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
