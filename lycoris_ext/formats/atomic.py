@@ -17,6 +17,10 @@ from lycoris_ext.os_errors import reason, remedy_for_writing
 # Tests set this variable to slow a write down, so that they can kill the process in its middle.
 SLOW_WRITE_VARIABLE = "LYCORIS_EXT_SLOW_WRITE_SECONDS"
 _CHUNK = 1 << 16
+_IN_USE = (5, 32)
+"""Windows' errors for a file that another program has open: access denied, sharing violation."""
+_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.6)
+"""Seconds before each further try."""
 
 
 def atomic_write(
@@ -25,7 +29,8 @@ def atomic_write(
     """Write a file in one step: a crash or a full disk leaves the old file, never half of the new.
 
     The bytes go into a temporary file in the same folder, are flushed to the disk, and then the
-    temporary file is renamed.
+    temporary file is renamed. Windows renames onto no file that another program reads, such as a
+    browser or a virus scanner: then it is tried again for two seconds.
 
     Args:
         path: the file; its folder is made if it does not exist.
@@ -48,8 +53,8 @@ def atomic_write(
             file.flush()
             os.fsync(file.fileno())
         if keep is not None and path.exists():
-            os.replace(path, keep)
-        os.replace(temporary, path)
+            _replace(path, keep)
+        _replace(temporary, path)
     except OSError as error:
         raise EnvironmentFault(
             f"cannot be written ({reason(error)})",
@@ -60,6 +65,19 @@ def atomic_write(
     finally:
         with suppress(OSError):  # a folder that cannot be written fails here, too
             temporary.unlink(missing_ok=True)
+
+
+def _replace(source: Path, target: Path) -> None:
+    for pause in _PAUSES:
+        try:
+            os.replace(source, target)
+        except PermissionError as error:
+            if getattr(error, "winerror", None) not in _IN_USE:
+                raise
+            time.sleep(pause)
+        else:
+            return
+    os.replace(source, target)
 
 
 def make_folder(folder: Path, option: str = "folder") -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from lycoris_ext.errors import DataError, EnvironmentFault, LycorisExtError, together
+from lycoris_ext.errors import DataError, LycorisExtError, together
 from lycoris_ext.grids.cells import AnyPicture, CellPicture, StoredCell
 from lycoris_ext.grids.checkpoints import Checkpoint
 from lycoris_ext.grids.draw import Grid
@@ -74,10 +74,6 @@ class GridWriter:
     def finish(self, grid: Grid[StoredCell]) -> None:
         """Write plan, page and picture."""
         self._write_plan_and_page(grid, running=False)
-        if any(isinstance(each, EnvironmentFault) for each in self.problems.values()):
-            # Windows replaces no file that is being read, as a browser now and then reads the page.
-            time.sleep(_PAUSE)
-            self._write_plan_and_page(grid, running=False)
         self._try(PICTURE, lambda: self._write_picture(grid))
 
     def _write_plan_and_page(self, grid: Grid[StoredCell], *, running: bool) -> None:

@@ -92,3 +92,38 @@ def test_commands_in_a_read_only_folder_say_so_before_they_work(
     said = capsys.readouterr().err
     assert "cannot be written" in said or "cannot be made" in said
     assert [path.name for path in read_only.iterdir()] == ["there.txt"]
+
+
+@pytest.mark.parametrize("winerror", [5, 32])
+def test_a_file_that_another_program_reads_on_windows_is_replaced_a_moment_later(
+    tmp_path, monkeypatch, winerror
+):
+    replace, refused = os.replace, []
+
+    def on_windows(source, target):
+        if len(refused) < 3:
+            refused.append(target)
+            error = PermissionError(errno.EACCES, "used by another process")
+            error.winerror = winerror
+            raise error
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", on_windows)
+    atomic_write(tmp_path / "grid.html", b"new")
+    assert (tmp_path / "grid.html").read_bytes() == b"new"
+    assert len(refused) == 3
+
+
+def test_a_file_that_stays_in_use_is_told_and_unharmed(tmp_path, monkeypatch):
+    def on_windows(source, target):
+        error = PermissionError(errno.EACCES, "used by another process")
+        error.winerror = 32
+        raise error
+
+    (tmp_path / "x.json").write_bytes(b"old")
+    monkeypatch.setattr("lycoris_ext.formats.atomic._PAUSES", (0.0,) * 7)
+    monkeypatch.setattr(os, "replace", on_windows)
+    with pytest.raises(EnvironmentFault, match="cannot be written"):
+        atomic_write(tmp_path / "x.json", b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+    assert (tmp_path / "x.json").read_bytes() == b"old"

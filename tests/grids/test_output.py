@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -112,23 +111,3 @@ def test_while_a_grid_is_drawn_its_files_are_written_now_and_then(
     assert len(written) == 1
     writer.finish(grid)
     assert len(written) == 2
-
-
-def test_the_last_page_is_written_although_the_one_before_was_being_read(
-    grid: Grid[StoredCell], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    writer = GridWriter(tmp_path / "grid")
-    replace = os.replace
-    refused: list[Path] = []
-
-    def on_windows(source: Path, target: Path) -> None:
-        if target.name == "grid.html" and not refused:
-            refused.append(target)
-            raise PermissionError(13, "used by another process")
-        replace(source, target)
-
-    monkeypatch.setattr(output, "_PAUSE", 0)
-    monkeypatch.setattr(os, "replace", on_windows)
-    writer.finish(grid)
-    assert refused == [tmp_path / "grid" / "grid.html"] and refused[0].is_file()
-    assert not writer.problems
