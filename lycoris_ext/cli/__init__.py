@@ -22,6 +22,7 @@ COMMANDS = {
     "info": "describe an adapter file and check that its tensors are unchanged",
     "config": "write a config that trains an adapter like an existing file",
     "size": "predict an adapter's number of parameters and file size",
+    "cache": "list, check and prune cached latents and captions",
     "install": "install the nodes into ComfyUI, or the tab into AUTOMATIC1111 or Forge",
     "doctor": "check whether everything that training needs is installed",
     "demo": "train on the shipped pictures in minutes and show what was learned",

@@ -85,6 +85,15 @@ class DataConfig(SubsetOptions):
         may_change="always",
         recorded="in the run's own files",
     )
+    cache_limit_gb: float | None = option(
+        None,
+        "Size in GB (10^9 bytes) that cache_dir may have: before the first step, the files that no "
+        "run used for the longest time are deleted, but none that this run uses.",
+        unset="files are never deleted",
+        above=0,
+        may_change="always",
+        recorded="in the run's own files",
+    )
     max_data_loader_n_workers: int = option(
         0,
         "Number of processes that prepare captions and the order of pictures; 0: the main process "

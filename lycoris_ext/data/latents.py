@@ -52,7 +52,7 @@ class LatentCache:
     ) -> None:
         self._training_set = training_set
         self._encode = encode
-        self._store = store
+        self.store = store
         self._vae = vae
         self.encoded = 0
         """Number of pictures that the VAE encoded so far."""
@@ -101,7 +101,7 @@ class LatentCache:
             alpha_mask=training_set.pictures[number].subset.alpha_mask,
             vae=self._vae,
         )
-        return fetch(self._store, key, lambda: self._compute(number, mirrored))
+        return fetch(self.store, key, lambda: self._compute(number, mirrored))
 
     @torch.no_grad()
     def _compute(self, number: int, mirrored: bool) -> Tensors:

@@ -102,10 +102,14 @@ class DiskStore:
     """A cache in a folder, one file for each key; several processes may share the folder.
 
     A file holds a hash of its key and content, then the content in the safetensors format. A file
-    that is damaged, or was renamed, counts as missing and is written again.
+    that is damaged, or was renamed, counts as missing and is written again. The time of a file is
+    when it was used last, so that ``cache_folder`` can delete those that nobody needs.
 
     Args:
         folder: is made if it does not exist.
+
+    Attributes:
+        used: the files that were read or written through this object.
 
     Raises:
         EnvironmentFault: the folder cannot be made; from `load` and `save`: a file cannot be read
@@ -114,6 +118,7 @@ class DiskStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.used: set[Path] = set()
         make_folder(folder, "cache_dir")
         self._remove_leftovers()
 
@@ -129,7 +134,10 @@ class DiskStore:
                 fix=f"{remedy_for_reading(error)}, or choose another cache_dir",
             ) from error
         content = unsealed(raw, key)
-        return None if content is None else load(content)
+        if content is None:
+            return None
+        self._mark(self._path(key))
+        return load(content)
 
     def save(self, key: str, tensors: Tensors) -> None:
         content = save({name: value.to("cpu").contiguous() for name, value in tensors.items()})
@@ -139,6 +147,14 @@ class DiskStore:
             # Windows lets nobody replace a file that another process is just reading.
             if self.load(key) is None:
                 raise
+        self.used.add(self._path(key))
+
+    def _mark(self, path: Path) -> None:
+        """Note that a file is used, for this run and, by its time, for all others."""
+        if path not in self.used:
+            self.used.add(path)
+            with suppress(OSError):  # the cache of another user, which may only be read
+                os.utime(path)
 
     def size(self) -> tuple[int, int]:
         """Return the number of files and their bytes together, those of other runs included."""

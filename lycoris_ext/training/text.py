@@ -33,7 +33,7 @@ class TextCache(Generic[Text]):
         disk: TensorStore | None = None,
         encoder: str = "",
     ) -> None:
-        self._base, self._limit, self._disk, self._encoder = base, limit, disk, encoder
+        self._base, self._limit, self.disk, self._encoder = base, limit, disk, encoder
         self._memory: dict[str, Text] = {}
         self.encoded = 0
         """How many captions were encoded so far because the cache did not have them."""
@@ -51,9 +51,9 @@ class TextCache(Generic[Text]):
 
     def one(self, caption: str) -> Text:
         """Return the encoding of one caption, without gradients, from the cache if possible."""
-        if self._disk is not None:
+        if self.disk is not None:
             key = cache_key(kind="caption", caption=caption, encoder=self._encoder)
-            kept = fetch(self._disk, key, lambda: self._base.to_tensors(self._compute(caption)))
+            kept = fetch(self.disk, key, lambda: self._base.to_tensors(self._compute(caption)))
             return self._base.from_tensors(kept)
         if caption not in self._memory:
             if self._limit is not None and len(self._memory) >= self._limit:

@@ -21,7 +21,7 @@ from lycoris_ext.runs.losses import running_average
 from lycoris_ext.runs.paths import RunPaths
 from lycoris_ext.training.base_model import BaseModel
 from lycoris_ext.training.batch_loss import BatchLoss
-from lycoris_ext.training.caches import describe_store, latent_store, text_store
+from lycoris_ext.training.caches import describe_store, keep_within_limit, latent_store, text_store
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.door import Door
 from lycoris_ext.training.memory import memory_faults
@@ -79,6 +79,8 @@ def train(
             watcher.say(line)
         latents = encode_pictures(config, base, pictures, watcher)
         texts = encode_captions(config, base, pictures, watcher)
+        if told := keep_within_limit(config, (latents.store, texts.disk)):
+            watcher.note(told)
         held.enter_context(base.prepared(config.run.gradient_checkpointing))
 
         network = weights.build_network(base.targets(), config)

@@ -36,6 +36,7 @@ _WITHOUT_EFFECT = frozenset(
     (
         "allow_missing_captions",
         "cache_dir",
+        "cache_limit_gb",
         "device",
         "left_out",
         "overwrite",
