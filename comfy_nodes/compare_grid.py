@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,8 @@ class CompareGrid:
             bare=without_adapter,
         )
         grid = draw_grid(plan, ComfyPainter(model, clip, vae, read), MemoryStore())
+        for fault in grid.faults:
+            logging.warning("LyCORIS: %s", fault)
         pictures = [cell.picture for row in grid.table() for cell in row if cell is not None]
         return to_image([grid_picture(grid, title=title)]), to_image(pictures)
 

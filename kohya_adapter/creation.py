@@ -27,6 +27,7 @@ from kohya_adapter.targets import (
 from kohya_adapter.unread import without_unread
 from lycoris_ext.errors import ConfigError, FormatError
 from lycoris_ext.formats import AdapterState, load_adapter
+from lycoris_ext.formats.doubts import changed
 from lycoris_ext.network import (
     LayerOverride,
     NetworkConfig,
@@ -156,6 +157,9 @@ def create_network_from_weights(
     models = name_models(text_encoder, unet)
     # The file decides these, whatever the arguments say.
     known = arguments_told(state.metadata) | arguments_measured(network)
+    for said in (*changed(state.hash_check()), *network.notices):
+        logger.warning(f"lycoris_ext: {f'{file}: ' if file else ''}{said}")
+    network.notices = ()  # they are said
     created = _logged(KohyaNetwork(network, models, arguments, {}, known), arguments)
     return created, (created.state_dict() if weights_sd is None else weights_sd)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,15 @@ from kohya_adapter.targets import TextEncoders
 from kohya_adapter.type_errors import no_type_error
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats import AdapterState, atomic_write, load_adapter, save_adapter
+from lycoris_ext.formats.doubts import doubts
 from lycoris_ext.formats.families import TEXT_ENCODERS
+from lycoris_ext.formats.summary import plans_of
 from lycoris_ext.network import Network
 from lycoris_ext.network.checks import is_packed
 
 _SAFE = ".safetensors"
+
+logger = logging.getLogger(__name__)
 
 
 class KohyaNetwork(Network):
@@ -126,6 +131,8 @@ class KohyaNetwork(Network):
         """
         state = load_adapter(file)
         missing, left_over = self.load_adapter_state(state, partly=True)
+        for said in doubts(state, plans_of(state)):
+            logger.warning(f"lycoris_ext: {state.source}: {said}")
         return {"start afresh": missing, "not trained": left_over}
 
     def enable_gradient_checkpointing(self) -> None:

@@ -79,7 +79,7 @@ class MemoryFault(LycorisExtError):
 
 
 class DivergedError(LycorisExtError):
-    """The loss became NaN or infinite."""
+    """The loss, the weights or a picture became NaN or infinite."""
 
 
 class RunInterrupted(LycorisExtError):

@@ -22,6 +22,11 @@ from lycoris_ext.grids.settings import Settings
 from lycoris_ext.words import count
 from webui_extension.staging import Staged
 
+#: What a host saves where it does not look for NaN itself (Forge; AUTOMATIC1111 if told so).
+_BLACK = (
+    "the picture is black from edge to edge: in the host it became NaN or infinite, by the "
+    "adapter, its strength, or a VAE in half precision"
+)
 _TAGS = ("<lora:", "<lyco:", "<hypernet:")
 
 
@@ -170,6 +175,8 @@ class WebuiPainter:
         """Return what is wrong with a drawn cell; "" if its adapters were fully applied."""
         if drawn.model != model:
             return f"drawn with {drawn.model}, not with {model}"
+        if drawn.picture.getbbox() is None:  # no pixel differs from black
+            return _BLACK
         names = ", ".join(network.path.stem for network in drawn.networks)
         if not uses:
             return f"drawn with {names}, and should be without" if names else ""

@@ -276,6 +276,7 @@ def checkpoint_json(checkpoint: Checkpoint) -> dict[str, Any]:
         "model_hash": checkpoint.summary.hash.computed,
         "base": checkpoint.base,
         "triggers": list(checkpoint.summary.triggers),
+        "doubts": list(checkpoint.summary.doubts),
         "scores": dict(checkpoint.scores),
     }
 

@@ -59,6 +59,9 @@ def run_table(run: RunFiles) -> str:
     ]
     headings = ("name", "step", "algorithm", "dim/alpha", "size", "hash", "base model")
     text = table(headings, rows) if rows else paragraph("This folder holds no adapters.")
+    for known in run.checkpoints:
+        for said in known.summary.doubts:
+            text += paragraph(f"{short(known.name, 80)}: {said}", "bad")
     if run.refused:
         text += paragraph("These files are not used:", "bad")
         text += table(("file", "why"), [(short(name, 80), why) for name, why in run.refused])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from lycoris_ext.formats import AdapterState, load_adapter
 from lycoris_ext.formats.container import build_header, serialize
+from lycoris_ext.formats.doubts import changed
 
 #: ComfyUI's own type, so that its LoraModelLoader, SaveLoRA and trainer work with our nodes.
 TYPE = "LORA_MODEL"
@@ -26,27 +28,46 @@ class Adapter(dict[str, Tensor]):
         tensors: by their full keys, such as "lora_unet_..._proj_in.alpha".
         metadata: of the file.
         name: the adapter's name in grids and messages.
+        notes: what is strange about its file, one sentence each.
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], name: str):
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor],
+        metadata: Mapping[str, str],
+        name: str,
+        notes: tuple[str, ...] = (),
+    ):
         super().__init__(tensors)
         self.metadata = dict(metadata)
         self.name = name
+        self.notes = notes
 
 
 def read_adapter(path: Path) -> Adapter:
     """Read and check an adapter file; its name becomes the adapter's.
 
+    If its tensors do not fit the hash in the file, the log says so, and so does each node that
+    applies the adapter.
+
     Raises:
         DataError, FormatError: the file cannot be opened, or is no adapter or damaged.
     """
     state = load_adapter(path)
-    return Adapter(state.tensors, state.metadata, path.stem)
+    notes = changed(state.hash_check())
+    for note in notes:
+        logging.warning("LyCORIS: %s: %s", path.name, note)
+    return Adapter(state.tensors, state.metadata, path.stem, notes)
 
 
 def state_of(lora: Mapping[str, Tensor]) -> AdapterState:
     """Turn a LORA_MODEL of our nodes or of ComfyUI's trainer into an AdapterState."""
     return AdapterState(dict(lora), dict(getattr(lora, "metadata", {})))
+
+
+def notes_of(lora: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Return what is strange about the file of a LORA_MODEL; () if nothing is known."""
+    return tuple(getattr(lora, "notes", ()))
 
 
 def name_of(lora: Mapping[str, Tensor]) -> str:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from PIL import Image
+
+from lycoris_ext.diffusion.unusable import why_unusable
+from lycoris_ext.grids.cells import Painted
 
 from .images import to_pictures
 from .widgets import Widget
@@ -75,8 +77,8 @@ def draw(
     seed: int,
     how: Drawing,
     step: Callable[[int, int], object] | None = None,
-) -> Image.Image:
-    """Draw one picture.
+) -> Painted:
+    """Draw one picture; if it became NaN or infinite, and would be black, it has a fault.
 
     Args:
         model, clip, vae: ComfyUI's.
@@ -111,8 +113,10 @@ def draw(
         seed=seed,
     )
     images = vae.decode(latents)
-    (picture,) = to_pictures(images.reshape(-1, *images.shape[-3:])[:1])
-    return picture
+    images = images.reshape(-1, *images.shape[-3:])[:1]
+    (picture,) = to_pictures(images)
+    fault = why_unusable(latents, images)
+    return Painted(picture, fault=fault and f"it {fault}")
 
 
 def _encode(clip: Any, text: str) -> Any:

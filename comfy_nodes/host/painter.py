@@ -50,12 +50,12 @@ class ComfyPainter:
                     bar.at(before + now)
 
                 row = cell.row
-                picture = draw(
+                painted = draw(
                     model, clip, self._vae, row.test.prompt, row.seed, _drawing(row), step
                 )
                 done += row.settings.steps
-                bar.at(done, picture)
-                yield Painted(picture)
+                bar.at(done, painted.picture)
+                yield painted
 
     def _with(self, column: Column) -> tuple[Any, Any]:
         """Return model and text encoder with the adapter of a column applied."""

@@ -29,7 +29,7 @@ from lycoris_ext.network import BlockWeights, load_network
 from lycoris_ext.network.sites import DENOISERS, Site, all_sites, place_layers
 from lycoris_ext.words import and_more, count
 
-from .adapter import name_of, state_of
+from .adapter import name_of, notes_of, state_of
 
 #: Attribute of ComfyUI's text encoder, such as clip_l -> our target, such as text_encoder.
 _ENCODERS = {
@@ -51,6 +51,7 @@ class Applied:
         unmatched: keys that fit no layer.
         reasons: layer's name in the file -> why it was not read, although the model has it.
         has_blocks: whether block_weights are set; ComfyUI's loader ignores them.
+        notes: what is strange about the adapter, one sentence each.
     """
 
     model: Any
@@ -61,6 +62,7 @@ class Applied:
     unmatched: list[str] = field(default_factory=list)
     reasons: dict[str, FormatError] = field(default_factory=dict)
     has_blocks: bool = False
+    notes: tuple[str, ...] = ()
 
     def report(self) -> str:
         """Return lines for the node: how many layers were changed, and which keys fit none."""
@@ -77,6 +79,7 @@ class Applied:
             lines += [f"{layer}: {told.what}" for layer, told in [*self.reasons.items()][:1]]
         else:
             lines.append("every key of the file was matched")
+        lines += [f"note: {note}" for note in self.notes]
         return "\n".join(lines)
 
 
@@ -129,6 +132,7 @@ def apply_adapter(
     if divided.ours.tensors:
         # Another clone's patches may lie in the weights until ComfyUI loads this one.
         network = load_network(divided.ours, targets, keeps_origin=False).cpu()
+        applied.notes = network.notices
         starts = dict.fromkeys(DENOISERS, "diffusion_model.")
         if clip is not None:
             starts |= {target: f"{name}.transformer." for target, name in encoders_of(clip).items()}
@@ -191,6 +195,7 @@ def put_on(
             where=name,
             fix=fix,
         )
+    applied.notes = (*notes_of(lora), *applied.notes)
     return applied
 
 

@@ -11,12 +11,13 @@ from PIL import Image
 
 from lycoris_ext.data import TrainingSet
 from lycoris_ext.formats import atomic_write
-from lycoris_ext.plots.grid import comparison_grid
+from lycoris_ext.plots.grid import comparison_grid, crossed_out
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.preview_prompts import caption_prompts
 from lycoris_ext.training.report import StepReport
 from lycoris_ext.training.run import Run
 from lycoris_ext.training.watcher import Watcher
+from lycoris_ext.words import short
 
 from .base_model import ConnectedModel
 from .drawing import Drawing, draw
@@ -120,7 +121,7 @@ class NodeWatcher(Watcher):
         drawn, names = [], []
         with self.base.sampling():
             for number, prompt in enumerate(prompts):
-                picture = draw(
+                painted = draw(
                     self.base.model,
                     self.base.clip,
                     self.base.vae,
@@ -128,10 +129,16 @@ class NodeWatcher(Watcher):
                     self.config.run.seed,
                     self.drawing,
                 )
+                if painted.fault:
+                    self.note(
+                        f"{short(prompt, 60)}: no picture at step {run.step}: {painted.fault}"
+                    )
+                    drawn.append(crossed_out(painted.picture, "NaN"))
+                    continue
                 path = run.paths.sample(run.step, number)
-                atomic_write(path, png(picture))
+                atomic_write(path, png(painted.picture))
                 names.append(path.name)
-                drawn.append(picture)
+                drawn.append(painted.picture)
         self.pictures += drawn
         self._live.show(comparison_grid([drawn], [f"step {run.step}"], prompts))
         return names

@@ -219,7 +219,7 @@ class Plan:
     def __post_init__(self) -> None:
         # Before Python 3.12 a cached property takes a lock when it is first read, which
         # torch.compile cannot trace.
-        _ = self.scale, self._stored
+        _ = self.scale, self.stored
 
     @cached_property
     def scale(self) -> float:
@@ -239,7 +239,7 @@ class Plan:
     @property
     def uses_core(self) -> bool:
         """Whether a part is stored with a Tucker core."""
-        return any(isinstance(part, Core) for _, part, _ in self._stored)
+        return any(isinstance(part, Core) for _, part, _ in self.stored)
 
     @property
     def needs_base(self) -> bool:
@@ -295,7 +295,7 @@ class Plan:
 
         LoRA+ gives them a learning rate of their own (docs/decisions/010-loraplus.md).
         """
-        return frozenset(factor.key for _, part, _ in self._stored for factor in part.on_output)
+        return frozenset(factor.key for _, part, _ in self.stored for factor in part.on_output)
 
     @property
     def useful_rank(self) -> int | None:
@@ -305,11 +305,11 @@ class Plan:
     @property
     def layers_of_products(self) -> list[LayerSpec]:
         """For each part stored as a product, the shapes of its matrix, as those of a layer."""
-        return [layer for _, part, layer in self._stored if part.on_output]
+        return [layer for _, part, layer in self.stored if part.on_output]
 
     def factors(self) -> tuple[Factor, ...]:
         """Return the description of every stored tensor except alpha."""
-        stored = tuple(factor for _, part, _ in self._stored for factor in part.factors)
+        stored = tuple(factor for _, part, _ in self.stored for factor in part.factors)
         extra = tuple(factor for one in self.beside for factor in one.factors)
         return (*stored, *extra, *(() if self.dora is None else (self.dora,)))
 
@@ -318,7 +318,7 @@ class Plan:
         extra_axes = dict(self.extra_axes)
         shapes = {
             factor.key: factor.shape(layer, self.rank, extra_axes)
-            for _, part, layer in self._stored
+            for _, part, layer in self.stored
             for factor in part.factors
         }
         for factor in self.factors():
@@ -343,7 +343,7 @@ class Plan:
             raise ConfigError(
                 f"{self.algorithm.name} needs the layer that it adapts", fix="inject the network"
             )
-        parts = {name: part.delta(tensors, layer) for name, part, layer in self._stored}
+        parts = {name: part.delta(tensors, layer) for name, part, layer in self.stored}
         delta = self.algorithm.delta(parts, self, base)
         if scalar is not None:
             delta = delta.scaled(scalar)
@@ -389,7 +389,7 @@ class Plan:
         return tensors
 
     @cached_property
-    def _stored(self) -> tuple[tuple[str, Alternative, LayerSpec], ...]:
+    def stored(self) -> tuple[tuple[str, Alternative, LayerSpec], ...]:
         """(name, chosen alternative, shapes of its matrix) of each part."""
         parts = self.algorithm.parts
         return tuple(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import replace
-from math import isfinite, prod
+from math import prod
 
+import torch
 from torch import Tensor
 
 from lycoris_ext.algorithms import dora
@@ -15,6 +16,9 @@ from lycoris_ext.algorithms.parts import KNOWN_AXES, Alternative, Factor
 from lycoris_ext.algorithms.registry import algorithm, algorithm_names
 from lycoris_ext.errors import FormatError
 from lycoris_ext.functional import LayerSpec
+
+#: Updates are computed in float32; an alpha beyond it is as good as infinite.
+_MOST_ALPHA = torch.finfo(torch.float32).max
 
 
 def detect(tensors: Mapping[str, Tensor], where: str, layer: LayerSpec | None = None) -> Plan:
@@ -30,23 +34,24 @@ def detect(tensors: Mapping[str, Tensor], where: str, layer: LayerSpec | None = 
             possible (stride and padding are not in a file).
 
     Raises:
-        FormatError: no algorithm stores these keys, or the shapes contradict each other or the
-            layer.
+        FormatError: no algorithm stores these keys, the shapes contradict each other or the layer,
+            weights are whole numbers, or alpha is not one finite number.
     """
     keys = {key for key in tensors if key != "alpha"}
     extra = beside_in(keys)
     own = keys.difference(*(one.keys for one in extra))
-    plan = _detect(keys, tensors, where, layer)
-    if plan is not None:
-        return plan  # that of full: it has diff_b as a part of its own
-    plan = _detect(own, tensors, where, layer) if own else None
-    if plan is not None:
-        return _with_beside(plan, extra, tensors, where)
-    raise FormatError(
-        f"no algorithm stores the keys {sorted(keys)}",
-        where=where,
-        fix="the file is incomplete, or of an algorithm that this version does not know",
-    )
+    plan = _detect(keys, tensors, where, layer)  # that of full has diff_b as a part of its own
+    if plan is None and own:
+        plan = _detect(own, tensors, where, layer)
+        plan = plan and _with_beside(plan, extra, tensors, where)
+    if plan is None:
+        raise FormatError(
+            f"no algorithm stores the keys {sorted(keys)}",
+            where=where,
+            fix="the file is incomplete, or of an algorithm that this version does not know",
+        )
+    _refuse_whole_numbers(plan, tensors, where)
+    return plan
 
 
 def _detect(
@@ -147,13 +152,12 @@ def _unify(
     flaw = candidate.flaw(tuple(sizes))
     if flaw is not None:
         raise FormatError(flaw, where=where, fix="the file is damaged")
-    alpha = tensors.get("alpha")
     plan = Plan(
         candidate,
         layer,
         chosen,
         rank,
-        rank if alpha is None else float(alpha),
+        _alpha(tensors, rank, where),
         candidate.part_layers(layer, tuple(sizes)),
         tuple((axis, size) for axis, size in shared.items() if axis not in KNOWN_AXES),
         dora.axis_in_file(tensors, layer, where),
@@ -161,6 +165,42 @@ def _unify(
     _check_shapes(plan, tensors, where)
     _check_widths(candidate.widths(tuple(sizes)), layer, where)
     return _with_finite_alpha(plan, where)
+
+
+def _alpha(tensors: Mapping[str, Tensor], rank: int, where: str) -> float:
+    """Return the alpha that is stored; without one it is the rank.
+
+    Raises:
+        FormatError: it is not one number.
+    """
+    stored = tensors.get("alpha")
+    if stored is None:
+        return rank
+    if stored.numel() != 1:
+        raise FormatError(
+            f"its alpha has the shape {tuple(stored.shape)}, and should be one number",
+            where=where,
+            fix="the file is damaged",
+        )
+    return float(stored)
+
+
+def _refuse_whole_numbers(plan: Plan, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Refuse weights without fractions: they are packed in a way that only their writer knows.
+
+    Raises:
+        FormatError: a tensor that is trained holds integers or truth values.
+    """
+    for factor in plan.factors():
+        dtype = tensors[factor.key].dtype
+        if factor.trained and not dtype.is_floating_point:
+            raise FormatError(
+                f"{factor.key} holds whole numbers ({str(dtype).removeprefix('torch.')}), and "
+                "weights have fractions",
+                where=where,
+                fix="get the adapter in float16, bfloat16 or float32; this file is damaged, or "
+                "quantised in a form that no program reads as an adapter",
+            )
 
 
 def _with_finite_alpha(plan: Plan, where: str) -> Plan:
@@ -171,13 +211,14 @@ def _with_finite_alpha(plan: Plan, where: str) -> Plan:
     Raises:
         FormatError: alpha is infinite or NaN, and the strength of the update depends on it.
     """
-    if isfinite(plan.alpha):
+    if abs(plan.alpha) <= _MOST_ALPHA:
         return plan
     if plan.uses_alpha:
         raise FormatError(
-            f"its alpha is {plan.alpha}, so the strength of its update is lost",
+            f"its alpha is {plan.alpha:g}, so the strength of its update is lost",
             where=where,
-            fix="save the adapter again in float32; float16 holds no alpha above 65504",
+            fix="save the adapter again in float32; float16 holds no alpha above 65504, and "
+            "float32 none above 3.4e38",
         )
     return replace(plan, alpha=0.0)
 

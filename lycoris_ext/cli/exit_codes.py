@@ -21,7 +21,7 @@ EXIT_CODES: dict[int, tuple[type[LycorisExtError] | None, str]] = {
     3: (DataError, "data: pictures, captions, models or adapters are missing or damaged"),
     4: (EnvironmentFault, "environment: a package, a device, disk space or a lock is missing"),
     5: (MemoryFault, "memory: the GPU's or the machine's is used up"),
-    6: (DivergedError, "the loss or the weights became NaN or infinite"),
+    6: (DivergedError, "the loss, the weights or a picture became NaN or infinite"),
     INTERRUPTED: (
         RunInterrupted,
         "stopped by Ctrl-C or a signal; state and adapter of a run are saved",

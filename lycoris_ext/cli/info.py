@@ -10,8 +10,9 @@ from textwrap import wrap
 
 from lycoris_ext.algorithms import algorithm, algorithm_names
 from lycoris_ext.cli.arguments.info import parser
+from lycoris_ext.formats.hashes import HASH_KEY
 from lycoris_ext.formats.metadata import HEADINGS, json_object
-from lycoris_ext.formats.summary import HASH_KEY, AdapterSummary, LayerGroup, summarize
+from lycoris_ext.formats.summary import AdapterSummary, LayerGroup, summarize
 from lycoris_ext.words import count, file_size, one_line, short
 
 _VALUE_WIDTH = 88
@@ -40,6 +41,8 @@ def describe(summary: AdapterSummary, width: int | None = None) -> list[str]:
     check = summary.hash
     if check.agrees is None:
         other = "one of lycoris-lora's own kind is" if check.stored else "none is"
+        if check.stored and not check.stored.startswith("0x"):
+            other = "what is no SHA-256 is"
         hash_line = f"{check.computed[:12]} ({other} stored, nothing to compare with)"
     elif check.agrees:
         hash_line = f"{check.computed[:12]} (as stored: the tensors are unchanged since saving)"
@@ -69,7 +72,7 @@ def describe(summary: AdapterSummary, width: int | None = None) -> list[str]:
         rows.append(("trigger words", ", ".join(summary.triggers)))
     notes = [
         piece
-        for line in summary.misread_by
+        for line in (*summary.doubts, *summary.misread_by)
         for piece in (wrap(line, width, subsequent_indent="  ") if width else [line])
     ]
     # sd-scripts writes "None" for every option that was not used.

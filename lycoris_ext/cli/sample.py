@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
 from lycoris_ext.cli.arguments.sample import parser
-from lycoris_ext.errors import ConfigError
+from lycoris_ext.errors import ConfigError, DivergedError, Faults
 from lycoris_ext.formats.atomic import check_folder
 from lycoris_ext.grids.cells import MemoryStore
 from lycoris_ext.grids.draw import draw_grid
@@ -25,7 +25,7 @@ from lycoris_ext.sampling.progress import progress_bar
 from lycoris_ext.sampling.prompts import parse_prompt, read_prompts
 from lycoris_ext.sampling.specs import PromptSpec
 from lycoris_ext.training.precision import choose_device
-from lycoris_ext.words import count
+from lycoris_ext.words import count, short
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -49,15 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         clip_skip=options.clip_skip,
         v_parameterization=options.v_parameterization,
     )
-    refuse_unreadable(uses)
+    for note in refuse_unreadable(uses):
+        print(f"note: {note}", file=sys.stderr)
     check_folder(options.output_dir, "--output-dir")
     pipeline = load_pipeline(model, device, DTYPES[precision])
     if options.grid:
-        paths = [_draw_grid(pipeline, specs, uses, options)]
+        _draw_grid(pipeline, specs, uses, options)
     else:
-        paths = _draw_pictures(pipeline, specs, uses, options)
-    for path in paths:
-        print(path)
+        _draw_pictures(pipeline, specs, uses, options)
     return 0
 
 
@@ -95,13 +94,24 @@ def _draw_pictures(
     specs: Sequence[PromptSpec],
     uses: Sequence[AdapterUse],
     options: argparse.Namespace,
-) -> list[Path]:
+) -> None:
+    """Save the pictures and print their paths.
+
+    Raises:
+        DivergedError: some became NaN or infinite; the others are saved.
+    """
     with progress_bar("sampling") as progress:
         drawn = draw(pipeline, specs, uses, batch_size=options.batch_size, progress=progress)
-    return [
-        save_picture(numbered_path(options.output_dir), each.picture, each.parameters)
-        for each in drawn
-    ]
+    faults = Faults()
+    for spec, each in zip(specs, drawn, strict=True):
+        where = f"seed {spec.seed}, {short(spec.prompt, 60)}"
+        if each.fault:
+            what = f"this picture is not saved, for it would be black: {each.fault}"
+            fix = "add --precision fp32, or use another adapter, a lower strength or another VAE"
+            faults.found.append(DivergedError(what, where=where, fix=fix))
+        else:
+            print(save_picture(numbered_path(options.output_dir), each.picture, each.parameters))
+    faults.raise_all()
 
 
 def _draw_grid(
@@ -109,12 +119,16 @@ def _draw_grid(
     specs: Sequence[PromptSpec],
     uses: Sequence[AdapterUse],
     options: argparse.Namespace,
-) -> Path:
+) -> None:
+    """Save the grid and print its path; a picture that became NaN is crossed out in it."""
     rows = dict.fromkeys(row_of(spec, pipeline) for spec in specs)
     plan = GridPlan(tuple(rows), columns_of(uses, options.strengths))
     with progress_bar("sampling") as progress:
         grid = draw_grid(
             plan, PipelinePainter(pipeline, options.batch_size, progress), MemoryStore()
         )
+    for fault in grid.faults:
+        print(f"note: {fault}", file=sys.stderr)
     picture = grid_picture(grid, title=plan.title)
-    return save_picture(numbered_path(options.output_dir, "-grid.png"), picture, grid.parameters)
+    path = numbered_path(options.output_dir, "-grid.png")
+    print(save_picture(path, picture, grid.parameters))

@@ -21,7 +21,13 @@ from lycoris_ext.formats.adapter_source import adapter_in, config_beside, conver
 from lycoris_ext.formats.atomic import atomic_write
 from lycoris_ext.formats.container import MEND, Buffer, Container, Entry
 from lycoris_ext.formats.embeddings import is_embedding
-from lycoris_ext.formats.hashes import file_hashes
+from lycoris_ext.formats.hashes import (
+    HASH_KEY,
+    HashCheck,
+    can_be_compared,
+    compare,
+    file_hashes,
+)
 from lycoris_ext.formats.keys import place_in_model, split_key, target_of
 from lycoris_ext.formats.peft import apply_config, canonical
 from lycoris_ext.formats.peft_unread import refuse_unread
@@ -44,11 +50,13 @@ class AdapterState:
         tensors: full key -> tensor, ``alpha`` included.
         metadata: the strings of the header: sd-scripts' ``ss_*`` and others.
         source: path of the file, for messages; empty if there is none.
+        as_stored: whether the tensors are all data of the file, in its order.
     """
 
     tensors: dict[str, Tensor]
     metadata: dict[str, str] = field(default_factory=dict)
     source: str = field(default="", compare=False)
+    as_stored: bool = field(default=False, compare=False)
 
     @contextmanager
     def named_in_errors(self) -> Iterator[None]:
@@ -97,6 +105,20 @@ class AdapterState:
             )
         apply_config(layers, self.metadata)
         return comfyui_trainer.canonical(layers, self.metadata)
+
+    def hash_check(self) -> HashCheck | None:
+        """Compare the tensors with the hash in the metadata; None if that cannot be done.
+
+        It cannot if no hash is stored, or if the tensors are not ``as_stored``. It reads all of
+        them, so it is done by those who show the result (``doubts``), not by those who read.
+        """
+        stored = self.metadata.get(HASH_KEY, "")
+        if not self.as_stored or not can_be_compared(stored):
+            return None
+        digest = hashlib.sha256()
+        for tensor in self.tensors.values():
+            digest.update(tensor.detach().reshape(-1).view(torch.uint8).numpy().data)
+        return compare(stored, digest.hexdigest())
 
     def embeddings(self) -> dict[str, Tensor]:
         """Return the bundled textual inversions, by the file's keys; they belong to no layer."""
@@ -317,10 +339,11 @@ def _state(content: Buffer, header: Container, where: str) -> AdapterState:
     _refuse_non_finite(container.non_finite(content, header), where)
     metadata = dict(header.metadata)
     tensors = container.read_tensors(content, header)
-    if cloneofsimo.is_numbered(tensors):
+    is_numbered = cloneofsimo.is_numbered(tensors)
+    if is_numbered:
         tensors, metadata = cloneofsimo.named(tensors, metadata, where)
     metadata.update(config_beside(Path(where), tensors))
-    return AdapterState(tensors, metadata, where)
+    return AdapterState(tensors, metadata, where, as_stored=not is_numbered)
 
 
 def _unreadable(path: Path, error: OSError) -> DataError:

@@ -6,7 +6,9 @@ Source of sd-scripts' hashes: sd-scripts 48d368f, library/train_util.py.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from lycoris_ext.formats.container import build_header
@@ -14,6 +16,40 @@ from lycoris_ext.formats.container import build_header
 #: The bytes of a file that the legacy hashes are computed from: 64 kB after the first megabyte.
 _LEGACY_START, _LEGACY_END = 0x100000, 0x110000
 _CHUNK = 1 << 22
+
+HASH_KEY = "sshs_model_hash"
+"""The metadata field with the SHA-256 of the tensors' bytes, as sd-scripts writes it."""
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class HashCheck:
+    """The comparison of a file's data with the hash in its metadata.
+
+    Args:
+        stored: ``sshs_model_hash`` of the metadata; empty if there is none.
+        computed: SHA-256 of the data, as hex.
+        agrees: whether both are equal; None if there is no stored hash that can be compared.
+    """
+
+    stored: str
+    computed: str
+    agrees: bool | None
+
+
+def can_be_compared(stored: str) -> bool:
+    """Return whether a stored hash is a SHA-256 of the data.
+
+    lycoris-lora writes one of the tensors one by one, in an order that a file does not keep; it
+    begins with 0x.
+    """
+    return _SHA256.fullmatch(stored.lower()) is not None
+
+
+def compare(stored: str, computed: str) -> HashCheck:
+    """Compare the hash that a file's metadata hold with that of its data."""
+    agrees = stored.lower() == computed if can_be_compared(stored) else None
+    return HashCheck(stored, computed, agrees)
 
 
 def file_hashes(

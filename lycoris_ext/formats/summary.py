@@ -12,13 +12,13 @@ from lycoris_ext.errors import FormatError
 from lycoris_ext.formats.adapter_file import AdapterFile, AdapterState, read_adapter_file
 from lycoris_ext.formats.cloneofsimo import is_numbered, numbered
 from lycoris_ext.formats.container import Container
+from lycoris_ext.formats.doubts import changed, doubtful_values
 from lycoris_ext.formats.embeddings import embedded_words
+from lycoris_ext.formats.hashes import HASH_KEY, HashCheck, compare
 from lycoris_ext.formats.keys import PEFT, split_key, target_of
 from lycoris_ext.formats.metadata import trigger_words
 from lycoris_ext.formats.misread import misread_by
 from lycoris_ext.formats.namings import tools_of
-
-HASH_KEY = "sshs_model_hash"
 
 #: Tensors' names that occur in any model; a file with no other names is no adapter.
 _ANYBODYS = ("weight", "bias")
@@ -45,21 +45,6 @@ class LayerGroup:
 
 
 @dataclass(frozen=True)
-class HashCheck:
-    """The comparison of a file's data with the hash in its metadata.
-
-    Args:
-        stored: ``sshs_model_hash`` of the metadata; empty if there is none.
-        computed: SHA-256 of the data, as hex.
-        agrees: whether both are equal; None if there is no stored hash that can be compared.
-    """
-
-    stored: str
-    computed: str
-    agrees: bool | None
-
-
-@dataclass(frozen=True)
 class AdapterSummary:
     """The description of an adapter file, as ``lycoris-ext info`` shows it.
 
@@ -77,6 +62,7 @@ class AdapterSummary:
         misread_by: a sentence for each host that is known to read this file wrongly.
         metadata: all of it, sorted by name.
         embeddings: words of the textual inversions that are bundled with the adapter.
+        doubts: what is strange about its content, one sentence each.
     """
 
     path: str
@@ -92,6 +78,7 @@ class AdapterSummary:
     misread_by: tuple[str, ...]
     metadata: dict[str, str]
     embeddings: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 def summarize(path: Path) -> AdapterSummary:
@@ -115,6 +102,7 @@ def describe_file(file: AdapterFile) -> AdapterSummary:
     # ``state`` has names for the layers of a file that only numbers them.
     keys = numbered([entry.key for entry in file.header.entries]) or state.tensors.keys()
     metadata = {**file.header.metadata, **state.metadata}
+    check = compare(metadata.get(HASH_KEY, ""), file.data_hash())
     factors = {key: t for key, t in state.tensors.items() if not key.endswith(".alpha")}
     return AdapterSummary(
         path=str(file.path),
@@ -125,9 +113,10 @@ def describe_file(file: AdapterFile) -> AdapterSummary:
         bytes=file.size,
         dtypes=tuple(sorted({str(t.dtype).removeprefix("torch.") for t in factors.values()})),
         keys=tools_of(keys),
-        hash=_compare(metadata.get(HASH_KEY, ""), file.data_hash()),
+        hash=check,
         triggers=trigger_words(metadata),
         misread_by=misread_by(keys, plans, metadata),
+        doubts=(*changed(check), *doubtful_values(plans, state.layers())),
         metadata=dict(sorted(metadata.items())),
         embeddings=embedded_words(state.tensors),
     )
@@ -167,12 +156,6 @@ def refuse_other_files(header: Container, where: str) -> None:
             where=where,
             fix="choose a LoRA, LoCon, LoHa or LoKr; this is a model or something else",
         )
-
-
-def _compare(stored: str, computed: str) -> HashCheck:
-    # lycoris-lora hashes the tensors one by one, in an order that a file does not keep.
-    comparable = bool(stored) and not stored.startswith("0x")
-    return HashCheck(stored, computed, stored == computed if comparable else None)
 
 
 def _algorithm_names(plans: Collection[Plan]) -> tuple[str, ...]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from lycoris_ext.algorithms import Plan, detect
+from lycoris_ext.algorithms import detect
 from lycoris_ext.errors import FormatError
 from lycoris_ext.formats import AdapterState
+from lycoris_ext.formats.doubts import doubts
 from lycoris_ext.formats.embeddings import embedded_words
 from lycoris_ext.formats.families import Family, family_of_version
 from lycoris_ext.functional import LayerSpec
@@ -80,11 +79,10 @@ def check_fit(
     stored = state.layers()
     unmatched = tuple(layer for layer in stored if layer not in applied)
     misshapen = []
-    with_dora, alive = 0, False
+    with_dora, plans = 0, {}
     for layer, tensors in stored.items():
-        plan = detect(tensors, layer)
+        plan = plans[layer] = detect(tensors, layer)
         with_dora += plan.dora is not None
-        alive = alive or plan.dora is not None or _changes_something(plan, tensors)
         spec = applied.get(layer)
         if spec is not None and not plan.algorithm.of_norms:
             try:
@@ -103,21 +101,12 @@ def check_fit(
             "Use AUTOMATIC1111 1.9 or newer, or Forge."
         )
     words = embedded_words(state.embeddings())
-    remarks = []
-    if not alive:
-        remarks.append("It changes nothing: the updates of all its layers are zero.")
+    remarks = [f"{said[0].upper()}{said[1:]}." for said in doubts(state, plans)]
     if words and not host.reads_words:
         are = "word that is" if len(words) == 1 else "words that are"
         listed = and_more(words, _LISTED)
         remarks.append(f"{host.name} leaves out the {are} bundled with it: {listed}.")
     return Fit(len(stored), unmatched, tuple(misshapen), tuple(problems), tuple(remarks))
-
-
-def _changes_something(plan: Plan, tensors: Mapping[str, Tensor]) -> bool:
-    """Return whether a layer has moved from where a fresh adapter begins, which changes nothing."""
-    at_zero = [factor.key for factor in plan.factors() if factor.zero]
-    keys = at_zero or [key for key in tensors if key != "alpha"]
-    return any(bool(tensors[key].count_nonzero()) for key in keys if key in tensors)
 
 
 def _family_problem(metadata: Mapping[str, str], host: HostTraits) -> list[str]:

@@ -76,7 +76,7 @@ class PipelinePainter:
                 progress=self._from(done, total),
             )
             done += sampling_calls(self._pipeline, specs)
-            yield from (Painted(each.picture, each.parameters) for each in drawn)
+            yield from (Painted(each.picture, each.parameters, each.fault) for each in drawn)
 
     def _from(self, before: int, total: int) -> Progress | None:
         """Turn the progress callback over all cells into one for a column after `before` calls."""

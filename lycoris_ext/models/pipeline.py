@@ -263,12 +263,16 @@ class Pipeline:
         scale = self.vae.config.scaling_factor
         return posterior.mean.float() * scale, posterior.std.float() * scale
 
-    @torch.no_grad()
     def decode_latents(self, latents: Tensor) -> list[Image.Image]:
         """Decode scaled latents (B, C, h, w) to B RGB pictures."""
+        return [to_picture(pixels) for pixels in self.decode_pixels(latents)]
+
+    @torch.no_grad()
+    def decode_pixels(self, latents: Tensor) -> Tensor:
+        """Decode scaled latents (B, C, h, w) to pixels (B, 3, H, W) on the CPU, about -1 to 1."""
         latents = latents.to(self.device, self.vae.dtype) / self.vae.config.scaling_factor
-        pixels = self.vae.decode(latents).sample.float()
-        return [_to_picture(picture) for picture in pixels.cpu()]
+        pixels: Tensor = self.vae.decode(latents).sample.float().cpu()
+        return pixels
 
     @cached_property
     def _hash(self) -> str:
@@ -279,7 +283,7 @@ class Pipeline:
         return self._hash
 
 
-def _to_picture(pixels: Tensor) -> Image.Image:
+def to_picture(pixels: Tensor) -> Image.Image:
     """Turn (3, H, W) in [-1, 1] into an RGB picture."""
     _, height, width = pixels.shape
     levels = ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

@@ -14,6 +14,7 @@ from torch import Tensor
 from lycoris_ext.algorithms import Plan, algorithm, detect
 from lycoris_ext.errors import ConfigError, Faults, FormatError
 from lycoris_ext.formats import AdapterState, open_adapter
+from lycoris_ext.formats.doubts import changed, doubtful_values
 from lycoris_ext.functional import FrozenLayer
 from lycoris_ext.modules import AdapterLayer
 from lycoris_ext.network.arguments import check_targets, check_type
@@ -163,6 +164,9 @@ def load_network(
             keep them. False computes them at every use; choose it if the models' weights are
             replaced at the moment, for instance by a host that loads them later.
 
+    What is strange about the file, such as tensors that do not fit its stored hash, is in the
+    network's ``notices``; if this function reads the file, each of them is a ``NetworkWarning``.
+
     Raises:
         FormatError: the file is empty, has layers that the models lack (all are named) or keys
             that no algorithm stores, or its shapes contradict each other or the model.
@@ -175,7 +179,12 @@ def load_network(
             "the file holds no tensors", where=state.source or None, fix="choose a trained adapter"
         )
     with state.named_in_errors():
-        return _load_network(state, targets, multiplier, keeps_origin)
+        network = _load_network(state, targets, multiplier, keeps_origin)
+    if state is not source:
+        network.notices = (*changed(state.hash_check()), *network.notices)
+        for notice in network.notices:
+            warnings.warn(f"{state.source}: {notice}", NetworkWarning, stacklevel=2)
+    return network
 
 
 def _load_network(
@@ -195,6 +204,8 @@ def _load_network(
     network = Network(layers, {key: known[key] for key in layers}, models=tuple(targets))
     network.multiplier = multiplier
     _describe(network, targets)
+    plans = {key: layer.plan for key, layer in layers.items()}
+    network.notices = doubtful_values(plans, stored)
     network.embeddings = {key: t.clone() for key, t in state.embeddings().items()}
     return network.eval()
 

@@ -7,7 +7,8 @@ from contextlib import ExitStack
 
 import torch
 
-from lycoris_ext.errors import ConfigError
+from lycoris_ext.errors import ConfigError, FormatError
+from lycoris_ext.formats.container import is_finite
 from lycoris_ext.functional import FrozenLayer
 from lycoris_ext.modules import AdapterLayer, MergedLayer, MergedUpdate, merge_update
 from lycoris_ext.network.checks import check_mergeable
@@ -50,8 +51,12 @@ class Merge:
     def apply(self) -> None:
         """Add all updates to the weights.
 
-        After an error (memory is used up, Ctrl-C) the weights are as they were before; with
-        keep=False some layers are merged then, and the model has to be loaded again.
+        After an error (memory is used up, Ctrl-C, a sum that overflows) the weights are as they
+        were before; with keep=False some layers are merged then, and the model has to be loaded
+        again.
+
+        Raises:
+            FormatError: a weight became NaN or infinite.
         """
         with ExitStack() as after_an_error:
             after_an_error.callback(self._drop_all)
@@ -60,6 +65,7 @@ class Merge:
                 merged = merge_update(site.module, site.spec, update)
                 if merged is not None:
                     self.merged[key] = merged
+                _check_sum(site, update)
             after_an_error.pop_all()
         self.planned = {}
 
@@ -106,6 +112,20 @@ class Merge:
         if record is None or self.merged[key] not in record.updates:
             return None
         return record if not intact or record.is_intact() else None
+
+
+def _check_sum(site: Site, update: MergedUpdate) -> None:
+    """Refuse a weight that is NaN or infinite with its update."""
+    weight = site.weight
+    if is_finite(weight):
+        return
+    largest = torch.finfo(weight.dtype).max
+    raise FormatError(
+        f"its weight with the update at strength {update.strength:g} is NaN or beyond the largest "
+        f"number of {str(weight.dtype).removeprefix('torch.')}, {largest:.3g}",
+        where=site.name,
+        fix="use another adapter or a lower strength, or load the model in float32",
+    )
 
 
 def _check_bias(site: Site, update: MergedUpdate) -> None:

@@ -40,7 +40,8 @@ class Network(nn.Module):
         models: names of the models that the network was built for; some may have no adapted layer.
         skipped: name of each layer of the models that is of no kind that presets select, and that
             gets no adapter -> why.
-        notices: what to know about the choice of layers, one sentence each.
+        notices: what to know about the choice of layers, or about the numbers of the file that
+            the network was loaded from, one sentence each.
         base_numbers: how many numbers the parameters of the models hold; 0: not known.
         embeddings: key -> tensor of the textual inversions in the file it was loaded from; they are
             saved with it again.

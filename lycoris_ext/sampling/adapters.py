@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lycoris_ext.errors import ConfigError, DataError, Faults
 from lycoris_ext.formats import load_adapter
+from lycoris_ext.formats.doubts import doubts
 from lycoris_ext.formats.summary import plans_of
 from lycoris_ext.models import Pipeline
 from lycoris_ext.network import Network, load_network
@@ -104,19 +105,24 @@ def adapters_applied(
         yield tuple(loaded)
 
 
-def refuse_unreadable(uses: Sequence[AdapterUse]) -> None:
+def refuse_unreadable(uses: Sequence[AdapterUse]) -> list[str]:
     """Raise an error that names all adapter files that cannot be read, before a model is loaded.
+
+    Returns:
+        What is strange about those that can be read, one sentence each with the file's name.
 
     Raises:
         DataError: a file does not exist.
         FormatError: a file is damaged, no adapter, or of an algorithm that is not known here.
     """
     refuse_missing(uses)
-    faults = Faults()
+    faults, notes = Faults(), []
     for path in dict.fromkeys(use.path for use in uses):
         with faults:
-            plans_of(load_adapter(path))
+            state = load_adapter(path)
+            notes += [f"{path.name}: {said}" for said in doubts(state, plans_of(state))]
     faults.raise_all()
+    return notes
 
 
 def refuse_missing(uses: Sequence[AdapterUse]) -> None:

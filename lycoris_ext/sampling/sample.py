@@ -4,20 +4,33 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from lycoris_ext.errors import ConfigError
+from lycoris_ext.diffusion.unusable import why_unusable
+from lycoris_ext.errors import ConfigError, DivergedError, Faults
 from lycoris_ext.models import Pipeline
+from lycoris_ext.models.pipeline import to_picture
 from lycoris_ext.sampling.samplers import build_sampler, step_arguments
 from lycoris_ext.sampling.specs import PromptSpec, check_multiple
+from lycoris_ext.words import short
 
 #: Called with (done, total), both counted as calls of the U-Net per picture.
 Progress = Callable[[int, int], None]
 _Item = TypeVar("_Item")
+_FIX = "draw in float32, or without an adapter whose numbers are too large"
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A picture (RGB), and why it shows nothing; "" if all of its numbers are finite."""
+
+    picture: Image.Image
+    fault: str = ""
 
 
 def sample_pictures(
@@ -27,6 +40,28 @@ def sample_pictures(
     clip_skip: int | None = None,
     progress: Progress | None = None,
 ) -> list[Image.Image]:
+    """Draw one picture per spec, as `sample_each` does, which explains the arguments.
+
+    Raises:
+        DivergedError: a picture became NaN or infinite, and would be black.
+        ConfigError, EnvironmentFault: as `sample_each`.
+    """
+    drawn = sample_each(pipeline, specs, batch_size, clip_skip, progress)
+    Faults(
+        DivergedError(f"the picture {each.fault}", where=short(spec.prompt, 60), fix=_FIX)
+        for spec, each in zip(specs, drawn, strict=True)
+        if each.fault
+    ).raise_all()
+    return [each.picture for each in drawn]
+
+
+def sample_each(
+    pipeline: Pipeline,
+    specs: Sequence[PromptSpec],
+    batch_size: int = 8,
+    clip_skip: int | None = None,
+    progress: Progress | None = None,
+) -> list[Sampled]:
     """Draw one picture per spec, with the adapters that are injected into the pipeline, if any.
 
     A picture depends only on its spec: each starts from noise of its own CPU generator, so that
@@ -42,7 +77,7 @@ def sample_pictures(
         progress: called with (done, total) after every denoising step.
 
     Returns:
-        RGB pictures in the order of `specs`.
+        The pictures in the order of `specs`; one that became NaN or infinite has a fault.
 
     Raises:
         ConfigError: a size is no multiple of the model's latent factor, or the sampler does not fit
@@ -58,7 +93,7 @@ def sample_pictures(
         groups.setdefault(key, []).append(index)
 
     total = sampling_calls(pipeline, specs)
-    pictures: dict[int, Image.Image] = {}
+    pictures: dict[int, Sampled] = {}
     done = 0
     for indices in groups.values():
         for batch in _chunks(indices, batch_size):
@@ -71,7 +106,9 @@ def sample_pictures(
                     progress(done, total)
 
             latents = _denoise(pipeline, chosen, clip_skip, step_done)
-            pictures.update(zip(batch, pipeline.decode_latents(latents), strict=True))
+            pixels = pipeline.decode_pixels(latents)
+            for index, before, after in zip(batch, latents, pixels, strict=True):
+                pictures[index] = Sampled(to_picture(after), why_unusable(before, after))
     return [pictures[index] for index in range(len(specs))]
 
 

@@ -103,6 +103,8 @@ class Door:
         with faults:
             pictures = self.read_pictures()
         faults.raise_all()
+        for note in weights.notes:
+            self.watcher.note(note)
 
         base.load()
         with faults:

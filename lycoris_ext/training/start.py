@@ -17,6 +17,7 @@ from lycoris_ext.algorithms import detect
 from lycoris_ext.errors import ConfigError, Faults, FormatError, LycorisExtError
 from lycoris_ext.formats import AdapterState
 from lycoris_ext.formats.adapter_file import AdapterFile, read_adapter_file
+from lycoris_ext.formats.doubts import doubts
 from lycoris_ext.formats.summary import plans_of
 from lycoris_ext.network import Network, NetworkConfig, build_network, load_network
 from lycoris_ext.network.build import plan_layers
@@ -36,12 +37,14 @@ class StartWeights:
         network: content of network_weights, the adapter to train further; None if unset.
         base: content of each file of base_weights, which are merged into the base model.
         fingerprint: hash of all these files and strengths; "" if there are none.
+        notes: what is strange about the files, one sentence each.
     """
 
     config: StartConfig
     network: AdapterState | None
     base: tuple[AdapterState, ...]
     fingerprint: str
+    notes: tuple[str, ...] = ()
 
     def merge_into(self, base: BaseModel[Any]) -> Iterator[str]:
         """Merge the adapters of base_weights into the base model.
@@ -118,6 +121,7 @@ class StartWeights:
             return build_network(targets, config, seed=seed, warn=False)
         if self.config.dim_from_weights:
             network = load_network(self.network, targets)
+            network.notices = ()  # ``notes`` has them
             for layer in network.layers.values():
                 layer.dropouts = config.dropouts
             network.rates = layer_rates(network.sites, config)
@@ -147,12 +151,16 @@ def read_start_weights(config: StartConfig) -> StartWeights:
             base model has not been read then.
     """
     network, base = _read(config)
-    return StartWeights(
-        config,
-        None if network is None else network.state(),
-        tuple(file.state() for file in base),
-        _fingerprint(config, network, base),
+    trained = None if network is None else network.state()
+    merged = tuple(file.state() for file in base)
+    named = [("network_weights", trained)] if trained else []
+    named += [("base_weights", state) for state in merged]
+    notes = tuple(
+        f"{option}, {Path(state.source).name}: {said}"
+        for option, state in named
+        for said in doubts(state, plans_of(state))
     )
+    return StartWeights(config, trained, merged, _fingerprint(config, network, base), notes)
 
 
 def _read(config: StartConfig) -> tuple[AdapterFile | None, list[AdapterFile]]:

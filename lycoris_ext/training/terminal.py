@@ -13,7 +13,7 @@ from lycoris_ext.data import TrainingSet
 from lycoris_ext.plots.png import save_picture
 from lycoris_ext.sampling.infotext import infotext
 from lycoris_ext.sampling.progress import bar_options
-from lycoris_ext.sampling.sample import sample_pictures
+from lycoris_ext.sampling.sample import sample_each
 from lycoris_ext.sampling.specs import PromptSpec
 from lycoris_ext.streams import lasting_streams
 from lycoris_ext.training.config import TrainConfig
@@ -25,6 +25,7 @@ from lycoris_ext.training.report import StepReport
 from lycoris_ext.training.run import Run
 from lycoris_ext.training.train import train
 from lycoris_ext.training.watcher import Watcher
+from lycoris_ext.words import short
 
 
 def train_in_terminal(config: TrainConfig) -> Path:
@@ -102,15 +103,18 @@ class Terminal(Watcher):
                 bar.total = total
                 bar.update(done - bar.n)
 
-            pictures = sample_pictures(pipeline, self.specs, clip_skip=clip_skip, progress=progress)
+            drawn = sample_each(pipeline, self.specs, clip_skip=clip_skip, progress=progress)
         names = []
-        for number, (spec, picture) in enumerate(zip(self.specs, pictures, strict=True)):
+        for number, (spec, each) in enumerate(zip(self.specs, drawn, strict=True)):
+            if each.fault:
+                self.note(f"{short(spec.prompt, 60)}: no picture at step {run.step}: {each.fault}")
+                continue
             text = infotext(
                 spec,
-                picture.size,
+                each.picture.size,
                 model_name=pipeline.name,
                 model_hash=pipeline.base_hash(),
                 clip_skip=clip_skip,
             )
-            names.append(save_picture(run.paths.sample(run.step, number), picture, text).name)
+            names.append(save_picture(run.paths.sample(run.step, number), each.picture, text).name)
         return names

@@ -67,6 +67,8 @@ def test_every_reader_opens_an_adapter_file_once(
     network = build_network(
         {"unet": UNET}, NetworkConfig(algo="lora", network_dim=64, include=("down_blocks",))
     )
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.1)  # a fresh adapter is zero, and readers say so
     place = SimpleNamespace(get_full_path=lambda _, name: str(tmp_path / name / "mine.safetensors"))
     server = SimpleNamespace(PromptServer=SimpleNamespace(instance=None))
     monkeypatch.setitem(sys.modules, "folder_paths", place)
