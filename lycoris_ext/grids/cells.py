@@ -15,9 +15,11 @@ from typing import Protocol, TypeVar
 
 from PIL import Image
 
-from lycoris_ext.plots.png import BROKEN, read_parameters, save_picture
+from lycoris_ext.plots.png import BROKEN, PARAMETERS, read_texts, save_picture
 
 _KEY = re.compile(r"[0-9a-f]{40,64}")
+#: The text in a picture's file that says of which cell it is.
+_OWN_KEY = "lycoris_ext_cell"
 
 
 @dataclass(frozen=True)
@@ -117,31 +119,18 @@ class CellStore:
         self.folder = folder
 
     def find(self, key: str) -> StoredCell | None:
-        """Return the picture stored under a key, or None if its file is missing or damaged."""
-        path = self._path(key)
-        try:
-            parameters = read_parameters(path)
-            with Image.open(path, formats=["PNG"]) as picture:
-                picture.verify()
-        except BROKEN:
-            return None
-        return StoredCell(key, path, parameters)
+        """Return the picture stored under a key; None if it is missing, damaged or another's."""
+        return self._read(key)
 
     def kept(self, key: str, fault: str = "") -> StoredCell | None:
-        """Return a picture as `keep` returned it; None if its file is missing or damaged.
+        """Return a picture as `keep` returned it; None if it is missing, damaged or another's.
 
         Args:
             key: the picture's key. A grid.json may come from elsewhere: for what is no key, and
                 could be a path, the answer is None.
             fault: what was wrong with it.
         """
-        if not _KEY.fullmatch(key):
-            return None
-        path = self._path(key, fault)
-        try:
-            return StoredCell(key, path, read_parameters(path), fault)
-        except BROKEN:
-            return None
+        return self._read(key, fault) if _KEY.fullmatch(key) else None
 
     def keep(self, key: str, painted: Painted) -> StoredCell:
         """Write a picture; one with a fault goes to the subfolder "faulty", which `find` ignores.
@@ -150,7 +139,7 @@ class CellStore:
             EnvironmentFault: the disk is full or the folder cannot be written.
         """
         path = self._path(key, painted.fault)
-        save_picture(path, painted.picture, painted.parameters)
+        save_picture(path, painted.picture, painted.parameters, {_OWN_KEY: path.stem})
         return StoredCell(key, path, painted.parameters, painted.fault)
 
     def remove(self, keys: Iterable[str]) -> None:
@@ -162,6 +151,18 @@ class CellStore:
         for path in {self._path(key, fault) for key in own for fault in ("", "x")}:
             with suppress(OSError):
                 path.unlink()
+
+    def _read(self, key: str, fault: str = "") -> StoredCell | None:
+        path = self._path(key, fault)
+        try:
+            texts = read_texts(path)
+            with Image.open(path, formats=["PNG"]) as picture:
+                picture.verify()  # each part of a PNG has a checksum
+        except BROKEN:
+            return None
+        # A file that was copied over another's is whole; those of version 0.1.0 hold no key.
+        is_own = texts.get(_OWN_KEY, path.stem) == path.stem
+        return StoredCell(key, path, texts.get(PARAMETERS, ""), fault) if is_own else None
 
     def _path(self, key: str, fault: str = "") -> Path:
         folder = self.folder / "faulty" if fault else self.folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -16,21 +17,25 @@ FORMATS = ("PNG", "JPEG", "WEBP")
 hands PostScript to another program, which runs what stands in the file."""
 BROKEN = (OSError, SyntaxError, ValueError, MemoryError, Image.DecompressionBombError)
 """What Pillow raises for a picture's file that is gone, damaged, or too large to be opened."""
+PARAMETERS = "parameters"
+"""The name of the text in which AUTOMATIC1111 writes how a picture was drawn."""
 _NUMBERED = re.compile(r"^(\d{5,})-")
 
 
-def save_picture(path: Path, picture: Image.Image, parameters: str = "") -> Path:
+def save_picture(
+    path: Path, picture: Image.Image, parameters: str = "", more: Mapping[str, str] = {}
+) -> Path:
     """Write a PNG atomically and return its path.
 
     Args:
         path: the file.
         picture: the picture.
         parameters: text for the PNG's "parameters" chunk, as AUTOMATIC1111 writes it; "" for none.
+        more: further texts, by the names of their chunks.
     """
     info = PngInfo()
-    if parameters:
-        # add_text switches to an iTXt chunk if the text is not Latin-1.
-        info.add_text("parameters", parameters)
+    for name, text in {**({PARAMETERS: parameters} if parameters else {}), **more}.items():
+        info.add_text(name, text)  # it makes an iTXt chunk if the text is not Latin-1
     atomic_write(path, lambda file: picture.save(file, format="PNG", pnginfo=info))
     return path
 
@@ -57,5 +62,10 @@ def numbered_path(folder: Path, suffix: str = ".png", at: datetime | None = None
 
 def read_parameters(path: Path) -> str:
     """Return the text of a PNG's "parameters" chunk, or "" if a picture has none."""
+    return read_texts(path).get(PARAMETERS, "")
+
+
+def read_texts(path: Path) -> dict[str, str]:
+    """Return the texts of a PNG by the names of their chunks; the picture is decoded for it."""
     with Image.open(path, formats=FORMATS) as picture:
-        return str(getattr(picture, "text", {}).get("parameters", ""))
+        return {name: str(text) for name, text in getattr(picture, "text", {}).items()}
