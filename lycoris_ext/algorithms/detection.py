@@ -6,7 +6,6 @@ from collections.abc import Mapping, Set
 from dataclasses import replace
 from math import prod
 
-import torch
 from torch import Tensor
 
 from lycoris_ext.algorithms import dora
@@ -17,8 +16,9 @@ from lycoris_ext.algorithms.registry import algorithm, algorithm_names
 from lycoris_ext.errors import FormatError
 from lycoris_ext.functional import LayerSpec
 
-#: Updates are computed in float32; an alpha beyond it is as good as infinite.
-_MOST_ALPHA = torch.finfo(torch.float32).max
+#: An alpha beyond this is as good as infinite: times the sizes of a layer it overflows float32, in
+#: which updates are computed.
+_MOST_ALPHA = 1e30
 
 
 def detect(tensors: Mapping[str, Tensor], where: str, layer: LayerSpec | None = None) -> Plan:
@@ -147,6 +147,14 @@ def _unify(
     rank = shared.get("rank", 0)
     if rank < 1 and any("rank" in of_part for of_part in sizes):
         raise FormatError("rank 0", where=where, fix="the file is damaged")
+    for factor in (factor for part in stored for factor in part.factors):
+        if not tensors[factor.key].numel():
+            shape = tuple(tensors[factor.key].shape)
+            raise FormatError(
+                f"{factor.key} has shape {shape}, so it holds no number",
+                where=where,
+                fix="the file is damaged",
+            )
     if layer is None:
         layer = dora.with_kernel(_layer(candidate.widths(tuple(sizes)), kernel), tensors)
     flaw = candidate.flaw(tuple(sizes))
@@ -217,8 +225,8 @@ def _with_finite_alpha(plan: Plan, where: str) -> Plan:
         raise FormatError(
             f"its alpha is {plan.alpha:g}, so the strength of its update is lost",
             where=where,
-            fix="save the adapter again in float32; float16 holds no alpha above 65504, and "
-            "float32 none above 3.4e38",
+            fix="save the adapter again in float32, with an alpha near its rank; float16 holds no "
+            f"alpha above 65504, and none above {_MOST_ALPHA:g} is read",
         )
     return replace(plan, alpha=0.0)
 

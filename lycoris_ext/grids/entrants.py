@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lycoris_ext.errors import ConfigError, DataError
+from lycoris_ext.network.merge import MOST_STRENGTH
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Strength:
 
     def __post_init__(self) -> None:
         for value in (self.text_encoder, self.unet):
-            if not math.isfinite(value) or abs(value) > 100:
+            if not math.isfinite(value) or abs(value) > MOST_STRENGTH:
                 raise ConfigError(
                     f"a strength is {value}", where="strengths", fix="use a number like 0.8"
                 )

@@ -6,7 +6,6 @@ can be shown again and gone on with after its program was killed.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -15,6 +14,7 @@ from typing import Any
 
 from lycoris_ext.errors import ConfigError, DataError
 from lycoris_ext.formats import atomic_write
+from lycoris_ext.formats.sealed import sealed_json, unsealed_json
 from lycoris_ext.grids.cells import CellStore, StoredCell
 from lycoris_ext.grids.draw import Grid
 from lycoris_ext.grids.entrants import Entrant, Strength, Use
@@ -45,8 +45,7 @@ def write_plan(folder: Path, grid: Grid[StoredCell], form: Mapping[str, Any] | N
         "keys": [[kept and kept.key for kept in line] for line in table],
         "form": dict(form or {}),
     }
-    text = json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n"
-    atomic_write(folder / PLAN, text.encode("utf-8", "replace"))
+    atomic_write(folder / PLAN, sealed_json(content))
     return folder / PLAN
 
 
@@ -173,7 +172,7 @@ def _settings(content: Any) -> Settings:
 @contextmanager
 def _content(path: Path) -> Iterator[Any]:
     try:
-        yield json.loads(path.read_text(encoding="utf-8"))
+        yield unsealed_json(path.read_bytes())
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ConfigError) as error:
         raise DataError(
             f"this is no plan of a grid ({error})", where=str(path), fix="draw the grid again"

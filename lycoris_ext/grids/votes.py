@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from lycoris_ext.errors import DataError
 from lycoris_ext.formats import atomic_write
+from lycoris_ext.formats.sealed import sealed_json, unsealed_json
 from lycoris_ext.grids.plan import Cell, GridPlan, Row
 
 FILE = "lycoris-ext-votes.json"
@@ -101,7 +101,7 @@ def read_votes(folder: Path) -> list[Vote]:
     if not path.is_file():
         return []
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = unsealed_json(path.read_bytes())
         if content["version"] > _VERSION:
             raise DataError(
                 f"these votes are of version {content['version']}, and this program reads "
@@ -148,8 +148,7 @@ def _others(folder: Path, vote: Vote) -> list[Vote]:
 def _write(folder: Path, votes: list[Vote]) -> list[Vote]:
     version = file_version(each.label for each in votes)
     content = {"version": version, "votes": [each.as_dict() for each in votes]}
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    atomic_write(folder / FILE, text.encode("utf-8"))
+    atomic_write(folder / FILE, sealed_json(content))
     return votes
 
 

@@ -15,6 +15,9 @@ from lycoris_ext.network.checks import check_mergeable
 from lycoris_ext.network.sites import Site
 from lycoris_ext.words import and_more, count
 
+#: Strengths of adapters are between this and its negative; far larger ones overflow any weight.
+MOST_STRENGTH = 100.0
+
 
 class Merge:
     """One merge of a network: what it adds to the weights, and what is needed to undo it.
@@ -115,17 +118,17 @@ class Merge:
 
 
 def _check_sum(site: Site, update: MergedUpdate) -> None:
-    """Refuse a weight that is NaN or infinite with its update."""
-    weight = site.weight
-    if is_finite(weight):
-        return
-    largest = torch.finfo(weight.dtype).max
-    raise FormatError(
-        f"its weight with the update at strength {update.strength:g} is NaN or beyond the largest "
-        f"number of {str(weight.dtype).removeprefix('torch.')}, {largest:.3g}",
-        where=site.name,
-        fix="use another adapter or a lower strength, or load the model in float32",
-    )
+    """Refuse a weight or bias that is NaN or infinite with its update."""
+    for what, numbers in (("weight", site.weight), ("bias", site.bias)):
+        if numbers is None or is_finite(numbers):
+            continue
+        largest = torch.finfo(numbers.dtype).max
+        raise FormatError(
+            f"its {what} with the update at strength {update.strength:g} is NaN or beyond the "
+            f"largest number of {str(numbers.dtype).removeprefix('torch.')}, {largest:.3g}",
+            where=site.name,
+            fix="use another adapter or a lower strength, or load the model in float32",
+        )
 
 
 def _check_bias(site: Site, update: MergedUpdate) -> None:

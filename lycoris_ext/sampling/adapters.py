@@ -14,6 +14,7 @@ from lycoris_ext.formats.doubts import doubts
 from lycoris_ext.formats.summary import plans_of
 from lycoris_ext.models import Pipeline
 from lycoris_ext.network import Network, load_network
+from lycoris_ext.network.merge import MOST_STRENGTH
 from lycoris_ext.sampling.infotext import AdapterInfo
 
 
@@ -31,7 +32,7 @@ class AdapterUse:
         A colon that is not followed by a number belongs to the file name, as in C:/a.safetensors.
 
         Raises:
-            ConfigError: there is no file name, or the strength is not finite.
+            ConfigError: there is no file name, or the strength is not finite or beyond 100.
         """
         path, colon, tail = text.rpartition(":")
         strength = 1.0
@@ -48,6 +49,12 @@ class AdapterUse:
                 f"{text!r} is neither FILE nor FILE:STRENGTH",
                 where="--adapter",
                 fix="write FILE.safetensors, or FILE.safetensors:0.8",
+            )
+        if abs(strength) > MOST_STRENGTH:
+            raise ConfigError(
+                f"{path} has the strength {strength:g}",
+                where="--adapter",
+                fix=f"use a strength from -{MOST_STRENGTH:g} to {MOST_STRENGTH:g}, mostly 0 to 1",
             )
         return cls(Path(path), strength)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lycoris_ext.errors import ConfigError, LycorisExtError
+from lycoris_ext.network.merge import MOST_STRENGTH
 from lycoris_ext.options import Section, option
 from lycoris_ext.words import count
 
@@ -53,6 +54,14 @@ class StartConfig(Section):
                 f"for {count(len(self.base_weights), 'file')} in base_weights",
                 where="base_weights_multiplier",
                 fix="give one number for each file",
+            )
+
+        beyond = [each for each in self.base_weights_multiplier if not abs(each) <= MOST_STRENGTH]
+        if beyond:
+            yield ConfigError(
+                f"base_weights_multiplier holds the strength {beyond[0]:g}",
+                where="base_weights_multiplier",
+                fix=f"use strengths from -{MOST_STRENGTH:g} to {MOST_STRENGTH:g}, mostly 0 to 1",
             )
 
     @property
