@@ -23,7 +23,7 @@ from lycoris_ext.words import count
 from webui_extension.staging import Staged
 
 #: What a host saves where it does not look for NaN itself (Forge; AUTOMATIC1111 if told so).
-_BLACK = (
+BLACK = (
     "the picture is black from edge to edge: in the host it became NaN or infinite, by the "
     "adapter, its strength, or a VAE in half precision"
 )
@@ -176,7 +176,7 @@ class WebuiPainter:
         if drawn.model != model:
             return f"drawn with {drawn.model}, not with {model}"
         if drawn.picture.getbbox() is None:  # no pixel differs from black
-            return _BLACK
+            return BLACK
         names = ", ".join(network.path.stem for network in drawn.networks)
         if not uses:
             return f"drawn with {names}, and should be without" if names else ""

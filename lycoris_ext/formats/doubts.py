@@ -15,7 +15,6 @@ from torch import Tensor
 from lycoris_ext.algorithms import Plan
 from lycoris_ext.formats.adapter_file import AdapterState
 from lycoris_ext.formats.hashes import HashCheck
-from lycoris_ext.words import count
 
 #: The largest number of float16, in which base models are mostly loaded. Weights of Stable
 #: Diffusion are below 100; an update beyond this makes pictures black or NaN.
@@ -96,7 +95,7 @@ def largest(plan: Plan, tensors: Tensors) -> float:
         shapes = plan.shapes()
         whole = {key: tensors[key].detach().float().reshape(shapes[key]) for key in shapes}
         update = plan.delta(whole).dense().abs().amax()
-    return max(float(update.nan_to_num(torch.inf)), *beside, 0.0)
+    return max(float(update.nan_to_num(nan=torch.inf, posinf=torch.inf)), *beside, 0.0)
 
 
 def _size(tensor: Tensor) -> float:
@@ -112,19 +111,24 @@ def _readable(tensor: Tensor) -> Tensor:
 
 
 def _strange(layers: Collection[tuple[Plan, Tensors]]) -> Iterator[str]:
-    total = count(len(layers), "layer")
     alphas = [plan.alpha for plan, _ in layers if plan.has_rank]
     for number, what in (
-        (sum(alpha < 0 for alpha in alphas), "negative, which turns their updates around"),
-        (sum(alpha == 0 for alpha in alphas), "0, so that their updates are zero"),
+        (sum(alpha < 0 for alpha in alphas), "negative, which turns the update around"),
+        (sum(alpha == 0 for alpha in alphas), "0, so that the update is zero"),
     ):
         if number:
-            yield f"{number} of its {total} have an alpha that is {what}"
+            yield f"{_some(number, len(layers))} an alpha that is {what}"
     sizes = [largest(plan, tensors) for plan, tensors in layers]
     wrong = [size for size in sizes if not size <= LARGEST]
     if wrong:
         yield (
-            f"{len(wrong)} of its {total} have updates with numbers up to {max(wrong):.3g}, which "
-            f"overflow: models in float16 hold no number above {LARGEST:.0f}; pictures become "
-            "black or noise, so the file is damaged or its training has diverged"
+            f"{_some(len(wrong), len(layers))} an update with numbers up to {max(wrong):.3g}, "
+            f"which overflows: models in float16 hold no number above {LARGEST:.0f}; pictures "
+            "become black or noise, so the file is damaged or its training has diverged"
         )
+
+
+def _some(number: int, total: int) -> str:
+    if total == 1:
+        return "its only layer has"
+    return f"{number} of its {total} layers {'has' if number == 1 else 'have'}"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 import pytest
+import torch
 from PIL import Image, ImageChops
 
 from lycoris_ext.cli.sample import main
-from lycoris_ext.errors import ConfigError, DataError
+from lycoris_ext.errors import ConfigError, DataError, DivergedError
+from lycoris_ext.models import Pipeline
 from lycoris_ext.plots.png import read_parameters
 from tests.tiny_pipeline import PICTURE_SIZE, loud_adapter, tiny_pipeline
 
@@ -155,3 +160,31 @@ def test_adapters_that_cannot_be_read_are_refused_before_the_model_is_loaded(tmp
     with pytest.raises(DataError) as caught:
         main(["--model", str(tmp_path / "no model"), "--prompt", "a cat", *adapters])
     assert len(caught.value.parts) == 2 and "Entry not found" in str(caught.value)
+
+
+def test_a_picture_that_became_nan_is_no_file_and_the_others_are_saved(
+    run, model, tmp_path, capsys, monkeypatch
+):
+    decode = Pipeline.decode_pixels
+
+    def second_is_nan(self, latents):
+        pixels = decode(self, latents)
+        pixels[1] = torch.nan
+        return pixels
+
+    monkeypatch.setattr(Pipeline, "decode_pixels", second_is_nan)
+    adapter = model.parent / "red.safetensors"
+    with pytest.raises(DivergedError, match=r"seed 6, a cat: .* drawn with red.safetensors"):
+        run("--prompt", "a cat", "-n", "3", "--seed", "5", "--adapter", str(adapter))
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == len(list((tmp_path / "out").iterdir())) == 2
+
+
+def test_a_damaged_adapter_is_told_before_anything_is_drawn(run, model, tmp_path, monkeypatch):
+    said = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", said)
+    content = bytearray((model.parent / "red.safetensors").read_bytes())
+    content[-3] ^= 4
+    (tmp_path / "red.safetensors").write_bytes(content)
+    run("--prompt", "a cat", "--adapter", str(tmp_path / "red.safetensors"))
+    assert "note: red.safetensors: its tensors do not fit the hash" in said.getvalue()

@@ -127,3 +127,17 @@ def test_the_curve_of_the_loss_is_shown_while_the_run_goes_on(host: Host) -> Non
     assert len(shown) >= 3, "the first step, and those with samples"
     assert shown[0].size == (720, 405), "the curve alone"
     assert shown[-1].width == 720 and shown[-1].height > 405, "samples below the curve"
+
+
+def test_a_picture_that_became_nan_is_crossed_out_and_told(
+    host: Host, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    models = load_models()
+    written(host, models, "run-step-1")
+    decode = type(models[2]).decode
+    monkeypatch.setattr(type(models[2]), "decode", lambda *given: decode(*given) * torch.nan)
+    given = {"prompts": "a cat", "seeds": "1", "strengths": "1", **HOW}
+    grid, _ = compare(models, files="run-step-1", **given)
+    assert "run-step-1, 1 picture: it was denoised well, and the VAE" in caplog.text
+    red = (grid[..., 0] > 0.6) & (grid[..., 1] < 0.4) & (grid[..., 2] < 0.4)
+    assert bool(red.any())

@@ -6,8 +6,16 @@ import pytest
 import torch
 from PIL import ImageChops
 
-from lycoris_ext.errors import ConfigError, DataError, EnvironmentFault, FormatError
-from lycoris_ext.sampling.adapters import AdapterUse, adapters_applied
+from lycoris_ext.errors import (
+    ConfigError,
+    DataError,
+    DivergedError,
+    EnvironmentFault,
+    FormatError,
+)
+from lycoris_ext.formats import AdapterState, load_adapter, save_adapter
+from lycoris_ext.sampling.adapters import AdapterUse, adapters_applied, refuse_unreadable
+from lycoris_ext.sampling.draw import draw
 from lycoris_ext.sampling.sample import sample_pictures
 from lycoris_ext.sampling.samplers import SAMPLERS, SD_SCRIPTS, build_sampler
 from lycoris_ext.sampling.specs import PromptSpec
@@ -148,6 +156,36 @@ def test_adapter_errors_leave_the_model_bare(pipeline, adapter, tmp_path):
 def test_an_adapter_is_parsed_with_or_without_a_strength(text, path, strength):
     use = AdapterUse.parse(text)
     assert (str(use.path), use.strength) == (path, strength)
+
+
+@pytest.mark.parametrize("strength", [101, -1e300])
+def test_a_strength_that_overflows_any_weight_is_refused(strength):
+    with pytest.raises(ConfigError, match="use a strength from -100 to 100"):
+        AdapterUse.parse(f"a.safetensors:{strength}")
+
+
+def test_a_picture_that_became_nan_is_told_with_its_adapters_and_never_black(pipeline, tmp_path):
+    path = loud_adapter(pipeline, tmp_path / "mad.safetensors")
+    state = load_adapter(path)
+    mad = {k: t if k.endswith("alpha") else t.float() * 1e20 for k, t in state.tensors.items()}
+    save_adapter(path, AdapterState(mad))
+    assert any("which overflows" in note for note in refuse_unreadable([AdapterUse(path)]))
+    sound, broken = draw(pipeline, [spec(1)]), draw(pipeline, [spec(1)], [AdapterUse(path, 0.5)])
+    assert not sound[0].fault
+    assert "NaN or infinite while it was denoised" in broken[0].fault
+    assert "mad.safetensors at strength 0.5" in broken[0].fault
+    assert "which overflows" in broken[0].fault
+    with (
+        adapters_applied(pipeline, [AdapterUse(path)]),
+        pytest.raises(DivergedError, match="NaN or infinite"),
+    ):
+        sample_pictures(pipeline, [spec(1)])
+
+
+def test_a_vae_that_returns_nan_is_told_from_an_adapter_that_does(pipeline, monkeypatch):
+    decode = pipeline.decode_pixels
+    monkeypatch.setattr(pipeline, "decode_pixels", lambda latents: decode(latents) * torch.nan)
+    assert "the VAE turned it into NaN" in draw(pipeline, [spec(1)])[0].fault
 
 
 @pytest.mark.parametrize("text", ["", ":0.5", "a:nan"])

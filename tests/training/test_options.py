@@ -11,6 +11,7 @@ import torch
 from lycoris_ext.data import TrainingSet
 from lycoris_ext.errors import ConfigError, DataError, MemoryFault, RunInterrupted
 from lycoris_ext.formats import load_adapter
+from lycoris_ext.models import Pipeline
 from lycoris_ext.network import load_network
 from lycoris_ext.runs.events import read_events
 from lycoris_ext.training import train as recipe
@@ -187,3 +188,12 @@ def test_out_of_memory_says_what_to_change(run, monkeypatch, error):
     error = RuntimeError("bug")
     with pytest.raises(RuntimeError, match="bug"):
         run(output_name="other")
+
+
+def test_a_preview_that_became_nan_is_told_and_the_run_goes_on(run, monkeypatch, capsys):
+    decode = Pipeline.decode_pixels
+    monkeypatch.setattr(Pipeline, "decode_pixels", lambda *given: decode(*given) * torch.nan)
+    path = run(sample_every_n_steps=2, sample_prompts=["cat --s 1"])
+    said = capsys.readouterr().err
+    assert "note: cat: no picture at step 2: was denoised well, and the VAE turned it" in said
+    assert path.exists() and not list(path.parent.glob("sample/*.png"))

@@ -34,7 +34,7 @@ class FakeHost:
         self.root = root
         self.orders: list[Order] = []
         self.loads = True
-        self.breaks_off = False
+        self.breaks_off = self.black = False
         self.left_over: list[LoadedNetwork] = []
         self.comments: tuple[str, ...] = ()
         self.layers = 2
@@ -143,7 +143,8 @@ class FakeHost:
             assert adapter.path.is_file() and adapter.path.stem == adapter.name
             _, text, unet = _TAG.findall(adapter.tag)[0]
             loaded.append(LoadedNetwork(adapter.path, float(text), float(unet), self.layers))
-        picture = Image.new("RGB", (16, 16), (len(self.orders) % 256, order.seed % 256, 0))
+        colour = (0, 0, 0) if self.black else (len(self.orders) % 256, order.seed % 256, 1)
+        picture = Image.new("RGB", (16, 16), colour)
         tags = "".join(f" {adapter.shown_tag}" for adapter in order.adapters)
         return Drawn(picture, order.prompt + tags, order.model, tuple(loaded), self.comments)
 

@@ -16,7 +16,7 @@ from webui_extension.allowed_folders import NotAllowed
 from webui_extension.asked import plan_of
 from webui_extension.jobs import Job
 from webui_extension.laboratory import Laboratory
-from webui_extension.painter import Drawn, LoadedNetwork, Order
+from webui_extension.painter import BLACK, Drawn, LoadedNetwork, Order
 
 
 def faults(job: Job) -> list[str]:
@@ -113,6 +113,7 @@ def test_pictures_of_a_page_are_found_by_their_names_alone(
             ["drawn with other, and should be without"],
         ),
         ({"comments": ("Networks with errors: x (3)",)}, ["", "Networks with errors: x (3)"]),
+        ({"black": True}, [BLACK, BLACK]),
         ({"breaks_off": True}, ["", "the host broke off: shape '[4, 4]' is invalid"]),
     ],
 )
