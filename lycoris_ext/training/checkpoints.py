@@ -32,10 +32,11 @@ def delete_checkpoints(events: EventLog, unless: Callable[[int], bool]) -> None:
         unless: returns True for the step of a checkpoint that is kept.
     """
     for event in list(read_events(events.path)):
-        if event.get("event") != _EVENT or unless(event["step"]):
+        files = event.get("files")
+        if event.get("event") != _EVENT or unless(event.get("step", 0)):
             continue
-        for name, digest in event.get("files", {}).items():
-            path = events.path.with_name(name)
-            with suppress(OSError):
+        for name, digest in files.items() if isinstance(files, dict) else ():
+            path = events.path.parent / Path(name).name
+            with suppress(OSError, ValueError):  # a line that was damaged may name anything
                 if path.is_file() and sha256_of_files(path) == digest:
                     path.unlink()

@@ -86,3 +86,19 @@ def test_a_file_in_use_is_deleted_the_next_time(tmp_path, monkeypatch):
     assert path.exists()
     delete_checkpoints(log, unless=lambda step: False)
     assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"event": "checkpoint", "stepp": 2, "files": {}}',
+        '{"event": "checkpoint", "step": 2}',
+        '{"event": "checkpoint", "step": 2, "files": ["a"]}',
+        '{"event": "checkpoint", "step": 2, "files": {"": "x", "a\\u0000b": "x", "a/b": "x"}}',
+    ],
+)
+def test_a_damaged_line_of_the_log_deletes_nothing_and_ends_no_training(line, tmp_path):
+    log = EventLog(tmp_path / "x.events.jsonl")
+    log.path.write_text(line + "\n", encoding="utf-8")
+    delete_checkpoints(log, unless=lambda step: False)
+    assert list(tmp_path.iterdir()) == [log.path]
