@@ -18,6 +18,7 @@ from itertools import groupby
 from math import isfinite, prod
 from mmap import mmap
 from operator import itemgetter
+from reprlib import repr as brief
 from typing import BinaryIO, NamedTuple
 
 import safetensors.torch
@@ -25,12 +26,25 @@ import torch
 from torch import Tensor
 
 from lycoris_ext.errors import FormatError
-from lycoris_ext.formats.strangers import LOOK, refuse_start
-from lycoris_ext.words import count
+from lycoris_ext.formats.strangers import LOOK, also, refuse_start
+from lycoris_ext.words import count, short
 
-# In bytes. Parsed JSON takes several times its length; the longest headers of real adapters, which
-# hold the tags of ten thousand pictures, have two million bytes.
 MAX_HEADER = 32_000_000
+"""Bytes of a header. The longest headers of real adapters hold the tags of all their pictures: two
+million bytes for ten thousand pictures."""
+MAX_TENSORS = 50_000
+"""Of a file. LyCORIS makes 5,000 for all layers of SDXL."""
+MAX_SIDES = 8
+"""Of a tensor's shape. Weights of convolutions in three dimensions have 5."""
+MAX_SIDE = 1 << 62
+"""Of numbers along a side, and of the steps between them: what torch counts with."""
+MAX_KEY = 1000
+"""Letters of a tensor's key. Real ones have up to 200."""
+_MAX_OUTSIDE = 4_000_000
+"""Bytes of a header outside of its texts: 80 for each tensor. JSON of brackets takes 21 times its
+length when it is parsed, and texts take as much as they are long."""
+_MAX_QUOTES = 20 * MAX_TENSORS
+"""Of a header: a tensor's entry has 10."""
 MEND = "the file is damaged or incomplete: get or save it again"
 
 Buffer = bytes | bytearray | memoryview | mmap
@@ -108,9 +122,13 @@ def header_end(start: Buffer, size: int, where: str) -> int:
         )
     if length > MAX_HEADER:
         raise FormatError(
-            f"the header has {length} bytes, at most {MAX_HEADER} are read",
+            f"the header has {length:,} bytes, at most {MAX_HEADER:,} are read",
             where=where,
-            fix=MEND,
+            fix=also(
+                MEND,
+                "a file that describes its pictures at such length is smaller without "
+                "its metadata (--no_metadata of sd-scripts)",
+            ),
         )
     if length > size - 8:
         raise _cut_off(8 + length, size, where, "for its header alone")
@@ -135,14 +153,16 @@ def read_header(content: Buffer, where: str, size: int | None = None) -> Contain
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise FormatError("the metadata are not all strings", where=where, fix=MEND)
+    if len(header) > MAX_TENSORS:
+        raise _too_much(f"names {len(header):,} tensors, at most {MAX_TENSORS:,} are read", where)
     entries = [_entry(key, described, where) for key, described in header.items()]
     entries.sort(key=itemgetter(3, 4))  # start, end
     position = 0
     for entry in entries:
         if entry.start != position:
             raise FormatError(
-                f"{entry.key!r} starts at byte {entry.start} of the data, the tensor before it "
-                f"ends at {position}",
+                f"{short(entry.key)!r} starts at byte {entry.start} of the data, the tensor before "
+                f"it ends at {position}",
                 where=where,
                 fix=MEND,
             )
@@ -268,6 +288,8 @@ def _cut_off(needed: int, found: int, where: str, told: str) -> FormatError:
 
 
 def _parse(text: bytes, where: str) -> dict[str, object]:
+    if len(text) > _MAX_OUTSIDE:
+        _check_outside(text, where)
     try:
         header = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -275,6 +297,22 @@ def _parse(text: bytes, where: str) -> dict[str, object]:
     if not isinstance(header, dict):
         raise FormatError("the header is not a JSON object", where=where, fix=MEND)
     return header
+
+
+def _check_outside(text: bytes, where: str) -> None:
+    """Check that a long header is long because of its texts, before it is parsed."""
+    plain = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    quotes = plain.count(b'"')
+    if quotes > _MAX_QUOTES:
+        raise _too_much(f"has {quotes:,} quotes, at most {_MAX_QUOTES:,} are read", where)
+    outside = sum(map(len, plain.split(b'"')[::2]))
+    if outside > _MAX_OUTSIDE:
+        told = f"has {outside:,} bytes that are in no text, at most {_MAX_OUTSIDE:,} are read"
+        raise _too_much(told, where)
+
+
+def _too_much(what: str, where: str) -> FormatError:
+    return FormatError(f"the header {what}", where=where, fix=MEND)
 
 
 def _entry(key: str, described: object, where: str) -> Entry:
@@ -285,13 +323,15 @@ def _entry(key: str, described: object, where: str) -> Entry:
         shape = described["shape"]  # type: ignore[index]
         start, end = described["data_offsets"]  # type: ignore[index]
         size = dtype.itemsize
+        if len(shape) > MAX_SIDES or len(key) > MAX_KEY:
+            raise ValueError
         for side in shape:
-            if type(side) is not int or side < 0:
+            if type(side) is not int or not 0 <= side < MAX_SIDE:
                 raise ValueError
             size *= side
         if not size and prod(max(side, 1) for side in shape) >= 1 << 62:
             raise ValueError  # an empty tensor whose other sides overflow torch's strides
-        if type(start) is type(end) is int and start >= 0 and end - start == size:
+        if type(start) is type(end) is int and 0 <= start < MAX_SIDE and end - start == size:
             return Entry(key, dtype, tuple(shape), start, end)
     except (KeyError, TypeError, ValueError):
         pass
@@ -299,15 +339,24 @@ def _entry(key: str, described: object, where: str) -> Entry:
 
 
 def _wrong_entry(key: str, described: object, where: str) -> FormatError:
-    if not isinstance(described, dict):
-        return FormatError(f"{key!r} is not described in the header", where=where, fix=MEND)
-    name, shape = described.get("dtype"), described.get("shape")
-    offsets = described.get("data_offsets")
-    if not isinstance(name, str) or name not in DTYPES:
-        known = ", ".join(DTYPES)
-        return FormatError(f"{key!r} has dtype {name!r}, known are {known}", where=where, fix=MEND)
-    return FormatError(
-        f"{key!r} of shape {shape!r:.80} in {name} does not fill its offsets {offsets!r:.80}",
-        where=where,
-        fix=MEND,
-    )
+    name = repr(short(key))
+    if len(key) > MAX_KEY:
+        what = f"the key {name} has {len(key):,} letters, at most {MAX_KEY:,} are read"
+    elif not isinstance(described, dict):
+        what = f"{name} is not described in the header"
+    elif described.get("dtype") not in list(DTYPES):
+        what = f"{name} has dtype {_brief(described.get('dtype'))}, known are {', '.join(DTYPES)}"
+    else:
+        shape, dtype = described.get("shape"), described["dtype"]
+        what = (
+            f"{name} of shape {_brief(shape)} in {dtype} does not fill its offsets "
+            f"{_brief(described.get('data_offsets'))}"
+        )
+        if isinstance(shape, list) and len(shape) > MAX_SIDES:
+            what = f"{name} has {len(shape):,} sides, at most {MAX_SIDES} are read"
+    return FormatError(what, where=where, fix=MEND)
+
+
+def _brief(value: object) -> str:
+    """Write a value of the header; however long or nested it is, this takes no time."""
+    return short(brief(value), 80)

@@ -1,27 +1,31 @@
 """Reading PyTorch's own files (.ckpt, .pt, .pth, .bin) without running code that is in them.
 
 Such a file is a zip archive of raw tensor data and one pickle. A pickle is a small program: it may
-name any function that is installed and have it called. Here it can only name tensors and
-dictionaries; whatever else it names becomes an `Inert` object, which does nothing and is dropped.
+name any function that is installed and have it called. ``pickled`` reads it as a description of
+tensors, lists and dictionaries; whatever else it names is dropped.
 """
 
 from __future__ import annotations
 
 import os
-import pickle
+import struct
 import zipfile
 import zlib
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from math import prod
 from pathlib import Path
+from reprlib import repr as brief
 from typing import Any, BinaryIO, NamedTuple
 
 import torch
 from torch import Tensor
 
 from lycoris_ext.errors import DataError, FormatError
+from lycoris_ext.formats.container import MAX_SIDE, MAX_SIDES
+from lycoris_ext.formats.pickled import INERT, MAX_BYTES, read_pickle
 from lycoris_ext.formats.strangers import LOOK, also, kind_of, refuse_start
 from lycoris_ext.os_errors import reason, remedy_for_reading
+from lycoris_ext.words import short
 
 _DTYPES = {
     "DoubleStorage": torch.float64,
@@ -35,26 +39,20 @@ _DTYPES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
-_MAX_PICKLE = 1 << 28  # bytes; real ones stay below a hundredth of it
+_MAX_LIST = 8_000_000  # bytes of the archive's list of contents: 100 for each of 80,000 tensors
+_MAX_ORDER = 16  # bytes of the text "little" or "big"
+_MAX_SHARED = 8
+"""How many times as large as the file its tensors may be together: they may share their numbers."""
 _MAX_NESTING = 4  # of "state_dict" in "state_dict"
 _MEND = "the file is damaged or incomplete: get it again"
 _DISTRUST = "do not use the file; get the model as .safetensors, which cannot hold code"
 _CONVERT = (
-    "save it anew: python -c \"import torch; torch.save(torch.load('OLD.ckpt', "
-    "map_location='cpu', weights_only=True), 'NEW.ckpt')\""
+    "save it anew with torch 2.6 or newer (older ones run code that is hidden in such a file): "
+    "python -c \"import torch; torch.save(torch.load('OLD.ckpt', map_location='cpu', "
+    "weights_only=True), 'NEW.ckpt')\""
 )
-_BROKEN_PICKLE = (
-    pickle.UnpicklingError,
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-"""What an unpickler raises on damaged or malicious input."""
+_BROKEN_PICKLE = (LookupError, RuntimeError, TypeError, ValueError)
+"""What a damaged or malicious pickle, or tensors that do not fit their numbers, lead to."""
 
 
 def is_torch_file(start: bytes) -> bool:
@@ -116,22 +114,29 @@ def _load(
             where=where,
             fix="the download or copy was interrupted: get the file again",
         )
-    with zipfile.ZipFile(file) as archive:
-        pickles = [name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"]
-        if len(pickles) != 1 or archive.getinfo(pickles[0]).file_size > _MAX_PICKLE:
+    with _archive(file) as archive:
+        names = archive.namelist()
+        pickles = [name for name in names if name.rpartition("/")[2] == "data.pkl"]
+        if len(pickles) != 1 or len(names) > len(set(names)):
             raise FormatError("is no file of torch.save", where=where, fix=_MEND)
         try:
-            with archive.open(pickles[0]) as stream:
-                content = _Unpickler(stream, encoding="utf-8").load()
+            entries = _Entries(archive, pickles[0].removesuffix("data.pkl"), size)
+            content = read_pickle(entries.read("data.pkl", MAX_BYTES), _KNOWN, _stored)
             stored = _state_dict(content)
             if stored:  # of a file without tensors, the other things in it tell what it is
-                check({key: one.shape for key, one in stored.items()})
-            storages = _Storages(archive, pickles[0].removesuffix("data.pkl"))
+                check({key: one.size for key, one in stored.items()})
+            needed = sum(one.bytes for one in stored.values())
+            if needed > _MAX_SHARED * size:
+                raise ValueError(
+                    f"its tensors have {needed:,} bytes together, the file {size:,}; at most "
+                    f"{_MAX_SHARED} times as many are read"
+                )
+            storages = _Storages(entries)
             tensors = {key: one.read(storages) for key, one in stored.items()}
         except _BROKEN_PICKLE as error:
-            text = " ".join(str(error).split())[:200] or type(error).__name__
             raise FormatError(
-                f"is damaged or was made to do harm ({text}); nothing of it was run",
+                f"is damaged or was made to do harm ({short(str(error), 200)}); nothing of it was "
+                "run",
                 where=where,
                 fix=_DISTRUST,
             ) from error
@@ -147,8 +152,8 @@ def _load(
 
 def _plain_keys(content: object) -> list[str]:
     """Return the texts and small numbers among the keys of a dict; hypernetworks have numbers."""
-    keys = dict.keys(content) if isinstance(content, dict) else []
-    return [str(k) for k in keys if type(k) is str or (type(k) is int and 0 <= k < 1 << 16)]
+    keys = content if isinstance(content, dict) else {}
+    return [str(key) for key in keys if isinstance(key, str) or 0 <= key < 1 << 16]
 
 
 def _state_dict(content: object) -> dict[str, _StoredTensor]:
@@ -158,38 +163,12 @@ def _state_dict(content: object) -> dict[str, _StoredTensor]:
         return {str(n): one for n, one in numbered if isinstance(one, _StoredTensor)}
     if not isinstance(content, dict):
         return {}
-    # dict.get(content, ...), not content.get(...): a pickle may replace methods of its objects.
     for _ in range(_MAX_NESTING):
-        inner = dict.get(content, "state_dict")
+        inner = content.get("state_dict")
         if isinstance(inner, dict):
             content = inner
-    pairs = dict.items(content)
-    return {k: one for k, one in pairs if type(k) is str and isinstance(one, _StoredTensor)}
-
-
-class Inert:
-    """Replaces any class or function that a pickle names: accepts all calls and does nothing."""
-
-    def __new__(cls, *_args: object, **_kwargs: object) -> Inert:
-        return object.__new__(cls)
-
-    def __init__(self, *_args: object, **_kwargs: object) -> None:
-        pass
-
-    def __call__(self, *_args: object, **_kwargs: object) -> Inert:
-        return self
-
-    # The methods below are those by which a pickle fills objects.
-    def __setstate__(self, _state: object) -> None:
-        pass
-
-    def __setitem__(self, _key: object, _value: object) -> None:
-        pass
-
-    def append(self, _item: object) -> None:
-        pass
-
-    extend = add = append
+    pairs = content.items()
+    return {k: one for k, one in pairs if isinstance(k, str) and isinstance(one, _StoredTensor)}
 
 
 class _StorageType(NamedTuple):
@@ -207,108 +186,145 @@ class _Storage(NamedTuple):
 
 
 class _StoredTensor(NamedTuple):
-    """A tensor as the pickle describes it, before its numbers are read and its sizes checked."""
+    """A tensor as the pickle describes it, before it is compared with the stored numbers."""
 
     storage: _Storage
-    offset: Any
-    size: Any
-    stride: Any
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """The size, not checked against the stored numbers; () if it is no size at all."""
-        size = self.size if type(self.size) is tuple else ()
-        return size if all(type(number) is int for number in size) else ()
+    def bytes(self) -> int:
+        """The length of the tensor, as if it shared no numbers."""
+        return prod(self.size) * self.storage.dtype.itemsize
 
     def read(self, storages: _Storages) -> Tensor:
         """Check offset, size and stride against the stored numbers, and return the tensor."""
         numbers = storages.get(self.storage)
-        offset, size, stride = self.offset, tuple(self.size), tuple(self.stride)
-        if not all(type(number) is int and number >= 0 for number in (offset, *size, *stride)):
-            raise ValueError(f"a tensor of size {size} at {offset}")
-        last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-        if 0 not in size and last >= numbers.numel():
-            raise ValueError(f"a tensor of size {size} in {numbers.numel()} numbers")
-        return numbers.as_strided(size, stride, offset)
+        steps = zip(self.size, self.stride, strict=True)
+        last = self.offset + sum((n - 1) * step for n, step in steps)
+        if 0 not in self.size and last >= numbers.numel():
+            raise ValueError(f"a tensor of size {self.size} in {numbers.numel()} numbers")
+        return numbers.as_strided(self.size, self.stride, self.offset)
 
 
-class _Fixed:
-    """Base of the objects that a pickle may call; it cannot set attributes of them.
-
-    It could change those of a function, such as its defaults.
-    """
-
-    __slots__ = ()
-
-    def __setattr__(self, name: str, _value: object) -> None:
-        raise TypeError(f"it sets {name} of {type(self).__name__}")
+def _stored(pid: object) -> object:
+    """Return what a pickle means by a persistent id: raw numbers in the archive."""
+    match pid:
+        case ("storage", _StorageType(dtype), str() as key, _, int() as length):
+            return _Storage(key, dtype, length)
+    return INERT
 
 
-class _RebuildTensor(_Fixed):
-    """Replaces torch._utils._rebuild_tensor_v2 and _rebuild_tensor."""
-
-    __slots__ = ()
-
-    def __call__(
-        self, storage: object, offset: object, size: object, stride: object, *_hooks: object
-    ) -> _StoredTensor | Inert:
-        if not isinstance(storage, _Storage):
-            return Inert()
-        return _StoredTensor(storage, offset, size, stride)
-
-
-class _RebuildParameter(_Fixed):
-    """Replaces torch._utils._rebuild_parameter, and returns the parameter's tensor."""
-
-    __slots__ = ()
-
-    def __call__(self, tensor: object, *_hooks: object) -> object:
-        return tensor
+def _rebuild_tensor(
+    storage: object, offset: Any, size: Any, stride: Any, *_hooks: object
+) -> object:
+    """Take the place of torch._utils._rebuild_tensor_v2 and _rebuild_tensor."""
+    if not isinstance(storage, _Storage):
+        return INERT
+    if not type(size) is type(stride) is tuple:
+        raise ValueError(f"a tensor of size {brief(size)} and strides {brief(stride)}")
+    if not len(size) == len(stride) <= MAX_SIDES:
+        raise ValueError(
+            f"a tensor of {len(size)} sides and {len(stride)} strides; at most {MAX_SIDES} are read"
+        )
+    numbers = (offset, *size, *stride)
+    if not all(type(number) is int and 0 <= number < MAX_SIDE for number in numbers):
+        raise ValueError(f"a tensor of size {brief(size)} at {brief(offset)}")
+    return _StoredTensor(storage, offset, size, stride)
 
 
 _KNOWN: dict[tuple[str, str], Any] = {
-    # Types that are written in C: a pickle can change neither them nor their methods.
-    ("collections", "OrderedDict"): OrderedDict,
-    ("torch", "Size"): tuple,
-    ("torch._utils", "_rebuild_tensor"): _RebuildTensor(),
-    ("torch._utils", "_rebuild_tensor_v2"): _RebuildTensor(),
-    ("torch._utils", "_rebuild_parameter"): _RebuildParameter(),
+    ("collections", "OrderedDict"): lambda *items: INERT if items else {},
+    ("torch", "Size"): lambda size: size if type(size) is tuple else INERT,
+    ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_parameter"): lambda tensor, *_hooks: tensor,
     **{("torch", name): _StorageType(dtype) for name, dtype in _DTYPES.items()},
 }
-"""All that a pickle can name. No function of torch or Python is among it."""
+"""All that a pickle can name, and what it gets for it. None of it is a function of torch."""
 
 
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        known = _KNOWN.get((module, name))
-        return type("Inert", (Inert,), {}) if known is None else known
+class _Bounded:
+    """A file that does not read more than so many bytes at once.
 
-    def persistent_load(self, pid: Any) -> _Storage | Inert:
-        match pid:
-            case ("storage", _StorageType(dtype), str() as key, _, int() as length):
-                return _Storage(key, dtype, length)
-        return Inert()
+    Args:
+        file: it is read.
+        most: bytes; None for no bound.
+    """
+
+    def __init__(self, file: BinaryIO, most: int | None) -> None:
+        self._file, self.most = file, most
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        if self.most is not None and size > self.most:
+            raise zipfile.BadZipFile(
+                f"its list of contents has {size:,} bytes, at most {self.most:,} are read"
+            )
+        return self._file.read(size if self.most is None or size >= 0 else self.most)
+
+
+def _archive(file: BinaryIO) -> zipfile.ZipFile:
+    """Open a zip archive whose list of contents is no longer than a real one."""
+    bounded = _Bounded(file, _MAX_LIST)
+    try:
+        archive = zipfile.ZipFile(bounded)
+    except (ValueError, NotImplementedError, struct.error) as error:
+        raise zipfile.BadZipFile(str(error)) from error
+    bounded.most = None
+    return archive
+
+
+class _Entries:
+    """Reads entries of an archive: those in one folder, uncompressed, and each at most once.
+
+    Args:
+        archive: whose entries' names differ.
+        folder: their path in the archive, with a slash at its end.
+        size: bytes of the whole file. Entries may lie on top of each other, but not all be read.
+    """
+
+    def __init__(self, archive: zipfile.ZipFile, folder: str, size: int) -> None:
+        self._archive, self._folder, self._left = archive, folder, size
+
+    def __contains__(self, name: str) -> bool:
+        return f"{self._folder}{name}" in self._archive.NameToInfo
+
+    def read(self, name: str, most: int | None = None) -> bytes:
+        """Return the bytes of an entry.
+
+        Raises:
+            KeyError: there is no such entry.
+            ValueError: it is compressed, longer than ``most``, or longer than what is left.
+        """
+        info = self._archive.getinfo(f"{self._folder}{name}")
+        size = info.file_size
+        if info.compress_type != zipfile.ZIP_STORED or info.compress_size != size:
+            raise ValueError("compressed data, which torch.save never writes")
+        if most is not None and size > most:
+            raise ValueError(f"{name} has {size:,} bytes, at most {most:,} are read")
+        self._left -= size
+        if self._left < 0:
+            raise ValueError("it holds more numbers than the file has bytes")
+        return self._archive.read(info)
 
 
 class _Storages:
     """Reads raw numbers from the archive; each storage once, because tensors may share it."""
 
-    def __init__(self, archive: zipfile.ZipFile, folder: str) -> None:
-        self._archive = archive
-        self._folder = folder
+    def __init__(self, entries: _Entries) -> None:
+        self._entries = entries
         self._read: dict[str, Tensor] = {}
-        order = f"{folder}byteorder"
-        if order in archive.namelist() and archive.read(order).strip() != b"little":
+        order = "byteorder"
+        if order in entries and entries.read(order, _MAX_ORDER).strip() != b"little":
             raise ValueError("its numbers are not in little-endian order")
 
     def get(self, storage: _Storage) -> Tensor:
         """Return all numbers of a storage as a one-dimensional tensor."""
         key = storage.key
         if key not in self._read:
-            info = self._archive.getinfo(f"{self._folder}data/{key}")
-            if info.compress_type != zipfile.ZIP_STORED:
-                raise ValueError("compressed data, which torch.save never writes")
-            raw = bytearray(self._archive.read(info))
+            raw = bytearray(self._entries.read(f"data/{key}"))
             empty = torch.empty(0, dtype=torch.uint8)
             self._read[key] = torch.frombuffer(raw, dtype=torch.uint8) if raw else empty
         numbers = self._read[key].view(storage.dtype)

@@ -93,7 +93,7 @@ def test_a_loaded_adapter_does_not_change_with_its_file(tmp_path: Path) -> None:
     [
         (b"", "a file that holds nothing"),
         (b"\0\0\0", "a file of zeros"),
-        (raw({}, length=10**18), "the header has 1000000000000000000 bytes"),
+        (raw({}, length=10**18), "the header has 1,000,000,000,000,000,000 bytes"),
         (raw(b"not json"), "the header is not JSON"),
         (raw(b"\xff\xfe\xfd"), "the header is not JSON"),
         (raw(b"[" * 100_000), "the header is not JSON"),
