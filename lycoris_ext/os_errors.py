@@ -36,6 +36,7 @@ _READING = {
     "EACCES": "you may not read it: correct the permissions of file and folder, or close the "
     "program that uses the file",
     "EPERM": "you may not read it: correct the permissions of file and folder",
+    "EFBIG": "no file of its kind is so large: check that it is the right one",
     "ENOENT": "check the path",
 }
 _WINDOWS = {

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lycoris_ext.errors import ConfigError
+from lycoris_ext.formats.json_text import parse_json
 from webui_extension.allowed_folders import NotAllowed
 
 #: A request for the largest grid needs a tenth of this.
@@ -126,9 +127,9 @@ def read_json(content: bytes, headers: Headers) -> Any:
             f"is larger than {MAX_BYTES:,} bytes", where="request", fix="ask for fewer things"
         )
     try:
-        known = json.loads(content)
+        known = parse_json(content)
         json.dumps(known, ensure_ascii=False).encode("utf-8")  # fails for half characters
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ConfigError(
             f"cannot be read as JSON in UTF-8 ({error})"[:200],
             where="request",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lycoris_ext.errors import LycorisExtError
+from lycoris_ext.formats.json_text import parse_json
 from webui_extension.form import folder_choices
 from webui_extension.laboratory import Laboratory
 from webui_extension.parts import hidden, script
@@ -56,7 +56,7 @@ def updates(laboratory: Laboratory, fields: Mapping[str, Any], text: str) -> lis
     import gradio as gr
 
     try:
-        values = json.loads(text or "[]")
+        values = parse_json(text or "[]")
     except ValueError:
         values = []
     if not isinstance(values, list) or len(values) != len(fields):

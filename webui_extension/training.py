@@ -20,6 +20,7 @@ from typing import Any
 from lycoris_ext.errors import ConfigError, DataError, EnvironmentFault
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.formats.atomic import make_folder
+from lycoris_ext.formats.json_text import read_json
 from lycoris_ext.os_errors import reason
 from lycoris_ext.runs.events import read_events
 from lycoris_ext.runs.lock import lock_holder
@@ -218,7 +219,7 @@ class Training:
 
     def _note(self) -> dict[str, str]:
         try:
-            content = json.loads((self._folder / CURRENT).read_text(encoding="utf-8"))
+            content = read_json(self._folder / CURRENT)
         except (OSError, ValueError):
             return {}
         names = {"config", "log", "output_dir", "output_name"}

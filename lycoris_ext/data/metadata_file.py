@@ -9,7 +9,6 @@ Source: sd-scripts, FineTuningDataset in library/train_util.py.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -21,6 +20,7 @@ from lycoris_ext.data.caption_files import decode_utf8, read_bytes
 from lycoris_ext.data.encodings import guess_encodings
 from lycoris_ext.data.picture_files import is_picture, list_folder
 from lycoris_ext.errors import DataError
+from lycoris_ext.formats.json_text import parse_json
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 """Half a character, which JSON can hold and no file of text can."""
@@ -43,14 +43,12 @@ def read_metadata(path: Path) -> dict[str, Mapping[str, Any]]:
         raise DataError(f"is not UTF-8: it {guess.says}", where=str(path))
     try:
         if path.suffix.lower() == ".jsonl":
-            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+            rows = [parse_json(line) for line in text.splitlines() if line.strip()]
             content = {row["image_path"]: row for row in rows}
         else:
-            content = json.loads(text)
-    except json.JSONDecodeError as error:
+            content = parse_json(text)
+    except ValueError as error:
         raise DataError(f"is no JSON ({error})", where=str(path)) from error
-    except RecursionError as error:
-        raise DataError("is nested too deeply", where=str(path)) from error
     except (KeyError, TypeError) as error:
         raise DataError('has a line without "image_path"', where=str(path)) from error
     if not isinstance(content, dict) or not content:

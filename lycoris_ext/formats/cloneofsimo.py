@@ -14,7 +14,6 @@ alpha: the update is up @ down.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from lycoris_ext.errors import FormatError
 from lycoris_ext.formats.embeddings import embedding_key
+from lycoris_ext.formats.json_text import parse_json
 from lycoris_ext.words import count
 
 _KEY = re.compile(r"(unet|text_encoder):([0-9]{1,6}):(up|down)")
@@ -160,8 +160,8 @@ def _paths(
 
 def _agrees(classes: str | None, geglu: bool, resnets: bool) -> bool:
     try:
-        found = json.loads(classes) if classes is not None else None
-    except (ValueError, RecursionError):
+        found = parse_json(classes) if classes is not None else None
+    except ValueError:
         found = None
     return not isinstance(found, list) or (_GEGLU in found, _RESNETS in found) == (geglu, resnets)
 

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from lycoris_ext.errors import FormatError
+from lycoris_ext.formats.json_text import parse_json
 from lycoris_ext.formats.strangers import LOOK, also, refuse_start
 from lycoris_ext.words import count, short
 
@@ -40,11 +41,6 @@ MAX_SIDE = 1 << 62
 """Of numbers along a side, and of the steps between them: what torch counts with."""
 MAX_KEY = 1000
 """Letters of a tensor's key. Real ones have up to 200."""
-_MAX_OUTSIDE = 4_000_000
-"""Bytes of a header outside of its texts: 80 for each tensor. JSON of brackets takes 21 times its
-length when it is parsed, and texts take as much as they are long."""
-_MAX_QUOTES = 20 * MAX_TENSORS
-"""Of a header: a tensor's entry has 10."""
 MEND = "the file is damaged or incomplete: get or save it again"
 
 Buffer = bytes | bytearray | memoryview | mmap
@@ -154,7 +150,11 @@ def read_header(content: Buffer, where: str, size: int | None = None) -> Contain
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise FormatError("the metadata are not all strings", where=where, fix=MEND)
     if len(header) > MAX_TENSORS:
-        raise _too_much(f"names {len(header):,} tensors, at most {MAX_TENSORS:,} are read", where)
+        raise FormatError(
+            f"the header names {len(header):,} tensors, at most {MAX_TENSORS:,} are read",
+            where=where,
+            fix=MEND,
+        )
     entries = [_entry(key, described, where) for key, described in header.items()]
     entries.sort(key=itemgetter(3, 4))  # start, end
     position = 0
@@ -288,31 +288,15 @@ def _cut_off(needed: int, found: int, where: str, told: str) -> FormatError:
 
 
 def _parse(text: bytes, where: str) -> dict[str, object]:
-    if len(text) > _MAX_OUTSIDE:
-        _check_outside(text, where)
     try:
-        header = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"the header is not JSON ({error})", where=where, fix=MEND) from error
+        header = parse_json(text)
+    except ValueError as error:
+        raise FormatError(
+            f"the header cannot be read as JSON ({error})", where=where, fix=MEND
+        ) from error
     if not isinstance(header, dict):
         raise FormatError("the header is not a JSON object", where=where, fix=MEND)
     return header
-
-
-def _check_outside(text: bytes, where: str) -> None:
-    """Check that a long header is long because of its texts, before it is parsed."""
-    plain = text.replace(b"\\\\", b"").replace(b'\\"', b"")
-    quotes = plain.count(b'"')
-    if quotes > _MAX_QUOTES:
-        raise _too_much(f"has {quotes:,} quotes, at most {_MAX_QUOTES:,} are read", where)
-    outside = sum(map(len, plain.split(b'"')[::2]))
-    if outside > _MAX_OUTSIDE:
-        told = f"has {outside:,} bytes that are in no text, at most {_MAX_OUTSIDE:,} are read"
-        raise _too_much(told, where)
-
-
-def _too_much(what: str, where: str) -> FormatError:
-    return FormatError(f"the header {what}", where=where, fix=MEND)
 
 
 def _entry(key: str, described: object, where: str) -> Entry:

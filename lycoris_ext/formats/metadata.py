@@ -16,6 +16,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from lycoris_ext.formats.families import variant_of
+from lycoris_ext.formats.json_text import parse_json
 
 #: A tag is a trigger word if at least this share of a folder's pictures has it in its caption.
 _TRIGGER_SHARE = 0.9
@@ -297,8 +298,8 @@ def trigger_words(metadata: Mapping[str, str]) -> tuple[str, ...]:
 def json_object(text: str) -> dict[str, Any]:
     """Parse a text that should be a JSON object; return an empty dict if it is none."""
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
+        content = parse_json(text)
+    except ValueError:
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -14,13 +14,13 @@ If none does, alpha is the rank, as diffusers assumes.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from lycoris_ext.errors import FormatError
+from lycoris_ext.formats.json_text import parse_json
 from lycoris_ext.formats.keys import split_key
 
 CONFIG_FILE = "adapter_config.json"
@@ -191,8 +191,8 @@ def _refuse_changed_base(value: object) -> None:
 def _object(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
     """Parse a metadata field that should be a JSON object; {} if the field is missing."""
     try:
-        content = json.loads(metadata.get(key, "{}"))
-    except (ValueError, RecursionError) as error:
+        content = parse_json(metadata.get(key, "{}"))
+    except ValueError as error:
         raise FormatError(f"is not JSON ({error})", where=key) from error
     if not isinstance(content, dict):
         raise FormatError("is not a JSON object", where=key)
@@ -202,6 +202,6 @@ def _object(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
 def _value(text: str) -> Any:
     """Return what a metadata field holds, which is text; as it is if it is no JSON."""
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return parse_json(text)
+    except ValueError:
         return text

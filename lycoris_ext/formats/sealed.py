@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from lycoris_ext.formats.json_text import parse_json
+
 _DIGEST_BYTES = 32
 _FIELD = "hash"
 
@@ -45,7 +47,7 @@ def unsealed_json(raw: bytes) -> dict[str, Any]:
     Raises:
         ValueError: it is no JSON object, or its content does not fit its hash.
     """
-    content = json.loads(raw.decode("utf-8"))
+    content = parse_json(raw.decode("utf-8"))
     if not isinstance(content, dict):
         raise ValueError("it is no JSON object")
     stored = content.pop(_FIELD, None)

@@ -45,15 +45,19 @@ def load_weights(path: Path) -> Weights:
     try:
         with open(path, "rb") as file:
             start, size = file.read(LOOK), os.fstat(file.fileno()).st_size
+            refuse_start(start, size, str(path))
+            # A safetensors file begins with the length of its header, and the header with a brace.
+            is_safe = start[8:9] == b"{"
+            if is_safe:  # the library would read a header that is over our bounds
+                file.seek(0)
+                read_start(file, size, str(path))
     except FileNotFoundError as error:
         raise DataError("there is no such file", where=str(path), fix="check the path") from error
     except OSError as error:
         raise DataError(
             f"cannot be read ({reason(error)})", where=str(path), fix=remedy_for_reading(error)
         ) from error
-    refuse_start(start, size, str(path))
-    # A safetensors file begins with the length of its header, and the header with a brace.
-    if start[8:9] != b"{":
+    if not is_safe:
         if path.suffix.lower() == ".safetensors" and not start.startswith(b"PK\3\4"):
             header_end(start, size, str(path))  # it says what the bytes are
         return Weights(load_torch_file(path))

@@ -19,6 +19,7 @@ from typing import Any
 
 from lycoris_ext.errors import DataError
 from lycoris_ext.formats import atomic_write
+from lycoris_ext.formats.json_text import parse_json
 from lycoris_ext.grids.cells import StoredCell
 from lycoris_ext.grids.checkpoints import Checkpoint
 from lycoris_ext.grids.draw import Grid
@@ -147,7 +148,7 @@ def end_page(page: Path) -> None:
     """
     try:
         text = page.read_text(encoding="utf-8")
-        content = json.loads(_DATA.search(text)[2])  # type: ignore[index]
+        content = parse_json(_DATA.search(text)[2])  # type: ignore[index]
         running = content.get("running", False)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise _no_page(page, error) from error
@@ -168,7 +169,7 @@ def single_file(page: Path) -> str:
     """
     try:
         text = page.read_text(encoding="utf-8")
-        content = json.loads(_DATA.search(text)[2])  # type: ignore[index]
+        content = parse_json(_DATA.search(text)[2])  # type: ignore[index]
         for cell in (cell for line in content["cells"] for cell in line if cell):
             if not cell["src"].startswith("data:"):
                 cell["src"] = embedded(page.parent / cell["src"])

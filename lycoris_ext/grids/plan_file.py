@@ -14,6 +14,7 @@ from typing import Any
 
 from lycoris_ext.errors import ConfigError, DataError
 from lycoris_ext.formats import atomic_write
+from lycoris_ext.formats.json_text import read_bytes
 from lycoris_ext.formats.sealed import sealed_json, unsealed_json
 from lycoris_ext.grids.cells import CellStore, StoredCell
 from lycoris_ext.grids.draw import Grid
@@ -172,7 +173,7 @@ def _settings(content: Any) -> Settings:
 @contextmanager
 def _content(path: Path) -> Iterator[Any]:
     try:
-        yield unsealed_json(path.read_bytes())
+        yield unsealed_json(read_bytes(path))
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ConfigError) as error:
         raise DataError(
             f"this is no plan of a grid ({error})", where=str(path), fix="draw the grid again"

@@ -10,6 +10,7 @@ from typing import Any
 
 from lycoris_ext.errors import DataError
 from lycoris_ext.formats import atomic_write
+from lycoris_ext.formats.json_text import read_bytes
 from lycoris_ext.formats.sealed import sealed_json, unsealed_json
 from lycoris_ext.grids.plan import Cell, GridPlan, Row
 
@@ -101,7 +102,7 @@ def read_votes(folder: Path) -> list[Vote]:
     if not path.is_file():
         return []
     try:
-        content = unsealed_json(path.read_bytes())
+        content = unsealed_json(read_bytes(path))
         if content["version"] > _VERSION:
             raise DataError(
                 f"these votes are of version {content['version']}, and this program reads "

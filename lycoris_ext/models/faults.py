@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from lycoris_ext.errors import DataError, FormatError
+from lycoris_ext.formats.json_text import parse_json, read_bytes
 from lycoris_ext.formats.strangers import LOOK, placeholder_of
 from lycoris_ext.formats.weights import fault_of
 from lycoris_ext.os_errors import reason, remedy_for_reading
 from lycoris_ext.words import and_more, count
+
+_RESTORE = "restore it from the model's source"
 
 
 def does_not_fill(weights: Path, missing: Sequence[str], mismatched: Sequence[object]) -> DataError:
@@ -62,10 +66,14 @@ def unreadable(path: Path, error: Exception) -> DataError:
 
 
 def fault_in(path: Path) -> FormatError | None:
-    """Find out whether a file of a model is something else, or cut off; None if nothing is found.
+    """Find out what is wrong with a file of a model before a library reads it.
 
     Args:
         path: the file, or a folder whose files are all looked at.
+
+    Returns:
+        The first fault: it is something else, cut off, no JSON, or over a bound; None if nothing is
+        found.
     """
     if path.is_dir():
         return next(filter(None, map(fault_in, sorted(path.glob("*")))), None)
@@ -74,12 +82,18 @@ def fault_in(path: Path) -> FormatError | None:
     if path.suffix not in (".json", ".txt"):
         return None
     try:
-        content = path.read_bytes()
+        with open(path, "rb") as file:
+            start, size = file.read(LOOK), os.fstat(file.fileno()).st_size
+        kind = placeholder_of(start, size)
+        if kind is not None:
+            return FormatError(f"this is {kind.name}", where=str(path), fix=kind.mend)
+        text = read_bytes(path)
+        if path.suffix == ".json":
+            parse_json(text)
     except OSError as error:
         return FormatError(
             f"cannot be read ({reason(error)})", where=str(path), fix=remedy_for_reading(error)
         )
-    kind = placeholder_of(content[:LOOK], len(content))
-    if kind is None:
-        return None
-    return FormatError(f"this is {kind.name}", where=str(path), fix=kind.mend)
+    except ValueError as error:
+        return FormatError(f"is not valid JSON: {error}", where=str(path), fix=_RESTORE)
+    return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from lycoris_ext.errors import DataError
+from lycoris_ext.formats import json_text
 from lycoris_ext.formats.families import FAMILIES, Family
 from lycoris_ext.models.faults import does_not_fill, fault_in, unreadable
 from lycoris_ext.models.fill import align
@@ -22,6 +22,7 @@ from lycoris_ext.models.tokenizer import read_tokenizer
 
 _MODEL_STEM = "diffusion_pytorch_model"
 _TEXT_STEM = "model"
+_INDEX_ENDINGS = (".index.json", ".index.fp16.json")
 _TOKENIZER_FILES = (("vocab.json", "merges.txt"), ("tokenizer.json",))
 _OTHER_FAMILIES = {
     "text_encoder_3": "three text encoders (Stable Diffusion 3)",
@@ -100,7 +101,10 @@ def vae_weights(folder: Path) -> tuple[Path, Path]:
             fix="name a folder that holds config.json and diffusion_pytorch_model.safetensors, or "
             "an autoencoder's single file",
         )
-    return folder, _weights_in(folder)[0]
+    weights = _weights_in(folder)[0]
+    for path in (folder / "config.json", weights):
+        _refuse_fault(path)
+    return folder, weights
 
 
 def read_json(path: Path) -> Mapping[str, Any]:
@@ -110,13 +114,9 @@ def read_json(path: Path) -> Mapping[str, Any]:
         DataError: the file cannot be read, or holds something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
+        content = json_text.read_json(path)
+    except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
-    except ValueError as error:
-        raise fault_in(path) or DataError(
-            f"is not valid JSON: {error}", where=str(path), fix="restore it from the model's source"
-        ) from error
     if not isinstance(content, dict):
         raise DataError(
             f"holds a {type(content).__name__}, and an object is expected",
@@ -186,6 +186,21 @@ def check_files(folder: Path, family: Family, with_vae: bool) -> None:
             fix="download the missing files; weights in .bin are not read from folders: download "
             "those in .safetensors",
         )
+    for name in needed:
+        _refuse_fault(folder / name)
+    for path in weight_files(folder, family, with_vae):
+        _refuse_fault(path)
+
+
+def _refuse_fault(path: Path) -> None:
+    """Refuse a config, a file of weights, or an index of several, before a library reads it."""
+    fault = fault_in(path)
+    if fault is not None:
+        raise fault
+    if path.name.endswith(_INDEX_ENDINGS):
+        shards = read_json(path).get("weight_map")
+        for name in sorted({str(s) for s in shards.values()} if isinstance(shards, dict) else ()):
+            _refuse_fault(path.with_name(Path(name).name))
 
 
 def weight_files(folder: Path, family: Family, with_vae: bool) -> tuple[Path, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lycoris_ext.formats.json_text import read_json
 from lycoris_ext.models.faults import unreadable
 from lycoris_ext.models.fill import fill
 
@@ -39,7 +39,7 @@ def build_text_encoder(folder: Path) -> Any:
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
     config = CLIPTextConfig.from_pretrained(str(folder), local_files_only=True)
-    architectures = json.loads((folder / "config.json").read_text("utf-8")).get("architectures")
+    architectures = read_json(folder / "config.json").get("architectures")
     projects = architectures == ["CLIPTextModelWithProjection"]
     return (CLIPTextModelWithProjection if projects else CLIPTextModel)(config)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from lycoris_ext.errors import EnvironmentFault
 from lycoris_ext.formats import atomic_write
+from lycoris_ext.formats.json_text import parse_json
 from lycoris_ext.os_errors import reason, remedy_for_writing
 
 Event = dict[str, Any]
@@ -74,8 +75,8 @@ def read_events(path: Path) -> Iterator[Event]:
         return
     for line in path.read_bytes().split(b"\n"):
         try:
-            event = json.loads(line)
-        except (ValueError, RecursionError):
+            event = parse_json(line)
+        except ValueError:
             continue
         if isinstance(event, dict) and _is_step(event.get("step", 0)):
             yield event

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from lycoris_ext.errors import DataError, FormatError
 from lycoris_ext.formats import atomic_write
+from lycoris_ext.formats.json_text import parse_json
 from lycoris_ext.formats.sealed import sealed, unsealed
 from lycoris_ext.formats.strangers import LOOK, start_of
 from lycoris_ext.os_errors import reason, remedy_for_reading
@@ -156,7 +157,7 @@ def load_state(path: Path) -> SavedState | None:
         if stranger is not None:
             raise ValueError(f"this is {stranger.name}")
         tensors = load(_whole(content, path))
-        header = json.loads(bytes(tensors.pop("header").tolist()))
+        header = parse_json(bytes(tensors.pop("header").tolist()))
         _check_version(header["format"], path)
         progress = Progress(**header["progress"])
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -207,7 +208,7 @@ def _whole(raw: bytes, path: Path) -> bytes:
     if content is not None:
         return content
     with suppress(SafetensorError, KeyError, TypeError, ValueError):
-        header = json.loads(bytes(load(raw)["header"].tolist()))  # as formats 1 and 2 have it
+        header = parse_json(bytes(load(raw)["header"].tolist()))  # as formats 1 and 2 have it
         _check_version(header["format"], path)
     raise ValueError("its hash does not fit its content")
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lycoris_ext.errors import ConfigError, DataError
+from lycoris_ext.formats.json_text import parse_json
 from lycoris_ext.formats.toml_text import read_tables
 from lycoris_ext.os_errors import why_no_text
 from lycoris_ext.whole_files import read_text_within
@@ -68,7 +68,7 @@ def read_prompts(prompts: Sequence[str]) -> list[Fields]:
         lines = (line.strip() for line in text.splitlines())
         return [parse_prompt(line) for line in lines if line and not line.startswith("#")]
     try:
-        entries = _from_toml(text) if path.suffix.lower() == ".toml" else json.loads(text)
+        entries = _from_toml(text) if path.suffix.lower() == ".toml" else parse_json(text)
         if not isinstance(entries, list):
             raise ValueError("expected a list of prompts")
         return [

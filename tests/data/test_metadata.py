@@ -154,7 +154,7 @@ def test_an_entry_without_caption_and_tags_is_a_missing_caption(folder):
         (b'{"a": {"tags": ["red"]}}', "for 'a'"),
         (b'{"a": {"caption": "\\ud800"}}', "for 'a'"),
         ('{"a": {"caption": "少女，站在樱花树下"}}'.encode("gbk"), "simplified Chinese (GBK)"),
-        (b"[" * 200_000, "is nested too deeply"),
+        (b"[" * 200_000, "are nested too deeply"),
     ],
 )
 def test_a_metadata_file_that_is_none_is_refused_with_the_reason(folder, raw, said):

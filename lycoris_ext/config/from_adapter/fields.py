@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 from collections.abc import Iterator, Mapping
 
@@ -12,6 +11,7 @@ from lycoris_ext.config.from_adapter.measured import Told
 from lycoris_ext.config.network_modules import MODULES
 from lycoris_ext.config.sd_scripts import translate
 from lycoris_ext.errors import ConfigError
+from lycoris_ext.formats.json_text import parse_json
 from lycoris_ext.formats.metadata import RENAMED, json_object
 from lycoris_ext.training.config import all_options
 from lycoris_ext.training.optimizer_kinds import optimizer_kinds
@@ -99,8 +99,8 @@ def _optimizer(text: str) -> Iterator[tuple[str, object]]:
 def _dataset(text: str) -> Iterator[tuple[str, object]]:
     """Yield the options that have the same value in all datasets and subsets of ss_datasets."""
     try:
-        datasets = json.loads(text or "[]")
-    except (ValueError, RecursionError):
+        datasets = parse_json(text or "[]")
+    except ValueError:
         return
     if not isinstance(datasets, list) or not all(isinstance(each, dict) for each in datasets):
         return
