@@ -33,7 +33,7 @@ from lycoris_ext.words import count, short
 MAX_HEADER = 32_000_000
 """Bytes of a header. The longest headers of real adapters hold the tags of all their pictures: two
 million bytes for ten thousand pictures."""
-MAX_TENSORS = 50_000
+MAX_TENSORS = 20_000
 """Of a file. LyCORIS makes 5,000 for all layers of SDXL."""
 MAX_SIDES = 8
 """Of a tensor's shape. Weights of convolutions in three dimensions have 5."""
