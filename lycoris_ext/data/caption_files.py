@@ -9,10 +9,14 @@ from pathlib import Path
 from lycoris_ext.data.encodings import Guess, guess_encodings
 from lycoris_ext.errors import DataError
 from lycoris_ext.os_errors import reason, remedy_for_reading
+from lycoris_ext.whole_files import read_within
 from lycoris_ext.words import and_more, count
 
 CAPTION_SUFFIXES = (".txt", ".caption", ".cap")
 """Endings that captioning tools use; an error about missing captions looks for them all."""
+
+CAPTION_BYTES = 1_000_000
+"""The largest caption file that is read. Text encoders read some 1000 characters of it."""
 
 ALLOW_MISSING = "set allow_missing_captions = true to train these on their folder's name"
 
@@ -32,14 +36,18 @@ class ForeignCaption:
     guess: Guess
 
 
-def read_bytes(path: Path) -> bytes:
-    """Read a file.
+def read_bytes(path: Path, most: int = CAPTION_BYTES) -> bytes:
+    """Read a file of captions.
+
+    Args:
+        path: the file.
+        most: the largest number of bytes that is read.
 
     Raises:
-        DataError: the file cannot be opened.
+        DataError: the file cannot be opened, or is larger.
     """
     try:
-        return path.read_bytes()
+        return read_within(path, most)
     except OSError as error:
         raise DataError(
             f"cannot be opened ({reason(error)})", where=str(path), fix=remedy_for_reading(error)

@@ -16,12 +16,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lycoris_ext.data.caption_files import decode_utf8, read_bytes
+from lycoris_ext.data.caption_files import CAPTION_BYTES, decode_utf8, read_bytes
 from lycoris_ext.data.encodings import guess_encodings
 from lycoris_ext.data.picture_files import is_picture, list_folder
 from lycoris_ext.errors import DataError
 from lycoris_ext.formats.json_text import parse_json
 
+METADATA_BYTES = 200_000_000
+"""The largest metadata file that is read: captions and tags of half a million pictures."""
+_TIMES = 4
+"""So many times as much as other JSON may it hold outside of captions and tags."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 """Half a character, which JSON can hold and no file of text can."""
 
@@ -36,7 +40,7 @@ def read_metadata(path: Path) -> dict[str, Mapping[str, Any]]:
     Raises:
         DataError: the file cannot be read, or is not of this kind.
     """
-    raw = read_bytes(path)
+    raw = read_bytes(path, METADATA_BYTES)
     text = decode_utf8(raw)
     if text is None:
         (guess,) = guess_encodings([raw])
@@ -46,7 +50,7 @@ def read_metadata(path: Path) -> dict[str, Mapping[str, Any]]:
             rows = [parse_json(line) for line in text.splitlines() if line.strip()]
             content = {row["image_path"]: row for row in rows}
         else:
-            content = parse_json(text)
+            content = parse_json(text, _TIMES)
     except ValueError as error:
         raise DataError(f"is no JSON ({error})", where=str(path)) from error
     except (KeyError, TypeError) as error:
@@ -57,6 +61,13 @@ def read_metadata(path: Path) -> dict[str, Mapping[str, Any]]:
         if not isinstance(key, str) or not _is_entry(entry):
             raise DataError(
                 f'has no {{"caption": "...", "tags": "..."}} for {key!r:.80}', where=str(path)
+            )
+        longest = max(len(entry.get(name) or "") for name in ("caption", "tags"))
+        if longest > CAPTION_BYTES:
+            raise DataError(
+                f"has a text of {longest:,} characters for {key!r:.80}, and at most "
+                f"{CAPTION_BYTES:,} are read",
+                where=str(path),
             )
     return content
 

@@ -20,14 +20,19 @@ MAX_QUOTES = 2_000_000
 """Of all texts, two each. The entry of a tensor in a header has 10, of a tag 2."""
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes, times: int = 1) -> Any:
     """Parse a JSON text.
+
+    Args:
+        text: the JSON.
+        times: so many times ``MAX_OUTSIDE`` and ``MAX_QUOTES`` may it have.
 
     Raises:
         ValueError: it is none, is nested too deeply, or is long for another reason than its texts.
     """
     if len(text) > MAX_OUTSIDE:
-        _check_long(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text)
+        raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+        _check_long(raw, times)
     try:
         return json.loads(text)
     except RecursionError as error:
@@ -57,14 +62,14 @@ def read_bytes(path: Path) -> bytes:
     return content
 
 
-def _check_long(text: bytes) -> None:
+def _check_long(text: bytes, times: int) -> None:
     """Check that a long text is long because of the texts in it, before it is parsed."""
     plain = text.replace(b"\\\\", b"").replace(b'\\"', b"")
     quotes = plain.count(b'"')
-    if quotes > MAX_QUOTES:
-        raise ValueError(f"it has {quotes:,} quotes, at most {MAX_QUOTES:,} are read")
+    if quotes > times * MAX_QUOTES:
+        raise ValueError(f"it has {quotes:,} quotes, at most {times * MAX_QUOTES:,} are read")
     outside = sum(map(len, plain.split(b'"')[::2]))
-    if outside > MAX_OUTSIDE:
+    if outside > times * MAX_OUTSIDE:
         raise ValueError(
-            f"{outside:,} bytes of it are in no text, at most {MAX_OUTSIDE:,} are read"
+            f"{outside:,} bytes of it are in no text, at most {times * MAX_OUTSIDE:,} are read"
         )

@@ -12,10 +12,13 @@ from lycoris_ext.formats.json_text import parse_json
 from lycoris_ext.formats.toml_text import read_tables
 from lycoris_ext.os_errors import why_no_text
 from lycoris_ext.whole_files import read_text_within
+from lycoris_ext.words import short
 
 Fields = dict[str, Any]
 """The fields of a PromptSpec that a prompt sets, by name."""
 
+MOST_PROMPTS = 10_000
+"""Prompts that are drawn at a time."""
 PROMPT_FILES = (".txt", ".toml", ".json")
 
 LINE_OPTIONS: dict[str, tuple[str, type]] = {
@@ -57,7 +60,7 @@ def read_prompts(prompts: Sequence[str]) -> list[Fields]:
         ConfigError: an option is unknown or its value has the wrong type.
     """
     if len(prompts) != 1 or not prompts[0].lower().endswith(PROMPT_FILES):
-        return [parse_prompt(prompt) for prompt in prompts if prompt.strip()]
+        return _parse_all([prompt for prompt in prompts if prompt.strip()], "prompts")
     path = Path(prompts[0]).expanduser()
     try:
         text = read_text_within(path)
@@ -66,21 +69,37 @@ def read_prompts(prompts: Sequence[str]) -> list[Fields]:
         raise DataError(f"the prompts cannot be read ({why})", where=str(path), fix=fix) from error
     if path.suffix.lower() == ".txt":
         lines = (line.strip() for line in text.splitlines())
-        return [parse_prompt(line) for line in lines if line and not line.startswith("#")]
+        return _parse_all([line for line in lines if line and line[0] != "#"], str(path))
     try:
         entries = _from_toml(text) if path.suffix.lower() == ".toml" else parse_json(text)
         if not isinstance(entries, list):
             raise ValueError("expected a list of prompts")
-        return [
-            parse_prompt(entry) if isinstance(entry, str) else _parse_table(entry, str(path))
-            for entry in entries
-        ]
-    except (ValueError, AttributeError) as error:
+        return _parse_all(entries, str(path))
+    except (ValueError, AttributeError, RecursionError) as error:
         raise DataError(
             f"this is no file of prompts ({error})",
             where=str(path),
             fix="write a [prompt] table with [[prompt.subset]] tables in TOML, or a list in JSON",
         ) from error
+
+
+def _parse_all(entries: Sequence[Any], where: str) -> list[Fields]:
+    """Read prompts that are lines or tables.
+
+    Args:
+        entries: the prompts.
+        where: the file's name, for messages.
+    """
+    if len(entries) > MOST_PROMPTS:
+        raise ConfigError(
+            f"there are {len(entries):,} prompts, and at most {MOST_PROMPTS:,} are drawn",
+            where=where,
+            fix="leave some out, or divide them among several files",
+        )
+    return [
+        parse_prompt(entry) if isinstance(entry, str) else _parse_table(entry, where)
+        for entry in entries
+    ]
 
 
 def parse_prompt(line: str) -> Fields:
@@ -98,8 +117,8 @@ def parse_prompt(line: str) -> Fields:
         key, _, value = option.partition(" ")
         if key.lower() not in LINE_OPTIONS:
             raise ConfigError(
-                f"option --{key} is not supported in a prompt",
-                where=line.strip(),
+                f"option --{short(key, 40)} is not supported in a prompt",
+                where=short(line),
                 fix="use " + ", ".join(f"--{known}" for known in LINE_OPTIONS),
             )
         name, kind = LINE_OPTIONS[key.lower()]
@@ -107,8 +126,8 @@ def parse_prompt(line: str) -> Fields:
             fields[name] = kind(value.strip())
         except ValueError as error:
             raise ConfigError(
-                f"--{key} {value.strip()!r} is no {kind.__name__}",
-                where=line.strip(),
+                f"--{key} {value.strip()!r:.80} is no {kind.__name__}",
+                where=short(line),
                 fix=f"give --{key} a number",
             ) from error
     return fields
@@ -126,7 +145,7 @@ def _parse_table(entry: Any, where: str) -> Fields:
     for key, value in entry.items():
         if key not in FILE_OPTIONS:
             raise ConfigError(
-                f"{key} is not supported in a prompt",
+                f"{short(key, 40)} is not supported in a prompt",
                 where=where,
                 fix="use " + ", ".join(FILE_OPTIONS),
             )
@@ -135,7 +154,9 @@ def _parse_table(entry: Any, where: str) -> Fields:
             value = float(value)
         if type(value) is not kind:
             raise ConfigError(
-                f"{key} is {value!r}, expected {kind.__name__}", where=where, fix=f"change {key}"
+                f"{key} is {value!r:.80}, expected {kind.__name__}",
+                where=where,
+                fix=f"change {key}",
             )
         fields[name] = value
     if "prompt" not in fields:

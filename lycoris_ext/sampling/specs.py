@@ -10,6 +10,11 @@ from lycoris_ext.words import count
 
 #: The largest seed that torch's generators accept on every platform.
 MAX_SEED = 2**63 - 1
+#: Models are trained for 1000 steps of noise; there are no more to take away.
+MOST_STEPS = 1000
+#: Pixels.
+LONGEST_SIDE = 8192
+LARGEST_SCALE = 1000
 
 
 @dataclass(frozen=True)
@@ -44,20 +49,24 @@ class PromptSpec:
             raise ConfigError(
                 f"the seed is {self.seed}", where="seed", fix=f"use a number from 0 to {MAX_SEED}"
             )
-        if self.steps < 1:
+        if not 1 <= self.steps <= MOST_STEPS:
             raise ConfigError(
                 f"{count(self.steps, 'denoising step')} asked for",
                 where="steps",
-                fix="use 1 or more",
+                fix=f"use 1 to {MOST_STEPS}",
             )
-        if not self.cfg_scale >= 0:
+        if not 0 <= self.cfg_scale <= LARGEST_SCALE:
             raise ConfigError(
-                f"cfg_scale is {self.cfg_scale}", where="cfg_scale", fix="use 1 (off) to about 15"
+                f"cfg_scale is {self.cfg_scale}, and numbers from 0 to {LARGEST_SCALE} are allowed",
+                where="cfg_scale",
+                fix="use 1 (off) to about 15",
             )
         for name, size in (("width", self.width), ("height", self.height)):
-            if size is not None and size < 1:
+            if size is not None and not 1 <= size <= LONGEST_SIDE:
                 raise ConfigError(
-                    f"{name} is {size} pixels", where=name, fix="leave it out for the model's size"
+                    f"{name} is {size} pixels, and 1 to {LONGEST_SIDE} are drawn",
+                    where=name,
+                    fix="leave it out for the model's size",
                 )
 
 

@@ -18,8 +18,8 @@ UNDERSCORE = Code(
     "LX025", "note", "Captions hold several tags with underscores, as booru sites write them."
 )
 
-_WEIGHT = re.compile(r"\([^()]+:\s*\d*\.?\d+\s*\)")
-_UNDERSCORE = re.compile(r"[^\W_]{2,}_[^\W_]|[^\W_]_\(")
+_WEIGHT = re.compile(r"\([^()]+:\s*(?:\d+(?:\.\d+)?|\.\d+)\s*\)")
+_UNDERSCORE = re.compile(r"(?<![^\W_])[^\W_]{2,}_[^\W_]|[^\W_]_\(")
 """long_hair and saber_(fate), but no emoticons such as ^_^ and o_o."""
 
 
