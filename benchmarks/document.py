@@ -1,4 +1,4 @@
-"""Write docs/performance.md and its chart from the results in benchmarks/results.
+"""Write docs/performance.md, its chart and docs/reliability.md from benchmarks/results.
 
     python benchmarks/document.py
 
@@ -13,6 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import reliability
 from bars import Bar, bar_chart
 from contestants import CASES
 from measuring import RESULTS
@@ -294,4 +295,4 @@ def _picture(rows: list[Row]) -> str:
 
 
 if __name__ == "__main__":
-    write_files(pages())
+    write_files(pages() | reliability.pages())

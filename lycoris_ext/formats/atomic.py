@@ -14,9 +14,6 @@ from uuid import uuid4
 from lycoris_ext.errors import EnvironmentFault
 from lycoris_ext.os_errors import reason, remedy_for_writing
 
-# Tests set this variable to slow a write down, so that they can kill the process in its middle.
-SLOW_WRITE_VARIABLE = "LYCORIS_EXT_SLOW_WRITE_SECONDS"
-_CHUNK = 1 << 16
 _IN_USE = (5, 32)
 """Windows' errors for a file that another program has open: access denied, sharing violation."""
 _PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.6)
@@ -49,7 +46,7 @@ def atomic_write(
             if callable(content):
                 content(file)
             else:
-                _write(file, content)
+                file.write(content)
             file.flush()
             os.fsync(file.fileno())
         if keep is not None and path.exists():
@@ -156,15 +153,3 @@ def remove(path: Path) -> None:
             where=str(path),
             fix=remedy_for_writing(error),
         ) from error
-
-
-def _write(file: BinaryIO, content: bytes) -> None:
-    pause = float(os.environ.get(SLOW_WRITE_VARIABLE, "0"))
-    if not pause:
-        file.write(content)
-        return
-    chunks = range(0, len(content), _CHUNK)
-    for start in chunks:
-        file.write(content[start : start + _CHUNK])
-        file.flush()
-        time.sleep(pause / len(chunks))

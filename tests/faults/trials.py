@@ -32,7 +32,7 @@ class Kind:
         name: what is broken, such as "a state with one flipped bit".
         run: called with the number of trials, a seed and an empty folder; yields the trials.
             Fewer than the number where there are no more.
-        quick: how many run in the default tests, in a few seconds.
+        quick: how many run in the default tests, in a few seconds; 0 if one takes longer.
         full: how many ``benchmarks/faults.py`` runs.
         before: how many were tried and how many were bad in version 0.1.0, as the page tells; None
             if nobody counted them then.
