@@ -2,7 +2,8 @@
 #
 #   make demo     train a LoHa on the shipped pictures and show what it learned
 #   make test     the tests, measuring which lines they run
-#   make check    style, types, import layers, the wheel, a clone inside ComfyUI, the documents
+#   make check    style, types, import layers, the wheel, a clone inside ComfyUI, licences and known
+#                 holes of the pinned packages, the documents
 #   make slow     the tests that take minutes, and those for a GPU where there is one
 #   make hosts    the tests inside sd-scripts, ComfyUI and AUTOMATIC1111 (says what to set)
 #   make bench    time and memory of a training step, beside the peers
@@ -44,7 +45,11 @@ $(VENV)/train.stamp: $(VENV)/torch.stamp pyproject.toml constraints.txt
 	$(INSTALL) --no-build-isolation --editable '.[train]'
 	@touch $@
 
-$(VENV)/test.stamp: $(VENV)/train.stamp
+# With hashes, so that a file that was changed on its way is refused; not where the versions differ.
+$(VENV)/test.stamp: $(VENV)/torch.stamp pyproject.toml constraints.txt hashes.txt
+ifeq ($(CONSTRAINTS),constraints.txt)
+	$(INSTALL) --no-deps --require-hashes --requirement hashes.txt
+endif
 	$(INSTALL) --no-build-isolation --editable '.[train,test,docs]'
 	@touch $@
 
@@ -61,6 +66,7 @@ check: $(VENV)/test.stamp docs
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/python tests/packaging/check_install.py
+	$(BIN)/python -m tests.packaging.audit
 	$(BIN)/python -m tests.hosts.receipts
 	@$(BIN)/coverage report || echo "coverage: not measured yet, make test does"
 

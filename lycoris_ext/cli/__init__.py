@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -40,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: the subcommand and its arguments; None uses those of the process.
     """
+    # Nothing is downloaded: bitsandbytes and others would ask the hub where they can.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     with lasting_streams() as printed:
         for stream in (sys.stdout, sys.stderr):
             # Windows' consoles default to a code page that lacks the characters of many captions.

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lycoris_ext.cli.advisories import known_holes
 from lycoris_ext.cli.exit_codes import DONE, EXIT_CODES
 from lycoris_ext.cli.extra import install_line
 from lycoris_ext.errors import ConfigError, EnvironmentFault, LycorisExtError
@@ -131,6 +132,9 @@ def examine(
     packages = [_package(name) for name in TRAIN_PACKAGES]
     yield from packages
     yield from (_package(name, use) for name, use in OPTIONAL_PACKAGES.items())
+    for package in packages:
+        if package.state == OK:
+            yield from _holes(package.name, package.found)
     if packages[0].state == OK:
         found = _computing(file, skip_unsupported)
         yield from (check for check in found if check not in packages)
@@ -144,6 +148,15 @@ def _package(name: str, only_for: str = "") -> Check:
         if not only_for:
             return _absent(name)
         return Check(name, NOTE, f"not installed; only {only_for} needs it", f"pip install {name}")
+
+
+def _holes(package: str, installed: str) -> Iterator[Check]:
+    """Tell the known holes of an installed package that a file of a stranger can reach."""
+    for hole in known_holes(package, installed):
+        if hole.reached:
+            found = f"{installed} has a known hole: {hole.what} ({hole.id})"
+            fix = f"pip install -U {package}; until then open no files of strangers with it"
+            yield Check(f"{package} {hole.affected}", NOTE, found, fix)
 
 
 def _absent(package: str) -> Check:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lycoris_ext.errors import DataError
 from lycoris_ext.formats.json_text import read_json
 from lycoris_ext.models.faults import unreadable
 from lycoris_ext.models.fill import fill
@@ -35,13 +36,40 @@ def build_text_encoder(folder: Path) -> Any:
 
     Returns:
         The model, whose weights are random until `fill` sets them.
+
+    Raises:
+        DataError: the config names code that is to be downloaded and run.
     """
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+    stored = read_json(folder / "config.json")
+    _refuse_foreign_code(stored, folder / "config.json")
     config = CLIPTextConfig.from_pretrained(str(folder), local_files_only=True)
-    architectures = read_json(folder / "config.json").get("architectures")
-    projects = architectures == ["CLIPTextModelWithProjection"]
+    projects = stored.get("architectures") == ["CLIPTextModelWithProjection"]
     return (CLIPTextModelWithProjection if projects else CLIPTextModel)(config)
+
+
+def _refuse_foreign_code(config: object, where: Path) -> None:
+    """Refuse an implementation of attention that is named as a repository (CVE-2026-4372).
+
+    transformers 4.56 to 5.2 would download it and run its code.
+    """
+    if isinstance(config, list):
+        config = dict(enumerate(config))
+    if not isinstance(config, dict):
+        return
+    for key, value in config.items():
+        if (
+            "attn_implementation" in str(key)
+            and isinstance(value, str)
+            and not value.isidentifier()
+        ):
+            raise DataError(
+                f"{key} names code on the internet: {value!r}",
+                where=str(where),
+                fix=f"remove {key} from this file, and trust nothing else in this folder",
+            )
+        _refuse_foreign_code(value, where)
 
 
 def read_text_encoder(

@@ -74,6 +74,18 @@ def test_a_missing_package_is_an_error_only_where_training_needs_it(report, monk
     assert "log_with" in checks["tensorboard"]["found"]
 
 
+def test_a_version_with_a_hole_that_files_can_reach_is_a_note(report, monkeypatch):
+    installed = {"pillow": "9.5.0", "transformers": "4.57.1", "torch": "2.1.2"}
+    real = doctor.version
+    monkeypatch.setattr(doctor, "version", lambda name: installed.get(name) or real(name))
+    code, checks = report()
+    notes = {name: check for name, check in checks.items() if "CVE" in check["found"]}
+    assert code == 0 and {note["state"] for note in notes.values()} == {"note"}
+    assert sorted(notes) == ["pillow <10.0.1", "transformers >=4.56,<5.3"]
+    assert "9.5.0 has a known hole: a WebP picture" in notes["pillow <10.0.1"]["found"]
+    assert notes["pillow <10.0.1"]["fix"].startswith("pip install -U pillow")
+
+
 def test_without_torch_doctor_still_checks_the_rest(report, monkeypatch):
     without(monkeypatch, "torch")
     code, checks = report()

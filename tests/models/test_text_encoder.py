@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 
-from lycoris_ext.errors import ConfigError
+from lycoris_ext.errors import ConfigError, DataError
+from lycoris_ext.models import ModelConfig, load_pipeline
 from lycoris_ext.models.text_encoder import from_open_clip
 from lycoris_ext.network import NetworkConfig, build_network
 from tests.single_files import open_clip
-from tests.tiny_pipeline import MAX_TOKENS, tiny_pipeline
+from tests.tiny_pipeline import MAX_TOKENS, tiny_pipeline, write_tiny_folder
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +95,19 @@ def test_xl_predicts_something_else_for_other_sizes_and_crops(xl):
         other = xl.predict(latents, timesteps, text, [square, wide])
     assert torch.equal(one[0], other[0])
     assert not torch.equal(one[1], other[1])
+
+
+@pytest.mark.parametrize("key", ["_attn_implementation_internal", "attn_implementation"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_config_that_names_code_on_the_internet_is_refused(tmp_path, key, nested):
+    folder = write_tiny_folder(tmp_path)
+    path = folder / "text_encoder" / "config.json"
+    stored = json.loads(path.read_text("utf-8"))
+    for value in ("sdpa", None):  # what real files may have
+        path.write_text(json.dumps({**stored, key: value}), encoding="utf-8")
+        load_pipeline(ModelConfig(pretrained_model_name_or_path=str(folder)), "cpu", torch.float32)
+    bad = {key: "somebody/some-kernels"}
+    bad = {"text_config": [bad]} if nested else bad
+    path.write_text(json.dumps({**stored, **bad}), encoding="utf-8")
+    with pytest.raises(DataError, match="names code on the internet: 'somebody/some-kernels'"):
+        load_pipeline(ModelConfig(pretrained_model_name_or_path=str(folder)), "cpu", torch.float32)
