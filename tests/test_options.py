@@ -253,6 +253,21 @@ def test_a_mistake_in_a_table_names_the_option_that_holds_it() -> None:
         Look(rows=["a"])
 
 
+@pytest.mark.parametrize("name", ["self", "more", "cls", "values"])
+def test_a_table_may_have_any_name_for_an_option_that_there_is_not(name: str) -> None:
+    for rows in ([{name: 1}], [{name: []}], [{name: {"name": "b"}}]):
+        with pytest.raises(ConfigError, match=f"unknown option {name}"):
+            Look(rows=rows)
+
+
+@pytest.mark.parametrize("number", [10**400, -(10**400), 16**5000], ids=["long", "low", "hex"])
+def test_a_whole_number_that_is_too_long_for_python_is_refused_in_a_line(number: int) -> None:
+    for name in ("size", "share", "kind", "dark"):
+        with pytest.raises(ConfigError, match=f"{name} is .*, expected") as caught:
+            Look(**{name: number})
+        assert len(caught.value.what) < 250
+
+
 def test_every_option_has_a_sentence_as_help_and_a_valid_default() -> None:
     """--help, tooltips and docs show nothing else: a sentence, and what unset means."""
     for name, known in all_options().items():

@@ -57,7 +57,7 @@ class LayerOverride(Section):
         low=0,
     )
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, /, **values: Any) -> None:
         try:
             super().__init__(**values)
         except LycorisExtError as error:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import isfinite
+from math import inf
 from typing import Any, Literal
 
 from lycoris_ext.errors import ConfigError
-from lycoris_ext.options.value_types import alternatives, convert, describe_type, is_list
+from lycoris_ext.options.value_types import alternatives, convert, describe_type, is_list, written
 
 Choices = Sequence[str] | Callable[[], Sequence[str]]
 MayChange = Literal["never", "always", "if no rate follows the length", "if dim_from_weights"]
@@ -124,16 +124,17 @@ class Option:
         """Return what is wrong with a value of the right type; "" if nothing is."""
         if isinstance(item, str):
             known = () if self.is_path else self.allowed()
-            return f"{self.name} {item!r} is not supported" if known and item not in known else ""
+            wrong = known and item not in known
+            return f"{self.name} {written(item)} is not supported" if wrong else ""
         is_number = isinstance(item, (int, float)) and not isinstance(item, bool)
         if is_number and not self.allows_number(item):
-            return f"{self.name} is {item}, expected {self.range_text()}"
+            return f"{self.name} is {written(item)}, expected {self.range_text()}"
         return ""
 
     def allows_number(self, value: float) -> bool:
         """Return True if a number is within the option's limits, or one of ``also``."""
         limits = (
-            isfinite(value),
+            -inf < value < inf,  # unlike isfinite, it takes whole numbers of any length
             self.low is None or value >= self.low,
             self.high is None or value <= self.high,
             self.above is None or value > self.above,

@@ -28,7 +28,7 @@ class Section:
 
     more: tuple[tuple[str, Any], ...] = ()
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, /, **values: Any) -> None:
         """Check the given values and keep them; other options get their defaults.
 
         Raises:
@@ -38,7 +38,9 @@ class Section:
         declared = self.options()
         kept = {name: known.default for name, known in declared.items()}
         faults = Faults()
-        for name, value in (dict(values.pop("more", ())) | values).items():
+        if isinstance(values.get("more"), tuple):  # as ``dataclasses.replace`` hands it over
+            values = dict(values.pop("more")) | values
+        for name, value in values.items():
             with faults:
                 kept[name] = _find(name, declared).convert(value)
         faults.raise_all()

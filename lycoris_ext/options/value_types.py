@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Union, get_args, get_origin
 
 from lycoris_ext.errors import ConfigError, LycorisExtError
+from lycoris_ext.words import short
 
 TYPE_NAMES = {
     bool: "true or false",
@@ -45,10 +46,18 @@ def convert(name: str, value: Any, hint: Any, where: str | None) -> Any:
         elif _is_of(value, kind):
             return value
     raise ConfigError(
-        f"{name} is {value!r}, expected {describe_type(hint)}",
+        f"{name} is {written(value)}, expected {describe_type(hint)}",
         where=where,
         fix=_fix(name, value, hint),
     )
+
+
+def written(value: Any) -> str:
+    """Write a value for a message, in at most a line."""
+    try:
+        return short(repr(value))
+    except ValueError:  # Python writes no whole number of more than 4300 digits
+        return "a number of thousands of digits"
 
 
 def is_list(hint: Any) -> bool:
