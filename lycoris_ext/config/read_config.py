@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lycoris_ext.config.imports import FORMATS, format_of
 from lycoris_ext.config.imports.command_line import NOT_READ
+from lycoris_ext.config.imports.companions import find_companion
 from lycoris_ext.config.imports.datasets import is_dataset_config
 from lycoris_ext.config.imports.documents import Document, read_document
 from lycoris_ext.config.resolve import OptionSource
@@ -14,7 +15,7 @@ from lycoris_ext.config.sd_scripts_options import DEFAULTS, row_of
 from lycoris_ext.config.toml_file import without_tables
 from lycoris_ext.errors import ConfigError, LycorisExtError
 from lycoris_ext.training.config import all_options
-from lycoris_ext.words import and_more
+from lycoris_ext.words import and_more, short
 
 MARKS = ("network_module", "training_script", "model_train_type", "dataset_config", "config_file")
 """Options that only configs for sd-scripts have; one that has them is a whole config for it, in
@@ -76,18 +77,23 @@ def _with_files(
         name = values.pop(option, None)
         if not name:
             continue
-        file = _beside(str(name), path)
-        if option == "config_file" and not str(name).endswith(".toml"):
-            file = _beside(f"{name}.toml", path)  # as sd-scripts does
-        if not file.is_file():
+        looked_for = str(name)
+        if option == "config_file" and not looked_for.endswith(".toml"):
+            looked_for += ".toml"  # as sd-scripts does
+        file = find_companion(looked_for, (Path(), path.parent))
+        if file is None:
             missing.append(_missing(option, str(name), where))
         elif option == "config_file":
             inner = without_tables(read_document(file), str(file), last_wins=True)
+            inner.pop("config_file", None)  # sd-scripts reads one such file
             below = _with_files(str(file), inner, (), file)
             missing += below.unsupported
             values = {**below.values, **values}
         else:
             document = read_document(file)
+            if not is_dataset_config(document):
+                missing.append(_without_data(file, where))
+                continue
             values |= {n: document[n] for n in ("general", "datasets") if n in document}
     of_data = {name: DEFAULTS[name] for name in ("enable_bucket", "caption_extension")}
     defaults = DEFAULTS if is_whole else of_data if "datasets" in values else {}
@@ -109,17 +115,18 @@ def _not_read(words: object, where: str) -> list[ConfigError]:
 
 def _missing(option: str, name: str, where: str) -> ConfigError:
     return ConfigError(
-        f"{option} names {name!r}, and there is no such file",
+        f"{option} names {short(repr(name))}, and there is no such file",
         where=where,
         fix="correct the path; it is looked for in the current folder and beside this file",
     )
 
 
-def _beside(name: str, path: Path) -> Path:
-    """Find a file that a config names: in the current folder, as sd-scripts, or beside it."""
-    here = Path(name.replace("\\", "/")).expanduser()
-    inside = path.parent / here
-    return inside if inside.is_file() and not here.is_file() else here
+def _without_data(file: Path, where: str) -> ConfigError:
+    return ConfigError(
+        f"dataset_config names '{file}', which lists no data sets",
+        where=where,
+        fix="write [[datasets]] and [[datasets.subsets]] with image_dir into it, or name another",
+    )
 
 
 def _stranger(document: Document, where: str) -> ConfigError:

@@ -17,6 +17,8 @@ from typing import Any
 from lycoris_ext.config.imports.command_line import read_flags
 from lycoris_ext.config.imports.foreign import Foreign, Format
 from lycoris_ext.errors import ConfigError
+from lycoris_ext.options import alternatives
+from lycoris_ext.training.config import all_options
 from lycoris_ext.words import names
 
 PROGRAM = "kohya_ss"
@@ -115,6 +117,7 @@ NOISE = {
     "Original": ("multires_noise_iterations", "multires_noise_discount"),
     "Multires": ("noise_offset", "noise_offset_random_strength", "adaptive_noise_scale"),
 }
+_TEXTS = {str, tuple[str, ...]}
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 
 
@@ -126,7 +129,7 @@ def _read(document: Mapping[str, Any], where: str) -> Foreign:
     """Put the fields of the window in sd-scripts' words, as kohya_ss does when it starts it."""
     eight_bit = document.get("use_8bit_adam") in (True, "True")
     optimizer = {"optimizer": "AdamW8bit" if eight_bit else "AdamW"}
-    fields = {n: _number(v) for n, v in {**_SHOWN, **optimizer, **document}.items()}
+    fields = {n: _typed(n, v) for n, v in {**_SHOWN, **optimizer, **document}.items()}
     # kohya_ss hands nothing on that is empty, off or 0.
     fields = {n: v for n, v in fields.items() if v not in ("", False, None, [])}
     fields = {n: _SHOWN[n] for n in ("LoRA_type", "LyCORIS_preset", "max_resolution")} | fields
@@ -169,11 +172,17 @@ def _other_trainings(document: Mapping[str, Any], where: str) -> tuple[ConfigErr
     )
 
 
-def _number(value: object) -> object:
-    """Return the number or bool that a field's text says; other values as they are."""
+def _typed(name: str, value: object) -> object:
+    """Return the number or bool that a field's text says; names and paths stay the text they are.
+
+    Such as output_name = "2024_05", which Python would read as 202405.
+    """
     if not isinstance(value, str):
         return value
     text = value.strip()
+    known = all_options().get(_RENAMED.get(name, name))
+    if known is not None and _TEXTS & set(alternatives(known.hint)):
+        return text
     if text in ("True", "False"):
         return text == "True"
     try:
@@ -248,15 +257,16 @@ def _count(fields: Mapping[str, object], name: str) -> float:
 
 def _pictures_shown(folder: str) -> int:
     """Count the pictures of an epoch, repeats included; 0 if the folder is not there."""
-    path = Path(folder).expanduser()
-    if not folder or not path.is_dir():
-        return 0
     total = 0
-    for inside in path.iterdir():
-        repeats = inside.name.partition("_")[0]
-        if inside.is_dir() and repeats.isascii() and repeats.isdigit():
-            pictures = sum(file.suffix.lower() in _PICTURES for file in inside.iterdir())
-            total += int(repeats) * pictures
+    try:
+        for inside in Path(folder).expanduser().iterdir() if folder else ():
+            repeats = inside.name.partition("_")[0]
+            if inside.is_dir() and repeats.isascii() and repeats.isdigit():
+                pictures = sum(file.suffix.lower() in _PICTURES for file in inside.iterdir())
+                total += int(repeats) * pictures
+    # Without permission, too long, with a null character, in nobody's home: told when it trains.
+    except (OSError, ValueError, RuntimeError):
+        return 0
     return total
 
 

@@ -18,6 +18,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lycoris_ext.config.imports.companions import find_companion
 from lycoris_ext.config.imports.foreign import Foreign
 from lycoris_ext.config.imports.reading import shown, unsupported
 from lycoris_ext.errors import ConfigError
@@ -183,14 +184,7 @@ class Settings:
         A relative path may start in the current folder or in any folder above the document, since
         most programs write it as seen from their own folder.
         """
-        folders = [Path(), *Path(self.where).absolute().parents]
-        for folder in folders:
-            try:
-                if (folder / path).is_file():
-                    return folder / path
-            except (OSError, ValueError):  # no path at all: too long, or with a null character
-                return None
-        return None
+        return find_companion(path, [Path(), *Path(self.where).absolute().parents])
 
     def foreign(self) -> Foreign:
         """Return what has been read."""

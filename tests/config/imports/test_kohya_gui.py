@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from lycoris_ext.config import Reading
+from lycoris_ext.config import Reading, read_config
 from tests.config.imports.reads import built, refusals, skipped, written
 from tests.tiny_pictures import write_pictures
 
@@ -178,3 +178,25 @@ def test_a_config_for_flux_is_named_and_left_over_paths_are_not_one(tmp_path):
 
 def test_several_gpus_are_refused_because_they_make_the_batch_larger(tmp_path):
     assert "num_processes = 2 is not supported" in refusals(gui(tmp_path, num_processes=2))[0]
+
+
+def test_names_and_paths_of_digits_stay_as_they_are_written(tmp_path):
+    named = {
+        "output_name": "2024_05",
+        "output_dir": "1e3",
+        "train_data_dir": "007",
+        "vae": "1_000",
+        "training_comment": "0.10",
+        "sample_prompts": "1_2",
+    }
+    config = built(gui(tmp_path, **named))
+    assert {name: config.flat()[name] for name in named if name != "sample_prompts"} == {
+        name: text for name, text in named.items() if name != "sample_prompts"
+    }
+    assert config.sample.sample_prompts == ("1_2",)
+    assert config.network.conv_alpha == 1  # a number in quotes is one
+
+
+@pytest.mark.parametrize("folder", ["~nobody-of-this-name/x", "x" * 5000, "a\0b"])
+def test_a_folder_that_cannot_be_looked_into_is_no_traceback(tmp_path, folder):
+    read_config(gui(tmp_path, train_data_dir=folder))

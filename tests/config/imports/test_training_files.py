@@ -311,3 +311,23 @@ def test_captions_longer_than_sd_scripts_allows_are_refused(tmp_path):
     text = 'network_module = "networks.lora"\nmax_token_length = 300\n'
     (said,) = refusals(written(tmp_path, "a.toml", text))
     assert "max_token_length is 300" in said
+
+
+@pytest.mark.parametrize("option", ["dataset_config", "config_file"])
+@pytest.mark.parametrize("name", ["~nobody-of-this-name/x.toml", "x" * 5000, "a\\u0000b"])
+def test_a_file_that_cannot_be_there_is_not_there(tmp_path, option, name):
+    text = f'network_module = "networks.lora"\n{option} = "{name}"\n'
+    (told,) = refusals(written(tmp_path, "a.toml", text))
+    assert f"{option} names" in told and "no such file" in told and len(told) < 500
+
+
+def test_a_config_file_that_names_itself_is_read_once(tmp_path):
+    text = 'network_module = "networks.lora"\nconfig_file = "a.toml"\nnetwork_dim = 5\n'
+    assert built(written(tmp_path, "a.toml", text)).network.network_dim == 5
+
+
+def test_a_dataset_config_without_data_sets_is_named(tmp_path):
+    written(tmp_path, "data.toml", "[general]\nresolution = 512\n")
+    text = 'network_module = "networks.lora"\ndataset_config = "data.toml"\n'
+    (told,) = refusals(written(tmp_path, "a.toml", text))
+    assert "data.toml" in told and "lists no data sets" in told
