@@ -39,6 +39,11 @@ _TOKENS = re.compile(
 )
 _WINDOWS_TOKENS = re.compile(r"""(?:"[^"]*"|'[^']*'|[^\s"'])+""")
 _CONTINUED = re.compile(r"(?<![ \t])[ \t]*[\\^`][ \t]*\r?\n[ \t]*")
+#: Words without quotes behind which no options follow: another command, or where it prints. "|||"
+#: is sd-scripts' usual keep_tokens_separator.
+_ENDS = re.compile(r";|&&?|\|\|?|[12&]?>.*")
+_END = "\n"
+"""The word in place of what ends a command; no other word is a line break."""
 _TRAINER = re.compile(r"train(_network|_db|_textual_inversion|_control_net)?\w*(\.py)?$|fine_tune")
 
 _LONGEST_NAME = 1000
@@ -93,7 +98,7 @@ def read_command(text: str, where: str) -> dict[str, object]:
             where=where,
             fix="it should hold a line such as: accelerate launch train_network.py --option=value",
         )
-    program, words = _behind_program(_words(" ".join(commands[-1])))
+    program, words = _behind_program(_words("\n".join(commands[-1])))
     unknown = dict.fromkeys(word for word in words if _UNKNOWN.search(word))
     options = _options([word for word in words if word not in unknown])
     for word, behind in pairwise(words):
@@ -122,10 +127,11 @@ def _assignment(line: str) -> tuple[str, str] | None:
         found = pattern.fullmatch(line)
         if found is None:
             continue
-        value = re.sub(r"(?<!\s)\s+#.*$", "", found[2].strip())
+        value = found[2].strip()
         quoted = re.match(r"""(?P<mark>["'])(?P<inside>.*?)(?P=mark)""", value)
         if quoted:
             return found[1], quoted["inside"]
+        value = re.sub(r"(?:(?<!\s)\s+#.*|;)$", "", value)
         if value.startswith(("[", "(", "@", "$(")) or (" " in value and "--" in value):
             return None
         return found[1], value
@@ -182,13 +188,23 @@ class _Variables:
 def _words(command: str) -> list[str]:
     """Split a command at its spaces; quotes are taken away, backslashes of paths are not."""
     windows = bool(re.search(r"[A-Za-z]:\\|\.\\|\\\\", command))
-    if windows:
-        return [re.sub(r"[\"']", "", word) for word in _WINDOWS_TOKENS.findall(command)]
-    words = []
-    for word in _TOKENS.findall(command):
-        pieces = re.findall(r"""("(?:[^"\\]|\\.)*"|'[^']*'|[^"']+)""", word)
-        words.append("".join(_unquoted(piece) for piece in pieces))
+    words: list[str] = []
+    for line in command.split("\n"):
+        for token in (_WINDOWS_TOKENS if windows else _TOKENS).findall(line):
+            if token.startswith("#"):  # a comment
+                break
+            words += _words_of(token, windows)
     return words
+
+
+def _words_of(token: str, windows: bool) -> list[str]:
+    """Return the word that is written so, and ``_END`` if the command ends there."""
+    if _ENDS.fullmatch(token):
+        return [_END]
+    word = token.removesuffix(";")
+    pieces = re.findall(r"""("(?:[^"\\]|\\.)*"|'[^']*'|[^"']+)""", word)
+    plain = re.sub(r"[\"']", "", word) if windows else "".join(map(_unquoted, pieces))
+    return [plain] if word == token else [plain, _END]
 
 
 def _unquoted(piece: str) -> str:
@@ -199,11 +215,14 @@ def _unquoted(piece: str) -> str:
 
 
 def _behind_program(words: list[str]) -> tuple[str, list[str]]:
-    """Return the name of the program that trains, "" if none is named, and the words behind it."""
+    """Return the name of the program that trains, and the words behind it to the command's end.
+
+    The name is "" if no program is named.
+    """
     programs = [n for n, word in enumerate(words) if not word.startswith("-") and _trains(word)]
-    if not programs:
-        return "", words
-    return re.split(r"[\\/]", words[programs[-1]])[-1], words[programs[-1] + 1 :]
+    behind = words[programs[-1] + 1 :] if programs else words
+    behind = behind[: behind.index(_END)] if _END in behind else behind
+    return re.split(r"[\\/]", words[programs[-1]])[-1] if programs else "", behind
 
 
 def _is_switch(name: str) -> bool:
@@ -217,8 +236,6 @@ def _options(words: list[str]) -> dict[str, object]:
     found: dict[str, list[str]] = {}
     name = ""
     for word in words:
-        if word in (";", "&&", "|", ">", ">>", "2>&1", "&"):
-            break
         if word.startswith("--"):
             name, equals, value = word[2:].partition("=")
             name = name.replace("-", "_")

@@ -172,3 +172,35 @@ def test_what_echo_prints_of_a_command_is_read(tmp_path):
         text = (printed + " --network_module lycoris.kohya --seed 5").replace(" ", ending)
         config = built(written(tmp_path, "a.txt", text))
         assert (config.network.algo, config.network.conv_dim, config.run.seed) == ("loha", 4, 5)
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        " # the rank", "; echo done", " ; echo done", " && echo done", " || exit 1", " &",
+        ' 2>&1 | tee "$LOGS/train.log"', " >log.txt 2>err.txt", " > log.txt", " &> log.txt",
+    ],
+)  # fmt: skip
+def test_what_stands_behind_a_command_belongs_to_no_option(tmp_path, behind):
+    text = "cd scripts && python train_network.py --network_module=networks.lora --network_dim=16"
+    assert built(written(tmp_path, "a.sh", text + behind)).network.network_dim == 16
+
+
+def test_signs_of_the_shell_in_quotes_are_values(tmp_path):
+    text = """TAG="1girl #2; 3"  # the style
+NAME=mine;
+python train_network.py --network_module=networks.lora --training_comment "$TAG" \\
+  --caption_separator ";" --secondary_separator '#' --keep_tokens_separator ||| \\
+  --caption_prefix "> " --output_name=$NAME
+"""
+    config = built(written(tmp_path, "a.sh", text))
+    data = config.data
+    assert config.flat()["training_comment"] == "1girl #2; 3" and config.run.output_name == "mine"
+    assert (data.caption_separator, data.secondary_separator) == (";", "#")
+    assert (data.keep_tokens_separator, data.caption_prefix) == ("|||", "> ")
+
+
+def test_a_comment_ends_its_own_line_alone(tmp_path):
+    text = "--network_module=networks.lora\n--network_dim=16 # the rank\n--seed=5\n"
+    config = built(written(tmp_path, "a.sh", text))
+    assert (config.network.network_dim, config.run.seed) == (16, 5)
