@@ -40,6 +40,7 @@ def literal(text: str) -> object:
     """Return the number, bool or tuple that a text says; any other text as it is."""
     try:
         value: object = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    # A TypeError is raised for {[]: 1}.
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return {"true": True, "false": False}.get(text.lower(), text)
     return value

@@ -10,6 +10,7 @@ locon/locon_kohya.py.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -87,7 +88,7 @@ def as_our_network(module: object, values: Values, where: str) -> Values:
         own = _with_defaults(_find(module, where), own)
     if "unit" in values:
         unit = str(values["unit"])
-        own["block_size"] = int(unit) if unit.isdecimal() else unit
+        own["block_size"] = int(unit) if re.fullmatch("[0-9]{1,9}", unit) else unit
     arguments = {name: str(values[name]) for name in BLOCK_ARGUMENTS if name in values}
     if "conv_block_dims" in arguments and own.get("preset") == "attn-mlp":
         if "block_dims" in arguments or any(name.endswith("lr_weight") for name in arguments):

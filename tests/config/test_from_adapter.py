@@ -231,7 +231,25 @@ def test_the_config_is_written_to_the_current_folder_by_default(
 
 
 @pytest.mark.parametrize("field", ["ss_datasets", "ss_network_args", "ss_resolution", "ss_seed"])
-@pytest.mark.parametrize("text", ["[" * 5000, "{", "[1]", '{"a": [1', "x\ny", "(" * 3000, "1e999"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "[" * 5000,
+            "{",
+            "[1]",
+            '{"a": [1',
+            "x\ny",
+            "(" * 3000,
+            "1e999",
+            "{[]: 1}",
+            '["{[]: 1}"]',
+        ),
+        *('[{"subsets": 1}]', '[{"subsets": null}]', '[{"subsets": {"a": 1}}]'),
+        *('{"conv_dim": "{[]: 1}"}', '{"algo": "dylora", "block_size": "' + "9" * 5000 + '"}'),
+        *('{"algo": []}', '{"unit": {}}', '{"algo": "dylora", "block_size": "\u0663"}'),
+    ],
+)
 def test_malformed_metadata_still_give_a_valid_config(
     tmp_path: Path, field: str, text: str
 ) -> None:

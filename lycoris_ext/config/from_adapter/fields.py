@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator, Mapping
 
 from lycoris_ext.algorithms import algorithm, algorithm_names
+from lycoris_ext.config.arguments import literal
 from lycoris_ext.config.from_adapter.measured import Told
 from lycoris_ext.config.network_modules import MODULES
 from lycoris_ext.config.sd_scripts import translate
@@ -69,10 +69,7 @@ def _network_arguments(arguments: Mapping[str, object]) -> Iterator[tuple[str, o
 
 def _value(option: str, text: str) -> object:
     """Turn a field's text, which was written with str(), into a value of the option's type."""
-    try:
-        value: object = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return text
+    value = literal(text)
     if option == "resolution" and isinstance(value, tuple):
         return ",".join(map(str, value))
     if isinstance(value, (list, tuple)) and len(set(map(repr, value))) == 1:
@@ -107,7 +104,7 @@ def _dataset(text: str) -> Iterator[tuple[str, object]]:
     subsets = [
         subset
         for dataset in datasets
-        for subset in dataset.get("subsets", ())
+        for subset in _list(dataset.get("subsets"))
         if isinstance(subset, dict)
     ]
     names = {"batch_size_per_device": "train_batch_size"}
@@ -125,6 +122,10 @@ def _dataset(text: str) -> Iterator[tuple[str, object]]:
                 yield names.get(field, field), value
 
 
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
 def told_by(metadata: Mapping[str, str], stored: Mapping[str, object]) -> Told:
     """Return what a file's metadata tell of its network, and its tensors do not show.
 
@@ -137,5 +138,5 @@ def told_by(metadata: Mapping[str, str], stored: Mapping[str, object]) -> Told:
     if metadata.get("ss_network_module") == "networks.dylora":
         algo, size = "dylora", given.get("unit", 1)
     trained_as = str(algo) if algo in algorithm_names() and algorithm(str(algo)).trains else ""
-    block_size = int(str(size)) if str(size).isdecimal() else 1
+    block_size = int(str(size)) if re.fullmatch("[0-9]{1,9}", str(size)) else 1
     return Told(trained_as, max(block_size, 1), str(given.get("rs_lora")).lower() in ("true", "1"))

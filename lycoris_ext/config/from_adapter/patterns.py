@@ -184,9 +184,8 @@ def _union(patterns: list[Pattern], place: int) -> Pattern:
 
 def _one_of(words: frozenset[str]) -> str:
     """Write a choice of words as a regular expression: "proj_in", "[0-2]", "(?:to_k|to_v)"."""
-    numbers = sorted(int(word) for word in words if re.fullmatch("0|[1-9][0-9]*", word))
-    others = sorted(re.escape(word) for word in words if not word.isdecimal() or word[0] == "0")
-    parts = [*_numbers(numbers), *(word for word in others if word != "0")]
+    counted = {word for word in words if re.fullmatch("0|[1-9][0-9]{0,8}", word)}
+    parts = [*_numbers(sorted(map(int, counted))), *sorted(map(re.escape, words - counted))]
     return parts[0] if len(parts) == 1 else f"(?:{'|'.join(parts)})"
 
 

@@ -25,6 +25,7 @@ from lycoris_ext.config.imports.settings import (
     only,
     text,
     whole,
+    whole_from_1,
 )
 from lycoris_ext.config.imports.unet_layers import leave_out_others
 
@@ -192,7 +193,7 @@ def _read_parts(settings: Settings) -> None:
 def _read_length(settings: Settings) -> None:
     """Read steps; with its older gradient_accumulation_steps the program counts batches."""
     values = settings.values
-    batches = max(1, settings.take_as(whole, "train.gradient_accumulation_steps", 1))
+    batches = settings.take_as(whole_from_1, "train.gradient_accumulation_steps", 1)
     accumulated = settings.take_as(whole, "train.gradient_accumulation", 1)
     values["gradient_accumulation_steps"] = max(batches, accumulated)
     values["max_train_steps"] = settings.take_as(whole, "train.steps", 1000) // batches

@@ -29,6 +29,7 @@ from lycoris_ext.config.imports.settings import (
     only,
     text,
     whole,
+    whole_from_1,
 )
 
 PROGRAM = "HCP-Diffusion"
@@ -66,7 +67,7 @@ def _read(document: Mapping[str, Any], where: str) -> Foreign:
     others = {name: value for name, value in merged.items() if name not in apart}
     settings.left = Settings(PROGRAM, where, others).left
     batch = read_data(settings, merged.get("data"))
-    accumulated = settings.take_as(whole, "train.gradient_accumulation_steps", 1)
+    accumulated = settings.take_as(whole_from_1, "train.gradient_accumulation_steps", 1)
     scaled = settings.take_as(flag, "train.scale_lr", True)
     read_network(settings, merged, batch * accumulated if scaled else 1)
     batches = _read_length(settings, accumulated)
@@ -103,7 +104,6 @@ def _check_trained(settings: Settings, merged: Mapping[str, Any]) -> None:
 
 def _read_length(settings: Settings, accumulated: int) -> int:
     """Read the length of the run, and return it in batches; the program counts these, not steps."""
-    accumulated = max(1, accumulated)
     settings.values["gradient_accumulation_steps"] = accumulated
     batches = settings.take_as(whole, "train.train_steps", 1000)
     epochs = settings.take_as(whole, "train.train_epochs", 0)

@@ -20,6 +20,7 @@ from lycoris_ext.config.imports.settings import (
     only,
     text,
     whole,
+    whole_from_1,
 )
 from lycoris_ext.whole_files import read_text_within
 
@@ -32,7 +33,7 @@ def read_data(settings: Settings, data: object) -> int:
         if not isinstance(table, Mapping):
             continue
         part = Settings(settings.program, settings.where, {**table, "source": None})
-        size = part.take_as(whole, "batch_size", 4)
+        size = part.take_as(whole_from_1, "batch_size", 4)
         batch += size
         shape = _shape(part)
         weight = part.take_as(number, "loss_weight", 1.0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,6 +41,8 @@ _SAMPLERS = {
     "UNIPC": "UniPC",
     "UNIPC_KARRAS": "UniPC",
 }
+
+_SIDE = re.compile("[0-9]{1,9}")
 
 _CONCEPT: dict[str, Rule] = {
     "path": becomes("image_dir", text),
@@ -144,7 +147,7 @@ def _resolutions(settings: Settings, name: str, value: object) -> list[int | str
     sizes: list[int | str] = []
     for choice in str(value).replace(" ", "").split(","):
         width, _, height = choice.partition("x")
-        if not width.isdecimal() or not (height or width).isdecimal():
+        if not _SIDE.fullmatch(width) or not _SIDE.fullmatch(height or width):
             settings.refuse(name, value, 'write a size such as "768" or "768x512"')
             return [512]
         sizes.append(f"{width},{height}" if height else int(width))
@@ -158,7 +161,7 @@ def _read_repeats(concept: Settings) -> None:
     if repeats % 1:  # a part of the pictures, drawn anew in every epoch
         concept.values["multiply"] = repeats
     if strategy != "REPEATS":
-        concept.refuse("balancing_strategy", strategy, "choose fixes.REPEATS, a number of repeats")
+        concept.refuse("balancing_strategy", strategy, f"choose REPEATS there: {fixes.REPEATS}")
     elif repeats <= 0:
         concept.refuse("balancing", repeats, "use a number above 0, or delete the concept")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lycoris_ext.config.imports.settings import Settings, as_arguments, number, whole
+from lycoris_ext.config.imports.settings import Settings, as_arguments, number, whole_from_1
 
 _ADAM = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.01}
 _DADAPT = {**_ADAM, "weight_decay": 0.0}
@@ -54,8 +54,8 @@ def read_optimizer(settings: Settings) -> None:
 def read_rates(settings: Settings) -> None:
     """Read the learning rates; OneTrainer may scale them by the root of the batch size."""
     values = settings.values
-    batch = values["train_batch_size"] = settings.take_as(whole, "batch_size", 1)
-    steps = settings.take_as(whole, "gradient_accumulation_steps", 1)
+    batch = values["train_batch_size"] = settings.take_as(whole_from_1, "batch_size", 1)
+    steps = settings.take_as(whole_from_1, "gradient_accumulation_steps", 1)
     values["gradient_accumulation_steps"] = steps
     scaler = settings.take_word("learning_rate_scaler", "NONE").removeprefix("GLOBAL_")
     scales = {"BATCH": batch, "GRADIENT_ACCUMULATION": steps, "BOTH": batch * steps}

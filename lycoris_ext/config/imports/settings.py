@@ -14,7 +14,9 @@ Settings that are in neither are listed in ``Foreign.unsupported``, so that none
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from fnmatch import fnmatchcase
+from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -250,33 +252,37 @@ def all_of(names: str, rule: Rule) -> dict[str, Rule]:
 
 
 def number(value: object) -> float:
-    """Read a number, also from a text; YAML's 1e-4 without a point is a text."""
+    """Read a finite number, also from a text; YAML's 1e-4 without a point is a text."""
     if isinstance(value, (int, float, str)) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except (ValueError, OverflowError):
-            pass
+        with suppress(ValueError, OverflowError):
+            read = float(value)
+            if isfinite(read):
+                return read
     raise ValueError("a number")
 
 
 def whole(value: object) -> int:
     """Read a whole number, also from a text and from a number such as 8.0."""
-    try:
+    with suppress(ValueError):
         read = number(value)
         if read == int(read):
             return int(read)
-    except (ValueError, OverflowError):
-        pass
     raise ValueError("a whole number")
+
+
+def whole_from_1(value: object) -> int:
+    """Read a whole number, 1 or more."""
+    with suppress(ValueError):
+        if whole(value) >= 1:
+            return whole(value)
+    raise ValueError("a whole number, 1 or more")
 
 
 def share(value: object) -> float:
     """Read a number from 0 to 1."""
-    try:
+    with suppress(ValueError):
         if 0.0 <= number(value) <= 1.0:
             return number(value)
-    except ValueError:
-        pass
     raise ValueError("a number from 0 to 1")
 
 

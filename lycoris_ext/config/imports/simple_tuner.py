@@ -29,6 +29,7 @@ from lycoris_ext.config.imports.settings import (
     share,
     text,
     whole,
+    whole_from_1,
 )
 from lycoris_ext.config.imports.simple_tuner_data import read_datasets
 from lycoris_ext.config.imports.simple_tuner_names import with_present_names
@@ -138,12 +139,12 @@ def _read_length(settings: Settings) -> None:
 
 def _read_rates(settings: Settings) -> None:
     """Read the learning rate, which the program may multiply by the size of the batch."""
-    batch = settings.take_as(whole, "train_batch_size", 4)
-    steps = settings.take_as(whole, "gradient_accumulation_steps", 1)
+    batch = settings.take_as(whole_from_1, "train_batch_size", 4)
+    steps = settings.take_as(whole_from_1, "gradient_accumulation_steps", 1)
     rate = settings.take_as(number, "learning_rate", 4e-7)
     by_root = settings.take_as(flag, "lr_scale_sqrt", False)
     if settings.take_as(flag, "lr_scale", False):
-        rate *= abs(batch * steps) ** (0.5 if by_root else 1.0)
+        rate *= (batch * steps) ** (0.5 if by_root else 1.0)
     settings.values |= {
         "train_batch_size": batch,
         "gradient_accumulation_steps": steps,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from contextlib import suppress
+from math import inf, nan
 from typing import Any
 
 import pytest
@@ -159,6 +160,29 @@ def test_whatever_a_setting_holds_it_is_read_or_refused(name: str, data: st.Data
     assert all(error.where == WHERE and error.fix for error in foreign.unsupported)
     with suppress(ConfigError):  # an option out of range is told by its own check
         built(foreign)
+
+
+STUMBLING: list[Any] = [
+    *(-1, 0, nan, inf, -inf, 10**400, "9" * 5000, "1e400", "nan", "-1"),
+    *([], {}, [[]], [{}], {"a": {}}, [None], "\0", "~nobody-of-this-name/x", "x" * 5000),
+    '${times:"' + "9" * 5000 + '"}',
+]
+"""Values at which numbers, paths and tables make Python itself stumble."""
+
+
+@EACH
+def test_no_value_of_any_setting_is_a_traceback(name: str) -> None:
+    known, document = SAMPLES[name]
+    for path in places(document):
+        for value in STUMBLING:
+            changed = copy.deepcopy(document)
+            table: Any = changed
+            for key in path[:-1]:
+                table = table[key]
+            table[path[-1]] = value
+            if known.recognises(changed):
+                with suppress(LycorisExtError):
+                    known.read(changed, WHERE)
 
 
 @EACH
