@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from locale import getpreferredencoding
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lycoris_ext.config.imports.command_line import read_command
+from lycoris_ext.config.imports.json_text import read_json
 from lycoris_ext.config.imports.yaml_text import parse_yaml, refuse_unwieldy
 from lycoris_ext.data.encodings import guess_encodings
 from lycoris_ext.errors import ConfigError
@@ -22,8 +21,6 @@ from lycoris_ext.words import command
 Document = Mapping[str, Any]
 
 _BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
-#: A JSON string, which is left as it is, or a comma before a closing bracket.
-_STRING_OR_LAST_COMMA = re.compile(r'("[^"\\]*(?:\\.[^"\\]*)*"?)|,(?=\s*[}\]])')
 _OTHER_FILES = {
     ".safetensors": "an adapter (lycoris-ext config FILE writes its config) or a model",
     ".ckpt": "a model",
@@ -126,10 +123,9 @@ def parse_toml_document(text: str, where: str) -> Document:
 
 
 def _json(text: str, where: str) -> Any:
-    text = _STRING_OR_LAST_COMMA.sub(lambda found: found[1] or "", text)
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return read_json(text)
+    except ValueError as error:
         fix = "correct this line"
         if "\\" in text:
             fix += r"; Windows paths need / or \\: C:/pictures"

@@ -8,13 +8,13 @@ DataLoaderText2ImageMixin.py.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from lycoris_ext.config.imports import fixes
+from lycoris_ext.config.imports.json_text import read_json
 from lycoris_ext.config.imports.prompt_lines import prompt_line
 from lycoris_ext.config.imports.settings import (
     NOTHING,
@@ -135,7 +135,7 @@ def _rows(settings: Settings, name: str, file_name: str) -> list[Mapping[str, An
     if rows is None and path is not None:
         if name == "samples" and settings.companion(str(path)) is None:
             return None  # without them the captions of a few pictures are drawn
-        rows = settings.read_companion(file_name, path, json.loads, "the folders of pictures")
+        rows = settings.read_companion(file_name, path, read_json, "the folders of pictures")
     if rows is None:
         return None
     settings.left[name] = rows

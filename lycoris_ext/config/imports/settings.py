@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from lycoris_ext.config.imports.companions import find_companion
 from lycoris_ext.config.imports.foreign import Foreign
 from lycoris_ext.config.imports.reading import shown, unsupported
+from lycoris_ext.config.imports.yaml_text import refuse_unwieldy
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.whole_files import read_text_within
 from lycoris_ext.words import short
@@ -163,7 +164,7 @@ class Settings:
             self.miss(name, path, f"put this file, which holds {holds}, beside the config")
             return None
         try:
-            return read(read_text_within(found))
+            content = read(read_text_within(found))
         except (OSError, ValueError) as error:
             self.unsupported.append(
                 ConfigError(
@@ -173,6 +174,8 @@ class Settings:
                 )
             )
             return None
+        refuse_unwieldy(content, str(found))
+        return content
 
     def miss(self, name: str, path: object, fix: str) -> None:
         """List a file that the document names and that is not there."""

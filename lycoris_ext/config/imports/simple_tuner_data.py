@@ -5,11 +5,11 @@ Source: https://github.com/bghira/SimpleTuner at bc8e6ab, documentation/DATALOAD
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 
 from lycoris_ext.config.imports import fixes
+from lycoris_ext.config.imports.json_text import read_json
 from lycoris_ext.config.imports.settings import (
     NOTHING,
     Rule,
@@ -44,7 +44,7 @@ def read_datasets(settings: Settings) -> None:
     rows: object = None
     if path is not None:
         rows = settings.read_companion(
-            "data_backend_config", path, json.loads, "the folders of pictures"
+            "data_backend_config", path, read_json, "the folders of pictures"
         )
     if not isinstance(rows, list):
         settings.values["resolution"] = _side(settings, resolution, kind)

@@ -6,11 +6,11 @@ helpers/training/trainer.py (LyCORIS), documentation/LYCORIS.md.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from lycoris_ext.config.imports.json_text import read_json
 from lycoris_ext.config.imports.settings import Settings, as_arguments, flag, number, share, whole
 from lycoris_ext.config.imports.unet_layers import any_of, leave_out_others
 
@@ -76,7 +76,7 @@ def _read_lycoris(settings: Settings) -> None:
     for name in ("lora_rank", "lora_alpha", "lora_dropout", "lora_init_type", "use_dora"):
         settings.take(name)
     path = settings.take_word("lycoris_config", "config/lycoris_config.json")
-    content = settings.read_companion("lycoris_config", path, json.loads, "the network's settings")
+    content = settings.read_companion("lycoris_config", path, read_json, "the network's settings")
     if not isinstance(content, Mapping):
         return
     options = {name: value for name, value in content.items() if value is not None}

@@ -22,6 +22,8 @@ _BROKEN = (ValueError, LookupError, TypeError, AttributeError, OverflowError, Re
 def parse_yaml(text: str, where: str) -> Any:
     """Parse a YAML text.
 
+    YAML itself reads the name ``on`` as true and ``1`` as a number; here all names are texts.
+
     Args:
         text: one document.
         where: the file's name, for messages.
@@ -51,7 +53,7 @@ def parse_yaml(text: str, where: str) -> Any:
         for node in refuse_unwieldy(root, where, below):
             if node.tag.endswith((":int", ":float")) and len(node.value) > _MOST_DIGITS:
                 raise ValueError(f"a number has more than {_MOST_DIGITS} digits")
-        return loader.construct_document(root)
+        return _with_texts(loader.construct_document(root))
     except (yaml.YAMLError, *_BROKEN) as error:
         told = " ".join(str(error).split()) or "it is nested too deeply"
         raise ConfigError(
@@ -59,6 +61,13 @@ def parse_yaml(text: str, where: str) -> Any:
         ) from error
     finally:
         loader.dispose()
+
+
+def _with_texts(value: Any) -> Any:
+    """Return a value whose tables, and those in it, have texts as names, as in JSON and TOML."""
+    if isinstance(value, Mapping):
+        return {str(name): _with_texts(part) for name, part in value.items()}
+    return [_with_texts(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
 def parts_of(value: object) -> Iterable[object]:

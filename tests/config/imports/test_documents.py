@@ -54,6 +54,12 @@ def test_what_is_no_config_is_refused_with_what_it_is(tmp_path, name, text, said
     assert said in said_of(written(tmp_path, name, text))
 
 
+def test_names_in_yaml_are_texts(tmp_path):
+    document = read_document(written(tmp_path, "a.yaml", "on: {1: 2, null: [{no: 3}]}"))
+    assert document == {"True": {"1": 2, "None": [{"False": 3}]}}
+    assert "it has True, jobs" in said_of(written(tmp_path, "b.yaml", "on: push\njobs: {}\n"))
+
+
 def test_a_folder_and_a_missing_file_are_refused_as_such(tmp_path):
     assert f"lycoris-ext init {tmp_path}" in said_of(tmp_path)
     assert "there is no such file" in said_of(tmp_path / "a.json")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lycoris_ext.config.imports.json_text import read_json
 from lycoris_ext.config.imports.settings import (
     NOTHING,
     Settings,
@@ -16,6 +18,7 @@ from lycoris_ext.config.imports.settings import (
     share,
     whole,
 )
+from lycoris_ext.errors import ConfigError
 
 
 def settings(**document: Any) -> Settings:
@@ -94,3 +97,16 @@ def test_words_of_another_program_are_translated_or_listed() -> None:
     read.follow({"loss": rule})
     (error,) = read.unsupported
     assert error.fix == "write one of mse, mae"
+
+
+def test_a_file_beside_the_config_may_be_written_by_hand(tmp_path: Path) -> None:
+    def content(text: str) -> tuple[object, Settings]:
+        (tmp_path / "data.json").write_text(text, encoding="utf-8")
+        read = Settings("Trainer", str(tmp_path / "a.json"), {})
+        return read.read_companion("data", "data.json", read_json, "the folders"), read
+
+    assert content('[{"a": 1,},]')[0] == [{"a": 1}]
+    found, read = content("[" * 50_000)
+    assert found is None and "nested too deeply" in str(read.unsupported[0])
+    with pytest.raises(ConfigError, match="deep, which no config needs"):
+        content("[" * 60 + "]" * 60)
