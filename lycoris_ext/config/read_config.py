@@ -11,7 +11,7 @@ from lycoris_ext.config.imports.companions import find_companion
 from lycoris_ext.config.imports.datasets import is_dataset_config
 from lycoris_ext.config.imports.documents import Document, read_document
 from lycoris_ext.config.resolve import OptionSource
-from lycoris_ext.config.sd_scripts_options import DEFAULTS, row_of
+from lycoris_ext.config.sd_scripts_options import AROUND, DEFAULTS, row_of
 from lycoris_ext.config.toml_file import without_tables
 from lycoris_ext.errors import ConfigError, LycorisExtError
 from lycoris_ext.training.config import all_options
@@ -40,10 +40,12 @@ def read_config(path: Path) -> OptionSource:
         foreign = known.read(document, where)
         return _with_files(where, foreign.values, foreign.unsupported, path)
     names = names_in(document)
-    if is_dataset_config(document) or any(_is_sd_scripts_alone(name) for name in names):
-        return _with_files(where, without_tables(document, where, last_wins=True), (), path)
-    if names and not names & all_options().keys():
+    telling = names - AROUND
+    is_of_sd_scripts = is_dataset_config(document) or any(map(_is_sd_scripts_alone, telling))
+    if names and not (is_of_sd_scripts or telling & all_options().keys()):
         raise _stranger(document, where)
+    if is_of_sd_scripts or telling != names:
+        return _with_files(where, without_tables(document, where, last_wins=True), (), path)
     return OptionSource(where, without_tables(document, where))
 
 

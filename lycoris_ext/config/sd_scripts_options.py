@@ -67,6 +67,20 @@ _START = "a stopped run continues by itself if it is started again with the same
 _UPLOAD = "upload the finished file yourself"
 _VALIDATION = "keep some pictures in another folder and look at sample_prompts during training"
 
+AROUND = frozenset(
+    names(
+        """
+        _comment author description epoch extra_accelerate_launch_args gpu_ids headless
+        main_process_port metadata_is_negative_embedding metadata_preprocessor model_list name
+        negative_prompts noise_offset_type num_cpu_threads_per_process num_machines
+        positive_prompts print_only prompt_file randomly_choice_prompt sample_cfg sample_height
+        sample_seed sample_steps sample_width version
+        """
+    )
+)
+"""Names of the programs around sd-scripts: they describe the file or the machine, and any file may
+have some of them, as package.json has a name and a version."""
+
 SD_SCRIPTS: dict[str, Row] = {
     # Memory and speed.
     **_taken(
@@ -115,17 +129,7 @@ SD_SCRIPTS: dict[str, Row] = {
         train_unet save_clip save_t5xxl
         """
     ),
-    # Of the programs around sd-scripts: they describe the file or the machine.
-    **_taken(
-        """
-        _comment author description epoch extra_accelerate_launch_args gpu_ids headless
-        main_process_port metadata_is_negative_embedding metadata_preprocessor model_list name
-        negative_prompts noise_offset_type num_cpu_threads_per_process num_machines
-        positive_prompts print_only prompt_file
-        randomly_choice_prompt sample_cfg sample_height sample_seed sample_steps sample_width
-        version
-        """
-    ),
+    **dict.fromkeys(AROUND, Row()),
     # What decides the result.
     "color_aug": Row("leave it out: colours are always trained as they are"),
     "random_crop": Row("leave it out: pictures are cut in the middle"),

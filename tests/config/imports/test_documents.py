@@ -45,6 +45,7 @@ def test_options_in_json_and_yaml_are_read_like_those_in_toml(tmp_path):
         ("a.safetensors", "", "lycoris-ext config FILE"),
         ("a.ipynb", "{}", "into a .txt file"),
         ("a.json", '{"qqqq": 1}', "no config that is known here: it has qqqq"),
+        ("a.json", '{"name": "x", "version": "1.0"}', "known here: it has name, version"),
         ("a.toml", "[a.b]\nseed = 1\n[c]\nseed = 2\n", "[a.b] is a table within a table"),
     ],
 )
