@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from lycoris_ext.formats.toml_text import toml_value
 from lycoris_ext.options import Option, holds_tables
 from lycoris_ext.training.config import TrainConfig, section_types
+from lycoris_ext.words import one_line
 
 
 def commented_toml(
@@ -55,6 +56,6 @@ def _tables(heading: str, tables: object) -> Iterator[str]:
 
 
 def comment(text: str) -> list[str]:
-    """Break a text into lines of comment."""
-    lines = textwrap.wrap(text.replace("``", ""), 96, break_on_hyphens=False)
+    """Break a text into lines of comment, in which TOML allows no control characters."""
+    lines = textwrap.wrap(one_line(text).replace("``", ""), 96, break_on_hyphens=False)
     return [f"# {line}" for line in lines]

@@ -162,6 +162,14 @@ def test_what_init_prints_trains_the_config_that_it_wrote(name, tmp_path, monkey
     assert shlex.split(heading) == words
 
 
+def test_captions_with_control_characters_get_a_config_that_can_be_read(tmp_path):
+    write_pictures(tmp_path / "pictures")
+    for caption in (tmp_path / "pictures").rglob("*.txt"):
+        caption.write_text("\x1b[31mred\x7f, a cat", encoding="utf-8")
+    assert init.main([str(tmp_path / "pictures"), "--output", str(tmp_path / "a.toml")]) == 0
+    assert "[31mred" in (tmp_path / "a.toml").read_text("utf-8")
+
+
 def test_a_new_config_ends_in_toml_and_may_be_put_into_a_folder(tmp_path):
     assert new_config(tmp_path, "a").name == "a.toml"
     assert new_config(tmp_path / "mine", "a") == tmp_path / "mine.toml"

@@ -69,3 +69,9 @@ def test_what_is_blank_is_written_as_an_empty_text() -> None:
     text = commented_toml(build_config([]), [], ["train_data_dir"])
     assert "[data]\n# The PARENT of folders named <repeats>_<name>" in text
     assert text.rstrip().endswith('train_data_dir = ""')
+
+
+def test_comments_hold_no_control_characters() -> None:
+    config = build_config([OptionSource("test", {"seed": 5})])
+    text = commented_toml(config, ["From a\x1b[31m\x7f\nseed = 99\x85\u2028b\x00."])
+    assert build_config([parse_toml(text, "again")]) == config
