@@ -26,6 +26,7 @@ from lycoris_ext.sampling.samplers import SD_SCRIPTS, canonical_sampler
 from lycoris_ext.training.config import TrainConfig, all_options
 from lycoris_ext.training.door import with_resolution
 from lycoris_ext.training.optimizer_kinds import optimizer_kind
+from lycoris_ext.words import one_line
 
 Values = dict[str, Any]
 
@@ -215,7 +216,7 @@ def _add_prompts(config: TrainConfig, target: Target, made: Translation) -> None
     if len(prompts) == 1 and prompts[0].lower().endswith((".txt", ".toml", ".json")):
         made.values["sample_prompts"] = prompts[0]
     elif prompts:
-        made.files[target.prompts] = "".join(f"{prompt}\n" for prompt in prompts)
+        made.files[target.prompts] = "".join(f"{one_line(prompt)}\n" for prompt in prompts)
         made.values["sample_prompts"] = str(target.prompts)
 
 

@@ -231,7 +231,7 @@ def test_all_that_sd_scripts_cannot_do_is_told_at_once_and_left_out_on_demand(
 
 
 def test_nothing_is_written_if_one_of_the_files_exists(tmp_path: Path) -> None:
-    text = BASE + 'image_dir = "a"\nsample_prompts = ["a cat", "a dog"]\nsample_at_first = true\n'
+    text = BASE + 'image_dir = "a"\nsample_prompts = ["a cat", "a\\ndog"]\nsample_at_first = true\n'
     path, output = write(tmp_path, text), tmp_path / "new.toml"
     blocked = tmp_path / "new.datasets.toml"
     blocked.write_text("mine")
