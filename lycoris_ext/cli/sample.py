@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -40,6 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "--strengths works only with --grid",
             where="--strengths",
             fix="add --grid, or write the strength after the file: --adapter FILE:0.8",
+        )
+    if not all(map(math.isfinite, options.strengths)):
+        raise ConfigError(
+            f"a strength is {next(s for s in options.strengths if not math.isfinite(s))}",
+            where="--strengths",
+            fix="use numbers such as 0.5 and 1",
         )
     device = choose_device(options.device)
     precision = options.precision or ("fp16" if device.type == "cuda" else "fp32")

@@ -145,6 +145,8 @@ def test_wrong_arguments_of_sample_are_refused_by_name(run, model):
         run("--prompt", "a", "--grid", *missing)
     with pytest.raises(ConfigError, match="works only with --grid"):
         run("--prompt", "a", "--strengths", "1")
+    with pytest.raises(ConfigError, match="a strength is nan"):
+        run("--prompt", "a", "--grid", "--strengths", "1", "nan")
     with pytest.raises(ConfigError, match="0 pictures"):
         run("--prompt", "a", "-n", "0")
     with pytest.raises(ConfigError, match="did you mean 'DDIM'"):
