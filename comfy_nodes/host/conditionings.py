@@ -37,7 +37,8 @@ def encoded_captions(
         the empty text.
 
     Raises:
-        ConfigError: options would change the texts of captions, which are encoded already.
+        ConfigError: options would change the texts of captions, which are encoded already; or
+            ``empty`` holds nothing.
     """
     faults = Faults()
     for name in _CHANGE_TEXTS:
@@ -53,7 +54,14 @@ def encoded_captions(
     names = [f"conditioning {conditioning_digest(each)}" for each in single]
     encoded = dict(zip(names, single, strict=True))
     if empty:
-        encoded[""] = [next(_entries(empty[0]))]
+        first = next(_entries(empty[0]), None)
+        if first is None:
+            raise ConfigError(
+                "it holds no conditioning",
+                where="empty_conditioning",
+                fix="connect the node that encodes an empty text, or nothing",
+            )
+        encoded[""] = [first]
     return names, encoded
 
 

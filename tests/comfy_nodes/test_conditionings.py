@@ -105,3 +105,9 @@ def test_conditionings_of_another_width_are_refused(host: Host) -> None:
 def test_texts_that_conditionings_replace_are_told(host: Host) -> None:
     _, summary = DatasetImages().read([IMAGES], ["a cat"], [conditioning(1)], **CUT)
     assert "captions are not used" in summary
+
+
+def test_an_empty_list_in_place_of_the_empty_text_is_told(host: Host) -> None:
+    with pytest.raises(ConfigError, match="holds no conditioning") as told:
+        images(conditioning(1), empty_conditioning=[])
+    assert told.value.where == "empty_conditioning"
