@@ -19,6 +19,7 @@ from lycoris_ext.formats.hashes import HashCheck
 #: The largest number of float16, in which base models are mostly loaded. Weights of Stable
 #: Diffusion are below 100; an update beyond this makes pictures black or NaN.
 LARGEST = 65504.0
+NO_EFFECT = "it changes nothing: the updates of all its layers are zero"
 
 Tensors = Mapping[str, Tensor]
 
@@ -56,7 +57,7 @@ def doubtful_values(plans: Mapping[str, Plan], layers: Mapping[str, Tensors]) ->
     if not found:
         return ()
     if not any(changes_something(plan, tensors) for plan, tensors in found.values()):
-        return ("it changes nothing: the updates of all its layers are zero",)
+        return (NO_EFFECT,)
     return tuple(_strange(found.values()))
 
 

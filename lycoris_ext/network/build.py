@@ -14,7 +14,7 @@ from torch import Tensor
 from lycoris_ext.algorithms import Plan, algorithm, detect
 from lycoris_ext.errors import ConfigError, Faults, FormatError
 from lycoris_ext.formats import AdapterState, open_adapter
-from lycoris_ext.formats.doubts import changed, doubtful_values
+from lycoris_ext.formats.doubts import NO_EFFECT, changed, doubtful_values
 from lycoris_ext.functional import FrozenLayer
 from lycoris_ext.modules import AdapterLayer
 from lycoris_ext.network.arguments import check_targets, check_type
@@ -165,7 +165,8 @@ def load_network(
             replaced at the moment, for instance by a host that loads them later.
 
     What is strange about the file, such as tensors that do not fit its stored hash, is in the
-    network's ``notices``; if this function reads the file, each of them is a ``NetworkWarning``.
+    network's ``notices``. If this function reads the file, each is a ``NetworkWarning``, but for that
+    of an adapter that is still zero.
 
     Raises:
         FormatError: the file is empty, has layers that the models lack (all are named) or keys
@@ -183,6 +184,8 @@ def load_network(
     if state is not source:
         network.notices = (*changed(state.hash_check()), *network.notices)
         for notice in network.notices:
+            if notice == NO_EFFECT:
+                continue
             warnings.warn(f"{state.source}: {notice}", NetworkWarning, stacklevel=2)
     return network
 
