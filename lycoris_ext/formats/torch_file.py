@@ -47,7 +47,7 @@ _MAX_NESTING = 4  # of "state_dict" in "state_dict"
 _MEND = "the file is damaged or incomplete: get it again"
 _DISTRUST = "do not use the file; get the model as .safetensors, which cannot hold code"
 _CONVERT = (
-    "save it anew with torch 2.6 or newer (older ones run code that is hidden in such a file): "
+    "save it anew with torch 2.10 or newer (older ones run code that is hidden in such a file): "
     "python -c \"import torch; torch.save(torch.load('OLD.ckpt', map_location='cpu', "
     "weights_only=True), 'NEW.ckpt')\""
 )

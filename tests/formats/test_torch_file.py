@@ -302,7 +302,7 @@ def test_broken_pickles_are_refused(path, program):
 
 def test_files_of_a_torch_before_1_6_are_refused_with_a_way_to_convert_them(path):
     torch.save(weights(), path, _use_new_zipfile_serialization=False)
-    advice = r"of a torch before 1.6 .*\n.*save it anew with torch 2.6 or newer .*python -c"
+    advice = r"of a torch before 1.6 .*\n.*save it anew with torch 2.10 or newer .*python -c"
     with pytest.raises(FormatError, match=advice):
         load_torch_file(path)
 
