@@ -16,6 +16,7 @@ from lycoris_ext.streams import lasting_streams
 COMMANDS = {
     "init": "write a commented config for a folder of pictures",
     "train": "train an adapter, or continue a run that was stopped",
+    "check": "find what is wrong in the pictures and captions of a data set",
     "dataset": "look at the folders and captions of a data set, and balance them",
     "import": "write the config of another program as one of this library",
     "export-config": "write a config of this library for sd-scripts or kohya_ss",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lycoris_ext.data.buckets import Crop, Resolution, choose_crop
+from lycoris_ext.data.finding_formats import as_json as findings_as_json
 from lycoris_ext.data.findings import Finding
 from lycoris_ext.data.folder_tree import CONCEPTS, LEVELS, levels_in
 from lycoris_ext.data.pictures import upright_size
@@ -144,16 +145,7 @@ class Report:
             ],
             "tags": [{"tag": tag, **asdict(amount)} for tag, amount in self.tags.items()],
             "tokens": [{"from": low, "captions": n} for low, n in self.tokens.items()],
-            "findings": [
-                {
-                    "code": one.code,
-                    "severity": one.severity,
-                    "what": one.what,
-                    "fix": one.fix,
-                    "where": [{"path": str(p), "detail": detail} for p, detail in one.where],
-                }
-                for one in self.findings
-            ],
+            "findings": findings_as_json(self.findings),
             "each": [_row(one) for one in self.pictures],
         }
 

@@ -165,8 +165,8 @@ def load_network(
             replaced at the moment, for instance by a host that loads them later.
 
     What is strange about the file, such as tensors that do not fit its stored hash, is in the
-    network's ``notices``. If this function reads the file, each is a ``NetworkWarning``, but for that
-    of an adapter that is still zero.
+    network's ``notices``. If this function reads the file, each is a ``NetworkWarning``, but for
+    that of an adapter that is still zero.
 
     Raises:
         FormatError: the file is empty, has layers that the models lack (all are named) or keys

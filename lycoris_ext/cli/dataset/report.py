@@ -9,11 +9,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lycoris_ext.cli.dataset.reading import data_config
+from lycoris_ext.cli.dataset.reading import caption_limit, data_config
 from lycoris_ext.data import examine, finding_lines
 from lycoris_ext.data.report import Amount, Report, make_report
 from lycoris_ext.sampling.progress import bar_options
-from lycoris_ext.training.token_limit import clip_token_limit
 from lycoris_ext.words import count, short, table
 
 SHOWN = 20
@@ -24,7 +23,7 @@ def main(options: argparse.Namespace) -> int:
     """Print a report, or write it as a page; return the exit code."""
     asked: Path = options.place
     config = data_config(asked)
-    scan = examine(config.data, open_pictures=False, token_limit=clip_token_limit(config.model))
+    scan = examine(config.data, open_pictures=False, token_limit=caption_limit(asked, config))
     with tqdm(
         desc="reading", unit=" pictures", total=len(scan.pictures), leave=False, **bar_options()
     ) as bar:
