@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from lycoris_ext.errors import DataError, FormatError
+from lycoris_ext.errors import DataError, FormatError, LycorisExtError
 from lycoris_ext.formats.json_text import parse_json, read_bytes
 from lycoris_ext.formats.strangers import LOOK, placeholder_of
 from lycoris_ext.formats.weights import fault_of
@@ -63,6 +64,24 @@ def unreadable(path: Path, error: Exception) -> DataError:
         where=str(path),
         fix="the files are damaged or of another model; download them again",
     )
+
+
+@contextmanager
+def library_errors(path: Path) -> Iterator[None]:
+    """Turn what a library raises about a file in a ``with`` block into a DataError.
+
+    The errors of diffusers and transformers have no base in common, and tokenizers raises bare
+    Exceptions. So let nothing but their reading of the file stand in the block.
+
+    Args:
+        path: the file or folder.
+    """
+    try:
+        yield
+    except (LycorisExtError, ImportError, MemoryError):
+        raise
+    except Exception as error:
+        raise unreadable(path, error) from error
 
 
 def fault_in(path: Path) -> FormatError | None:

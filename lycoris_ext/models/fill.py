@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 from lycoris_ext.models.faults import does_not_fill
 
-_ALIGNMENT = 64  # bytes, as in memory that torch allocates
-
 
 def fill(model: nn.Module, stored: Mapping[str, Tensor], where: Path, dtype: torch.dtype) -> None:
     """Set every parameter of a model from stored weights, casting them to ``dtype``.
@@ -37,17 +35,8 @@ def fill(model: nn.Module, stored: Mapping[str, Tensor], where: Path, dtype: tor
     )
     if missing or mismatched:
         raise does_not_fill(where, missing, mismatched)
-    # Always copied, so that a mapped file does not stay open, and for the reason in `align`.
+    # Always copied: so a mapped file does not stay open, and the memory begins at a multiple of 64
+    # bytes. How sums are rounded depends on that: without the copy the same weights in another file
+    # would give slightly different results.
     weights = {key: stored[key].to(dtype, copy=True) for key in wanted}
     model.load_state_dict(weights, strict=False, assign=True)
-
-
-def align(model: nn.Module) -> None:
-    """Copy parameters whose memory does not begin at a multiple of 64 bytes, as in mapped files.
-
-    How sums are rounded depends on this alignment: without the copy the same weights in another
-    file would give slightly different results.
-    """
-    for parameter in model.parameters():
-        if parameter.data_ptr() % _ALIGNMENT:
-            parameter.data = parameter.data.clone()

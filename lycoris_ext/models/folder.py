@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from torch import Tensor
 
 from lycoris_ext.errors import DataError
-from lycoris_ext.formats import json_text
 from lycoris_ext.formats.families import FAMILIES, Family
-from lycoris_ext.models.faults import does_not_fill, fault_in, unreadable
-from lycoris_ext.models.fill import align
+from lycoris_ext.formats.weights import load_weights
+from lycoris_ext.models.build import build_part, read_json, with_present_names
+from lycoris_ext.models.faults import fault_in
+from lycoris_ext.models.fill import fill
 from lycoris_ext.models.part_configs import LOADED
 from lycoris_ext.models.parts import Dtypes, Parts
 from lycoris_ext.models.text_encoder import read_text_encoder
@@ -22,7 +21,6 @@ from lycoris_ext.models.tokenizer import read_tokenizer
 
 _MODEL_STEM = "diffusion_pytorch_model"
 _TEXT_STEM = "model"
-_INDEX_ENDINGS = (".index.json", ".index.fp16.json")
 _TOKENIZER_FILES = (("vocab.json", "merges.txt"), ("tokenizer.json",))
 _OTHER_FAMILIES = {
     "text_encoder_3": "three text encoders (Stable Diffusion 3)",
@@ -50,7 +48,7 @@ def read_folder(folder: Path, dtypes: Dtypes, *, with_vae: bool) -> Parts:
     from diffusers import UNet2DConditionModel
 
     names = family.text_targets
-    unet, unet_file = _read_part(UNet2DConditionModel, folder / "unet", dtypes.model)
+    unet, unet_files = _read_part(UNet2DConditionModel, folder / "unet", dtypes.model)
     encoders = [_read_text_encoder(folder / name, dtypes.model) for name in names]
     parts = Parts(
         family=family,
@@ -59,12 +57,15 @@ def read_folder(folder: Path, dtypes: Dtypes, *, with_vae: bool) -> Parts:
         text_encoders=tuple(encoder for encoder, _ in encoders),
         tokenizers=tuple(read_tokenizer(folder / tokenizer_of(name)) for name in names),
         schedule_config=read_json(folder / "scheduler" / "scheduler_config.json"),
-        weight_files=(unet_file, *(file for _, file in encoders)),
+        weight_files=(*unet_files, *(file for _, files in encoders for file in files)),
     )
-    return parts.with_vae(*read_vae_folder(folder, dtypes.vae)) if with_vae else parts
+    if not with_vae:
+        return parts
+    vae, vae_files = read_vae_folder(folder, dtypes.vae)
+    return parts.with_vae(vae, *vae_files)
 
 
-def read_vae_folder(folder: Path, dtype: torch.dtype) -> tuple[Any, Path]:
+def read_vae_folder(folder: Path, dtype: torch.dtype) -> tuple[Any, tuple[Path, ...]]:
     """Read an autoencoder from its own folder, or from the vae/ folder of a whole model.
 
     Args:
@@ -72,7 +73,7 @@ def read_vae_folder(folder: Path, dtype: torch.dtype) -> tuple[Any, Path]:
         dtype: of the autoencoder.
 
     Returns:
-        The autoencoder on the CPU, and the file of its weights.
+        The autoencoder on the CPU, and the files of its weights.
 
     Raises:
         DataError: the folder holds no autoencoder.
@@ -82,11 +83,11 @@ def read_vae_folder(folder: Path, dtype: torch.dtype) -> tuple[Any, Path]:
     return _read_part(AutoencoderKL, vae_weights(folder)[0], dtype)
 
 
-def vae_weights(folder: Path) -> tuple[Path, Path]:
+def vae_weights(folder: Path) -> tuple[Path, tuple[Path, ...]]:
     """Find an autoencoder in its own folder, or in the vae/ folder of a whole model.
 
     Returns:
-        The folder with its config, and the file of its weights.
+        The folder with its config, and the files of its weights.
 
     Raises:
         DataError: the folder holds no autoencoder.
@@ -101,29 +102,10 @@ def vae_weights(folder: Path) -> tuple[Path, Path]:
             fix="name a folder that holds config.json and diffusion_pytorch_model.safetensors, or "
             "an autoencoder's single file",
         )
-    weights = _weights_in(folder)[0]
-    for path in (folder / "config.json", weights):
+    weights = _weights_in(folder, _MODEL_STEM)
+    for path in (folder / "config.json", *weights):
         _refuse_fault(path)
     return folder, weights
-
-
-def read_json(path: Path) -> Mapping[str, Any]:
-    """Read a file that holds a JSON object.
-
-    Raises:
-        DataError: the file cannot be read, or holds something else.
-    """
-    try:
-        content = json_text.read_json(path)
-    except (OSError, ValueError) as error:
-        raise unreadable(path, error) from error
-    if not isinstance(content, dict):
-        raise DataError(
-            f"holds a {type(content).__name__}, and an object is expected",
-            where=str(path),
-            fix="restore it from the model's source",
-        )
-    return content
 
 
 def tokenizer_of(text_encoder: str) -> str:
@@ -174,11 +156,8 @@ def check_files(folder: Path, family: Family, with_vae: bool) -> None:
         tokenizer = folder / name
         if not any(all((tokenizer / n).is_file() for n in names) for names in _TOKENIZER_FILES):
             missing.append(f"{name}/vocab.json and {name}/merges.txt")
-    missing += [
-        f"{part}/{stem}.safetensors"
-        for part, stem in stems.items()
-        if _find_weights(folder / part, stem) is None
-    ]
+    for part, stem in stems.items():
+        missing += [f"{part}/{name}" for name in _missing_weights(folder / part, stem)]
     if missing:
         raise DataError(
             f"this is not a whole {family.title} model; missing: {', '.join(missing)}",
@@ -193,20 +172,18 @@ def check_files(folder: Path, family: Family, with_vae: bool) -> None:
 
 
 def _refuse_fault(path: Path) -> None:
-    """Refuse a config, a file of weights, or an index of several, before a library reads it."""
+    """Refuse a config or a file of weights before a library reads it."""
     fault = fault_in(path)
     if fault is not None:
         raise fault
-    if path.name.endswith(_INDEX_ENDINGS):
-        shards = read_json(path).get("weight_map")
-        for name in sorted({str(s) for s in shards.values()} if isinstance(shards, dict) else ()):
-            _refuse_fault(path.with_name(Path(name).name))
 
 
 def weight_files(folder: Path, family: Family, with_vae: bool) -> tuple[Path, ...]:
     """Return the files of a model's weights, in the order of ``Parts.weight_files``."""
-    found = (_find_weights(folder / p, stem) for p, stem in _stems(family, with_vae).items())
-    return tuple(weights[0] for weights in found if weights is not None)
+    stems = _stems(family, with_vae)
+    return tuple(
+        file for part, stem in stems.items() for file in _find_weights(folder / part, stem)
+    )
 
 
 def _stems(family: Family, with_vae: bool) -> dict[str, str]:
@@ -215,70 +192,77 @@ def _stems(family: Family, with_vae: bool) -> dict[str, str]:
     return stems | ({"vae": _MODEL_STEM} if with_vae else {})
 
 
-def _find_weights(folder: Path, stem: str) -> tuple[Path, str | None] | None:
-    """Find the weights in a model's folder.
+def _find_weights(folder: Path, stem: str) -> tuple[Path, ...]:
+    """Find the files of the weights in a part's folder: one, those of an index, or none.
 
-    Returns:
-        The file, or its index if the weights are in several files; and its variant ("fp16" or
-        None). None if there are no weights.
+    Raises:
+        DataError: the index is damaged.
     """
-    for variant in (None, "fp16"):
-        dotted = f".{variant}" if variant else ""
-        for name in (
-            f"{stem}{dotted}.safetensors",
-            f"{stem}.safetensors.index{dotted}.json",
-        ):
-            if (folder / name).is_file():
-                return folder / name, variant
-    return None
+    for variant in ("", ".fp16"):
+        whole = folder / f"{stem}{variant}.safetensors"
+        index = folder / f"{stem}.safetensors.index{variant}.json"
+        if whole.is_file():
+            return (whole,)
+        if index.is_file():
+            return _in_index(index)
+    return ()
 
 
-def _weights_in(folder: Path) -> tuple[Path, str | None]:
-    """Find the weights of a U-Net or an autoencoder, as `_find_weights` does."""
-    found = _find_weights(folder, _MODEL_STEM)
-    if found is None:
+def _in_index(index: Path) -> tuple[Path, ...]:
+    """Return the files beside an index that it names."""
+    by_weight = read_json(index).get("weight_map")
+    names = list(by_weight.values()) if isinstance(by_weight, dict) else []
+    if not names or not all(isinstance(name, str) and name == Path(name).name for name in names):
         raise DataError(
-            f"there are no weights here (no {_MODEL_STEM}.safetensors)",
-            where=str(folder),
-            fix="download the file; weights in .bin are not read from folders",
+            "names no files of weights in this folder (weight_map)",
+            where=str(index),
+            fix="restore it from the model's source",
         )
-    return found
+    return tuple(index.parent / name for name in sorted(set(names)))
 
 
-def _read_part(kind: Any, folder: Path, dtype: torch.dtype) -> tuple[Any, Path]:
-    """Read a U-Net or an autoencoder; every weight must come from the file.
+def _missing_weights(folder: Path, stem: str) -> list[str]:
+    """Return the names of the files of weights that a part's folder lacks."""
+    found = _find_weights(folder, stem)
+    if not found:
+        return [f"{stem}.safetensors"]
+    return [file.name for file in found if not file.is_file()]
 
-    diffusers would fill missing ones with random numbers.
+
+def _weights_in(folder: Path, stem: str) -> tuple[Path, ...]:
+    """Return the files of a part's weights.
+
+    Raises:
+        DataError: some are missing.
     """
-    weights, variant = _weights_in(folder)
-    try:
-        model, report = kind.from_pretrained(
-            str(folder),
-            variant=variant,
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-            torch_dtype=dtype,
-        )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise unreadable(folder, error) from error
-    missing = sorted(key for key in report["missing_keys"] if not key.endswith("position_ids"))
-    if missing or report["mismatched_keys"]:
-        raise does_not_fill(weights, missing, report["mismatched_keys"])
-    align(model)
-    return model, weights
-
-
-def _read_text_encoder(folder: Path, dtype: torch.dtype) -> tuple[Any, Path]:
-    found = _find_weights(folder, _TEXT_STEM)
-    if found is None or found[0].suffix != ".safetensors":
+    missing = _missing_weights(folder, stem)
+    if missing:
         raise DataError(
-            "there are no weights in one file here (no model.safetensors)",
+            f"there are no weights here, or not all of them (no {', '.join(missing)})",
             where=str(folder),
-            fix="download the file; weights in .bin are not read from folders",
+            fix="download the missing files; weights in .bin are not read from folders",
         )
-    try:
-        stored = load_file(found[0])
-    except (OSError, SafetensorError) as error:
-        raise unreadable(folder, error) from error
-    return read_text_encoder(folder, stored, found[0], dtype), found[0]
+    return _find_weights(folder, stem)
+
+
+def _read_weights(folder: Path, stem: str) -> tuple[dict[str, Tensor], tuple[Path, ...], Path]:
+    """Read a part's weights; return them with their files, and the one to name in messages."""
+    files = _weights_in(folder, stem)
+    stored = {key: tensor for file in files for key, tensor in load_weights(file).tensors.items()}
+    return stored, files, files[0] if len(files) == 1 else folder
+
+
+def _read_part(kind: Any, folder: Path, dtype: torch.dtype) -> tuple[Any, tuple[Path, ...]]:
+    """Read a U-Net or an autoencoder; every weight must come from its files."""
+    from accelerate import init_empty_weights
+
+    with init_empty_weights():
+        model = build_part(kind, folder)
+    stored, files, where = _read_weights(folder, _MODEL_STEM)
+    fill(model, with_present_names(stored), where, dtype)
+    return model, files
+
+
+def _read_text_encoder(folder: Path, dtype: torch.dtype) -> tuple[Any, tuple[Path, ...]]:
+    stored, files, where = _read_weights(folder, _TEXT_STEM)
+    return read_text_encoder(folder, stored, where, dtype), files

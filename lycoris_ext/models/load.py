@@ -12,6 +12,7 @@ from torch import nn
 
 from lycoris_ext.errors import ConfigError, DataError
 from lycoris_ext.models.config import MINI, ModelConfig, mini_base_folder
+from lycoris_ext.models.faults import library_errors
 from lycoris_ext.models.folder import read_folder, read_vae_folder
 from lycoris_ext.models.identify import check_v2
 from lycoris_ext.models.parts import Dtypes, Parts
@@ -19,6 +20,7 @@ from lycoris_ext.models.pipeline import BaseSchedule, Pipeline
 from lycoris_ext.models.quiet import quiet_loading
 from lycoris_ext.models.single_file import read_single_file, read_vae_file
 
+_PREDICTIONS = ("epsilon", "v_prediction", "sample")
 _SINGLE_FILE = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 SMALL_SD2 = 64  # latents a side: an SD2 that predicts noise is made for 512 pixels, not for 768
 
@@ -149,8 +151,9 @@ def name_of(config: ModelConfig, path: Path) -> str:
 
 def _with_vae(parts: Parts, path: Path, dtype: torch.dtype) -> Parts:
     if path.is_file():
-        return parts.with_vae(*read_vae_file(path, parts.family, dtype))
-    return parts.with_vae(*read_vae_folder(path, dtype))
+        return parts.with_vae(read_vae_file(path, parts.family, dtype), path)
+    vae, files = read_vae_folder(path, dtype)
+    return parts.with_vae(vae, *files)
 
 
 def _check_fit(parts: Parts, path: Path) -> None:
@@ -174,6 +177,18 @@ def _check_fit(parts: Parts, path: Path) -> None:
             fix="name the vae that belongs to the model; inpainting models (9 channels) are not "
             "trained here",
         )
+    for encoder, tokenizer in zip(parts.text_encoders, parts.tokenizers, strict=True):
+        known, names = int(encoder.config.vocab_size), ("bos_token", "eos_token", "pad_token")
+        for name in names:
+            number = getattr(tokenizer, f"{name}_id")
+            if number is None or not 0 <= number < known:
+                raise DataError(
+                    f"the tokenizer's {name} has the number {number}, and the text encoder knows "
+                    f"those below {known}",
+                    where=str(path),
+                    fix="download the model again: tokenizer and text encoder do not belong "
+                    "together",
+                )
 
 
 def _with_prediction(parts: Parts, v_parameterization: bool | None, path: Path) -> Parts:
@@ -184,7 +199,7 @@ def _with_prediction(parts: Parts, v_parameterization: bool | None, path: Path) 
     config = dict(parts.schedule_config)
     if v_parameterization is not None:
         config["prediction_type"] = "v_prediction" if v_parameterization else "epsilon"
-    elif "prediction_type" not in config:
+    elif config.get("prediction_type") is None:
         if parts.family.v2 and path.is_file():
             raise ConfigError(
                 f"{path.name} is {parts.family.title} and does not say what it predicts, which "
@@ -200,8 +215,20 @@ def _with_prediction(parts: Parts, v_parameterization: bool | None, path: Path) 
 
 
 def _noise_schedule(config: Mapping[str, Any], path: Path) -> BaseSchedule:
-    """Build the noise schedule that scheduler_config.json describes."""
+    """Build the noise schedule that scheduler_config.json describes.
+
+    Raises:
+        DataError: it describes none.
+    """
     from diffusers import DDPMScheduler
+
+    file, predicts = path / "scheduler" / "scheduler_config.json", config["prediction_type"]
+    if predicts not in _PREDICTIONS:
+        raise DataError(
+            f"prediction_type is {predicts!r}, expected one of {', '.join(_PREDICTIONS)}",
+            where=str(file),
+            fix="restore the file from the model's source, or set v_parameterization",
+        )
 
     known = (
         "num_train_timesteps",
@@ -212,15 +239,16 @@ def _noise_schedule(config: Mapping[str, Any], path: Path) -> BaseSchedule:
         "rescale_betas_zero_snr",
     )
     options = {key: config[key] for key in known if key in config}
-    try:
-        alphas_cumprod = DDPMScheduler(**options).alphas_cumprod
-    except (NotImplementedError, TypeError) as error:
+    with library_errors(file):
+        alphas_cumprod = DDPMScheduler(**options).alphas_cumprod.float().cpu()
+    if not (len(alphas_cumprod) and bool(((alphas_cumprod >= 0) & (alphas_cumprod <= 1)).all())):
         raise DataError(
-            f"the noise schedule cannot be built: {error}",
-            where=str(path / "scheduler" / "scheduler_config.json"),
+            f"{options} is no noise schedule: the share of the picture that is left at a timestep "
+            "must lie between 0 and 1",
+            where=str(file),
             fix="restore the file from the model's source",
-        ) from error
-    return BaseSchedule(alphas_cumprod.float().cpu(), str(config["prediction_type"]))
+        )
+    return BaseSchedule(alphas_cumprod, predicts)
 
 
 def _freeze(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:

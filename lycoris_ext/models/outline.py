@@ -10,12 +10,11 @@ import torch
 
 from lycoris_ext.formats.families import Family
 from lycoris_ext.formats.weights import load_weights
+from lycoris_ext.models.build import build_part, read_json
 from lycoris_ext.models.config import ModelConfig
-from lycoris_ext.models.faults import unreadable
 from lycoris_ext.models.folder import (
     check_files,
     family_of_folder,
-    read_json,
     tokenizer_of,
     vae_weights,
     weight_files,
@@ -24,14 +23,11 @@ from lycoris_ext.models.identify import check_v2, identify, stated_prediction
 from lycoris_ext.models.load import SMALL_SD2, assemble, find_model, find_vae, name_of
 from lycoris_ext.models.part_configs import config_folder
 from lycoris_ext.models.parts import Dtypes, Parts
-from lycoris_ext.models.pipeline import Pipeline
+from lycoris_ext.models.pipeline import USUAL_SIZE, Pipeline
 from lycoris_ext.models.quiet import quiet_loading
 from lycoris_ext.models.single_file import holds_vae, no_vae, schedule_of_file
 from lycoris_ext.models.text_encoder import build_text_encoder
 from lycoris_ext.models.tokenizer import clip_tokenizer, read_tokenizer
-
-_USUAL_SIZE = 64
-"""Latents a side of a U-Net whose config does not say it: Stable Diffusion 1's."""
 
 
 def load_outline(config: ModelConfig) -> Pipeline:
@@ -44,10 +40,7 @@ def load_outline(config: ModelConfig) -> Pipeline:
     """
     path = find_model(config.pretrained_model_name_or_path)
     with quiet_loading(), torch.device("meta"):
-        try:
-            parts = (_of_folder if path.is_dir() else _of_file)(path, config)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise unreadable(path, error) from error
+        parts = (_of_folder if path.is_dir() else _of_file)(path, config)
     with quiet_loading():
         return assemble(parts, config, path, torch.device("meta"), Dtypes.of(torch.float32))
 
@@ -67,7 +60,9 @@ def picture_size_of(config: ModelConfig) -> int:
         return _side(unet.get("sample_size"), _config(path, family, "vae"))
     weights = load_weights(path)
     family = identify(weights.tensors, path)
-    predicts = "v_prediction" if config.v_parameterization else stated_prediction(weights)
+    predicts = stated_prediction(weights)
+    if config.v_parameterization is not None:
+        predicts = "v_prediction" if config.v_parameterization else "epsilon"
     return usual_size(family, predicts)
 
 
@@ -101,8 +96,9 @@ def _config(folder: Path, family: Family, part: str) -> Mapping[str, Any]:
 
 
 def _side(latents: Any, vae: Mapping[str, Any]) -> int:
-    size = latents if isinstance(latents, int) else _USUAL_SIZE
-    return size * 2 ** (len(vae["block_out_channels"]) - 1)
+    size = latents if isinstance(latents, int) else USUAL_SIZE
+    levels = vae.get("block_out_channels")
+    return size * 2 ** (len(levels) - 1 if isinstance(levels, list) and levels else 0)
 
 
 def _of_folder(path: Path, config: ModelConfig) -> Parts:
@@ -144,20 +140,20 @@ def _parts(family: Family, folders: dict[str, Path], vae: str | None, **more: An
     if vae is not None:
         path = find_vae(vae)
         folders["vae"] = vae_weights(path)[0] if path.is_dir() else config_folder(family, "vae")
-        more["weight_files"] = (*more["weight_files"], _weights_of_vae(path))
+        more["weight_files"] = (*more["weight_files"], *_weights_of_vae(path))
     unet, own_vae = (
-        kind.from_config(kind.load_config(str(folders[part]), local_files_only=True))
+        build_part(kind, folders[part])
         for kind, part in ((UNet2DConditionModel, "unet"), (AutoencoderKL, "vae"))
     )
     encoders = tuple(build_text_encoder(folders[name]) for name in family.text_targets)
     return Parts(family=family, unet=unet, vae=own_vae, text_encoders=encoders, **more)
 
 
-def _weights_of_vae(path: Path) -> Path:
-    """Return the file with the weights of an autoencoder in a folder or file of its own."""
+def _weights_of_vae(path: Path) -> tuple[Path, ...]:
+    """Return the files with the weights of an autoencoder in a folder or file of its own."""
     if path.is_dir():
         return vae_weights(path)[1]
     weights = load_weights(path)
     if not holds_vae(weights.tensors):
         raise no_vae(weights.tensors, path)
-    return path
+    return (path,)

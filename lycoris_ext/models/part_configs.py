@@ -13,6 +13,7 @@ from torch import nn
 
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats.families import FAMILIES, Family
+from lycoris_ext.models.build import build_part
 from lycoris_ext.models.quiet import quiet_loading
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
@@ -52,10 +53,9 @@ def build_meta(family: str) -> dict[str, nn.Module]:
 
         from lycoris_ext.models.text_encoder import build_text_encoder
 
-        folder = str(config_folder(known, "unet"))
-        config = UNet2DConditionModel.load_config(folder, local_files_only=True)
         with torch.device("meta"):
-            parts: dict[str, nn.Module] = {"unet": UNet2DConditionModel.from_config(config)}
+            unet = build_part(UNet2DConditionModel, config_folder(known, "unet"))
+            parts: dict[str, nn.Module] = {"unet": unet}
             for name in known.text_targets:
                 parts[name] = build_text_encoder(config_folder(known, name))
     return {name: part.requires_grad_(False).eval() for name, part in parts.items()}

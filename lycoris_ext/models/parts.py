@@ -35,9 +35,9 @@ class Parts:
     schedule_config: Mapping[str, Any]
     weight_files: tuple[Path, ...]
 
-    def with_vae(self, vae: Any, file: Path) -> Parts:
-        """Return these parts with another autoencoder, and the file of its weights added."""
-        return replace(self, vae=vae, weight_files=(*self.weight_files, file))
+    def with_vae(self, vae: Any, *files: Path) -> Parts:
+        """Return these parts with another autoencoder, and the files of its weights added."""
+        return replace(self, vae=vae, weight_files=(*self.weight_files, *files))
 
 
 @dataclass(frozen=True)

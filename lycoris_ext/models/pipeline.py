@@ -34,6 +34,9 @@ class BaseSchedule:
     prediction_type: str
 
 
+USUAL_SIZE = 64
+"""Latents a side of a U-Net whose config does not say it: Stable Diffusion 1's."""
+
 SizeIds = tuple[int, int, int, int, int, int]
 """The sizes that SDXL takes as an input for each picture, in pixels: (height, width) of the file,
 (top, left) of the crop in the scaled picture, (height, width) of the crop. Podell et al. 2023,
@@ -140,7 +143,8 @@ class Pipeline:
     @property
     def picture_size(self) -> int:
         """Side in pixels of the square pictures that the model was made for."""
-        return int(self.unet.config.sample_size) * self.latent_factor
+        size = self.unet.config.sample_size
+        return (size if isinstance(size, int) else USUAL_SIZE) * self.latent_factor
 
     @property
     def max_tokens(self) -> int:

@@ -15,9 +15,9 @@ from lycoris_ext.errors import DataError
 from lycoris_ext.formats.families import Family, TextEncoder
 from lycoris_ext.formats.strangers import MODEL, kind_of
 from lycoris_ext.formats.weights import Weights, load_weights
-from lycoris_ext.models.faults import unreadable
+from lycoris_ext.models.build import build_part, read_json, with_present_names
+from lycoris_ext.models.faults import library_errors
 from lycoris_ext.models.fill import fill
-from lycoris_ext.models.folder import read_json
 from lycoris_ext.models.identify import UNET, check_v2, identify, stated_prediction
 from lycoris_ext.models.part_configs import config_folder
 from lycoris_ext.models.parts import Dtypes, Parts
@@ -72,7 +72,7 @@ def read_single_file(path: Path, dtypes: Dtypes, *, with_vae: bool, v2: bool | N
     )
 
 
-def read_vae_file(path: Path, family: Family, dtype: torch.dtype) -> tuple[Any, Path]:
+def read_vae_file(path: Path, family: Family, dtype: torch.dtype) -> Any:
     """Read an autoencoder from its own file, or from the file of a whole model.
 
     Args:
@@ -81,12 +81,12 @@ def read_vae_file(path: Path, family: Family, dtype: torch.dtype) -> tuple[Any, 
         dtype: of the autoencoder.
 
     Returns:
-        The autoencoder on the CPU, and the file.
+        The autoencoder on the CPU.
 
     Raises:
         DataError: the file holds no autoencoder.
     """
-    return _read_vae(load_weights(path).tensors, family, path, dtype), path
+    return _read_vae(load_weights(path).tensors, family, path, dtype)
 
 
 def _read_vae(tensors: Mapping[str, Tensor], family: Family, path: Path, dtype: torch.dtype) -> Any:
@@ -155,14 +155,12 @@ def _build(
     """
     from accelerate import init_empty_weights
 
-    options = kind.load_config(str(config), local_files_only=True)
     with init_empty_weights():
-        model = kind.from_config(options)
+        model = build_part(kind, config)
+    stored = with_present_names(stored)
     if set(stored) != set(model.state_dict()):
-        try:
-            stored = convert(stored, options)
-        except (LookupError, AttributeError) as error:
-            raise unreadable(path, error) from error
+        with library_errors(path):
+            stored = convert(stored, dict(model.config))
     fill(model, stored, path, dtype)
     return model
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from lycoris_ext.errors import DataError
-from lycoris_ext.formats.json_text import read_json
-from lycoris_ext.models.faults import unreadable
+from lycoris_ext.models.build import read_json
+from lycoris_ext.models.faults import library_errors
 from lycoris_ext.models.fill import fill
 
 _OPEN_CLIP = (
@@ -38,15 +38,18 @@ def build_text_encoder(folder: Path) -> Any:
         The model, whose weights are random until `fill` sets them.
 
     Raises:
-        DataError: the config names code that is to be downloaded and run.
+        DataError: the config cannot be read, describes no text encoder, or names code that is to
+            be downloaded and run.
     """
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-    stored = read_json(folder / "config.json")
-    _refuse_foreign_code(stored, folder / "config.json")
-    config = CLIPTextConfig.from_pretrained(str(folder), local_files_only=True)
+    path = folder / "config.json"
+    stored = read_json(path)
+    _refuse_foreign_code(stored, path)
     projects = stored.get("architectures") == ["CLIPTextModelWithProjection"]
-    return (CLIPTextModelWithProjection if projects else CLIPTextModel)(config)
+    with library_errors(path):
+        config = CLIPTextConfig.from_pretrained(str(folder), local_files_only=True)
+        return (CLIPTextModelWithProjection if projects else CLIPTextModel)(config)
 
 
 def _refuse_foreign_code(config: object, where: Path) -> None:
@@ -90,15 +93,12 @@ def read_text_encoder(
         The model on the CPU.
 
     Raises:
-        DataError: weights are missing or of another shape.
+        DataError: as `build_text_encoder`; or weights are missing or of another shape.
     """
     from accelerate import init_empty_weights
 
-    try:
-        with init_empty_weights():
-            encoder = build_text_encoder(folder)
-    except (OSError, ValueError, TypeError) as error:
-        raise unreadable(folder, error) from error
+    with init_empty_weights():
+        encoder = build_text_encoder(folder)
     bare = {_bare(key): tensor for key, tensor in stored.items()}
     named = {key: bare[_bare(key)] for key in encoder.state_dict() if _bare(key) in bare}
     fill(encoder, named, where, dtype)

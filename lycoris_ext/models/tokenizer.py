@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lycoris_ext.models.faults import fault_in, unreadable
+from lycoris_ext.models.faults import fault_in, library_errors
 from lycoris_ext.models.part_configs import CONFIGS
 
 MAX_TOKENS = 77
@@ -25,15 +25,13 @@ def read_tokenizer(folder: Path) -> Any:
     """
     from transformers import CLIPTokenizer, CLIPTokenizerFast
 
-    fault = fault_in(folder)  # for them the library raises a bare Exception
+    fault = fault_in(folder)  # before a library reads more than is good
     if fault is not None:
         raise fault
-    try:
-        # Before transformers 5 CLIPTokenizer reads only vocab.json and merges.txt.
-        kind = CLIPTokenizer if (folder / "vocab.json").is_file() else CLIPTokenizerFast
+    # Before transformers 5 CLIPTokenizer reads only vocab.json and merges.txt.
+    kind = CLIPTokenizer if (folder / "vocab.json").is_file() else CLIPTokenizerFast
+    with library_errors(folder):
         return kind.from_pretrained(str(folder), local_files_only=True)
-    except (OSError, ValueError, TypeError) as error:
-        raise unreadable(folder, error) from error
 
 
 def clip_tokenizer(padding: int) -> Any:

@@ -127,6 +127,20 @@ def test_an_outline_of_a_single_file_has_its_familys_shapes(tmp_path):
     assert shapes(outline) == expected
 
 
+@pytest.mark.parametrize(("option", "size"), [(None, 768), (True, 768), (False, 512)])
+def test_the_size_of_a_file_follows_v_parameterization_before_what_the_file_says(
+    tmp_path, option, size
+):
+    from safetensors.torch import save_file
+
+    path = tmp_path / "model.safetensors"
+    unet = {"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(320, 4, 3, 3)}
+    others = ("cond_stage_model.model.ln_final.bias", "first_stage_model.decoder.x", "v_pred")
+    save_file(unet | {name: torch.zeros(1) for name in others}, path)
+    config = ModelConfig(pretrained_model_name_or_path=str(path), v_parameterization=option)
+    assert picture_size_of(config) == size == load_outline(config).picture_size
+
+
 @pytest.mark.skipif(not mini_base_folder().is_dir(), reason="needs the base model mini")
 @pytest.mark.parametrize("read", [load_outline, lambda config: load_pipeline(config, "cpu")])
 def test_mini_is_not_called_stable_diffusion_1(read):
