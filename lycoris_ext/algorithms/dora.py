@@ -75,7 +75,9 @@ def with_kernel(layer: LayerSpec, tensors: Mapping[str, Tensor]) -> LayerSpec:
         A convolution with a flat kernel if the magnitudes show one; otherwise the layer unchanged.
     """
     shape = tensors[KEY].shape if KEY in tensors else ()
-    if layer.kernel or len(shape) < 3 or shape[0] != 1 or layer.in_features % shape[1]:
+    if layer.kernel or len(shape) < 3 or shape[0] != 1 or not shape[1]:
+        return layer
+    if layer.in_features % shape[1]:
         return layer
     area = layer.in_features // shape[1]
     return LayerSpec(layer.out_features, shape[1], (area,), (1,), (0,), (1,))

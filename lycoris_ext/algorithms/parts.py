@@ -247,7 +247,10 @@ class Core(Alternative):
         left = _left(tensors[self.left.key], self.left)
         right = tensors[self.right.key]
         right = _shaped(right, (len(right), layer.in_features))
-        return LowRank(layer, 1.0, left, right, tensors[self.core.key])
+        core = tensors[self.core.key]
+        if not layer.kernel:  # a file for a 1x1 convolution where this model has a Linear
+            return LowRank(layer, 1.0, left @ core, right)
+        return LowRank(layer, 1.0, left, right, core)
 
 
 @dataclass(frozen=True, init=False)
