@@ -269,17 +269,21 @@ def _numbers(name: str, text: str, length: int) -> list[float]:
         length: how many there must be.
 
     Raises:
-        ConfigError: the text has something else, or another count of numbers.
+        ConfigError: the text has something else, ranks that are not whole, or another count of
+            numbers.
     """
+    wanted = "whole numbers" if name.endswith("dims") else "numbers"
     try:
         numbers = [float(part) if part.strip() else 0.0 for part in text.split(",")]
-    except ValueError as error:
+    except ValueError:
+        numbers = [math.nan]
+    if not all(n.is_integer() if name.endswith("dims") else math.isfinite(n) for n in numbers):
         raise ConfigError(
-            f"{name} is {text!r}, expected numbers between commas"
+            f"{name} is {text!r}, expected {wanted} between commas"
             + (f", or one of {', '.join(_CURVES)}" if name in _WEIGHTS else ""),
             where="network_args",
             fix=f"change {name}",
-        ) from error
+        )
     if len(numbers) != length:
         raise ConfigError(
             f"{name} has {count(len(numbers), 'number')}, the model {count(length, 'such block')}",

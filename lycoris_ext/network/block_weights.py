@@ -7,7 +7,9 @@ and after its blocks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from lycoris_ext.errors import ConfigError
@@ -103,9 +105,10 @@ def _by_position(parts: list[str]) -> dict[str, float]:
 
 
 def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError as error:
-        raise ConfigError(
-            f"{text.strip()!r} is no number", where="block_weights", fix="write 0.5, or IN04=0.5"
-        ) from error
+    with suppress(ValueError):
+        number = float(text)
+        if math.isfinite(number):
+            return number
+    raise ConfigError(
+        f"{text.strip()!r} is no number", where="block_weights", fix="write 0.5, or IN04=0.5"
+    )

@@ -64,6 +64,8 @@ def test_an_empty_text_gives_no_block_weights() -> None:
         ("1, 2, 3", "3 numbers are given"),
         ("IN12=1", "there is no block 'IN12'"),
         ("IN04=much", "'much' is no number"),
+        ("IN04=nan", "'nan' is no number"),
+        ("OUT=-inf", "'-inf' is no number"),
         (", ".join(["1"] * 16 + ["x"]), "'x' is no number"),
     ],
 )
