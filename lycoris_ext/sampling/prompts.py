@@ -136,7 +136,9 @@ def parse_prompt(line: str) -> Fields:
 def _from_toml(text: str) -> list[Any]:
     """Return one table per [[prompt.subset]], completed with the options shared in [prompt]."""
     shared = read_tables(text).get("prompt", {})
-    subsets = shared.pop("subset", [{}])
+    subsets = shared.pop("subset", [{}]) if isinstance(shared, dict) else None
+    if not isinstance(subsets, list) or not all(isinstance(subset, dict) for subset in subsets):
+        raise ValueError("[prompt] and [[prompt.subset]] must be tables")
     return [{**shared, **subset} for subset in subsets]
 
 

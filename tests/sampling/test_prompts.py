@@ -79,6 +79,12 @@ def test_prompts_are_read_from_a_json_file(tmp_path):
     [
         ("a.toml", "[prompt", DataError, "no file of prompts"),
         ("a.json", "{", DataError, "no file of prompts"),
+        ("a.toml", '[prompt]\nsubset = "xy"', DataError, "must be tables"),
+        ("a.toml", "[prompt]\nsubset = 3", DataError, "must be tables"),
+        ("a.toml", '[prompt]\nsubset = ["a"]', DataError, "must be tables"),
+        ("a.toml", '[prompt.subset]\nprompt = "a"', DataError, "must be tables"),
+        ("a.toml", '[[prompt]]\nprompt = "a"', DataError, "must be tables"),
+        ("a.toml", 'prompt = "a"', DataError, "must be tables"),
         ("a.json", '{"prompt": "a"}', DataError, "expected a list of prompts"),
         ("a.json", "[5]", DataError, "no file of prompts"),
         (
