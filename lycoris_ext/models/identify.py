@@ -37,7 +37,8 @@ def identify(tensors: Mapping[str, Tensor], where: Path) -> Family:
         what, fix = _something_else(tensors)
         raise DataError(f"this is {what}", where=str(where), fix=fix)
     family = _by_text_encoder(tensors, where)
-    channels = tensors[_FIRST_LAYER].shape[1]
+    shape = tensors[_FIRST_LAYER].shape
+    channels = shape[1] if len(shape) == 4 else 0
     variant = {8: "an edit model (InstructPix2Pix)", 9: "an inpainting model"}.get(channels)
     if family.id == "sd2" and _SIZES in tensors:
         variant = "Stable Diffusion 2.1 unCLIP"

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from lycoris_ext.errors import DataError, LycorisExtError
 from lycoris_ext.models import ModelConfig, load_pipeline
+from lycoris_ext.models.identify import identify
 from lycoris_ext.models.outline import load_outline, picture_size_of
 
 CONFIGS = [
@@ -168,6 +169,18 @@ def split_weights(folder: Path, stem: str) -> None:
     index = {"metadata": {"total_size": 1}, "weight_map": by_weight}
     (folder / f"{stem}.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
     path.unlink()
+
+
+@pytest.mark.parametrize("shape", [(), (320,), (320, 4), (320, 0, 3, 3)])
+def test_a_single_file_whose_first_layer_is_no_convolution_of_latents_is_refused(
+    shape: tuple[int, ...],
+) -> None:
+    tensors = {
+        "model.diffusion_model.input_blocks.0.0.weight": torch.zeros(shape),
+        "cond_stage_model.transformer.x": torch.zeros(1),
+    }
+    with pytest.raises(DataError, match=r"a model with other inputs \(0 input channels\)"):
+        identify(tensors, Path("model.safetensors"))
 
 
 def test_an_autoencoder_saved_by_an_old_diffusers_is_read(folder: Path) -> None:
