@@ -169,7 +169,7 @@ def load_network(
     that of an adapter that is still zero.
 
     Raises:
-        FormatError: the file is empty, has layers that the models lack (all are named) or keys
+        FormatError: the file has no layers, has layers that the models lack (all are named) or keys
             that no algorithm stores, or its shapes contradict each other or the model.
     """
     check_targets(targets)
@@ -195,6 +195,11 @@ def _load_network(
 ) -> Network:
     known = all_sites(targets)
     stored = stored_by_key(state.layers(), known, all_of_them=False)
+    if not stored:
+        raise FormatError(
+            "the file holds textual inversions and no layer of an adapter",
+            fix="choose a trained adapter",
+        )
     layers = {}
     for key, tensors in stored.items():
         plan = detect(tensors, key, known[key].spec)

@@ -21,6 +21,13 @@ def test_an_empty_file_is_refused(targets: dict[str, nn.Module]) -> None:
         load_network(AdapterState({}), targets)
 
 
+def test_a_file_of_textual_inversions_alone_is_refused(targets: dict[str, nn.Module]) -> None:
+    state = AdapterState({"bundle_emb.x.string_to_param.*": torch.ones(1, 8)})
+    assert state.embeddings()
+    with pytest.raises(FormatError, match="holds textual inversions and no layer of an adapter"):
+        load_network(state, targets)
+
+
 def test_a_layer_of_the_file_that_the_model_lacks_is_named(targets: dict[str, nn.Module]) -> None:
     state = stored(targets)
     extra = {f"lora_unet_nowhere.{n}": t for n, t in state.layers()["lora_unet_conv_in"].items()}
