@@ -162,7 +162,7 @@ class LossConfig(Section):
         Raises:
             ConfigError: no timestep of the schedule is left.
         """
-        low = max(self.min_timestep or 0, 0)
+        low = self.min_timestep or 0
         high = steps if self.max_timestep is None else min(self.max_timestep, steps)
         if low >= high:
             raise ConfigError(

@@ -64,7 +64,9 @@ def timestep_weights(timesteps: Tensor, schedule: NoiseSchedule, loss: LossConfi
     velocity = schedule.prediction_type == "v_prediction"
     weights = torch.ones_like(snr)
     if loss.min_snr_gamma is not None:
-        weights = weights * snr.clamp(max=loss.min_snr_gamma) / (snr + 1.0 if velocity else snr)
+        limited = snr.clamp(max=loss.min_snr_gamma)
+        # 1, not 0 / 0, at a timestep that is pure noise
+        weights = limited / (snr + 1.0) if velocity else (loss.min_snr_gamma / snr).clamp(max=1.0)
     snr = snr.clamp(max=HIGHEST_SNR)
     noise_share = snr / (snr + 1.0)
     if loss.scale_v_pred_loss_like_noise_pred:

@@ -32,7 +32,7 @@ class NoiseSchedule:
         if self.prediction_type not in PREDICTION_TYPES:
             raise ConfigError(
                 f"the base model predicts {self.prediction_type!r}, training knows "
-                f"{' and '.join(PREDICTION_TYPES)}",
+                f"{', '.join(PREDICTION_TYPES)}",
                 where="prediction_type",
                 fix="use a model that predicts noise, velocity or flow",
             )
@@ -139,5 +139,5 @@ def training_target(
         return noise
     if schedule.prediction_type == "flow":
         return noise - latents
-    kept = schedule.at(timesteps)
-    return kept.sqrt() * noise - (1.0 - kept).sqrt() * latents
+    of_latents, of_noise = schedule.mix(timesteps)
+    return of_latents * noise - of_noise * latents

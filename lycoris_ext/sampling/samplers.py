@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from lycoris_ext.errors import ConfigError, EnvironmentFault
+from lycoris_ext.words import count
 
 _LINSPACE = {"timestep_spacing": "linspace"}
 _KARRAS = {**_LINSPACE, "use_karras_sigmas": True}
@@ -97,7 +98,7 @@ def build_sampler(name: str, schedule_config: Mapping[str, Any], steps: int) -> 
 
     Raises:
         ConfigError: the model has zero terminal SNR, and this sampler cannot start from pure
-            noise.
+            noise; or it cannot take as many steps.
         EnvironmentFault: diffusers needs another package for this sampler.
     """
     import diffusers
@@ -126,7 +127,16 @@ def build_sampler(name: str, schedule_config: Mapping[str, Any], steps: int) -> 
                 where=f"sampler {name}",
                 fix="install that package, or use another sampler, such as Euler",
             ) from error
-        sampler.set_timesteps(steps)
+        try:
+            sampler.set_timesteps(steps)
+        except ValueError as error:
+            trained = schedule.get("num_train_timesteps", 1000)
+            raise ConfigError(
+                f"{name} cannot draw with {count(steps, 'step')} of a model that was trained with "
+                f"{trained}",
+                where="steps",
+                fix="use fewer steps, or another sampler, such as Euler",
+            ) from error
     return sampler
 
 

@@ -184,6 +184,12 @@ def test_at_zero_snr_every_weight_is_finite():
         )
 
 
+def test_min_snr_leaves_pure_noise_and_no_noise_of_a_model_that_predicts_noise_finite():
+    schedule = NoiseSchedule(torch.tensor([1.0, 0.5, 0.0]))
+    weights = timestep_weights(torch.arange(3), schedule, LossConfig(min_snr_gamma=0.5))
+    assert weights.tolist() == [0.0, 0.5, 1.0]
+
+
 def test_without_options_a_schedule_keeps_its_prediction_type():
     assert SCHEDULE.for_loss(LossConfig()).prediction_type == "epsilon"
     assert VELOCITY.for_loss(LossConfig()).prediction_type == "v_prediction"

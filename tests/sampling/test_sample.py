@@ -249,6 +249,12 @@ def test_a_sampler_that_needs_a_missing_package_names_it(monkeypatch):
     assert "use another sampler" in str(caught.value)
 
 
+def test_more_steps_than_a_sampler_can_take_of_a_model_are_refused():
+    for name in ("DDIM", "DDPM"):
+        with pytest.raises(ConfigError, match=r"cannot draw with 11 steps of a model that .* 10\n"):
+            build_sampler(name, {"num_train_timesteps": 10}, 11)
+
+
 def test_zero_terminal_snr_starts_from_noise_alone():
     config = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
     sampler = build_sampler("DDIM", config, 10)
