@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from lycoris_ext.functional import product
+from lycoris_ext.functional.autocast import without_autocast
 from lycoris_ext.functional.chained import Chained
 from lycoris_ext.functional.delta import Delta, sum_of
 from lycoris_ext.functional.frozen_layer import FrozenLayer
@@ -55,7 +56,7 @@ class Dora(Delta):
         Costs about as much as reading the weight once.
         """
         weight = self.base.weight
-        with torch.autocast(weight.device.type, enabled=False):  # bf16 would blur the lengths
+        with without_autocast(weight.device.type):  # bf16 would blur the lengths
             norms = weight_norms(weight, self.on_input, self.inner)
         return self.magnitude.to(norms.dtype) / (norms + torch.finfo(norms.dtype).eps)
 

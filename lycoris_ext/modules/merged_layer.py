@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from lycoris_ext.algorithms import Plan
 from lycoris_ext.functional import Delta, FrozenLayer, LayerSpec
+from lycoris_ext.functional.autocast import without_autocast
 from lycoris_ext.functional.merge import add_delta
 from lycoris_ext.modules.adapter_layer import AdapterLayer
 
@@ -216,7 +217,7 @@ def _add(numbers: list[Tensor], update: MergedUpdate, spec: LayerSpec, module: n
     weight, *biases = numbers
     forward = module.forward  # never called: the weight is not quantised
     # Autocast would compute the products of the factors in half precision.
-    with torch.autocast(weight.device.type, enabled=False):
+    with without_autocast(weight.device.type):
         delta = update.delta(FrozenLayer(spec, weight, biases[0] if biases else None, forward))
         of_bias = delta.bias()
         add_delta(weight, delta)
