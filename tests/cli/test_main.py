@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -256,3 +257,10 @@ def test_booleans_are_read_as_every_program_writes_them():
         assert value("--flip_aug", *flags, "--v2", "false") == (False, False)
     with pytest.raises(SystemExit):
         value("--flip_aug=perhaps")
+
+
+def test_no_library_is_let_to_ask_a_hub_unless_the_user_wants_it(monkeypatch):
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    assert cli.main(["--version"]) == 0 and os.environ["HF_HUB_OFFLINE"] == "1"
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    assert cli.main(["--version"]) == 0 and os.environ["HF_HUB_OFFLINE"] == "0"
