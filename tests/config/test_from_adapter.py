@@ -14,6 +14,7 @@ from torch import nn
 from lycoris_ext.cli import config as command
 from lycoris_ext.cli.train import config_from_arguments
 from lycoris_ext.config import TrainConfig, build_config, dump_toml, read_toml
+from lycoris_ext.config.from_adapter import write_config
 from lycoris_ext.config.resolve import OptionSource
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats import save_adapter
@@ -254,6 +255,24 @@ def test_malformed_metadata_still_give_a_valid_config(
     tmp_path: Path, field: str, text: str
 ) -> None:
     told(adapter(tmp_path / "a.safetensors", {field: text}), tmp_path)
+
+
+def test_a_damaged_config_in_a_file_is_told_and_its_tensors_are_read(tmp_path: Path) -> None:
+    metadata = {"lycoris_ext_config": "network_dim = [", **SD_SCRIPTS}
+    file = adapter(tmp_path / "a.safetensors", metadata)
+    config, text = told(file, tmp_path)
+    assert "# The config in the file is damaged (no valid TOML" in text
+    assert (config.network.network_dim, config.optimizer.learning_rate) == (3, 2e-4)
+
+
+def test_layers_whose_inputs_are_not_known_may_stand_beside_others() -> None:
+    layers = {
+        "lora_unet_blocks_0_a": {"lokr_w1": torch.ones(4, 4), "lokr_w2": torch.ones(20, 20)},
+        "lora_unet_blocks_1_a": {"lokr_w1": torch.ones(4, 4), "lokr_w2": torch.ones(20, 20)},
+        "lora_unet_blocks_2_a": {"oft_blocks": torch.zeros(10, 8, 8)},
+    }
+    text = write_config({}, layers)
+    assert 'algo = "lokr"' in text and 'algo = "diag-oft"' in text
 
 
 def test_line_breaks_in_metadata_cannot_add_options_to_the_config(tmp_path: Path) -> None:

@@ -82,7 +82,11 @@ def write_config(metadata: Mapping[str, str], layers: Layers) -> str:
     """
     heading = []
     found = find_layers(layers, metadata.get("ss_base_model_version", ""))
-    stored = _stored(metadata)
+    stored: dict[str, object] = {}
+    try:
+        stored = _stored(metadata)
+    except ConfigError as error:
+        heading.append(one_line(f"# The config in the file is damaged ({error.what})."))
     values: dict[str, object] = stored or dict(options_in_fields(metadata))
     source = "the config that the file holds" if stored else "the file's ss_* fields"
     if layers and not (stored and builds(stored, found)):

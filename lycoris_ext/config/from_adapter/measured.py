@@ -252,6 +252,8 @@ def _planned(
     try:
         if plan.algorithm.of_norms:
             return plan.algorithm.plan(plan.layer, rank, alpha)
+        if _stored_as(options.algorithm) is not plan.algorithm:
+            return None  # which may not be able to plan sizes that this algorithm does not tell
         return options.algorithm.plan(plan.layer, rank, alpha, options.algorithm_options)
     except LycorisExtError:
         return None
