@@ -19,8 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write a config for another program; return the exit code."""
     options = parser().parse_args(arguments)
     ending, export = FORMATS[options.to]
-    name = f"{options.file.stem}-{options.to}"
-    output = options.output or Path(f"{name}{ending}")
+    output = options.output or Path(f"{options.file.stem}-{options.to}{ending}")
     if output.suffix.lower() != ending:
         raise ConfigError(
             f"a config for {options.to} ends in {ending}", where=str(output), fix="change --output"
@@ -29,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config = build_from([options.file], OptionSource("export-config", {}), reading)
     exported = export(config, Target(output))
     for path in exported.files:
-        unused_path(path, name)
+        unused_path(path)
     if not options.skip_unsupported:
         hint = "--skip-unsupported leaves it out"
         Faults(

@@ -23,16 +23,15 @@ def new_config(output: Path | None, name: str) -> Path:
     path = Path(own) if output is None else output / own if output.is_dir() else output
     if path.suffix.lower() != _ENDING:
         path = path.with_name(path.name + _ENDING)
-    return unused_path(path, name)
+    return unused_path(path)
 
 
-def unused_path(output: Path | None, name: str) -> Path:
-    """Return the path given with --output, or else ./NAME.toml.
+def unused_path(path: Path) -> Path:
+    """Return a path of which there is no file.
 
     Raises:
         ConfigError: a file of that path exists already.
     """
-    path = output or Path(f"{name}{_ENDING}")
     if path.exists():
         raise ConfigError(
             "this file exists already and is not overwritten",
@@ -42,6 +41,6 @@ def unused_path(output: Path | None, name: str) -> Path:
     return path
 
 
-def file_name(text: str, otherwise: str = "lora") -> str:
+def file_name(text: str) -> str:
     """Make a name that files may have on every system of a text, such as the name of a folder."""
-    return as_file_name("".join(c if c.isprintable() else "_" for c in text)) or otherwise
+    return as_file_name("".join(c if c.isprintable() else "_" for c in text)) or "lora"

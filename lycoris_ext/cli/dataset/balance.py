@@ -24,7 +24,7 @@ def main(options: argparse.Namespace) -> int:
     if options.undo:
         print(f"{count(take_back(folder), 'folder is', 'folders are')} as before")
         return 0
-    output = None if options.config is None else unused_path(options.config, "")
+    output = None if options.config is None else unused_path(options.config)
     tree = read_tree(folder)
     weights = read_weights(options.weights) if options.weights else {}
     shares = balance(tree, weights, options.rounding, options.most)
