@@ -29,7 +29,7 @@ _NAME = 128
 """Number of places in a layer's name where a repetition may end, as good as always."""
 _OFTEN = 16
 """How often a single character occurs in a layer's name at most, as good as always."""
-_MOST_WAYS = float(_NAME**4)
+_MOST_WAYS = 2.0**24
 _SIMPLER = "write it with fewer repetitions (* + {}), and with none inside of another"
 
 # Python 3.10 has the module under its old name.

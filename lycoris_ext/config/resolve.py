@@ -160,7 +160,7 @@ class _Given:
             return self.known[name]
         near = get_close_matches(name, self._names(), n=1, cutoff=0.5)
         raise ConfigError(
-            f"unknown option {name}",
+            f"unknown option {short(name, 80)}",
             where=where,
             fix=f"did you mean {near[0]}?"
             if near

@@ -21,6 +21,8 @@ Resolution = tuple[int, int]
 
 USUAL_RESOLUTION = 512
 """Side in pixels where neither the user nor a base model says one: sd-scripts' own."""
+LONGEST_SIDE = 16384
+"""Pixels of the largest resolution."""
 SD_SCRIPTS_BUCKETS = (256, 1024, 64)
 """sd-scripts' min_bucket_reso, max_bucket_reso and bucket_reso_steps."""
 
@@ -36,13 +38,17 @@ def _read_resolution(value: Any) -> Any:
 
 def _parse_resolution(value: int | str) -> Resolution:
     parts = [part.strip() for part in str(value).split(",")]
-    if len(parts) not in (1, 2) or not all(part.isdecimal() and int(part) > 0 for part in parts):
+    if len(parts) not in (1, 2) or not all(map(_is_side, parts)):
         raise ConfigError(
-            f"resolution {value!r} is neither one number nor two",
+            f"resolution {value!r:.80} is neither one number nor two, each up to {LONGEST_SIDE}",
             where="resolution",
             fix='write 512, or "512,768" for width and height in pixels',
         )
     return int(parts[0]), int(parts[-1])
+
+
+def _is_side(text: str) -> bool:
+    return text.isdecimal() and len(text) < 10 and 0 < int(text) <= LONGEST_SIDE
 
 
 @dataclass(frozen=True, init=False)
@@ -56,6 +62,7 @@ class BucketOptions(Section):
         unset="the size that the base model was made for, such as 512 for Stable Diffusion 1 and "
         "1024 for XL",
         low=8,
+        high=LONGEST_SIDE,
         step=8,
         read=_read_resolution,
     )
@@ -69,12 +76,14 @@ class BucketOptions(Section):
         "Shortest side in pixels that a picture is cut to with enable_bucket.",
         unset="256, or half the resolution where 256 does not fit",
         low=1,
+        high=LONGEST_SIDE,
     )
     max_bucket_reso: int | None = option(
         None,
         "Longest side in pixels that a picture is cut to with enable_bucket.",
         unset="1024, or twice the resolution where 1024 does not fit",
         low=1,
+        high=2 * LONGEST_SIDE,
     )
     bucket_reso_steps: int | None = option(
         None,
@@ -82,6 +91,7 @@ class BucketOptions(Section):
         "pixels.",
         unset="64, or 16 for a resolution below 256",
         low=1,
+        high=LONGEST_SIDE,
         fix="use a multiple of 8 for Stable Diffusion",
     )
     bucket_no_upscale: bool = option(

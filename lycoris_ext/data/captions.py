@@ -89,6 +89,7 @@ class CaptionOptions(Section):
         "where shuffle_caption, caption_tag_dropout_rate or enable_wildcard changes captions, so "
         "that they can be cached. 0: every epoch shows a new variant.",
         low=0,
+        high=1000,
     )
 
     @property

@@ -99,6 +99,7 @@ class DataConfig(SubsetOptions):
         "Number of processes that prepare captions and the order of pictures; 0: the main process "
         "does it.",
         low=0,
+        high=1024,
         may_change="always",
     )
 

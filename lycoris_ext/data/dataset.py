@@ -18,7 +18,7 @@ from lycoris_ext.data.fingerprint import fingerprint, picture_hashes
 from lycoris_ext.data.order import BatchOrder, Part
 from lycoris_ext.data.randomness import python_random
 from lycoris_ext.data.scan import CheckedPicture
-from lycoris_ext.data.subset import Subset
+from lycoris_ext.data.subset import MOST_SAMPLES, Subset
 from lycoris_ext.data.token_limit import TokenLimit
 from lycoris_ext.errors import ConfigError
 
@@ -88,6 +88,15 @@ class TrainingSet:
         self.digests = tuple(one.file.digest for one in checked)
         self.fingerprint = fingerprint(config, checked)
         self.hashes = picture_hashes(config, checked)
+        samples = sum(math.ceil(picture.repeats) for picture in self.pictures)
+        if samples > MOST_SAMPLES:
+            raise ConfigError(
+                f"an epoch has {samples:,} samples (pictures times repeats), and at most "
+                f"{MOST_SAMPLES:,} are allowed",
+                where="num_repeats",
+                fix="lower num_repeats, or the number in front of the folders' names, and train "
+                "for more epochs instead",
+            )
         self._picture_of = [
             number
             for number, picture in enumerate(self.pictures)

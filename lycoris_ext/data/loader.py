@@ -12,6 +12,10 @@ from multiprocessing.process import BaseProcess
 from torch.utils.data import DataLoader, Dataset
 
 from lycoris_ext.data.dataset import BatchPlan, TrainingSet
+from lycoris_ext.errors import ConfigError
+
+WORKERS_PER_CORE = 4
+"""Worker processes that a core may have."""
 
 
 class _Plans(Dataset[BatchPlan]):
@@ -25,6 +29,27 @@ class _Plans(Dataset[BatchPlan]):
 
     def __len__(self) -> int:
         return self.training_set.batches_per_epoch
+
+
+def check_workers(workers: int) -> None:
+    """Refuse more worker processes than this machine can use; each takes some 150 MB of memory.
+
+    Args:
+        workers: max_data_loader_n_workers.
+
+    Raises:
+        ConfigError: it is more than ``WORKERS_PER_CORE`` for each core, and more than 8, the
+            default of sd-scripts.
+    """
+    cores = os.cpu_count() or 1
+    most = max(8, WORKERS_PER_CORE * cores)
+    if workers > most:
+        raise ConfigError(
+            f"max_data_loader_n_workers is {workers}, and on a machine of {cores} cores at most "
+            f"{most} processes are started",
+            where="max_data_loader_n_workers",
+            fix="0 or 1 is enough where latents are cached",
+        )
 
 
 def _live_with_the_main_process(worker: int) -> None:

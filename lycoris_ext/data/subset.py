@@ -20,6 +20,9 @@ from lycoris_ext.data.captions import CaptionOptions
 from lycoris_ext.errors import ConfigError, LycorisExtError
 from lycoris_ext.options import Option, Section, option
 
+MOST_SAMPLES = 10_000_000
+"""Samples of an epoch: pictures times repeats. The order of all of them is kept in memory."""
+
 
 @dataclass(frozen=True, init=False)
 class SubsetOptions(CaptionOptions, BucketOptions):
@@ -30,6 +33,7 @@ class SubsetOptions(CaptionOptions, BucketOptions):
         "Number of times that an epoch shows each picture of a folder, unless the folder's name "
         "says it, as 10_name does.",
         low=1,
+        high=MOST_SAMPLES,
     )
     flip_aug: bool = option(
         False, "Mirror each picture left to right with a chance of one half, anew in every epoch."
@@ -41,7 +45,7 @@ class SubsetOptions(CaptionOptions, BucketOptions):
         "white and count like all others.",
     )
     train_batch_size: int = option(
-        1, "Number of pictures in a batch, which go through the model together.", low=1
+        1, "Number of pictures in a batch, which go through the model together.", low=1, high=65536
     )
 
 

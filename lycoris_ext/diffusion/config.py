@@ -59,6 +59,7 @@ class LossConfig(Section):
         "is multiplied by it and added. It lets the model learn very dark and very bright "
         "pictures; 0.05 to 0.1 is usual, 0: no shift.",
         low=0,
+        high=100,
     )
     noise_offset_random_strength: bool = option(
         False,
@@ -70,6 +71,8 @@ class LossConfig(Section):
         "With noise_offset: raise the strength of a channel's shift by this number times the "
         "absolute value of the channel's mean in the latents; a negative number lowers it, at most "
         "to 0.",
+        low=-100,
+        high=100,
     )
     multires_noise_iterations: int = option(
         0,
@@ -78,6 +81,7 @@ class LossConfig(Section):
         "The first has full resolution; layer n after it is r^n times coarser, with an r drawn "
         "between 2 and 4 for each layer. 6 to 10 is usual, 0: none.",
         low=0,
+        high=100,
     )
     multires_noise_discount: float = option(
         0.3,
@@ -92,6 +96,7 @@ class LossConfig(Section):
         "noise that it is to predict. It makes the model robust to its own mistakes; 0.1 is usual, "
         "0: none.",
         low=0,
+        high=100,
     )
     ip_noise_gamma_random_strength: bool = option(
         False,

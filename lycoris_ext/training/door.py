@@ -15,6 +15,7 @@ from typing import Any
 
 from lycoris_ext.data import TrainingSet, check_bucket_sizes, examine, finding_lines, summarize
 from lycoris_ext.data.findings import Finding, raise_if_errors
+from lycoris_ext.data.loader import check_workers
 from lycoris_ext.errors import Faults
 from lycoris_ext.formats.atomic import check_folder
 from lycoris_ext.network.preset_file import read_preset
@@ -87,6 +88,7 @@ class Door:
             lambda: read_preset(config.network),
             lambda: asked_specs(config),
             lambda: check_tracker(config.run),
+            lambda: check_workers(config.data.max_data_loader_n_workers),
             lambda: check_precision(config.run.mixed_precision, choose_device(config.run.device)),
             lambda: try_optimizer(config.optimizer),
             *(partial(check_folder, *each) for each in _further_folders(config)),

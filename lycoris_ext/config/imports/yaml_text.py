@@ -12,7 +12,7 @@ from lycoris_ext.errors import ConfigError, EnvironmentFault
 
 DEEPEST = 50
 """How deep tables and lists of a config may stand in each other."""
-MOST_VALUES = 100_000
+MOST_VALUES = 20_000
 """Values of one config, in all of its tables and lists."""
 _MOST_DIGITS = 400
 #: What PyYAML raises for a text that is not YAML, or of which a value is none of its declared type.
