@@ -29,7 +29,7 @@ class OrthogonalOptions(Section):
         "Limit of the rotation of a weight: the norm of the matrix that the rotation is computed "
         "from is at most this times the number of outputs. 0: no limit.",
         low=0,
-        high=1e6,
+        high=1000,
         aliases=("constrain",),
     )
     rescaled: bool = option(

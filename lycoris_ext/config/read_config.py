@@ -134,8 +134,9 @@ def _without_data(file: Path, where: str) -> ConfigError:
 def _stranger(document: Document, where: str) -> ConfigError:
     """Make the error for a file none of whose names is an option, naming what can be read."""
     programs = sorted({known.program for known in FORMATS})
+    names = sorted(short(str(name), 40) for name in document)
     return ConfigError(
-        f"no config that is known here: it has {and_more(sorted(map(str, document)))}",
+        f"no config that is known here: it has {and_more(names)}",
         where=where,
         fix=f"give a config of lycoris_ext, sd-scripts or {', '.join(programs)}",
     )

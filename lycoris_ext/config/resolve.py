@@ -19,6 +19,7 @@ from lycoris_ext.network import PRESETS, is_preset_file
 from lycoris_ext.options import Option, Section
 from lycoris_ext.runs.paths import as_file_name, is_file_name
 from lycoris_ext.training.config import TrainConfig, all_options, section_types
+from lycoris_ext.words import short
 
 
 @dataclass(frozen=True)

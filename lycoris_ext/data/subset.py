@@ -33,7 +33,7 @@ class SubsetOptions(CaptionOptions, BucketOptions):
         "Number of times that an epoch shows each picture of a folder, unless the folder's name "
         "says it, as 10_name does.",
         low=1,
-        high=MOST_SAMPLES,
+        high=100_000,
     )
     flip_aug: bool = option(
         False, "Mirror each picture left to right with a chance of one half, anew in every epoch."

@@ -11,6 +11,7 @@ from lycoris_ext.errors import ConfigError
 from lycoris_ext.options.value_types import alternatives, convert, describe_type, is_list, written
 
 Choices = Sequence[str] | Callable[[], Sequence[str]]
+
 LARGEST_WHOLE = 2**63 - 1
 """The largest whole number that torch and files can hold."""
 LARGEST = 1e30
@@ -132,10 +133,9 @@ class Option:
             wrong = known and item not in known
             return f"{self.name} {written(item)} is not supported" if wrong else ""
         is_number = isinstance(item, (int, float)) and not isinstance(item, bool)
-        if is_number and (isinstance(item, int) or isfinite(item)):
-            largest = LARGEST_WHOLE if isinstance(item, int) else LARGEST
-            if abs(item) > largest:
-                return f"{self.name} is too large: numbers of up to {largest} are read"
+        largest = LARGEST_WHOLE if isinstance(item, int) else LARGEST
+        if is_number and largest < abs(item) < inf:
+            return f"{self.name} is too large: numbers of up to {largest} are read"
         if is_number and not self.allows_number(item):
             return f"{self.name} is {written(item)}, expected {self.range_text()}"
         return ""
