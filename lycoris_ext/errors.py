@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 
+from lycoris_ext.printable import printable
+
 
 class LycorisExtError(Exception):
     """Base class of all errors that the user can mend, as opposed to bugs in this package.
+
+    Their texts are ``printable``: names from files of unknown origin can do nothing to a terminal.
 
     Args:
         what: what is wrong; if two things disagree, with both values.
@@ -23,11 +27,12 @@ class LycorisExtError(Exception):
     """
 
     def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:
-        self.what = what
-        self.where = where
-        self.fix = fix
+        self.what = printable(what)
+        # A place is a single line; what is wrong may be a list of our own.
+        self.where = None if where is None else printable(where).replace("\n", "\\n")
+        self.fix = None if fix is None else printable(fix)
         self.parts: tuple[LycorisExtError, ...] = (self,)
-        super().__init__(what, where, fix)
+        super().__init__(self.what, self.where, self.fix)
 
     def __str__(self) -> str:
         said = self.where is None or self.what.startswith(f"{self.where} ")

@@ -8,6 +8,7 @@ _UNPLUGGED = "the drive or network folder is not there: connect it, or correct t
 _BAD_DISK = "the disk itself reports a fault: check that it is connected and not broken"
 _IN_USE = "close the program that uses it, then try again"
 
+
 _EITHER = {
     "ENAMETOOLONG": "the name is too long for this disk: shorten the names of file and folders",
     "EINVAL": "the name has characters that this disk does not allow: rename it",
@@ -39,6 +40,15 @@ _READING = {
     "EFBIG": "no file of its kind is so large: check that it is the right one",
     "ENOENT": "check the path",
 }
+_UNKNOWN = {
+    **dict.fromkeys(
+        ("EACCES", "EPERM"),
+        "you may not use it: correct the permissions of file and folder, or close the program that "
+        "uses the file",
+    ),
+    "ENOENT": "check the path, and whether the drive is there",
+}
+"""For who does not know whether the file was read or written."""
 _WINDOWS = {
     19: "EROFS",  # ERROR_WRITE_PROTECT
     21: "ENODEV",  # ERROR_NOT_READY: no disk in the drive
@@ -79,6 +89,8 @@ def remedy_for_writing(error: OSError, instead: str = "") -> str:
         error: as the operating system raised it.
         instead: what would avoid the place, such as "choose another output_dir".
     """
+    if isinstance(error, Unreadable):
+        return error.fix
     known = (_EITHER | _WRITING).get(_name(error), "")
     return ", or ".join(filter(None, (known, instead))) or "choose another folder"
 
@@ -88,6 +100,14 @@ def remedy_for_reading(error: OSError) -> str:
     if isinstance(error, Unreadable):
         return error.fix
     return (_EITHER | _READING).get(_name(error), "copy it to another disk, and read it there")
+
+
+def remedy(error: OSError) -> str:
+    """Return what to do about an error for who does not know what was done with which file."""
+    if isinstance(error, Unreadable):
+        return error.fix
+    known = _EITHER | _WRITING | _UNKNOWN
+    return known.get(_name(error), "correct this, then try again")
 
 
 def why_no_text(error: OSError | UnicodeDecodeError) -> tuple[str, str]:

@@ -42,7 +42,10 @@ class LastingStream:
         if self.lost is None:
             try:
                 self.stream.write(text)
-            except (OSError, ValueError) as error:  # ValueError: it was closed
+            except UnicodeEncodeError as error:  # a program that set it to ASCII, and no utf-8
+                known = text.encode(error.encoding, "replace").decode(error.encoding)
+                self.write(known)
+            except Exception as error:  # noqa: BLE001 - a notebook's stream raises what it likes
                 self._lose(error)
         return len(text)
 
@@ -50,7 +53,7 @@ class LastingStream:
         if self.lost is None:
             try:
                 self.stream.flush()
-            except (OSError, ValueError) as error:
+            except Exception as error:  # noqa: BLE001 - as in `write`
                 self._lose(error)
 
     def isatty(self) -> bool:
@@ -61,6 +64,8 @@ class LastingStream:
 
     def _lose(self, error: Exception) -> None:
         self.lost = error
+        if not isinstance(self.stream, io.TextIOWrapper):
+            return  # a notebook's, whose number belongs to the whole program
         # What lies in its buffer would fail again when Python ends, and change the exit code.
         with suppress(OSError, ValueError):
             nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from pathlib import Path
 
+from lycoris_ext.files import open_file, state_of_file
 from lycoris_ext.os_errors import Unreadable
 from lycoris_ext.words import file_size
 
 CONFIG_BYTES = 1_000_000
 """The largest config, preset file, file of prompts or other small text that is read. Configs have a
 few kB, and the slowest reader (YAML) takes about 10 s for a file of this size."""
-_KINDS = {
-    stat.S_IFIFO: "a pipe",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-    stat.S_IFSOCK: "a socket",
-}
 
 
 def size_within(path: Path, most: int) -> int:
@@ -31,10 +24,7 @@ def size_within(path: Path, most: int) -> int:
         Unreadable: the file is larger, or is a pipe or a device, whose end may never come.
         OSError: there is no such file.
     """
-    found = path.stat()
-    kind = _KINDS.get(stat.S_IFMT(found.st_mode))
-    if kind is not None:
-        raise Unreadable(f"it is {kind}, not a file", "save its content in a file, and name that")
+    found = state_of_file(path)
     if found.st_size > most:
         raise Unreadable(
             f"it has {file_size(found.st_size)}, and at most {file_size(most)} are read",
@@ -55,7 +45,7 @@ def read_within(path: Path, most: int) -> bytes:
         OSError: it cannot be read.
     """
     size_within(path, most)
-    with open(path, "rb", opener=_open) as file:
+    with open_file(path) as file:
         content = file.read(most + 1)
     if len(content) > most:  # it grew just now
         raise Unreadable(
@@ -74,8 +64,3 @@ def read_text_within(path: Path, most: int = CONFIG_BYTES) -> str:
         OSError: it cannot be read.
     """
     return read_within(path, most).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _open(path: str, flags: int) -> int:
-    # A pipe may have taken the place of the file since it was looked at.
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

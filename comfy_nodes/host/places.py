@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from lycoris_ext.errors import ConfigError, DataError
+from lycoris_ext.files import expanded
 from lycoris_ext.runs.paths import is_file_name
 
 LORAS = "loras"
@@ -92,7 +93,7 @@ def picture_folder(text: str) -> Path:
             where="folder",
             fix="choose a folder of the list, or write the whole path of any other",
         )
-    path = Path(text.strip().strip('"')).expanduser()
+    path = expanded(text.strip().strip('"'))
     if not path.is_absolute():
         root = Path(os.path.abspath(folder_paths.get_input_directory()))
         # Links are not followed: those below the input folder are in the list, and may lead out.

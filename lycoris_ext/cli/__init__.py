@@ -11,6 +11,7 @@ from keyword import iskeyword
 
 from lycoris_ext.cli.exit_codes import EXIT_CODES, INTERRUPTED, exit_code
 from lycoris_ext.errors import ConfigError, EnvironmentFault, LycorisExtError, MemoryFault
+from lycoris_ext.files import told_in_words
 from lycoris_ext.streams import lasting_streams
 
 COMMANDS = {
@@ -65,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _answer(given: list[str]) -> int:
     try:
-        return _run(given)
+        with told_in_words():
+            return _run(given)
     except LycorisExtError as error:
         return _report(error)
     except KeyboardInterrupt:

@@ -16,7 +16,9 @@ from lycoris_ext.cli.advisories import known_holes
 from lycoris_ext.cli.exit_codes import DONE, EXIT_CODES
 from lycoris_ext.cli.extra import install_line
 from lycoris_ext.errors import ConfigError, EnvironmentFault, LycorisExtError
+from lycoris_ext.files import expanded
 from lycoris_ext.hosts.find import find_hosts, host_of
+from lycoris_ext.printable import printable
 from lycoris_ext.words import count, file_size
 
 if TYPE_CHECKING:
@@ -111,9 +113,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps(report, ensure_ascii=False, indent=2))
     else:
         for check in checks:
-            print(f"{check.state:<8}{check.name}: {check.found}")
+            print(printable(f"{check.state:<8}{check.name}: {check.found}"))
             if check.fix:
-                print(f"{'':<8}-> {check.fix}")
+                print(printable(f"{'':<8}-> {check.fix}"))
         print("training can start" if ready else "training cannot start yet")
     return DONE if ready else NOT_READY
 
@@ -192,7 +194,7 @@ def _computing(file: Path | None, skip_unsupported: bool) -> Iterator[Check]:
         *_optimizers(config.run.device, config.optimizer.optimizer_type),
     ]
     yield from machine
-    yield _disk(Path(config.run.output_dir).expanduser())
+    yield _disk(expanded(config.run.output_dir))
     if file is not None and file.is_dir():
         yield from _findings(_scan(config, open_pictures=True).findings)
     elif file is not None:

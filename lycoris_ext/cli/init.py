@@ -21,6 +21,7 @@ from lycoris_ext.data.folders import options_for
 from lycoris_ext.data.picture_header import open_image
 from lycoris_ext.data.pictures import quiet_pillow
 from lycoris_ext.errors import DataError, LycorisExtError
+from lycoris_ext.files import expanded
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.formats.toml_text import toml_value
 from lycoris_ext.models import ModelConfig
@@ -67,7 +68,7 @@ class Suggestion:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write a config for a folder of pictures; return the exit code."""
     options = parser().parse_args(arguments)
-    folder, base = options.folder.expanduser(), options.base or MINI
+    folder, base = expanded(options.folder), options.base or MINI
     output = new_config(options.output, folder.resolve().name)
     found = look_at(folder, base, file_name(output.stem))
     text = write_config(found, output, everything=options.all)

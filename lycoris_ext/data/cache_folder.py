@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lycoris_ext.data.store import ENDING
 from lycoris_ext.errors import DataError
+from lycoris_ext.files import read_bytes
 from lycoris_ext.formats.sealed import unsealed
 from lycoris_ext.os_errors import reason, remedy_for_reading
 
@@ -39,7 +40,7 @@ class Entry:
         Raises:
             OSError: it cannot be read.
         """
-        return unsealed(self.path.read_bytes(), self.path.name.removesuffix(ENDING)) is not None
+        return unsealed(read_bytes(self.path), self.path.name.removesuffix(ENDING)) is not None
 
 
 def entries(folder: Path) -> list[Entry]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lycoris_ext.data.subset import Subset, SubsetEntry, SubsetOptions
 from lycoris_ext.errors import ConfigError, LycorisExtError
+from lycoris_ext.files import expanded
 from lycoris_ext.options import Option, option
 
 # The order in written configs and docs: these options, those of subsets, the others, _LAST.
@@ -153,7 +154,7 @@ class DataConfig(SubsetOptions):
             yield from wrong or self._wrong_text_cache()
 
     def _resolve(self, entry: SubsetEntry) -> Subset:
-        name = Path(entry.image_dir).expanduser().name or Path(entry.metadata_file).stem
+        name = expanded(entry.image_dir).name or Path(entry.metadata_file).stem
         # class_tokens is a caption for pictures that have none, so these are no mistake.
         allowed = {"allow_missing_captions": True} if entry.class_tokens else {}
         return Subset.of(self, **{"class_tokens": name} | allowed | entry.changed())

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from lycoris_ext.errors import DataError, together
+from lycoris_ext.printable import printable
 from lycoris_ext.words import and_more
 
 Severity = Literal["error", "warning", "note"]
@@ -65,7 +66,7 @@ class Finding:
     def line(self) -> str:
         """Return the finding in one line: severity, code, text and fix."""
         line = f"{self.severity} {self.code}: {self.text()}"
-        return f"{line} -> {self.fix}" if self.fix else line
+        return printable(f"{line} -> {self.fix}" if self.fix else line).replace("\n", " ")
 
     def as_error(self) -> DataError:
         """Return the finding as an error whose message lists the full paths of the first files."""

@@ -23,6 +23,7 @@ from lycoris_ext.data.picture_files import (
 )
 from lycoris_ext.data.subset import Subset
 from lycoris_ext.errors import ConfigError, DataError
+from lycoris_ext.files import expanded
 from lycoris_ext.words import and_more
 
 
@@ -152,7 +153,7 @@ def find_roots(config: DataConfig) -> tuple[Root, ...]:
     elif config.train_data_dir:
         training.append(_parent(config, "train_data_dir", config.train_data_dir, is_reg=False))
     elif config.image_dir:
-        name = Path(config.image_dir).expanduser().name.strip()
+        name = expanded(config.image_dir).name.strip()
         subset = Subset.of(config, image_dir=config.image_dir, class_tokens=name)
         training.append(_folder("image_dir", subset))
     if config.reg_data_dir:
@@ -183,12 +184,12 @@ def _folder(option: str, subset: Subset) -> Root:
 
 def _named_by_json(config: DataConfig) -> Subset:
     folder = config.train_data_dir or config.image_dir
-    name = Path(folder).expanduser().name.strip()
+    name = expanded(folder).name.strip()
     return Subset.of(config, image_dir=folder, metadata_file=config.in_json, class_tokens=name)
 
 
 def _parent(config: DataConfig, option: str, folder: str, *, is_reg: bool) -> Root:
-    path = Path(folder).expanduser()
+    path = expanded(folder)
     paths, fault = list_folder(path)
     if not fault and has_multiply(path):
         return _nested(config, option, path, is_reg=is_reg)

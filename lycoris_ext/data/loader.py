@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lycoris_ext.data.dataset import BatchPlan, TrainingSet
 from lycoris_ext.errors import ConfigError
+from lycoris_ext.workers import WorkerContext
 
 WORKERS_PER_CORE = 4
 """Worker processes that a core may have."""
@@ -56,7 +57,8 @@ def _live_with_the_main_process(worker: int) -> None:
     # A terminal sends Ctrl-C to every process; the main one finishes its step and needs batches.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # torch's own watchdog remembers the parent's id only from here on. If the main process was
-    # killed before, while this one imported torch, the watchdog would never notice.
+    # killed before, while this one imported torch, the watchdog would never notice. On Windows
+    # `Worker` does not either.
     threading.Thread(target=_leave_after, args=(parent_process(),), daemon=True).start()
 
 
@@ -78,7 +80,7 @@ def iterate_batches(training_set: TrainingSet, first: int, stop: int) -> Iterato
         batch_size=None,
         sampler=range(first, stop),
         num_workers=workers,
-        multiprocessing_context="spawn" if workers else None,
+        multiprocessing_context=WorkerContext() if workers else None,
         prefetch_factor=2 if workers else None,
         worker_init_fn=_live_with_the_main_process,
     )

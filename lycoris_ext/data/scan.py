@@ -25,6 +25,7 @@ from lycoris_ext.data.regularisation import match_repeats
 from lycoris_ext.data.subset import Subset
 from lycoris_ext.data.token_limit import TokenLimit
 from lycoris_ext.errors import DataError
+from lycoris_ext.files import expanded
 
 
 @dataclass(frozen=True)
@@ -209,7 +210,7 @@ def _read_folder(found: FolderContent, paths: list[Path]) -> None:
 
 def _read_metadata(found: FolderContent) -> None:
     """Read the pictures that a metadata_file names, with their captions."""
-    subset, file = found.subset, Path(found.subset.metadata_file).expanduser()
+    subset, file = found.subset, expanded(found.subset.metadata_file)
     try:
         entries = read_metadata(file)
     except DataError as error:

@@ -21,6 +21,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from lycoris_ext.errors import EnvironmentFault
+from lycoris_ext.files import read_bytes
 from lycoris_ext.formats.atomic import atomic_write, make_folder
 from lycoris_ext.formats.sealed import sealed, unsealed
 from lycoris_ext.os_errors import reason, remedy_for_reading
@@ -124,7 +125,7 @@ class DiskStore:
 
     def load(self, key: str) -> Tensors | None:
         try:
-            raw = self._path(key).read_bytes()
+            raw = read_bytes(self._path(key))
         except FileNotFoundError:
             return None
         except OSError as error:

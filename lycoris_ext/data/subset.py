@@ -18,6 +18,7 @@ from typing import Any
 from lycoris_ext.data.buckets import BucketOptions
 from lycoris_ext.data.captions import CaptionOptions
 from lycoris_ext.errors import ConfigError, LycorisExtError
+from lycoris_ext.files import expanded
 from lycoris_ext.options import Option, Section, option
 
 MOST_SAMPLES = 10_000_000
@@ -124,7 +125,7 @@ class Subset(SubsetOptions, SubsetFolder):
     @property
     def place(self) -> Path:
         """The folder of pictures; without one, the metadata_file that names them."""
-        return Path(self.image_dir or self.metadata_file).expanduser()
+        return expanded(self.image_dir or self.metadata_file)
 
     @property
     def exact_repeats(self) -> Fraction:

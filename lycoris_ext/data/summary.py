@@ -25,7 +25,7 @@ def summarize(training_set: TrainingSet) -> list[str]:
         in_files = sum(picture.has_caption_file for picture in pictures)
         rows.append(
             (
-                f"{name} (regularisation)" if is_reg else name,
+                f"{short(name)} (regularisation)" if is_reg else short(name),
                 str(len(pictures)),
                 f"{sum(picture.repeats for picture in pictures):g}",
                 str(in_files),

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from lycoris_ext.errors import ConfigError, DataError, FormatError, LycorisExtError
+from lycoris_ext.files import open_file
 from lycoris_ext.formats import cloneofsimo, comfyui_trainer, container
 from lycoris_ext.formats.adapter_source import adapter_in, config_beside, converted
 from lycoris_ext.formats.atomic import atomic_write
@@ -233,7 +234,7 @@ def read_adapter_file(
     path = adapter_in(Path(path))
     where = str(path)
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             size = os.fstat(file.fileno()).st_size
             if is_torch_file(file.read(9)):
                 content = converted(path, lambda shapes: check_header(_header_of(shapes), where))
@@ -282,7 +283,7 @@ def open_adapter(path: Path | str) -> AdapterState:
     """
     path = adapter_in(Path(path))
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             if is_torch_file(file.read(9)):
                 return read_adapter_file(path).state()
             # ACCESS_COPY: writing to the tensors does not change the file. An empty file cannot be

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lycoris_ext.files import open_file
 from lycoris_ext.formats.container import build_header
 
 #: The bytes of a file that the legacy hashes are computed from: 64 kB after the first megabyte.
@@ -85,7 +86,7 @@ def sha256_of_files(*paths: Path) -> str:
     """Return the SHA-256 of the concatenated content of some files, as hex."""
     digest = hashlib.sha256()
     for path in paths:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             while part := file.read(_CHUNK):
                 digest.update(part)
     return digest.hexdigest()
@@ -96,6 +97,6 @@ def legacy_hash(path: Path) -> str:
 
     Old versions of AUTOMATIC1111 and sd-scripts name a checkpoint by it.
     """
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         file.seek(_LEGACY_START)
         return hashlib.sha256(file.read(_LEGACY_END - _LEGACY_START)).hexdigest()[:8]

@@ -11,6 +11,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lycoris_ext.files import open_file
+
 MAX_BYTES = 64_000_000
 """Of a file. The largest that models have are tokenizers, with 2 to 34 million bytes."""
 MAX_OUTSIDE = 4_000_000
@@ -55,7 +57,7 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         OSError: it cannot be read, or is longer.
     """
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise OSError(errno.EFBIG, f"it has more than {MAX_BYTES:,} bytes", str(path))

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from lycoris_ext.errors import DataError, FormatError
+from lycoris_ext.files import open_file
 from lycoris_ext.formats.container import MAX_SIDE, MAX_SIDES
 from lycoris_ext.formats.pickled import INERT, MAX_BYTES, read_pickle
 from lycoris_ext.formats.strangers import LOOK, also, kind_of, refuse_start
@@ -85,7 +86,7 @@ def load_torch_file(
             its pickle does what no file of weights does.
     """
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             return _load(file, str(path), check)
     except FileNotFoundError as error:
         raise DataError("there is no such file", where=str(path), fix="check the path") from error

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lycoris_ext.errors import DataError, FormatError
+from lycoris_ext.files import open_file
 from lycoris_ext.formats.container import header_end, read_start
 from lycoris_ext.formats.strangers import LOOK, refuse_start
 from lycoris_ext.formats.torch_file import load_torch_file
@@ -43,7 +44,7 @@ def load_weights(path: Path) -> Weights:
         FormatError: the file is damaged, or has another format.
     """
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             start, size = file.read(LOOK), os.fstat(file.fileno()).st_size
             refuse_start(start, size, str(path))
             # A safetensors file begins with the length of its header, and the header with a brace.
@@ -83,7 +84,7 @@ def fault_of(path: Path) -> FormatError | None:
         path: a file that should hold weights.
     """
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             size = os.fstat(file.fileno()).st_size
             start = file.read(LOOK)
             refuse_start(start, size, str(path))

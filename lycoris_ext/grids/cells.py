@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar
 
 from PIL import Image
 
+from lycoris_ext.files import open_file
 from lycoris_ext.plots.png import BROKEN, PARAMETERS, read_texts, save_picture
 
 _KEY = re.compile(r"[0-9a-f]{40,64}")
@@ -54,14 +55,14 @@ class StoredCell:
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) in pixels, read from the file's header."""
-        with Image.open(self.path, formats=["PNG"]) as file:
-            return file.size
+        with open_file(self.path) as file, Image.open(file, formats=["PNG"]) as picture:
+            return picture.size
 
     @property
     def picture(self) -> Image.Image:
         """The RGB picture, read from the file at every access."""
-        with Image.open(self.path, formats=["PNG"]) as file:
-            return file.convert("RGB")
+        with open_file(self.path) as file, Image.open(file, formats=["PNG"]) as picture:
+            return picture.convert("RGB")
 
 
 class CellPicture(Protocol):
@@ -156,7 +157,7 @@ class CellStore:
         path = self._path(key, fault)
         try:
             texts = read_texts(path)
-            with Image.open(path, formats=["PNG"]) as picture:
+            with open_file(path) as file, Image.open(file, formats=["PNG"]) as picture:
                 picture.verify()  # each part of a PNG has a checksum
         except BROKEN:
             return None

@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from lycoris_ext.errors import DataError, FormatError, LycorisExtError
+from lycoris_ext.files import read_text
 from lycoris_ext.formats.adapter_file import read_adapter_file
 from lycoris_ext.formats.metadata import json_object
 from lycoris_ext.formats.summary import AdapterSummary, describe_file, refuse_other_files
@@ -196,7 +197,7 @@ def _read(path: Path, size: int, modified: int) -> Checkpoint:
 def _scores(path: Path) -> dict[str, float]:
     """Read the scores stored beside an adapter; return {} if there are none."""
     try:
-        text = RunPaths.scores(path).read_text(encoding="utf-8")
+        text = read_text(RunPaths.scores(path))
         stored = json_object(text).get("scores", {})
         scores = {short(name, 40): float(value) for name, value in stored.items()}
         return {name: value for name, value in scores.items() if math.isfinite(value)}

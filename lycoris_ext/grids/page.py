@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lycoris_ext.errors import DataError
+from lycoris_ext.files import read_text
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.formats.json_text import parse_json
 from lycoris_ext.grids.cells import StoredCell
@@ -147,7 +148,7 @@ def end_page(page: Path) -> None:
         EnvironmentFault: it cannot be written.
     """
     try:
-        text = page.read_text(encoding="utf-8")
+        text = read_text(page)
         content = parse_json(_DATA.search(text)[2])  # type: ignore[index]
         running = content.get("running", False)
     except (OSError, ValueError, TypeError, AttributeError) as error:
@@ -168,7 +169,7 @@ def single_file(page: Path) -> str:
         DataError: the file is no such page, or a picture is gone.
     """
     try:
-        text = page.read_text(encoding="utf-8")
+        text = read_text(page)
         content = parse_json(_DATA.search(text)[2])  # type: ignore[index]
         for cell in (cell for line in content["cells"] for cell in line if cell):
             if not cell["src"].startswith("data:"):

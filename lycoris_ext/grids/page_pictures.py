@@ -13,6 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from lycoris_ext.files import read_bytes
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.grids.cells import StoredCell
 from lycoris_ext.plots.png import BROKEN
@@ -90,7 +91,7 @@ def smaller(path: Path) -> tuple[bytes, str]:
     Args:
         path: a PNG or JPEG file.
     """
-    content = path.read_bytes()
+    content = read_bytes(path)
     if path.suffix != ".png":
         return content, "jpeg"
     if len(content) <= _PNG_BYTES:

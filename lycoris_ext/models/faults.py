@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lycoris_ext.errors import DataError, FormatError, LycorisExtError
+from lycoris_ext.files import open_file
 from lycoris_ext.formats.json_text import parse_json, read_bytes
 from lycoris_ext.formats.strangers import LOOK, placeholder_of
 from lycoris_ext.formats.weights import fault_of
@@ -101,7 +102,7 @@ def fault_in(path: Path) -> FormatError | None:
     if path.suffix not in (".json", ".txt"):
         return None
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             start, size = file.read(LOOK), os.fstat(file.fileno()).st_size
         kind = placeholder_of(start, size)
         if kind is not None:

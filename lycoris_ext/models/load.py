@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from lycoris_ext.errors import ConfigError, DataError
+from lycoris_ext.files import expanded
 from lycoris_ext.models.config import MINI, ModelConfig, mini_base_folder
 from lycoris_ext.models.faults import library_errors
 from lycoris_ext.models.folder import read_folder, read_vae_folder
@@ -115,7 +116,7 @@ def find_model(name: str) -> Path:
                 fix="reinstall lycoris-ext, or name another model",
             )
         return folder
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.exists():
         return path.resolve()
     if path.suffix.lower() in _SINGLE_FILE:
@@ -134,7 +135,7 @@ def find_vae(name: str) -> Path:
     Raises:
         DataError: it does not exist.
     """
-    path = Path(name).expanduser()
+    path = expanded(name)
     if not path.exists():
         raise DataError(
             "there is no such file or folder", where=f"vae {name}", fix="check the path"

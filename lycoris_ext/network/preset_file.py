@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
 from lycoris_ext.algorithms import algorithm, algorithm_names
 from lycoris_ext.errors import ConfigError, Faults, LycorisExtError
+from lycoris_ext.files import expanded
 from lycoris_ext.formats.toml_text import read_tables
 from lycoris_ext.network.config import NetworkConfig
 from lycoris_ext.network.layer_options import LayerOptions
@@ -64,7 +64,7 @@ def read_preset(config: NetworkConfig) -> Preset:
     if not is_preset_file(name):
         return PRESETS[name]
     try:
-        text = read_text_within(Path(name).expanduser())
+        text = read_text_within(expanded(name))
     except (OSError, UnicodeDecodeError) as error:
         why, fix = why_no_text(error)
         if isinstance(error, FileNotFoundError):

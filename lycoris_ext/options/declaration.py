@@ -8,6 +8,7 @@ from math import inf
 from typing import Any, Literal
 
 from lycoris_ext.errors import ConfigError
+from lycoris_ext.options.texts import fault_of_path, fault_of_text
 from lycoris_ext.options.value_types import alternatives, convert, describe_type, is_list, written
 
 Choices = Sequence[str] | Callable[[], Sequence[str]]
@@ -130,8 +131,10 @@ class Option:
         """Return what is wrong with a value of the right type; "" if nothing is."""
         if isinstance(item, str):
             known = () if self.is_path else self.allowed()
-            wrong = known and item not in known
-            return f"{self.name} {written(item)} is not supported" if wrong else ""
+            if known and item not in known:
+                return f"{self.name} {written(item)} is not supported"
+            fault = fault_of_text(item) or (fault_of_path(item) if self.is_path else "")
+            return f"{self.name} {written(item)} {fault}" if fault else ""
         is_number = isinstance(item, (int, float)) and not isinstance(item, bool)
         largest = LARGEST_WHOLE if isinstance(item, int) else LARGEST
         if is_number and largest < abs(item) < inf:

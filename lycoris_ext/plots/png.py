@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from lycoris_ext.files import open_file
 from lycoris_ext.formats import atomic_write
 
 FORMATS = ("PNG", "JPEG", "WEBP")
@@ -67,5 +68,5 @@ def read_parameters(path: Path) -> str:
 
 def read_texts(path: Path) -> dict[str, str]:
     """Return the texts of a PNG by the names of their chunks; the picture is decoded for it."""
-    with Image.open(path, formats=FORMATS) as picture:
+    with open_file(path) as file, Image.open(file, formats=FORMATS) as picture:
         return {name: str(text) for name, text in getattr(picture, "text", {}).items()}

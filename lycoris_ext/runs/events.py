@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lycoris_ext.errors import EnvironmentFault
+from lycoris_ext.errors import DataError, EnvironmentFault
+from lycoris_ext.files import read_bytes
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.formats.json_text import parse_json
-from lycoris_ext.os_errors import reason, remedy_for_writing
+from lycoris_ext.os_errors import reason, remedy_for_reading, remedy_for_writing
 
 Event = dict[str, Any]
 
@@ -30,6 +31,7 @@ class EventLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._unwritten = ""
 
     def continue_after(self, step: int) -> None:
         """Delete the events after the step from which a killed run continues.
@@ -52,12 +54,16 @@ class EventLog:
             values: further entries of the JSON object.
 
         Raises:
-            EnvironmentFault: the line cannot be written.
+            EnvironmentFault: the line cannot be written; it is tried again with the next one.
         """
+        self._unwritten += _line({"event": event, "step": step, **values})
         try:
             with self.path.open("a", encoding="utf-8", newline="\n") as file:
-                file.write(_line({"event": event, "step": step, **values}))
+                file.write(self._unwritten)
+            self._unwritten = ""
         except OSError as error:
+            # Half of it may be there: the next attempt begins a line of its own.
+            self._unwritten = "\n" + self._unwritten.lstrip("\n")
             raise EnvironmentFault(
                 f"cannot be written ({reason(error)})",
                 where=str(self.path),
@@ -70,10 +76,19 @@ def read_events(path: Path) -> Iterator[Event]:
 
     A line that was cut short, or whose step is no number, is left out. If the file does not exist
     there are no events.
+
+    Raises:
+        DataError: the file cannot be opened.
     """
     if not path.is_file():
         return
-    for line in path.read_bytes().split(b"\n"):
+    try:
+        content = read_bytes(path)
+    except OSError as error:
+        raise DataError(
+            f"cannot be read ({reason(error)})", where=str(path), fix=remedy_for_reading(error)
+        ) from error
+    for line in content.split(b"\n"):
         try:
             event = parse_json(line)
         except ValueError:

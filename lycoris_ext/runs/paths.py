@@ -12,6 +12,9 @@ from glob import escape
 from pathlib import Path
 from typing import Protocol
 
+from lycoris_ext.files import expanded
+from lycoris_ext.printable import printable
+
 FORBIDDEN_IN_NAMES = '<>:"/\\|?*'
 """Characters that Windows does not allow in file names."""
 
@@ -36,7 +39,10 @@ def is_file_name(text: str) -> bool:
 
 def as_file_name(text: str) -> str:
     """Make of a text a name that files and folders may have on every system; "" if none is left."""
-    kept = "".join("_" if c in FORBIDDEN_IN_NAMES or c < " " else c for c in text).strip(" .")
+    kept = "".join(
+        "_" if c in FORBIDDEN_IN_NAMES or printable(c) != c or c in "\t\n" else c for c in text
+    )
+    kept = kept.strip(" .")
     if len(kept.encode("utf-8", "surrogatepass")) > _LONGEST:
         kept = kept.encode("utf-8", "replace")[:_LONGEST].decode("utf-8", "ignore").strip(" .")
     start, dot, end = kept.partition(".")
@@ -88,7 +94,7 @@ class RunPaths:
     @staticmethod
     def of(config: Output) -> RunPaths:
         """Return the paths of the run that these options describe."""
-        return RunPaths(Path(config.output_dir).expanduser(), config.output_name)
+        return RunPaths(expanded(config.output_dir), config.output_name)
 
     @staticmethod
     def of_events(path: Path) -> RunPaths | None:

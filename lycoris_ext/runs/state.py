@@ -20,6 +20,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from lycoris_ext.errors import DataError, FormatError
+from lycoris_ext.files import read_bytes
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.formats.json_text import parse_json
 from lycoris_ext.formats.sealed import sealed, unsealed
@@ -147,7 +148,7 @@ def load_state(path: Path) -> SavedState | None:
     if not path.is_file():
         return None
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
     except OSError as error:
         raise DataError(
             f"cannot be read ({reason(error)})", where=str(path), fix=remedy_for_reading(error)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from lycoris_ext.errors import ConfigError, DataError
+from lycoris_ext.files import expanded
 from lycoris_ext.formats.json_text import parse_json
 from lycoris_ext.formats.toml_text import read_tables
 from lycoris_ext.os_errors import why_no_text
@@ -61,7 +61,7 @@ def read_prompts(prompts: Sequence[str]) -> list[Fields]:
     """
     if len(prompts) != 1 or not prompts[0].lower().endswith(PROMPT_FILES):
         return _parse_all([prompt for prompt in prompts if prompt.strip()], "prompts")
-    path = Path(prompts[0]).expanduser()
+    path = expanded(prompts[0])
     try:
         text = read_text_within(path)
     except (OSError, UnicodeDecodeError) as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lycoris_ext.data import DiskStore
 from lycoris_ext.data.cache_folder import beyond, delete, entries
+from lycoris_ext.files import expanded
 from lycoris_ext.runs.paths import RunPaths
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.words import count, file_size
@@ -15,7 +16,7 @@ from lycoris_ext.words import count, file_size
 def cache_folder(config: TrainConfig) -> Path:
     """Return the folder of disk caches: the option cache_dir, or "cache" in output_dir."""
     if config.data.cache_dir:
-        return Path(config.data.cache_dir).expanduser()
+        return expanded(config.data.cache_dir)
     return RunPaths.of(config.run).folder / "cache"
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 
 from lycoris_ext.data import TrainingSet
 from lycoris_ext.data.fingerprint import changes
 from lycoris_ext.errors import ConfigError, DataError
+from lycoris_ext.files import expanded
 from lycoris_ext.formats.atomic import make_folder, remove, remove_leftovers
 from lycoris_ext.runs.lock import RunLock
 from lycoris_ext.runs.paths import RunPaths
@@ -71,7 +71,7 @@ class Claim:
         """Refuse to replace an adapter from which the run starts: it could not be continued."""
         start = self.config.start
         given = (start.network_weights, *start.base_weights)
-        named = {Path(path).expanduser().resolve() for path in given if path}
+        named = {expanded(path).resolve() for path in given if path}
         for path in self.paths.adapters():
             if path.resolve() in named:
                 raise ConfigError(

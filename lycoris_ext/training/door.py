@@ -17,6 +17,7 @@ from lycoris_ext.data import TrainingSet, check_bucket_sizes, examine, finding_l
 from lycoris_ext.data.findings import Finding, raise_if_errors
 from lycoris_ext.data.loader import check_workers
 from lycoris_ext.errors import Faults
+from lycoris_ext.files import expanded
 from lycoris_ext.formats.atomic import check_folder
 from lycoris_ext.network.preset_file import read_preset
 from lycoris_ext.runs.paths import RunPaths
@@ -149,7 +150,7 @@ def _further_folders(config: TrainConfig) -> list[tuple[Path, str]]:
     data, run = config.data, config.run
     caches = data.cache_latents_to_disk or data.cache_text_encoder_outputs_to_disk
     asked = {"cache_dir": data.cache_dir if caches else "", "logging_dir": run.logging_dir or ""}
-    return [(Path(text).expanduser(), option) for option, text in asked.items() if text]
+    return [(expanded(text), option) for option, text in asked.items() if text]
 
 
 def with_resolution(config: TrainConfig, picture_size: int) -> TrainConfig:

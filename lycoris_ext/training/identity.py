@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lycoris_ext.data import TrainingSet
 from lycoris_ext.errors import FormatError
+from lycoris_ext.files import open_file
 from lycoris_ext.formats.container import read_start
 from lycoris_ext.training.config import TrainConfig, all_options
 
@@ -49,7 +50,7 @@ def run_identity(config: TrainConfig, pictures: TrainingSet, base: str, start: s
 def identity_in(adapter: Path) -> str:
     """Return the identity of the run that made a file; "" if the file has none, or is damaged."""
     try:
-        with adapter.open("rb") as file:
+        with open_file(adapter) as file:
             _, header = read_start(file, adapter.stat().st_size, str(adapter))
     except (OSError, FormatError):
         return ""

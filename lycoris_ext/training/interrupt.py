@@ -21,6 +21,9 @@ class StopRequest:
 def listen_for_stop() -> Iterator[StopRequest]:
     """Turn Ctrl-C, SIGTERM or the end of the terminal inside a ``with`` into a request.
 
+    SIGUSR1 counts, too: clusters send it when the time of a job is nearly over. SIGQUIT (Ctrl-\\)
+    ends the process at once, as everywhere.
+
     A second one raises at once. Under ``nohup`` the end of the terminal is ignored, as asked.
     Outside the main thread, as in a program with a user interface, signals are not touched.
 
@@ -41,8 +44,8 @@ def listen_for_stop() -> Iterator[StopRequest]:
             raise KeyboardInterrupt
         request.asked = True
 
-    for name in ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP"):
-        number = getattr(signal, name, None)  # Windows lacks SIGHUP, other systems SIGBREAK
+    for name in ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP", "SIGUSR1"):
+        number = getattr(signal, name, None)  # each system lacks some
         under_nohup = name == "SIGHUP" and number and signal.getsignal(number) is signal.SIG_IGN
         if number is not None and not under_nohup:
             previous[number] = signal.signal(number, on_signal)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lycoris_ext.data import TrainingSet
 from lycoris_ext.data.findings import Finding
 from lycoris_ext.errors import LycorisExtError
+from lycoris_ext.files import told_in_words
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.door import Door
 from lycoris_ext.training.optimizers import build_optimizer
@@ -57,7 +58,8 @@ def rehearse(config: TrainConfig) -> Rehearsal:
     with threads_as_found(), ExitStack() as held:
         door = Door(config, OutlineBase(config), _Audience(), held)
         try:
-            _go_through(door)
+            with told_in_words():
+                _go_through(door)
         except LycorisExtError as found:
             error = found
         except ModuleNotFoundError as found:

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from lycoris_ext.data import TrainingSet
 from lycoris_ext.plots.png import save_picture
+from lycoris_ext.printable import printable
 from lycoris_ext.sampling.infotext import infotext
 from lycoris_ext.sampling.progress import bar_options
 from lycoris_ext.sampling.sample import sample_each
@@ -58,7 +59,7 @@ class Terminal(Watcher):
         self.specs: list[PromptSpec] = []
 
     def say(self, text: str) -> None:
-        tqdm.write(text, file=sys.stderr)  # keeps progress bars intact
+        tqdm.write(printable(text), file=sys.stderr)  # keeps progress bars intact
 
     def note(self, text: str) -> None:
         self.say(f"note: {text}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from lycoris_ext.errors import EnvironmentFault
+from lycoris_ext.files import expanded
 from lycoris_ext.training.report import StepReport
 from lycoris_ext.training.run_config import RunConfig
 
@@ -27,12 +29,14 @@ def check_tracker(config: RunConfig) -> None:
 
 
 @contextmanager
-def tracking(config: RunConfig, step: int) -> Iterator[Track]:
+def tracking(config: RunConfig, step: int, note: Callable[[str], None]) -> Iterator[Track]:
     """Open TensorBoard's files in logging_dir/output_name for a ``with`` block.
 
     Args:
         config: with log_with, logging_dir and output_name.
         step: number of finished steps; later values of a killed run are hidden.
+        note: called once with a sentence if the files cannot be written any more, because a disk is
+            full or the folder is gone. They are an extra: the run goes on.
 
     Yields:
         A function that writes the report of a step; it does nothing if log_with is unset.
@@ -40,20 +44,73 @@ def tracking(config: RunConfig, step: int) -> Iterator[Track]:
     if config.log_with is None or config.logging_dir is None:
         yield lambda report: None
         return
-    folder = Path(config.logging_dir).expanduser() / config.output_name
-    writer = _writer_class()(str(folder), purge_step=step + 1 if step else None)
+    folder = expanded(config.logging_dir) / config.output_name
+    log = _Log(folder, step, note)
+    with _unseen_in_its_thread():
+        try:
+            log.open()
+            yield log.track
+        finally:
+            log.close()
 
-    def track(report: StepReport) -> None:
+
+class _Log:
+    """TensorBoard's files of a run, until they cannot be written any more."""
+
+    def __init__(self, folder: Path, step: int, note: Callable[[str], None]) -> None:
+        self._folder, self._step, self._note = folder, step, note
+        self._writer: Any = None
+        self._works = True
+
+    def open(self) -> None:
+        writer_class = _writer_class()
+        with self._stopped_by_errors():
+            purge = self._step + 1 if self._step else None
+            self._writer = writer_class(str(self._folder), purge_step=purge)
+
+    def track(self, report: StepReport) -> None:
         values = {"loss/current": report.loss, "loss/average": report.average}
         for name, rate in report.rates.items():
             values[_RATE_NAMES.get(name, f"lr/{name}")] = rate
-        for name, value in values.items():
-            writer.add_scalar(name, value, report.step)
+        with self._stopped_by_errors():
+            for name, value in values.items() if self._works else ():
+                self._writer.add_scalar(name, value, report.step)
 
+    def close(self) -> None:
+        with self._stopped_by_errors():
+            if self._works:
+                self._writer.close()
+
+    @contextmanager
+    def _stopped_by_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - of any class: its thread's, or tensorflow's
+            self._works = False
+            text = " ".join(str(error).split()) or type(error).__name__
+            self._note(
+                f"TensorBoard's log in {self._folder} cannot be written any more ({text}); the "
+                "training goes on, and the loss curve is in NAME.events.jsonl"
+            )
+            if self._writer is not None:
+                with suppress(Exception):  # it would write the rest of what it holds
+                    self._writer.close()
+
+
+@contextmanager
+def _unseen_in_its_thread() -> Iterator[None]:
+    """Show no traceback of a thread of TensorBoard: the next call raises the same error here."""
+    before = threading.excepthook
+
+    def hook(raised: threading.ExceptHookArgs) -> None:
+        if not type(raised.thread).__module__.startswith("tensorboard"):
+            before(raised)
+
+    threading.excepthook = hook
     try:
-        yield track
+        yield
     finally:
-        writer.close()
+        threading.excepthook = before
 
 
 def _writer_class() -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,8 @@ from lycoris_ext.data import (
     cache_latents,
     iterate_batches,
 )
-from lycoris_ext.errors import RunInterrupted
+from lycoris_ext.errors import EnvironmentFault, LycorisExtError, RunInterrupted
+from lycoris_ext.files import told_in_words
 from lycoris_ext.network import Banks
 from lycoris_ext.runs.losses import running_average
 from lycoris_ext.runs.paths import RunPaths
@@ -66,7 +67,7 @@ def train(
         RunInterrupted: the watcher asked to stop; state and adapter are saved.
     """
     config = with_mode(config, when_it_exists)
-    with memory_faults(config), threads_as_found(), ExitStack() as held:
+    with told_in_words(), memory_faults(config), threads_as_found(), ExitStack() as held:
         admitted = Door(config, base, watcher, held).enter(when_it_exists)
         config, claim, weights = admitted.config, admitted.claim, admitted.weights
         if claim is None:
@@ -96,6 +97,12 @@ def train(
             with network.injected(), watcher.watching(run):
                 loop(run, batch_loss, watcher)
                 run.save_final(keep_state)
+        if not run.paths.adapter.is_file():
+            raise EnvironmentFault(
+                "the run is finished, and its adapter is gone again",
+                where=str(run.paths.adapter),
+                fix="find out which program deletes such files, then train again",
+            )
         return run.paths.adapter
 
 
@@ -176,7 +183,7 @@ def loop(run: Run, batch_loss: BatchLoss[Text], watcher: Watcher) -> None:
     run.network.train()
     if run.config.sample.sample_at_first and run.step == 0:
         draw(run, watcher)
-    for report in steps(run, batch_loss):
+    for report in steps(run, batch_loss, watcher.note):
         if run.checkpoint_is_due():
             run.save_checkpoint()
             run.delete_old_checkpoints()
@@ -190,7 +197,9 @@ def loop(run: Run, batch_loss: BatchLoss[Text], watcher: Watcher) -> None:
             watcher.after_step(run, report)
 
 
-def steps(run: Run, batch_loss: BatchLoss[Text]) -> Iterator[StepReport]:
+def steps(
+    run: Run, batch_loss: BatchLoss[Text], note: Callable[[str], None]
+) -> Iterator[StepReport]:
     """Do the remaining optimizer steps of a run; yield a report after each."""
     config = run.config
     accumulation = config.run.gradient_accumulation_steps
@@ -198,7 +207,7 @@ def steps(run: Run, batch_loss: BatchLoss[Text]) -> Iterator[StepReport]:
     banks = Banks(run.network.layers.values()) if accumulation > 1 else None
     batches = iterate_batches(run.pictures, run.step * accumulation, run.total_steps * accumulation)
     average: float | None = None
-    with tracking(config.run, run.step) as track:
+    with tracking(config.run, run.step, note) as track:
         while run.step < run.total_steps:
             plans = list(islice(batches, accumulation))
             try:
@@ -222,17 +231,25 @@ def steps(run: Run, batch_loss: BatchLoss[Text]) -> Iterator[StepReport]:
             average = running_average(average, done.loss)
             rates = {group["name"]: group["lr"] for group in run.optimizer.param_groups}
             report = StepReport(run.step, done.loss, average, done.norm, plans[-1].epoch, rates)
-            run.record(report, scaled)
+            with saved_if_it_ends(run):
+                run.record(report, scaled)
             track(report)
             yield report
 
 
 def draw(run: Run, watcher: Watcher) -> None:
-    """Let the watcher draw pictures with the adapter as it is now."""
-    with saved_if_it_ends(run), run.paused():  # after an error: unpause, then save
-        names = watcher.draw(run)
-    if names:
-        run.events.write("pictures", run.step, files=list(names))
+    """Let the watcher draw pictures with the adapter as it is now; the run goes on without them."""
+    with saved_if_it_ends(run):  # after an error: unpause, then save
+        try:
+            with memory_faults(run.config), told_in_words(), run.paused():
+                names = watcher.draw(run)
+        except RunInterrupted:
+            raise
+        except LycorisExtError as error:
+            watcher.note(f"no pictures after step {run.step}, the training goes on: {error}")
+            return
+        if names:
+            run.events.write("pictures", run.step, files=list(names))
 
 
 @contextmanager

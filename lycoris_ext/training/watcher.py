@@ -15,7 +15,10 @@ class Watcher:
     """Is informed about a run, draws its pictures and may stop it.
 
     Subclass it and override what you need; by default every method does nothing. ``after_step``,
-    ``draw`` and ``stop_asked`` may raise any error to end the run; its state is saved first.
+    ``draw`` and ``stop_asked`` may raise any error to end the run; its state is saved first. But
+    pictures that cannot be drawn, for want of memory or of space on the disk, end no run: for a
+    ``LycorisExtError`` of ``draw``, an error of the operating system and an exhausted memory the
+    user gets a note.
     """
 
     def say(self, text: str) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from lycoris_ext.files import expanded
 
 #: Host -> what is installed.
 HOSTS = {
@@ -22,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("host", choices=sorted(HOSTS))
     made.add_argument(
         "path",
-        type=lambda text: Path(text).expanduser(),
+        type=expanded,
         help="the folder of ComfyUI, AUTOMATIC1111 or Forge",
     )
     made.add_argument(

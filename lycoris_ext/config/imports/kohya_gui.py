@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from lycoris_ext.config.imports.command_line import read_flags
 from lycoris_ext.config.imports.foreign import Foreign, Format
 from lycoris_ext.errors import ConfigError
+from lycoris_ext.files import expanded
 from lycoris_ext.options import alternatives
 from lycoris_ext.training.config import all_options
 from lycoris_ext.words import names
@@ -259,13 +259,13 @@ def _pictures_shown(folder: str) -> int:
     """Count the pictures of an epoch, repeats included; 0 if the folder is not there."""
     total = 0
     try:
-        for inside in Path(folder).expanduser().iterdir() if folder else ():
+        for inside in expanded(folder).iterdir() if folder else ():
             repeats = inside.name.partition("_")[0]
             if inside.is_dir() and repeats.isascii() and repeats.isdigit():
                 pictures = sum(file.suffix.lower() in _PICTURES for file in inside.iterdir())
                 total += int(repeats) * pictures
     # Without permission, too long, with a null character, in nobody's home: told when it trains.
-    except (OSError, ValueError, RuntimeError):
+    except (OSError, ValueError):
         return 0
     return total
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from lycoris_ext.errors import ConfigError, Faults, LycorisExtError
+from lycoris_ext.printable import printable
 from lycoris_ext.words import short
 
 
@@ -42,7 +43,7 @@ class Reading:
 
     def note(self, text: str) -> None:
         """Keep a sentence for the user, unless it is there already."""
-        if text not in self.notes:
+        if (text := printable(text)) not in self.notes:
             self.notes.append(text)
 
 

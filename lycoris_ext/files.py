@@ -1,0 +1,125 @@
+"""Opening the files that users name, and telling in words what the operating system refuses.
+
+Only regular files are opened. A pipe is waited for without end, a device such as /dev/zero is read
+without end, and what a socket or a folder says is of no use here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader
+from pathlib import Path
+
+from lycoris_ext.errors import EnvironmentFault
+from lycoris_ext.os_errors import Unreadable, reason, remedy
+
+_KINDS = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+# A pipe that nobody writes to is opened at once, and refused afterwards.
+_AT_ONCE = getattr(os, "O_NONBLOCK", 0)
+
+
+def open_file(path: Path | str) -> BufferedReader:
+    """Open a regular file to read bytes.
+
+    Raises:
+        OSError: it cannot be opened, or is no regular file; ``os_errors`` has words for it.
+    """
+    state_of_file(path)
+    return open(path, "rb", opener=_open_regular)
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """Read a regular file.
+
+    Raises:
+        OSError: as ``open_file``.
+    """
+    with open_file(path) as file:
+        return file.read()
+
+
+def read_text(path: Path | str, encoding: str = "utf-8") -> str:
+    """Read a regular file as text, with line breaks as Python has them.
+
+    Raises:
+        OSError: as ``open_file``.
+        UnicodeDecodeError: it has another encoding.
+    """
+    text = read_bytes(path).decode(encoding)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def state_of_file(path: Path | str) -> os.stat_result:
+    """Return what the system knows of a file, before it or anything of it is read.
+
+    Raises:
+        OSError: it is a folder, a pipe, a device or a socket, or cannot be found.
+    """
+    try:
+        state = os.stat(path)
+    except ValueError as error:  # a zero byte, or half of a character
+        raise OSError(errno.EINVAL, "no file can have this name", str(path)) from error
+    _refuse(state, path)
+    return state
+
+
+def expanded(path: Path | str) -> Path:
+    """Return a path with the user's own folder in place of ``~``.
+
+    Raises:
+        OSError: the system knows no such folder, as for ``~name`` of nobody.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise FileNotFoundError(errno.ENOENT, "there is no home folder", str(path)) from error
+
+
+@contextmanager
+def told_in_words() -> Iterator[None]:
+    """Turn what the operating system refuses in a ``with`` block into an error of this package.
+
+    For what no other place has better words.
+
+    Raises:
+        EnvironmentFault: the block raised an OSError of the operating system.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None and not isinstance(error, Unreadable):  # a library's own
+            raise
+        raise EnvironmentFault(
+            f"the operating system refuses: {reason(error)}",
+            where=None if error.filename is None else os.fsdecode(error.filename),
+            fix=remedy(error),
+        ) from error
+
+
+def _open_regular(path: str, flags: int) -> int:
+    handle = os.open(path, flags | _AT_ONCE)
+    try:
+        _refuse(os.fstat(handle), path)
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
+
+
+def _refuse(state: os.stat_result, path: Path | str) -> None:
+    kind = stat.S_IFMT(state.st_mode)
+    if kind == stat.S_IFDIR:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if kind in _KINDS:
+        raise Unreadable(
+            f"it is {_KINDS[kind]}, not a file", "save its content in a file, and name that"
+        )
