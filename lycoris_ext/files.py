@@ -118,7 +118,7 @@ def _open_regular(path: str, flags: int) -> int:
 def _refuse(state: os.stat_result, path: Path | str) -> None:
     kind = stat.S_IFMT(state.st_mode)
     if kind == stat.S_IFDIR:
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        raise IsADirectoryError(errno.EISDIR, "this is a folder", str(path))
     if kind in _KINDS:
         raise Unreadable(
             f"it is {_KINDS[kind]}, not a file", "save its content in a file, and name that"

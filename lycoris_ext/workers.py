@@ -29,7 +29,7 @@ class Worker(SpawnProcess):
 class WorkerContext(SpawnContext):
     """multiprocessing's context of new processes, as on Windows, that are a ``Worker`` each."""
 
-    Process = Worker  # type: ignore[assignment]
+    Process = Worker
 
 
 def _begin(kind: type[Worker], parent: int) -> Worker:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lycoris_ext.files import expanded
+from lycoris_ext.os_errors import reason
 
 
 def fault_of_text(text: str) -> str:
@@ -22,5 +23,5 @@ def fault_of_path(path: str) -> str:
     try:
         expanded(path)
     except OSError as error:
-        return f"begins with ~, and {error.strerror}"
+        return f"begins with ~, and {reason(error)}"
     return ""

@@ -305,11 +305,11 @@ def test_a_written_config_is_read_back_the_same(tmp_path):
     config = build(
         preset="seed-default",
         train_data_dir='C:\\pictures\\"x"',
-        output_name="ü \x7f",
+        output_name="ü x",
         include=["a", "b.*"],
         min_snr_gamma=5,
         unet_lr=1e-10,
-        sample_prompts=["a --n b"],
+        sample_prompts=["a\x7f --n b"],
     )
     path = tmp_path / "resolved.toml"
     path.write_text(dump_toml(config), encoding="utf-8")
