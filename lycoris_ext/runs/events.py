@@ -27,13 +27,17 @@ class EventLog:
 
     Args:
         path: the file, in a folder that exists.
+
+    Attributes:
+        unwritten: lines that could not be written. The next attempt writes them, too; a saved state
+            keeps them, so that it is never ahead of its log.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._unwritten = ""
+        self.unwritten = ""
 
-    def continue_after(self, step: int) -> None:
+    def continue_after(self, step: int, unwritten: str = "") -> None:
         """Delete the events after the step from which a killed run continues.
 
         The later steps will be trained again, and each must be in the file once. A last line that
@@ -41,8 +45,11 @@ class EventLog:
 
         Args:
             step: finished optimizer steps of the saved state.
+            unwritten: lines that the state keeps for the log.
         """
         kept = [event for event in read_events(self.path) if event.get("step", 0) <= step]
+        # Of a line that failed, all but the line break may have been written.
+        kept += [event for event in _events(unwritten.encode("utf-8")) if event not in kept]
         atomic_write(self.path, "".join(map(_line, kept)).encode("utf-8"))
 
     def write(self, event: str, step: int, **values: Any) -> None:
@@ -56,14 +63,14 @@ class EventLog:
         Raises:
             EnvironmentFault: the line cannot be written; it is tried again with the next one.
         """
-        self._unwritten += _line({"event": event, "step": step, **values})
+        self.unwritten += _line({"event": event, "step": step, **values})
         try:
             with self.path.open("a", encoding="utf-8", newline="\n") as file:
-                file.write(self._unwritten)
-            self._unwritten = ""
+                file.write(self.unwritten)
+            self.unwritten = ""
         except OSError as error:
             # Half of it may be there: the next attempt begins a line of its own.
-            self._unwritten = "\n" + self._unwritten.lstrip("\n")
+            self.unwritten = "\n" + self.unwritten.lstrip("\n")
             raise EnvironmentFault(
                 f"cannot be written ({reason(error)})",
                 where=str(self.path),
@@ -88,6 +95,10 @@ def read_events(path: Path) -> Iterator[Event]:
         raise DataError(
             f"cannot be read ({reason(error)})", where=str(path), fix=remedy_for_reading(error)
         ) from error
+    yield from _events(content)
+
+
+def _events(content: bytes) -> Iterator[Event]:
     for line in content.split(b"\n"):
         try:
             event = parse_json(line)

@@ -49,6 +49,7 @@ class Progress:
         start: hash of the files network_weights and base_weights; empty without such files.
         pictures: name of each picture -> short hash of it, to name those that changed; empty in
             states of older versions.
+        unlogged: lines for the event log that could not be written yet.
     """
 
     step: int
@@ -63,6 +64,7 @@ class Progress:
     scaler: dict[str, Any] = field(default_factory=dict)
     start: str = ""
     pictures: dict[str, str] = field(default_factory=dict)
+    unlogged: str = ""
 
 
 @dataclass(frozen=True)

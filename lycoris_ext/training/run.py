@@ -88,7 +88,7 @@ class Run:
         if self.scaler is not None:
             self.scaler.load_state_dict(saved.progress.scaler)
         self.step = saved.progress.step
-        self.events.continue_after(self.step)
+        self.events.continue_after(self.step, saved.progress.unlogged)
         self.events.write("resume", self.step)
         say(f"continuing after step {self.step} of {self.total_steps}")
         for line in self._exactness(saved.progress):
@@ -238,6 +238,7 @@ class Run:
             scaler=self.scaler.state_dict() if self.scaler is not None else {},
             start=self.start,
             pictures=self.pictures.hashes,
+            unlogged=self.events.unwritten,
         )
         average = None if self.average is None else self.average.tensors
         save_state(self.paths.states, progress, self.network, self.optimizer, average)
