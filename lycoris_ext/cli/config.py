@@ -11,6 +11,7 @@ from lycoris_ext.config.from_adapter import write_config
 from lycoris_ext.formats import atomic_write, load_adapter
 from lycoris_ext.formats.doubts import doubts
 from lycoris_ext.formats.summary import plans_of
+from lycoris_ext.printable import printable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,6 +24,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text = write_config(state.metadata, state.layers())
     atomic_write(output, text.encode("utf-8"))
     for note in notes:
-        print(f"note: {options.file.name}: {note}", file=sys.stderr)
-    print(f"written: {output}")
+        print(printable(f"note: {options.file.name}: {note}"), file=sys.stderr)
+    print(printable(f"written: {output}"))
     return 0

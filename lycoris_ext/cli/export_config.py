@@ -13,6 +13,7 @@ from lycoris_ext.config import OptionSource, Reading
 from lycoris_ext.config.exports import FORMATS, Target
 from lycoris_ext.errors import ConfigError, Faults
 from lycoris_ext.formats import atomic_write
+from lycoris_ext.printable import printable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,5 +41,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # The file that names the others comes last.
     for path, text in reversed([*exported.files.items()]):
         atomic_write(path, text.encode("utf-8"))
-        print(f"written: {path}")
+        print(printable(f"written: {path}"))
     return 0

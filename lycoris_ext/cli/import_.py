@@ -10,6 +10,7 @@ from lycoris_ext.cli.new_config import new_config
 from lycoris_ext.config import OptionSource, Reading, read_config
 from lycoris_ext.config.commented import commented_toml
 from lycoris_ext.formats import atomic_write
+from lycoris_ext.printable import printable
 from lycoris_ext.words import command
 
 _MODEL = "pretrained_model_name_or_path"
@@ -33,6 +34,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config = build_from(options.files, stand_in, reading)
     heading = [f"From {' and '.join(file.name for file in options.files)}."]
     atomic_write(output, commented_toml(config, heading, blank).encode("utf-8"))
-    print(f"written: {output}")
+    print(printable(f"written: {output}"))
     print(f"train:   {command('lycoris-ext', 'train', output)}")
     return 0

@@ -27,6 +27,7 @@ from lycoris_ext.formats.toml_text import toml_value
 from lycoris_ext.models import ModelConfig
 from lycoris_ext.models.config import MINI
 from lycoris_ext.models.outline import picture_size_of
+from lycoris_ext.printable import printable
 from lycoris_ext.training.config import all_options, section_types
 from lycoris_ext.words import command, count
 
@@ -81,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "that ships with this package and draws simple pictures of 64 pixels\n"
             f"         for a Stable Diffusion model: {other}"
         )
-    print(f"written: {output}")
+    print(printable(f"written: {output}"))
     return _tell(output)
 
 

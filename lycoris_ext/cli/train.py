@@ -12,6 +12,7 @@ from lycoris_ext.cli.configs import build_from
 from lycoris_ext.config import OptionSource, Reading, TrainConfig, all_options
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.options import alternatives, describe_type, holds_tables
+from lycoris_ext.printable import printable
 
 DESCRIPTION = """Train an adapter; the same command continues a run that was stopped.
 
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from lycoris_ext.training.terminal import train_in_terminal
 
     path = train_in_terminal(config)
-    print(f"adapter: {path}")
+    print(printable(f"adapter: {path}"))
     return 0
 
 

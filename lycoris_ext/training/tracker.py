@@ -48,7 +48,7 @@ def tracking(config: RunConfig, step: int, note: Callable[[str], None]) -> Itera
     log = _Log(folder, step, note)
     with _unseen_in_its_thread():
         try:
-            log.open()
+            log.begin()
             yield log.track
         finally:
             log.close()
@@ -62,7 +62,7 @@ class _Log:
         self._writer: Any = None
         self._works = True
 
-    def open(self) -> None:
+    def begin(self) -> None:
         writer_class = _writer_class()
         with self._stopped_by_errors():
             purge = self._step + 1 if self._step else None
