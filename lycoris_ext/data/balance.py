@@ -19,6 +19,7 @@ from pathlib import Path
 from lycoris_ext.data.folder_tree import FolderTree, Leaf
 from lycoris_ext.errors import DataError, Faults
 from lycoris_ext.os_errors import reason, remedy_for_reading
+from lycoris_ext.whole_files import read_text_within
 
 ROUNDINGS: dict[str, Callable[[Fraction], float]] = {
     "floor": math.floor,
@@ -145,8 +146,8 @@ def read_weights(file: Path) -> dict[str, Fraction]:
             rows are told.
     """
     try:
-        with open(file, encoding="utf-8-sig", newline="") as stream:
-            rows = [row for row in csv.reader(stream) if any(cell.strip() for cell in row)]
+        lines = read_text_within(file).splitlines()
+        rows = [row for row in csv.reader(lines) if any(cell.strip() for cell in row)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         told = reason(error) if isinstance(error, OSError) else str(error)
         raise DataError(

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from lycoris_ext.data.picture_files import is_left_out, is_picture_name
 from lycoris_ext.errors import DataError, Faults
+from lycoris_ext.files import open_file
 from lycoris_ext.os_errors import reason, remedy_for_reading
 
 NAMED_FOLDER = re.compile(r"(\d+)_(.*)")
@@ -124,8 +125,8 @@ def read_multiply(folder: Path) -> float:
     """
     file = folder / MULTIPLY
     try:
-        with open(file, encoding="utf-8-sig", errors="replace") as stream:
-            text = stream.read(64).strip()
+        with open_file(file) as stream:
+            text = stream.read(64).decode("utf-8-sig", "replace").strip().replace("\r", "\n")
     except FileNotFoundError:
         return 1
     except OSError as error:

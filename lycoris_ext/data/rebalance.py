@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lycoris_ext.data.folder_tree import LEVELS, MULTIPLY, FolderTree, Leaf
 from lycoris_ext.errors import DataError, EnvironmentFault
+from lycoris_ext.files import read_bytes, read_text
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.os_errors import reason, remedy_for_writing
 
@@ -159,7 +160,7 @@ class _Journal:
     @classmethod
     def of(cls, root: Path) -> _Journal:
         try:
-            kept = json.loads((root / JOURNAL).read_text("utf-8"))
+            kept = json.loads(read_text(root / JOURNAL))
             return cls(root, dict(kept["names"]), dict(kept["multiply"]))
         except FileNotFoundError:
             return cls(root, {}, {})
@@ -177,7 +178,7 @@ class _Journal:
             text = None
             with suppress(FileNotFoundError):
                 # latin-1 gives every byte back, whatever they are.
-                text = (change.leaf.folder / MULTIPLY).read_bytes().decode("latin-1")
+                text = read_bytes(change.leaf.folder / MULTIPLY).decode("latin-1")
             self.multiply.setdefault(folder, text)
         else:
             first = self.names.pop(folder, folder)

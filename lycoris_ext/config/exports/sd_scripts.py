@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 from lycoris_ext.config.exports.exported import Exported, Target
 from lycoris_ext.config.sd_scripts_options import DEFAULTS
 from lycoris_ext.data.folder_tree import has_multiply
 from lycoris_ext.errors import ConfigError, LycorisExtError
+from lycoris_ext.files import expanded
 from lycoris_ext.formats.toml_text import toml_value
 from lycoris_ext.models.outline import picture_size_of
 from lycoris_ext.network import NetworkConfig
@@ -227,7 +227,7 @@ def _add_folders(config: TrainConfig, target: Target, made: Translation) -> None
         for name in ("train_data_dir", "reg_data_dir"):
             if getattr(data, name):
                 made.values[name] = getattr(data, name)
-                folder = Path(getattr(data, name)).expanduser()
+                folder = expanded(getattr(data, name))
                 if folder.is_dir() and has_multiply(folder):
                     made.refuse(name, getattr(data, name), _MISSING["multiply"])
         if data.num_repeats != 1:
