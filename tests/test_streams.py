@@ -56,6 +56,31 @@ def test_a_stream_that_fails_is_noted_and_never_raises(error: Exception, works: 
     assert inner.getvalue() == "line\n" * ((works + 1) // 2)
 
 
+class NotebookError(Exception):
+    """As ZeroMQ's, which is no OSError."""
+
+
+def test_a_notebook_that_goes_away_ends_nothing() -> None:
+    inner = Failing(ValueError())
+    inner.error = NotebookError("Socket operation on non-socket")
+    number = os.dup(1)
+    inner.fileno = lambda: number  # type: ignore[method-assign]
+    stream = LastingStream(inner)
+    assert stream.write("line") == 4
+    stream.flush()
+    assert isinstance(stream.lost, NotebookError)
+    assert os.fstat(number) == os.fstat(1), "the program's own output stays where it is"
+    os.close(number)
+
+
+def test_a_stream_in_ascii_gets_what_it_can_write() -> None:
+    raw = io.BytesIO()
+    stream = LastingStream(io.TextIOWrapper(raw, encoding="ascii", newline="\n"))
+    stream.write("été \ud800\n")
+    stream.flush()
+    assert raw.getvalue() == b"?t? ?\n" and stream.lost is None
+
+
 def test_a_closed_descriptor_is_an_empty_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     with lasting_streams() as printed:

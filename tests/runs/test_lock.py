@@ -85,3 +85,44 @@ def test_taking_a_lock_makes_no_folder(tmp_path):
         with pytest.raises(EnvironmentFault), RunLock(folder / ".a.lock"):
             pass
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no pipes, and rarely links")
+def test_a_lock_follows_no_link_and_waits_for_no_pipe(tmp_path):
+    victim, lock = tmp_path / "victim", tmp_path / ".a.lock"
+    for make in (
+        lambda: lock.symlink_to(victim),
+        lambda: lock.symlink_to("nothing"),
+        lambda: os.mkfifo(lock),
+    ):
+        victim.write_text("of another user", encoding="utf-8")
+        make()
+        with pytest.raises(EnvironmentFault, match=r"link|pipe") as caught:
+            RunLock(lock).acquire()
+        assert "delete it" in str(caught.value) and lock_holder(lock) is None
+        assert victim.read_text("utf-8") == "of another user"
+        assert not (tmp_path / "nothing").exists()
+        lock.unlink()
+
+
+def test_a_link_that_takes_the_place_of_the_lock_in_between_is_not_followed(tmp_path, monkeypatch):
+    if not hasattr(os, "O_NOFOLLOW"):
+        pytest.skip("this system cannot refuse links")
+    lock = tmp_path / ".a.lock"
+    lock.symlink_to("victim")
+    monkeypatch.setattr(Path, "is_symlink", lambda path: False)
+    with pytest.raises(EnvironmentFault, match="cannot be written"):
+        RunLock(lock).acquire()
+    assert not (tmp_path / "victim").exists()
+
+
+def test_a_lock_file_that_cannot_be_removed_hides_no_error(tmp_path, monkeypatch):
+    def refuse(path, missing_ok=False):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with pytest.raises(ZeroDivisionError), RunLock(tmp_path / ".a.lock"):
+        monkeypatch.setattr(Path, "unlink", refuse)
+        1 / 0  # noqa: B018
+    monkeypatch.undo()
+    with RunLock(tmp_path / ".a.lock"):  # nor is it an obstacle
+        assert lock_holder(tmp_path / ".a.lock") == os.getpid()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import types
 from pathlib import Path
 from typing import ClassVar
@@ -52,6 +53,50 @@ def test_tensorboard_curves_have_sd_scripts_names_and_go_on_with_the_run(run, wr
     told = {step: value for w in writers for name, value, step in w.scalars if name == names[0]}
     assert told == dict(loss_curve(path.with_name("test.events.jsonl")))
     assert {value for name, value, _ in first.scalars if name == "lr/textencoder"} == {5e-4}
+
+
+@pytest.mark.parametrize("when", ["__init__", "add_scalar", "close"])
+def test_a_log_of_tensorboard_that_fails_ends_no_run(
+    run, writers, tmp_path, monkeypatch, capsys, when
+):
+    whole = run(output_dir=str(tmp_path / "whole"))
+    logged = {"log_with": "tensorboard", "logging_dir": str(tmp_path / "logs")}
+    untouched = run(output_dir=str(tmp_path / "logged"), **logged)
+
+    def full(*given, **more):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Writer, when, full)
+    assert run(**logged).read_bytes() == untouched.read_bytes()
+    assert len(untouched.read_bytes()) >= len(whole.read_bytes())
+    said = capsys.readouterr().err
+    assert said.count("cannot be written any more") == 1 and "No space left" in said
+    assert "Traceback" not in said
+
+
+def test_what_the_thread_of_tensorboard_raises_is_told_once_and_without_a_traceback(
+    run, writers, tmp_path, monkeypatch, capsys
+):
+    class Thread(threading.Thread):
+        """As TensorBoard's: its error is raised again by the next call."""
+
+        def run(self):
+            raise OSError(28, "No space left on device")
+
+    Thread.__module__ = "tensorboard.summary.writer.event_file_writer"
+
+    def failing(writer, *given):
+        thread = Thread()
+        thread.start()
+        thread.join()
+        raise OSError(28, "No space left on device")
+
+    before = threading.excepthook
+    monkeypatch.setattr(Writer, "add_scalar", failing)
+    run(log_with="tensorboard", logging_dir=str(tmp_path / "logs"))
+    said = capsys.readouterr().err
+    assert said.count("No space left") == 1 and "Exception in thread" not in said
+    assert threading.excepthook is before
 
 
 def test_without_tensorboard_a_run_that_logs_to_it_is_refused(run, monkeypatch, tmp_path):
