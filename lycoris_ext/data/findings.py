@@ -70,7 +70,8 @@ class Finding:
 
     def as_error(self) -> DataError:
         """Return the finding as an error whose message lists the full paths of the first files."""
-        rows = [f"{path}: {detail}" if detail else str(path) for path, detail in self.where]
+        paths = [(str(path).replace("\n", "\\n"), detail) for path, detail in self.where]
+        rows = [f"{path}: {detail}" if detail else path for path, detail in paths]
         if len(rows) > LISTED:
             rows = [*rows[:LISTED], f"and {len(rows) - LISTED} more"]
         heading = f"{self.what} [{self.code}]" + (":" if rows else "")

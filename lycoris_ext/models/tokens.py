@@ -93,6 +93,8 @@ def _text_tokens(tokenizer: Any, caption: str, weighted: bool) -> tuple[list[int
     """Return the tokens of a caption and their weights, without marks, before anything is cut."""
     ids: list[int] = []
     weights: list[float] = []
+    # Tokenizers take no halves of characters, which names of folders and JSON can hold.
+    caption = caption.encode("utf-8", "replace").decode("utf-8")
     for text, weight in split_by_weight(caption) if weighted else [(caption, 1.0)]:
         # verbose: that a caption is longer than the encoder reads is told by a data rule.
         found = tokenizer(text, add_special_tokens=False, verbose=False).input_ids

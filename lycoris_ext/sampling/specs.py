@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lycoris_ext.errors import ConfigError
+from lycoris_ext.options.texts import fault_of_text
 from lycoris_ext.sampling.samplers import canonical_sampler
 from lycoris_ext.words import count
 
@@ -45,6 +46,9 @@ class PromptSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sampler", canonical_sampler(self.sampler))
+        for name, text in (("prompt", self.prompt), ("negative_prompt", self.negative_prompt)):
+            if fault := fault_of_text(text):
+                raise ConfigError(f"{text!r} {fault}", where=name, fix="correct the text")
         if not 0 <= self.seed <= MAX_SEED:
             raise ConfigError(
                 f"the seed is {self.seed}", where="seed", fix=f"use a number from 0 to {MAX_SEED}"

@@ -47,6 +47,7 @@ def _killed_after(moment: float, main: Path) -> list[int]:
     started = subprocess.Popen(
         [sys.executable, str(main), str(main.parent / "pictures")],
         stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         start_new_session=True,
         env={**os.environ, "PYTHONPATH": str(_ROOT), "OMP_NUM_THREADS": "1"},
     )
