@@ -20,6 +20,7 @@ from lycoris_ext.grids.pipeline_painter import PipelinePainter, columns_of, row_
 from lycoris_ext.grids.plan import GridPlan
 from lycoris_ext.models import ModelConfig, Pipeline, load_pipeline
 from lycoris_ext.plots.png import numbered_path, save_picture
+from lycoris_ext.printable import printable
 from lycoris_ext.sampling.adapters import AdapterUse, refuse_unreadable
 from lycoris_ext.sampling.draw import draw
 from lycoris_ext.sampling.progress import progress_bar
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         v_parameterization=options.v_parameterization,
     )
     for note in refuse_unreadable(uses):
-        print(f"note: {note}", file=sys.stderr)
+        print(printable(f"note: {note}"), file=sys.stderr)
     check_folder(options.output_dir, "--output-dir")
     pipeline = load_pipeline(model, device, DTYPES[precision])
     if options.grid:
@@ -117,7 +118,8 @@ def _draw_pictures(
             fix = "add --precision fp32, or use another adapter, a lower strength or another VAE"
             faults.found.append(DivergedError(what, where=where, fix=fix))
         else:
-            print(save_picture(numbered_path(options.output_dir), each.picture, each.parameters))
+            path = numbered_path(options.output_dir)
+            print(printable(str(save_picture(path, each.picture, each.parameters))))
     faults.raise_all()
 
 
@@ -135,7 +137,7 @@ def _draw_grid(
             plan, PipelinePainter(pipeline, options.batch_size, progress), MemoryStore()
         )
     for fault in grid.faults:
-        print(f"note: {fault}", file=sys.stderr)
+        print(printable(f"note: {fault}"), file=sys.stderr)
     picture = grid_picture(grid, title=plan.title)
     path = numbered_path(options.output_dir, "-grid.png")
-    print(save_picture(path, picture, grid.parameters))
+    print(printable(str(save_picture(path, picture, grid.parameters))))
