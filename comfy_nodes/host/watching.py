@@ -12,6 +12,7 @@ from PIL import Image
 from lycoris_ext.data import TrainingSet
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.plots.grid import comparison_grid, crossed_out
+from lycoris_ext.printable import printable
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.preview_prompts import caption_prompts
 from lycoris_ext.training.report import StepReport
@@ -61,7 +62,7 @@ class NodeWatcher(Watcher):
         self._bar: Bar | None = None
 
     def say(self, text: str) -> None:
-        logging.info("LyCORIS: %s", text)
+        logging.info("LyCORIS: %s", printable(text))
 
     def note(self, text: str) -> None:
         self.say(text)
