@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from lycoris_ext.errors import DataError
-from lycoris_ext.formats import container, json_text
+from lycoris_ext.formats import container
+from lycoris_ext.formats.json_text import MAX_BYTES
 from lycoris_ext.formats.keys import PEFT
 from lycoris_ext.formats.peft_config import CONFIG_FILE, CONFIG_KEY
 from lycoris_ext.formats.torch_file import load_torch_file
 from lycoris_ext.os_errors import why_no_text
+from lycoris_ext.whole_files import read_within
 
 _PEFTS = "adapter_model"
 #: The adapters that PEFT and diffusers save into a folder; the first that is there is taken.
@@ -70,7 +72,7 @@ def config_beside(path: Path, keys: Iterable[str]) -> dict[str, str]:
         return {}
     config = path.with_name(CONFIG_FILE)
     try:
-        return {CONFIG_KEY: json_text.read_bytes(config).decode("utf-8")}
+        return {CONFIG_KEY: read_within(config, MAX_BYTES).decode("utf-8")}
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:

@@ -6,12 +6,11 @@ an error of its own kind where lists are nested too deeply.
 
 from __future__ import annotations
 
-import errno
 import json
 from pathlib import Path
 from typing import Any
 
-from lycoris_ext.files import open_file
+from lycoris_ext.whole_files import read_within
 
 MAX_BYTES = 64_000_000
 """Of a file. The largest that models have are tokenizers, with 2 to 34 million bytes."""
@@ -45,23 +44,10 @@ def read_json(path: Path) -> Any:
     """Read a file of JSON.
 
     Raises:
-        OSError: it cannot be read, or is longer than ``MAX_BYTES``.
+        OSError: it cannot be read, or is longer than ``MAX_BYTES`` (``Unreadable``).
         ValueError: it is no JSON in UTF-8; see ``parse_json``.
     """
-    return parse_json(read_bytes(path))
-
-
-def read_bytes(path: Path) -> bytes:
-    """Read a file that is no longer than ``MAX_BYTES``.
-
-    Raises:
-        OSError: it cannot be read, or is longer.
-    """
-    with open_file(path) as file:
-        content = file.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise OSError(errno.EFBIG, f"it has more than {MAX_BYTES:,} bytes", str(path))
-    return content
+    return parse_json(read_within(path, MAX_BYTES))
 
 
 def _check_long(text: bytes, times: int) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from lycoris_ext.errors import ConfigError, DataError
 from lycoris_ext.formats import atomic_write
-from lycoris_ext.formats.json_text import read_bytes
+from lycoris_ext.formats.json_text import MAX_BYTES
 from lycoris_ext.formats.sealed import sealed_json, unsealed_json
 from lycoris_ext.grids.cells import CellStore, StoredCell
 from lycoris_ext.grids.draw import Grid
@@ -22,6 +22,7 @@ from lycoris_ext.grids.entrants import Entrant, Strength, Use
 from lycoris_ext.grids.plan import Cell, Column, GridPlan, Row
 from lycoris_ext.grids.prompt_tests import PromptTest
 from lycoris_ext.grids.settings import Settings
+from lycoris_ext.whole_files import read_within
 
 PLAN = "grid.json"
 
@@ -173,7 +174,7 @@ def _settings(content: Any) -> Settings:
 @contextmanager
 def _content(path: Path) -> Iterator[Any]:
     try:
-        yield unsealed_json(read_bytes(path))
+        yield unsealed_json(read_within(path, MAX_BYTES))
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ConfigError) as error:
         raise DataError(
             f"this is no plan of a grid ({error})", where=str(path), fix="draw the grid again"

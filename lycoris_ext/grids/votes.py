@@ -10,9 +10,10 @@ from typing import Any
 
 from lycoris_ext.errors import DataError
 from lycoris_ext.formats import atomic_write
-from lycoris_ext.formats.json_text import read_bytes
+from lycoris_ext.formats.json_text import MAX_BYTES
 from lycoris_ext.formats.sealed import sealed_json, unsealed_json
 from lycoris_ext.grids.plan import Cell, GridPlan, Row
+from lycoris_ext.whole_files import read_within
 
 FILE = "lycoris-ext-votes.json"
 #: Version 2 has votes with a label; other files stay readable for version 0.1.0.
@@ -102,7 +103,7 @@ def read_votes(folder: Path) -> list[Vote]:
     if not path.is_file():
         return []
     try:
-        content = unsealed_json(read_bytes(path))
+        content = unsealed_json(read_within(path, MAX_BYTES))
         if content["version"] > _VERSION:
             raise DataError(
                 f"these votes are of version {content['version']}, and this program reads "

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from lycoris_ext.errors import DataError, FormatError, LycorisExtError
 from lycoris_ext.files import open_file
-from lycoris_ext.formats.json_text import parse_json, read_bytes
+from lycoris_ext.formats.json_text import parse_json
 from lycoris_ext.formats.strangers import LOOK, placeholder_of
 from lycoris_ext.formats.weights import fault_of
 from lycoris_ext.os_errors import reason, remedy_for_reading
+from lycoris_ext.whole_files import read_within
 from lycoris_ext.words import and_more, count
 
 _RESTORE = "restore it from the model's source"
@@ -107,7 +108,7 @@ def fault_in(path: Path) -> FormatError | None:
         kind = placeholder_of(start, size)
         if kind is not None:
             return FormatError(f"this is {kind.name}", where=str(path), fix=kind.mend)
-        text = read_bytes(path)
+        text = read_within(path, MAX_BYTES)
         if path.suffix == ".json":
             parse_json(text)
     except OSError as error:
