@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lycoris_ext.errors import DataError, FormatError, LycorisExtError
 from lycoris_ext.files import open_file
-from lycoris_ext.formats.json_text import parse_json
+from lycoris_ext.formats.json_text import MAX_BYTES, parse_json
 from lycoris_ext.formats.strangers import LOOK, placeholder_of
 from lycoris_ext.formats.weights import fault_of
 from lycoris_ext.os_errors import reason, remedy_for_reading
