@@ -30,7 +30,10 @@ _watching: list[Reading] = []
 
 def _hook(event: str, arguments: tuple[object, ...]) -> None:
     if event == "open" and _watching:
-        _watching[-1].opened.append(str(arguments[0]))
+        path, mode = str(arguments[0]), arguments[1]
+        opened = _watching[-1].opened
+        if mode is not None or opened[-1:] != [path]:  # else it is the opener of the same open()
+            opened.append(path)
 
 
 sys.addaudithook(_hook)  # one for ever: Python takes none away again
