@@ -151,6 +151,11 @@ def apply_adapter(
     _let_comfyui(divided.rest, applied, strength_model, strength_clip)
     left = {split_key(key)[0] for key in applied.unmatched}
     applied.reasons = {layer: told for layer, told in divided.reasons.items() if layer in left}
+    by_comfyui = [
+        f"{name}: {told.what}" for name, told in divided.reasons.items() if name not in left
+    ]
+    for refused in by_comfyui[:1]:
+        applied.notes += (f"ComfyUI's own loader reads what this one refuses: {refused}",)
     return applied
 
 

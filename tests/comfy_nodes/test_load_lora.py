@@ -141,3 +141,14 @@ def test_a_picture_that_became_nan_is_crossed_out_and_told(
     assert "run-step-1, 1 picture: it was denoised well, and the VAE" in caplog.text
     red = (grid[..., 0] > 0.6) & (grid[..., 1] < 0.4) & (grid[..., 2] < 0.4)
     assert bool(red.any())
+
+
+def test_what_is_strange_about_a_file_is_in_the_report(host: Host) -> None:
+    models = load_models()
+    written(host, models)
+    path = host.loras / "a.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 4
+    path.write_bytes(content)
+    report = LoadLora().load(models[0], "a.safetensors", 1.0, models[1])[3]
+    assert "note: its tensors do not fit the hash" in report
