@@ -15,6 +15,7 @@ from lycoris_ext.algorithms.parts import KNOWN_AXES, Alternative, Factor
 from lycoris_ext.algorithms.registry import algorithm, algorithm_names
 from lycoris_ext.errors import FormatError
 from lycoris_ext.functional import LayerSpec
+from lycoris_ext.words import and_more
 
 #: An alpha beyond this is as good as infinite: times the sizes of a layer it overflows float32, in
 #: which updates are computed.
@@ -46,7 +47,7 @@ def detect(tensors: Mapping[str, Tensor], where: str, layer: LayerSpec | None = 
         plan = plan and _with_beside(plan, extra, tensors, where)
     if plan is None:
         raise FormatError(
-            f"no algorithm stores the keys {sorted(keys)}",
+            f"no algorithm stores the keys {and_more(map(repr, sorted(keys)), 20)}",
             where=where,
             fix="the file is incomplete, or of an algorithm that this version does not know",
         )

@@ -155,6 +155,10 @@ def read_header(content: Buffer, where: str, size: int | None = None) -> Contain
             where=where,
             fix=MEND,
         )
+    metadata = {
+        _with_whole_characters(name): _with_whole_characters(text)
+        for name, text in metadata.items()
+    }
     entries = [_entry(key, described, where) for key, described in header.items()]
     entries.sort(key=itemgetter(3, 4))  # start, end
     position = 0
@@ -237,6 +241,20 @@ def is_finite(tensor: Tensor) -> bool:
     return isfinite(tensor.sum()) or all(map(isfinite, torch.aminmax(tensor)))
 
 
+def key_fault(key: str) -> str:
+    """Return why a tensor's key is refused; "" if it is not."""
+    if len(key) > MAX_KEY:
+        return f"the key {short(key)!r} has {len(key):,} letters, at most {MAX_KEY:,} are read"
+    if not key.isascii() and _with_whole_characters(key) != key:
+        return f"the key {short(key)!r} holds half of a character"
+    return ""
+
+
+def _with_whole_characters(text: str) -> str:
+    """Replace halves of characters, which JSON and pickles can hold and no file of text can."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
 def build_header(tensor_header: Mapping[str, object], metadata: Mapping[str, str]) -> bytes:
     """Return the bytes of a file before its data: the length and the JSON header.
 
@@ -307,7 +325,7 @@ def _entry(key: str, described: object, where: str) -> Entry:
         shape = described["shape"]  # type: ignore[index]
         start, end = described["data_offsets"]  # type: ignore[index]
         size = dtype.itemsize
-        if len(shape) > MAX_SIDES or len(key) > MAX_KEY:
+        if len(shape) > MAX_SIDES or key_fault(key):
             raise ValueError
         for side in shape:
             if type(side) is not int or not 0 <= side < MAX_SIDE:
@@ -324,8 +342,8 @@ def _entry(key: str, described: object, where: str) -> Entry:
 
 def _wrong_entry(key: str, described: object, where: str) -> FormatError:
     name = repr(short(key))
-    if len(key) > MAX_KEY:
-        what = f"the key {name} has {len(key):,} letters, at most {MAX_KEY:,} are read"
+    if fault := key_fault(key):
+        what = fault
     elif not isinstance(described, dict):
         what = f"{name} is not described in the header"
     elif described.get("dtype") not in list(DTYPES):

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from lycoris_ext.errors import DataError, FormatError
 from lycoris_ext.files import open_file
-from lycoris_ext.formats.container import MAX_SIDE, MAX_SIDES
+from lycoris_ext.formats.container import MAX_SIDE, MAX_SIDES, key_fault
 from lycoris_ext.formats.pickled import INERT, MAX_BYTES, read_pickle
 from lycoris_ext.formats.strangers import LOOK, also, kind_of, refuse_start
 from lycoris_ext.os_errors import reason, remedy_for_reading
@@ -52,7 +52,7 @@ _CONVERT = (
     "python -c \"import torch; torch.save(torch.load('OLD.ckpt', map_location='cpu', "
     "weights_only=True), 'NEW.ckpt')\""
 )
-_BROKEN_PICKLE = (LookupError, RuntimeError, TypeError, ValueError)
+_BROKEN_PICKLE = (EOFError, LookupError, RuntimeError, TypeError, ValueError)
 """What a damaged or malicious pickle, or tensors that do not fit their numbers, lead to."""
 
 
@@ -126,12 +126,7 @@ def _load(
             stored = _state_dict(content)
             if stored:  # of a file without tensors, the other things in it tell what it is
                 check({key: one.size for key, one in stored.items()})
-            needed = sum(one.bytes for one in stored.values())
-            if needed > _MAX_SHARED * size:
-                raise ValueError(
-                    f"its tensors have {needed:,} bytes together, the file {size:,}; at most "
-                    f"{_MAX_SHARED} times as many are read"
-                )
+            _check_bounds(stored, size)
             storages = _Storages(entries)
             tensors = {key: one.read(storages) for key, one in stored.items()}
         except _BROKEN_PICKLE as error:
@@ -149,6 +144,26 @@ def _load(
             fix=also(kind.mend if kind else "", "name a file of a model's or an adapter's weights"),
         )
     return tensors
+
+
+def _check_bounds(stored: Mapping[str, _StoredTensor], size: int) -> None:
+    """Check keys, and that tensors which share their numbers do not take much more than the file.
+
+    Args:
+        stored: key -> tensor.
+        size: bytes of the file.
+
+    Raises:
+        ValueError: a key or the tensors are over a bound.
+    """
+    for fault in filter(None, map(key_fault, stored)):
+        raise ValueError(fault)
+    needed = sum(one.bytes for one in stored.values())
+    if needed > _MAX_SHARED * size:
+        raise ValueError(
+            f"its tensors have {needed:,} bytes together, the file {size:,}; at most "
+            f"{_MAX_SHARED} times as many are read"
+        )
 
 
 def _plain_keys(content: object) -> list[str]:

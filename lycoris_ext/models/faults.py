@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from reprlib import repr as brief
 
 from lycoris_ext.errors import DataError, FormatError, LycorisExtError
 from lycoris_ext.files import open_file
@@ -14,7 +15,7 @@ from lycoris_ext.formats.strangers import LOOK, placeholder_of
 from lycoris_ext.formats.weights import fault_of
 from lycoris_ext.os_errors import reason, remedy_for_reading
 from lycoris_ext.whole_files import read_within
-from lycoris_ext.words import and_more, count
+from lycoris_ext.words import and_more, count, short
 
 _RESTORE = "restore it from the model's source"
 
@@ -109,8 +110,10 @@ def fault_in(path: Path) -> FormatError | None:
         if kind is not None:
             return FormatError(f"this is {kind.name}", where=str(path), fix=kind.mend)
         text = read_within(path, MAX_BYTES)
-        if path.suffix == ".json":
-            parse_json(text)
+        # diffusers takes a text in the place of an object for the name of a model, to download it.
+        if path.suffix == ".json" and not isinstance(content := parse_json(text), dict):
+            what = f"holds {short(brief(content), 40)}, and an object is expected"
+            return FormatError(what, where=str(path), fix=_RESTORE)
     except OSError as error:
         return FormatError(
             f"cannot be read ({reason(error)})", where=str(path), fix=remedy_for_reading(error)

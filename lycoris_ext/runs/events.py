@@ -50,7 +50,7 @@ class EventLog:
         kept = [event for event in read_events(self.path) if event.get("step", 0) <= step]
         # Of a line that failed, all but the line break may have been written.
         kept += [event for event in _events(unwritten.encode("utf-8")) if event not in kept]
-        atomic_write(self.path, "".join(map(_line, kept)).encode("utf-8"))
+        atomic_write(self.path, "".join(map(_line, kept)).encode("utf-8", "replace"))
 
     def write(self, event: str, step: int, **values: Any) -> None:
         """Append one event and close the file, so that the event survives if the process is killed.

@@ -79,6 +79,38 @@ def test_equal_adapters_give_equal_bytes_and_the_hash_of_their_data(tmp_path: Pa
     assert (8 + length) % 8 == 0  # readers map the data as aligned numbers
 
 
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        (b"[],", "are in no text, at most 4,000,000 are read"),
+        (b'"",', "quotes, at most 2,000,000 are read"),
+    ],
+    ids=["brackets", "quotes"],
+)
+def test_a_header_that_is_long_for_no_reason_is_refused(
+    tmp_path: Path, item: bytes, message: str
+) -> None:
+    path = tmp_path / "bad.safetensors"
+    path.write_bytes(raw(b'{"a":[' + item * 1_400_000 + b"0]}"))
+    with pytest.raises(FormatError, match=message):
+        load_adapter(path)
+
+
+def test_a_header_with_the_tags_of_many_pictures_is_read(tmp_path: Path) -> None:
+    tags = json.dumps({"1_cat": {f"tag number {number}": number for number in range(200_000)}})
+    state = AdapterState(a_state().tensors, {"ss_tag_frequency": tags})
+    save_adapter(tmp_path / "a", state)
+    assert load_adapter(tmp_path / "a").metadata["ss_tag_frequency"] == tags
+
+
+def test_half_a_character_in_metadata_is_read_as_a_question_mark(tmp_path: Path) -> None:
+    header = json.dumps({"__metadata__": {"title": "a\ud800"}, **one()}).encode()
+    (tmp_path / "a").write_bytes(raw(header, b"\0" * 8))
+    state = AdapterState(a_state().tensors, read_adapter_file(tmp_path / "a").header.metadata)
+    save_adapter(tmp_path / "b", state)
+    assert load_adapter(tmp_path / "b").metadata["title"] == "a?"
+
+
 def test_a_loaded_adapter_does_not_change_with_its_file(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     save_adapter(path, a_state())
@@ -123,6 +155,15 @@ def test_a_loaded_adapter_does_not_change_with_its_file(tmp_path: Path) -> None:
         (raw({"a.b": [1]}), "'a.b' is not described"),
         (raw(b'{"a.b": 1, "a.b": 2}'), "'a.b' is not described"),
         (raw(b'{"a.b": ' + b"9" * 9000 + b"}"), "the header cannot be read as JSON"),
+        (
+            raw({"k" * 1001: one()["a.b"]}, b"\0" * 8),
+            r"the key 'k+\.\.\.' has 1,001 letters, at most 1,000 are read",
+        ),
+        (raw(one(shape=[1] * 9), b"\0" * 8), "'a.b' has 9 sides, at most 8 are read"),
+        (
+            raw(json.dumps({"a.\ud800": one()["a.b"]}).encode(), b"\0" * 8),
+            r"the key 'a\.' holds half of a character",
+        ),
         (raw({"__metadata__": {"a": {"b": "c"}}}), "not all strings"),
         (raw({"__metadata__": ["a"]}), "not all strings"),
     ],

@@ -12,6 +12,7 @@ import torch
 
 from lycoris_ext.errors import ConfigError, DataError
 from lycoris_ext.models import ModelConfig, build_meta, load_pipeline
+from lycoris_ext.models.outline import load_outline
 from lycoris_ext.models.part_configs import LOADED, config_folder
 from tests.tiny_pipeline import write_tiny_folder
 
@@ -151,6 +152,37 @@ def test_parts_of_different_models_are_refused(folder):
     config = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**config, "cross_attention_dim": 48}), encoding="utf-8")
     with pytest.raises(DataError, match="shape"):
+        load(folder)
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "tokenizer"])
+@pytest.mark.parametrize("content", ['"stabilityai/sdxl-vae"', "[]", "0"])
+def test_a_config_that_is_no_object_is_refused_and_no_model_is_looked_up(
+    folder, part, content, monkeypatch
+):
+    """diffusers takes a text in a config's place for the name of a model, and downloads that."""
+    asked = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *place, **_: asked.append(place))
+    name = "tokenizer_config.json" if part == "tokenizer" else "config.json"
+    (folder / part / name).write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match="and an object is expected"):
+        load(folder)
+    with pytest.raises(DataError, match="and an object is expected"):
+        load_outline(ModelConfig(pretrained_model_name_or_path=str(folder)))
+    assert not asked
+
+
+def test_a_vocabulary_that_is_none_is_refused(folder):
+    (folder / "tokenizer" / "vocab.json").write_text('{"a": "b"}', encoding="utf-8")
+    with pytest.raises(DataError, match="cannot be read"):
+        load(folder)
+
+
+def test_a_weights_header_over_a_bound_is_refused_before_a_library_reads_it(folder):
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    header = b'{"a":[' + b"[]," * 1_400_000 + b"0]}"
+    weights.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(DataError, match=r"4,200,\d+ bytes of it are in no text"):
         load(folder)
 
 
