@@ -47,7 +47,7 @@ def detect(tensors: Mapping[str, Tensor], where: str, layer: LayerSpec | None = 
         plan = plan and _with_beside(plan, extra, tensors, where)
     if plan is None:
         raise FormatError(
-            f"no algorithm stores the keys {and_more(map(repr, sorted(keys)), 20)}",
+            f"no algorithm stores the keys [{and_more(map(repr, sorted(keys)), 20)}]",
             where=where,
             fix="the file is incomplete, or of an algorithm that this version does not know",
         )

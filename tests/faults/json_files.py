@@ -138,5 +138,5 @@ def _models(number: int, seed: int, folder: Path) -> Iterator[Trial]:
 
 KINDS = [
     Kind("a file of JSON with other content", _files, 40, 2000, needs=NEEDS),
-    Kind("a base model's JSON with other content", _models, 2, 2000, needs=NEEDS),
+    Kind("a base model's JSON with other content", _models, 1, 2000, needs=NEEDS),
 ]
