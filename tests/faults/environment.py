@@ -137,6 +137,6 @@ def _started(run: SmallRun, variables: dict[str, str]) -> Ended:
 KINDS = [
     Kind(
         "an environment that lacks something: streams, files, a home, a locale",
-        _trials, 4, len(FORKED) + len(STARTED), before=(22, 7), needs=NEEDS,
+        _trials, 2, len(FORKED) + len(STARTED), before=(22, 7), needs=NEEDS,
     ),
 ]  # fmt: skip

@@ -175,7 +175,7 @@ def _clear(run: SmallRun) -> None:
 
 KINDS = [
     Kind("a training in which one call of the file system fails, or all from one on",
-         _training, 2, 100, needs=NEEDS),
+         _training, 1, 100, needs=NEEDS),
     Kind("another command in which one call of the file system fails",
-         _others, 2, 100, needs=NEEDS),
+         _others, 1, 100, needs=NEEDS),
 ]  # fmt: skip

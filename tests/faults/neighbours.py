@@ -93,6 +93,6 @@ def _remove(path: Path) -> None:
 KINDS = [
     Kind(
         "strange things where the files of a training are that goes on",
-        _trials, 2, len(_NAMES) * len(_THINGS), before=(11, 3), needs=NEEDS,
+        _trials, 1, len(_NAMES) * len(_THINGS), before=(11, 3), needs=NEEDS,
     ),
 ]  # fmt: skip

@@ -125,9 +125,9 @@ def _number_of_impossible() -> int:
 
 
 KINDS = [
-    Kind("a pipe, a device, a socket or a folder given as a file", _given, 2, 85, needs=NEEDS),
+    Kind("a pipe, a device, a socket or a folder given as a file", _given, 1, 85, needs=NEEDS),
     Kind(
         "a path that no file can have, in every option that is a path",
-        _impossible, 2, _number_of_impossible(), needs=NEEDS,
+        _impossible, 1, _number_of_impossible(), needs=NEEDS,
     ),
 ]  # fmt: skip

@@ -111,7 +111,7 @@ def _begun(run: SmallRun, folder: Path) -> Path:
 KINDS = [
     Kind(
         "a file or folder that may not be read or written (chmod)",
-        _trials, 2, len(_PLACES), before=(8, 5),
+        _trials, 1, len(_PLACES), before=(8, 5),
         needs=NEEDS or _NEEDS,
     ),
 ]  # fmt: skip
