@@ -231,8 +231,11 @@ def steps(
             average = running_average(average, done.loss)
             rates = {group["name"]: group["lr"] for group in run.optimizer.param_groups}
             report = StepReport(run.step, done.loss, average, done.norm, plans[-1].epoch, rates)
-            with saved_if_it_ends(run):
+            try:
                 run.record(report, scaled)
+            except EnvironmentFault:  # the log cannot be written
+                with saved_if_it_ends(run):
+                    raise
             track(report)
             yield report
 
