@@ -52,7 +52,7 @@ def test_a_preview_that_cannot_be_drawn_ends_no_run(
     def failing(*given: Any, **more: Any) -> None:
         raise error
 
-    monkeypatch.setattr("lycoris_ext.training.terminal.sample_pictures", failing)
+    monkeypatch.setattr("lycoris_ext.training.terminal.sample_each", failing)
     assert run(**drawn).read_bytes() == whole.read_bytes()
     said = capsys.readouterr().err
     for step in (2, 4):
@@ -74,7 +74,7 @@ def test_a_bug_in_drawing_ends_the_run_and_saves_it(
     def failing(*given: Any, **more: Any) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("lycoris_ext.training.terminal.sample_pictures", failing)
+    monkeypatch.setattr("lycoris_ext.training.terminal.sample_each", failing)
     with pytest.raises(RuntimeError, match="a bug"):
         run(sample_every_n_steps=2, sample_prompts=["cat --s 1 --w 32 --h 32"])
     assert (tmp_path / "out" / "test-step-2.safetensors").is_file()
