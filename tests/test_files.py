@@ -17,12 +17,10 @@ from lycoris_ext.os_errors import remedy, remedy_for_reading
 ROOT = Path(__file__).resolve().parents[1]
 OWN_FILES = {
     "cli/extra.py": "of the installed package",
-    "formats/torch_file.py": "an entry of an archive",
     "functional/product.py": "the system's description of its processor",
     "grids/page.py": "parts of the page, of this package",
     "hosts/comfyui.py": "of an installation of this package",
     "mini/judges.py": "of this package",
-    "models/text_encoder.py": "of a model whose files are looked at before",
     "models/tokenizer.py": "of this package",
 }
 """Modules that read without ``files``, and what."""
@@ -37,7 +35,7 @@ def test_every_module_reads_files_of_users_through_one() -> None:
         writes = re.sub(r"(os|Image)\.open\(|open\([^()]*\"[wax]b?\"", "", text)
         if reads.search(writes) and not name.startswith("mini/building"):
             found.add(name)
-    assert found - {"files.py", "runs/events.py", "runs/lock.py"} == set(OWN_FILES)
+    assert found - {"files.py"} <= set(OWN_FILES)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")

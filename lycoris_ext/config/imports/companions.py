@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from lycoris_ext.files import expanded
+
 
 def find_companion(name: str, folders: Iterable[Path]) -> Path | None:
     r"""Return the path of a file that a config names; None if it is not there.
@@ -16,8 +18,8 @@ def find_companion(name: str, folders: Iterable[Path]) -> Path | None:
     """
     for folder in folders:
         # Too long, with a null character, or in the home folder of nobody: it is not there.
-        with suppress(OSError, ValueError, RuntimeError):
-            path = folder / Path(name.replace("\\", "/")).expanduser()
+        with suppress(OSError, ValueError):
+            path = folder / expanded(name.replace("\\", "/"))
             if path.is_file():
                 return path
     return None
