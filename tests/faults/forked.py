@@ -6,6 +6,7 @@ import io
 import json
 import os
 import signal
+import socket
 import sys
 import time
 import traceback
@@ -131,6 +132,15 @@ def forked(command: Sequence[str], log: Path, *faults: Fault) -> Ended:
         os.waitpid(child, 0)
     said = log.read_text("utf-8", errors="replace") if log.exists() else ""
     return Ended(os.waitstatus_to_exitcode(status) if found else None, said)
+
+
+def make_socket(path: Path) -> None:
+    """Make a socket, which has a place in a folder and is no file."""
+    here = os.getcwd()
+    with socket.socket(socket.AF_UNIX) as server:
+        os.chdir(path.parent)  # the whole path may be too long
+        server.bind(path.name)
+    os.chdir(here)
 
 
 def _be(command: Sequence[str], log: Path, faults: Sequence[Fault]) -> None:

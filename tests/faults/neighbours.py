@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from tests.faults.forked import NEEDS, SmallRun
+from tests.faults.forked import NEEDS, SmallRun, make_socket
 from tests.faults.trials import Kind, Trial
 
 VICTIM = b"of another user"
@@ -27,14 +26,6 @@ _NAMES = (
 )
 
 
-def _socket(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as server:
-        here = os.getcwd()
-        os.chdir(path.parent)  # the whole path may be too long
-        server.bind(path.name)
-        os.chdir(here)
-
-
 def _lines(*lines: str) -> Callable[[Path], object]:
     return lambda path: path.write_text("\n".join(lines), encoding="utf-8")
 
@@ -43,7 +34,7 @@ _THINGS: dict[str, Callable[[Path], object]] = {
     "a folder": lambda path: (path.mkdir(), (path / "file").touch()),
     "an empty folder": Path.mkdir,
     "a pipe": os.mkfifo if hasattr(os, "mkfifo") else Path.mkdir,  # type: ignore[dict-item]
-    "a socket": _socket,
+    "a socket": make_socket,
     "an empty file": Path.touch,
     "bytes of chance": lambda path: path.write_bytes(random.Random(0).randbytes(5000)),
     "a link to itself": lambda path: path.symlink_to(path.name),

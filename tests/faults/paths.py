@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import random
-import socket
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
 from lycoris_ext.config import all_options
-from tests.faults.forked import NEEDS, SmallRun, forked
+from tests.faults.forked import NEEDS, SmallRun, forked, make_socket
 from tests.faults.trials import Kind, Trial
 
 _ENDINGS = {"config": ".toml", "preset": ".toml", "sample_prompts": ".txt", "in_json": ".json"}
@@ -25,9 +24,7 @@ def _no_files(folder: Path, ending: str) -> dict[str, Path]:
         device.symlink_to("/dev/zero")
         full.symlink_to("/dev/full")
         inside.mkdir()
-        with socket.socket(socket.AF_UNIX) as server:
-            os.chdir(folder)  # the whole path may be too long
-            server.bind(f"socket{ending}")
+        make_socket(folder / f"socket{ending}")
     return {
         "a pipe": pipe,
         "/dev/zero": device,

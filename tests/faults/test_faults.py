@@ -27,8 +27,9 @@ def test_many_trials_lose_nothing(kind: Kind, tmp_path: Path) -> None:
 def _check(kind: Kind, number: int, seed: int, folder: Path) -> None:
     if kind.needs:
         pytest.skip(kind.needs)
+    here = Path.cwd()
     trials = list(kind.run(number, seed, folder))
-    assert trials
+    assert trials and Path.cwd() == here
     bad = [f"{trial.name}: {trial.bad}" for trial in trials if trial.bad]
     told = "\n".join([f"seed {seed}: {len(bad)} of {len(trials)} trials went wrong", *bad])
     assert not bad, told

@@ -105,7 +105,7 @@ KINDS = [
     Kind("half a line of the event log, then an error", _half_a_line, 1, 6, (2, 0), NEEDS),
     Kind(
         "an output folder that may not be written any more",
-        _forbidden, 0, 4, before=(1, 1), needs=NEEDS,
+        _forbidden, 1, 4, before=(1, 1), needs=NEEDS,
     ),
-    Kind("a disk for TensorBoard's curves that gets full", _curves, 0, 4, (2, 2), NEEDS),
+    Kind("a disk for TensorBoard's curves that gets full", _curves, 1, 4, (2, 2), NEEDS),
 ]  # fmt: skip
