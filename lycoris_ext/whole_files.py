@@ -44,14 +44,12 @@ def read_within(path: Path, most: int) -> bytes:
         Unreadable: the file is larger, or is a pipe or a device.
         OSError: it cannot be read.
     """
-    size_within(path, most)
+    size = size_within(path, most)
     with open_file(path) as file:
-        content = file.read(most + 1)
-    if len(content) > most:  # it grew just now
-        raise Unreadable(
-            f"it has more than the {file_size(most)} that are read",
-            "check that it is the right file, and that no program writes to it",
-        )
+        # Python allocates all that is asked for, so never more than there is.
+        content = file.read(size + 1)
+    if len(content) > size:
+        raise Unreadable("it grew while it was read", "see that no program writes to it")
     return content
 
 
