@@ -35,7 +35,7 @@ def _paused(number: int, seed: int, folder: Path) -> Iterator[Trial]:
         process = training.start()
         pauses = 0
         while process.exitcode is None and pauses < 6:
-            time.sleep(chance.uniform(0.0, undisturbed().seconds / 6))
+            time.sleep(chance.uniform(0.0, 0.2))
             if process.exitcode is None and process.pid is not None:
                 with suppress(ProcessLookupError):  # it has ended just now
                     os.kill(process.pid, signal.SIGSTOP)
