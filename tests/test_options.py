@@ -6,7 +6,7 @@ import copy
 import pickle
 from collections.abc import Iterable, Iterator
 from dataclasses import FrozenInstanceError, dataclass, fields, replace
-from math import inf, nan
+from math import nan
 from typing import Any
 
 import pytest
@@ -104,13 +104,13 @@ def test_numbers_outside_of_their_limits_are_refused(number: float) -> None:
             return False
         return True
 
-    is_finite = abs(number) < inf
-    assert allows() == is_finite
-    assert allows(low=2) == (is_finite and number >= 2)
-    assert allows(above=2) == (is_finite and number > 2)
-    assert allows(low=-3, high=2) == (is_finite and -3 <= number <= 2)
-    assert allows(low=-3, below=2) == (is_finite and -3 <= number < 2)
-    assert allows(low=2, also=(-1,)) == (is_finite and (number >= 2 or number == -1))
+    is_read = abs(number) <= (2**63 - 1 if isinstance(number, int) else 1e30)
+    assert allows() == is_read
+    assert allows(low=2) == (is_read and number >= 2)
+    assert allows(above=2) == (is_read and number > 2)
+    assert allows(low=-3, high=2) == (is_read and -3 <= number <= 2)
+    assert allows(low=-3, below=2) == (is_read and -3 <= number < 2)
+    assert allows(low=2, also=(-1,)) == (is_read and (number >= 2 or number == -1))
 
 
 @pytest.mark.parametrize(
@@ -290,3 +290,24 @@ def test_faults_collect_our_errors_and_let_others_through() -> None:
     ):
         faults.raise_all()
     Faults().raise_all()
+
+
+_EXTREMES = [
+    *(float("nan"), float("inf"), -float("inf"), 1e30, 1e31, 1.7e308, -1, 0, 0.5),
+    *(2**63 - 1, 2**63, -(2**63), 10**400, "9" * 5000, "nan", [2**70], [float("nan")], {}),
+]
+
+
+@pytest.mark.parametrize("value", _EXTREMES, ids=range(len(_EXTREMES)))
+def test_every_option_takes_an_extreme_value_or_says_what_is_wrong(value):
+    from lycoris_ext.training.config import all_options
+
+    for name, known in all_options().items():
+        try:
+            kept = known.convert(value)
+        except ConfigError as error:
+            assert name in str(error) and len(str(error)) < 2000
+        else:
+            items = kept if isinstance(kept, tuple) else (kept,)
+            numbers = [item for item in items if isinstance(item, (int, float))]
+            assert all(abs(item) <= 2**63 - 1 or abs(item) <= 1e30 for item in numbers)

@@ -136,17 +136,17 @@ class Option:
             fault = fault_of_text(item) or (fault_of_path(item) if self.is_path else "")
             return f"{self.name} {written(item)} {fault}" if fault else ""
         is_number = isinstance(item, (int, float)) and not isinstance(item, bool)
-        largest = LARGEST_WHOLE if isinstance(item, int) else LARGEST
-        if is_number and largest < abs(item) < inf:
-            return f"{self.name} is too large: numbers of up to {largest} are read"
         if is_number and not self.allows_number(item):
-            return f"{self.name} is {written(item)}, expected {self.range_text()}"
+            largest = LARGEST_WHOLE if isinstance(item, int) else LARGEST
+            too_large = largest < abs(item) < inf
+            expected = f"at most {largest}" if too_large else self.range_text()
+            return f"{self.name} is {written(item)}, expected {expected}"
         return ""
 
     def allows_number(self, value: float) -> bool:
         """Return True if a number is within the option's limits, or one of ``also``."""
         limits = (
-            -inf < value < inf,  # unlike isfinite, it takes whole numbers of any length
+            abs(value) <= (LARGEST_WHOLE if isinstance(value, int) else LARGEST),
             self.low is None or value >= self.low,
             self.high is None or value <= self.high,
             self.above is None or value > self.above,

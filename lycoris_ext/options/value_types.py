@@ -111,5 +111,5 @@ def _is_of(value: Any, kind: Any) -> bool:
 
 def _fix(name: str, value: Any, hint: Any) -> str:
     if isinstance(value, str) and str not in alternatives(hint) and _UNQUOTED.fullmatch(value):
-        return f"write it without quotes: {name} = {value.strip().lower()}"
+        return f"write it without quotes: {name} = {short(value.lower())}"
     return f"change {name}"

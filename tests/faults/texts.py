@@ -66,8 +66,8 @@ CONFIGS: dict[str, str] = {
     "dollars.sh": "python train_network.py --a " + "$(" * 490_000,
     "flags.txt": "python train_network.py\n" + "--a\n" * 240_000,
     "percents.bat": "python train_network.py --a " + "%a" * 490_000,
-    "hcp.yaml": "model: {x: 1}\ntrain: {x: 1}\ndata: {}\n_base_: []\nhcp: 1\nl0: xxxxxxxxxx\n"
-    + _doubled("", 'l{now}: "${{l{before}}}${{l{before}}}"\n', 19),
+    "hcp.yaml": "model: {x: 1}\ntrain: {x: 1}\ndata: {}\nlora_unet: [{rank: 4}]\nl0: xxxxxxxxxx\n"
+    + _doubled("", 'l{now}: "' + "${{l{before}}}" * 9 + '"\n', 19),
 }
 
 PROMPTS: dict[str, str] = {

@@ -8,6 +8,7 @@ import pytest
 
 from lycoris_ext.errors import ConfigError, DataError
 from lycoris_ext.sampling.prompts import parse_prompt, read_prompts
+from lycoris_ext.sampling.specs import PromptSpec
 
 CAT = {
     "prompt": "a cat, by night",
@@ -108,3 +109,31 @@ def test_wrong_prompt_files_are_refused_by_name(tmp_path, name, content, kind, s
     with pytest.raises(kind, match=said) as caught:
         read_prompts([str(path)])
     assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("a --s 1000000000", "use 1 to 1000"),
+        ("a --w 1000000000", "1 to 8192 are drawn"),
+        ("a --h 8193", "1 to 8192 are drawn"),
+        ("a --l 1e999", "numbers from 0 to 1000"),
+        ("a --l nan", "numbers from 0 to 1000"),
+    ],
+)
+def test_numbers_of_a_prompt_have_bounds(line, said):
+    with pytest.raises(ConfigError, match=said):
+        PromptSpec(**parse_prompt(line))
+
+
+def test_more_prompts_than_the_bound_are_refused(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("a\n" * 10_001, encoding="utf-8")
+    with pytest.raises(ConfigError, match="there are 10,001 prompts, and at most 10,000"):
+        read_prompts([str(path)])
+    path.write_text("a\n" * 600_000, encoding="utf-8")
+    with pytest.raises(DataError, match=r"it has 1\.20 MB, and at most 1\.00 MB are read"):
+        read_prompts([str(path)])
+    (tmp_path / "a.json").write_text("[" * 100_000, encoding="utf-8")
+    with pytest.raises(DataError, match="this is no file of prompts"):
+        read_prompts([str(tmp_path / "a.json")])
