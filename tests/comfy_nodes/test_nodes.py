@@ -40,7 +40,7 @@ LEFT_OUT = {
         "ComfyUI reads captions as it reads prompts": "weighted_captions",
         "widgets of the nodes' own say it": "train_data_dir image_dir reg_data_dir output_dir "
         "sample_sampler network_train_unet_only network_train_text_encoder_only",
-        "latents and captions stay in memory": "cache_dir cache_latents_to_disk "
+        "latents and captions stay in memory": "cache_dir cache_limit_gb cache_latents_to_disk "
         "cache_text_encoder_outputs cache_text_encoder_outputs_to_disk caption_variants "
         "max_data_loader_n_workers",
         "tables are for config files": "overrides subsets in_json",
