@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 
-LONGEST_LINE = 1_000
-"""Characters of a line of a message; a longer one loses its middle."""
+LONGEST_LINE = 4_000
+"""Characters of a line of a message, enough for our own longest list of options; a longer one loses
+its middle."""
 
 _ESCAPED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode's categories of characters that control how others are shown (escape sequences, changes

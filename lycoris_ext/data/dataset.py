@@ -21,6 +21,7 @@ from lycoris_ext.data.scan import CheckedPicture
 from lycoris_ext.data.subset import MOST_SAMPLES, Subset
 from lycoris_ext.data.token_limit import TokenLimit
 from lycoris_ext.errors import ConfigError
+from lycoris_ext.words import count
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class TrainingSet:
         samples = sum(math.ceil(picture.repeats) for picture in self.pictures)
         if samples > MOST_SAMPLES:
             raise ConfigError(
-                f"an epoch has {samples:,} samples (pictures times repeats), and at most "
+                f"an epoch has {count(samples, 'sample')} (pictures times repeats), and at most "
                 f"{MOST_SAMPLES:,} are allowed",
                 where="num_repeats",
                 fix="lower num_repeats, or the number in front of the folders' names, and train "

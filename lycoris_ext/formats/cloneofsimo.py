@@ -74,7 +74,9 @@ def named(
     Raises:
         FormatError: the layers are not those of SD 1 or SD 2, or some are missing.
     """
-    flat = [key for key, t in tensors.items() if t.ndim < (1 if metadata.get(key) == _EMBED else 2)]
+    numbered = _KEY if not _is_list(tensors) else _PLACE
+    words = {k for k in tensors if metadata.get(k) == _EMBED and not numbered.fullmatch(k)}
+    flat = [key for key, t in tensors.items() if t.ndim < (1 if key in words else 2)]
     if flat:
         raise FormatError(f"{flat[0]!r} is no matrix", where=where, fix="the file is no adapter")
     models: dict[str, dict[int, dict[str, Tensor]]] = {}

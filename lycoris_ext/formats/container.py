@@ -151,7 +151,7 @@ def read_header(content: Buffer, where: str, size: int | None = None) -> Contain
         raise FormatError("the metadata are not all strings", where=where, fix=MEND)
     if len(header) > MAX_TENSORS:
         raise FormatError(
-            f"the header names {len(header):,} tensors, at most {MAX_TENSORS:,} are read",
+            f"the header names {count(len(header), 'tensor')}, at most {MAX_TENSORS:,} are read",
             where=where,
             fix=MEND,
         )

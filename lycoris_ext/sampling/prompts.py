@@ -92,7 +92,7 @@ def _parse_all(entries: Sequence[Any], where: str) -> list[Fields]:
     """
     if len(entries) > MOST_PROMPTS:
         raise ConfigError(
-            f"there are {len(entries):,} prompts, and at most {MOST_PROMPTS:,} are drawn",
+            f"the number of prompts is {len(entries):,}, and at most {MOST_PROMPTS:,} are drawn",
             where=where,
             fix="leave some out, or divide them among several files",
         )

@@ -26,7 +26,7 @@ def model_for(algo: str) -> nn.Module:
 
 
 def config_for(algo: str, rank: int, alpha: float) -> NetworkConfig:
-    own = {"constraint": alpha, "block_size": 1}
+    own = {"constraint": min(alpha, 1000.0), "block_size": 1}
     settings = {name: value for name, value in own.items() if algorithm(algo).reads(name)}
     return NetworkConfig(algo=algo, network_dim=rank, network_alpha=alpha, **settings)
 
@@ -38,6 +38,8 @@ def rounded(network: Network, dtype: torch.dtype) -> Network:
     return network
 
 
+# An alpha of 70,001 makes updates that float16 cannot hold, which loading tells.
+@pytest.mark.filterwarnings("ignore::lycoris_ext.network.notices.NetworkWarning")
 @pytest.mark.parametrize("rank", [1, 4, 10_000, 100_000, 1_000_000])
 @pytest.mark.parametrize("algo", algorithm_names())
 def test_a_file_gives_the_update_of_its_network(algo: str, rank: int, tmp_path: Path) -> None:

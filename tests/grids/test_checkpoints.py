@@ -70,7 +70,7 @@ def hostile_files(folder: Path) -> dict[str, str]:
     (folder / "old.ckpt").write_bytes(b"\x80\x04")
     save_file({"model.weight": torch.zeros(2)}, folder / "model.safetensors")
     return {
-        "claims.safetensors": "the header has 10737418240 bytes, at most 32000000",
+        "claims.safetensors": "the header has 10,737,418,240 bytes, at most 32,000,000",
         "empty.safetensors": "this is a file that holds nothing",
         "model.safetensors": "none of its 1 tensors belongs to an adapter",
         "offsets.safetensors": "does not fill its offsets",

@@ -129,7 +129,7 @@ def test_numbers_of_a_prompt_have_bounds(line, said):
 def test_more_prompts_than_the_bound_are_refused(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("a\n" * 10_001, encoding="utf-8")
-    with pytest.raises(ConfigError, match="there are 10,001 prompts, and at most 10,000"):
+    with pytest.raises(ConfigError, match="the number of prompts is 10,001, and at most 10,000"):
         read_prompts([str(path)])
     path.write_text("a\n" * 600_000, encoding="utf-8")
     with pytest.raises(DataError, match=r"it has 1\.20 MB, and at most 1\.00 MB are read"):
