@@ -15,6 +15,7 @@ from lycoris_ext.network import LayerOverride, NetworkConfig, build_network
 from lycoris_ext.network.preset_file import read_preset
 from lycoris_ext.network.selection import select_layers
 from tests.network.models import TextEncoder, UNet
+from tests.reading import reading
 
 NESTED = """
 enable_conv = true
@@ -240,17 +241,14 @@ def test_a_missing_preset_file_is_refused_when_layers_are_chosen() -> None:
         select_layers({"unet": UNet()}, config)
 
 
-def test_a_config_reads_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_config_reads_no_file(tmp_path: Path) -> None:
     path = written(tmp_path, "use_fnmatch = false")
-    reads: list[Path] = []
-    real = Path.read_text
-    monkeypatch.setattr(
-        Path, "read_text", lambda self, *a, **k: reads.append(self) or real(self, *a, **k)
-    )
-    config = NetworkConfig(preset=path)
-    assert replace(config, network_train_unet_only=True).preset == path and not reads
-    select_layers({"unet": UNet()}, config)
-    assert reads == [Path(path)]
+    with reading() as found:
+        config = NetworkConfig(preset=path)
+        assert replace(config, network_train_unet_only=True).preset == path
+        assert path not in found.opened
+        select_layers({"unet": UNet()}, config)
+    assert found.opened.count(path) == 1
 
 
 def test_the_option_preset_takes_a_file_beside_a_recipe(tmp_path: Path) -> None:
