@@ -18,8 +18,8 @@ from pathlib import Path
 
 from lycoris_ext.data.folder_tree import FolderTree, Leaf
 from lycoris_ext.errors import DataError, Faults
+from lycoris_ext.files import read_text_within
 from lycoris_ext.os_errors import reason, remedy_for_reading
-from lycoris_ext.whole_files import read_text_within
 
 ROUNDINGS: dict[str, Callable[[Fraction], float]] = {
     "floor": math.floor,

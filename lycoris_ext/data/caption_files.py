@@ -8,8 +8,8 @@ from pathlib import Path
 
 from lycoris_ext.data.encodings import Guess, guess_encodings
 from lycoris_ext.errors import DataError
+from lycoris_ext.files import read_within
 from lycoris_ext.os_errors import reason, remedy_for_reading
-from lycoris_ext.whole_files import read_within
 from lycoris_ext.words import and_more, count
 
 CAPTION_SUFFIXES = (".txt", ".caption", ".cap")

@@ -16,8 +16,8 @@ from lycoris_ext.data.buckets import Crop, Resolution
 from lycoris_ext.data.decode import BROKEN_PICTURE, REPLACE, Note, decode
 from lycoris_ext.data.picture_header import FILES, SCALE_DOWN, open_image
 from lycoris_ext.errors import DataError
+from lycoris_ext.files import read_within, size_within
 from lycoris_ext.os_errors import reason, remedy_for_reading
-from lycoris_ext.whole_files import read_within, size_within
 
 
 @dataclass(frozen=True)

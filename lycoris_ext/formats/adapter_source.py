@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from lycoris_ext.errors import DataError
+from lycoris_ext.files import read_within
 from lycoris_ext.formats import container
 from lycoris_ext.formats.json_text import MAX_BYTES
 from lycoris_ext.formats.keys import PEFT
 from lycoris_ext.formats.peft_config import CONFIG_FILE, CONFIG_KEY
 from lycoris_ext.formats.torch_file import load_torch_file
 from lycoris_ext.os_errors import why_no_text
-from lycoris_ext.whole_files import read_within
 
 _PEFTS = "adapter_model"
 #: The adapters that PEFT and diffusers save into a folder; the first that is there is taken.

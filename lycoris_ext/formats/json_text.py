@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lycoris_ext.whole_files import read_within
+from lycoris_ext.files import read_within
 
 MAX_BYTES = 64_000_000
 """Of a file. The largest that models have are tokenizers, with 2 to 34 million bytes."""

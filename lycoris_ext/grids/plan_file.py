@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lycoris_ext.errors import ConfigError, DataError
+from lycoris_ext.files import read_within
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.formats.json_text import MAX_BYTES
 from lycoris_ext.formats.sealed import sealed_json, unsealed_json
@@ -22,7 +23,6 @@ from lycoris_ext.grids.entrants import Entrant, Strength, Use
 from lycoris_ext.grids.plan import Cell, Column, GridPlan, Row
 from lycoris_ext.grids.prompt_tests import PromptTest
 from lycoris_ext.grids.settings import Settings
-from lycoris_ext.whole_files import read_within
 
 PLAN = "grid.json"
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from lycoris_ext.errors import DataError
+from lycoris_ext.files import read_within
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.formats.json_text import MAX_BYTES
 from lycoris_ext.formats.sealed import sealed_json, unsealed_json
 from lycoris_ext.grids.plan import Cell, GridPlan, Row
-from lycoris_ext.whole_files import read_within
 
 FILE = "lycoris-ext-votes.json"
 #: Version 2 has votes with a label; other files stay readable for version 0.1.0.

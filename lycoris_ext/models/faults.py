@@ -9,12 +9,11 @@ from pathlib import Path
 from reprlib import repr as brief
 
 from lycoris_ext.errors import DataError, FormatError, LycorisExtError
-from lycoris_ext.files import open_file
+from lycoris_ext.files import open_file, read_within
 from lycoris_ext.formats.json_text import MAX_BYTES, parse_json
 from lycoris_ext.formats.strangers import LOOK, placeholder_of
 from lycoris_ext.formats.weights import fault_of
 from lycoris_ext.os_errors import reason, remedy_for_reading
-from lycoris_ext.whole_files import read_within
 from lycoris_ext.words import and_more, count, short
 
 _RESTORE = "restore it from the model's source"

@@ -19,7 +19,7 @@ from typing import Any
 
 from lycoris_ext.algorithms import algorithm, algorithm_names
 from lycoris_ext.errors import ConfigError, Faults, LycorisExtError
-from lycoris_ext.files import expanded
+from lycoris_ext.files import expanded, read_text_within
 from lycoris_ext.formats.toml_text import read_tables
 from lycoris_ext.network.config import NetworkConfig
 from lycoris_ext.network.layer_options import LayerOptions
@@ -28,7 +28,6 @@ from lycoris_ext.network.presets import PRESETS, Preset, is_preset_file
 from lycoris_ext.options import Option, convert
 from lycoris_ext.os_errors import why_no_text
 from lycoris_ext.patterns import pattern_faults
-from lycoris_ext.whole_files import read_text_within
 
 # Key of a file -> attribute of Preset, and its type.
 _KEYS: dict[str, tuple[str, Any]] = {

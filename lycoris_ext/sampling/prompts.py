@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from lycoris_ext.errors import ConfigError, DataError
-from lycoris_ext.files import expanded
+from lycoris_ext.files import expanded, read_text_within
 from lycoris_ext.formats.json_text import parse_json
 from lycoris_ext.formats.toml_text import read_tables
 from lycoris_ext.os_errors import why_no_text
-from lycoris_ext.whole_files import read_text_within
 from lycoris_ext.words import short
 
 Fields = dict[str, Any]

@@ -13,9 +13,9 @@ from lycoris_ext.config.imports.json_text import read_json
 from lycoris_ext.config.imports.yaml_text import parse_yaml, refuse_unwieldy
 from lycoris_ext.data.encodings import guess_encodings
 from lycoris_ext.errors import ConfigError
+from lycoris_ext.files import CONFIG_BYTES, read_within
 from lycoris_ext.formats.toml_text import read_tables
 from lycoris_ext.os_errors import why_no_text
-from lycoris_ext.whole_files import CONFIG_BYTES, read_within
 from lycoris_ext.words import command
 
 Document = Mapping[str, Any]

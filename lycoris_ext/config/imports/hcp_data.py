@@ -22,7 +22,7 @@ from lycoris_ext.config.imports.settings import (
     whole,
     whole_from_1,
 )
-from lycoris_ext.whole_files import read_text_within
+from lycoris_ext.files import read_text_within
 
 
 def read_data(settings: Settings, data: object) -> int:

@@ -25,7 +25,7 @@ from lycoris_ext.config.imports.foreign import Foreign
 from lycoris_ext.config.imports.reading import shown, unsupported
 from lycoris_ext.config.imports.yaml_text import refuse_unwieldy
 from lycoris_ext.errors import ConfigError
-from lycoris_ext.whole_files import read_text_within
+from lycoris_ext.files import read_text_within
 from lycoris_ext.words import short
 
 T = TypeVar("T")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from lycoris_ext.files import read_text_within, read_within, size_within
 from lycoris_ext.os_errors import Unreadable, reason, remedy_for_reading
-from lycoris_ext.whole_files import read_text_within, read_within, size_within
 
 
 def test_a_file_is_read_up_to_the_bound_and_not_beyond(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_a_file_is_read_up_to_the_bound_and_not_beyond(tmp_path: Path) -> None:
 def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "a"
     path.write_bytes(b"12345")
-    monkeypatch.setattr("lycoris_ext.whole_files.size_within", lambda *_: 1)
+    monkeypatch.setattr("lycoris_ext.files.size_within", lambda *_: 1)
     with pytest.raises(Unreadable, match="it grew while it was read"):
         read_within(path, 4)
 
