@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 
-from lycoris_ext.errors import EnvironmentFault
-from lycoris_ext.os_errors import Unreadable, reason, remedy
+from lycoris_ext.errors import DataError, EnvironmentFault
+from lycoris_ext.os_errors import Unreadable, reason, remedy, remedy_for_reading
 from lycoris_ext.words import file_size
 
 CONFIG_BYTES = 1_000_000
@@ -126,6 +126,19 @@ def state_of_file(path: Path | str) -> os.stat_result:
         raise OSError(errno.EINVAL, "no file can have this name", str(path)) from error
     _refuse(state, path)
     return state
+
+
+def cannot_read(path: Path | str, error: OSError, what: str = "") -> DataError:
+    """Return the error for a file or folder that cannot be read.
+
+    Args:
+        path: of it.
+        error: of the operating system.
+        what: stands before "cannot be read", such as "the folder ".
+    """
+    return DataError(
+        f"{what}cannot be read ({reason(error)})", where=str(path), fix=remedy_for_reading(error)
+    )
 
 
 def expanded(path: Path | str) -> Path:

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lycoris_ext.data.store import ENDING
-from lycoris_ext.errors import DataError
-from lycoris_ext.files import read_bytes
+from lycoris_ext.files import cannot_read, read_bytes
 from lycoris_ext.formats.sealed import unsealed
-from lycoris_ext.os_errors import reason, remedy_for_reading
 
 
 @dataclass(frozen=True)
@@ -56,11 +54,7 @@ def entries(folder: Path) -> list[Entry]:
         folders = [folder, *(Path(one.path) for one in os.scandir(folder) if one.is_dir())]
         found = [entry for place in folders for entry in _in_folder(place)]
     except OSError as error:
-        raise DataError(
-            f"the folder cannot be read ({reason(error)})",
-            where=str(folder),
-            fix=remedy_for_reading(error),
-        ) from error
+        raise cannot_read(folder, error, what="the folder ") from error
     return sorted(found, key=lambda entry: (entry.used, entry.path))
 
 

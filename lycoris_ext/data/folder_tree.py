@@ -18,8 +18,7 @@ from pathlib import Path
 
 from lycoris_ext.data.picture_files import is_left_out, is_picture_name
 from lycoris_ext.errors import DataError, Faults
-from lycoris_ext.files import open_file
-from lycoris_ext.os_errors import reason, remedy_for_reading
+from lycoris_ext.files import cannot_read, open_file
 
 NAMED_FOLDER = re.compile(r"(\d+)_(.*)")
 LEVELS = "~"
@@ -130,9 +129,7 @@ def read_multiply(folder: Path) -> float:
     except FileNotFoundError:
         return 1
     except OSError as error:
-        raise DataError(
-            f"cannot be read ({reason(error)})", where=str(file), fix=remedy_for_reading(error)
-        ) from error
+        raise cannot_read(file, error) from error
     try:
         number = float(text.partition("\n")[0])
     except ValueError:
@@ -186,11 +183,7 @@ def _walk(root: Path) -> Iterator[tuple[Path, frozenset[str]]]:
                     elif entry.name == MULTIPLY or is_picture_name(entry.name):
                         names.append(entry.name)
         except OSError as error:
-            raise DataError(
-                f"the folder cannot be read ({reason(error)})",
-                where=str(folder),
-                fix=remedy_for_reading(error),
-            ) from error
+            raise cannot_read(folder, error, what="the folder ") from error
         yield folder, frozenset(names)
 
 

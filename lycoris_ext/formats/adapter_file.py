@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lycoris_ext.errors import ConfigError, DataError, FormatError, LycorisExtError
-from lycoris_ext.files import open_file
+from lycoris_ext.files import cannot_read, open_file
 from lycoris_ext.formats import cloneofsimo, comfyui_trainer, container
 from lycoris_ext.formats.adapter_source import adapter_in, config_beside, converted
 from lycoris_ext.formats.atomic import atomic_write
@@ -34,7 +34,6 @@ from lycoris_ext.formats.peft import apply_config, canonical
 from lycoris_ext.formats.peft_unread import refuse_unread
 from lycoris_ext.formats.strangers import refuse_other_than_adapter
 from lycoris_ext.formats.torch_file import is_torch_file
-from lycoris_ext.os_errors import reason, remedy_for_reading
 from lycoris_ext.words import and_more, count
 
 # Map all pages at once instead of one fault after the other; Python has no name for it.
@@ -350,9 +349,7 @@ def _state(content: Buffer, header: Container, where: str) -> AdapterState:
 def _unreadable(path: Path, error: OSError) -> DataError:
     if isinstance(error, FileNotFoundError):
         return DataError("there is no such file", where=str(path), fix="check the path")
-    return DataError(
-        f"cannot be read ({reason(error)})", where=str(path), fix=remedy_for_reading(error)
-    )
+    return cannot_read(path, error)
 
 
 def _refuse_non_finite(keys: list[str], where: str) -> None:

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lycoris_ext.errors import DataError, FormatError
-from lycoris_ext.files import open_file
+from lycoris_ext.files import cannot_read, open_file
 from lycoris_ext.formats.container import header_end, read_start
 from lycoris_ext.formats.strangers import LOOK, refuse_start
 from lycoris_ext.formats.torch_file import load_torch_file
@@ -55,9 +55,7 @@ def load_weights(path: Path) -> Weights:
     except FileNotFoundError as error:
         raise DataError("there is no such file", where=str(path), fix="check the path") from error
     except OSError as error:
-        raise DataError(
-            f"cannot be read ({reason(error)})", where=str(path), fix=remedy_for_reading(error)
-        ) from error
+        raise cannot_read(path, error) from error
     if not is_safe:
         if path.suffix.lower() == ".safetensors" and not start.startswith(b"PK\3\4"):
             header_end(start, size, str(path))  # it says what the bytes are

@@ -10,11 +10,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from lycoris_ext.errors import DataError, FormatError, LycorisExtError
-from lycoris_ext.files import read_text
+from lycoris_ext.files import cannot_read, read_text
 from lycoris_ext.formats.adapter_file import read_adapter_file
 from lycoris_ext.formats.metadata import json_object
 from lycoris_ext.formats.summary import AdapterSummary, describe_file, refuse_other_files
-from lycoris_ext.os_errors import reason, remedy_for_reading
 from lycoris_ext.runs.paths import RunPaths, epoch_in_name, step_in_name
 from lycoris_ext.words import short
 
@@ -133,11 +132,7 @@ def list_run(place: Path, check: Callable[[Path], object] = Path) -> RunFiles:
     try:
         files = sorted(entry for entry in place.iterdir() if entry.is_file())
     except OSError as error:
-        raise DataError(
-            f"the folder cannot be read ({reason(error)})",
-            where=str(place),
-            fix=remedy_for_reading(error),
-        ) from error
+        raise cannot_read(place, error, what="the folder ") from error
     return _list(place, files, check)
 
 

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lycoris_ext.errors import DataError, EnvironmentFault
-from lycoris_ext.files import read_bytes
+from lycoris_ext.errors import EnvironmentFault
+from lycoris_ext.files import cannot_read, read_bytes
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.formats.json_text import parse_json
-from lycoris_ext.os_errors import reason, remedy_for_reading, remedy_for_writing
+from lycoris_ext.os_errors import reason, remedy_for_writing
 
 Event = dict[str, Any]
 
@@ -92,9 +92,7 @@ def read_events(path: Path) -> Iterator[Event]:
     try:
         content = read_bytes(path)
     except OSError as error:
-        raise DataError(
-            f"cannot be read ({reason(error)})", where=str(path), fix=remedy_for_reading(error)
-        ) from error
+        raise cannot_read(path, error) from error
     yield from _events(content)
 
 

@@ -19,13 +19,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from lycoris_ext.errors import DataError, FormatError
-from lycoris_ext.files import read_bytes
+from lycoris_ext.errors import FormatError
+from lycoris_ext.files import cannot_read, read_bytes
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.formats.json_text import parse_json
 from lycoris_ext.formats.sealed import sealed, unsealed
 from lycoris_ext.formats.strangers import LOOK, start_of
-from lycoris_ext.os_errors import reason, remedy_for_reading
 from lycoris_ext.runs.optimizer_state import START_OVER, pack, unpack
 
 FORMAT = "lycoris_ext run state 3"
@@ -152,9 +151,7 @@ def load_state(path: Path) -> SavedState | None:
     try:
         content = read_bytes(path)
     except OSError as error:
-        raise DataError(
-            f"cannot be read ({reason(error)})", where=str(path), fix=remedy_for_reading(error)
-        ) from error
+        raise cannot_read(path, error) from error
     stranger = start_of(content[:LOOK], len(content))
     try:
         if stranger is not None:
