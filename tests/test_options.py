@@ -136,6 +136,10 @@ def test_a_value_of_another_type_is_refused(hint: Any, value: Any) -> None:
         (Option("x", int, 0, "", low=0, below=2**63), "a whole number, 0 or more"),
         (Option("x", float, 1.0, ""), "a number"),
         (Option("x", int | str, 512, ""), "a whole number or a text in quotes"),
+        (
+            Option("x", int | str, 512, "", low=8, high=99),
+            "a whole number from 8 to 99 or a text in quotes",
+        ),
         (Option("x", str, "a", "", choices=("a", "b")), "one of a, b"),
         (Option("x", str, "a", "", choices=("a", "b"), is_path=True), "one of a, b, or a path"),
         (Option("x", tuple[str, ...], (), ""), "a list of texts"),

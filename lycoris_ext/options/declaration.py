@@ -9,7 +9,14 @@ from typing import Any, Literal
 
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.options.texts import fault_of_path, fault_of_text
-from lycoris_ext.options.value_types import alternatives, convert, describe_type, is_list, written
+from lycoris_ext.options.value_types import (
+    TYPE_NAMES,
+    alternatives,
+    convert,
+    describe_type,
+    is_list,
+    written,
+)
 
 Choices = Sequence[str] | Callable[[], Sequence[str]]
 
@@ -89,7 +96,9 @@ class Option:
         if self.low is None and self.above is None:
             return kind
         limits = self.range_text()
-        return limits if limits.startswith("a ") else f"{kind}, {limits}"
+        if not limits.startswith("a "):
+            return f"{kind}, {limits}"
+        return f"{limits} or {TYPE_NAMES[str]}" if str in alternatives(self.hint) else limits
 
     @property
     def is_list(self) -> bool:
