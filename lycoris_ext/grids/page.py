@@ -1,19 +1,10 @@
-"""Turn a grid into an HTML page with its own style and script, and its pictures beside it.
-
-Prompts and names may come from hostile files, so the page holds them as JSON without "<" and its
-script shows them as text. The page's content security policy allows only this script, by its hash.
-"""
+"""Turn a grid into an HTML page with its own style and script, and its pictures beside it."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
-import json
 import re
 import time
 from collections.abc import Callable, Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +19,7 @@ from lycoris_ext.grids.headings import harmless, short_title, what_differs
 from lycoris_ext.grids.page_pictures import PicturesBeside, embedded, inside
 from lycoris_ext.grids.plan import BARE, Cell, Column, Row
 from lycoris_ext.grids.votes import FILE, Vote, file_version, telling_labels
+from lycoris_ext.pages.assemble import as_json, assemble
 from lycoris_ext.words import short
 
 PAGE = "grid.html"
@@ -134,7 +126,14 @@ def grid_page(
         "votes_file": FILE,
         "votes_version": file_version(labels.values()),
     }
-    return _assemble(short(harmless(short_title(plan))), content)
+    return assemble(
+        "lycoris_ext.grids",
+        "page",
+        short(harmless(short_title(plan))),
+        content,
+        scripts=["page"],
+        asks_host=True,
+    )
 
 
 def end_page(page: Path) -> None:
@@ -155,7 +154,7 @@ def end_page(page: Path) -> None:
         raise _no_page(page, error) from error
     if running:
         content["running"] = False
-        ended = _DATA.sub(lambda found: found[1] + _as_json(content) + found[3], text, count=1)
+        ended = _DATA.sub(lambda found: found[1] + as_json(content) + found[3], text, count=1)
         atomic_write(page, ended.encode("utf-8", "replace"))
 
 
@@ -177,7 +176,7 @@ def single_file(page: Path) -> str:
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise _no_page(page, error) from error
     content["running"] = False
-    return _DATA.sub(lambda found: found[1] + _as_json(content) + found[3], text, count=1)
+    return _DATA.sub(lambda found: found[1] + as_json(content) + found[3], text, count=1)
 
 
 def _no_page(page: Path, error: Exception) -> DataError:
@@ -213,33 +212,3 @@ def _cell(stored: StoredCell, row: Row, address: str) -> dict[str, Any] | None:
         "parameters": stored.parameters,
         "fault": stored.fault,
     }
-
-
-def _as_json(content: dict[str, Any]) -> str:
-    # In JSON "<" occurs only inside strings, where \u003c means the same and cannot end a script.
-    text = json.dumps(content, ensure_ascii=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e")
-
-
-def _assemble(title: str, content: dict[str, Any]) -> str:
-    parts = files("lycoris_ext.grids") / "page_parts"
-    read: Callable[[str], str] = lambda name: (parts / name).read_text(encoding="utf-8")  # noqa: E731
-    script = read("page.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
-    policy = (
-        f"default-src 'none'; img-src 'self' file: data:; style-src 'unsafe-inline'; "
-        f"script-src 'sha256-{digest}'; connect-src 'self'; base-uri 'none'; form-action 'none'"
-    )
-    values = {
-        "policy": policy,
-        "title": html.escape(title),
-        "style": read("page.css"),
-        "data": _as_json(content),
-        "script": script,
-    }
-    page = read("page.html")
-    filled = []
-    # Fill in one pass, since a value may itself hold "@data@".
-    for index, piece in enumerate(page.split("@")):
-        filled.append(values[piece] if index % 2 else piece)
-    return "".join(filled)

@@ -44,7 +44,7 @@ def test_the_installed_copy_imports_without_the_clone(host: Path) -> None:
     code = (
         "import webui_extension.register, lycoris_ext, importlib.resources as r; "
         "print(lycoris_ext.__file__); "
-        "print((r.files('lycoris_ext.grids') / 'page_parts' / 'page.js').is_file())"
+        "print((r.files('lycoris_ext.grids') / 'parts' / 'page.js').is_file())"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
