@@ -62,7 +62,7 @@ class Decoded:
     notes: tuple[Note, ...] = ()
 
 
-def decode(path: Path, raw: bytes, *, alpha_mask: bool = False) -> Decoded:
+def decode(path: Path, raw: bytes, *, alpha_mask: bool = False, edge: int | None = None) -> Decoded:
     """Decode a picture: its first frame, turned upright by its EXIF orientation, in sRGB.
 
     Args:
@@ -70,6 +70,8 @@ def decode(path: Path, raw: bytes, *, alpha_mask: bool = False) -> Decoded:
         raw: its bytes; they tell the format, whatever the name of the file is.
         alpha_mask: keep transparency and the colours beneath it (RGBA). If False, transparent parts
             become white (RGB).
+        edge: a longer side of this many pixels is enough: a JPEG is then decoded at a half, a
+            quarter or an eighth of its size, in a fraction of the time. None: at its full size.
 
     Raises:
         DataError: the file is damaged, no picture, or too large; or alpha_mask is set and every
@@ -78,19 +80,19 @@ def decode(path: Path, raw: bytes, *, alpha_mask: bool = False) -> Decoded:
     try:
         header = read_header(raw, str(path))
         with DECODING.share(header.memory):
-            return _decode(path, raw, header, alpha_mask)
+            return _decode(path, raw, header, alpha_mask, edge)
     except BROKEN_PICTURE as error:
         fix = SCALE_DOWN if isinstance(error, _TOO_LARGE) else REPLACE
         raise DataError(_reason(error, raw), where=str(path), fix=fix) from error
 
 
-def _decode(path: Path, raw: bytes, header: Header, alpha_mask: bool) -> Decoded:
+def _decode(path: Path, raw: bytes, header: Header, alpha_mask: bool, edge: int | None) -> Decoded:
     notes: list[Note] = []
     # A phone's JPEG holds a depth map or a smaller copy beside the picture (MPO).
     if header.frames > 1 and header.format != "MPO":
         notes.append("animated")
     # What is no longer needed is freed at once: each of these pictures may take gigabytes.
-    picture = _first_frame(raw)
+    picture = _first_frame(raw, edge)
     profile = picture.info.get("icc_profile")
     colour, alpha = _split_alpha(_to_8_bit(picture))
     del picture
@@ -106,9 +108,12 @@ def _decode(path: Path, raw: bytes, header: Header, alpha_mask: bool) -> Decoded
     return Decoded(page, (*notes, "transparent"))
 
 
-def _first_frame(raw: bytes) -> Image.Image:
+def _first_frame(raw: bytes, edge: int | None) -> Image.Image:
     """Return the first frame, upright; a copy, so that the decoder's own memory is freed."""
     with open_image(raw) as picture:
+        if edge is not None:
+            scale = edge / max(picture.size)
+            picture.draft(None, tuple(max(1, int(side * scale)) for side in picture.size))
         picture.load()
         return ImageOps.exif_transpose(picture) or picture.copy()
 

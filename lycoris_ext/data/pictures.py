@@ -70,6 +70,24 @@ def check_picture(path: Path, *, alpha_mask: bool = False) -> Checked:
         return Checked(decoded.picture.size, _digest(raw), decoded.notes)
 
 
+def small_picture(path: Path, edge: int) -> Image.Image:
+    """Decode a picture file as ``open_picture`` does, and shrink it.
+
+    Several threads may call this at the same time, inside of one ``quiet_pillow``.
+
+    Args:
+        path: the file.
+        edge: the most pixels of its longer side; a smaller picture stays as it is.
+
+    Raises:
+        DataError: the file is empty, damaged, no picture or too large.
+    """
+    with _content(path) as raw:
+        picture = decode(path, raw, edge=edge).picture
+    picture.thumbnail((edge, edge))
+    return picture
+
+
 def picture_to_tensor(picture: Image.Image, crop: Crop) -> torch.Tensor:
     """Scale and crop a picture to its bucket, and return it as a tensor.
 

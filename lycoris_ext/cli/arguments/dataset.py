@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 ROUNDINGS = ("floor", "nearest", "fractional")
+PICTURES = 2_000
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,7 +31,22 @@ def _report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         "of captions. Only the headers of pictures are read.",
     )
     made.add_argument("place", type=Path, help="a folder of pictures, or a config")
-    made.add_argument("--json", action="store_true", help="print all of it as a JSON object")
+    shown = made.add_mutually_exclusive_group()
+    shown.add_argument("--json", action="store_true", help="print all of it as a JSON object")
+    shown.add_argument(
+        "--html",
+        type=Path,
+        metavar="FOLDER",
+        help="write a page with the pictures into a folder of its own, outside of the data set",
+    )
+    made.add_argument(
+        "--pictures",
+        type=_count,
+        default=PICTURES,
+        metavar="N",
+        help="the most pictures that the page shows, at about 15 kB each; of more, it shows those "
+        f"behind findings, those of rare tags and some of every folder (default: {PICTURES})",
+    )
 
 
 def _balance(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -76,3 +92,11 @@ def _balance(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     writing.add_argument(
         "--undo", action="store_true", help="take back what --write changed in this folder"
     )
+
+
+def _count(text: str) -> int:
+    """Return a number of 0 or more."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("it is below 0")
+    return number

@@ -11,7 +11,9 @@ from tqdm import tqdm
 
 from lycoris_ext.cli.dataset.reading import caption_limit, data_config
 from lycoris_ext.data import examine, finding_lines
+from lycoris_ext.data.folders import find_roots
 from lycoris_ext.data.report import Amount, Report, make_report
+from lycoris_ext.pages.dataset.page import check_place, write_report_page
 from lycoris_ext.sampling.progress import bar_options
 from lycoris_ext.words import count, short, table
 
@@ -23,16 +25,29 @@ def main(options: argparse.Namespace) -> int:
     """Print a report, or write it as a page; return the exit code."""
     asked: Path = options.place
     config = data_config(asked)
+    if options.html is not None:
+        roots = [root.path for root in find_roots(config.data)]
+        check_place(options.html, [*roots, asked] if asked.is_dir() else roots)
     scan = examine(config.data, open_pictures=False, token_limit=caption_limit(asked, config))
     with tqdm(
         desc="reading", unit=" pictures", total=len(scan.pictures), leave=False, **bar_options()
     ) as bar:
         report = make_report(scan, asked, bar.update)
-    if options.json:
+    if options.html is not None:
+        print(f"written: {_page(options.html, report, options.pictures)}")
+    elif options.json:
         print(json.dumps(report.as_json(), ensure_ascii=False))
     else:
         print("\n".join(_as_text(report)))
     return 0
+
+
+def _page(folder: Path, report: Report, most: int) -> Path:
+    total = min(most, len(report.pictures))
+    with tqdm(
+        desc="small copies", unit=" pictures", total=total, leave=False, **bar_options()
+    ) as bar:
+        return write_report_page(folder, report, most=most, progress=bar.update)
 
 
 def _as_text(report: Report) -> Iterator[str]:

@@ -1,0 +1,294 @@
+"""What the page of a data set holds, as lists and dictionaries for its script.
+
+Everything that grows with the data set has a limit here, so that the page of 100,000 pictures opens
+as that of 100 does. What is left out is counted, and the page says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from lycoris_ext.data.balance import balance
+from lycoris_ext.data.findings import Finding
+from lycoris_ext.data.folder_tree import FolderTree, Leaf
+from lycoris_ext.data.report import Amount, PictureFacts, Report
+from lycoris_ext.pages.dataset.choice import Places, worst_crops
+
+TAGS = 5_000
+LISTED = 200
+"""Files of one finding."""
+ROWS = 2_000
+"""Levels, concepts, buckets and folders."""
+POINTS = 1_500
+"""Sizes of pictures; more of them are put together with others of about their size."""
+CONCEPTS = 40
+"""Concepts of the table of which ones stand together."""
+CAPTION = 2_000
+"""Letters of a caption."""
+STEP = 25
+"""Width of a column of caption lengths, in tokens."""
+LOST = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
+"""Where the columns begin that count how much of pictures their crops cut off."""
+_SEVERITIES = ("error", "warning", "note")
+
+
+class Folders:
+    """The folders of pictures; those with the same repeats are one entry each.
+
+    Attributes:
+        rows: what the page holds of each.
+    """
+
+    def __init__(self, report: Report) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.paths: list[Path] = []
+        self._numbers: dict[tuple[Path, float, bool], int] = {}
+        for one in report.pictures:
+            picture = one.picture
+            key = (picture.path.parent, picture.repeats, picture.is_reg)
+            if key not in self._numbers:
+                self._numbers[key] = len(self.rows)
+                self.paths.append(picture.path.parent)
+                self.rows.append(
+                    {
+                        "levels": list(one.levels),
+                        "concepts": list(one.concepts),
+                        "reg": picture.is_reg,
+                        "repeats": picture.repeats,
+                        "pictures": 0,
+                    }
+                )
+            self.rows[self._numbers[key]]["pictures"] += 1
+
+    def number(self, one: PictureFacts) -> int:
+        """Return the number of a picture's folder."""
+        picture = one.picture
+        return self._numbers[picture.path.parent, picture.repeats, picture.is_reg]
+
+
+def page_content(
+    report: Report,
+    chosen: Sequence[int],
+    thumbnails: Mapping[Path, str],
+    faults: Mapping[Path, str],
+    address: Callable[[Path], str],
+) -> dict[str, Any]:
+    """Return everything that the page shows.
+
+    Args:
+        report: what the data set holds.
+        chosen: numbers of the pictures that are shown.
+        thumbnails: picture -> address of its small copy.
+        faults: picture -> why it has none.
+        address: returns the address of a picture itself.
+    """
+    folders = Folders(report)
+    tags = {tag: number for number, tag in enumerate(list(report.tags)[:TAGS])}
+    shown = {number: place for place, number in enumerate(chosen)}
+    base = Path(report.folder) if Path(report.folder).is_dir() else None
+    return {
+        "folder": report.folder,
+        "whole": asdict(report.whole),
+        "regularisation": asdict(report.regularisation),
+        "uncaptioned": report.uncaptioned,
+        "folders": folders.rows,
+        **_levels(report),
+        "concepts": [
+            {
+                "name": name,
+                **asdict(amount),
+                "domains": [[d, a.pictures, a.samples] for d, a in report.domains[name].items()],
+            }
+            for name, amount in list(report.concepts.items())[:ROWS]
+        ],
+        "together": _together(report),
+        "sizes": _sizes(report.sizes),
+        "buckets": [
+            [*size, amount.pictures, amount.samples]
+            for size, amount in list(report.buckets.items())[:ROWS]
+        ],
+        "lost": _lost(report.pictures),
+        "worst": [shown[number] for number in worst_crops(report) if number in shown],
+        "tags": _tags(report, tags, folders),
+        "all_tags": len(report.tags),
+        "tokens": _tokens(report.pictures),
+        "findings": _findings(report, shown, folders),
+        "pictures": [
+            {
+                "file": _name(report.pictures[number].picture.path, base),
+                "thumb": thumbnails.get(report.pictures[number].picture.path, ""),
+                "src": address(report.pictures[number].picture.path),
+                "fault": faults.get(report.pictures[number].picture.path, ""),
+                "folder": folders.number(report.pictures[number]),
+                **_facts(report.pictures[number], tags),
+            }
+            for number in chosen
+        ],
+        "all_pictures": len(report.pictures),
+    }
+
+
+def _name(path: Path, base: Path | None) -> str:
+    return str(path.relative_to(base)) if base and path.is_relative_to(base) else str(path)
+
+
+def _facts(one: PictureFacts, tags: Mapping[str, int]) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "caption": one.picture.caption[:CAPTION],
+        "written": one.picture.has_caption_file,
+        "tokens": one.tokens,
+        "tags": [tags[tag] for tag in one.tags if tag in tags] if not one.picture.is_reg else [],
+    }
+    if one.crop is not None:
+        width, height = one.crop.resized
+        left, top, right, bottom = one.crop.crop_box
+        box = (left / width, top / height, right / width, bottom / height)
+        facts |= {
+            "size": list(one.crop.original),
+            "bucket": list(one.crop.bucket),
+            "lost": round(one.lost, 4),
+            "box": [round(side, 4) for side in box],
+        }
+    return facts
+
+
+def _levels(report: Report) -> dict[str, Any]:
+    """Return the tree of levels with their shares of an epoch, now and after a balance."""
+    after: dict[tuple[str, ...], Amount] = {}
+    leaves: dict[Path, list[PictureFacts]] = {}
+    for one in report.pictures:
+        if not one.picture.is_reg:
+            leaves.setdefault(one.picture.path.parent, []).append(one)
+    found = tuple(
+        Leaf(
+            folder,
+            some[0].levels,
+            sum(one.picture.repeats for one in some) / len(some),
+            tuple(one.picture.path.name for one in some),
+        )
+        for folder, some in leaves.items()
+    )
+    shares = balance(FolderTree(Path(report.folder), False, found)) if found else ()
+    for share in shares:
+        for depth in range(len(share.leaf.levels) + 1):
+            amount = after.setdefault(share.leaf.levels[:depth], Amount())
+            amount.samples += share.weighted
+    repeats = {share.leaf.levels: (share.leaf.repeats, share.repeats) for share in shares}
+    return {
+        "levels": [
+            {
+                "levels": list(levels),
+                **asdict(amount),
+                "after": after[levels].samples if levels in after else 0,
+                "repeats": repeats.get(levels),
+            }
+            for levels, amount in list(report.levels.items())[:ROWS]
+        ],
+        "after": sum(share.weighted for share in shares),
+    }
+
+
+def _together(report: Report) -> dict[str, Any]:
+    """Return the concepts that stand together with others, and how often each two of them do."""
+    often: Counter[str] = Counter()
+    for both, amount in report.together.items():
+        for concept in both:
+            often[concept] += amount.pictures
+    most = {concept for concept, _ in often.most_common(CONCEPTS)}
+    names = [concept for concept in report.concepts if concept in most]
+    place = {concept: number for number, concept in enumerate(names)}
+    pairs = [
+        [place[one], place[other], amount.pictures, amount.samples]
+        for (one, other), amount in report.together.items()
+        if one in place and other in place
+    ]
+    return {"names": names, "pairs": pairs, "all": len(often)}
+
+
+def _sizes(sizes: Mapping[tuple[int, int], int]) -> list[list[int]]:
+    """Return width, height and number of pictures; many sizes are rounded to 24 an octave."""
+    if len(sizes) <= POINTS:
+        return [[*size, number] for size, number in sizes.items()]
+    rounded: Counter[tuple[int, ...]] = Counter()
+    for size, number in sizes.items():
+        rounded[tuple(round(2 ** (round(24 * math.log2(side)) / 24)) for side in size)] += number
+    return [[*size, number] for size, number in rounded.most_common(POINTS)]
+
+
+def _lost(pictures: Sequence[PictureFacts]) -> list[list[float]]:
+    """Return columns: from, to, and the number of pictures that lose so much to their crop."""
+    counts = [0] * len(LOST)
+    for one in pictures:
+        if one.crop is not None:
+            counts[sum(one.lost >= low for low in LOST) - 1] += 1
+    ends = [*LOST[1:], 1.0]
+    return [[low, end, number] for low, end, number in zip(LOST, ends, counts, strict=True)]
+
+
+def _tags(report: Report, tags: Mapping[str, int], folders: Folders) -> list[dict[str, Any]]:
+    """Return the most frequent tags, each with the number of its captions in every folder."""
+    inside: list[Counter[int]] = [Counter() for _ in tags]
+    for one in report.pictures:
+        if not one.picture.is_reg:
+            folder = folders.number(one)
+            for tag in one.tags:
+                if tag in tags:
+                    inside[tags[tag]][folder] += 1
+    return [
+        {
+            "name": tag,
+            **asdict(report.tags[tag]),
+            "in": [part for pair in inside[number].most_common(ROWS) for part in pair],
+        }
+        for tag, number in tags.items()
+    ]
+
+
+def _tokens(pictures: Sequence[PictureFacts]) -> dict[str, Any]:
+    """Return how many captions have 1 to 25 tokens, 26 to 50 and so on, up to 300 and above."""
+    counted = [
+        one.tokens for one in pictures if one.tokens is not None and one.picture.has_caption_file
+    ]
+    columns = Counter(min(max(0, tokens - 1) // STEP, 12) for tokens in counted)
+    return {
+        "step": STEP,
+        "columns": [columns[number] for number in range(max(columns, default=-1) + 1)],
+        "longest": max(counted, default=0),
+        "beyond": {limit: sum(tokens > limit for tokens in counted) for limit in (75, 150, 225)},
+        "captions": len(counted),
+    }
+
+
+def _findings(report: Report, shown: Mapping[int, int], folders: Folders) -> list[dict[str, Any]]:
+    places = Places(report, shown)
+    numbers: dict[Path, list[int]] = {}
+    for number, path in enumerate(folders.paths):
+        numbers.setdefault(path, []).append(number)
+    base = Path(report.folder)
+
+    def row(finding: Finding) -> dict[str, Any]:
+        where = []
+        for path, detail in finding.where[:LISTED]:
+            number = places.find(path)
+            one: dict[str, Any] = {"path": _name(path, base), "detail": detail}
+            if number is not None:
+                one["picture"] = shown[number]
+            elif path in numbers:
+                one["folders"] = numbers[path]
+            where.append(one)
+        return {
+            "code": finding.code,
+            "severity": finding.severity,
+            "what": finding.what,
+            "fix": finding.fix,
+            "all": len(finding.where),
+            "where": where,
+        }
+
+    ordered = sorted(report.findings, key=lambda one: _SEVERITIES.index(one.severity))
+    return [row(finding) for finding in ordered]
