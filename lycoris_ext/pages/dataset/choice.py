@@ -12,16 +12,16 @@ from lycoris_ext.data.report import Report
 MOST = 2_000
 """Pictures that a page shows if nobody says how many: about 30 MB of small copies."""
 OF_A_FINDING = 60
-"""Pictures of one finding that a page shows before others get their place."""
+"""Pictures of one finding that a page shows, at most."""
 WORST_CROPS = 24
 
 
 def choose(report: Report, most: int = MOST) -> list[int]:
     """Choose the pictures of a page: numbers in ``report.pictures``, in order.
 
-    All of them if there are few enough. Else first those behind findings, then those that lose most
-    to their crop, then one of every tag up to a quarter of the number; the folders share the rest,
-    each with pictures at even distances.
+    All of them if there are few enough. Else first those behind findings, up to half of the number,
+    then those that lose most to their crop, then one of every tag, up to a quarter; the folders
+    share the rest, each with pictures at even distances.
 
     Args:
         report: what the data set holds.
@@ -30,9 +30,11 @@ def choose(report: Report, most: int = MOST) -> list[int]:
     if len(report.pictures) <= most:
         return list(range(len(report.pictures)))
     places = Places(report)
+    of_each = max(1, min(OF_A_FINDING, most // 2 // max(1, len(report.findings))))
+    behind = chain.from_iterable(islice(places.of(one), of_each) for one in report.findings)
     wanted: dict[int, None] = {}
     for some in (
-        chain.from_iterable(islice(places.of(one), OF_A_FINDING) for one in report.findings),
+        islice(behind, most // 2),
         worst_crops(report),
         islice(_of_every_tag(report), most // 4),
     ):

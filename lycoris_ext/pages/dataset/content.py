@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from lycoris_ext.data.balance import balance
-from lycoris_ext.data.findings import Finding
+from lycoris_ext.data.decode import REPLACE
+from lycoris_ext.data.findings import Finding, Location
 from lycoris_ext.data.folder_tree import FolderTree, Leaf
 from lycoris_ext.data.report import Amount, PictureFacts, Report
+from lycoris_ext.data.rules.pictures import DAMAGED
 from lycoris_ext.pages.dataset.choice import Places, worst_crops
+from lycoris_ext.words import count
 
 TAGS = 5_000
 LISTED = 200
@@ -104,7 +107,7 @@ def page_content(
                 **asdict(amount),
                 "domains": [[d, a.pictures, a.samples] for d, a in report.domains[name].items()],
             }
-            for name, amount in list(report.concepts.items())[:ROWS]
+            for name, amount in sorted(report.concepts.items(), key=_by_letters)[:ROWS]
         ],
         "together": _together(report),
         "sizes": _sizes(report.sizes),
@@ -117,7 +120,7 @@ def page_content(
         "tags": _tags(report, tags, folders),
         "all_tags": len(report.tags),
         "tokens": _tokens(report.pictures),
-        "findings": _findings(report, shown, folders),
+        "findings": _findings(report, faults, shown, folders),
         "pictures": [
             {
                 "file": _name(report.pictures[number].picture.path, base),
@@ -131,6 +134,10 @@ def page_content(
         ],
         "all_pictures": len(report.pictures),
     }
+
+
+def _by_letters(item: tuple[str, object]) -> tuple[str, str]:
+    return item[0].casefold(), item[0]
 
 
 def _name(path: Path, base: Path | None) -> str:
@@ -200,7 +207,7 @@ def _together(report: Report) -> dict[str, Any]:
         for concept in both:
             often[concept] += amount.pictures
     most = {concept for concept, _ in often.most_common(CONCEPTS)}
-    names = [concept for concept in report.concepts if concept in most]
+    names = [name for name, _ in sorted(report.concepts.items(), key=_by_letters) if name in most]
     place = {concept: number for number, concept in enumerate(names)}
     pairs = [
         [place[one], place[other], amount.pictures, amount.samples]
@@ -264,7 +271,9 @@ def _tokens(pictures: Sequence[PictureFacts]) -> dict[str, Any]:
     }
 
 
-def _findings(report: Report, shown: Mapping[int, int], folders: Folders) -> list[dict[str, Any]]:
+def _findings(
+    report: Report, faults: Mapping[Path, str], shown: Mapping[int, int], folders: Folders
+) -> list[dict[str, Any]]:
     places = Places(report, shown)
     numbers: dict[Path, list[int]] = {}
     for number, path in enumerate(folders.paths):
@@ -290,5 +299,11 @@ def _findings(report: Report, shown: Mapping[int, int], folders: Folders) -> lis
             "where": where,
         }
 
-    ordered = sorted(report.findings, key=lambda one: _SEVERITIES.index(one.severity))
+    found = list(report.findings)
+    known = {place.path for one in found if one.code == DAMAGED.name for place in one.where}
+    damaged = [Location(path, fault) for path, fault in faults.items() if path not in known]
+    if damaged:  # the report itself reads only headers
+        told = count(len(damaged), "picture of this page", "pictures of this page")
+        found.append(DAMAGED.finding(damaged, f"{told} cannot be read", REPLACE))
+    ordered = sorted(found, key=lambda one: _SEVERITIES.index(one.severity))
     return [row(finding) for finding in ordered]

@@ -10,7 +10,7 @@ function draw(tag, attributes, text) {
 
 // Width and height of pictures as dots, and the buckets that they are trained in as squares.
 function scatter() {
-  const wide = 560, high = 400, left = 52, low = 36;
+  const wide = 560, high = 400, left = 66, low = 36;
   const sides = [...data.sizes, ...data.buckets].flatMap(([w, h]) => [w, h]);
   const from = Math.log2(Math.min(...sides)) - 0.25;
   const to = Math.log2(Math.max(...sides)) + 0.25;

@@ -30,8 +30,19 @@ function sheets() {
   return list;
 }
 
+// Names of the domains that stand beside others of the same level: "characters~fanart" and
+// "characters~screenshots", but not "artists" alone.
+function domainsWithOthers() {
+  const beside = new Map();
+  for (const [name] of data.concepts.flatMap((one) => one.domains)) {
+    const above = name.includes("~") ? name.slice(0, name.lastIndexOf("~")) : "";
+    if (name) beside.set(above, (beside.get(above) || new Set()).add(name));
+  }
+  return new Set([...beside.values()].filter((names) => names.size > 1).flatMap((names) => [...names]));
+}
+
 function sheet(one, domains) {
-  const node = make("article", "", "sheet");
+  const node = make("article", "", one.pictures <= 6 ? "sheet few" : "sheet");
   const line = make("div", "", "title");
   const share = one.reg ? "" : `, ${percent(one.samples, data.whole.samples)} of an epoch`;
   line.append(make("h3", one.name),
@@ -40,7 +51,7 @@ function sheet(one, domains) {
   for (const [name, number_] of named) {
     line.append(make("span", `${name.replaceAll("~", " ~ ")}: ${number(number_)}`, "chip"));
   }
-  if (domains > 1 && named.length === 1) line.append(make("span", "in one domain only", "chip warn"));
+  if (one.domains.length === 1 && domains.has(one.domains[0][0])) line.append(make("span", "in one domain only", "chip warn"));
   node.append(line);
   const list = inTurn(one.folders);
   if (list.length) pictures(node, list, { step: 12, className: "small" });
@@ -52,13 +63,13 @@ function sheet(one, domains) {
 
 function showConcepts() {
   const all = sheets();
-  const domains = new Set(all.flatMap((one) => one.domains.map(([name]) => name).filter(Boolean))).size;
+  const domains = domainsWithOthers();
   const place = body("concepts");
   at("concept").hidden = all.length < 4;
   const show = () => {
     const asked = at("concept").value.trim().toLowerCase();
     const fitting = all.filter((one) => one.name.toLowerCase().includes(asked));
-    inSteps(place, fitting, 8, (one) => sheet(one, domains), "concept");
+    inSteps(place, fitting, 12, (one) => sheet(one, domains), "concept");
     if (!fitting.length) place.prepend(make("p", "No concept has this in its name.", "soft"));
   };
   at("concept").addEventListener("input", show);

@@ -20,7 +20,7 @@ function unfolded(one) {
   if (details.size) {
     pictures(inside, [...details.keys()], {
       step: 24,
-      note: (index) => details.get(index) || data.pictures[index].file,
+      note: (index) => details.get(index) || lastPart(data.pictures[index].file),
     });
   }
   const others = one.where.filter((each) => !("picture" in each));

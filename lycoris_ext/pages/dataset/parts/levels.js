@@ -5,24 +5,27 @@ function showLevels() {
     emptyNote("levels", "There is no picture to train on.");
     return;
   }
-  lead("levels", `An epoch shows ${count(whole.samples, "sample")}. "Balanced" is what lycoris-ext `
-    + `dataset balance would make of the repeats, so that all branches of a level have equal parts `
-    + `as far as whole repeats allow: ${count(after, "sample")}.`);
+  const balanced = data.levels.every(({ repeats }) => !repeats || repeats[0] === repeats[1]);
+  lead("levels", `An epoch shows ${count(whole.samples, "sample")}. ` + (balanced
+    ? "The repeats are as lycoris-ext dataset balance would make them."
+    : `"Balanced" is what lycoris-ext dataset balance would make of the repeats, so that all branches `
+      + `of a level have equal parts, as far as whole repeats allow: ${count(after, "sample")}.`));
   const parts = data.levels.filter((one) => one.levels.length);
   const most = Math.max(...parts.map((one) => Math.max(one.samples / (whole.samples || 1), one.after / (after || 1))));
   const head = make("div", "", "level head");
   head.append(make("span", "level"), make("span", "share of an epoch"), make("span", "repeats", "repeats"),
     make("span", "pictures", "pictures"));
   const rows = make("div", "", "rows");
-  body("levels").append(legend(), head, rows);
+  body("levels").append(balanced ? "" : legend(), head, rows);
   inSteps(rows, data.levels, 60, (one) => {
     const row = make("div", "", "level");
     const depth = one.levels.length;
     const name = make("span", depth ? one.levels[depth - 1] : "all", "name");
-    name.style.setProperty("--depth", depth);
+    row.style.setProperty("--depth", depth);
     if (depth) name.title = harmless(one.levels.join(" ~ "));
     const bars = make("span", "", "bars");
-    for (const [samples, all, kind] of [[one.samples, whole.samples, "now"], [one.after, after, "balanced"]]) {
+    const both = [[one.samples, whole.samples, "now"], [one.after, after, "balanced"]];
+    for (const [samples, all, kind] of balanced ? both.slice(0, 1) : both) {
       const line = make("span", "", "of-bar");
       if (depth) line.append(bar(samples / (all || 1), most, kind));
       line.append(make("small", `${percent(samples, all)} · ${number(samples)}`));

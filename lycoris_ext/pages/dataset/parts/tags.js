@@ -122,8 +122,7 @@ function showTags() {
   function step(many) {
     inside.append(...rows.slice(shown, shown + many).map(build));
     shown = Math.min(rows.length, shown + many);
-    more.textContent = `Show ${number(Math.min(200, rows.length - shown))} more of ${count(rows.length - shown, "tag")}`;
-    more.hidden = shown === rows.length;
+    moreOf(more, rows.length - shown, 200, "tag");
   }
   body("tags").append(more);
   step(30);

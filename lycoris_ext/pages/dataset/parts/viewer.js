@@ -31,6 +31,7 @@ function thumb(index, list, note, cropped) {
     });
     open.append(image);
   } else {
+    open.title += `\n${harmless(picture.fault)}`;
     open.append(make("span", picture.fault || "no picture", "broken"));
   }
   if (cropped && picture.box) {

@@ -5,6 +5,7 @@ const percent = (part, whole) => {
   const share = whole ? (100 * part) / whole : 0;
   return `${share && share < 9.95 ? share.toFixed(1) : share.toFixed(0)}%`;
 };
+const lastPart = (path) => path.split(/[\\/]/).pop();
 const body = (section) => document.querySelector(`#${section} .body`);
 const lead = (section, text) => {
   document.querySelector(`#${section} .lead`).textContent = harmless(text);
@@ -17,6 +18,13 @@ function button(text, className, act) {
   return node;
 }
 
+// Say how many more a button shows.
+function moreOf(node, left, step, noun) {
+  node.textContent = left > step ? `Show ${number(step)} more of ${count(left, noun)}`
+    : `Show ${left === 1 ? "one more" : `the other ${number(left)}`}`;
+  node.hidden = !left;
+}
+
 // Show the first things of a list, and a button that shows more of them.
 function inSteps(place, list, step, build, noun) {
   let shown = 0;
@@ -25,8 +33,7 @@ function inSteps(place, list, step, build, noun) {
     more.before(...list.slice(shown, shown + many).map(build));
     shown = Math.min(list.length, shown + many);
     const left = list.length - shown;
-    more.textContent = `Show ${number(Math.min(left, 2 * step))} more of ${count(left, noun)}`;
-    more.hidden = !left;
+    moreOf(more, left, 2 * step, noun);
   }
   place.replaceChildren(more);
   show(step);
