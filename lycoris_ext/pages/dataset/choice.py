@@ -35,7 +35,7 @@ def choose(report: Report, most: int = MOST) -> list[int]:
     wanted: dict[int, None] = {}
     for some in (
         islice(behind, most // 2),
-        worst_crops(report),
+        worst_crops(report)[: most // 8],
         islice(_of_every_tag(report), most // 4),
     ):
         wanted.update(dict.fromkeys(some))
