@@ -137,6 +137,7 @@ function startTags() {
     return;
   }
   wherePlaces();
-  for (const name of ["find", "where", "often"]) at(name).addEventListener("input", showTags);
+  at("find").addEventListener("input", showTags);
+  for (const name of ["where", "often"]) at(name).addEventListener("change", showTags);
   showTags();
 }
