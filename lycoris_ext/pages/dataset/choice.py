@@ -14,6 +14,8 @@ MOST = 2_000
 OF_A_FINDING = 60
 """Pictures of one finding that a page shows, at most."""
 WORST_CROPS = 24
+TAGS = 5_000
+"""Tags in the table of the page: the most frequent ones."""
 
 
 def choose(report: Report, most: int = MOST) -> list[int]:
@@ -79,12 +81,11 @@ class Places:
 
 
 def _of_every_tag(report: Report) -> Iterator[int]:
-    """Yield pictures so that every tag stands at one of them."""
-    seen: set[str] = set()
+    """Yield pictures so that every tag of the table stands at one of them."""
+    missing = set(islice(report.tags, TAGS))
     for number, one in enumerate(report.pictures):
-        tags = one.tags
-        if not seen.issuperset(tags):
-            seen.update(tags)
+        if not missing.isdisjoint(one.tags):
+            missing.difference_update(one.tags)
             yield number
 
 

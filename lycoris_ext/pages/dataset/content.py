@@ -19,10 +19,9 @@ from lycoris_ext.data.findings import Finding, Location
 from lycoris_ext.data.folder_tree import FolderTree, Leaf
 from lycoris_ext.data.report import Amount, PictureFacts, Report
 from lycoris_ext.data.rules.pictures import DAMAGED
-from lycoris_ext.pages.dataset.choice import Places, worst_crops
+from lycoris_ext.pages.dataset.choice import TAGS, Places, worst_crops
 from lycoris_ext.words import count
 
-TAGS = 5_000
 LISTED = 200
 """Files of one finding."""
 ROWS = 2_000

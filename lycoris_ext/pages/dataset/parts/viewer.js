@@ -64,7 +64,8 @@ function gallery(title, list, all, options) {
     ? `${number(list.length)} of ${count(all, "picture")}; this page holds ${number(data.pictures.length)} of all ${number(data.all_pictures)}`
     : count(list.length, "picture");
   at("gallery_pictures").replaceChildren();
-  pictures(at("gallery_pictures"), list, { step: 60, ...options });
+  if (list.length) pictures(at("gallery_pictures"), list, { step: 60, ...options });
+  else at("gallery_pictures").append(make("p", "None of them is in this page. To have more pictures in it, make it with a larger --pictures.", "soft"));
   if (!at("gallery").open) at("gallery").showModal();
   at("gallery").scrollTop = 0;
 }
