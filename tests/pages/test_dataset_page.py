@@ -173,8 +173,17 @@ def test_a_caption_as_long_as_a_limit_is_not_beyond_it(tmp_path: Path) -> None:
     for number, words in enumerate((75, 76, 300, 301)):
         write(tmp_path / "1_a" / f"{number}.png", "very " * words)
     tokens = content_of(report_on(tmp_path))["tokens"]
-    assert tokens["beyond"] == {75: 3, 150: 2, 225: 2}
+    assert tokens["limits"] == [[75, 75, 3], [150, 150, 2], [225, 225, 2]]
     assert tokens["columns"] == [0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1]
+
+
+def test_the_columns_of_an_encoder_that_reads_22_tokens_end_at_its_limits(tmp_path: Path) -> None:
+    for number, words in enumerate((11, 12, 22, 23)):
+        write(tmp_path / "1_a" / f"{number}.png", "very " * words)
+    report, limit = report_on(tmp_path), TokenLimit(len, max_token_length=150, piece=22)
+    tokens = page_content(report, choose(report), {}, {}, str, limit)["tokens"]
+    assert tokens["columns"] == [1, 2, 1] and tokens["step"] == 11 and tokens["read"] == 150
+    assert tokens["limits"] == [[75, 22, 1], [150, 44, 0], [225, 66, 0]]
 
 
 def test_the_crop_of_a_picture_is_a_box_inside_of_it(pictures: Path) -> None:

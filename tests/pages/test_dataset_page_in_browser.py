@@ -63,6 +63,9 @@ def test_the_page_opens_without_an_error_and_hostile_names_are_only_text(browser
     assert "2 without a caption" in tiles
     names = [one.text for one in browser.find_elements(By.CSS_SELECTOR, ".sheet h3")]
     assert names == [NAME, "A", "B"]
+    # A has fan art and screenshots; the other one is alone with its level.
+    marked = browser.find_elements(By.XPATH, "//*[@class='chip warn']/../h3")
+    assert [one.text for one in marked] == ["B"]
     assert "\u202e" not in browser.execute_script("return document.body.innerText")
     wait_for(browser, "[...document.images].filter((i) => i.src && i.naturalWidth).length > 20")
     broken = "return [...document.images].filter((i) => i.complete && i.src && !i.naturalWidth)"

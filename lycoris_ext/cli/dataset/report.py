@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from lycoris_ext.cli.dataset.reading import caption_limit, data_config
-from lycoris_ext.data import examine, finding_lines
+from lycoris_ext.data import TokenLimit, examine, finding_lines
 from lycoris_ext.data.folders import find_roots
 from lycoris_ext.data.report import Amount, Report, make_report
 from lycoris_ext.pages.dataset.page import check_place, write_report_page
@@ -34,7 +34,7 @@ def main(options: argparse.Namespace) -> int:
     ) as bar:
         report = make_report(scan, asked, bar.update)
     if options.html is not None:
-        print(f"written: {_page(options.html, report, options.pictures)}")
+        print(f"written: {_page(options, report, scan.token_limit)}")
     elif options.json:
         print(json.dumps(report.as_json(), ensure_ascii=False))
     else:
@@ -42,12 +42,13 @@ def main(options: argparse.Namespace) -> int:
     return 0
 
 
-def _page(folder: Path, report: Report, most: int) -> Path:
+def _page(options: argparse.Namespace, report: Report, limit: TokenLimit | None) -> Path:
+    most = options.pictures
     total = min(most, len(report.pictures))
     with tqdm(
         desc="small copies", unit=" pictures", total=total, leave=False, **bar_options()
     ) as bar:
-        return write_report_page(folder, report, most=most, progress=bar.update)
+        return write_report_page(options.html, report, most=most, limit=limit, progress=bar.update)
 
 
 def _as_text(report: Report) -> Iterator[str]:

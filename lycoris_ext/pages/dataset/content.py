@@ -19,6 +19,8 @@ from lycoris_ext.data.findings import Finding, Location
 from lycoris_ext.data.folder_tree import FolderTree, Leaf
 from lycoris_ext.data.report import Amount, PictureFacts, Report
 from lycoris_ext.data.rules.pictures import DAMAGED
+from lycoris_ext.data.token_limit import TokenLimit
+from lycoris_ext.formats.families import CLIP_TEXT
 from lycoris_ext.pages.dataset.choice import TAGS, Places, worst_crops
 from lycoris_ext.words import count
 
@@ -32,8 +34,8 @@ CONCEPTS = 40
 """Concepts of the table of which ones stand together."""
 CAPTION = 2_000
 """Letters of a caption."""
-STEP = 25
-"""Width of a column of caption lengths, in tokens."""
+COLUMNS = 13
+"""Columns of caption lengths; the last one holds all that are longer."""
 LOST = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 """Where the columns begin that count how much of pictures their crops cut off."""
 _SEVERITIES = ("error", "warning", "note")
@@ -79,6 +81,7 @@ def page_content(
     thumbnails: Mapping[Path, str],
     faults: Mapping[Path, str],
     address: Callable[[Path], str],
+    limit: TokenLimit | None = None,
 ) -> dict[str, Any]:
     """Return everything that the page shows.
 
@@ -88,6 +91,7 @@ def page_content(
         thumbnails: picture -> address of its small copy.
         faults: picture -> why it has none.
         address: returns the address of a picture itself.
+        limit: how many tokens of a caption are read; None for CLIP's usual number.
     """
     folders = Folders(report)
     tags = {tag: number for number, tag in enumerate(list(report.tags)[:TAGS])}
@@ -118,7 +122,7 @@ def page_content(
         "worst": [shown[number] for number in worst_crops(report) if number in shown],
         "tags": _tags(report, tags, folders),
         "all_tags": len(report.tags),
-        "tokens": _tokens(report.pictures),
+        "tokens": _tokens(report.pictures, limit),
         "findings": _findings(report, faults, shown, folders),
         "pictures": [
             {
@@ -255,17 +259,28 @@ def _tags(report: Report, tags: Mapping[str, int], folders: Folders) -> list[dic
     ]
 
 
-def _tokens(pictures: Sequence[PictureFacts]) -> dict[str, Any]:
-    """Return how many captions have 1 to 25 tokens, 26 to 50 and so on, up to 300 and above."""
+def _tokens(pictures: Sequence[PictureFacts], limit: TokenLimit | None) -> dict[str, Any]:
+    """Return how many captions have 1 to 25 tokens, 26 to 50 and so on, up to 300 and above.
+
+    A text encoder that reads another number than 75 has columns of another width, so that its
+    limits lie between columns, too.
+    """
+    piece = limit.piece if limit else CLIP_TEXT
+    step = piece // next(parts for parts in (3, 2, 1) if piece % parts == 0)
     counted = [
         one.tokens for one in pictures if one.tokens is not None and one.picture.has_caption_file
     ]
-    columns = Counter(min(max(0, tokens - 1) // STEP, 12) for tokens in counted)
+    columns = Counter(min(max(0, tokens - 1) // step, COLUMNS - 1) for tokens in counted)
     return {
-        "step": STEP,
+        "step": step,
+        "last": COLUMNS - 1,
         "columns": [columns[number] for number in range(max(columns, default=-1) + 1)],
         "longest": max(counted, default=0),
-        "beyond": {limit: sum(tokens > limit for tokens in counted) for limit in (75, 150, 225)},
+        "read": limit.max_token_length if limit else CLIP_TEXT,
+        "limits": [
+            [CLIP_TEXT * times, piece * times, sum(tokens > piece * times for tokens in counted)]
+            for times in (1, 2, 3)
+        ],
         "captions": len(counted),
     }
 

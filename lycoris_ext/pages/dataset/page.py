@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from lycoris_ext import __version__
 from lycoris_ext.data.report import Report
+from lycoris_ext.data.token_limit import TokenLimit
 from lycoris_ext.errors import DataError
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.os_errors import reason, remedy_for_writing
@@ -70,6 +71,7 @@ def write_report_page(
     report: Report,
     *,
     most: int = MOST,
+    limit: TokenLimit | None = None,
     progress: Callable[[int], object] = lambda _: None,
 ) -> Path:
     """Write the page of a report, and the small copies of its pictures beside it.
@@ -80,6 +82,7 @@ def write_report_page(
         folder: for this page only, see ``check_place``; it is made if needed.
         report: what the data set holds.
         most: the largest number of pictures that the page shows.
+        limit: how many tokens of a caption are read; None for CLIP's usual number.
         progress: called with the number of pictures done since the last call; there are
             ``min(most, len(report.pictures))``, and of a file that is read twice only one.
 
@@ -93,7 +96,7 @@ def write_report_page(
     thumbnails = Thumbnails(folder)
     copies = thumbnails.make((report.pictures[number].picture.path for number in chosen), progress)
     content = page_content(
-        report, chosen, copies, thumbnails.faults, lambda path: _address(path, folder)
+        report, chosen, copies, thumbnails.faults, lambda path: _address(path, folder), limit
     )
     name = Path(report.folder).resolve().name or report.folder
     content |= {

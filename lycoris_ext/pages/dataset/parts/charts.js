@@ -93,31 +93,33 @@ function showSizes() {
 }
 
 function showCaptions() {
-  const { step, columns, beyond, longest, captions } = data.tokens;
+  const { step, last, columns, limits, read, longest, captions } = data.tokens;
   if (!columns.length) {
-    emptyNote("captions", captions ? "" : "No caption was counted.");
+    emptyNote("captions", "The tokens of no caption were counted.");
     return;
   }
-  const cut = Object.entries(beyond).filter(([, number_]) => number_)
-    .map(([limit, number_]) => `${count(number_, "caption is", "captions are")} longer than ${limit}`);
-  lead("captions", `In tokens of ${count(captions, "caption")}; the longest has ${number(longest)}. The text encoder reads 75, `
-    + `or 150 or 225 with max_token_length: ${cut.length ? cut.join(", ") : "no caption is longer than 75"}.`);
+  const cut = limits.filter(([, , number_]) => number_)
+    .map(([, tokens, number_]) => `${count(number_, "caption is", "captions are")} longer than ${tokens}`);
+  const [, first] = limits[0];
+  lead("captions", `In tokens of ${count(captions, "caption")}; the longest has ${number(longest)}. The text encoder reads `
+    + `${limits.find(([name]) => name === read)?.[1] || first} with max_token_length = ${read}, and up to ${limits[2][1]} with 225: `
+    + `${cut.length ? cut.join(", ") : `no caption is longer than ${first}`}.`);
   const node = make("div", "", "columns");
   const most = Math.max(...columns);
-  const shown = Math.max(columns.length, 4);
+  const shown = Math.max(columns.length, Math.round(first / step) + 1);
+  const ends = new Set(limits.map(([, tokens]) => tokens));
   for (let index = 0; index < shown; index += 1) {
     const number_ = columns[index] || 0;
-    const low = index * step + 1, end = (index + 1) * step, last = index === 12;
-    const name = last ? `${low}+` : `${low}–${end}`;
-    const inside = (p) => p.written && p.tokens !== null && p.tokens <= (last ? Infinity : end) && (p.tokens >= low || !index);
+    const low = index * step + 1, end = index === last ? Infinity : (index + 1) * step;
+    const name = index === last ? `${low}+` : `${low}–${end}`;
+    const inside = (p) => p.written && p.tokens !== null && p.tokens <= end && (p.tokens >= low || !index);
     const column = button("", "column", () => gallery(`Captions of ${name} tokens`, having(inside), number_,
       { note: (i) => count(data.pictures[i].tokens, "token") }));
     column.disabled = !number_;
     column.setAttribute("aria-label", `${name} tokens: ${count(number_, "caption")}`);
     column.style.setProperty("--high", `${(100 * number_) / most}%`);
-    column.classList.toggle("limit", [75, 150, 225].includes(end) && index + 1 < shown);
-    if ([75, 150, 225].includes(end)) column.dataset.limit = end;
-    column.classList.toggle("long", end > 75);
+    if (ends.has(end) && index + 1 < shown) column.dataset.limit = end;
+    column.classList.toggle("long", end > first);
     column.append(make("b", number_ ? number(number_) : ""), make("i"), make("span", name));
     node.append(column);
   }

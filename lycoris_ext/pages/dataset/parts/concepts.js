@@ -48,9 +48,10 @@ function sheet(one, domains) {
   line.append(make("h3", one.name),
     make("span", `${count(one.pictures, "picture")}, ${count(one.samples, "sample")}${share}`, "soft"));
   const named = one.domains.filter(([name]) => name);
-  for (const [name, number_] of named) {
+  for (const [name, number_] of named.slice(0, 8)) {
     line.append(make("span", `${name.replaceAll("~", " ~ ")}: ${number(number_)}`, "chip"));
   }
+  if (named.length > 8) line.append(make("span", `and in ${named.length - 8} more`, "soft"));
   if (one.domains.length === 1 && domains.has(one.domains[0][0])) line.append(make("span", "in one domain only", "chip warn"));
   node.append(line);
   const list = inTurn(one.folders);

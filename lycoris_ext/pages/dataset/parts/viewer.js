@@ -80,6 +80,8 @@ function view(list, position) {
   const folder = data.folders[picture.folder];
   const image = at("large");
   image.parentElement.style.setProperty("--own", ratio(picture));
+  // The small copy is there at once, and stays where the picture itself cannot be shown.
+  image.parentElement.style.backgroundImage = picture.thumb ? `url("${picture.thumb}")` : "";
   image.alt = harmless(picture.file);
   image.onerror = () => {
     image.onerror = null; // the data set was moved, or the browser cannot show this format
