@@ -76,6 +76,23 @@ def test_the_command_writes_a_page_and_leaves_the_data_set_alone(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["page", "set"]
 
 
+def test_with_check_the_page_has_the_findings_that_need_pictures_decoded(
+    pictures: Path, tmp_path: Path
+) -> None:
+    transparent = pictures / "3_girls~screens~B" / "glass.png"
+    Image.new("RGBA", (64, 64), (255, 0, 0, 128)).save(transparent)
+    found = {}
+    for flags in ((), ("--check",)):
+        folder = tmp_path / f"page{len(flags)}"
+        assert main(["dataset", "report", str(pictures), "--html", str(folder), *flags]) == 0
+        tags = Tags()
+        tags.feed((folder / "index.html").read_text("utf-8"))
+        found[flags] = {one["code"]: one["where"] for one in json.loads(tags.texts[0])["findings"]}
+    assert "LX016" not in found[()]
+    assert found["--check",]["LX016"][0]["path"] == str(transparent.relative_to(pictures))
+    assert "picture" in found["--check",]["LX016"][0]
+
+
 def test_foreign_texts_never_become_tags_and_only_the_pages_own_script_may_run(
     pictures: Path, tmp_path: Path
 ) -> None:

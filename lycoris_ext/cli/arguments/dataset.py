@@ -28,7 +28,7 @@ def _report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         help="count pictures, repeats, concepts, sizes, tags and caption lengths",
         description="Count what a data set holds, level by level: pictures and samples in an "
         "epoch, concepts and which of them stand together, sizes and buckets, tags and lengths "
-        "of captions. Only the headers of pictures are read.",
+        "of captions. Without --check only the headers of pictures are read.",
     )
     made.add_argument("place", type=Path, help="a folder of pictures, or a config")
     shown = made.add_mutually_exclusive_group()
@@ -38,6 +38,11 @@ def _report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         type=Path,
         metavar="FOLDER",
         help="write a page with the pictures into a folder of its own, outside of the data set",
+    )
+    made.add_argument(
+        "--check",
+        action="store_true",
+        help="decode every picture, too, and tell what lycoris-ext doctor finds in them",
     )
     made.add_argument(
         "--pictures",

@@ -28,7 +28,9 @@ def main(options: argparse.Namespace) -> int:
     if options.html is not None:
         roots = [root.path for root in find_roots(config.data)]
         check_place(options.html, [*roots, asked] if asked.is_dir() else roots)
-    scan = examine(config.data, open_pictures=False, token_limit=caption_limit(asked, config))
+    limit = caption_limit(asked, config)
+    with tqdm(desc="checking", unit=" pictures", leave=False, **bar_options()) as bar:
+        scan = examine(config.data, bar.update, open_pictures=options.check, token_limit=limit)
     with tqdm(
         desc="reading", unit=" pictures", total=len(scan.pictures), leave=False, **bar_options()
     ) as bar:

@@ -101,8 +101,9 @@ function showCaptions() {
   const cut = limits.filter(([, , number_]) => number_)
     .map(([, tokens, number_]) => `${count(number_, "caption is", "captions are")} longer than ${tokens}`);
   const [, first] = limits[0];
+  const within = limits.find(([name]) => name === read)?.[1] || first;
   lead("captions", `In tokens of ${count(captions, "caption")}; the longest has ${number(longest)}. The text encoder reads `
-    + `${limits.find(([name]) => name === read)?.[1] || first} with max_token_length = ${read}, and up to ${limits[2][1]} with 225: `
+    + `${within} with max_token_length = ${read}, and up to ${limits[2][1]} with 225: `
     + `${cut.length ? cut.join(", ") : `no caption is longer than ${first}`}.`);
   const node = make("div", "", "columns");
   const most = Math.max(...columns);
@@ -119,7 +120,7 @@ function showCaptions() {
     column.setAttribute("aria-label", `${name} tokens: ${count(number_, "caption")}`);
     column.style.setProperty("--high", `${(100 * number_) / most}%`);
     if (ends.has(end) && index + 1 < shown) column.dataset.limit = end;
-    column.classList.toggle("long", end > first);
+    column.classList.toggle("long", end > within);
     column.append(make("b", number_ ? number(number_) : ""), make("i"), make("span", name));
     node.append(column);
   }
