@@ -14,7 +14,7 @@ function scatter() {
   const sides = [...data.sizes, ...data.buckets].flatMap(([w, h]) => [w, h]);
   const from = Math.log2(Math.min(...sides)) - 0.25;
   const to = Math.log2(Math.max(...sides)) + 0.25;
-  const x = (side) => left + ((wide - left - 10) * (Math.log2(side) - from)) / (to - from);
+  const x = (side) => left + ((wide - left - 26) * (Math.log2(side) - from)) / (to - from);
   const y = (side) => high - low - ((high - low - 10) * (Math.log2(side) - from)) / (to - from);
   const node = draw("svg", { viewBox: `0 0 ${wide} ${high}`, class: "scatter", role: "img",
     "aria-label": "Widths and heights of the pictures, and the buckets" });
@@ -22,7 +22,7 @@ function scatter() {
   for (let side = 2 ** Math.ceil(from); Math.log2(side) < to; side *= 2) ticks.push(side);
   if (ticks.length < 3) for (const side of [...ticks]) if (Math.log2(side * 1.5) < to) ticks.push(side * 1.5);
   for (const side of ticks) {
-    node.append(draw("line", { x1: left, x2: wide - 10, y1: y(side), y2: y(side), class: "rule" }),
+    node.append(draw("line", { x1: left, x2: wide - 26, y1: y(side), y2: y(side), class: "rule" }),
       draw("line", { y1: 10, y2: high - low, x1: x(side), x2: x(side), class: "rule" }),
       draw("text", { x: left - 6, y: y(side) + 4, "text-anchor": "end" }, number(side)),
       draw("text", { x: x(side), y: high - low + 16, "text-anchor": "middle" }, number(side)));

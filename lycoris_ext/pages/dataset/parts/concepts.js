@@ -30,15 +30,16 @@ function sheets() {
   return list;
 }
 
-// Names of the domains that stand beside others of the same level: "characters~fanart" and
-// "characters~screenshots", but not "artists" alone.
-function domainsWithOthers() {
-  const beside = new Map();
-  for (const [name] of data.concepts.flatMap((one) => one.domains)) {
-    const above = name.includes("~") ? name.slice(0, name.lastIndexOf("~")) : "";
-    if (name) beside.set(above, (beside.get(above) || new Set()).add(name));
+// Domains beside each other in which some concept stands twice: of "characters~fanart" and
+// "characters~screenshots" every character may be expected in both, of "cats" and "dogs" none.
+function domainsThatShare() {
+  const above = (name) => name.slice(0, Math.max(0, name.lastIndexOf("~")));
+  const shared = new Set();
+  for (const { domains } of data.concepts) {
+    const places = domains.map(([name]) => above(name));
+    places.filter((place, index) => places.indexOf(place) !== index).forEach((place) => shared.add(place));
   }
-  return new Set([...beside.values()].filter((names) => names.size > 1).flatMap((names) => [...names]));
+  return { has: (name) => name !== "" && shared.has(above(name)) };
 }
 
 function sheet(one, domains) {
@@ -64,7 +65,7 @@ function sheet(one, domains) {
 
 function showConcepts() {
   const all = sheets();
-  const domains = domainsWithOthers();
+  const domains = domainsThatShare();
   const place = body("concepts");
   at("concept").hidden = all.length < 4;
   const show = () => {

@@ -104,13 +104,14 @@ function showTags() {
   const inside = make("tbody");
   table.append(top, inside);
   body("tags").replaceChildren(table);
+  const widest = Math.max(...rows.map((row) => row.share));
   const build = (row) => {
     const line = make("tr");
     const name = make("td");
     name.append(button(row.name, "tag", () => showTag(row.index, folders)));
     const share = make("td", "", "share");
     const lines = make("span", "", "of-bar");
-    lines.append(bar(row.share, 1, "now"), make("small", percent(row.share, 1)));
+    lines.append(bar(row.share, widest, "now"), make("small", percent(row.share, 1)));
     share.append(lines);
     line.append(name, make("td", number(row.pictures)), make("td", number(row.samples, 1), "samples"), share,
       make("td", folders ? percent(row.elsewhere, 1) : "", "elsewhere"));

@@ -94,7 +94,7 @@ function view(list, position) {
     picture.size && `${picture.size.join(" × ")} pixels`,
     picture.bucket && `trained at ${picture.bucket.join(" × ")}`,
     picture.lost > 0 && `${percent(picture.lost, 1)} cut off`,
-    `${number(folder.repeats, 2)} times an epoch`,
+    folder.repeats === 1 ? "once an epoch" : `${number(folder.repeats, 2)} times an epoch`,
     picture.tokens !== null && picture.written && count(picture.tokens, "token"),
     `${looked + 1} of ${list.length}`,
   ].filter(Boolean).join(", "));
