@@ -42,7 +42,7 @@ def _report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     made.add_argument(
         "--check",
         action="store_true",
-        help="decode every picture, too, and tell what lycoris-ext doctor finds in them",
+        help="decode every picture, too, and tell all that lycoris-ext check finds",
     )
     made.add_argument(
         "--pictures",
