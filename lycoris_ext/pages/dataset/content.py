@@ -6,7 +6,6 @@ as that of 100 does. What is left out is counted, and the page says so.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -20,7 +19,7 @@ from lycoris_ext.data.folder_tree import FolderTree, Leaf
 from lycoris_ext.data.report import Amount, PictureFacts, Report
 from lycoris_ext.data.rules.pictures import DAMAGED
 from lycoris_ext.data.token_limit import TokenLimit
-from lycoris_ext.formats.families import CLIP_TEXT
+from lycoris_ext.pages.dataset.charts import by_letters, lost, sizes, together, tokens
 from lycoris_ext.pages.dataset.choice import TAGS, Places, worst_crops
 from lycoris_ext.words import count
 
@@ -28,16 +27,8 @@ LISTED = 200
 """Files of one finding."""
 ROWS = 2_000
 """Levels, concepts, buckets and folders."""
-POINTS = 1_500
-"""Sizes of pictures; more of them are put together with others of about their size."""
-CONCEPTS = 40
-"""Concepts of the table of which ones stand together."""
 CAPTION = 2_000
 """Letters of a caption."""
-COLUMNS = 13
-"""Columns of caption lengths; the last one holds all that are longer."""
-LOST = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
-"""Where the columns begin that count how much of pictures their crops cut off."""
 _SEVERITIES = ("error", "warning", "note")
 
 
@@ -104,25 +95,18 @@ def page_content(
         "uncaptioned": report.uncaptioned,
         "folders": folders.rows,
         **_levels(report),
-        "concepts": [
-            {
-                "name": name,
-                **asdict(amount),
-                "domains": [[d, a.pictures, a.samples] for d, a in report.domains[name].items()],
-            }
-            for name, amount in sorted(report.concepts.items(), key=_by_letters)[:ROWS]
-        ],
-        "together": _together(report),
-        "sizes": _sizes(report.sizes),
+        "concepts": _concepts(report),
+        "together": together(report),
+        "sizes": sizes(report.sizes),
         "buckets": [
             [*size, amount.pictures, amount.samples]
             for size, amount in list(report.buckets.items())[:ROWS]
         ],
-        "lost": _lost(report.pictures),
+        "lost": lost(report.pictures),
         "worst": [shown[number] for number in worst_crops(report) if number in shown],
         "tags": _tags(report, tags, folders),
         "all_tags": len(report.tags),
-        "tokens": _tokens(report.pictures, limit),
+        "tokens": tokens(report.pictures, limit),
         "findings": _findings(report, faults, shown, folders),
         "pictures": [
             {
@@ -139,8 +123,15 @@ def page_content(
     }
 
 
-def _by_letters(item: tuple[str, object]) -> tuple[str, str]:
-    return item[0].casefold(), item[0]
+def _concepts(report: Report) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            **asdict(report.concepts[name]),
+            "domains": [[d, a.pictures, a.samples] for d, a in report.domains[name].items()],
+        }
+        for name in sorted(report.concepts, key=by_letters)[:ROWS]
+    ]
 
 
 def _name(path: Path, base: Path | None) -> str:
@@ -203,43 +194,6 @@ def _levels(report: Report) -> dict[str, Any]:
     }
 
 
-def _together(report: Report) -> dict[str, Any]:
-    """Return the concepts that stand together with others, and how often each two of them do."""
-    often: Counter[str] = Counter()
-    for both, amount in report.together.items():
-        for concept in both:
-            often[concept] += amount.pictures
-    most = {concept for concept, _ in often.most_common(CONCEPTS)}
-    names = [name for name, _ in sorted(report.concepts.items(), key=_by_letters) if name in most]
-    place = {concept: number for number, concept in enumerate(names)}
-    pairs = [
-        [place[one], place[other], amount.pictures, amount.samples]
-        for (one, other), amount in report.together.items()
-        if one in place and other in place
-    ]
-    return {"names": names, "pairs": pairs, "all": len(often)}
-
-
-def _sizes(sizes: Mapping[tuple[int, int], int]) -> list[list[int]]:
-    """Return width, height and number of pictures; many sizes are rounded to 24 an octave."""
-    if len(sizes) <= POINTS:
-        return [[*size, number] for size, number in sizes.items()]
-    rounded: Counter[tuple[int, ...]] = Counter()
-    for size, number in sizes.items():
-        rounded[tuple(round(2 ** (round(24 * math.log2(side)) / 24)) for side in size)] += number
-    return [[*size, number] for size, number in rounded.most_common(POINTS)]
-
-
-def _lost(pictures: Sequence[PictureFacts]) -> list[list[float]]:
-    """Return columns: from, to, and the number of pictures that lose so much to their crop."""
-    counts = [0] * len(LOST)
-    for one in pictures:
-        if one.crop is not None:
-            counts[sum(one.lost >= low for low in LOST) - 1] += 1
-    ends = [*LOST[1:], 1.0]
-    return [[low, end, number] for low, end, number in zip(LOST, ends, counts, strict=True)]
-
-
 def _tags(report: Report, tags: Mapping[str, int], folders: Folders) -> list[dict[str, Any]]:
     """Return the most frequent tags, each with the number of its captions in every folder."""
     inside: list[Counter[int]] = [Counter() for _ in tags]
@@ -257,32 +211,6 @@ def _tags(report: Report, tags: Mapping[str, int], folders: Folders) -> list[dic
         }
         for tag, number in tags.items()
     ]
-
-
-def _tokens(pictures: Sequence[PictureFacts], limit: TokenLimit | None) -> dict[str, Any]:
-    """Return how many captions have 1 to 25 tokens, 26 to 50 and so on, up to 300 and above.
-
-    A text encoder that reads another number than 75 has columns of another width, so that its
-    limits lie between columns, too.
-    """
-    piece = limit.piece if limit else CLIP_TEXT
-    step = piece // next(parts for parts in (3, 2, 1) if piece % parts == 0)
-    counted = [
-        one.tokens for one in pictures if one.tokens is not None and one.picture.has_caption_file
-    ]
-    columns = Counter(min(max(0, tokens - 1) // step, COLUMNS - 1) for tokens in counted)
-    return {
-        "step": step,
-        "last": COLUMNS - 1,
-        "columns": [columns[number] for number in range(max(columns, default=-1) + 1)],
-        "longest": max(counted, default=0),
-        "read": limit.max_token_length if limit else CLIP_TEXT,
-        "limits": [
-            [CLIP_TEXT * times, piece * times, sum(tokens > piece * times for tokens in counted)]
-            for times in (1, 2, 3)
-        ],
-        "captions": len(counted),
-    }
 
 
 def _findings(
