@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from lycoris_ext.data.caption_sets import check_set_name
 from lycoris_ext.data.randomness import python_random
-from lycoris_ext.errors import ConfigError, LycorisExtError
+from lycoris_ext.errors import ConfigError, Faults, LycorisExtError
 from lycoris_ext.options import Section, option
 
 
@@ -22,6 +23,11 @@ class CaptionOptions(Section):
         ".txt",
         "Ending of the caption files: with .txt the caption of cat.png is read from cat.txt beside "
         "it.",
+    )
+    caption_set: str = option(
+        "",
+        "Name of a caption set: the captions in the folder caption_sets/NAME beside the pictures "
+        "are used; a picture that has none there keeps its own.",
     )
     allow_missing_captions: bool = option(
         False,
@@ -93,6 +99,11 @@ class CaptionOptions(Section):
     )
 
     @property
+    def caption_sets(self) -> tuple[str, ...]:
+        """Names of the caption sets that are read; of several the first that has a caption."""
+        return (self.caption_set,) if self.caption_set else ()
+
+    @property
     def dropping(self) -> bool:
         """Whether pictures may be shown without their captions."""
         return bool(self.caption_dropout_rate or self.caption_dropout_every_n_epochs)
@@ -107,6 +118,11 @@ class CaptionOptions(Section):
 
     def contradictions(self) -> Iterator[LycorisExtError]:
         yield from super().contradictions()
+        if self.caption_set:
+            faults = Faults()
+            with faults:
+                check_set_name(self.caption_set, "caption_set")
+            yield from faults.found
         if not self.caption_separator:
             yield ConfigError(
                 "caption_separator is '', expected a text such as ','",

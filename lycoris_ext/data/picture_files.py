@@ -13,7 +13,8 @@ OTHER_PICTURE_SUFFIXES = frozenset({".gif", ".jxl", ".heic", ".tif", ".tiff", ".
 """Endings of picture files that are left out, because Pillow reads them badly or not at all."""
 NOT_THERE = ("does not exist", "is a file, not a folder")
 """Why a folder cannot be read if its path is wrong."""
-IGNORED_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+IGNORED_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx", "caption_sets"})
+"""Written by operating systems, or by this package (data/caption_sets.py)."""
 
 
 def list_folder(folder: Path) -> tuple[list[Path], str]:

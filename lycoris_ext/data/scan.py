@@ -14,6 +14,7 @@ from lycoris_ext.data.caption_files import (
     judge_foreign,
     read_bytes,
 )
+from lycoris_ext.data.caption_sets import SetFinder
 from lycoris_ext.data.config import DataConfig
 from lycoris_ext.data.findings import Finding, Location
 from lycoris_ext.data.folder_tree import LEVELS
@@ -40,6 +41,8 @@ class Picture:
         repeats: number of times that an epoch shows it; 0.5 is every other epoch, on average.
         subset: the options of its folder.
         has_caption_file: whether the caption was read from a file.
+        caption_file: the file that holds its caption, or should hold it: of a caption set, or the
+            one beside it; None if a metadata_file does.
     """
 
     path: Path
@@ -48,6 +51,7 @@ class Picture:
     repeats: float
     subset: Subset
     has_caption_file: bool = True
+    caption_file: Path | None = None
 
     @property
     def folder(self) -> str:
@@ -78,6 +82,7 @@ class FolderContent:
         metadata_fault: why metadata_file cannot be used, such as "is no JSON"; "" if it can be.
         absent: pictures that metadata_file names and that cannot be used, each with the reason.
         unnamed: pictures in the folder that metadata_file does not name.
+        from_set: number of pictures whose caption is that of a caption set.
     """
 
     root: Root
@@ -93,6 +98,7 @@ class FolderContent:
     metadata_fault: str = ""
     absent: list[Location] = field(default_factory=list)
     unnamed: list[Path] = field(default_factory=list)
+    from_set: int = 0
 
 
 @dataclass(frozen=True)
@@ -187,7 +193,7 @@ def _read_subset(root: Root, subset: Subset) -> FolderContent:
 
 def _read_folder(found: FolderContent, paths: list[Path]) -> None:
     """Read pictures with caption files beside them."""
-    foreign: list[tuple[Path, bytes]] = []
+    files = _CaptionFiles(found)
     for path in paths:
         if path.is_dir() and not found.root.is_nested:
             inside = sum(is_picture(below) for below in path.rglob("*"))
@@ -195,17 +201,9 @@ def _read_folder(found: FolderContent, paths: list[Path]) -> None:
         elif path.suffix.lower() in OTHER_PICTURE_SUFFIXES:
             found.other_formats.append(path)
         elif is_picture(path):
-            file = path.with_suffix(found.subset.caption_extension)
-            text = None
-            try:
-                raw = read_bytes(file) if file.is_file() else b""
-            except DataError as error:
-                found.unreadable.append(Location(file, error.what))
-            else:
-                text = decode_utf8(raw)
-                foreign += [(file, raw)] if text is None else []
-            _add_picture(found, path, file, text)
-    found.foreign += judge_foreign(foreign)
+            file = files.of_set(path) or path.with_suffix(found.subset.caption_extension)
+            _add_picture(found, path, file, files.read(file))
+    files.finish()
 
 
 def _read_metadata(found: FolderContent) -> None:
@@ -226,24 +224,61 @@ def _read_metadata(found: FolderContent) -> None:
             found.absent.append(Location(Path(key), f"it is the same picture as {keys[path]}"))
         else:
             keys[path] = key
+    files = _CaptionFiles(found)
     for path, key in sorted(keys.items()):
+        own = files.of_set(path)
+        if own is not None:
+            _add_picture(found, path, own, files.read(own))
+            continue
         separator, all_lines = subset.caption_separator, subset.enable_wildcard
-        _add_picture(found, path, path, joined(entries[key], separator, all_lines=all_lines))
+        _add_picture(found, path, None, joined(entries[key], separator, all_lines=all_lines))
+    files.finish()
     found.unnamed += finder.others(keys)
 
 
-def _add_picture(found: FolderContent, path: Path, file: Path, text: str | None) -> None:
+class _CaptionFiles:
+    """Reads the caption files of a folder, and notes in its content which cannot be read."""
+
+    def __init__(self, found: FolderContent) -> None:
+        self._found = found
+        self._sets = SetFinder(found.subset.caption_sets)
+        self._foreign: list[tuple[Path, bytes]] = []
+
+    def of_set(self, picture: Path) -> Path | None:
+        """Return the file that a caption set has for a picture, or None."""
+        file = self._sets.find(picture)
+        self._found.from_set += file is not None
+        return file
+
+    def read(self, file: Path) -> str | None:
+        """Return the text of a file, "" if it is not there; None if it cannot be read."""
+        try:
+            raw = read_bytes(file) if file.is_file() else b""
+        except DataError as error:
+            self._found.unreadable.append(Location(file, error.what))
+            return None
+        text = decode_utf8(raw)
+        self._foreign += [(file, raw)] if text is None else []
+        return text
+
+    def finish(self) -> None:
+        """Note what concerns all files together."""
+        self._found.unreadable += self._sets.faults
+        self._found.foreign += judge_foreign(self._foreign)
+
+
+def _add_picture(found: FolderContent, path: Path, file: Path | None, text: str | None) -> None:
     """Add a picture to what was found in the folder.
 
     Args:
         found: the folder.
         path: the picture.
-        file: that holds its caption, or the picture itself if a metadata_file does.
+        file: that holds its caption; None if a metadata_file does.
         text: of its caption; None if it cannot be read.
     """
     subset, root = found.subset, found.root.path
     caption, several = caption_in(text or "", all_lines=subset.enable_wildcard)
-    found.several_lines += [file] if several else []
+    found.several_lines += [file or path] if several else []
     found.uncaptioned += [path] if text is not None and not caption else []
     found.pictures.append(
         Picture(
@@ -253,5 +288,6 @@ def _add_picture(found: FolderContent, path: Path, file: Path, text: str | None)
             subset.repeats,
             subset,
             has_caption_file=bool(caption),
+            caption_file=file,
         )
     )

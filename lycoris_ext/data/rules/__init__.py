@@ -15,6 +15,7 @@ Codes that begin with LX belong to this package; docs/data.md lists them.
 """
 
 from lycoris_ext.data.rules import (
+    caption_sets,
     captions,
     copies,
     folders,
@@ -27,6 +28,7 @@ from lycoris_ext.data.rules.registry import all_rules, find_all, remove_rule, ru
 
 __all__ = [
     "all_rules",
+    "caption_sets",
     "captions",
     "copies",
     "find_all",

@@ -120,8 +120,7 @@ def captions_that_are_cut(scan: Scan) -> Iterator[Finding]:
 
 def _source(picture: Picture) -> Path:
     """Return the caption file of a picture, or the picture itself if it has none."""
-    own = picture.path.with_suffix(picture.subset.caption_extension)
-    return own if picture.has_caption_file else picture.path
+    return (picture.caption_file if picture.has_caption_file else None) or picture.path
 
 
 def _fix_for_cut(limit: TokenLimit, longest: int) -> str:
