@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,6 +148,18 @@ def levels_in(name: str) -> tuple[float, tuple[str, ...]]:
     match = NAMED_FOLDER.fullmatch(name)
     repeats, rest = (int(match[1]), match[2]) if match else (1, name)
     return repeats, tuple(level.strip() for level in rest.split(LEVELS))
+
+
+def levels_below(root: Path, folder: Path) -> tuple[str, ...]:
+    """Return the levels of a folder; repeats stand in the names of folders in the root alone."""
+    parts = folder.relative_to(root).parts
+    own = levels_in(parts[0] if parts else folder.name)[1] if len(parts) < 2 else parts
+    return tuple(level for part in own for level in part.split(LEVELS))
+
+
+def concepts_in(levels: Sequence[str]) -> tuple[str, ...]:
+    """Return what pictures of a folder show, by its levels: ("a", "b+c") -> ("b", "c")."""
+    return tuple(filter(None, levels[-1].split(CONCEPTS))) if levels else ()
 
 
 def _leaf(

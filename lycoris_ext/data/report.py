@@ -16,7 +16,7 @@ from typing import Any
 from lycoris_ext.data.buckets import Crop, Resolution, choose_crop
 from lycoris_ext.data.finding_formats import as_json as findings_as_json
 from lycoris_ext.data.findings import Finding
-from lycoris_ext.data.folder_tree import CONCEPTS, LEVELS, levels_in
+from lycoris_ext.data.folder_tree import CONCEPTS, LEVELS, levels_below
 from lycoris_ext.data.pictures import upright_size
 from lycoris_ext.data.scan import Picture, Scan
 from lycoris_ext.errors import DataError
@@ -203,20 +203,13 @@ def _facts(scan: Scan, asked: Path) -> Iterator[PictureFacts]:
     for picture in scan.pictures:
         folder = picture.path.parent
         if folder not in levels:
-            levels[folder] = _levels(
+            levels[folder] = levels_below(
                 asked if folder.is_relative_to(asked) else picture.root, folder
             )
         tokens = None
         if scan.token_limit is not None:
             tokens = scan.token_limit.count_longest(picture.caption, picture.subset)
         yield PictureFacts(picture, levels[folder], _crop(picture), tokens)
-
-
-def _levels(root: Path, folder: Path) -> tuple[str, ...]:
-    """Return the levels of a folder; repeats stand in the names of folders in the root alone."""
-    parts = folder.relative_to(root).parts
-    own = levels_in(parts[0] if parts else folder.name)[1] if len(parts) < 2 else parts
-    return tuple(level for part in own for level in part.split(LEVELS))
 
 
 def _crop(picture: Picture) -> Crop | None:

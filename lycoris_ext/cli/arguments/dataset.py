@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 ROUNDINGS = ("floor", "nearest", "fractional")
 PICTURES = 2_000
@@ -19,6 +20,7 @@ def parser() -> argparse.ArgumentParser:
     commands = made.add_subparsers(dest="action", required=True, metavar="ACTION")
     _report(commands)
     _balance(commands)
+    _tags(commands)
     return made
 
 
@@ -105,3 +107,68 @@ def _count(text: str) -> int:
     if number < 0:
         raise argparse.ArgumentTypeError("it is below 0")
     return number
+
+
+class _Edit(argparse.Action):
+    """Keeps the edits in the order in which they are written."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        edits = list(getattr(namespace, self.dest) or [])
+        name = str(self.option_strings[0]).removeprefix("--")
+        texts = [values] if isinstance(values, str) else list(values)
+        setattr(namespace, self.dest, [*edits, (name, texts)])
+
+
+def _tags(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    made = commands.add_parser(
+        "tags",
+        help="add, remove, rename and replace tags of captions, in a caption set",
+        description="Edit the tags of captions. The originals are never written to: captions that "
+        "change are written into a caption set beside them, which the option caption_set trains "
+        "with. Without --write nothing is written. Edits may be repeated and are made in the order "
+        "in which they are given.",
+    )
+    made.add_argument("place", type=Path, help="a folder of pictures, or a config")
+    made.add_argument(
+        "--select",
+        metavar="QUERY",
+        help="which pictures, such as 'tag:1girl folder:fanart NOT tag:\"long hair\" tokens:>75' "
+        "(default: all)",
+    )
+    for name, values, text in (
+        ("add", ("TAG",), "add a tag at the end, where it is not there"),
+        ("add-first", ("TAG",), "add a tag at the beginning, where it is not there"),
+        ("remove", ("TAG",), "remove a tag; * and ? stand for any text and any character"),
+        ("rename", ("OLD", "NEW"), "give a tag another name; OLD may hold * and ?"),
+        ("replace", ("TEXT", "NEW"), "replace a text inside of all tags"),
+    ):
+        many = len(values) if len(values) > 1 else None
+        metavar = values if many else values[0]
+        made.add_argument(
+            f"--{name}", action=_Edit, dest="edits", nargs=many, metavar=metavar, help=text
+        )
+    made.add_argument(
+        "--set", default="edited", help="the caption set that is written (default: edited)"
+    )
+    made.add_argument(
+        "--from",
+        dest="source",
+        metavar="SET",
+        help='edit the captions of another set, or with "" the originals (default: those that '
+        "--set has now, and the originals of pictures that it lacks)",
+    )
+    made.add_argument("--json", action="store_true", help="print all changes as a JSON object")
+    doing = made.add_mutually_exclusive_group()
+    doing.add_argument("--write", action="store_true", help="write the caption set")
+    doing.add_argument(
+        "--undo", action="store_true", help="take back the last --write into this --set"
+    )
+    doing.add_argument(
+        "--diff", metavar="SET", help="show how the captions of a set differ from the originals"
+    )

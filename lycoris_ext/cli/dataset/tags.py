@@ -1,0 +1,155 @@
+"""`lycoris-ext dataset tags DIR|CONFIG`: edit tags of captions, always in a caption set."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from lycoris_ext.cli.dataset.reading import caption_limit, data_config
+from lycoris_ext.config import TrainConfig
+from lycoris_ext.data.caption_sets import check_set_name, sets_of
+from lycoris_ext.data.queries import Pattern, Query, parse_query
+from lycoris_ext.data.set_writing import take_back, write_captions
+from lycoris_ext.data.tag_changes import Captioned, Change, find_changes, read_captioned
+from lycoris_ext.data.tag_edits import Add, Edit, Remove, Rename, Replace
+from lycoris_ext.errors import ConfigError
+from lycoris_ext.printable import printable
+from lycoris_ext.words import and_more, command, count, short
+
+SHOWN = 20
+"""Number of changed captions that are printed; --json has them all."""
+
+EDITS: dict[str, Callable[..., Edit]] = {
+    "add": Add,
+    "add-first": lambda tag: Add(tag, first=True),
+    "remove": lambda tag: Remove(Pattern(tag)),
+    "rename": lambda old, new: Rename(Pattern(old), new),
+    "replace": Replace,
+}
+
+
+def main(options: argparse.Namespace) -> int:
+    """Show, write or take back edits of tags; return the exit code."""
+    config = data_config(options.place)
+    if options.undo:
+        pictures = read_captioned(config.data, options.place, "")
+        restored = take_back([one.folder for one in pictures], options.set)
+        print(f"{count(restored, 'caption')} of the set {options.set!r} are as before")
+        return 0
+    if options.diff is not None:
+        _print(_differences(options, config), options, options.diff)
+        return 0
+    check_set_name(options.set, "--set")
+    query = parse_query(options.select) if options.select else None
+    edits = _edits(options)
+    counted = _counter(options, config, query)
+    target = read_captioned(config.data, options.place, options.set, counted)
+    source = target
+    if options.source is not None:
+        source = _existing(options, config, options.source, counted)
+    changes, selected = find_changes(target, source, query, edits)
+    _print(changes, options, options.set)
+    if options.write:
+        write_captions({one.file(options.set): one.after for one in changes}, options.set)
+    if not options.json:
+        told = f"{selected:,} of {count(len(target), 'picture')} are selected"
+        print(f"{told}, and {count(len(changes), 'caption changes', 'captions change')}")
+        print(_done(options, len(changes)))
+    return 0
+
+
+def _edits(options: argparse.Namespace) -> list[Edit]:
+    edits = []
+    for name, values in options.edits or ():
+        if any("\n" in value or "\r" in value for value in values) or not values[0].strip():
+            raise ConfigError(
+                f"{values[0]!r:.60} is no tag", where=f"--{name}", fix="write a tag of one line"
+            )
+        edits.append(EDITS[name](*values))
+    return edits
+
+
+def _counter(options: argparse.Namespace, config: TrainConfig, query: Query | None) -> Any:
+    if query is None or "tokens:" not in str(query):
+        return None
+    limit = caption_limit(options.place, config)
+    return None if limit is None else limit.count
+
+
+def _existing(
+    options: argparse.Namespace, config: TrainConfig, name: str, counted: Any = None
+) -> list[Captioned]:
+    """Read the captions of a set that must be there."""
+    found = read_captioned(config.data, options.place, name, counted)
+    there = sets_of(one.folder for one in found)
+    if name and not there.get(name):
+        raise ConfigError(
+            f"there is no caption set {name!r}",
+            where=str(options.place),
+            fix=f"name one of: {and_more(there, 10)}" if there else "no set is there yet",
+        )
+    return found
+
+
+def _differences(options: argparse.Namespace, config: TrainConfig) -> list[Change]:
+    own = read_captioned(config.data, options.place, "")
+    changes, _ = find_changes(own, _existing(options, config, options.diff), None, [])
+    return changes
+
+
+def _print(changes: Sequence[Change], options: argparse.Namespace, name: str) -> None:
+    if options.json:
+        rows = [
+            {
+                "file": str(one.one.picture.path),
+                "caption_file": str(one.file(name)),
+                "before": one.before,
+                "after": one.after,
+                "removed": one.lost,
+                "added": one.new,
+            }
+            for one in changes
+        ]
+        print(json.dumps({"set": name, "changes": rows}, ensure_ascii=False))
+        return
+    for line in _lines(changes, options.place):
+        print(printable(line))
+
+
+def _lines(changes: Sequence[Change], place: Path) -> Iterator[str]:
+    for one in changes[:SHOWN]:
+        path = one.one.picture.path
+        shown = path.relative_to(place) if path.is_relative_to(place) else path
+        yield shown.as_posix()
+        if one.lost:
+            yield f"  - {short(', '.join(one.lost))}"
+        if one.new:
+            yield f"  + {short(', '.join(one.new))}"
+        if not one.lost and not one.new:
+            yield f"  = {short(one.after)}"
+    if len(changes) > SHOWN:
+        yield f"and {count(len(changes) - SHOWN, 'more caption')}"
+    for sign, tags in (
+        ("-", Counter(tag for one in changes for tag in one.lost)),
+        ("+", Counter(tag for one in changes for tag in one.new)),
+    ):
+        if tags:
+            often = (f"{short(tag, 40)} ({number:,})" for tag, number in tags.most_common())
+            yield f"in all {sign} {and_more(often, 12)}"
+
+
+def _done(options: argparse.Namespace, changed: int) -> str:
+    if not options.write:
+        return f"nothing is written; --write writes them into the caption set {options.set!r}"
+    if not changed:
+        return "nothing had to be changed"
+    undo = ["--undo"] if options.set == "edited" else ["--set", options.set, "--undo"]
+    back = command("lycoris-ext", "dataset", "tags", options.place, *undo)
+    return (
+        f'written into the caption set {options.set!r}, which caption_set = "{options.set}" '
+        f"trains with; take it back with: {back}"
+    )
