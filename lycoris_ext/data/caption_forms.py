@@ -42,5 +42,9 @@ def longest_forms(caption: str, options: CaptionOptions) -> list[str]:
 @lru_cache(maxsize=64)
 def _with_all_tags(options: CaptionOptions) -> CaptionOptions:
     return replace(
-        options, shuffle_caption=False, caption_tag_dropout_rate=0.0, token_warmup_step=0.0
+        options,
+        shuffle_caption=False,
+        caption_tag_dropout_rate=0.0,
+        tag_list_dropout_rate=0.0,
+        token_warmup_step=0.0,
     )

@@ -14,6 +14,9 @@ from lycoris_ext.data.randomness import python_random
 from lycoris_ext.errors import ConfigError, Faults, LycorisExtError
 from lycoris_ext.options import Section, option
 
+PRUNED = "pruned"
+"""The caption set that caption_mode = "pruned" reads."""
+
 
 @dataclass(frozen=True, init=False)
 class CaptionOptions(Section):
@@ -28,6 +31,14 @@ class CaptionOptions(Section):
         "",
         "Name of a caption set: the captions in the folder caption_sets/NAME beside the pictures "
         "are used; a picture that has none there keeps its own.",
+    )
+    caption_mode: str = option(
+        "all",
+        "How much of the captions is trained: all of them; pruned, the captions of the caption set "
+        '"pruned" where it has one; trigger, only the tags that keep_tokens or '
+        "keep_tokens_separator protect, or without these options the concepts in the name of the "
+        "folder; or none, no captions at all.",
+        choices=("all", "pruned", "trigger", "none"),
     )
     allow_missing_captions: bool = option(
         False,
@@ -75,6 +86,14 @@ class CaptionOptions(Section):
         low=0,
         high=1,
     )
+    tag_list_dropout_rate: float = option(
+        0.0,
+        "Chance from 0 to 1 that a picture is shown without all of its tags except those that "
+        "keep_tokens or keep_tokens_separator protect; caption_tag_dropout_rate draws for each tag "
+        "instead.",
+        low=0,
+        high=1,
+    )
     token_warmup_min: int = option(
         1,
         "Number of tags of each caption that the first step shows if token_warmup_step is set; "
@@ -101,7 +120,8 @@ class CaptionOptions(Section):
     @property
     def caption_sets(self) -> tuple[str, ...]:
         """Names of the caption sets that are read; of several the first that has a caption."""
-        return (self.caption_set,) if self.caption_set else ()
+        names = [PRUNED] if self.caption_mode == "pruned" else []
+        return tuple(dict.fromkeys(name for name in (*names, self.caption_set) if name))
 
     @property
     def dropping(self) -> bool:
@@ -114,6 +134,7 @@ class CaptionOptions(Section):
         names = ["token_warmup_step"]
         if not self.caption_variants:
             names += ["shuffle_caption", "enable_wildcard", "caption_tag_dropout_rate"]
+            names += ["tag_list_dropout_rate"]
         return tuple(name for name in names if getattr(self, name))
 
     def contradictions(self) -> Iterator[LycorisExtError]:
@@ -215,6 +236,8 @@ def changed_caption(
         choose: draws one of several lines, and of the alternatives of each wildcard from left to
             right; None: at random.
     """
+    if options.caption_mode == "none":
+        return ""
     if choose is None:
         choose = python_random(showing.seed, "wildcard", showing.epoch, showing.sample_id).choice
     if options.enable_wildcard:
@@ -242,8 +265,10 @@ def _fill_wildcards(caption: str, choose: Callable[[list[str]], str]) -> str:
 def _arrange(caption: str, options: CaptionOptions, showing: Showing) -> str:
     """Cut, shuffle and drop tags, except those that keep_tokens or its separator protect."""
     separator, rate = options.keep_tokens_separator, options.caption_tag_dropout_rate
+    of_list = options.tag_list_dropout_rate
     marked = bool(separator) and separator in caption
-    if not (marked or options.shuffle_caption or rate > 0.0 or options.token_warmup_step > 0.0):
+    warming = options.token_warmup_step > 0.0
+    if not (marked or options.shuffle_caption or rate > 0.0 or of_list > 0.0 or warming):
         return caption
 
     def tags(text: str) -> list[str]:
@@ -262,6 +287,8 @@ def _arrange(caption: str, options: CaptionOptions, showing: Showing) -> str:
     if rate > 0.0:
         rng = python_random(seed, "tag dropout", epoch, sample_id)
         middle = [tag for tag in middle if rng.random() >= rate]
+    if python_random(seed, "tag list dropout", epoch, sample_id).random() < of_list:
+        middle = []
     return ", ".join([*first, *middle, *last])
 
 

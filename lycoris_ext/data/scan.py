@@ -14,6 +14,7 @@ from lycoris_ext.data.caption_files import (
     judge_foreign,
     read_bytes,
 )
+from lycoris_ext.data.caption_modes import as_mode
 from lycoris_ext.data.caption_sets import SetFinder
 from lycoris_ext.data.config import DataConfig
 from lycoris_ext.data.findings import Finding, Location
@@ -37,7 +38,8 @@ class Picture:
         path: the file, below `root`.
         root: the folder of train_data_dir, reg_data_dir or image_dir; hashes contain the path
             relative to it.
-        caption: from its caption file, or the class_tokens of its subset if there is none.
+        caption: from its caption file, or the class_tokens of its subset if there is none; as much
+            of it as the caption_mode of the subset leaves.
         repeats: number of times that an epoch shows it; 0.5 is every other epoch, on average.
         subset: the options of its folder.
         has_caption_file: whether the caption was read from a file.
@@ -279,12 +281,13 @@ def _add_picture(found: FolderContent, path: Path, file: Path | None, text: str 
     subset, root = found.subset, found.root.path
     caption, several = caption_in(text or "", all_lines=subset.enable_wildcard)
     found.several_lines += [file or path] if several else []
-    found.uncaptioned += [path] if text is not None and not caption else []
+    needed = subset.caption_mode in ("all", "pruned")
+    found.uncaptioned += [path] if text is not None and not caption and needed else []
     found.pictures.append(
         Picture(
             path,
             root if path.is_relative_to(root) else path.parent,
-            caption or subset.class_tokens,
+            as_mode(caption, subset),
             subset.repeats,
             subset,
             has_caption_file=bool(caption),

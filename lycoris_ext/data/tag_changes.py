@@ -11,10 +11,11 @@ from lycoris_ext.data.caption_sets import set_file
 from lycoris_ext.data.config import DataConfig
 from lycoris_ext.data.findings import raise_if_errors
 from lycoris_ext.data.folder_tree import LEVELS, concepts_in, levels_below
-from lycoris_ext.data.queries import Query
+from lycoris_ext.data.queries import Query, as_compared
 from lycoris_ext.data.rules import captions as rules_of_captions
 from lycoris_ext.data.rules import folders as rules_of_folders
 from lycoris_ext.data.scan import Picture, Scan, read_folders
+from lycoris_ext.data.subset import SubsetEntry
 from lycoris_ext.data.tag_edits import Edit, edited, split_tags
 from lycoris_ext.errors import ConfigError
 
@@ -41,6 +42,15 @@ class Captioned:
     def tags(self) -> list[str]:
         sections = split_tags(self.caption.partition("\n")[0], self.picture.subset)
         return [tag for tags in sections for tag in tags]
+
+    @property
+    def free_tags(self) -> list[str]:
+        """The tags without those that keep their place, and without the names of concepts."""
+        subset = self.picture.subset
+        sections = split_tags(self.caption.partition("\n")[0], subset)
+        free = sections[1] if len(sections) > 1 else sections[0][subset.keep_tokens :]
+        names = set(map(_squeezed, self.concepts))
+        return [tag for tag in free if _squeezed(tag) not in names]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -133,8 +143,11 @@ def read_captioned(
 
 def with_set(config: DataConfig, name: str) -> DataConfig:
     """Return a config that reads whole captions of a set, for all of its folders."""
-    tables = config.subsets and tuple(replace(one, caption_set=name) for one in config.subsets)
-    return replace(config, subsets=tables, caption_set=name)
+    wanted = {"caption_set": name, "caption_mode": "all"}
+    tables = config.subsets and tuple(
+        SubsetEntry(**one.changed() | wanted) for one in config.subsets
+    )
+    return replace(config, subsets=tables, caption_set=name, caption_mode="all")
 
 
 def find_changes(
@@ -166,6 +179,11 @@ def find_changes(
             # Pictures of one name with different endings share a caption file.
             found.setdefault(set_file(one.picture.path, ""), Change(one, old.caption, after))
     return list(found.values()), selected
+
+
+def _squeezed(name: str) -> str:
+    """Return a name without capitals, spaces and underscores: OyamaMahiro is oyama_mahiro."""
+    return as_compared(name).replace(" ", "")
 
 
 def _captioned(scan: Scan, place: Path, count: Callable[[str], int] | None) -> Iterator[Captioned]:

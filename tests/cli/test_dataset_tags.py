@@ -250,3 +250,64 @@ def test_edits_that_change_no_tag_change_no_byte(caption: str, tag: str) -> None
         ",".join(t.strip() for t in caption.split(",") if t.strip()).replace(" ", ""),
         caption.replace(" ", ""),
     )
+
+
+@pytest.fixture
+def cast(tmp_path: Path) -> Path:
+    """Two characters with a hair colour each, and a tag that all pictures have."""
+    for name, hair in (("1_c~Ann", "red_hair"), ("1_c~Bea", "blue hair")):
+        place = tmp_path / "cast" / name
+        place.mkdir(parents=True)
+        for number in range(12):
+            (place / f"{number}.png").touch()
+            (place / f"{number}.txt").write_text(f"{name[4:]}, 1girl, {hair}, hair, {number}")
+    return tmp_path / "cast"
+
+
+def test_what_belongs_to_a_concept_is_shown_and_pruned(
+    cast: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = tmp_path / "truth.json"
+    truth.write_text('{"Ann": ["red hair"], "Bea": ["blue hair"]}')
+    before = state(cast)
+    assert tags(cast, "--core", "--truth", str(truth)) == 0
+    told = capsys.readouterr().out.splitlines()
+    rows = [line.split() for line in told]
+    assert [row for row in rows if row[0] == "Ann"] == [
+        ["Ann", "1girl", "100%", "100%", "0.8", "no"],
+        ["Ann", "hair", "100%", "100%", "0.8", "no"],
+        ["Ann", "red", "hair", "100%", "0%", "3.1", "yes"],
+    ]
+    assert told[-2:] == [
+        "rate alone: precision 0.33, recall 1.00",
+        "rate and lift: precision 1.00, recall 1.00",
+    ]
+    assert state(cast) == before
+    assert tags(cast, "--prune", "--add-first", "x", "--set", "pruned", "--write") == 0
+    file = set_file(cast / "1_c~Ann" / "0.png", "pruned")
+    assert file.read_text() == "x, Ann, 1girl, hair, 0\n"
+
+
+def test_lists_and_overlaps_remove_tags(cast: Path, tmp_path: Path) -> None:
+    (tmp_path / "black.txt").write_text("1girl\nred hair\n")
+    implied = [{"query": "hair", "has_overlap": ["blue_hair"]}, {"query": "none"}]
+    (tmp_path / "implied.json").write_text(json.dumps(implied))
+    lists = ("--blacklist", str(tmp_path / "black.txt"))
+    lists += ("--implied", str(tmp_path / "implied.json"))
+    assert tags(cast, *lists, "--write") == 0
+    made = [set_file(cast / name / "7.png", "edited") for name in ("1_c~Ann", "1_c~Bea")]
+    assert [file.read_text() for file in made] == ["Ann, hair, 7\n", "Bea, blue hair, 7\n"]
+    assert tags(cast, "--overlaps", "--set", "o", "--write") == 0
+    assert set_file(cast / "1_c~Ann" / "7.png", "o").read_text() == "Ann, 1girl, red_hair, 7\n"
+
+
+@pytest.mark.parametrize("content", ["[1]", "{", '{"a": "b"}', '{"a": [1]}', "3", b"\xff"])
+def test_tables_of_tags_that_are_none_are_refused(
+    cast: Path, tmp_path: Path, content: str | bytes
+) -> None:
+    file = tmp_path / "table.json"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    expected = 0 if content == "[1]" else 3
+    assert tags(cast, "--implied", str(file)) == expected
+    assert tags(cast, "--implied", str(tmp_path / "none.json")) != 0
+    assert tags(cast, "--core", "--threshold", "0") != 0

@@ -44,7 +44,8 @@ LEFT_OUT = {
         "cache_text_encoder_outputs cache_text_encoder_outputs_to_disk caption_variants "
         "max_data_loader_n_workers",
         "tables are for config files": "overrides subsets in_json",
-        "caption sets are made and compared in the terminal": "caption_set",
+        "caption sets are made and compared in the terminal": "caption_set caption_mode "
+        "tag_list_dropout_rate",
         "for other programs' configs": "left_out",
         "for the terminal": "log_with logging_dir save_state_every_n_seconds "
         "save_state_every_n_steps dim_from_weights",

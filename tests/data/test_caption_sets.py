@@ -45,7 +45,10 @@ def test_a_set_replaces_captions_and_pictures_without_one_keep_their_own(folder:
     write_set(folder, "mine", **{"00": "one", "02": "three, red\n"})
     assert captions(folder) == own
     assert captions(folder, caption_set="mine") == ["one", own[1], "three, red", own[3]]
-    assert "has 2 of 4 captions; 2 pictures keep" in _codes(folder, caption_set="mine")["LX073"]
+    assert (
+        "mine has no caption for 2 of 4 pictures, which keep"
+        in _codes(folder, caption_set="mine")["LX073"]
+    )
     assert "not used: mine (2)" in _codes(folder)["LX072"]
 
 

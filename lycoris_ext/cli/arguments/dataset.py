@@ -153,6 +153,39 @@ def _tags(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         made.add_argument(
             f"--{name}", action=_Edit, dest="edits", nargs=many, metavar=metavar, help=text
         )
+    for name, metavar, text in (
+        ("blacklist", "FILE", "remove the tags that a text file lists, one a line"),
+        (
+            "implied",
+            "FILE.json",
+            "remove tags that others there imply: a JSON table {tag: [...]}",
+        ),
+        ("overlaps", "", "remove tags that are a part of another, as hair is of long hair"),
+        ("prune", "", "remove what belongs to the concepts of the folder, as --core finds it"),
+    ):
+        more: Any = {"metavar": metavar} if metavar else {"nargs": 0}
+        made.add_argument(f"--{name}", action=_Edit, dest="edits", help=text, **more)
+    made.add_argument(
+        "--threshold",
+        type=float,
+        default=0.35,
+        help="for --core and --prune: the least share of the pictures of a concept alone that have "
+        "a tag of it (default: 0.35)",
+    )
+    made.add_argument(
+        "--lift",
+        type=float,
+        default=2.0,
+        help="for --core and --prune: how many times as often a tag must stand there as in other "
+        "pictures at the same levels (default: 2)",
+    )
+    made.add_argument(
+        "--truth",
+        type=Path,
+        metavar="FILE.json",
+        help="for --core: a JSON object of concepts and lists of the tags that belong to them, to "
+        "print precision and recall",
+    )
     made.add_argument(
         "--set", default="edited", help="the caption set that is written (default: edited)"
     )
@@ -168,6 +201,11 @@ def _tags(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     doing.add_argument("--write", action="store_true", help="write the caption set")
     doing.add_argument(
         "--undo", action="store_true", help="take back the last --write into this --set"
+    )
+    doing.add_argument(
+        "--core",
+        action="store_true",
+        help="show which tags belong to the concepts of the folders; nothing is written",
     )
     doing.add_argument(
         "--diff", metavar="SET", help="show how the captions of a set differ from the originals"

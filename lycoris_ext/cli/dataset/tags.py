@@ -9,13 +9,25 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from lycoris_ext.cli.dataset.core_tags import core_tags, show_core
 from lycoris_ext.cli.dataset.reading import caption_limit, data_config
 from lycoris_ext.config import TrainConfig
 from lycoris_ext.data.caption_sets import check_set_name, sets_of
-from lycoris_ext.data.queries import Pattern, Query, parse_query
+from lycoris_ext.data.core_tags import core_of
+from lycoris_ext.data.queries import Pattern, Query, as_compared, parse_query
 from lycoris_ext.data.set_writing import take_back, write_captions
 from lycoris_ext.data.tag_changes import Captioned, Change, find_changes, read_captioned
-from lycoris_ext.data.tag_edits import Add, Edit, Remove, Rename, Replace
+from lycoris_ext.data.tag_edits import (
+    Add,
+    Edit,
+    Remove,
+    RemoveListed,
+    RemoveOfConcepts,
+    RemoveOverlaps,
+    Rename,
+    Replace,
+)
+from lycoris_ext.data.tag_lists import read_listed, read_table
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.printable import printable
 from lycoris_ext.words import and_more, command, count, short
@@ -29,6 +41,9 @@ EDITS: dict[str, Callable[..., Edit]] = {
     "remove": lambda tag: Remove(Pattern(tag)),
     "rename": lambda old, new: Rename(Pattern(old), new),
     "replace": Replace,
+    "blacklist": lambda file: RemoveListed(read_listed(Path(file))),
+    "implied": lambda file: RemoveOverlaps(False, _implied(Path(file))),
+    "overlaps": lambda: RemoveOverlaps(True, {}),
 }
 
 
@@ -44,13 +59,17 @@ def main(options: argparse.Namespace) -> int:
         _print(_differences(options, config), options, options.diff)
         return 0
     check_set_name(options.set, "--set")
+    if options.core:
+        pictures = read_captioned(config.data, options.place, options.source or "")
+        show_core(core_tags(pictures, options), options)
+        return 0
     query = parse_query(options.select) if options.select else None
-    edits = _edits(options)
     counted = _counter(options, config, query)
     target = read_captioned(config.data, options.place, options.set, counted)
     source = target
     if options.source is not None:
         source = _existing(options, config, options.source, counted)
+    edits = _edits(options, source)
     changes, selected = find_changes(target, source, query, edits)
     _print(changes, options, options.set)
     if options.write:
@@ -62,15 +81,22 @@ def main(options: argparse.Namespace) -> int:
     return 0
 
 
-def _edits(options: argparse.Namespace) -> list[Edit]:
-    edits = []
+def _edits(options: argparse.Namespace, source: Sequence[Captioned]) -> list[Edit]:
+    edits: list[Edit] = []
     for name, values in options.edits or ():
-        if any("\n" in value or "\r" in value for value in values) or not values[0].strip():
+        if name == "prune":
+            edits.append(RemoveOfConcepts(core_of(core_tags(source, options))))
+            continue
+        if any("\n" in value or "\r" in value for value in values) or values[:1] in ([""], [" "]):
             raise ConfigError(
                 f"{values[0]!r:.60} is no tag", where=f"--{name}", fix="write a tag of one line"
             )
         edits.append(EDITS[name](*values))
     return edits
+
+
+def _implied(file: Path) -> dict[str, frozenset[str]]:
+    return {as_compared(tag): others for tag, others in read_table(file).items()}
 
 
 def _counter(options: argparse.Namespace, config: TrainConfig, query: Query | None) -> Any:

@@ -50,6 +50,8 @@ _MISSING = {
     "overrides": "use a LyCORIS preset file (preset = my.toml) or block_dims in network_args",
     "ema_decay": "leave it out",
     "multiply": "write whole repeats: lycoris-ext dataset balance FOLDER --config mine.toml",
+    "caption_mode": "leave it out, and write captions as the mode would make them",
+    "tag_list_dropout_rate": "use caption_tag_dropout_rate, which draws for each tag",
     "caption_set": "copy the pictures into another folder, and the captions of the set beside them",
     "caption_variants": "leave it out; there cached captions are never changed",
 }

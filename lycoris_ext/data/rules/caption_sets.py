@@ -21,7 +21,7 @@ OWN_CAPTIONS = Code(
 @rule(ABSENT_SET)
 def absent_caption_sets(scan: Scan) -> Iterator[Finding]:
     for name, folders in _named(scan).items():
-        if any(found.pictures for found in folders) and not _used(folders):
+        if any(found.pictures for found in folders) and not sets_of(_places(folders)).get(name):
             there = sets_of(_places(scan.folders))
             others = f"name one that is there: {and_more(there, 10)}" if there else _HOW_TO_MAKE
             yield ABSENT_SET.finding(
@@ -46,15 +46,18 @@ def unused_caption_sets(scan: Scan) -> Iterator[Finding]:
 
 @rule(OWN_CAPTIONS)
 def captions_beside_a_set(scan: Scan) -> Iterator[Finding]:
-    for name, folders in _named(scan).items():
-        number, used = sum(len(found.pictures) for found in folders), _used(folders)
-        if 0 < used < number:
-            keep = "keeps its own caption" if number - used == 1 else "keep their own captions"
-            yield OWN_CAPTIONS.finding(
-                [],
-                f"the caption set {name!r} has {used:,} of {count(number, 'caption')}; "
-                f"{count(number - used, 'picture')} {keep}",
-            )
+    named = _named(scan)
+    folders = {id(found): found for alike in named.values() for found in alike}.values()
+    number = sum(len(found.pictures) for found in folders)
+    own = number - sum(found.from_set for found in folders)
+    if own and sets_of(_places(folders)):
+        has = "has no caption" if len(named) == 1 else "have no captions"
+        keep = "keeps its own" if own == 1 else "keep their own"
+        yield OWN_CAPTIONS.finding(
+            [],
+            f"the caption set {and_more(named)} {has} for {own:,} of {count(number, 'picture')}, "
+            f"which {keep}",
+        )
 
 
 _HOW_TO_MAKE = "correct the name, or make the set with lycoris-ext dataset tags"
@@ -64,13 +67,9 @@ def _named(scan: Scan) -> dict[str, list[FolderContent]]:
     """Return caption set -> the folders of training pictures that are to use it."""
     named: dict[str, list[FolderContent]] = {}
     for found in scan.folders:
-        if found.subset.caption_sets and not found.subset.is_reg:
-            named.setdefault(found.subset.caption_sets[0], []).append(found)
+        for name in () if found.subset.is_reg else found.subset.caption_sets:
+            named.setdefault(name, []).append(found)
     return named
-
-
-def _used(folders: list[FolderContent]) -> int:
-    return sum(found.from_set for found in folders)
 
 
 def _places(folders: Iterable[FolderContent]) -> list[Path]:
