@@ -171,6 +171,11 @@ class Crop:
         top = (self.resized[1] - self.bucket[1]) // 2
         return left, top, left + self.bucket[0], top + self.bucket[1]
 
+    @property
+    def lost(self) -> float:
+        """The share of the scaled picture that the crop cuts off."""
+        return 1 - math.prod(self.bucket) / math.prod(self.resized)
+
     def size_ids(self, flipped: bool) -> tuple[int, int, int, int, int, int]:
         """Return SDXL's size conditioning: original (h, w), crop (top, left), bucket (h, w).
 

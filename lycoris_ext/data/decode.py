@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from PIL import Image, ImageChops, ImageCms, ImageOps, ImageStat
+from PIL import ExifTags, Image, ImageChops, ImageCms, ImageOps, ImageStat
 
 from lycoris_ext.data.picture_header import (
     DECODING,
@@ -40,9 +40,10 @@ BROKEN_PICTURE = (
 _TOO_LARGE = (Image.DecompressionBombError, MemoryError)
 REPLACE = "replace or delete the file"
 
-Note = Literal["animated", "profile", "transparent"]
+Note = Literal["animated", "profile", "transparent", "cmyk", "turned"]
 """Something notable about a picture that can be used: only its first frame is ("animated"), its
-colour profile cannot be applied ("profile"), its transparent parts became white ("transparent")."""
+colour profile cannot be applied ("profile"), its transparent parts became white ("transparent"), it
+has the colours of a printer and no profile of them ("cmyk"), it was turned upright ("turned")."""
 
 # Even a conversion from sRGB to sRGB may change a number by this much, because lcms rounds.
 _SAME = 2
@@ -92,8 +93,12 @@ def _decode(path: Path, raw: bytes, header: Header, alpha_mask: bool, edge: int 
     if header.frames > 1 and header.format != "MPO":
         notes.append("animated")
     # What is no longer needed is freed at once: each of these pictures may take gigabytes.
-    picture = _first_frame(raw, edge)
+    picture, turned = _first_frame(raw, edge)
+    if turned:
+        notes.append("turned")
     profile = picture.info.get("icc_profile")
+    if picture.mode == "CMYK" and not profile:
+        notes.append("cmyk")
     colour, alpha = _split_alpha(_to_8_bit(picture))
     del picture
     colour, usable = _to_srgb(colour, profile)
@@ -108,14 +113,18 @@ def _decode(path: Path, raw: bytes, header: Header, alpha_mask: bool, edge: int 
     return Decoded(page, (*notes, "transparent"))
 
 
-def _first_frame(raw: bytes, edge: int | None) -> Image.Image:
-    """Return the first frame, upright; a copy, so that the decoder's own memory is freed."""
+def _first_frame(raw: bytes, edge: int | None) -> tuple[Image.Image, bool]:
+    """Return the first frame, upright, and whether it had to be turned."""
     with open_image(raw) as picture:
         if edge is not None:
             scale = edge / max(picture.size)
             picture.draft(None, tuple(max(1, int(side * scale)) for side in picture.size))
         picture.load()
-        return ImageOps.exif_transpose(picture) or picture.copy()
+        turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+        if picture.format == "JPEG" and not turned:
+            return picture, False
+        # A copy, so that the memory of other decoders is freed.
+        return ImageOps.exif_transpose(picture) or picture.copy(), turned
 
 
 def _to_8_bit(picture: Image.Image) -> Image.Image:

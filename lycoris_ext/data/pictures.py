@@ -14,6 +14,7 @@ from PIL import ExifTags, Image
 
 from lycoris_ext.data.buckets import Crop, Resolution
 from lycoris_ext.data.decode import BROKEN_PICTURE, REPLACE, Note, decode
+from lycoris_ext.data.measures import Measures, measure
 from lycoris_ext.data.picture_header import FILES, SCALE_DOWN, open_image
 from lycoris_ext.errors import DataError
 from lycoris_ext.files import read_within, size_within
@@ -22,13 +23,15 @@ from lycoris_ext.os_errors import reason, remedy_for_reading
 
 @dataclass(frozen=True)
 class Checked:
-    """Size, hash and notes of a picture file that was decoded without fault."""
+    """Size, hash, notes and measures of a picture file that was decoded without fault."""
 
     size: tuple[int, int]
     """(width, height) in pixels, upright."""
     digest: str
     """BLAKE2b hash of the file's bytes; resuming compares it, and keys of caches contain it."""
     notes: tuple[Note, ...] = ()
+    measures: Measures | None = None
+    """What was measured of its pixels; None if nobody did."""
 
 
 def open_picture(path: Path, *, alpha_mask: bool = False, digest: str | None = None) -> Image.Image:
@@ -67,7 +70,8 @@ def check_picture(path: Path, *, alpha_mask: bool = False) -> Checked:
     """
     with _content(path) as raw:
         decoded = decode(path, raw, alpha_mask=alpha_mask)
-        return Checked(decoded.picture.size, _digest(raw), decoded.notes)
+        picture = decoded.picture
+        return Checked(picture.size, _digest(raw), decoded.notes, measure(picture))
 
 
 def small_picture(path: Path, edge: int) -> Image.Image:

@@ -5,7 +5,6 @@ Sizes come from the headers of the picture files, so that nothing is decoded.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -49,9 +48,7 @@ class PictureFacts:
     @property
     def lost(self) -> float:
         """The share of the scaled picture that its crop cuts off; 0 if the crop is unknown."""
-        if self.crop is None:
-            return 0.0
-        return 1 - math.prod(self.crop.bucket) / math.prod(self.crop.resized)
+        return self.crop.lost if self.crop else 0.0
 
     @property
     def tags(self) -> list[str]:

@@ -42,7 +42,7 @@ def write(path, entries):
 
 def examined(folder, entries=ENTRIES, **options):
     subset = {"image_dir": str(folder), "metadata_file": write(folder / "m.json", entries)}
-    return examine(DataConfig(subsets=[{**subset, **options}], resolution=64))
+    return examine(DataConfig(subsets=[{**subset, **options}], resolution=32))
 
 
 def captions(scan):
@@ -89,7 +89,7 @@ def test_in_json_reads_train_data_dir_as_the_folder_of_the_pictures(folder):
 def test_whole_paths_need_no_image_dir(folder):
     entries = {str(folder / "a.png"): {"caption": "x"}, str(folder / "b"): {"caption": "y"}}
     file = write(folder / "m.json", entries)
-    scan = examine(DataConfig(subsets=[{"metadata_file": file}], resolution=64))
+    scan = examine(DataConfig(subsets=[{"metadata_file": file}], resolution=32))
     assert captions(scan) == {"a": "x", "b": "y"} and scan.findings == ()
     training_set = open_training_set(scan.config, 0)
     assert training_set.fingerprint and training_set.folder_counts()

@@ -89,5 +89,5 @@ def test_a_link_to_another_picture_is_a_copy(pictures):
 
 def test_the_same_folder_in_two_subsets_holds_no_copies(tmp_path):
     folder = write_pictures(tmp_path) / "2_shapes"
-    twice = [{"image_dir": str(folder)}, {"image_dir": str(folder), "resolution": 64}]
+    twice = [{"image_dir": str(folder)}, {"image_dir": str(folder), "resolution": 40}]
     assert examine(DataConfig(subsets=twice, resolution=32)).findings == ()

@@ -15,6 +15,7 @@ Codes that begin with LX belong to this package; docs/data.md lists them.
 """
 
 from lycoris_ext.data.rules import (
+    appearance,
     caption_sets,
     captions,
     copies,
@@ -22,12 +23,14 @@ from lycoris_ext.data.rules import (
     metadata,
     pictures,
     regularisation,
+    sizes,
     tags,
 )
 from lycoris_ext.data.rules.registry import all_rules, find_all, remove_rule, rule
 
 __all__ = [
     "all_rules",
+    "appearance",
     "caption_sets",
     "captions",
     "copies",
@@ -38,5 +41,6 @@ __all__ = [
     "regularisation",
     "remove_rule",
     "rule",
+    "sizes",
     "tags",
 ]

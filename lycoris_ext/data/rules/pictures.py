@@ -25,6 +25,16 @@ PROFILE = Code(
     "The colour profile of a picture cannot be used, and its colours are taken as sRGB.",
 )
 TRANSPARENT = Code("LX016", "note", "The transparent parts of a picture become white.")
+CMYK = Code(
+    "LX041",
+    "note",
+    "A picture has the colours of a printer (CMYK) without a profile, and they are only guessed.",
+)
+TURNED = Code(
+    "LX042",
+    "note",
+    "A picture is turned upright as its EXIF says; sd-scripts trains it lying on its side.",
+)
 
 
 @rule(DAMAGED)
@@ -91,6 +101,24 @@ def transparent_pictures(scan: Scan) -> Iterator[Finding]:
             f"{number} transparent parts, which become white",
             "set alpha_mask = true to leave these parts out of the loss instead",
         )
+
+
+@rule(CMYK)
+def pictures_in_cmyk(scan: Scan) -> Iterator[Finding]:
+    if paths := _noted(scan, "cmyk"):
+        number = count(len(paths), "picture has", "pictures have")
+        yield CMYK.finding(
+            paths,
+            f"{number} the colours of a printer (CMYK) without a profile, and they are guessed",
+            "save them as RGB if the colours look wrong",
+        )
+
+
+@rule(TURNED)
+def turned_pictures(scan: Scan) -> Iterator[Finding]:
+    if paths := _noted(scan, "turned"):
+        number = count(len(paths), "picture is", "pictures are")
+        yield TURNED.finding(paths, f"{number} turned upright as the EXIF says")
 
 
 def _noted(scan: Scan, note: Note) -> list[Path]:
