@@ -15,10 +15,11 @@ from lycoris_ext.cli.dataset.reading import caption_limit, data_config
 from lycoris_ext.cli.exit_codes import DONE, exit_code
 from lycoris_ext.data import Code, Finding, examine, finding_lines
 from lycoris_ext.data.finding_formats import as_json, as_sarif
+from lycoris_ext.data.findings import counts
 from lycoris_ext.data.rules import all_rules
 from lycoris_ext.errors import ConfigError, DataError
 from lycoris_ext.sampling.progress import bar_options
-from lycoris_ext.words import count, table
+from lycoris_ext.words import table
 
 _FAILED = exit_code(DataError("the data set has errors"))
 
@@ -67,9 +68,7 @@ def _print(findings: Sequence[Finding], codes: Iterable[Code], form: str, place:
         return
     for line in finding_lines(findings):
         print(line)
-    counted = Counter(one.severity for one in findings)
-    told = ", ".join(count(counted[name], name) for name in ("error", "warning", "note"))
-    print(f"{place}: {told}")
+    print(f"{place}: {counts(findings)}")
 
 
 def _explained(code: Code) -> list[str]:

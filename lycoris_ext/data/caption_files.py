@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,11 @@ from lycoris_ext.words import and_more, count
 
 CAPTION_SUFFIXES = (".txt", ".caption", ".cap")
 """Endings that captioning tools use; an error about missing captions looks for them all."""
+
+_NO_CAPTION = re.compile(
+    r"multiply|read[-_ ]?me|licen[cs]e|copying|credits|source|notes?|prompts?|tags|class", re.I
+)
+"""How text files are called that lie beside pictures and are no captions."""
 
 CAPTION_BYTES = 1_000_000
 """The largest caption file that is read. Text encoders read some 1000 characters of it."""
@@ -93,6 +99,25 @@ def judge_foreign(files: Sequence[tuple[Path, bytes]]) -> list[ForeignCaption]:
     guesses = guess_encodings([raw for _, raw in files])
     return [
         ForeignCaption(path, raw, guess) for (path, raw), guess in zip(files, guesses, strict=True)
+    ]
+
+
+def orphans(paths: Sequence[Path], extension: str) -> list[Path]:
+    """Return the caption files of a folder that no picture has.
+
+    Args:
+        paths: everything in the folder.
+        extension: of caption files.
+    """
+    others = {path.stem for path in paths if path.suffix != extension}
+    others |= {path.name for path in paths if path.suffix != extension}  # a.png.txt
+    return [
+        path
+        for path in paths
+        if path.suffix == extension
+        and path.stem not in others
+        and not _NO_CAPTION.match(path.stem)
+        and path.is_file()
     ]
 
 

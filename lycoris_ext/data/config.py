@@ -95,6 +95,13 @@ class DataConfig(SubsetOptions):
         may_change="always",
         recorded="in the run's own files",
     )
+    silence: tuple[str, ...] = option(
+        (),
+        "Codes of warnings and notes about the data set that are not told, such as LX019; "
+        "`lycoris-ext check --list` names them all.",
+        may_change="always",
+        recorded="in the run's own files",
+    )
     max_data_loader_n_workers: int = option(
         0,
         "Number of processes that prepare captions and the order of pictures; 0: the main process "

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from lycoris_ext.data.buckets import choose_crop
 from lycoris_ext.data.config import DataConfig
-from lycoris_ext.data.findings import raise_if_errors
+from lycoris_ext.data.findings import Finding, raise_if_errors
 from lycoris_ext.data.pictures import check_picture, quiet_pillow
-from lycoris_ext.data.rules import find_all
+from lycoris_ext.data.rules import all_rules, find_all
 from lycoris_ext.data.scan import CheckedPicture, DamagedPicture, Picture, Scan, read_folders
 from lycoris_ext.data.token_limit import TokenLimit
-from lycoris_ext.errors import DataError
+from lycoris_ext.errors import ConfigError, DataError
 
 Progress = Callable[[int], object]
 
@@ -39,12 +39,30 @@ def examine(
         The pictures, and in `findings` what is wrong or notable.
 
     Raises:
-        ConfigError: no folder of training pictures is given.
+        ConfigError: no folder of training pictures is given, or ``silence`` names no code.
     """
     scan = replace(read_folders(config), token_limit=token_limit)
     if open_pictures:
         scan = _check(scan, progress)
-    return replace(scan, findings=find_all(scan))
+    return replace(scan, findings=_not_silenced(find_all(scan), config.silence))
+
+
+def _not_silenced(findings: tuple[Finding, ...], silence: Sequence[str]) -> tuple[Finding, ...]:
+    """Leave out warnings and notes of some codes; errors stay.
+
+    Raises:
+        ConfigError: no rule has such a code.
+    """
+    known = {one.code.name for one in all_rules()}
+    unknown = [name for name in silence if name.upper() not in known]
+    if unknown:
+        raise ConfigError(
+            f"there is no code {unknown[0]!r}",
+            where="silence",
+            fix="lycoris-ext check --list names them all",
+        )
+    silenced = {name.upper() for name in silence}
+    return tuple(one for one in findings if one.severity == "error" or one.code not in silenced)
 
 
 def scan_folders(config: DataConfig) -> Scan:

@@ -6,6 +6,7 @@ up; docs/data.md lists all codes.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from lycoris_ext.errors import DataError, together
 from lycoris_ext.printable import printable
-from lycoris_ext.words import and_more
+from lycoris_ext.words import and_more, count
 
 Severity = Literal["error", "warning", "note"]
 """error: training cannot start; warning: training starts, but something is probably not as the
@@ -113,6 +114,12 @@ def _with_detail(name: str, detail: str) -> str:
 def finding_lines(findings: Iterable[Finding]) -> list[str]:
     """Return one line for each finding, to print."""
     return [finding.line() for finding in findings]
+
+
+def counts(findings: Iterable[Finding]) -> str:
+    """Return how many findings there are: "0 errors, 1 warning, 3 notes"."""
+    found = Counter(one.severity for one in findings)
+    return ", ".join(count(found[name], name) for name in ("error", "warning", "note"))
 
 
 def raise_if_errors(findings: Iterable[Finding]) -> None:

@@ -56,6 +56,9 @@ class LatentCache:
         self._vae = vae
         self.encoded = 0
         """Number of pictures that the VAE encoded so far."""
+        self.levels: dict[int, tuple[float, float]] = {}
+        """Position of each picture that ``cache_latents`` asked for -> mean and spread of its
+        latents."""
 
     def batch(self, plan: BatchPlan, seed: int) -> PictureBatch:
         """Sample the latents of a batch; their noise depends on seed, batch and sample alone."""
@@ -153,7 +156,8 @@ def cache_latents(
     """
     cache = LatentCache(training_set, encode, store or MemoryStore(), vae)
     for number, picture in enumerate(training_set.pictures):
-        cache.posterior(number, mirrored=False)
+        latents = cache.posterior(number, mirrored=False)["mean"]
+        cache.levels[number] = float(latents.mean()), float(latents.std(correction=0))
         if picture.subset.flip_aug:
             cache.posterior(number, mirrored=True)
         if progress is not None:

@@ -12,6 +12,7 @@ from lycoris_ext.data.caption_files import (
     caption_in,
     decode_utf8,
     judge_foreign,
+    orphans,
     read_bytes,
 )
 from lycoris_ext.data.caption_modes import as_mode
@@ -85,6 +86,7 @@ class FolderContent:
         absent: pictures that metadata_file names and that cannot be used, each with the reason.
         unnamed: pictures in the folder that metadata_file does not name.
         from_set: number of pictures whose caption is that of a caption set.
+        orphans: caption files of pictures that are not there.
     """
 
     root: Root
@@ -101,6 +103,7 @@ class FolderContent:
     absent: list[Location] = field(default_factory=list)
     unnamed: list[Path] = field(default_factory=list)
     from_set: int = 0
+    orphans: list[Path] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -206,6 +209,7 @@ def _read_folder(found: FolderContent, paths: list[Path]) -> None:
             file = files.of_set(path) or path.with_suffix(found.subset.caption_extension)
             _add_picture(found, path, file, files.read(file))
     files.finish()
+    found.orphans += orphans(paths, found.subset.caption_extension)
 
 
 def _read_metadata(found: FolderContent) -> None:

@@ -23,12 +23,15 @@ class TokenLimit:
         piece: number of tokens that the text encoder reads for each 75 of max_token_length; only
             for the small base model it is another number.
         weighted: whether weights such as "(hat:1.2)" are read, not taken as plain text.
+        clip_ids: returns the tokens of a text by their numbers in CLIP's vocabulary; None if the
+            text encoder has another one.
     """
 
     count: Callable[[str], int]
     max_token_length: int = CLIP_TEXT
     piece: int = CLIP_TEXT
     weighted: bool = False
+    clip_ids: Callable[[str], list[int]] | None = None
 
     @property
     def tokens(self) -> int:

@@ -89,6 +89,11 @@ def count_tokens(tokenizer: Any, caption: str, *, weighted: bool = False) -> int
     return len(_text_tokens(tokenizer, caption, weighted)[0])
 
 
+def token_ids(tokenizer: Any, text: str) -> list[int]:
+    """Return the numbers of a text's tokens, without marks."""
+    return _text_tokens(tokenizer, text, False)[0]
+
+
 def _text_tokens(tokenizer: Any, caption: str, weighted: bool) -> tuple[list[int], list[float]]:
     """Return the tokens of a caption and their weights, without marks, before anything is cut."""
     ids: list[int] = []

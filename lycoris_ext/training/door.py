@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lycoris_ext.data import TrainingSet, check_bucket_sizes, examine, finding_lines, summarize
-from lycoris_ext.data.findings import Finding, raise_if_errors
+from lycoris_ext.data.findings import Finding, counts, raise_if_errors
 from lycoris_ext.data.loader import check_workers
 from lycoris_ext.errors import Faults
 from lycoris_ext.files import expanded
@@ -139,7 +139,9 @@ class Door:
             config.run.gradient_accumulation_steps,
             config.run.total_steps(pictures.epochs),
         )
-        for line in (*finding_lines(pictures.findings), *summarize(pictures)):
+        lines = finding_lines(pictures.findings)
+        counted = [counts(pictures.findings)] if lines else []
+        for line in (*lines, *counted, *summarize(pictures)):
             watcher.say(line)
         watcher.pictures_read(config, pictures)
         return pictures

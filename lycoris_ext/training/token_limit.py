@@ -12,10 +12,11 @@ from lycoris_ext.models import ModelConfig
 from lycoris_ext.models.folder import read_json
 from lycoris_ext.models.load import find_model
 from lycoris_ext.models.tokenizer import MAX_TOKENS, clip_tokenizer, read_tokenizer
-from lycoris_ext.models.tokens import count_tokens
+from lycoris_ext.models.tokens import count_tokens, token_ids
 
 _MARKS = 2
 _END_MARK = 49407
+_VOCABULARY = 49408
 
 
 def token_limit(config: ModelConfig) -> TokenLimit | None:
@@ -47,7 +48,8 @@ def _limit(tokenizer: Any, length: int, config: ModelConfig) -> TokenLimit:
     weighted = config.weighted_captions
     # Several rules and the report ask for the same captions.
     count = cache(partial(count_tokens, tokenizer, weighted=weighted))
-    return TokenLimit(count, config.max_token_length, length - _MARKS, weighted)
+    ids = partial(token_ids, tokenizer) if tokenizer.vocab_size == _VOCABULARY else None
+    return TokenLimit(count, config.max_token_length, length - _MARKS, weighted, ids)
 
 
 def _tokenizer_of(config: ModelConfig) -> tuple[Any, int]:

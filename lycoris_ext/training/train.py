@@ -13,8 +13,10 @@ from lycoris_ext.data import (
     LatentCache,
     TrainingSet,
     cache_latents,
+    finding_lines,
     iterate_batches,
 )
+from lycoris_ext.data.rules.latents import odd_latents
 from lycoris_ext.errors import EnvironmentFault, LycorisExtError, RunInterrupted
 from lycoris_ext.files import told_in_words
 from lycoris_ext.network import Banks
@@ -140,6 +142,11 @@ def encode_pictures(
         )
     for line in describe_store("latents", store, latents.encoded, total + mirrored):
         watcher.say(line)
+    files = [picture.path for picture in pictures.pictures]
+    levels = {files[number]: each for number, each in latents.levels.items()}
+    silenced = {name.upper() for name in config.data.silence}
+    for line in finding_lines(one for one in odd_latents(levels) if one.code not in silenced):
+        watcher.note(line)
     return latents
 
 

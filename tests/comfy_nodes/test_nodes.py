@@ -47,7 +47,7 @@ LEFT_OUT = {
         "caption sets are made and compared in the terminal": "caption_set caption_mode "
         "tag_list_dropout_rate",
         "for other programs' configs": "left_out",
-        "for the terminal": "log_with logging_dir save_state_every_n_seconds "
+        "for the terminal": "silence log_with logging_dir save_state_every_n_seconds "
         "save_state_every_n_steps dim_from_weights",
         "tools that merge files and draw pictures write them": "metadata_merged_from "
         "metadata_thumbnail",

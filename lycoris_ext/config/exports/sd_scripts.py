@@ -43,6 +43,7 @@ _WITHOUT_EFFECT = frozenset(
         "overwrite",
         "save_state_every_n_seconds",
         "save_state_every_n_steps",
+        "silence",
     )
 )
 #: Option that sd-scripts does not have -> the nearest thing that works there.

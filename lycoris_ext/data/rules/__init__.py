@@ -20,11 +20,15 @@ from lycoris_ext.data.rules import (
     captions,
     copies,
     folders,
+    latents,
+    levels,
     metadata,
     pictures,
     regularisation,
     sizes,
+    spelling,
     tags,
+    triggers,
 )
 from lycoris_ext.data.rules.registry import all_rules, find_all, remove_rule, rule
 
@@ -36,11 +40,15 @@ __all__ = [
     "copies",
     "find_all",
     "folders",
+    "latents",
+    "levels",
     "metadata",
     "pictures",
     "regularisation",
     "remove_rule",
     "rule",
     "sizes",
+    "spelling",
     "tags",
+    "triggers",
 ]

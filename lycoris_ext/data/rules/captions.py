@@ -11,7 +11,7 @@ from lycoris_ext.data.rules.registry import rule
 from lycoris_ext.data.scan import FolderContent, Picture, Scan
 from lycoris_ext.data.token_limit import TokenLimit
 from lycoris_ext.formats.families import LONGEST_TEXT
-from lycoris_ext.words import and_more, count
+from lycoris_ext.words import and_more, count, short
 
 MISSING = Code(
     "LX009",
@@ -28,6 +28,12 @@ CUT = Code(
     "warning",
     "A caption has more tokens than max_token_length, and the text encoder does not read the rest.",
 )
+
+ORPHAN = Code("LX045", "note", "A caption file has no picture of its name.")
+EQUAL = Code("LX048", "note", "All captions of a folder are the same text.")
+
+_MANY = 10
+"""From so many captions on it is told that all are equal."""
 
 
 @rule(MISSING)
@@ -130,3 +136,30 @@ def _fix_for_cut(limit: TokenLimit, longest: int) -> str:
     if limit.max_token_length < LONGEST_TEXT:
         return f"set max_token_length = {LONGEST_TEXT}, and shorten the longest captions"
     return "shorten these captions, or put what matters first"
+
+
+@rule(ORPHAN)
+def captions_without_pictures(scan: Scan) -> Iterator[Finding]:
+    # Subsets may share a folder.
+    if paths := list(dict.fromkeys(path for found in scan.folders for path in found.orphans)):
+        number = count(len(paths), "caption file has", "caption files have")
+        yield ORPHAN.finding(
+            paths,
+            f"{number} no picture of that name",
+            "correct the name, or delete them if the picture was deleted",
+        )
+
+
+@rule(EQUAL)
+def equal_captions(scan: Scan) -> Iterator[Finding]:
+    equal = {}
+    for found in scan.folders:
+        captions = [one.caption for one in found.pictures if one.has_caption_file]
+        if len(captions) >= _MANY and len(set(captions)) == 1 and not found.subset.is_reg:
+            equal[found.subset.place] = f'"{short(captions[0], 60)}"'
+    if equal:
+        yield EQUAL.finding(
+            [Location(path, text) for path, text in equal.items()],
+            f"in {count(len(equal), 'folder')} all captions are the same text",
+            "leave it so if the model is to learn that text alone; else describe each picture",
+        )

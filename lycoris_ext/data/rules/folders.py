@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -134,7 +135,14 @@ def folders_with_0_repeats(scan: Scan) -> Iterator[Finding]:
 
 @rule(DEEP)
 def pictures_in_sub_folders(scan: Scan) -> Iterator[Finding]:
-    deep = [folder for found in scan.folders for folder in found.deep]
+    # Sub-folders may be subsets themselves.
+    read = Counter(above for picture in scan.pictures for above in picture.path.parents)
+    deep = [
+        (path, inside - read[path])
+        for found in scan.folders
+        for path, inside in found.deep
+        if inside > read[path]
+    ]
     if deep:
         number = count(sum(pictures for _, pictures in deep), "picture is", "pictures are")
         yield DEEP.finding(

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from lycoris_ext.data.findings import Code, Finding, Location
+from lycoris_ext.data.rules.captioned import captioned, tags_of
 from lycoris_ext.data.rules.registry import rule
 from lycoris_ext.data.scan import Picture, Scan
 from lycoris_ext.words import count, short
@@ -25,7 +26,7 @@ _UNDERSCORE = re.compile(r"(?<![^\W_])[^\W_]{2,}_[^\W_]|[^\W_]_\(")
 
 @rule(REPEATED)
 def repeated_and_empty_tags(scan: Scan) -> Iterator[Finding]:
-    found = [(picture, told) for picture in _captioned(scan) if (told := _odd_tag(picture))]
+    found = [(picture, told) for picture in captioned(scan) if (told := _odd_tag(picture))]
     if found:
         yield REPEATED.finding(
             [Location(picture.path, told) for picture, told in found],
@@ -38,7 +39,7 @@ def repeated_and_empty_tags(scan: Scan) -> Iterator[Finding]:
 def weights_in_captions(scan: Scan) -> Iterator[Finding]:
     if scan.token_limit is None or scan.token_limit.weighted:
         return
-    found = [(picture, told) for picture in _captioned(scan) if (told := _first(_WEIGHT, picture))]
+    found = [(picture, told) for picture in captioned(scan) if (told := _first(_WEIGHT, picture))]
     if found:
         yield WEIGHT.finding(
             [Location(picture.path, told) for picture, told in found],
@@ -50,7 +51,7 @@ def weights_in_captions(scan: Scan) -> Iterator[Finding]:
 
 @rule(UNDERSCORE)
 def underscores_in_captions(scan: Scan) -> Iterator[Finding]:
-    tags = {p.path: [*filter(_UNDERSCORE.search, _tags(p))] for p in _captioned(scan)}
+    tags = {p.path: [*filter(_UNDERSCORE.search, tags_of(p))] for p in captioned(scan)}
     found = [Location(path, short(held[0], 40)) for path, held in tags.items() if held]
     # A single one is a trigger word rather than a habit of the tool that wrote the captions.
     if len({tag for held in tags.values() for tag in held}) > 1:
@@ -62,24 +63,13 @@ def underscores_in_captions(scan: Scan) -> Iterator[Finding]:
         )
 
 
-def _captioned(scan: Scan) -> Iterator[Picture]:
-    """Yield each picture file that has a caption of its own once."""
-    pictures = {picture.path: picture for picture in scan.pictures if picture.has_caption_file}
-    yield from pictures.values()
-
-
-def _tags(picture: Picture) -> list[str]:
-    first_line = picture.caption.partition("\n")[0]
-    return [tag.strip() for tag in first_line.split(picture.subset.caption_separator)]
-
-
 def _odd_tag(picture: Picture) -> str:
     """Name a tag that stands twice, or the place of an empty one; "" if there is neither.
 
     An empty tag at the end, after the last comma, is a habit of many tools and changes nothing.
     """
     seen: set[str] = set()
-    tags = _tags(picture)
+    tags = tags_of(picture)
     for number, tag in enumerate(tags):
         if not tag and number < len(tags) - 1:
             return f"nothing before comma {number + 1}"
