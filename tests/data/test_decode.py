@@ -14,6 +14,7 @@ from PIL import Image, ImageChops, ImageCms
 from lycoris_ext.data import (
     DataConfig,
     check_picture,
+    examine,
     finding_lines,
     open_picture,
     open_training_set,
@@ -367,3 +368,15 @@ def test_a_damaged_file_is_decoded_or_refused_and_never_a_crash(tmp_path, name, 
         assert decode(tmp_path / "x", bytes(raw)).picture.mode == "RGB"
     except DataError as error:
         assert error.where and error.what and error.fix
+
+
+def test_cmyk_without_a_profile_and_turned_pictures_are_noted(tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.new("RGB", (40, 32), "red").save(tmp_path / "turned.jpg", exif=exif)
+    exif[274] = 1
+    Image.new("RGB", (40, 32), "teal").save(tmp_path / "upright.jpg", exif=exif)
+    Image.new("CMYK", (40, 32), (9, 80, 7, 0)).save(tmp_path / "printed.jpg")
+    config = DataConfig(image_dir=str(tmp_path), resolution=32, allow_missing_captions=True)
+    found = {one.code: [path.name for path, _ in one.where] for one in examine(config).findings}
+    assert (found["LX041"], found["LX042"]) == (["printed.jpg"], ["turned.jpg"])
