@@ -16,11 +16,10 @@ from uuid import uuid4
 
 from lycoris_ext.data.caption_sets import SETS, check_set_name
 from lycoris_ext.errors import DataError, Faults
-from lycoris_ext.files import read_bytes
+from lycoris_ext.files import read_bytes, read_within
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.formats.atomic import make_folder, remove
 from lycoris_ext.os_errors import reason, remedy_for_reading
-from lycoris_ext.whole_files import read_within
 
 JOURNAL = ".undo.json"
 JOURNAL_BYTES = 500_000_000

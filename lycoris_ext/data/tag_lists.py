@@ -8,9 +8,9 @@ from typing import Any
 
 from lycoris_ext.data.queries import as_compared
 from lycoris_ext.errors import DataError
+from lycoris_ext.files import read_text_within
 from lycoris_ext.formats.json_text import parse_json
 from lycoris_ext.os_errors import reason, remedy_for_reading
-from lycoris_ext.whole_files import read_text_within
 
 LIST_BYTES = 50_000_000
 
