@@ -54,7 +54,7 @@ def test_the_tag_of_screenshots_is_found_in_exactly_the_fanart(told):
 def test_a_folder_shown_far_more_than_those_beside_it_is_told(told):
     found = told({"1_a~x": 4, "1_a~y": 4, "6_a~z": 4, "4_b": 9})["LX055"]
     assert [(path.name, detail) for path, detail in found.where] == [
-        ("6_a~z", "24 samples an epoch, usually 4")
+        ("6_a~z", "samples an epoch: 24, usually 4")
     ]
 
 

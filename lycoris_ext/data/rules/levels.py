@@ -88,7 +88,7 @@ def unbalanced_folders(scan: Scan) -> Iterator[Finding]:
             usual = median(others)
             if not usual / _UNBALANCED < number < usual * _UNBALANCED:
                 place = places.get(levels, Path(LEVELS.join(levels)))
-                found.append(Location(place, f"{number:g} samples an epoch, usually {usual:g}"))
+                found.append(Location(place, f"samples an epoch: {number:g}, usually {usual:g}"))
     if found:
         yield UNBALANCED.finding(
             found,
