@@ -170,7 +170,7 @@ def test_a_run_is_listed_in_order_and_its_hostile_file_refused(host: Webui, run:
     assert listed["refused"] == [
         {
             "file": "hostile.safetensors",
-            "why": "the header has 10737418240 bytes, at most 32000000 are read",
+            "why": "the header has 10,737,418,240 bytes, at most 32,000,000 are read",
         }
     ]
 
@@ -255,7 +255,7 @@ def test_page_picture_and_votes_of_a_grid_are_kept_on_disk(
     grid = draw(host, files["loha"], tests=["trigger only"], trigger="Tilty")["grid"]
     page = host.get(f"{V1}/grids/{grid}/page").decode("utf-8")
     assert "http://" not in page and "https://" not in page
-    shown = re.findall(r'"src": "(cells/[^"]+)"', page)
+    shown = re.findall(r'"src":"(cells/[^"]+)"', page)
     assert len(shown) == 4
     for address in shown:
         with Image.open(io.BytesIO(host.get(f"{V1}/grids/{grid}/{address}"))) as cell:

@@ -137,7 +137,7 @@ def test_a_page_is_judged_in_the_browser_although_the_api_has_a_password(
     link = browser.find_element(By.CSS_SELECTOR, "#lycoris_ext_saved_page a").get_attribute("href")
     with urllib.request.urlopen(str(link)) as answer:
         text = answer.read().decode("utf-8")
-    assert text.count("data:image/png;base64,") == 18 and '"src": "cells/' not in text
+    assert text.count("data:image/png;base64,") == 18 and '"src":"cells/' not in text
     for path in ("/runs", "/grids"):
         assert host.request(V1 + path)[0] == 401
         assert host.request(V1 + path, user="ann:wrong")[0] == 401

@@ -87,5 +87,5 @@ def write_hostile(path: Path) -> Path:
 def write_overflowing(path: Path, like: str) -> None:
     """Write an adapter whose numbers are finite, and whose pictures are all NaN."""
     state = load_adapter(like)
-    tensors = {k: t * 1e30 if k.endswith(".alpha") else t for k, t in state.tensors.items()}
+    tensors = {k: t * 1e15 if k.endswith("_w1_a") else t for k, t in state.tensors.items()}
     save_adapter(path, AdapterState(tensors, state.metadata))
