@@ -56,7 +56,9 @@ def test_usual_pictures_are_not_told(told):
     bokeh = drawn(51).filter(ImageFilter.GaussianBlur(9))
     bokeh.paste(drawn(52).crop((0, 0, 120, 120)), (100, 70))
     icon = Image.new("RGB", (32, 32))
-    assert told([night, sketch, bokeh, icon]).keys() == {"LX036", "LX040"}
+    light = Image.new("RGB", (128, 128))  # red has a third of the brightness of white
+    ImageDraw.Draw(light).ellipse((40, 10, 90, 60), fill="red")
+    assert told([night, sketch, bokeh, icon, light]).keys() == {"LX036", "LX040"}
 
 
 @pytest.mark.parametrize(

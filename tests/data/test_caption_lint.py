@@ -48,6 +48,12 @@ def test_tags_that_differ_in_capitals_spaces_and_underscores_are_told_with_their
     assert '"long hair" (2) = "Long_Hair" (1)' in found["LX046"].what
 
 
+def test_a_letter_and_its_capital_are_two_tags(told):
+    texts = [f"the letter {letter}" for letter in ("a", "A", "b.", "B.")]
+    assert told([*texts, "A cat", "dog"]) == {}
+    assert '"A cat" (1) = "a cat" (1)' in told([*texts, "A cat", "a cat"])["LX046"].what
+
+
 @pytest.mark.parametrize("slip", ["looking at veiwer", "looking at viewr", "lookking at viewer"])
 def test_a_slip_of_the_pen_is_told_beside_the_frequent_tag(told, slip):
     texts = [f"looking at viewer, {number}" for number in range(60)]

@@ -58,6 +58,19 @@ def test_a_folder_shown_far_more_than_those_beside_it_is_told(told):
     ]
 
 
+def test_of_two_folders_the_rarer_one_is_told_and_one_figure_is_usual_for_all(told):
+    found = told({"1_a": 1, "12_b": 2})["LX055"]
+    assert [(path.name, detail) for path, detail in found.where] == [
+        ("1_a", "samples an epoch: 1, usually 24")
+    ]
+
+
+def test_the_usual_number_is_the_same_for_all_folders_of_a_level(told):
+    sizes = {"1_a": 1, "1_b": 1, "2_c": 1, "12_d": 1, "14_e": 1, "40_f": 1}
+    details = {detail.partition(", ")[2] for _, detail in told(sizes)["LX055"].where}
+    assert details == {"usually 12"}
+
+
 def test_folders_of_one_size_and_repeats_that_even_sizes_out_are_not_told(told):
     assert told({"12_a": 1, "4_b": 3, "1_c": 12, "reg": 0}) == {}
 

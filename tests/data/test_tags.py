@@ -74,7 +74,11 @@ def test_copies_of_a_picture_are_counted_and_named(pictures):
     (finding,) = told(pictures).values()
     assert (finding.code, finding.severity) == ("LX019", "warning")
     assert "2 pictures are copies of another one" in finding.what
-    assert "(again.png = 03.png, copy.png = 03.png)" in finding.what
+    assert [(path.name, detail) for path, detail in finding.where] == [
+        ("03.png", "has 2 copies here"),
+        ("again.png", "the same as 03.png"),
+        ("copy.png", "the same as 03.png"),
+    ]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a right there")
@@ -82,9 +86,16 @@ def test_a_link_to_another_picture_is_a_copy(pictures):
     (pictures / "2_shapes" / "zlink.png").symlink_to(pictures / "2_shapes" / "00.png")
     shutil.copy(pictures / "2_shapes" / "00.txt", pictures / "2_shapes" / "zlink.txt")
     (finding,) = told(pictures).values()
-    assert "1 picture is a copy of another one and counts as often again (zlink.png = 00.png)" in (
-        finding.what
-    )
+    assert "1 picture is a copy of another one and counts as often again" in finding.what
+    assert [path.name for path, _ in finding.where] == ["00.png", "zlink.png"]
+
+
+def test_a_copy_of_the_same_name_in_another_folder_is_told_with_that_folder(pictures):
+    (pictures / "1_more").mkdir()
+    for name in ("00.png", "00.txt"):
+        shutil.copy(pictures / "2_shapes" / name, pictures / "1_more" / name)
+    details = [detail for _, detail in told(pictures)["LX019"].where]
+    assert details == ["has 1 copy here", "the same as 1_more/00.png"]
 
 
 def test_the_same_folder_in_two_subsets_holds_no_copies(tmp_path):

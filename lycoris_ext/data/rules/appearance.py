@@ -30,6 +30,8 @@ _SHARP = 128
 """The shorter side in pixels below which the detail of a picture is not judged."""
 _PLAIN = 0.97
 _DARK, _LIGHT = 80, 240
+_GLOWING = 128
+"""A dark picture has no colour that is stronger: pure red and blue have little brightness."""
 _GREY = 8
 _FEW = 0.1
 """Grey pictures are told if they are at most this part of all."""
@@ -60,7 +62,7 @@ def plain_pictures(scan: Scan) -> Iterator[Finding]:
 
 @rule(DARK)
 def dark_pictures(scan: Scan) -> Iterator[Finding]:
-    if found := _looking(scan, lambda seen: seen.brightest < _DARK and not _plain(seen)):
+    if found := _looking(scan, _dark):
         number = count(len(found), "picture is", "pictures are")
         yield DARK.finding(found, f"{number} dark all over", "look at them")
 
@@ -110,6 +112,10 @@ def _looking(scan: Scan, look: Look) -> list[Location]:
         for one in _judged(scan)
         if one.file.measures and look(one.file.measures)
     ]
+
+
+def _dark(seen: Measures) -> bool:
+    return seen.brightest < _DARK and seen.colour < _GLOWING and not _plain(seen)
 
 
 def _plain(seen: Measures) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from lycoris_ext.data.findings import Code, Finding, Location
 from lycoris_ext.data.near_copies import near_copies
 from lycoris_ext.data.rules.registry import rule
 from lycoris_ext.data.scan import Scan
-from lycoris_ext.words import and_more, count
+from lycoris_ext.words import count
 
 COPY = Code("LX019", "warning", "A picture file is byte for byte the same as another one.")
 NEAR = Code(
@@ -24,11 +25,10 @@ def copies_of_pictures(scan: Scan) -> Iterator[Finding]:
     first = {digest: path for path, digest in reversed(files.items())}
     copies = {path: first[digest] for path, digest in files.items() if first[digest] != path}
     if copies:
-        pairs = and_more(f"{path.name} = {other.name}" for path, other in copies.items())
         yield COPY.finding(
-            [Location(path, f"the same as {other}") for path, other in copies.items()],
+            _beside_each_other(copies, "the same as"),
             f"{count(len(copies), 'picture is a copy', 'pictures are copies')} of another one and "
-            f"{'counts' if len(copies) == 1 else 'count'} as often again ({pairs})",
+            f"{'counts' if len(copies) == 1 else 'count'} as often again",
             "delete the copies, or leave them if that is meant",
         )
 
@@ -40,10 +40,27 @@ def near_copies_of_pictures(scan: Scan) -> Iterator[Finding]:
     found = near_copies([one.file.measures for one in seen if one.file.measures])
     if found:
         paths = [one.picture.path for one in seen]
-        pairs = and_more(f"{paths[at].name} = {paths[other].name}" for at, other in found.items())
         yield NEAR.finding(
-            [Location(paths[at], f"looks like {paths[other]}") for at, other in found.items()],
-            f"{count(len(found), 'picture looks', 'pictures look')} nearly the same as another one "
-            f"({pairs})",
+            _beside_each_other({paths[at]: paths[other] for at, other in found.items()}, "like"),
+            f"{count(len(found), 'picture looks', 'pictures look')} nearly the same as another one",
             "leave one of each out if they are one picture that was saved twice",
         )
+
+
+def _beside_each_other(first: Mapping[Path, Path], how: str) -> list[Location]:
+    """Return each picture followed by its copies, so that a page shows them side by side.
+
+    Args:
+        first: copy -> the picture of which it is one.
+        how: what a copy is to it, such as "the same as".
+    """
+    copies: dict[Path, list[Path]] = {}
+    for copy, path in first.items():
+        copies.setdefault(path, []).append(copy)
+    found = []
+    for path, others in copies.items():
+        found.append(Location(path, f"has {count(len(others), 'copy', 'copies')} here"))
+        for copy in others:
+            near = path.name if copy.parent == path.parent else f"{path.parent.name}/{path.name}"
+            found.append(Location(copy, f"{how} {near}"))
+    return found

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from difflib import SequenceMatcher
 from pathlib import Path
-from statistics import median
+from statistics import median_high
 
 from lycoris_ext.data.findings import Code, Finding, Location
 from lycoris_ext.data.folder_tree import CONCEPTS, LEVELS, levels_below
@@ -79,16 +79,16 @@ def unbalanced_folders(scan: Scan) -> Iterator[Finding]:
         places.setdefault(levels, picture.path.parent)
         for depth in range(1, len(levels) + 1):
             samples[levels[:depth]] += picture.repeats
+    beside: dict[Levels, list[float]] = defaultdict(list)
+    for levels, number in samples.items():
+        beside[levels[:-1]].append(number)
     found = []
     for levels, number in sorted(samples.items()):
-        others = [
-            n for other, n in samples.items() if other[:-1] == levels[:-1] and other != levels
-        ]
-        if others:
-            usual = median(others)
-            if not usual / _UNBALANCED < number < usual * _UNBALANCED:
-                place = places.get(levels, Path(LEVELS.join(levels)))
-                found.append(Location(place, f"samples an epoch: {number:g}, usually {usual:g}"))
+        # One figure for all folders of a level; of two folders, the rarer one is told.
+        usual = median_high(beside[levels[:-1]])
+        if not usual / _UNBALANCED < number < usual * _UNBALANCED:
+            place = places.get(levels, Path(LEVELS.join(levels)))
+            found.append(Location(place, f"samples an epoch: {number:g}, usually {usual:g}"))
     if found:
         yield UNBALANCED.finding(
             found,

@@ -12,12 +12,13 @@ from lycoris_ext.data.rules.registry import rule
 from lycoris_ext.data.scan import Scan
 from lycoris_ext.words import and_more, count
 
-VARIANTS = Code("LX046", "note", "A tag is written in several ways, which are trained apart.")
+VARIANTS = Code("LX046", "note", "A tag is written in several ways, which count as several tags.")
 
 _WORDS = 4
 """Longer tags are sentences, which rarely stand twice."""
 _LETTERS = re.compile(r"[^\W\d_]{3}")
 """What a tag has that is no emoticon and no number."""
+_ONE_LETTER = re.compile(r"\W*[^\W\d_]\W*")
 _FREQUENT, _RARE, _LONG = 20, 0.02, 8
 """A slip of the pen has that many letters, and is at most this part of a tag of so many."""
 
@@ -45,10 +46,16 @@ def tags_in_several_spellings(scan: Scan) -> Iterator[Finding]:
 
 
 def _same_letters(used: Counter[str]) -> Iterator[list[str]]:
-    """Yield tags that differ in capitals, spaces, hyphens and underscores alone."""
+    """Yield tags that differ in capitals, spaces, hyphens and underscores alone.
+
+    A last word of one letter is another one as a capital: the letter A, vitamin C.
+    """
     groups: dict[str, list[str]] = {}
     for tag, _ in used.most_common():
-        groups.setdefault(re.sub(r"[-_\s]+", " ", tag).casefold(), []).append(tag)
+        *words, last = re.split(r"[-_\s]+", tag)
+        last = last if words and _ONE_LETTER.fullmatch(last) else last.casefold()
+        same = " ".join([*(word.casefold() for word in words), last])
+        groups.setdefault(same, []).append(tag)
     yield from (group for group in groups.values() if len(group) > 1)
 
 

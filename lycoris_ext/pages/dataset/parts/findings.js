@@ -3,7 +3,7 @@ function finding(one) {
   const node = make("details", "", `finding ${one.severity}`);
   const line = make("summary");
   line.append(make("span", one.severity, "severity"), make("code", one.code), make("span", one.what, "what"));
-  if (one.all) line.append(make("span", count(one.all, "file"), "soft many"));
+  if (one.all) line.append(make("span", count(one.all, "place"), "soft many"));
   node.append(line);
   // The pictures are put in when they are asked for.
   node.addEventListener("toggle", () => {
@@ -37,10 +37,10 @@ function unfolded(one) {
         }));
       }
       return item;
-    }, "file");
+    }, "place");
   }
   if (one.all > one.where.length) {
-    inside.append(make("p", `and ${count(one.all - one.where.length, "more file")}`, "soft"));
+    inside.append(make("p", `and ${count(one.all - one.where.length, "more place")}`, "soft"));
   }
   return inside;
 }
