@@ -8,6 +8,7 @@ import io
 import os
 import random
 import shutil
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,8 @@ CALLS = (
 )
 """Functions of ``os`` that fail; "open" is Python's own, too."""
 ERRORS = ("EACCES", "EPERM", "ENOSPC", "EIO", "EROFS", "ESTALE", "EMFILE", "EBUSY")
+KILLED = "SIGKILL"
+"""Instead of an error: the process is killed there."""
 _BY_NUMBER = ("write", "ftruncate", "fsync")
 """Functions that are given a descriptor instead of a path."""
 
@@ -44,7 +47,7 @@ class Failing:
     Args:
         folder: the folder.
         call: the number of the call that fails, from 1; 0: none.
-        error: its error's name in ``errno``.
+        error: its error's name in ``errno``, or ``KILLED``.
         tally: gets a byte for each call.
         lasting: every call from this one on fails.
     """
@@ -68,6 +71,8 @@ class Failing:
             count += 1
             writing(tally, b".")
             if count == self.call or (self.lasting and 0 < self.call < count):
+                if self.error == KILLED:
+                    signal.raise_signal(signal.SIGKILL)
                 number = getattr(errno, self.error)
                 where = None if isinstance(path, int) else os.fspath(path)  # type: ignore[call-overload]
                 raise OSError(number, os.strerror(number), where)
