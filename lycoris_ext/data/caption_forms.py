@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
+from lycoris_ext.data.caption_fields import Field
 from lycoris_ext.data.captions import CaptionOptions, Showing, as_variant, changed_caption
 
 
-def known_forms(caption: str, options: CaptionOptions, seed: int) -> list[str]:
+def known_forms(
+    caption: str, options: CaptionOptions, seed: int, fields: Sequence[Field] = ()
+) -> list[str]:
     """Return every text with which a caption is shown during a run.
 
     Args:
@@ -16,10 +20,13 @@ def known_forms(caption: str, options: CaptionOptions, seed: int) -> list[str]:
         options: those of the picture's subset. If they change captions from epoch to epoch,
             caption_variants must be set, and token_warmup_step must not.
         seed: the run's seed.
+        fields: those of which the caption is made anew in every epoch; () if it is not.
     """
     once = Showing(seed, epoch=0, sample_id=0)
     variants = [as_variant(once, caption, n) for n in range(options.caption_variants)]
-    forms = [changed_caption(caption, options, showing) for showing in variants or [once]]
+    forms = [
+        changed_caption(caption, options, showing, fields=fields) for showing in variants or [once]
+    ]
     return [*dict.fromkeys(forms), *([""] if options.dropping else [])]
 
 

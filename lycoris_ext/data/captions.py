@@ -5,10 +5,18 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from lycoris_ext.data.caption_fields import (
+    Field,
+    Wanted,
+    drawn,
+    is_drawn,
+    joined_fields,
+    wanted_fields,
+)
 from lycoris_ext.data.caption_sets import check_set_name
 from lycoris_ext.data.randomness import python_random
 from lycoris_ext.errors import ConfigError, Faults, LycorisExtError
@@ -39,6 +47,20 @@ class CaptionOptions(Section):
         "keep_tokens_separator protect, or without these options the concepts in the name of the "
         "folder; or none, no captions at all.",
         choices=("all", "pruned", "trigger", "none"),
+    )
+    caption_fields: tuple[str, ...] = option(
+        (),
+        "Build captions of these fields, in this order: npeople, character, copyright, image_type, "
+        "artist, rating, crop_info, tags. They are read from the file .cat_meta.json beside "
+        'cat.png, which anime_screenshot_pipeline writes; "tags:0.5" shows a field with a chance '
+        "of one half, drawn anew in every epoch. None: captions are read from caption files.",
+    )
+    level_rules: str = option(
+        "",
+        "A TOML file of rules that add tags to captions and remove tags from them by the levels in "
+        "the names of folders; caption files are not changed.",
+        is_path=True,
+        may_change="always",
     )
     allow_missing_captions: bool = option(
         False,
@@ -111,8 +133,8 @@ class CaptionOptions(Section):
     caption_variants: int = option(
         0,
         "Show only a fixed set of this many variants of each caption, in turn, an epoch each, "
-        "where shuffle_caption, caption_tag_dropout_rate or enable_wildcard changes captions, so "
-        "that they can be cached. 0: every epoch shows a new variant.",
+        "where shuffle_caption, caption_tag_dropout_rate, enable_wildcard or caption_fields "
+        "changes captions, so that they can be cached. 0: every epoch shows a new variant.",
         low=0,
         high=1000,
     )
@@ -122,6 +144,17 @@ class CaptionOptions(Section):
         """Names of the caption sets that are read; of several the first that has a caption."""
         names = [PRUNED] if self.caption_mode == "pruned" else []
         return tuple(dict.fromkeys(name for name in (*names, self.caption_set) if name))
+
+    @property
+    def between_tags(self) -> str:
+        """What stands between the tags of captions that are put together."""
+        separator = self.caption_separator
+        return separator if separator[-1:].isspace() else f"{separator} "
+
+    @property
+    def wanted_fields(self) -> tuple[Wanted, ...]:
+        """The fields that captions are built of; () if they are not."""
+        return wanted_fields(self.caption_fields, self.keep_tokens_separator)
 
     @property
     def dropping(self) -> bool:
@@ -135,6 +168,7 @@ class CaptionOptions(Section):
         if not self.caption_variants:
             names += ["shuffle_caption", "enable_wildcard", "caption_tag_dropout_rate"]
             names += ["tag_list_dropout_rate"]
+            names += ["caption_fields"] if is_drawn(self.wanted_fields) else []
         return tuple(name for name in names if getattr(self, name))
 
     def contradictions(self) -> Iterator[LycorisExtError]:
@@ -144,6 +178,10 @@ class CaptionOptions(Section):
             with faults:
                 check_set_name(self.caption_set, "caption_set")
             yield from faults.found
+        faults = Faults()
+        with faults:
+            wanted_fields(self.caption_fields, self.keep_tokens_separator)
+        yield from faults.found
         if not self.caption_separator:
             yield ConfigError(
                 "caption_separator is '', expected a text such as ','",
@@ -184,6 +222,7 @@ def caption_for(
     sample_id: int,
     step: int = 0,
     total_steps: int = 0,
+    fields: Sequence[Field] = (),
 ) -> str:
     """Return the caption that a sample is shown with in one epoch.
 
@@ -191,6 +230,7 @@ def caption_for(
         caption: the text of the caption file.
         options: those of the picture's subset: prefix, wildcards, shuffling, dropping of tags.
         seed, epoch, sample_id, step, total_steps: as for ``Showing``.
+        fields: those of which the caption is made anew in every epoch; () if it is not.
 
     Returns:
         The caption to encode; "" if the whole caption is dropped.
@@ -207,7 +247,7 @@ def caption_for(
     if number := options.caption_variants:
         first = python_random(seed, "caption variant", sample_id).randrange(number)
         showing = as_variant(showing, caption, (first + epoch) % number)
-    return changed_caption(caption, options, showing)
+    return changed_caption(caption, options, showing, fields=fields)
 
 
 def as_variant(showing: Showing, caption: str, position: int) -> Showing:
@@ -226,6 +266,7 @@ def changed_caption(
     options: CaptionOptions,
     showing: Showing,
     choose: Callable[[list[str]], str] | None = None,
+    fields: Sequence[Field] = (),
 ) -> str:
     """Return a caption as it is shown, unless the whole caption is dropped.
 
@@ -235,9 +276,13 @@ def changed_caption(
         showing: decides what is drawn.
         choose: draws one of several lines, and of the alternatives of each wildcard from left to
             right; None: at random.
+        fields: those of which the caption is made anew in every epoch; () if it is not.
     """
     if options.caption_mode == "none":
         return ""
+    if fields:
+        shown = drawn(fields, options.wanted_fields, *showing[:3])
+        caption = joined_fields(shown, options.between_tags, options.keep_tokens_separator)
     if choose is None:
         choose = python_random(showing.seed, "wildcard", showing.epoch, showing.sample_id).choice
     if options.enable_wildcard:

@@ -141,6 +141,7 @@ class TrainingSet:
                 sample_id=sample_id,
                 step=number // self.batches_per_step,
                 total_steps=self.total_steps,
+                fields=self.pictures[picture].fields,
             )
             for picture, sample_id in zip(pictures, slot.sample_ids, strict=True)
         )
@@ -169,7 +170,9 @@ class TrainingSet:
 
     def known_captions(self) -> list[str]:
         """Return every different text that is shown; only valid if config.knows_captions."""
-        forms = (known_forms(one.caption, one.subset, self.seed) for one in self.pictures)
+        forms = (
+            known_forms(one.caption, one.subset, self.seed, one.fields) for one in self.pictures
+        )
         return list(dict.fromkeys(form for each in forms for form in each))
 
     def files(self, plan: BatchPlan) -> list[Path]:

@@ -16,6 +16,9 @@ _PARTS = {"the picture": 3, "its caption": 3, "its repeats or options": 2}
 """What the hash of a picture tells apart -> bytes of the hash. They only say what changed; that
 something did is found by the fingerprint."""
 
+_HASHED_OTHERWISE = ("num_repeats", "level_rules")
+"""Options of subsets of which only the effect is hashed, on repeats and captions."""
+
 
 def fingerprint(config: DataConfig, checked: Sequence[CheckedPicture]) -> str:
     """Hash names, bytes, captions and repeats of all pictures, and the options of subsets.
@@ -87,7 +90,7 @@ def _rows(config: DataConfig, checked: Sequence[CheckedPicture]) -> list[list[An
         [
             one.picture.path.relative_to(one.picture.root).as_posix(),
             one.file.digest,
-            one.picture.caption,
+            [list(field) for field in one.picture.fields] or one.picture.caption,
             one.picture.repeats,
             [*(["reg"] if one.picture.is_reg else []), *own[id(one.picture.subset)]],
         ]
@@ -102,10 +105,10 @@ def _hash(content: object, size: int) -> str:
 
 
 def _own_options(subset: Subset, config: DataConfig) -> list[dict[str, object]]:
-    """Return the options in which a subset differs from the data set; repeats are hashed above."""
+    """Return the options in which a subset differs from the data set."""
     own = {
         name: getattr(subset, name)
         for name in SubsetOptions.options()
-        if name != "num_repeats" and getattr(subset, name) != getattr(config, name)
+        if name not in _HASHED_OTHERWISE and getattr(subset, name) != getattr(config, name)
     }
     return [own] if own else []

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from math import ceil
 from pathlib import Path
 
 from lycoris_ext.data.buckets import Crop
+from lycoris_ext.data.caption_fields import Field
 from lycoris_ext.data.caption_files import (
     ForeignCaption,
-    caption_in,
     decode_utf8,
     judge_foreign,
     orphans,
     read_bytes,
 )
-from lycoris_ext.data.caption_modes import as_mode
 from lycoris_ext.data.caption_sets import SetFinder
 from lycoris_ext.data.config import DataConfig
+from lycoris_ext.data.field_files import field_file, read_fields
 from lycoris_ext.data.findings import Finding, Location
-from lycoris_ext.data.folder_tree import LEVELS
+from lycoris_ext.data.folder_tree import LEVELS, levels_below
 from lycoris_ext.data.folders import Root, find_roots
+from lycoris_ext.data.level_rules import LevelRules, PlaceBelow, read_level_rules
 from lycoris_ext.data.metadata_file import PictureFinder, joined, read_metadata
 from lycoris_ext.data.picture_files import OTHER_PICTURE_SUFFIXES, is_picture, list_folder
 from lycoris_ext.data.pictures import Checked
 from lycoris_ext.data.regularisation import match_repeats
 from lycoris_ext.data.subset import Subset
 from lycoris_ext.data.token_limit import TokenLimit
-from lycoris_ext.errors import DataError
+from lycoris_ext.data.trained_captions import trained
+from lycoris_ext.errors import DataError, Faults
 from lycoris_ext.files import expanded
 
 
@@ -46,6 +49,8 @@ class Picture:
         has_caption_file: whether the caption was read from a file.
         caption_file: the file that holds its caption, or should hold it: of a caption set, or the
             one beside it; None if a metadata_file does.
+        fields: those of which the caption is made anew in every epoch; `caption` has them all. ()
+            if it is always the same.
     """
 
     path: Path
@@ -55,6 +60,12 @@ class Picture:
     subset: Subset
     has_caption_file: bool = True
     caption_file: Path | None = None
+    fields: tuple[Field, ...] = ()
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The levels from the root to the folder of the file."""
+        return levels_below(self.root, self.path.parent)
 
     @property
     def folder(self) -> str:
@@ -74,6 +85,7 @@ class FolderContent:
     Args:
         root: the folder that the config names: the subset's own, or the parent of it.
         subset: the folder with its options.
+        level_rules: those for its captions.
         fault: why the folder cannot be read, such as "does not exist"; "" if it can be read.
         pictures: all pictures, with the repeats of the subset.
         uncaptioned: pictures that have no caption file, or an empty one.
@@ -91,6 +103,7 @@ class FolderContent:
 
     root: Root
     subset: Subset
+    level_rules: LevelRules = field(default_factory=LevelRules)
     fault: str = ""
     pictures: list[Picture] = field(default_factory=list)
     uncaptioned: list[Path] = field(default_factory=list)
@@ -161,10 +174,12 @@ def read_folders(config: DataConfig) -> Scan:
     """List folders and pictures and read the captions, without opening the pictures.
 
     Raises:
-        ConfigError: no folder of training pictures is given.
+        ConfigError: no folder of training pictures is given, or level_rules cannot be used.
     """
     roots = find_roots(config)
-    folders = tuple(_read_subset(root, subset) for root in roots for subset in root.subsets)
+    subsets = [(root, subset) for root in roots for subset in root.subsets]
+    rules = _read_level_rules(subset for _, subset in subsets)
+    folders = tuple(_read_subset(root, one, rules[one.level_rules]) for root, one in subsets)
     pictures = [picture for found in folders for picture in found.pictures]
     training = [picture for picture in pictures if not picture.is_reg]
     regular = _match([picture for picture in pictures if picture.is_reg], training)
@@ -185,10 +200,19 @@ def _match(regular: list[Picture], training: list[Picture]) -> list[Picture]:
     return matched
 
 
-def _read_subset(root: Root, subset: Subset) -> FolderContent:
+def _read_level_rules(subsets: Iterable[Subset]) -> dict[str, LevelRules]:
+    rules, faults = {"": LevelRules()}, Faults()
+    for name in dict.fromkeys(subset.level_rules for subset in subsets if subset.level_rules):
+        with faults:
+            rules[name] = read_level_rules(expanded(name))
+    faults.raise_all()
+    return rules
+
+
+def _read_subset(root: Root, subset: Subset, level_rules: LevelRules) -> FolderContent:
     """Read the pictures and captions of a subset."""
     paths, fault = list_folder(subset.place) if subset.image_dir else ([], "")
-    found = FolderContent(root, subset, fault)
+    found = FolderContent(root, subset, LevelRules() if subset.is_reg else level_rules, fault)
     if subset.metadata_file and not fault:
         _read_metadata(found)
     elif not fault:
@@ -206,7 +230,12 @@ def _read_folder(found: FolderContent, paths: list[Path]) -> None:
         elif path.suffix.lower() in OTHER_PICTURE_SUFFIXES:
             found.other_formats.append(path)
         elif is_picture(path):
-            file = files.of_set(path) or path.with_suffix(found.subset.caption_extension)
+            file = files.of_set(path)
+            if file is None and found.subset.caption_fields:
+                file = field_file(path)
+                _add_picture(found, path, file, files.read_fields(file))
+                continue
+            file = file or path.with_suffix(found.subset.caption_extension)
             _add_picture(found, path, file, files.read(file))
     files.finish()
     found.orphans += orphans(paths, found.subset.caption_extension)
@@ -267,34 +296,46 @@ class _CaptionFiles:
         self._foreign += [(file, raw)] if text is None else []
         return text
 
+    def read_fields(self, file: Path) -> tuple[Field, ...] | None:
+        """Return the fields in a file, () if it is not there; None if it cannot be read."""
+        subset = self._found.subset
+        try:
+            return read_fields(file, subset.wanted_fields, subset.between_tags)
+        except DataError as error:
+            self._found.unreadable.append(Location(file, error.what))
+            return None
+
     def finish(self) -> None:
         """Note what concerns all files together."""
         self._found.unreadable += self._sets.faults
         self._found.foreign += judge_foreign(self._foreign)
 
 
-def _add_picture(found: FolderContent, path: Path, file: Path | None, text: str | None) -> None:
+def _add_picture(
+    found: FolderContent, path: Path, file: Path | None, read: str | tuple[Field, ...] | None
+) -> None:
     """Add a picture to what was found in the folder.
 
     Args:
         found: the folder.
         path: the picture.
         file: that holds its caption; None if a metadata_file does.
-        text: of its caption; None if it cannot be read.
+        read: the text of its caption, or the fields of it; None if it cannot be read.
     """
     subset, root = found.subset, found.root.path
-    caption, several = caption_in(text or "", all_lines=subset.enable_wildcard)
-    found.several_lines += [file or path] if several else []
-    needed = subset.caption_mode in ("all", "pruned")
-    found.uncaptioned += [path] if text is not None and not caption and needed else []
+    root = root if path.is_relative_to(root) else path.parent
+    caption = trained(read, subset, found.level_rules, PlaceBelow(root, path.parent))
+    found.several_lines += [file or path] if caption.several_lines else []
+    found.uncaptioned += [path] if caption.is_missing else []
     found.pictures.append(
         Picture(
             path,
-            root if path.is_relative_to(root) else path.parent,
-            as_mode(caption, subset),
+            root,
+            caption.caption,
             subset.repeats,
             subset,
-            has_caption_file=bool(caption),
+            has_caption_file=caption.is_there,
             caption_file=file,
+            fields=caption.fields,
         )
     )

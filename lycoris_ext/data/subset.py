@@ -122,6 +122,16 @@ def _may_be_unset() -> tuple[Option, ...]:
 class Subset(SubsetOptions, SubsetFolder):
     """A folder of pictures with a value for every option."""
 
+    def contradictions(self) -> Iterator[LycorisExtError]:
+        yield from super().contradictions()
+        if self.metadata_file and self.caption_fields:
+            yield ConfigError(
+                f"captions cannot be read from metadata_file ({self.metadata_file}) and be built "
+                "of caption_fields, too",
+                where="caption_fields",
+                fix="give one of them",
+            )
+
     @property
     def place(self) -> Path:
         """The folder of pictures; without one, the metadata_file that names them."""

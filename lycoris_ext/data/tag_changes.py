@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from lycoris_ext.data.caption_sets import set_file
 from lycoris_ext.data.config import DataConfig
@@ -142,12 +143,16 @@ def read_captioned(
 
 
 def with_set(config: DataConfig, name: str) -> DataConfig:
-    """Return a config that reads whole captions of a set, for all of its folders."""
-    wanted = {"caption_set": name, "caption_mode": "all"}
+    """Return a config that reads whole captions of a set, as its files have them."""
+    return everywhere(config, caption_set=name, caption_mode="all", level_rules="")
+
+
+def everywhere(config: DataConfig, **wanted: Any) -> DataConfig:
+    """Return a config with these values of options, in all of its folders."""
     tables = config.subsets and tuple(
         SubsetEntry(**one.changed() | wanted) for one in config.subsets
     )
-    return replace(config, subsets=tables, caption_set=name, caption_mode="all")
+    return replace(config, subsets=tables, **wanted)
 
 
 def find_changes(

@@ -61,9 +61,7 @@ def _edited(line: str, options: CaptionOptions, edits: Sequence[Edit], place: Pl
         after = edit(after, place)
     if after == before:
         return line
-    between = options.caption_separator
-    # Shuffled captions have a space there, too.
-    parts = [(between if between[-1:].isspace() else f"{between} ").join(tags) for tags in after]
+    parts = [options.between_tags.join(tags) for tags in after]
     return f" {options.keep_tokens_separator} ".join(parts).strip()
 
 

@@ -45,7 +45,7 @@ LEFT_OUT = {
         "max_data_loader_n_workers",
         "tables are for config files": "overrides subsets in_json",
         "caption sets are made and compared in the terminal": "caption_set caption_mode "
-        "tag_list_dropout_rate",
+        "tag_list_dropout_rate caption_fields level_rules",
         "for other programs' configs": "left_out",
         "for the terminal": "silence log_with logging_dir save_state_every_n_seconds "
         "save_state_every_n_steps dim_from_weights",

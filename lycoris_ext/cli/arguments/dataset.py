@@ -160,6 +160,11 @@ def _tags(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
             "FILE.json",
             "remove tags that others there imply: a JSON table {tag: [...]}",
         ),
+        (
+            "level-rules",
+            "FILE.toml",
+            "add and remove tags by the levels in the names of folders, as level_rules does",
+        ),
         ("overlaps", "", "remove tags that are a part of another, as hair is of long hair"),
         ("prune", "", "remove what belongs to the concepts of the folder, as --core finds it"),
     ):
@@ -190,6 +195,20 @@ def _tags(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "--set", default="edited", help="the caption set that is written (default: edited)"
     )
     made.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="for --fields: another seed draws other fields (default: 0)",
+    )
+    begin = made.add_mutually_exclusive_group()
+    begin.add_argument(
+        "--fields",
+        nargs="+",
+        metavar="FIELD",
+        help="edit captions built of fields, as the option caption_fields does, each drawn once "
+        "for each picture, such as: --fields character image_type tags:0.5",
+    )
+    begin.add_argument(
         "--from",
         dest="source",
         metavar="SET",

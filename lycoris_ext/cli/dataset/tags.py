@@ -14,6 +14,8 @@ from lycoris_ext.cli.dataset.reading import caption_limit, data_config
 from lycoris_ext.config import TrainConfig
 from lycoris_ext.data.caption_sets import check_set_name, sets_of
 from lycoris_ext.data.core_tags import core_of
+from lycoris_ext.data.drawn_captions import drawn_once, refuse_empty, with_fields
+from lycoris_ext.data.level_rules import LevelRules, read_level_rules
 from lycoris_ext.data.queries import Pattern, Query, as_compared, parse_query
 from lycoris_ext.data.set_writing import take_back, write_captions
 from lycoris_ext.data.tag_changes import Captioned, Change, find_changes, read_captioned
@@ -43,6 +45,7 @@ EDITS: dict[str, Callable[..., Edit]] = {
     "replace": Replace,
     "blacklist": lambda file: RemoveListed(read_listed(Path(file))),
     "implied": lambda file: RemoveOverlaps(False, _implied(Path(file))),
+    "level-rules": lambda file: read_level_rules(Path(file)),
     "overlaps": lambda: RemoveOverlaps(True, {}),
 }
 
@@ -66,19 +69,46 @@ def main(options: argparse.Namespace) -> int:
     query = parse_query(options.select) if options.select else None
     counted = _counter(options, config, query)
     target = read_captioned(config.data, options.place, options.set, counted)
-    source = target
-    if options.source is not None:
-        source = _existing(options, config, options.source, counted)
+    source = _source(options, config, target, counted)
     edits = _edits(options, source)
     changes, selected = find_changes(target, source, query, edits)
+    if options.fields:
+        refuse_empty(changes)
     _print(changes, options, options.set)
     if options.write:
         write_captions({one.file(options.set): one.after for one in changes}, options.set)
     if not options.json:
         told = f"{selected:,} of {count(len(target), 'picture')} are selected"
         print(f"{told}, and {count(len(changes), 'caption changes', 'captions change')}")
+        for line in _unused(edits, source):
+            print(printable(line))
         print(_done(options, len(changes)))
     return 0
+
+
+def _source(
+    options: argparse.Namespace, config: TrainConfig, target: list[Captioned], counted: Any
+) -> list[Captioned]:
+    """Return the pictures with the captions that are edited."""
+    if options.fields:
+        fields = with_fields(config.data, options.fields)
+        found = read_captioned(fields, options.place, "", counted)
+        without = sum(not one.caption for one in found)
+        made = drawn_once(found, target, options.seed)
+        if without and not options.json:
+            keep = "keeps its caption" if without == 1 else "keep their captions"
+            print(f"{count(without, 'picture')} without these fields {keep}")
+        return made
+    if options.source is not None:
+        return _existing(options, config, options.source, counted)
+    return target
+
+
+def _unused(edits: Sequence[Edit], pictures: Sequence[Captioned]) -> Iterator[str]:
+    for rules in edits:
+        if isinstance(rules, LevelRules) and (unused := rules.unused(pictures)):
+            names = and_more(f"[{short(rule.level, 60)}]" for rule in unused)
+            yield f"rules that fit no folder: {names}"
 
 
 def _edits(options: argparse.Namespace, source: Sequence[Captioned]) -> list[Edit]:

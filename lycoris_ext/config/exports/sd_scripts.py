@@ -54,6 +54,8 @@ _MISSING = {
     "caption_mode": "leave it out, and write captions as the mode would make them",
     "tag_list_dropout_rate": "use caption_tag_dropout_rate, which draws for each tag",
     "caption_set": "copy the pictures into another folder, and the captions of the set beside them",
+    "caption_fields": "draw them once, with lycoris-ext dataset tags FOLDER --fields",
+    "level_rules": "apply them once, with lycoris-ext dataset tags FOLDER --level-rules",
     "caption_variants": "leave it out; there cached captions are never changed",
 }
 #: Values that sd-scripts does not have -> the nearest thing that works there.

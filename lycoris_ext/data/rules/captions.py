@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lycoris_ext.data.caption_files import ALLOW_MISSING, advice_on_endings
+from lycoris_ext.data.field_files import field_file
 from lycoris_ext.data.findings import Code, Finding, Location
 from lycoris_ext.data.rules.registry import rule
 from lycoris_ext.data.scan import FolderContent, Picture, Scan
@@ -38,19 +39,19 @@ _MANY = 10
 
 @rule(MISSING)
 def missing_captions(scan: Scan) -> Iterator[Finding]:
-    alike: dict[tuple[bool, str, str], list[FolderContent]] = {}
+    alike: dict[tuple[bool, str, str, bool], list[FolderContent]] = {}
     for found in scan.folders:
         subset = found.subset
         if not subset.is_reg:
             kind = subset.allow_missing_captions, subset.caption_extension, subset.metadata_file
-            alike.setdefault(kind, []).append(found)
-    for (allowed, extension, metadata), folders in alike.items():
+            alike.setdefault((*kind, bool(subset.caption_fields)), []).append(found)
+    for (allowed, extension, metadata, of_fields), folders in alike.items():
         missing = [path for found in folders for path in found.uncaptioned]
         total = sum(len(found.pictures) for found in folders)
         have = "has" if len(missing) == 1 else "have"
         what = f"{len(missing)} of {count(total, 'picture')} {have} no caption"
         there = total - len(missing)
-        endings = "" if metadata else advice_on_endings(missing, extension, there)
+        endings = "" if metadata or of_fields else advice_on_endings(missing, extension, there)
         if missing and allowed:
             used = dict.fromkeys(f'"{f.subset.class_tokens}"' for f in folders if f.uncaptioned)
             what += f", and {and_more(used)} is trained instead"
@@ -58,6 +59,15 @@ def missing_captions(scan: Scan) -> Iterator[Finding]:
         elif missing and metadata:
             what += f" (neither caption nor tags in {metadata})"
             yield MISSING.finding(missing, what, f"write them there, or {ALLOW_MISSING}")
+        elif missing and of_fields:
+            example = field_file(missing[0]).name
+            what += f" (no file such as {example}, or none of caption_fields in it)"
+            yield MISSING.finding(
+                missing,
+                what,
+                "run the captioning stage of anime_screenshot_pipeline on them, remove "
+                f"caption_fields, or {ALLOW_MISSING}",
+            )
         elif missing:
             what += f" (no {extension} file, or an empty one)"
             anyhow = f"write the captions, correct caption_extension, or {ALLOW_MISSING}"
@@ -71,7 +81,7 @@ def unreadable_captions(scan: Scan) -> Iterator[Finding]:
         yield UNREADABLE.finding(
             closed,
             f"{count(len(closed), 'caption file')} cannot be read",
-            "correct the permissions of these files",
+            "correct these files, or their permissions",
         )
     foreign = [file for found in scan.folders for file in found.foreign]
     for known in (True, False):
