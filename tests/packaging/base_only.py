@@ -20,6 +20,7 @@ BLOCKED = (
     "tyro",
     "tqdm",
     "matplotlib",
+    "onnxruntime",
 )
 FOR_TESTS = ("jaxtyping", "beartype")
 # A name bound to None makes its import raise, wherever the package may be installed.
