@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +90,23 @@ def small_picture(path: Path, edge: int) -> Image.Image:
         picture = decode(path, raw, edge=edge).picture
     picture.thumbnail((edge, edge))
     return picture
+
+
+def hashed_picture(path: Path, is_known: Callable[[str], bool]) -> tuple[str, Image.Image | None]:
+    """Hash a picture file, and decode it as ``open_picture`` does unless its hash is known.
+
+    Several threads may call this at the same time, inside of one ``quiet_pillow``.
+
+    Args:
+        path: the file.
+        is_known: tells of a hash, as ``check_picture`` returns it, whether that is enough.
+
+    Raises:
+        DataError: the file is empty, damaged, no picture or too large.
+    """
+    with _content(path) as raw:
+        digest = _digest(raw)
+        return digest, None if is_known(digest) else decode(path, raw).picture
 
 
 def picture_to_tensor(picture: Image.Image, crop: Crop) -> torch.Tensor:

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from lycoris_ext.cli.arguments.dataset_caption import add_caption
+
 ROUNDINGS = ("floor", "nearest", "fractional")
 PICTURES = 2_000
 
@@ -21,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
     _report(commands)
     _balance(commands)
     _tags(commands)
+    add_caption(commands)
     return made
 
 
