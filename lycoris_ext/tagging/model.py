@@ -21,6 +21,8 @@ from lycoris_ext.words import and_more, short
 MODELS = ("model.onnx", "model_optimized.onnx")
 USUAL_SIZE = 448
 SIZES = range(16, 2049)
+MOST_PICTURES = 1024
+"""The largest batch that a model may insist on."""
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 _ACCELERATORS = (
     "CUDAExecutionProvider",
@@ -136,7 +138,7 @@ class OnnxTagger:
             first = known[3] != 3
             sides = {one for one in (known[2:] if first else known[1:3]) if one is not None}
             size = sides.pop() if sides else USUAL_SIZE
-            if not sides and size in SIZES:
+            if not sides and size in SIZES and (known[0] or 1) <= MOST_PICTURES:
                 return known[0], size, first
         raise self._unfit(
             f"takes {list(shape)}, and a tagger takes [pictures, size, size, 3] or "

@@ -136,6 +136,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "outputs": (_four_axes_out, "answers"),
     "numbers": (_with(kind=2), "ONNX model|takes tensor"),
     "size": (_with(size=8), "takes .*and a tagger takes"),
+    "batch": (_with(batch=10**9), "takes .*and a tagger takes"),
     "NaN": (_nan, "answers NaN"),
     "too many tags": (_write(CSV, b"name,category\n" + b"a,0\n" * 11), "10 outputs, and .* 11"),
     "too few tags": (_write(CSV, b"name,category\na,0\n"), "10 outputs, and .* 1 tags"),

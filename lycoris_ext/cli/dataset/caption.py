@@ -21,7 +21,7 @@ from lycoris_ext.data.folder_tree import read_tree
 from lycoris_ext.data.set_writing import write_captions
 from lycoris_ext.data.tag_changes import Captioned, read_captioned
 from lycoris_ext.errors import ConfigError, DataError, Faults
-from lycoris_ext.files import read_bytes
+from lycoris_ext.files import expanded, read_bytes
 from lycoris_ext.printable import printable
 from lycoris_ext.sampling.progress import bar_options
 from lycoris_ext.tagging.captions import CaptionMaker
@@ -72,8 +72,8 @@ def main(options: argparse.Namespace) -> int:
         set_file(one.picture.path, options.set): one
         for one in reversed(read_captioned(config.data, options.place, there))
     }
-    tagger = OnnxTagger(options.tagger)
-    folder = options.cache_dir or cache_folder(config)
+    tagger = OnnxTagger(expanded(options.tagger))
+    folder = expanded(options.cache_dir) if options.cache_dir else cache_folder(config)
     store = DiskStore(folder / "tags")
     tagged = _tag(pictures, tagger, store, wanted)
     if not options.preview:
