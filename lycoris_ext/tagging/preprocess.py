@@ -16,6 +16,7 @@ from PIL import Image
 
 WHITE = 255.0
 _EACH_COLOUR = np.eye(3, dtype=np.float32)
+_WIDE = 4
 _LEAST = 1e-3
 """OpenCV leaves out a pixel of which less than this part lies in an area."""
 
@@ -52,41 +53,40 @@ def _margin(picture: Image.Image) -> tuple[int, int]:
 def _averaged(picture: Image.Image, size: int) -> NDArray[np.float32]:
     """Average over the areas of the square, [size, size, 3].
 
-    The longer side is shrunk first, strip by strip, so that little more than the picture is in
-    memory at any time.
+    Rows are put together first, strip by strip, so that little more than the picture is in memory
+    at any time; columns are where the picture is so wide that this would not be little.
     """
     side = max(picture.size)
+    area = side / size
     columns, rows = (
         range(before, before + length)
         for before, length in zip(_margin(picture), picture.size, strict=True)
     )
-    lying = len(columns) == side
-    along, across = (columns, rows) if lying else (rows, columns)
+    is_wide = picture.width > _WIDE * picture.height
+    along, across = (columns, rows) if is_wide else (rows, columns)
     strips = np.empty((size, len(across) * 3), dtype=np.float32)
     for place in range(size):
-        first, parts = _parts(place, side, size, along)
+        first, parts, margin = _parts(place, side, size, along)
+        strips[place] = WHITE * margin
         last = first + len(parts)
-        if lying:
-            box = picture.crop((first, 0, last, len(rows)))
-            block = np.asarray(box, dtype=np.float32).reshape(len(rows), -1)
-            strips[place] = (block @ np.kron(parts[:, None], _EACH_COLOUR)).reshape(-1)
-        else:
-            box = picture.crop((0, first, len(columns), last))
-            strips[place] = parts @ np.asarray(box, dtype=np.float32).reshape(len(parts), -1)
+        if is_wide and len(parts):
+            box = picture.crop((first, 0, last, picture.height))
+            block = np.asarray(box, dtype=np.float32).reshape(picture.height, -1)
+            strips[place] += (block @ np.kron(parts[:, None], _EACH_COLOUR)).reshape(-1)
+        elif len(parts):
+            box = picture.crop((0, first, picture.width, last))
+            strips[place] += parts @ np.asarray(box, dtype=np.float32).reshape(len(parts), -1)
     turned = strips.reshape(size, -1, 3).transpose(1, 0, 2).reshape(len(across), -1)
     made = np.empty((size, size * 3), dtype=np.float32)
-    area = side / size
     for place in range(size):
-        first, parts = _parts(place, side, size, across)
-        margin = area - float(parts.sum(dtype=np.float64))
-        white = WHITE * area * margin if margin > _LEAST else 0.0
-        made[place] = parts @ turned[first : first + len(parts)] + np.float32(white)
+        first, parts, margin = _parts(place, side, size, across)
+        made[place] = parts @ turned[first : first + len(parts)] + np.float32(WHITE * area * margin)
     made *= np.float32(1.0 / area**2)
     square = made.reshape(size, size, 3)
-    return square if lying else square.transpose(1, 0, 2)
+    return square if is_wide else square.transpose(1, 0, 2)
 
 
-def _parts(place: int, side: int, size: int, at: range) -> tuple[int, NDArray[np.float32]]:
+def _parts(place: int, side: int, size: int, at: range) -> tuple[int, NDArray[np.float32], float]:
     """Return how much of each pixel of a picture lies in an area.
 
     Args:
@@ -97,7 +97,7 @@ def _parts(place: int, side: int, size: int, at: range) -> tuple[int, NDArray[np
 
     Returns:
         The first pixel of the picture that lies in the area, and the parts of it and of those
-        behind it, 0 to 1 each; no parts if the area is margin alone.
+        behind it, 0 to 1 each (none if the area is margin alone), and how much of it is margin.
     """
     scale = side / size
     start = place * scale
@@ -110,5 +110,6 @@ def _parts(place: int, side: int, size: int, at: range) -> tuple[int, NDArray[np
     if end - last > _LEAST:
         parts[last] = min(end - last, 1.0)
     inside = sorted(pixel for pixel in parts if pixel in at)
-    covered = np.array([parts[pixel] for pixel in inside], dtype=np.float32)
-    return (inside[0] - at.start if inside else 0), covered
+    margin = sum(parts.values()) - sum(parts[pixel] for pixel in inside)
+    found = np.array([parts[pixel] for pixel in inside], dtype=np.float32)
+    return (inside[0] - at.start if inside else 0), found, margin
