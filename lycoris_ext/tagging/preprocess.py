@@ -17,6 +17,7 @@ from PIL import Image
 WHITE = 255.0
 _EACH_COLOUR = np.eye(3, dtype=np.float32)
 _WIDE = 4
+"""How many times as wide as high a picture is of which columns are averaged first."""
 _LEAST = 1e-3
 """OpenCV leaves out a pixel of which less than this part lies in an area."""
 

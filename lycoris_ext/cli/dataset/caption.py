@@ -121,7 +121,9 @@ def _tag(
     maker, tagged = CaptionMaker(tagger.labels, wanted), Tagged()
     by_path = {one.picture.path: (file, one) for file, one in pictures.items()}
     paths = sorted(by_path)
-    with tqdm(desc="tagging", unit=" pictures", total=len(paths), **bar_options()) as bar:
+    with tqdm(
+        desc="tagging", unit=" pictures", total=len(paths), leave=False, **bar_options()
+    ) as bar:
         for scored in score_pictures(paths, tagger, store, wanted):
             bar.update(1)
             if scored.error is not None:
