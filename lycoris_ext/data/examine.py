@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 from lycoris_ext.data.buckets import choose_crop
 from lycoris_ext.data.config import DataConfig
@@ -25,6 +26,7 @@ def examine(
     *,
     open_pictures: bool = True,
     token_limit: TokenLimit | None = None,
+    place: Path | None = None,
 ) -> Scan:
     """Find everything that is wrong or notable in a data set, and return it instead of raising.
 
@@ -34,6 +36,7 @@ def examine(
         open_pictures: decode every picture. If False, only folders and captions are examined.
         token_limit: how many tokens of a caption are read; None does not look for captions that
             are longer.
+        place: the folder that was asked for, if it was one: levels of pictures begin there.
 
     Returns:
         The pictures, and in `findings` what is wrong or notable.
@@ -41,7 +44,7 @@ def examine(
     Raises:
         ConfigError: no folder of training pictures is given, or ``silence`` names no code.
     """
-    scan = replace(read_folders(config), token_limit=token_limit)
+    scan = replace(read_folders(config), token_limit=token_limit, place=place)
     if open_pictures:
         scan = _check(scan, progress)
     return replace(scan, findings=_not_silenced(find_all(scan), config.silence))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from lycoris_ext.data.buckets import Crop, Resolution, choose_crop
 from lycoris_ext.data.finding_formats import as_json as findings_as_json
 from lycoris_ext.data.findings import Finding
-from lycoris_ext.data.folder_tree import CONCEPTS, LEVELS, levels_below
+from lycoris_ext.data.folder_tree import CONCEPTS, LEVELS
 from lycoris_ext.data.pictures import upright_size
 from lycoris_ext.data.scan import Picture, Scan
 from lycoris_ext.errors import DataError
@@ -197,12 +197,11 @@ def _add_concepts(report: Report, one: PictureFacts) -> None:
 
 def _facts(scan: Scan, asked: Path) -> Iterator[PictureFacts]:
     levels: dict[Path, tuple[str, ...]] = {}
+    scan = replace(scan, place=asked)
     for picture in scan.pictures:
         folder = picture.path.parent
         if folder not in levels:
-            levels[folder] = levels_below(
-                asked if folder.is_relative_to(asked) else picture.root, folder
-            )
+            levels[folder] = scan.levels(picture)
         tokens = None
         if scan.token_limit is not None:
             tokens = scan.token_limit.count_longest(picture.caption, picture.subset)

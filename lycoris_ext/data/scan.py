@@ -152,6 +152,8 @@ class Scan:
             pictures are decoded.
         damaged: the pictures that could not be decoded.
         token_limit: how many tokens of a caption are read; None if nobody asked.
+        place: the folder that was asked for, where the levels of pictures below it begin; None for
+            those of a config, which begin at its folders.
         findings: what is wrong or notable; empty before the data rules were asked.
     """
 
@@ -162,7 +164,15 @@ class Scan:
     checked: tuple[CheckedPicture, ...] = ()
     damaged: tuple[DamagedPicture, ...] = ()
     token_limit: TokenLimit | None = None
+    place: Path | None = None
     findings: tuple[Finding, ...] = ()
+
+    def levels(self, picture: Picture) -> tuple[str, ...]:
+        """Return the levels of a picture's folder."""
+        folder, place = picture.path.parent, self.place
+        return levels_below(
+            place if place and folder.is_relative_to(place) else picture.root, folder
+        )
 
     @property
     def without_caption(self) -> int:

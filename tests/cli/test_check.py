@@ -92,3 +92,18 @@ def test_wrong_arguments_are_told(
 ) -> None:
     assert main(["check", *arguments]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_nested_folders_without_a_multiply_are_told_by_their_levels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "set"
+    for place, number in (("cat/drawn", 9), ("cat/photo", 1), ("dog/drawn", 9), ("dog/photo", 9)):
+        pictures = write_pictures(tmp_path / "made", count=number) / "2_shapes"
+        (root / place).parent.mkdir(parents=True, exist_ok=True)
+        pictures.rename(root / place)
+    _, told = _checked(capsys, root, "--format", "json")
+    found = {one["code"]: one["where"] for one in json.loads(told)["findings"]}
+    (rare,) = found["LX055"]
+    assert Path(rare["path"]) == root / "cat" / "photo"
+    assert rare["detail"] == "samples an epoch: 1, usually 9"

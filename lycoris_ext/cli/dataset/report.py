@@ -30,7 +30,13 @@ def main(options: argparse.Namespace) -> int:
         check_place(options.html, [*roots, asked] if asked.is_dir() else roots)
     limit = caption_limit(asked, config)
     with tqdm(desc="checking", unit=" pictures", leave=False, **bar_options()) as bar:
-        scan = examine(config.data, bar.update, open_pictures=options.check, token_limit=limit)
+        scan = examine(
+            config.data,
+            bar.update,
+            open_pictures=options.check,
+            token_limit=limit,
+            place=asked,
+        )
     with tqdm(
         desc="reading", unit=" pictures", total=len(scan.pictures), leave=False, **bar_options()
     ) as bar:

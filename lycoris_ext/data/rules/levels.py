@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median_high
 
 from lycoris_ext.data.findings import Code, Finding, Location
-from lycoris_ext.data.folder_tree import CONCEPTS, LEVELS, levels_below
+from lycoris_ext.data.folder_tree import CONCEPTS, LEVELS
 from lycoris_ext.data.rules.captioned import captioned, tags_of
 from lycoris_ext.data.rules.registry import rule
 from lycoris_ext.data.scan import Picture, Scan
@@ -75,7 +75,7 @@ def unbalanced_folders(scan: Scan) -> Iterator[Finding]:
     samples: dict[Levels, float] = defaultdict(float)
     places: dict[Levels, Path] = {}
     for picture in _training(scan):
-        levels = _levels(picture)
+        levels = scan.levels(picture)
         places.setdefault(levels, picture.path.parent)
         for depth in range(1, len(levels) + 1):
             samples[levels[:depth]] += picture.repeats
@@ -140,13 +140,9 @@ def _training(scan: Scan) -> list[Picture]:
     return [picture for picture in scan.pictures if not picture.is_reg]
 
 
-def _levels(picture: Picture) -> Levels:
-    return levels_below(picture.root, picture.path.parent)
-
-
 def _folders(scan: Scan) -> dict[Levels, list[Path]]:
     """Return the levels of all training pictures, with the folders that have them."""
-    places = {picture.path.parent: _levels(picture) for picture in _training(scan)}
+    places = {picture.path.parent: scan.levels(picture) for picture in _training(scan)}
     found: dict[Levels, list[Path]] = {}
     for folder, levels in places.items():
         found.setdefault(levels, []).append(folder)
