@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -14,10 +15,13 @@ from lycoris_ext.data.caption_sets import SETS
 from lycoris_ext.data.folder_tree import levels_in
 from tests.faults.forked import Ended, Fault, forked
 from tests.originals import digests
+from tests.tagging.onnx_files import write_tagger
 from tests.tiny_pictures import TAGS, write_picture
 
 _FOLDERS = ("1_photo~cat", "7_photo~dog", "2_drawn~cat")
 _SET = "edited"
+TAGS_PICTURES = find_spec("onnxruntime") is not None
+"""Whether the extra [data] is installed, which tagging needs."""
 _TRIES = 5
 """How often a writing is taken back: what fails or is killed may have kept several steps."""
 
@@ -59,6 +63,8 @@ class World:
                 (place / f"{number}.txt").write_text(text, encoding="utf-8")
             if nested and repeats > 1:
                 (place / "multiply.txt").write_text(f"{repeats}\n", encoding="ascii")
+        if TAGS_PICTURES:
+            write_tagger(folder / "tagger")
         store = DiskStore(self.cache / "latents")
         for number in range(4):
             store.save(f"{number}" * 40, {"mean": torch.full((4, 4, 4), float(number))})
@@ -71,7 +77,12 @@ class World:
         balance = ["dataset", "balance", place]
         tags = ["dataset", "tags", place]
         write = [*tags, "--add", "new tag", "--remove", "été", "--write"]
-        return {
+        tagging = {}
+        if TAGS_PICTURES:
+            given = ["--tagger", str(self.folder / "tagger"), "--cache_dir", cache]
+            caption = ["dataset", "caption", place]
+            tagging["caption"] = Command([*caption, *given], [*caption, "--undo"])
+        return tagging | {
             "check": Command(["check", place]),
             "report": Command(["dataset", "report", place, "--json"]),
             "report as a page": Command(
