@@ -30,7 +30,7 @@ def other_values(known: Option) -> Iterator[object]:
             else [{"match": "x\\.y", "network_dim": 3}]
         )
     elif known.is_list:
-        yield from (["ä 'x'", 'b"'], [0.5], ["tags:0.5", "rating"])
+        yield from (["ä 'x'", 'b"'], ["tags", "artist:0.5"], [0.5])
     elif str in kinds:
         yield from ("ü\\x", ".x", "a")
     if int in kinds or float in kinds:

@@ -168,6 +168,7 @@ def _tags(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
             "FILE.toml",
             "add and remove tags by the levels in the names of folders, as level_rules does",
         ),
+        ("everydream", "", "add the tags that EveryDream2 reads from local.yaml and global.yaml"),
         ("overlaps", "", "remove tags that are a part of another, as hair is of long hair"),
         ("prune", "", "remove what belongs to the concepts of the folder, as --core finds it"),
     ):

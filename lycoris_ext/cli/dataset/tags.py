@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lycoris_ext.cli.dataset.core_tags import core_tags, show_core
+from lycoris_ext.cli.dataset.everydream import tags_of_folders
 from lycoris_ext.cli.dataset.reading import caption_limit, data_config
 from lycoris_ext.config import TrainConfig
 from lycoris_ext.data.caption_sets import check_set_name, sets_of
@@ -116,6 +117,9 @@ def _edits(options: argparse.Namespace, source: Sequence[Captioned]) -> list[Edi
     for name, values in options.edits or ():
         if name == "prune":
             edits.append(RemoveOfConcepts(core_of(core_tags(source, options))))
+            continue
+        if name == "everydream":
+            edits.append(tags_of_folders(source, options.place))
             continue
         if any("\n" in value or "\r" in value for value in values) or values[:1] in ([""], [" "]):
             raise ConfigError(
