@@ -20,7 +20,7 @@ from lycoris_ext.data.caption_sets import SetFinder
 from lycoris_ext.data.config import DataConfig
 from lycoris_ext.data.field_files import field_file, read_fields
 from lycoris_ext.data.findings import Finding, Location
-from lycoris_ext.data.folder_tree import LEVELS, levels_below
+from lycoris_ext.data.folder_tree import LEVELS
 from lycoris_ext.data.folders import Root, find_roots
 from lycoris_ext.data.level_rules import LevelRules, PlaceBelow, read_level_rules
 from lycoris_ext.data.metadata_file import PictureFinder, joined, read_metadata
@@ -61,11 +61,6 @@ class Picture:
     has_caption_file: bool = True
     caption_file: Path | None = None
     fields: tuple[Field, ...] = ()
-
-    @property
-    def levels(self) -> tuple[str, ...]:
-        """The levels from the root to the folder of the file."""
-        return levels_below(self.root, self.path.parent)
 
     @property
     def folder(self) -> str:

@@ -8,6 +8,7 @@ from lycoris_ext.data.caption_fields import ALWAYS, MARK, Field, is_drawn, joine
 from lycoris_ext.data.caption_files import caption_in
 from lycoris_ext.data.caption_modes import as_mode
 from lycoris_ext.data.level_rules import LevelRules
+from lycoris_ext.data.queries import as_compared
 from lycoris_ext.data.subset import Subset
 from lycoris_ext.data.tag_edits import Place, edited
 
@@ -67,14 +68,21 @@ def by_rules(caption: str, subset: Subset, rules: LevelRules, place: Place) -> s
 
 
 def fields_by_rules(fields: Fields, subset: Subset, rules: LevelRules, place: Place) -> Fields:
-    """Return fields with the rules of their levels; tags that are added are always shown."""
+    """Return fields with the rules of their levels; tags that are added are always shown.
+
+    Such a tag is taken out of a field that is not shown each time, and added where the rule says.
+    """
     if not (fields and rules.rules and rules.fitting(place)):
         return fields
+    added = frozenset().union(*(rule.added for rule in rules.fitting(place)))
+    uncertain = {one.name for one in subset.wanted_fields if one.chance < 1}
+
+    def tags_in(one: Field) -> list[str]:
+        tags = filter(None, map(str.strip, one.text.split(subset.caption_separator)))
+        moved = added if one.name in uncertain else ()
+        return [tag for tag in tags if as_compared(tag) not in moved]
+
     padded = (Field(ALWAYS, ""), *fields, Field(ALWAYS, ""))
-    tags = [
-        [tag for tag in map(str.strip, one.text.split(subset.caption_separator)) if tag]
-        for one in padded
-    ]
-    texts = map(subset.between_tags.join, rules(tags, place))
+    texts = map(subset.between_tags.join, rules(list(map(tags_in, padded)), place))
     made = (Field(one.name, text) for one, text in zip(padded, texts, strict=True))
     return tuple(one for one in made if one.text or one.name == MARK)

@@ -49,6 +49,7 @@ def _commands(run: SmallRun, thing: str, ending: str) -> dict[str, Sequence[str]
             "doctor": ["doctor", thing],
             "import": ["import", thing],
             "preset": [*train, "--preset", thing],
+            "level_rules": [*train, "--level_rules", thing],
         },
         ".txt": {
             "sample_prompts": [*train, "--sample_prompts", thing],
@@ -122,7 +123,7 @@ def _number_of_impossible() -> int:
 
 
 KINDS = [
-    Kind("a pipe, a device, a socket or a folder given as a file", _given, 1, 85, needs=NEEDS),
+    Kind("a pipe, a device, a socket or a folder given as a file", _given, 1, 90, needs=NEEDS),
     Kind(
         "a path that no file can have, in every option that is a path",
         _impossible, 1, _number_of_impossible(), needs=NEEDS,
