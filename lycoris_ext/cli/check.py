@@ -51,8 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _find(options: argparse.Namespace) -> tuple[Finding, ...]:
     config = data_config(options.place)
     with tqdm(desc="checking", unit=" pictures", leave=False, **bar_options()) as bar:
-        limit = caption_limit(options.place, config)
-        scan = examine(config.data, bar.update, token_limit=limit, place=options.place)
+        scan = examine(
+            config.data,
+            bar.update,
+            token_limit=caption_limit(options.place, config),
+            place=options.place,
+            seed=config.run.seed,
+        )
     return scan.findings
 
 

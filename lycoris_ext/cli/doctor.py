@@ -250,7 +250,9 @@ def _scan(config: TrainConfig, *, open_pictures: bool) -> Scan:
     from lycoris_ext.training.token_limit import token_limit
 
     limit = token_limit(config.model)
-    return examine(config.data, open_pictures=open_pictures, token_limit=limit)
+    return examine(
+        config.data, open_pictures=open_pictures, token_limit=limit, seed=config.run.seed
+    )
 
 
 def _findings(findings: Iterable[Finding]) -> Iterator[Check]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lycoris_ext.data.buckets import Resolution
@@ -15,6 +15,7 @@ from lycoris_ext.data.config import DataConfig
 from lycoris_ext.data.examine import examine
 from lycoris_ext.data.findings import Finding, raise_if_errors
 from lycoris_ext.data.fingerprint import fingerprint, picture_hashes
+from lycoris_ext.data.held_out import unchanging
 from lycoris_ext.data.order import BatchOrder, Part
 from lycoris_ext.data.randomness import python_random
 from lycoris_ext.data.scan import CheckedPicture
@@ -58,11 +59,13 @@ class TrainingSet:
     Args:
         config: the options that the pictures were read with.
         seed: the run's seed.
-        checked: the pictures of an epoch, in an order that is the same every time.
+        checked: the pictures of an epoch, in an order that is the same every time, and those that
+            are held out.
         findings: warnings and notes about them.
 
     Attributes:
-        pictures: the picture files with their captions, ordered as `checked`.
+        held_out: the pictures that are not trained; see ``held_out_set``.
+        pictures: the picture files that are trained, with their captions, ordered as `checked`.
         crops: how each picture is scaled and cropped.
         digests: hash of the bytes of each picture file.
         fingerprint: hash of pictures, captions and subsets; see data/fingerprint.py.
@@ -84,11 +87,13 @@ class TrainingSet:
         self.findings = findings
         self.captions_are_names = False
         self.batches_per_step, self.total_steps = 1, 0
+        self.fingerprint = fingerprint(config, checked)
+        self.hashes = picture_hashes(config, checked)
+        self.held_out = tuple(one for one in checked if one.picture.is_held_out)
+        checked = [one for one in checked if not one.picture.is_held_out]
         self.pictures = tuple(one.picture for one in checked)
         self.crops = tuple(one.crop for one in checked)
         self.digests = tuple(one.file.digest for one in checked)
-        self.fingerprint = fingerprint(config, checked)
-        self.hashes = picture_hashes(config, checked)
         samples = sum(math.ceil(picture.repeats) for picture in self.pictures)
         if samples > MOST_SAMPLES:
             raise ConfigError(
@@ -158,6 +163,21 @@ class TrainingSet:
         return BatchPlan(
             number, slot.epoch, slot.sample_ids, pictures, flipped, captions, size_ids, is_reg
         )
+
+    def held_out_set(self) -> TrainingSet | None:
+        """Return the pictures that are held out as a set of their own; None if there are none.
+
+        Its first epoch, which is the only one, shows each of them once and as it is.
+        """
+        shown = [
+            replace(one.picture, is_held_out=False, subset=unchanging(one.picture.subset))
+            for one in self.held_out
+        ]
+        if not shown:
+            return None
+        checked = [replace(o, picture=p) for o, p in zip(self.held_out, shown, strict=True)]
+        own = self.config.validation_seed
+        return TrainingSet(self.config, self.seed if own is None else own, checked)
 
     def count_steps(self, batches_per_step: int, total_steps: int) -> None:
         """Say which batches make up which optimizer step, for token_warmup_step.
@@ -245,7 +265,7 @@ def open_training_set(
         ConfigError: no folder of training pictures is given.
         DataError: something is wrong with folders, captions or pictures; one message lists it all.
     """
-    scan = examine(config, progress, token_limit=token_limit)
+    scan = examine(config, progress, token_limit=token_limit, seed=seed)
     raise_if_errors(scan.findings)
     return TrainingSet(config, seed, scan.checked, scan.findings)
 

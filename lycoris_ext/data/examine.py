@@ -27,6 +27,7 @@ def examine(
     open_pictures: bool = True,
     token_limit: TokenLimit | None = None,
     place: Path | None = None,
+    seed: int = 0,
 ) -> Scan:
     """Find everything that is wrong or notable in a data set, and return it instead of raising.
 
@@ -37,6 +38,7 @@ def examine(
         token_limit: how many tokens of a caption are read; None does not look for captions that
             are longer.
         place: the folder that was asked for, if it was one: levels of pictures begin there.
+        seed: of the run, which draws the pictures that are held out without a validation_seed.
 
     Returns:
         The pictures, and in `findings` what is wrong or notable.
@@ -44,7 +46,7 @@ def examine(
     Raises:
         ConfigError: no folder of training pictures is given, or ``silence`` names no code.
     """
-    scan = replace(read_folders(config), token_limit=token_limit, place=place)
+    scan = replace(read_folders(config, seed), token_limit=token_limit, place=place)
     if open_pictures:
         scan = _check(scan, progress)
     return replace(scan, findings=_not_silenced(find_all(scan), config.silence))

@@ -92,7 +92,11 @@ def _rows(config: DataConfig, checked: Sequence[CheckedPicture]) -> list[list[An
             one.file.digest,
             [list(field) for field in one.picture.fields] or one.picture.caption,
             one.picture.repeats,
-            [*(["reg"] if one.picture.is_reg else []), *own[id(one.picture.subset)]],
+            [
+                *(["reg"] if one.picture.is_reg else []),
+                *(["held out"] if one.picture.is_held_out else []),
+                *own[id(one.picture.subset)],
+            ],
         ]
         for one in checked
     ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from math import ceil
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from lycoris_ext.data.field_files import field_file, read_fields
 from lycoris_ext.data.findings import Finding, Location
 from lycoris_ext.data.folder_tree import LEVELS
 from lycoris_ext.data.folders import Root, find_roots
+from lycoris_ext.data.held_out import held_out
 from lycoris_ext.data.level_rules import LevelRules, PlaceBelow, read_level_rules
 from lycoris_ext.data.metadata_file import PictureFinder, joined, read_metadata
 from lycoris_ext.data.picture_files import OTHER_PICTURE_SUFFIXES, is_picture, list_folder
@@ -51,6 +53,7 @@ class Picture:
             one beside it; None if a metadata_file does.
         fields: those of which the caption is made anew in every epoch; `caption` has them all. ()
             if it is always the same.
+        is_held_out: whether it is never trained, because it is for validation.
     """
 
     path: Path
@@ -61,6 +64,7 @@ class Picture:
     has_caption_file: bool = True
     caption_file: Path | None = None
     fields: tuple[Field, ...] = ()
+    is_held_out: bool = False
 
     @property
     def folder(self) -> str:
@@ -94,6 +98,7 @@ class FolderContent:
         unnamed: pictures in the folder that metadata_file does not name.
         from_set: number of pictures whose caption is that of a caption set.
         orphans: caption files of pictures that are not there.
+        twins: pictures that are left out, because another folder holds them out.
     """
 
     root: Root
@@ -112,6 +117,7 @@ class FolderContent:
     unnamed: list[Path] = field(default_factory=list)
     from_set: int = 0
     orphans: list[Path] = field(default_factory=list)
+    twins: list[Path] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -141,8 +147,8 @@ class Scan:
         roots: the folders that the config names; those of regularisation pictures come last.
         folders: the folder of every subset, in the order of `roots`.
         pictures: the pictures of an epoch, ordered by folder and file name, so that a sample id
-            means the same picture every time. Regularisation pictures come last, with repeats that
-            match the training pictures.
+            means the same picture every time. Regularisation pictures come behind them, with
+            repeats that match the training pictures, and those that are held out come last.
         checked: the pictures that could be decoded, in the order of `pictures`; empty before
             pictures are decoded.
         damaged: the pictures that could not be decoded.
@@ -175,8 +181,12 @@ class Scan:
         return sum(len(found.uncaptioned) for found in self.folders if not found.subset.is_reg)
 
 
-def read_folders(config: DataConfig) -> Scan:
+def read_folders(config: DataConfig, seed: int = 0) -> Scan:
     """List folders and pictures and read the captions, without opening the pictures.
+
+    Args:
+        config: folders and options.
+        seed: of the run, which draws the pictures that are held out without a validation_seed.
 
     Raises:
         ConfigError: no folder of training pictures is given, or level_rules cannot be used.
@@ -185,10 +195,34 @@ def read_folders(config: DataConfig) -> Scan:
     subsets = [(root, subset) for root in roots for subset in root.subsets]
     rules = _read_level_rules(subset for _, subset in subsets)
     folders = tuple(_read_subset(root, one, rules[one.level_rules]) for root, one in subsets)
+    _hold_out(folders, seed)
     pictures = [picture for found in folders for picture in found.pictures]
-    training = [picture for picture in pictures if not picture.is_reg]
+    training = [picture for picture in pictures if not (picture.is_reg or picture.is_held_out)]
     regular = _match([picture for picture in pictures if picture.is_reg], training)
-    return Scan(config, roots, folders, (*training, *regular))
+    held = [picture for picture in pictures if picture.is_held_out]
+    return Scan(config, roots, folders, (*training, *regular, *held))
+
+
+def _hold_out(folders: Sequence[FolderContent], seed: int) -> None:
+    """Mark the pictures that validation_split takes, and leave them out of all other folders."""
+    chosen: list[set[Path]] = []
+    for found in folders:
+        split, own = found.subset.validation_split, found.subset.validation_seed
+        paths = list(dict.fromkeys(picture.path for picture in found.pictures))
+        takes = split > 0 and not found.subset.is_reg
+        drawn = held_out(paths, split, seed if own is None else own) if takes else []
+        chosen.append(set(drawn))
+    real = cache(Path.resolve)  # a folder may be named in several ways
+    everywhere = {(real(path.parent), path.name) for paths in chosen for path in paths}
+    for found, taken in zip(folders, chosen, strict=True) if everywhere else ():
+        pictures, found.pictures = found.pictures, []
+        for picture in pictures:
+            if picture.path in taken:
+                found.pictures.append(replace(picture, repeats=1, is_held_out=True))
+            elif (real(picture.path.parent), picture.path.name) in everywhere:
+                found.twins.append(picture.path)
+            else:
+                found.pictures.append(picture)
 
 
 def _match(regular: list[Picture], training: list[Picture]) -> list[Picture]:

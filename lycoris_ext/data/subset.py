@@ -45,6 +45,21 @@ class SubsetOptions(CaptionOptions, BucketOptions):
         "the model still sees the colours beneath the transparency. Off: transparent parts become "
         "white and count like all others.",
     )
+    validation_split: float = option(
+        0.0,
+        "Share of the pictures of each folder, from 0 to 1, that are held out: they are never "
+        "trained, and the loss of the adapter on them is computed on the way (validation). 1 takes "
+        "all of the folder; regularisation pictures are never held out. 0: no validation.",
+        low=0,
+        high=1,
+    )
+    validation_seed: int | None = option(
+        None,
+        "Seed that draws the pictures that validation_split holds out, and the noise on them.",
+        unset="as seed",
+        low=0,
+        below=2**63,
+    )
     train_batch_size: int = option(
         1, "Number of pictures in a batch, which go through the model together.", low=1, high=65536
     )

@@ -37,6 +37,8 @@ def summarize(training_set: TrainingSet) -> list[str]:
         lines.append(f"and {count(len(folders) - FOLDERS_SHOWN, 'more folder')}")
     buckets = ", ".join(f"{w}x{h}: {n}" for (w, h), n in training_set.bucket_counts().items())
     lines.append(f"buckets: {buckets}")
+    if training_set.held_out:
+        lines.append(f"{count(len(training_set.held_out), 'picture')} held out for validation")
     pictures_in_all = count(len(training_set.pictures), "picture")
     lines.append(
         f"{pictures_in_all}, {training_set.samples_per_epoch} per epoch, "

@@ -24,6 +24,15 @@ def running_average(average: float | None, loss: float) -> float:
     return loss if average is None else SMOOTHING * average + (1 - SMOOTHING) * loss
 
 
+def average_in(events: Path) -> float | None:
+    """Return the running average after the last step of an event log; None if it has no steps."""
+    average = None
+    for event in read_events(events):
+        loss = finite(event.get("loss")) if event.get("event") == "step" else None
+        average = average if loss is None else running_average(average, loss)
+    return average
+
+
 @dataclass(frozen=True)
 class LossPoint:
     """Loss and learning rate of one optimizer step; the rate is the first parameter group's."""

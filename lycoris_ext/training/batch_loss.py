@@ -8,8 +8,8 @@ from typing import Generic
 import torch
 from torch import Tensor
 
-from lycoris_ext.data import BatchPlan, LatentCache
-from lycoris_ext.diffusion import draw_noise
+from lycoris_ext.data import BatchPlan, LatentCache, PictureBatch
+from lycoris_ext.diffusion import Draws, draw_noise
 from lycoris_ext.formats.families import TEXT_ENCODERS
 from lycoris_ext.network import Network
 from lycoris_ext.training.base_model import BaseModel
@@ -54,22 +54,36 @@ class BatchLoss(Generic[Text]):
         Returns:
             A float32 scalar with gradients to the adapter's parameters.
         """
-        config, base, seed = self.config, self.base, self.config.run.seed
+        seed = self.config.run.seed
         pictures = self.latents.batch(plan, seed)
         draws = draw_noise(
             pictures.latents,
             plan.sample_ids,
             self.schedule,
-            config.loss,
+            self.config.loss,
             seed=seed,
             batch_number=plan.number,
         )
+        seed_dropouts(seed, plan.number)
+        return self.of(plan, pictures, draws)
+
+    def of(self, plan: BatchPlan, pictures: PictureBatch, draws: Draws) -> Tensor:
+        """Compute the loss of one batch from what was drawn for it.
+
+        Args:
+            plan: the batch: its captions and sizes.
+            pictures: its latents and masks.
+            draws: its noise and timesteps.
+
+        Returns:
+            A float32 scalar, the mean over the samples.
+        """
+        config, base = self.config, self.base
 
         def denoise(noisy: Tensor, timesteps: Tensor, text: Text) -> Tensor:
             self.network.set_timesteps(timesteps)
             return base.predict(noisy, timesteps, text, plan.size_ids)
 
-        seed_dropouts(seed, plan.number)
         with autocast(config.run.mixed_precision, base.device):
             return denoising_loss(
                 denoise,

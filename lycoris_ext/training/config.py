@@ -20,6 +20,7 @@ from lycoris_ext.training.run_config import RunConfig
 from lycoris_ext.training.sample_config import SampleConfig
 from lycoris_ext.training.schedules import ScheduleConfig
 from lycoris_ext.training.start_config import StartConfig
+from lycoris_ext.training.validation_config import ValidationConfig
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class TrainConfig:
         schedule: how the learning rates change over the run.
         loss: noise and loss.
         sample: pictures that are drawn during training.
+        validation: the loss on pictures that are held out.
         run: length, precision, output files.
         description: texts about the adapter for whoever gets its file.
     """
@@ -49,6 +51,7 @@ class TrainConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     sample: SampleConfig = field(default_factory=SampleConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
     run: RunConfig = field(default_factory=RunConfig)
     description: DescriptionConfig = field(default_factory=DescriptionConfig)
 

@@ -110,8 +110,9 @@ class Door:
             self.watcher.note(note)
 
         base.load()
-        with faults:
-            check_bucket_sizes(pictures, base.latent_factor)
+        for each in filter(None, (pictures, pictures.held_out_set())):
+            with faults:
+                check_bucket_sizes(each, base.latent_factor)
         with faults:
             weights.check_layers(base.targets(), config)
         faults.raise_all()
@@ -131,7 +132,9 @@ class Door:
         """Read and check all pictures and captions, and tell the watcher what was found."""
         config, watcher = self.config, self.watcher
         with watcher.counting("checking", "pictures") as count:
-            scan = examine(config.data, count, token_limit=self.base.token_limit())
+            scan = examine(
+                config.data, count, token_limit=self.base.token_limit(), seed=config.run.seed
+            )
         self.findings = scan.findings
         raise_if_errors(scan.findings)
         pictures = TrainingSet(config.data, config.run.seed, scan.checked, scan.findings)

@@ -76,6 +76,7 @@ def run_facts(
         num_batches_per_epoch=training_set.batches_per_epoch,
         num_train_images=training_set.samples_per_epoch - training_set.reg_samples_per_epoch,
         num_reg_images=training_set.reg_samples_per_epoch,
+        num_validation_images=len(training_set.held_out),
         dataset_dirs=training_set.folder_counts(),
         reg_dataset_dirs=training_set.folder_counts(is_reg=True),
         tag_frequency=training_set.tag_counts(),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,6 +58,7 @@ class Terminal(Watcher):
     def __init__(self, base: PipelineBase) -> None:
         self.base = base
         self.specs: list[PromptSpec] = []
+        self._of_validation: dict[str, str] = {}
 
     def say(self, text: str) -> None:
         tqdm.write(printable(text), file=sys.stderr)  # keeps progress bars intact
@@ -68,7 +70,7 @@ class Terminal(Watcher):
     def counting(
         self, what: str, unit: str, total: int | None = None
     ) -> Iterator[Callable[[int], object]]:
-        options = {"leave": total is not None, **bar_options()}
+        options = {"leave": what == "encoding", **bar_options()}
         with tqdm(desc=what, unit=f" {unit}", total=total, **options) as bar:
             yield bar.update
 
@@ -91,7 +93,11 @@ class Terminal(Watcher):
 
     def after_step(self, run: Run, report: StepReport) -> None:
         self._bar.update()
-        self._bar.set_postfix(loss=f"{report.average:.4f}", refresh=False)
+        self._bar.set_postfix(loss=f"{report.average:.4f}", **self._of_validation, refresh=False)
+
+    def after_validation(self, run: Run, losses: Mapping[str, float]) -> None:
+        mean = next((x for name, x in losses.items() if name.endswith("_average")), math.nan)
+        self._of_validation = {"val_avg_loss": f"{mean:.4f}"}
 
     def stop_asked(self) -> bool:
         return self._stop.asked

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,15 @@ from lycoris_ext.files import expanded
 from lycoris_ext.training.report import StepReport
 from lycoris_ext.training.run_config import RunConfig
 
-Track = Callable[[StepReport], None]
+Track = Callable[[int, Mapping[str, float]], None]
 
 _RATE_NAMES = {"unet": "lr/unet", "text_encoder": "lr/textencoder"}
+
+
+def curves(report: StepReport) -> dict[str, float]:
+    """Return the numbers of a step by their names in TensorBoard."""
+    rates = {_RATE_NAMES.get(name, f"lr/{name}"): rate for name, rate in report.rates.items()}
+    return {"loss/current": report.loss, "loss/average": report.average, **rates}
 
 
 def check_tracker(config: RunConfig) -> None:
@@ -39,10 +45,10 @@ def tracking(config: RunConfig, step: int, note: Callable[[str], None]) -> Itera
             full or the folder is gone. They are an extra: the run goes on.
 
     Yields:
-        A function that writes the report of a step; it does nothing if log_with is unset.
+        A function that writes the numbers of a step, by name; it does nothing if log_with is unset.
     """
     if config.log_with is None or config.logging_dir is None:
-        yield lambda report: None
+        yield lambda step, values: None
         return
     folder = expanded(config.logging_dir) / config.output_name
     log = _Log(folder, step, note)
@@ -68,13 +74,10 @@ class _Log:
             purge = self._step + 1 if self._step else None
             self._writer = writer_class(str(self._folder), purge_step=purge)
 
-    def track(self, report: StepReport) -> None:
-        values = {"loss/current": report.loss, "loss/average": report.average}
-        for name, rate in report.rates.items():
-            values[_RATE_NAMES.get(name, f"lr/{name}")] = rate
+    def track(self, step: int, values: Mapping[str, float]) -> None:
         with self._stopped_by_errors():
             for name, value in values.items() if self._works else ():
-                self._writer.add_scalar(name, value, report.step)
+                self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
         with self._stopped_by_errors():

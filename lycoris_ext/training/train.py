@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,7 @@ from lycoris_ext.data.rules.latents import odd_latents
 from lycoris_ext.errors import EnvironmentFault, LycorisExtError, RunInterrupted
 from lycoris_ext.files import told_in_words
 from lycoris_ext.network import Banks
-from lycoris_ext.runs.losses import running_average
+from lycoris_ext.runs.losses import average_in, running_average
 from lycoris_ext.runs.paths import RunPaths
 from lycoris_ext.training.base_model import BaseModel
 from lycoris_ext.training.batch_loss import BatchLoss
@@ -37,7 +37,8 @@ from lycoris_ext.training.schedules import learning_rate_factor
 from lycoris_ext.training.space import check_space
 from lycoris_ext.training.step import NotFiniteError, Text, train_step
 from lycoris_ext.training.text import MAX_KEPT, TextCache
-from lycoris_ext.training.tracker import tracking
+from lycoris_ext.training.tracker import Track, curves, tracking
+from lycoris_ext.training.validation import Validation, due, is_done, validate
 from lycoris_ext.training.watcher import Watcher
 
 
@@ -80,9 +81,11 @@ def train(
 
         for line in weights.merge_into(base):
             watcher.say(line)
-        latents = encode_pictures(config, base, pictures, watcher)
-        texts = encode_captions(config, base, pictures, watcher)
-        if told := keep_within_limit(config, (latents.store, texts.disk)):
+        held_out = pictures.held_out_set()
+        sets = [pictures, *([held_out] if held_out else [])]
+        latents = encode_pictures(config, base, sets, watcher)
+        texts = encode_captions(config, base, sets, watcher)
+        if told := keep_within_limit(config, (latents[0].store, texts.disk)):
             watcher.note(told)
         held.enter_context(base.prepared(config.run.gradient_checkpointing))
 
@@ -93,11 +96,12 @@ def train(
         optimizer = build_optimizer(groups, config.optimizer)
         origin = (base_hash, base.kind, weights.fingerprint)
         run = Run(config, claim, origin, pictures, network, optimizer, watcher.say)
-        batch_loss = BatchLoss(config, base, network, latents, texts)
+        batch_loss = BatchLoss(config, base, network, latents[0], texts)
+        validation = Validation(batch_loss, held_out, latents[1]) if held_out else None
         with run.cleared_if_useless():
             introduce(run, watcher)
             with network.injected(), watcher.watching(run):
-                loop(run, batch_loss, watcher)
+                loop(run, batch_loss, validation, watcher)
                 run.save_final(keep_state)
         if not run.paths.adapter.is_file():
             raise EnvironmentFault(
@@ -126,24 +130,31 @@ def used_again(config: TrainConfig, watcher: Watcher) -> Path:
 
 
 def encode_pictures(
-    config: TrainConfig, base: BaseModel[Text], pictures: TrainingSet, watcher: Watcher
-) -> LatentCache:
-    """Encode every picture with the VAE, or take its latents from the disk cache."""
+    config: TrainConfig, base: BaseModel[Text], sets: Sequence[TrainingSet], watcher: Watcher
+) -> list[LatentCache]:
+    """Encode every picture of some sets with the VAE, or take its latents from the disk cache."""
     store = latent_store(config)
-    total = len(pictures.pictures)
-    mirrored = sum(picture.subset.flip_aug for picture in pictures.pictures)
-    with watcher.counting("encoding", "pictures", total) as count:
-        latents = cache_latents(
-            pictures,
-            base.encode_pixels,
-            store=store,
-            vae=base.identity("vae") if store else "",
-            progress=count,
-        )
-    for line in describe_store("latents", store, latents.encoded, total + mirrored):
+    pictures = [picture for each in sets for picture in each.pictures]
+    mirrored = sum(picture.subset.flip_aug for picture in pictures)
+    with watcher.counting("encoding", "pictures", len(pictures)) as count:
+        latents = [
+            cache_latents(
+                each,
+                base.encode_pixels,
+                store=store,
+                vae=base.identity("vae") if store else "",
+                progress=count,
+            )
+            for each in sets
+        ]
+    encoded = sum(each.encoded for each in latents)
+    for line in describe_store("latents", store, encoded, len(pictures) + mirrored):
         watcher.say(line)
-    files = [picture.path for picture in pictures.pictures]
-    levels = {files[number]: each for number, each in latents.levels.items()}
+    levels = {
+        each.pictures[number].path: level
+        for each, cache in zip(sets, latents, strict=True)
+        for number, level in cache.levels.items()
+    }
     silenced = {name.upper() for name in config.data.silence}
     for line in finding_lines(one for one in odd_latents(levels) if one.code not in silenced):
         watcher.note(line)
@@ -151,7 +162,7 @@ def encode_pictures(
 
 
 def encode_captions(
-    config: TrainConfig, base: BaseModel[Text], pictures: TrainingSet, watcher: Watcher
+    config: TrainConfig, base: BaseModel[Text], sets: Sequence[TrainingSet], watcher: Watcher
 ) -> TextCache[Text]:
     """Return the cache of captions, already filled if that is asked for or useful.
 
@@ -166,7 +177,7 @@ def encode_captions(
     )
     if not early:
         return texts
-    captions = pictures.known_captions()
+    captions = list(dict.fromkeys(text for each in sets for text in each.known_captions()))
     with watcher.counting("encoding", "captions", len(captions)) as count:
         for caption in captions:
             texts.one(caption)
@@ -185,12 +196,17 @@ def introduce(run: Run, watcher: Watcher) -> None:
         watcher.note(line)
 
 
-def loop(run: Run, batch_loss: BatchLoss[Text], watcher: Watcher) -> None:
+def loop(
+    run: Run,
+    batch_loss: BatchLoss[Text],
+    validation: Validation[Text] | None,
+    watcher: Watcher,
+) -> None:
     """Do optimizer steps until the end of the run; save and draw in between as the config says."""
     run.network.train()
     if run.config.sample.sample_at_first and run.step == 0:
         draw(run, watcher)
-    for report in steps(run, batch_loss, watcher.note):
+    for report in steps(run, batch_loss, validation, watcher):
         if run.checkpoint_is_due():
             run.save_checkpoint()
             run.delete_old_checkpoints()
@@ -205,16 +221,21 @@ def loop(run: Run, batch_loss: BatchLoss[Text], watcher: Watcher) -> None:
 
 
 def steps(
-    run: Run, batch_loss: BatchLoss[Text], note: Callable[[str], None]
+    run: Run,
+    batch_loss: BatchLoss[Text],
+    validation: Validation[Text] | None,
+    watcher: Watcher,
 ) -> Iterator[StepReport]:
-    """Do the remaining optimizer steps of a run; yield a report after each."""
+    """Do the remaining optimizer steps of a run; yield a report after each, then validate."""
     config = run.config
     accumulation = config.run.gradient_accumulation_steps
     # If every step has one batch, precomputing the factors of all layers would save nothing.
     banks = Banks(run.network.layers.values()) if accumulation > 1 else None
     batches = iterate_batches(run.pictures, run.step * accumulation, run.total_steps * accumulation)
-    average: float | None = None
-    with tracking(config.run, run.step, note) as track:
+    average = average_in(run.events.path)
+    with tracking(config.run, run.step, watcher.note) as track:
+        if validation is not None and not is_done(run):
+            validate_if_due(run, validation, average, track, watcher)
         while run.step < run.total_steps:
             plans = list(islice(batches, accumulation))
             try:
@@ -243,8 +264,39 @@ def steps(
             except EnvironmentFault:  # the log cannot be written
                 with saved_if_it_ends(run):
                     raise
-            track(report)
+            track(report.step, curves(report))
             yield report
+            if validation is not None:
+                validate_if_due(run, validation, average, track, watcher)
+
+
+def validate_if_due(
+    run: Run,
+    validation: Validation[Text],
+    average: float | None,
+    track: Track,
+    watcher: Watcher,
+) -> None:
+    """Compute the loss on the pictures that are held out, if the config asks for it by now.
+
+    Raises:
+        RunInterrupted: the watcher asked to stop; the run is saved, and validates when it goes on.
+    """
+    kinds = due(run)
+    if not kinds:
+        return
+    may_stop = run.step < run.total_steps
+    total = validation.losses * (1 if run.average is None else 2)
+    with saved_if_it_ends(run), watcher.counting("validating", "batches", total) as count:
+        losses = validate(
+            run, validation, kinds, average, count, lambda: may_stop and watcher.stop_asked()
+        )
+        if losses is None:
+            raise stopped(run)
+    if not losses:
+        watcher.note(f"the loss on the held-out pictures is no finite number after step {run.step}")
+    track(run.step, losses)
+    watcher.after_validation(run, losses)
 
 
 def draw(run: Run, watcher: Watcher) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from lycoris_ext.data import TrainingSet
@@ -32,11 +32,11 @@ class Watcher:
     def counting(
         self, what: str, unit: str, total: int | None = None
     ) -> Iterator[Callable[[int], object]]:
-        """Show the progress of a part of the preparation for a ``with`` block.
+        """Show the progress of the preparation, or of a validation, for a ``with`` block.
 
         Args:
-            what: "checking" or "encoding".
-            unit: what is counted: "pictures" or "captions".
+            what: "checking", "encoding" or "validating".
+            unit: what is counted: "pictures", "captions" or "batches".
             total: how many there are; None if that is unknown.
 
         Yields:
@@ -57,6 +57,9 @@ class Watcher:
 
     def after_step(self, run: Run, report: StepReport) -> None:
         """Show a finished step; called after each step, when due files are saved."""
+
+    def after_validation(self, run: Run, losses: Mapping[str, float]) -> None:
+        """Show the losses on held-out pictures, by the names that sd-scripts has for them."""
 
     def draw(self, run: Run) -> Sequence[str]:
         """Draw pictures with the adapter as it is now; it is injected and in eval mode.

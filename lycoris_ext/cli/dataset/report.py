@@ -36,6 +36,7 @@ def main(options: argparse.Namespace) -> int:
             open_pictures=options.check,
             token_limit=limit,
             place=asked,
+            seed=config.run.seed,
         )
     with tqdm(
         desc="reading", unit=" pictures", total=len(scan.pictures), leave=False, **bar_options()

@@ -19,8 +19,8 @@ from lycoris_ext.training.optimizer_kinds import optimizer_kinds
 #: ss_* fields that are no options: results and facts about the run.
 _FACTS = re.compile(
     r"ss_(session_id|training_.*_at|num_.*|steps|epoch|bucket_info|tag_frequency|datasets|"
-    r"(reg_)?dataset_dirs|.*_hash|v2|base_model_version|total_batch_size|max_validation_steps|"
-    r"validate_.*|network_args|optimizer|huber_.*|resize_interpolation)"
+    r"(reg_)?dataset_dirs|.*_hash|v2|base_model_version|total_batch_size|"
+    r"network_args|optimizer|huber_.*|resize_interpolation)"
 )
 _NAMES = {
     **{field: option for field, option in RENAMED.items() if field != "network_dropout"},

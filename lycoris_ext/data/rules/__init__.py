@@ -30,6 +30,7 @@ from lycoris_ext.data.rules import (
     spelling,
     tags,
     triggers,
+    validation,
 )
 from lycoris_ext.data.rules.registry import all_rules, find_all, remove_rule, rule
 
@@ -53,4 +54,5 @@ __all__ = [
     "spelling",
     "tags",
     "triggers",
+    "validation",
 ]

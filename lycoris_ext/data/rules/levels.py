@@ -75,6 +75,8 @@ def unbalanced_folders(scan: Scan) -> Iterator[Finding]:
     samples: dict[Levels, float] = defaultdict(float)
     places: dict[Levels, Path] = {}
     for picture in _training(scan):
+        if picture.is_held_out:
+            continue
         levels = scan.levels(picture)
         places.setdefault(levels, picture.path.parent)
         for depth in range(1, len(levels) + 1):

@@ -22,12 +22,13 @@ UNUSED = Code(
 
 @rule(UNUSED)
 def unused_regularisation(scan: Scan) -> Iterator[Finding]:
-    if all(picture.is_reg for picture in scan.pictures):
+    if all(picture.is_reg or picture.is_held_out for picture in scan.pictures):
         return  # a data set without training pictures is an error, which another rule reports
     used = Counter(picture.subset.size for picture in scan.pictures if picture.is_reg)
     wanted: dict[Resolution, float] = defaultdict(float)
     for picture in scan.pictures:
-        wanted[picture.subset.size] += 0 if picture.is_reg else picture.repeats
+        if not (picture.is_reg or picture.is_held_out):
+            wanted[picture.subset.size] += picture.repeats
     there: dict[Resolution, list[Path]] = {}
     for found in scan.folders:
         if found.subset.is_reg:
