@@ -151,8 +151,7 @@ def _supported(
     for name, value in values.items():
         row = None if name in known else row_of(name)
         if name == "subsets" and isinstance(value, list):
-            tables = [_subset(table, where, refused) for table in value]
-            result[name] = [table for table in tables if table is not None]
+            result[name] = [_subset(table, where, refused) for table in value]
         elif name in ours:
             result |= ours[name]
         elif name in _NEEDS and is_foreign and is_off(values.get(_NEEDS[name])):
@@ -171,7 +170,7 @@ def _differ(values: object) -> bool:
 
 
 def _subset(table: object, where: str, refused: Faults) -> object:
-    """Do the same for a table of subsets; return None if it is not for training at all."""
+    """Do the same for a table of subsets."""
     if not isinstance(table, Mapping):
         return table
     known = SubsetEntry.options()
@@ -182,8 +181,6 @@ def _subset(table: object, where: str, refused: Faults) -> object:
             kept[name] = value
         elif not row.changes_nothing(value):
             refused.found.append(unsupported(name, value, where, row.fix))
-            if name == "validation_split" and value == 1:  # all of its pictures are for validation
-                return None
     return kept
 
 

@@ -65,7 +65,6 @@ ONE_TEXT_RATE = "use text_encoder_lr with one rate, which is that of both text e
 _MASK = "put the mask into the pictures' transparency and set alpha_mask = true"
 _START = "a stopped run continues by itself if it is started again with the same output_name"
 _UPLOAD = "upload the finished file yourself"
-_VALIDATION = "keep some pictures in another folder and look at sample_prompts during training"
 
 AROUND = frozenset(
     names(
@@ -114,12 +113,6 @@ SD_SCRIPTS: dict[str, Row] = {
         huggingface_token save_state_to_huggingface
         """
     ),
-    # Settings of validation, which validation_split switches on.
-    **_taken(
-        """
-        max_validation_steps validate_every_n_epochs validate_every_n_steps validation_seed
-        """
-    ),
     # Of sd-scripts' other programs (whole models, textual inversion): its LoRA training ignores
     # them, and here the model's family is found out from its file.
     **_taken(
@@ -153,7 +146,6 @@ SD_SCRIPTS: dict[str, Row] = {
     "dataset_class": Row("write the pictures and captions into a folder"),
     "dataset_repeats": Row("use num_repeats", (1,)),
     "network_multiplier": Row("scale network_alpha instead", (1,)),
-    "validation_split": Row(_VALIDATION),
     "lr_scheduler_type": Row(
         'use lr_scheduler: "cosine" falls to 0 as CosineAnnealingLR does, "cosine_with_min_lr" to '
         "a share of the rate, lr_scheduler_min_lr_ratio"

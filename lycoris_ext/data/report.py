@@ -84,6 +84,7 @@ class Report:
         folder: the root, or the config, that was asked for.
         whole: all pictures of training.
         regularisation: all pictures of regularisation.
+        held_out: all pictures that are held out for validation.
         levels: ("characters", "fanart") -> all pictures below this level; () is the root.
         concepts: concept -> its pictures.
         domains: concept -> name of the level above it -> its pictures there.
@@ -101,6 +102,7 @@ class Report:
     folder: str
     whole: Amount = field(default_factory=Amount)
     regularisation: Amount = field(default_factory=Amount)
+    held_out: Amount = field(default_factory=Amount)
     levels: dict[tuple[str, ...], Amount] = field(default_factory=dict)
     concepts: dict[str, Amount] = field(default_factory=dict)
     domains: dict[str, dict[str, Amount]] = field(default_factory=dict)
@@ -120,6 +122,7 @@ class Report:
             "folder": self.folder,
             **asdict(self.whole),
             "regularisation": asdict(self.regularisation),
+            "held_out": asdict(self.held_out),
             "uncaptioned": self.uncaptioned,
             "levels": [
                 {"levels": list(levels), **asdict(amount), "share": amount.samples / whole}
@@ -164,14 +167,14 @@ def make_report(
     for one in _facts(scan, asked):
         progress(1)
         report.pictures.append(one)
-        (report.regularisation if one.picture.is_reg else report.whole).add(one.picture)
+        _kind(report, one.picture).add(one.picture)
         if one.crop is not None:
             report.sizes[one.crop.original] += 1
             report.buckets.setdefault(one.crop.bucket, Amount()).add(one.picture)
         if one.tokens is not None and one.picture.has_caption_file:
             low = one.tokens // TOKEN_STEP * TOKEN_STEP
             report.tokens[low] = report.tokens.get(low, 0) + 1
-        if one.picture.is_reg:
+        if not one.picture.is_training:
             continue
         for depth in range(len(one.levels) + 1):
             report.levels.setdefault(one.levels[:depth], Amount()).add(one.picture)
@@ -183,6 +186,12 @@ def make_report(
     report.tokens = dict(sorted(report.tokens.items()))
     report.tags = dict(sorted(tags.items(), key=lambda item: (-item[1].pictures, item[0])))
     return report
+
+
+def _kind(report: Report, picture: Picture) -> Amount:
+    if picture.is_held_out:
+        return report.held_out
+    return report.regularisation if picture.is_reg else report.whole
 
 
 def _add_concepts(report: Report, one: PictureFacts) -> None:
@@ -221,6 +230,7 @@ def _row(one: PictureFacts) -> dict[str, Any]:
         "file": str(one.picture.path),
         "levels": list(one.levels),
         "repeats": one.picture.repeats,
+        "held_out": one.picture.is_held_out,
         "size": list(crop.original) if crop else None,
         "bucket": list(crop.bucket) if crop else None,
         "lost": round(one.lost, 4),

@@ -76,6 +76,11 @@ class Picture:
         """Whether it is a regularisation picture."""
         return self.subset.is_reg
 
+    @property
+    def is_training(self) -> bool:
+        """Whether it is a training picture, neither for regularisation nor held out."""
+        return not (self.is_reg or self.is_held_out)
+
 
 @dataclass
 class FolderContent:
@@ -197,7 +202,7 @@ def read_folders(config: DataConfig, seed: int = 0) -> Scan:
     folders = tuple(_read_subset(root, one, rules[one.level_rules]) for root, one in subsets)
     _hold_out(folders, seed)
     pictures = [picture for found in folders for picture in found.pictures]
-    training = [picture for picture in pictures if not (picture.is_reg or picture.is_held_out)]
+    training = [picture for picture in pictures if picture.is_training]
     regular = _match([picture for picture in pictures if picture.is_reg], training)
     held = [picture for picture in pictures if picture.is_held_out]
     return Scan(config, roots, folders, (*training, *regular, *held))

@@ -48,7 +48,8 @@ LEFT_OUT = {
         "tag_list_dropout_rate caption_fields level_rules",
         "for other programs' configs": "left_out",
         "for the terminal": "silence log_with logging_dir save_state_every_n_seconds "
-        "save_state_every_n_steps dim_from_weights",
+        "save_state_every_n_steps dim_from_weights validation_split validation_seed "
+        "validate_every_n_steps validate_every_n_epochs max_validation_steps",
         "tools that merge files and draw pictures write them": "metadata_merged_from "
         "metadata_thumbnail",
     }.items()

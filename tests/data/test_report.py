@@ -125,3 +125,24 @@ def test_the_command_prints_tables_or_json(
     assert report["samples"] == 4
     assert report["each"][0]["levels"] == ["screens", "A"]
     assert report["together"] == [{"concepts": ["A", "B"], "pictures": 1, "samples": 3}]
+
+
+def test_pictures_held_out_are_counted_by_themselves(tmp_path: Path, capsys) -> None:
+    for number in range(10):
+        _picture(tmp_path / "p" / "3_a" / f"{number}.png", caption="red")
+    config = tmp_path / "a.toml"
+    config.write_text(
+        f"train_data_dir = '{(tmp_path / 'p').as_posix()}'\nvalidation_split = 0.2\n"
+        'pretrained_model_name_or_path = "none"\nresolution = 64\n',
+        encoding="utf-8",
+    )
+    report = _report(config)
+    assert (report.whole.pictures, report.whole.samples) == (8, 24)
+    assert (report.held_out.pictures, report.levels[()].pictures) == (2, 8)
+    assert report.tags["red"].pictures == 8 and len(report.pictures) == 10
+    assert main(["dataset", "report", str(config)]) == 0
+    assert "held out for validation: 2 pictures" in capsys.readouterr().out
+    assert main(["dataset", "report", str(config), "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["held_out"]["pictures"] == 2
+    assert sum(each["held_out"] for each in content["each"]) == 2

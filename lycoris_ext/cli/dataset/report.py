@@ -65,6 +65,8 @@ def _as_text(report: Report) -> Iterator[str]:
     yield f"{report.folder}: {count(whole.pictures, 'picture')}, {_samples(whole)} in an epoch"
     if report.regularisation.pictures:
         yield f"regularisation: {count(report.regularisation.pictures, 'picture')}"
+    if report.held_out.pictures:
+        yield f"held out for validation: {count(report.held_out.pictures, 'picture')}"
     yield ""
     levels = [
         ("  " * len(one) + (one[-1] if one else "all"), a) for one, a in report.levels.items()

@@ -72,7 +72,7 @@ _OF_DATASETS = {
         name: name
         for name in (
             "resolution", "enable_bucket", "min_bucket_reso", "max_bucket_reso",
-            "bucket_reso_steps", "bucket_no_upscale",
+            "bucket_reso_steps", "bucket_no_upscale", "validation_split", "validation_seed",
         )
     },
 }  # fmt: skip
@@ -131,6 +131,8 @@ def translate(config: TrainConfig, target: Target) -> Translation:
             made.values[name] = _value(name, value, made)
     if made.values.get("max_train_epochs"):
         del made.values["max_train_steps"]
+    if config.data.validation_split:  # else other pictures would be held out there than trained
+        made.values.setdefault("validation_seed", config.run.seed)
     if made.values.get("log_with") and "logging_dir" not in made.values:
         made.values["logging_dir"] = f"{config.run.output_dir}/logs"
     if not config.sample.wanted:
@@ -260,7 +262,9 @@ def _add_folders(config: TrainConfig, target: Target, made: Translation) -> None
 
 def _datasets(subsets: list[Values], config: TrainConfig) -> str:
     """Write a dataset_config: one data set for the subsets with equal sizes and batches."""
+    # What holds for all is an option of the command line.
     usual = {name: getattr(config.data, name) for name in _OF_DATASETS}
+    usual |= dict.fromkeys(("validation_split", "validation_seed"))
     alike: dict[tuple[tuple[str, Any], ...], list[Values]] = {}
     for subset in subsets:
         sizes = {

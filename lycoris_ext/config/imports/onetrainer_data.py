@@ -82,13 +82,16 @@ def read_concepts(settings: Settings) -> None:
             settings.refuse("resolution", ",".join(map(str, usual)), fix)
         return
     concepts = []
+    is_validated = _read_validation(settings)
     for row in rows:
         concept = Settings(settings.program, settings.where, row)
         kind = concept.take_word("type", "STANDARD")
         validates = kind == "VALIDATION" or concept.take("validation_concept", False)
-        if validates or concept.take("enabled", True) is False:
+        if (validates and not is_validated) or concept.take("enabled", True) is False:
             continue
-        concept.left["type"] = kind
+        concept.left["type"] = "STANDARD" if validates else kind
+        if validates:
+            concept.values["validation_split"] = 1.0
         sizes = usual
         if concept.take("image.enable_resolution_override", False):
             own = concept.take("image.resolution_override")
@@ -110,6 +113,18 @@ def read_concepts(settings: Settings) -> None:
     _lengthen_epochs(settings, length)
 
 
+def _read_validation(settings: Settings) -> bool:
+    """Read how often the concepts for validation are looked at; return False if they never are."""
+    unit = settings.take_word("validate_after_unit", "EPOCH")
+    if not settings.take_as(flag, "validation", False) or unit == "NEVER":
+        return False
+    every = settings.take_as(whole, "validate_after", 1)
+    options = {"EPOCH": "validate_every_n_epochs", "STEP": "validate_every_n_steps"}
+    if every > 0 and unit in options:
+        settings.values[options[unit]] = every
+    return True
+
+
 def _lengthen_epochs(settings: Settings, length: int) -> None:
     """Count in epochs that stand for several of OneTrainer's.
 
@@ -123,7 +138,12 @@ def _lengthen_epochs(settings: Settings, length: int) -> None:
         settings.refuse(
             "epochs", epochs, f"use a multiple of {length}, so that each size is trained as often"
         )
-    for name in ("max_train_epochs", "save_every_n_epochs", "sample_every_n_epochs"):
+    for name in (
+        "max_train_epochs",
+        "save_every_n_epochs",
+        "sample_every_n_epochs",
+        "validate_every_n_epochs",
+    ):
         if name in values:
             values[name] = math.ceil(values[name] / length)
 

@@ -277,6 +277,10 @@ def _read_samples(settings: Settings) -> None:
     if prompt is not None and every > 0:
         settings.values["sample_every_n_steps"] = every
         settings.values["sample_prompts"] = [prompt_line(prompt, fields)]
+    for unit, name in (("step", "eval_steps_interval"), ("epoch", "eval_epoch_interval")):
+        every = int(settings.take_as(number, name, 0.0))  # a part of an epoch: every epoch
+        if every > 0:
+            settings.values[f"validate_every_n_{unit}s"] = every
 
 
 _RULES: dict[str, Rule] = {

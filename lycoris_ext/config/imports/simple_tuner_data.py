@@ -81,6 +81,9 @@ def _dataset(part: Settings, resolution: object, kind: object) -> dict[str, obje
     if "train_batch_size" in part.left:
         dataset["batch_size"] = part.take_as(whole, "train_batch_size", 1)
     _read_captions(part)
+    if part.left.get("dataset_type") == "eval":
+        part.left["dataset_type"] = "image"
+        part.values["validation_split"] = 1.0
     part.values["num_repeats"] = 1 + max(0, part.take_as(whole, "repeats", 0))
     part.follow(_DATASET)
     return {**dataset, "subsets": [part.values]}

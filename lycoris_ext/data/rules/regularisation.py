@@ -22,12 +22,12 @@ UNUSED = Code(
 
 @rule(UNUSED)
 def unused_regularisation(scan: Scan) -> Iterator[Finding]:
-    if all(picture.is_reg or picture.is_held_out for picture in scan.pictures):
+    if not any(picture.is_training for picture in scan.pictures):
         return  # a data set without training pictures is an error, which another rule reports
     used = Counter(picture.subset.size for picture in scan.pictures if picture.is_reg)
     wanted: dict[Resolution, float] = defaultdict(float)
     for picture in scan.pictures:
-        if not (picture.is_reg or picture.is_held_out):
+        if picture.is_training:
             wanted[picture.subset.size] += picture.repeats
     there: dict[Resolution, list[Path]] = {}
     for found in scan.folders:

@@ -25,7 +25,7 @@ def unfit_splits(scan: Scan) -> Iterator[Finding]:
         if found.subset.validation_split > 0 and not found.subset.is_reg and found.pictures
     ]
     held = [picture for picture in scan.pictures if picture.is_held_out]
-    if held and all(picture.is_reg or picture.is_held_out for picture in scan.pictures):
+    if held and not any(picture.is_training for picture in scan.pictures):
         yield HELD_OUT.finding(
             [found.subset.place for found in split],
             "validation_split holds out all pictures, so that nothing is left to train",

@@ -18,6 +18,7 @@ from lycoris_ext.data.findings import Finding, Location
 from lycoris_ext.data.folder_tree import FolderTree, Leaf
 from lycoris_ext.data.report import Amount, PictureFacts, Report
 from lycoris_ext.data.rules.pictures import DAMAGED
+from lycoris_ext.data.scan import Picture
 from lycoris_ext.data.token_limit import TokenLimit
 from lycoris_ext.pages.dataset.charts import by_letters, lost, sizes, together, tokens
 from lycoris_ext.pages.dataset.choice import TAGS, Places, worst_crops
@@ -42,10 +43,10 @@ class Folders:
     def __init__(self, report: Report) -> None:
         self.rows: list[dict[str, Any]] = []
         self.paths: list[Path] = []
-        self._numbers: dict[tuple[Path, float, bool], int] = {}
+        self._numbers: dict[tuple[Path, float, bool, bool], int] = {}
         for one in report.pictures:
             picture = one.picture
-            key = (picture.path.parent, picture.repeats, picture.is_reg)
+            key = self._key(picture)
             if key not in self._numbers:
                 self._numbers[key] = len(self.rows)
                 self.paths.append(picture.path.parent)
@@ -54,6 +55,7 @@ class Folders:
                         "levels": list(one.levels),
                         "concepts": list(one.concepts),
                         "reg": picture.is_reg,
+                        "held": picture.is_held_out,
                         "repeats": picture.repeats,
                         "pictures": 0,
                     }
@@ -62,8 +64,11 @@ class Folders:
 
     def number(self, one: PictureFacts) -> int:
         """Return the number of a picture's folder."""
-        picture = one.picture
-        return self._numbers[picture.path.parent, picture.repeats, picture.is_reg]
+        return self._numbers[self._key(one.picture)]
+
+    @staticmethod
+    def _key(picture: Picture) -> tuple[Path, float, bool, bool]:
+        return (picture.path.parent, picture.repeats, picture.is_reg, picture.is_held_out)
 
 
 def page_content(
@@ -92,6 +97,7 @@ def page_content(
         "folder": report.folder,
         "whole": asdict(report.whole),
         "regularisation": asdict(report.regularisation),
+        "held_out": asdict(report.held_out),
         "uncaptioned": report.uncaptioned,
         "folders": folders.rows,
         **_levels(report),
@@ -143,7 +149,7 @@ def _facts(one: PictureFacts, tags: Mapping[str, int]) -> dict[str, Any]:
         "caption": one.picture.caption[:CAPTION],
         "written": one.picture.has_caption_file,
         "tokens": one.tokens,
-        "tags": [tags[tag] for tag in one.tags if tag in tags] if not one.picture.is_reg else [],
+        "tags": [tags[tag] for tag in one.tags if tag in tags] if one.picture.is_training else [],
     }
     if one.crop is not None:
         width, height = one.crop.resized
@@ -163,7 +169,7 @@ def _levels(report: Report) -> dict[str, Any]:
     after: dict[tuple[str, ...], Amount] = {}
     leaves: dict[Path, list[PictureFacts]] = {}
     for one in report.pictures:
-        if not one.picture.is_reg:
+        if one.picture.is_training:
             leaves.setdefault(one.picture.path.parent, []).append(one)
     found = tuple(
         Leaf(
@@ -198,7 +204,7 @@ def _tags(report: Report, tags: Mapping[str, int], folders: Folders) -> list[dic
     """Return the most frequent tags, each with the number of its captions in every folder."""
     inside: list[Counter[int]] = [Counter() for _ in tags]
     for one in report.pictures:
-        if not one.picture.is_reg:
+        if one.picture.is_training:
             folder = folders.number(one)
             for tag in one.tags:
                 if tag in tags:

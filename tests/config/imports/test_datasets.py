@@ -103,14 +103,23 @@ def test_what_a_subset_cannot_have_is_refused_with_the_rest(tmp_path):
         assert len(built(written(tmp_path, "a.toml", subset.format(setting))).data.subsets) == 1
 
 
-def test_a_subset_for_validation_alone_is_never_trained(tmp_path):
+def test_a_split_for_validation_belongs_to_a_data_set_or_a_subset_or_all(tmp_path):
     text = (
-        '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "a"\n'
-        '[[datasets.subsets]]\nimage_dir = "b"\nvalidation_split = 1.0\n'
+        "[general]\nvalidation_seed = 7\n"
+        '[[datasets]]\nvalidation_split = 0.25\n[[datasets.subsets]]\nimage_dir = "a"\n'
+        '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "b"\n'
+        '[[datasets.subsets]]\nimage_dir = "c"\nvalidation_split = 1.0\n'
     )
-    path = written(tmp_path, "a.toml", text)
-    assert "validation_split = 1.0 is not supported" in refusals(path)[0]
-    assert [each.image_dir for each in skipped(path)[0].data.subsets] == ["a"]
+    steps = "validation_split = 0.1\nvalidate_every_n_steps = 50\nmax_validation_steps = 9\n"
+    (tmp_path / "data.toml").write_text(text, encoding="utf-8")
+    named = f"{TRAINING}{steps}dataset_config = '{(tmp_path / 'data.toml').as_posix()}'\n"
+    config = built(written(tmp_path, "a.toml", named))
+    found = [(each.image_dir, each.validation_split) for each in config.data.own_subsets]
+    assert found == [("a", 0.25), ("b", 0.1), ("c", 1.0)]
+    assert {each.validation_seed for each in config.data.own_subsets} == {7}
+    options = config.validation
+    assert (options.validate_every_n_steps, options.max_validation_steps) == (50, 9)
+    assert options.validate_every_n_epochs is None
 
 
 def test_a_subset_that_is_repeated_0_times_is_left_out_as_in_sd_scripts(tmp_path):

@@ -53,6 +53,18 @@ def test_only_concepts_that_are_on_and_trained_become_subsets() -> None:
     assert (subset.flip_aug, subset.shuffle_caption, subset.keep_tokens) == (True, True, 2)
 
 
+@pytest.mark.parametrize(
+    ("unit", "every"), [("EPOCH", (None, 2)), ("STEP", (2, None)), ("MINUTE", (None, None))]
+)
+def test_concepts_for_validation_are_held_out_if_validation_is_on(unit, every) -> None:
+    config = built(read(validation=True, validate_after=2.0, validate_after_unit=unit))
+    _, held = config.data.subsets or ()
+    assert (held.image_dir, held.validation_split) == ("pictures/held", 1.0)
+    options = config.validation
+    assert (options.validate_every_n_steps, options.validate_every_n_epochs) == every
+    assert len(built(read(validation=True, validate_after_unit="NEVER")).data.subsets or ()) == 1
+
+
 def test_the_first_tag_stays_first_where_a_concept_shuffles_the_others() -> None:
     (subset,) = (
         built(read(concepts=[{"path": "a", "text": {"enable_tag_shuffling": True}}])).data.subsets

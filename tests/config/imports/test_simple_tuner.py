@@ -104,6 +104,19 @@ def test_lycoris_adapts_the_layers_in_classes_each_with_its_own_settings(tmp_pat
     assert sizes == {("Attention", 8, 4), ("FeedForward", 3, 2)}
 
 
+def test_a_data_set_for_evaluation_is_held_out(tmp_path: Path) -> None:
+    held = {"id": "e", "type": "local", "dataset_type": "eval", "instance_data_dir": "held",
+            "caption_strategy": "textfile"}  # fmt: skip
+    own = {"--eval_steps_interval": 10, "--eval_epoch_interval": 0.5}
+    foreign = read_beside(tmp_path, "--data_backend_config", [*DATASETS, held], **own)
+    assert foreign.unsupported == ()
+    config = built(foreign)
+    splits = {each.image_dir: each.validation_split for each in config.data.own_subsets}
+    assert splits.pop("held") == 1.0 and not any(splits.values())
+    options = config.validation
+    assert (options.validate_every_n_steps, options.validate_every_n_epochs) == (10, None)
+
+
 def test_data_sets_are_read_from_their_file(tmp_path: Path) -> None:
     foreign = read_beside(tmp_path, "--data_backend_config", DATASETS)
     assert foreign.unsupported == ()

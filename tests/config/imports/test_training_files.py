@@ -101,7 +101,6 @@ MATTERS = {
     "fp8_base": True,
     "save_model_as": "ckpt",
     "resume": "state",
-    "validation_split": 0.1,
     "huggingface_repo_id": "me/mine",
     "lr_scheduler_type": "CosineAnnealingLR",
     "dataset_class": "mine.Data",

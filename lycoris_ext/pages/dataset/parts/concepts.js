@@ -13,20 +13,23 @@ function inTurn(folders) {
 
 const foldersWith = (test) => data.folders.map((_, index) => index)
   .filter((index) => test(data.folders[index]));
+const isTraining = (folder) => !folder.reg && !folder.held;
 
 function sheets() {
   const list = data.concepts.map((one) => ({
     ...one,
-    folders: foldersWith((folder) => !folder.reg && folder.concepts.includes(one.name)),
+    folders: foldersWith((folder) => isTraining(folder) && folder.concepts.includes(one.name)),
   }));
-  const bare = foldersWith((folder) => !folder.reg && !folder.concepts.length);
+  const bare = foldersWith((folder) => isTraining(folder) && !folder.concepts.length);
   const amount = (folders) => ({
     pictures: folders.reduce((sum, f) => sum + data.folders[f].pictures, 0),
     samples: folders.reduce((sum, f) => sum + data.folders[f].pictures * data.folders[f].repeats, 0),
   });
   if (bare.length) list.push({ name: list.length ? "no concept" : data.title, domains: [], folders: bare, ...amount(bare) });
   const reg = foldersWith((folder) => folder.reg);
-  if (reg.length) list.push({ name: "regularisation", domains: [], folders: reg, ...amount(reg), reg: true });
+  if (reg.length) list.push({ name: "regularisation", domains: [], folders: reg, ...amount(reg), aside: true });
+  const held = foldersWith((folder) => folder.held);
+  if (held.length) list.push({ name: "held out for validation", domains: [], folders: held, ...amount(held), aside: true });
   return list;
 }
 
@@ -45,7 +48,7 @@ function domainsThatShare() {
 function sheet(one, domains) {
   const node = make("article", "", one.pictures <= 6 ? "sheet few" : "sheet");
   const line = make("div", "", "title");
-  const share = one.reg ? "" : `, ${percent(one.samples, data.whole.samples)} of an epoch`;
+  const share = one.aside ? "" : `, ${percent(one.samples, data.whole.samples)} of an epoch`;
   line.append(make("h3", one.name),
     make("span", `${count(one.pictures, "picture")}, ${count(one.samples, "sample")}${share}`, "soft"));
   const named = one.domains.filter(([name]) => name);
@@ -117,7 +120,7 @@ function showTogether() {
       if (r === c) cell.append(make("span", number(own.get(name) || 0), "own"));
       else if (number_) {
         const open = button(number(number_), "heat", () => {
-          const folders = new Set(foldersWith((f) => !f.reg && f.concepts.includes(name) && f.concepts.includes(other)));
+          const folders = new Set(foldersWith((f) => isTraining(f) && f.concepts.includes(name) && f.concepts.includes(other)));
           gallery(`${name} + ${other}`, having((picture) => folders.has(picture.folder)), number_);
         });
         open.style.setProperty("--heat", `${15 + 75 * Math.sqrt(number_ / most)}%`);

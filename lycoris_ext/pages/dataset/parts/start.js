@@ -18,6 +18,7 @@ function showHeading() {
     data.concepts.length && tile(number(data.concepts.length), data.concepts.length === 1 ? "concept" : "concepts", "concepts"),
     data.all_tags && tile(number(data.all_tags), "different tags", "tags"),
     data.regularisation.pictures && tile(number(data.regularisation.pictures), "for regularisation", "concepts"),
+    data.held_out.pictures && tile(number(data.held_out.pictures), "held out for validation", "concepts"),
     tile(number(data.uncaptioned), "without a caption", "captions", data.uncaptioned ? "warning" : ""),
     tile(number(cropped), "lose a fifth or more to the crop", "sizes", cropped ? "warning" : ""),
     tile(number(data.findings.length), errors || warnings

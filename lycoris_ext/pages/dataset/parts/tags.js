@@ -25,7 +25,7 @@ const COLUMNS = [
 let places = []; // what can be chosen to count in: names and folders
 
 function wherePlaces() {
-  const training = foldersWith((folder) => !folder.reg);
+  const training = foldersWith(isTraining);
   places = [{ name: "everywhere", folders: null }];
   const select = at("where");
   const groups = [["concepts", data.concepts.map((one) => ({
