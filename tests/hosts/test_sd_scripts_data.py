@@ -40,3 +40,22 @@ def test_captions_of_a_metadata_json_are_those_of_sd_scripts(
     ours = {picture.path.stem: picture.caption for picture in scan.pictures}
     assert ours.pop("e") == "solo"
     assert ours == {Path(key).stem: caption for key, caption in theirs.items()}
+
+
+def test_the_pictures_that_are_held_out_are_those_of_sd_scripts(
+    sd_scripts: Checkout, tmp_path: Path
+) -> None:
+    for number in range(23):
+        ending = (".png", ".jpg", ".webp", ".PNG")[number % 4]
+        write_picture(tmp_path / f"{'Ab_é '[number % 5]}{number}{ending}", number)
+    cases = [(split, seed) for split in (0.02, 0.1, 0.25, 0.5, 0.9, 1.0) for seed in (0, 7, 2**40)]
+    script = INSIDE / "sd_scripts_validation.py"
+    run = run_script(sd_scripts, script, str(tmp_path), json.dumps(cases))
+    theirs = json.loads(run.output.splitlines()[-1])
+    for (split, seed), (trained, validated) in zip(cases, theirs, strict=True):
+        options = {"validation_split": split, "validation_seed": seed, "class_tokens": "a"}
+        config = DataConfig(subsets=[{"image_dir": str(tmp_path), **options}])
+        pictures = examine(config, open_pictures=False).pictures
+        assert {one.path.name for one in pictures if one.is_held_out} == set(validated)
+        ours = {one.path.name for one in pictures if one.is_training}
+        assert ours == set(trained) - set(validated)  # it rounds both parts up
