@@ -58,7 +58,7 @@ class Terminal(Watcher):
     def __init__(self, base: PipelineBase) -> None:
         self.base = base
         self.specs: list[PromptSpec] = []
-        self._of_validation: dict[str, str] = {}
+        self._shown: dict[str, str] = {}
 
     def say(self, text: str) -> None:
         tqdm.write(printable(text), file=sys.stderr)  # keeps progress bars intact
@@ -93,11 +93,13 @@ class Terminal(Watcher):
 
     def after_step(self, run: Run, report: StepReport) -> None:
         self._bar.update()
-        self._bar.set_postfix(loss=f"{report.average:.4f}", **self._of_validation, refresh=False)
+        self._shown["loss"] = f"{report.average:.4f}"
+        self._bar.set_postfix(self._shown, refresh=False)
 
     def after_validation(self, run: Run, losses: Mapping[str, float]) -> None:
         mean = next((x for name, x in losses.items() if name.endswith("_average")), math.nan)
-        self._of_validation = {"val_avg_loss": f"{mean:.4f}"}
+        self._shown["val_avg_loss"] = f"{mean:.4f}"
+        self._bar.set_postfix(self._shown)
 
     def stop_asked(self) -> bool:
         return self._stop.asked

@@ -12,13 +12,16 @@ from typing import Any
 import pytest
 import torch
 
-from lycoris_ext.errors import RunInterrupted
+from lycoris_ext.data import DataConfig, open_training_set
+from lycoris_ext.errors import ConfigError, RunInterrupted
 from lycoris_ext.formats import load_adapter
 from lycoris_ext.runs.events import read_events
+from lycoris_ext.training import optimizer_kinds
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.run import Run
 from lycoris_ext.training.train import train
 from lycoris_ext.training.validation import TIMESTEPS, spread
+from tests.training.outside_optimizers import AVERAGING
 from tests.training.test_train import Base, Told, config  # noqa: F401 - a fixture
 
 STEP, EPOCH = "loss/validation/step_average", "loss/validation/epoch_average"
@@ -34,60 +37,84 @@ def same(one: Path, other: Path) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
+def _take_out(pictures: Path, names: set[str]) -> None:
+    for name in names:
+        (pictures / "2_shapes" / name).unlink()
+        (pictures / "2_shapes" / name).with_suffix(".txt").unlink()
+
+
+def _held_out(pictures: Path, seed: int) -> set[str]:
+    own = DataConfig(train_data_dir=str(pictures), validation_split=0.34, resolution=32)
+    return {one.picture.path.name for one in open_training_set(own, seed).held_out}
+
+
+ALWAYS = {"train_batch_size": 2, "seed": 3, "max_train_steps": 5}
+VALIDATED = {"validation_split": 0.34, "validate_every_n_steps": 1}
+
+
 @pytest.mark.parametrize(
     "changes",
     [
-        {"shuffle_caption": True, "flip_aug": True, "caption_dropout_rate": 0.3},
-        {"dropout": 0.5, "ema_decay": 0.9, "gradient_accumulation_steps": 2},
-        {"cache_text_encoder_outputs_to_disk": True, "cache_latents_to_disk": True,
-         "network_train_unet_only": True},
-        {"algo": "loha", "gradient_checkpointing": True, "noise_offset": 0.1},
-        {"optimizer_type": "RAdamScheduleFree"},
+        {"shuffle_caption": True, "flip_aug": True, "caption_dropout_rate": 0.3, "dropout": 0.2},
+        {"algo": "loha", "gradient_checkpointing": True, "gradient_accumulation_steps": 2},
     ],
     ids=lambda changes: "+".join(changes),
-)  # fmt: skip
+)
 def test_a_run_with_validation_trains_as_one_without_these_pictures(run, pictures, changes):
-    if changes.get("optimizer_type"):
-        pytest.importorskip("schedulefree")
-    options = {"max_train_steps": 5, "train_batch_size": 2, "seed": 3, **changes}
-    validated = run(validation_split=0.34, validate_every_n_steps=1, **options)
+    validated = run(**ALWAYS, **VALIDATED, **changes)
     assert sorted(validations(validated)) == [1, 2, 3, 4, 5]
-    for name in _held_out(pictures, seed=3):
-        (pictures / "2_shapes" / name).unlink()
-        (pictures / "2_shapes" / name).with_suffix(".txt").unlink()
-    without = run(output_name="without", **options)
+    _take_out(pictures, _held_out(pictures, seed=3))
+    assert same(validated, run(output_name="without", **ALWAYS, **changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dropout": 0.5, "rank_dropout": 0.5, "ema_decay": 0.9, "gradient_accumulation_steps": 2},
+        {"cache_text_encoder_outputs_to_disk": True, "cache_latents_to_disk": True},
+        {"optimizer_type": "Averaging", "noise_offset": 0.1, "alpha_mask": True},
+    ],
+    ids=lambda changes: "+".join(changes),
+)
+def test_validation_changes_no_optimizer_no_average_and_no_cache(
+    config: Callable[..., TrainConfig],  # noqa: F811
+    pictures: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+) -> None:
+    kinds = {**optimizer_kinds._KINDS, AVERAGING.name: AVERAGING}
+    monkeypatch.setattr(optimizer_kinds, "_KINDS", kinds)
+    validated = train(config(**ALWAYS, **VALIDATED, **changes), Base(), Told())
+    assert sorted(validations(validated)) == [1, 2, 3, 4, 5]
+    _take_out(pictures, _held_out(pictures, seed=3))
+    without = train(config(output_name="without", **ALWAYS, **changes), Base(), Told())
     assert same(validated, without)
     if "ema_decay" in changes:
         assert same(*(path.with_stem(f"{path.stem}-ema") for path in (validated, without)))
 
 
-def _held_out(pictures: Path, seed: int) -> set[str]:
-    from lycoris_ext.data import DataConfig, open_training_set
+def test_validation_follows_its_intervals_and_the_end_of_the_run(
+    config: Callable[..., TrainConfig],  # noqa: F811
+) -> None:
+    def found(**changes: Any) -> dict[int, set[str]]:
+        # 4 pictures x 2 repeats: an epoch has 8 steps.
+        options = {"validation_split": 0.34, "max_train_steps": 20, "overwrite": True}
+        path = train(config(**options, **changes), Base(), Told())
+        return {step: set(losses) for step, losses in validations(path).items()}
 
-    own = DataConfig(train_data_dir=str(pictures), validation_split=0.34, resolution=32)
-    return {one.picture.path.name for one in open_training_set(own, seed).held_out}
-
-
-def test_validation_follows_its_intervals_and_the_end_of_the_run(run):
-    # 4 pictures x 2 repeats: an epoch has 8 steps.
-    options = {"validation_split": 0.34, "max_train_steps": 20}
-    found = {step: set(losses) for step, losses in validations(run(**options)).items()}
     epoch = {EPOCH, "loss/validation/epoch_divergence"}
-    assert found == dict.fromkeys((8, 16, 20), epoch)
-    every = {"validate_every_n_steps": 8, "validate_every_n_epochs": 2, "overwrite": True}
-    found = {step: set(losses) for step, losses in validations(run(**options, **every)).items()}
+    assert found() == dict.fromkeys((8, 16, 20), epoch)
     step = {STEP, "loss/validation/step_divergence"}
-    assert found == {8: step, 16: step | epoch, 20: epoch}
+    every = found(validate_every_n_steps=8, validate_every_n_epochs=2)
+    assert every == {8: step, 16: step | epoch, 20: epoch}
 
 
-def test_the_loss_is_that_of_training_on_unseen_pictures_and_falls(run):
-    found = validations(run(validation_split=0.34, validate_every_n_steps=1, learning_rate=3e-3))
+def test_the_average_of_the_weights_is_validated_too(
+    config: Callable[..., TrainConfig],  # noqa: F811
+) -> None:
+    found = validations(train(config(**VALIDATED, ema_decay=0.999), Base(), Told()))
     losses = [one[STEP] for one in found.values()]
     assert all(0 < loss < 10 for loss in losses) and len(set(losses)) == len(losses)
-
-
-def test_the_average_of_the_weights_is_validated_too(run):
-    found = validations(run(validation_split=0.34, validate_every_n_steps=1, ema_decay=0.999))
     assert all(f"{STEP}_ema" in one for one in found.values())
     assert found[1][STEP] == found[1][f"{STEP}_ema"]  # after one step they are the same
     assert found[4][STEP] != found[4][f"{STEP}_ema"]
@@ -207,12 +234,14 @@ def test_a_continued_run_has_the_same_validations(
     assert same(path, whole)
 
 
-def test_intervals_may_change_when_a_run_goes_on_and_the_split_may_not(run):
-    run(validation_split=0.34, max_train_steps=2)
-    path = run(validation_split=0.34, max_train_steps=3, validate_every_n_steps=1)
-    assert sorted(validations(path)) == [2, 3]
-    with pytest.raises(Exception, match="validation_split"):
-        run(validation_split=0.5, max_train_steps=4)
+def test_intervals_may_change_when_a_run_goes_on_and_the_split_may_not(
+    config: Callable[..., TrainConfig],  # noqa: F811
+) -> None:
+    train(config(validation_split=0.34, max_train_steps=2), Base(), Told())
+    longer = config(validation_split=0.34, max_train_steps=3, validate_every_n_steps=1)
+    assert sorted(validations(train(longer, Base(), Told()))) == [2, 3]
+    with pytest.raises(ConfigError, match="validation_split"):
+        train(config(validation_split=0.5, max_train_steps=4), Base(), Told())
 
 
 def test_a_loss_that_is_not_finite_is_told_and_ends_no_run(
@@ -254,7 +283,7 @@ def test_the_metadata_says_what_was_held_out_as_sd_scripts_does(run):
 
 def test_terminal_shows_the_loss_under_sd_scripts_name(run, capsys, monkeypatch):
     monkeypatch.setattr("lycoris_ext.training.terminal.bar_options", dict)  # shown without a tty
-    run(validation_split=0.34, validate_every_n_steps=1)
+    run(validation_split=0.34, max_train_steps=1)
     shown = capsys.readouterr().err
     assert "val_avg_loss=" in shown and "validating: 100%" in shown
     assert "2 pictures held out for validation" in shown

@@ -271,6 +271,20 @@ def test_options_of_single_subsets_that_sd_scripts_has_not_are_refused(tmp_path:
         main([str(path), *arguments[1:-1], str(tmp_path / "other.toml")])
 
 
+def test_pictures_held_out_for_validation_stay_the_same(tmp_path: Path) -> None:
+    text = BASE + (
+        "seed = 5\nvalidation_split = 0.1\nmax_validation_steps = 3\n"
+        '[[subsets]]\nimage_dir = "a"\n'
+        '[[subsets]]\nimage_dir = "b"\nvalidation_split = 1\nvalidation_seed = 2\n'
+    )
+    output = tmp_path / "new.toml"
+    assert main([str(write(tmp_path, text)), "--to", "sd-scripts", "-o", str(output)]) == 0
+    again = build_config([read_config(output)])
+    found = [(one.validation_split, one.validation_seed) for one in again.data.own_subsets]
+    # Without a validation_seed sd-scripts would draw other pictures than are trained here.
+    assert found == [(0.1, 5), (1.0, 2)] and again.validation.max_validation_steps == 3
+
+
 def test_what_is_not_supported_of_the_given_config_is_left_out_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
