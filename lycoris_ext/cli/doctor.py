@@ -239,6 +239,9 @@ def _rehearsed(config: TrainConfig) -> Iterator[Check]:
     from lycoris_ext.training.rehearsal import rehearse
 
     found = rehearse(config)
+    if found.held_out:
+        number = count(found.held_out, "picture is", "pictures are")
+        yield Check("validation", OK, f"{number} held out")
     yield from _findings(found.findings)
     yield from map(_missing, found.faults)
     if found.missing_package:

@@ -169,15 +169,11 @@ class TrainingSet:
 
         Its first epoch, which is the only one, shows each of them once and as it is.
         """
-        shown = [
-            replace(one.picture, is_held_out=False, subset=unchanging(one.picture.subset))
-            for one in self.held_out
-        ]
-        if not shown:
+        if not self.held_out:
             return None
-        checked = [replace(o, picture=p) for o, p in zip(self.held_out, shown, strict=True)]
         own = self.config.validation_seed
-        return TrainingSet(self.config, self.seed if own is None else own, checked)
+        seed = self.seed if own is None else own
+        return TrainingSet(self.config, seed, [_as_it_is(one) for one in self.held_out])
 
     def count_steps(self, batches_per_step: int, total_steps: int) -> None:
         """Say which batches make up which optimizer step, for token_warmup_step.
@@ -245,6 +241,13 @@ class TrainingSet:
             tags = (tag.strip() for tag in picture.caption.split(picture.subset.caption_separator))
             counts.setdefault(picture.folder, Counter()).update(tag for tag in tags if tag)
         return {folder: dict(sorted(tags.items())) for folder, tags in sorted(counts.items())}
+
+
+def _as_it_is(one: CheckedPicture) -> CheckedPicture:
+    """Return a picture that is held out as one that is shown the same way every time."""
+    subset = unchanging(one.picture.subset)
+    picture = replace(one.picture, is_held_out=False, subset=subset, fields=())
+    return replace(one, picture=picture)
 
 
 def open_training_set(

@@ -27,11 +27,13 @@ class Rehearsal:
         findings: what is wrong or notable about the data set.
         faults: all other things for which ``train`` will refuse the run.
         missing_package: a package that is not installed, so that not everything could be checked.
+        held_out: number of pictures that are held out for validation.
     """
 
     findings: tuple[Finding, ...]
     faults: tuple[LycorisExtError, ...]
     missing_package: str = ""
+    held_out: int = 0
 
     @property
     def can_start(self) -> bool:
@@ -43,7 +45,10 @@ class Rehearsal:
 class _Audience(Watcher):
     """Shows nothing, and reads the prompts of the pictures that the run will draw."""
 
+    held_out = 0
+
     def pictures_read(self, config: TrainConfig, pictures: TrainingSet) -> None:
+        self.held_out = len(pictures.held_out)
         preview_specs(config, pictures)
 
 
@@ -54,9 +59,9 @@ def rehearse(config: TrainConfig) -> Rehearsal:
     model that has shapes alone. Damaged weights of the base model are not found.
     """
     error: LycorisExtError | None = None
-    package = ""
+    package, audience = "", _Audience()
     with threads_as_found(), ExitStack() as held:
-        door = Door(config, OutlineBase(config), _Audience(), held)
+        door = Door(config, OutlineBase(config), audience, held)
         try:
             with told_in_words():
                 _go_through(door)
@@ -67,7 +72,7 @@ def rehearse(config: TrainConfig) -> Rehearsal:
     told = {found.as_error().what for found in door.findings}
     parts = () if error is None else error.parts
     faults = tuple(part for part in parts if part.what not in told)
-    return Rehearsal(door.findings, faults, package)
+    return Rehearsal(door.findings, faults, package, audience.held_out)
 
 
 def _go_through(door: Door) -> None:

@@ -240,3 +240,10 @@ def test_doctor_leaves_out_what_train_leaves_out(report, tmp_path, pictures):
     code, checks = report(path, "--skip-unsupported")
     assert code == 0
     assert "left out: " in checks[str(path)]["found"] and checks[str(path)]["state"] == "note"
+
+
+def test_doctor_counts_the_pictures_that_a_config_holds_out(report, tiny_base, pictures, tmp_path):
+    options = {"train_data_dir": str(pictures), "resolution": 32, "validation_split": 0.5}
+    base = {"pretrained_model_name_or_path": str(tiny_base), "network_dim": 4}
+    _, checks = report(config(tmp_path, **options, **base))
+    assert checks["validation"]["found"] == "3 pictures are held out"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import shutil
@@ -107,6 +108,18 @@ def test_a_wildcard_of_a_held_out_picture_is_always_filled_in_the_same_way(tmp_p
     shown = open_set(folder, validation_split=0.5, enable_wildcard=True).held_out_set()
     captions = {text for n in range(shown.batches_per_epoch) for text in shown.batch_at(n).captions}
     assert captions == set(shown.known_captions())
+
+
+def test_a_held_out_picture_is_shown_with_all_fields_of_its_caption(tmp_path):
+    folder = write_pictures(tmp_path / "p", count=6)
+    for number in range(6):
+        content = {"characters": ["Ann"], "processed_tags": ["red", "blue"]}
+        file = folder / "2_shapes" / f".{number:02d}_meta.json"
+        file.write_text(json.dumps(content), encoding="utf-8")
+    fields = ["character:0.5", "tags:0.5"]
+    shown = open_set(folder, validation_split=0.5, caption_fields=fields).held_out_set()
+    captions = {text for n in range(shown.batches_per_epoch) for text in shown.batch_at(n).captions}
+    assert captions == {"Ann, red, blue"}
 
 
 def test_the_run_seed_draws_where_no_validation_seed_is_set(tmp_path):
