@@ -21,7 +21,7 @@ from lycoris_ext.data.caption_sets import SetFinder
 from lycoris_ext.data.config import DataConfig
 from lycoris_ext.data.field_files import field_file, read_fields
 from lycoris_ext.data.findings import Finding, Location
-from lycoris_ext.data.folder_tree import LEVELS
+from lycoris_ext.data.folder_tree import LEVELS, levels_below
 from lycoris_ext.data.folders import Root, find_roots
 from lycoris_ext.data.held_out import held_out
 from lycoris_ext.data.level_rules import LevelRules, PlaceBelow, read_level_rules
