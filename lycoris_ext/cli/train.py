@@ -72,7 +72,7 @@ def split_files(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     files = list(arguments[:first])
     flags: list[str] = []
     for before, argument in zip(["", *arguments[first:]], arguments[first:], strict=False):
-        takes_toml = before.replace("-", "_") in ("__preset", "__sample_prompts")
+        takes_toml = before.replace("-", "_") in ("__preset", "__sample_prompts", "__level_rules")
         is_file = argument.lower().endswith(".toml") and not argument.startswith("-")
         (files if is_file and not takes_toml else flags).append(argument)
     return files, flags

@@ -141,7 +141,7 @@ class Subset(SubsetOptions, SubsetFolder):
         yield from super().contradictions()
         if self.metadata_file and self.caption_fields:
             yield ConfigError(
-                f"captions cannot be read from metadata_file ({self.metadata_file}) and be built "
+                f"captions cannot be read from a metadata JSON ({self.metadata_file}) and be built "
                 "of caption_fields, too",
                 where="caption_fields",
                 fix="give one of them",

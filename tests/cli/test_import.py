@@ -112,6 +112,7 @@ def test_train_reads_json_and_flags_override_it(here):
         (["a.toml", "b.json", "--seed", "1"], ["a.toml", "b.json"]),
         (["--seed", "1", "a.toml"], ["a.toml"]),
         (["--preset", "mine.toml", "--seed", "1"], []),
+        (["--level_rules", "rules.toml", "my.toml"], ["my.toml"]),
         (["--seed=1"], []),
     ],
 )

@@ -277,8 +277,10 @@ def test_the_mode_counts_for_fields_too(folder: Path) -> None:
 
 def test_a_metadata_file_and_fields_exclude_each_other(folder: Path) -> None:
     table = {"image_dir": str(folder), "metadata_file": "x.json", "caption_fields": ["tags"]}
-    with pytest.raises(ConfigError, match="cannot be read from metadata_file"):
+    with pytest.raises(ConfigError, match="cannot be read from a metadata JSON"):
         DataConfig(subsets=[table])
+    with pytest.raises(ConfigError, match="cannot be read from a metadata JSON"):
+        captions(folder, "tags", in_json="x.json")
 
 
 def test_pictures_without_fields_have_no_caption(folder: Path) -> None:
