@@ -16,7 +16,7 @@ from lycoris_ext.data.buckets import Crop, Resolution, choose_crop
 from lycoris_ext.data.finding_formats import as_json as findings_as_json
 from lycoris_ext.data.findings import Finding
 from lycoris_ext.data.folder_tree import CONCEPTS, LEVELS
-from lycoris_ext.data.pictures import upright_size
+from lycoris_ext.data.pictures import quiet_pillow, upright_size
 from lycoris_ext.data.scan import Picture, Scan
 from lycoris_ext.errors import DataError
 
@@ -150,6 +150,7 @@ class Report:
         }
 
 
+@quiet_pillow()
 def make_report(
     scan: Scan, asked: Path, progress: Callable[[int], object] = lambda _: None
 ) -> Report:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from lycoris_ext.cli import main
 from lycoris_ext.cli.dataset.reading import data_config
@@ -146,3 +146,18 @@ def test_pictures_held_out_are_counted_by_themselves(tmp_path: Path, capsys) -> 
     content = json.loads(capsys.readouterr().out)
     assert content["held_out"]["pictures"] == 2
     assert sum(each["held_out"] for each in content["each"]) == 2
+
+
+def test_damaged_exif_is_passed_over_without_a_warning(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation], exif[ExifTags.Base.ImageDescription] = 6, "a cat"
+    picture = tmp_path / "1_x" / "a.jpg"
+    picture.parent.mkdir()
+    Image.new("RGB", (64, 48)).save(picture, exif=exif)
+    raw = bytearray(picture.read_bytes())
+    raw[raw.index(b"Exif") + 14] = 9  # entries, of which two are there
+    picture.write_bytes(raw)
+    assert list(_report(tmp_path).sizes) == [(48, 64)]
+    assert not recwarn.list

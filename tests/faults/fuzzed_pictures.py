@@ -13,7 +13,13 @@ from PIL import Image, features
 
 from lycoris_ext.data.config import DataConfig
 from lycoris_ext.data.examine import examine
-from lycoris_ext.data.pictures import check_picture, open_picture, small_picture, upright_size
+from lycoris_ext.data.pictures import (
+    check_picture,
+    open_picture,
+    quiet_pillow,
+    small_picture,
+    upright_size,
+)
 from lycoris_ext.errors import DataError
 from tests.faults.bounded import NEEDS, read_or_refused
 from tests.faults.forked import SmallRun
@@ -129,7 +135,8 @@ def _trained(run: SmallRun, paths: Sequence[Path]) -> str:
 
 def _opens(path: Path) -> bool:
     try:
-        check_picture(path)
+        with quiet_pillow():
+            check_picture(path)
     except DataError:
         return False
     return True
