@@ -77,7 +77,7 @@ class World:
         balance = ["dataset", "balance", place]
         tags = ["dataset", "tags", place]
         write = [*tags, "--add", "new tag", "--remove", "été", "--write"]
-        tagging = {}
+        tagging: dict[str, Command] = {}
         if TAGS_PICTURES:
             given = ["--tagger", str(self.folder / "tagger"), "--cache_dir", cache]
             caption = ["dataset", "caption", place]
