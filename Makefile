@@ -48,9 +48,9 @@ $(VENV)/train.stamp: $(VENV)/torch.stamp pyproject.toml constraints.txt
 # With hashes, so that a file that was changed on its way is refused; not where the versions differ.
 $(VENV)/test.stamp: $(VENV)/torch.stamp pyproject.toml constraints.txt hashes.txt
 ifeq ($(CONSTRAINTS),constraints.txt)
-	$(INSTALL) --no-deps --require-hashes --requirement hashes.txt
+	$(INSTALL) --no-deps --no-build-isolation --require-hashes --requirement hashes.txt
 endif
-	$(INSTALL) --no-build-isolation --editable '.[train,test,docs]'
+	$(INSTALL) --no-build-isolation --editable '.[train,optim,test,docs]'
 	@touch $@
 
 demo: $(VENV)/train.stamp

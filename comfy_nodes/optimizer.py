@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from lycoris_ext.config import all_options
 from lycoris_ext.diffusion import LossConfig
 from lycoris_ext.options import Option
-from lycoris_ext.training.optimizer_kinds import fallback_optimizer
+from lycoris_ext.training.optimizer_kinds import (
+    fallback_optimizer,
+    optimizer_kind,
+    optimizer_kinds,
+    optimizer_names,
+)
 from lycoris_ext.training.optimizers import OptimizerConfig, try_optimizer
 from lycoris_ext.training.schedules import ScheduleConfig
 
@@ -24,14 +30,17 @@ MAIN = (
     "gradient_accumulation_steps",
 )  # fmt: skip
 _GROUPS = {
-    "optimizer": ("weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon"),
+    "optimizer": (
+        "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "sgd_momentum",
+        "rmsprop_alpha", "optimizer_args",
+    ),
     "rates": (
         "unet_lr", "loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio",
-        "max_grad_norm", "scale_weight_norms", "ema_decay",
+        "max_grad_norm", "scale_weight_norms", "ema_decay", "stop_text_encoder_training",
     ),
     "schedule": (
         "lr_scheduler_num_cycles", "lr_scheduler_power", "lr_scheduler_min_lr_ratio",
-        "lr_decay_steps", "lr_scheduler_timescale",
+        "lr_decay_steps", "lr_scheduler_timescale", "lr_scheduler_step_rules",
     ),
     "loss": (
         "loss_type", "huber_schedule", "huber_c", "huber_scale",
@@ -44,10 +53,15 @@ _GROUPS = {
         "ip_noise_gamma_random_strength",
     ),
 }  # fmt: skip
-#: Set by Dataset Pictures, and by the connected model.
-_ELSEWHERE = ("prior_loss_weight", "zero_terminal_snr")
+#: Set by Dataset Pictures, and by the connected model; or for files alone.
+_ELSEWHERE = ("prior_loss_weight", "zero_terminal_snr", "lr_scheduler_type", "lr_scheduler_args")
 #: What stands for "unset"; workflows of 0.1.0 hold these values.
-_UNSET = {"lr_scheduler_min_lr_ratio": 0.0, "min_timestep": 0, "max_timestep": 1000}
+_UNSET = {
+    "lr_scheduler_min_lr_ratio": 0.0,
+    "min_timestep": 0,
+    "max_timestep": 1000,
+    "stop_text_encoder_training": 0,
+}
 
 
 def _known() -> dict[str, Option]:
@@ -72,7 +86,18 @@ def _options_of(group: str) -> list[str]:
 def widget(name: str) -> Widget:
     """Return the widget of an option, with the default and the unset value of these nodes."""
     default = fallback_optimizer() if name == "optimizer_type" else None
-    return option(name, default=default, unset=_UNSET.get(name))
+    made = option(name, default=default, unset=_UNSET.get(name))
+    if name == "optimizer_type":  # those whose packages ComfyUI's Python has
+        return replace(made, kind=[kind.name for kind in optimizer_kinds() if kind.is_installed])
+    return made
+
+
+def missing_optimizer(name: str) -> bool | str:
+    """Return True if an optimizer can be used here, or what to do to use it, as ComfyUI asks it."""
+    if name not in optimizer_names():
+        return f"optimizer_type {name!r} is not known"
+    kind = optimizer_kind(name)
+    return True if kind.is_installed else str(kind.missing(ImportError("it is not installed")))
 
 
 class Optimizer:
@@ -89,6 +114,11 @@ class Optimizer:
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return inputs(tuple(map(widget, MAIN)), (more(_ADVANCED, _NAME),))
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, optimizer_type: str | None = None) -> bool | str:
+        """Check a saved workflow's optimizer, which may be none of those that are offered here."""
+        return optimizer_type is None or missing_optimizer(optimizer_type)
 
     def describe(self, advanced: Values | None = None, **values: Any) -> tuple[Options]:
         given = joined(advanced, values)

@@ -52,6 +52,9 @@ NAMES = {
     "gradient_accumulation_steps": "gradient accumulation",
     "lr_scheduler": "schedule",
     "lr_warmup_steps": "warm-up steps",
+    "optimizer_args": "settings of the optimizer",
+    "stop_text_encoder_training": "stop the text encoder",
+    "lr_scheduler_step_rules": "factors of the rate",
     "lr_scheduler_num_cycles": "cycles",
     "lr_scheduler_power": "power",
     "lr_scheduler_min_lr_ratio": "lowest share of the rate",
@@ -155,6 +158,20 @@ SENTENCES = {
     "0: as loraplus_lr_ratio.",
     "lr_scheduler_min_lr_ratio": "Lowest learning rate, as a share of the full one, to which "
     "cosine_with_min_lr and warmup_stable_decay fall; cosine_with_min_lr needs a value above 0.",
+    "optimizer_type": "The optimizer, under the name that sd-scripts has for it: how "
+    "gradients change the adapter's weights.",
+    "optimizer_args": "Further settings of the optimizer's class as name=value, such as "
+    "d_coef=2 for Prodigy. One on each line.",
+    "stop_text_encoder_training": "Number of steps after which the adapter of the text encoder "
+    "stays as it is; below 1 a share of all steps. 0: it is trained to the end.",
+    "lr_scheduler": "How the learning rate changes over the run: constant and "
+    "constant_with_warmup keep it; linear, cosine, polynomial and rex fall "
+    "to 0 at the end of the run; cosine_with_restarts falls to 0 several "
+    "times; cosine_with_min_lr falls to a lowest rate; inverse_sqrt falls "
+    "ever more slowly; warmup_stable_decay keeps it and falls at the end. "
+    "All but constant can begin with a warm-up.",
+    "lr_scheduler_step_rules": "Factors of the learning rate, such as 1:100,0.1:200,0.01: the full "
+    "rate for 100 steps, a tenth up to step 200, then a hundredth.",
     "max_train_steps": "Length of the run in optimizer steps. Not used if max_train_epochs is set.",
     "max_train_epochs": "Length of the run in epochs, each of which shows every picture as often "
     "as it is repeated. 0: max_train_steps decides.",

@@ -71,10 +71,11 @@ def option(
         value = unset if value is None else value
         tooltip += f" {'Empty' if unset == '' else f'{unset:g}'}: {known.unset}."
     tooltip += known.readers
-    if known.is_list:
+    is_list = known.is_list and float not in alternatives(known.hint)  # a number: one
+    if is_list:
         tooltip += " One on each line."
     words = named(name, sentence or SENTENCES.get(name, tooltip))
-    if known.is_list:
+    if is_list:
         texts = {"default": "\n".join(value), "multiline": True}
         return Widget(name, "STRING", texts | words, read=lines)
     kind, settings = _form(known, value, unset)

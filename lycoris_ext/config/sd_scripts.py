@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from importlib.util import find_spec
 
-from lycoris_ext.config.arguments import argument_pairs, literal
 from lycoris_ext.config.imports.datasets import with_subsets
 from lycoris_ext.config.imports.reading import Reading, unsupported
 from lycoris_ext.config.network_modules import MODULE_ARGUMENTS, as_our_network, nearest_module
@@ -17,7 +16,6 @@ from lycoris_ext.config.sd_scripts_options import (
     FAMILY_OF_MODULE,
     FIX_OF_FAMILY,
     MARKS_OF_OTHER_FAMILIES,
-    ONE_TEXT_RATE,
     RENAMED,
     is_off,
     row_of,
@@ -30,6 +28,7 @@ from lycoris_ext.network.sd_scripts_names import (
     network_options,
     split_list,
 )
+from lycoris_ext.options.arguments import argument_pairs, literal
 from lycoris_ext.training.config import all_options
 
 Values = dict[str, object]
@@ -38,6 +37,7 @@ _TRANSLATED = (
     "network_module",
     "network_args",
     "optimizer_args",
+    "lr_scheduler_args",
     "training_script",
     "model_train_type",
     "log_with",
@@ -49,8 +49,14 @@ _NEEDS = {
     "ip_noise_gamma_random_strength": "ip_noise_gamma",
 }
 """Option -> the option without which it has no effect; sd-scripts takes it nevertheless."""
-_WITH = {"lr_scheduler_args": "lr_scheduler_type"}
-"""Option -> the option that it belongs to: both together are refused once."""
+_OF_SCHEDULES = {
+    "step_rules": "lr_scheduler_step_rules",
+    "power": "lr_scheduler_power",
+    "timescale": "lr_scheduler_timescale",
+    "min_lr_rate": "lr_scheduler_min_lr_ratio",
+    "min_lr_ratio": "lr_scheduler_min_lr_ratio",
+}
+"""Name in lr_scheduler_args -> our option, where lr_scheduler_type is unset."""
 _CURVES = "loss and learning rates are in NAME.events.jsonl"
 
 
@@ -113,6 +119,7 @@ def translate_into(
     if values.get("optimizer_args"):
         with refused:
             ours["optimizer_args"] = optimizer_options(values["optimizer_args"], where, chosen)
+    ours["lr_scheduler_args"] = _schedule(values, where, refused)
     ours["save_n_epoch_ratio"] = _epochs_between_copies(values)
     result = _supported(values, ours, where, refused, is_foreign)
     result |= _logging(values, reading, is_foreign)
@@ -156,17 +163,33 @@ def _supported(
             result |= ours[name]
         elif name in _NEEDS and is_foreign and is_off(values.get(_NEEDS[name])):
             continue
-        elif name == "text_encoder_lr" and _differ(value):
-            refused.found.append(unsupported(name, value, where, ONE_TEXT_RATE))
         elif row is None:
             result[name] = value
-        elif not (row.changes_nothing(value) or (name in _WITH and values.get(_WITH[name]))):
+        elif not row.changes_nothing(value):
             refused.found.append(unsupported(name, value, where, row.fix))
     return result
 
 
-def _differ(values: object) -> bool:
-    return isinstance(values, (list, tuple)) and any(each != values[0] for each in values)
+def _schedule(values: Mapping[str, object], where: str, refused: Faults) -> Values:
+    """Translate lr_scheduler_args: with lr_scheduler_type they are kept, else they are options."""
+    given = values.get("lr_scheduler_args")
+    if values.get("lr_scheduler_type"):
+        pairs = _pairs("lr_scheduler_args", values, where, refused)
+        return {"lr_scheduler_args": [f"{name}={text}" for name, text in pairs]} if given else {}
+    found: Values = {}
+    for name, text in _pairs("lr_scheduler_args", values, where, refused):
+        if name in _OF_SCHEDULES:
+            found[_OF_SCHEDULES[name]] = text if name == "step_rules" else literal(text)
+            continue
+        refused.found.append(
+            unsupported(
+                "lr_scheduler_args",
+                f"{name}={text}",
+                where,
+                f"use {', '.join(_OF_SCHEDULES)}, or the options of lr_scheduler",
+            )
+        )
+    return found
 
 
 def _subset(table: object, where: str, refused: Faults) -> object:

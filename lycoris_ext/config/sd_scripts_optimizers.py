@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lycoris_ext.config.arguments import argument_pairs, literal
+import torch
+
 from lycoris_ext.config.imports.reading import Reading
-from lycoris_ext.errors import ConfigError, Faults
+from lycoris_ext.errors import ConfigError, EnvironmentFault, Faults
 from lycoris_ext.formats.toml_text import toml_value
+from lycoris_ext.options.arguments import argument_pairs, literal
 from lycoris_ext.training.optimizer_kinds import (
     optimizer_kind,
     optimizer_kinds,
@@ -17,12 +19,15 @@ from lycoris_ext.training.optimizers import OptimizerConfig
 
 Values = dict[str, object]
 
-SAME_NUMBERS = {
-    "pagedadamw8bit": "AdamW8bit",
-    "pagedadamw": "AdamW",
-    "pagedadamw32bit": "AdamW",
+OTHER_NAMES = {
+    "dadaptadampreprint": "DAdaptation",
+    "sgdnesterov": "SGD",
+    "came_pytorch.came": "CAME",
+    "lion_pytorch.lion": "Lion",
 }
-"""Optimizer of sd-scripts -> ours that computes the same; the others page their state."""
+"""Other name of an optimizer, in small letters -> the name that it has here."""
+_MORE_ARGUMENTS = {"sgdnesterov": "nesterov=True"}
+"""Other name -> what it adds to optimizer_args."""
 
 ADAPTIVE = ("dadapt", "prodigy")
 """Parts of the names of optimizers that find the learning rate themselves. The rates in their
@@ -50,11 +55,13 @@ def with_our_optimizer(values: Values, where: str, reading: Reading, faults: Fau
     """
     values = _with_chosen(values, where, faults)
     name = str(values.get("optimizer_type") or "")
-    ours = {known.lower(): known for known in optimizer_names()}
+    ours = {known.lower(): known for known in optimizer_names()} | OTHER_NAMES
     if not name or name.lower() in ours:
-        return values | ({"optimizer_type": ours[name.lower()]} if name else {})
-    if name.lower() in SAME_NUMBERS:
-        return values | {"optimizer_type": SAME_NUMBERS[name.lower()]}
+        return values | ({"optimizer_type": ours[name.lower()]} | _more(values) if name else {})
+    if "." in name:
+        return values
+    if issubclass(getattr(torch.optim, name, object), torch.optim.Optimizer):
+        return values | {"optimizer_type": f"torch.optim.{name}"}
     nearest = "AdamW8bit" if "8bit" in name.lower() else "AdamW"
     finds_rate = any(part in name.lower() for part in ADAPTIVE)
     reading.refuse([_refusal(name, nearest, finds_rate, values, where)], faults)
@@ -64,6 +71,15 @@ def with_our_optimizer(values: Values, where: str, reading: Reading, faults: Fau
         rest = {n: v for n, v in rest.items() if n not in RATES or str(v) in ("0", "0.0")}
         rest["learning_rate"] = USUAL_RATE
     return rest | {"optimizer_type": nearest}
+
+
+def _more(values: Values) -> Values:
+    """Add what another name of an optimizer says by itself to optimizer_args."""
+    added = _MORE_ARGUMENTS.get(str(values["optimizer_type"]).lower())
+    if added is None:
+        return {}
+    given = argument_pairs("optimizer_args", values.get("optimizer_args"), "optimizer_type")
+    return {"optimizer_args": [added, *(f"{name}={text}" for name, text in given)]}
 
 
 def _refusal(
@@ -101,36 +117,38 @@ def _with_chosen(values: Values, where: str, faults: Faults) -> Values:
 
 
 def optimizer_options(arguments: object, where: str, optimizer_type: object) -> Values:
-    """Translate optimizer_args.
+    """Translate optimizer_args: what we have an option for becomes that option.
 
     Args:
         arguments: list of "name=value".
         where: the file, for messages.
         optimizer_type: the optimizer that they are for; None: the default one.
 
+    Returns:
+        Option -> value. ``optimizer_args`` among them holds what we have no option for.
+
     Raises:
-        ConfigError: all arguments at once that the optimizer does not take.
+        ConfigError: all arguments at once that the optimizer does not take. They are not checked
+            here for an optimizer that is named by a path, or whose package is missing.
     """
     known = OptimizerConfig.options()["optimizer_type"]
     kind = optimizer_kind(known.convert(optimizer_type or known.default, where))
     result: Values = {}
-    faults = Faults()
+    rest = []
     for name, text in argument_pairs("optimizer_args", arguments, where):
         value = literal(text)
         options = kind.read_argument(name, tuple(value) if isinstance(value, list) else value)
         if options is not None:
             result |= options
-            continue
-        usual = (
-            f"{argument}={','.join(str(each.default) for each in options)}"
-            for argument, options in kind.arguments.items()
-        )
-        faults.found.append(
-            ConfigError(
-                f"optimizer_args has {name}={text}, which {kind.name} does not take",
-                where=where,
-                fix=f"use {', '.join(usual) or 'none'}",
-            )
-        )
-    faults.raise_all()
+        else:
+            rest.append(f"{name}={text}")
+    if rest:
+        result["optimizer_args"] = rest
+    if kind.name in optimizer_names():
+        try:
+            kind.check(result)
+        except ConfigError as error:
+            raise error.within(where) from error
+        except EnvironmentFault:
+            pass  # the door of the run tells it
     return result

@@ -61,7 +61,7 @@ def _taken(text: str) -> dict[str, Row]:
     return {name: Row() for name in names(text)}
 
 
-ONE_TEXT_RATE = "use text_encoder_lr with one rate, which is that of both text encoders"
+_TEXT_RATES = "use text_encoder_lr = [5e-5, 1e-5], with a rate for each text encoder"
 _MASK = "put the mask into the pictures' transparency and set alpha_mask = true"
 _START = "a stopped run continues by itself if it is started again with the same output_name"
 _UPLOAD = "upload the finished file yourself"
@@ -118,7 +118,7 @@ SD_SCRIPTS: dict[str, Row] = {
     **_taken(
         """
         block_lr learning_rate_te learning_rate_te1 learning_rate_te2 sdxl sdxl_checkbox
-        stop_text_encoder_training stop_text_encoder_training_pct train_text_encoder
+        stop_text_encoder_training_pct train_text_encoder
         train_unet save_clip save_t5xxl
         """
     ),
@@ -146,14 +146,9 @@ SD_SCRIPTS: dict[str, Row] = {
     "dataset_class": Row("write the pictures and captions into a folder"),
     "dataset_repeats": Row("use num_repeats", (1,)),
     "network_multiplier": Row("scale network_alpha instead", (1,)),
-    "lr_scheduler_type": Row(
-        'use lr_scheduler: "cosine" falls to 0 as CosineAnnealingLR does, "cosine_with_min_lr" to '
-        "a share of the rate, lr_scheduler_min_lr_ratio"
-    ),
-    "lr_scheduler_args": Row("use lr_scheduler and its options, see docs/training.md"),
     "lr_restart_cycles": Row("use lr_scheduler_num_cycles", (1,)),
-    "text_encoder_lr1": Row(ONE_TEXT_RATE),
-    "text_encoder_lr2": Row(ONE_TEXT_RATE),
+    "text_encoder_lr1": Row(_TEXT_RATES),
+    "text_encoder_lr2": Row(_TEXT_RATES),
     "optimizer_schedulefree_wrapper": Row("leave it out"),
     "resume": Row(_START),
     "resume_from_huggingface": Row(_START),

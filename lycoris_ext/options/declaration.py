@@ -46,6 +46,8 @@ class Option:
         step: by how much a click on a widget changes a number; 0: 1 for whole numbers, else 0.01.
         choices: the allowed texts, or a function that returns them.
         is_path: the value is a path; if there are ``choices``, it may be one of them or a path.
+        is_class: a text with a dot in it is allowed besides the ``choices``: the dotted path of a
+            class.
         fix: advice for the message if a value is not allowed; "": "change NAME" or the choices.
         read: turns other spellings of a value into the one that is kept.
         aliases: other names of the option in network_args of sd-scripts and LyCORIS.
@@ -68,6 +70,7 @@ class Option:
     step: float = 0
     choices: Choices = ()
     is_path: bool = False
+    is_class: bool = False
     fix: str = ""
     read: Callable[[Any], Any] | None = None
     aliases: tuple[str, ...] = ()
@@ -91,7 +94,8 @@ class Option:
         """The allowed values in words: "true or false", "one of l2, l1"."""
         if known := self.allowed():
             texts = f"one of {', '.join(known)}" if len(known) > 1 else known[0]
-            return f"{texts}, or a path" if self.is_path else texts
+            also = "a path" if self.is_path else "the dotted path of a class"
+            return f"{texts}, or {also}" if self.is_path or self.is_class else texts
         kind = describe_type(self.hint)
         if self.low is None and self.above is None:
             return kind
@@ -139,7 +143,7 @@ class Option:
     def _fault(self, item: Any) -> str:
         """Return what is wrong with a value of the right type; "" if nothing is."""
         if isinstance(item, str):
-            known = () if self.is_path else self.allowed()
+            known = () if self.is_path or (self.is_class and _is_dotted(item)) else self.allowed()
             if known and item not in known:
                 return f"{self.name} {written(item)} is not supported"
             fault = fault_of_text(item) or (fault_of_path(item) if self.is_path else "")
@@ -184,6 +188,10 @@ class Option:
             return f"change {self.name}"
         same = [choice for choice in known if str(item).lower() == choice.lower()]
         return f'use "{same[0]}"' if same else "use one of " + ", ".join(known)
+
+
+def _is_dotted(text: str) -> bool:
+    return "." in text and all(part.isidentifier() for part in text.split("."))
 
 
 def option(default: Any, help: str, **more: Any) -> Any:

@@ -15,7 +15,7 @@ from lycoris_ext.models import ModelConfig
 from lycoris_ext.network import NetworkConfig
 from lycoris_ext.options import MayChange, Option, Section
 from lycoris_ext.training.description_config import DescriptionConfig
-from lycoris_ext.training.optimizers import OptimizerConfig
+from lycoris_ext.training.optimizers import OptimizerConfig, several_rates
 from lycoris_ext.training.run_config import RunConfig
 from lycoris_ext.training.sample_config import SampleConfig
 from lycoris_ext.training.schedules import ScheduleConfig
@@ -56,6 +56,29 @@ class TrainConfig:
     description: DescriptionConfig = field(default_factory=DescriptionConfig)
 
     def __post_init__(self) -> None:
+        self._check_one_rate()
+        if (
+            self.optimizer.stop_text_encoder_training
+            and self.effective_network.network_train_text_encoder_only
+        ):
+            raise ConfigError(
+                "stop_text_encoder_training ends the training of the text encoder, and nothing "
+                "else is trained",
+                where="stop_text_encoder_training",
+                fix="remove it, and set max_train_steps",
+            )
+        chosen = self.optimizer
+        if self.schedule.lr_scheduler == "adafactor" and not chosen.kind.sets_rate(
+            chosen.optimizer_args
+        ):
+            raise ConfigError(
+                'lr_scheduler = "adafactor" leaves the rate to the optimizer Adafactor, and '
+                f'optimizer_type is "{chosen.optimizer_type}" with optimizer_args '
+                f"{list(chosen.optimizer_args)}",
+                where="lr_scheduler",
+                fix='set optimizer_type = "Adafactor" without relative_step=False, or another '
+                "lr_scheduler",
+            )
         option = self.data.text_cache_option
         if self.data.caches_text and not self.effective_network.network_train_unet_only:
             raise ConfigError(
@@ -64,6 +87,20 @@ class TrainConfig:
                 where=option,
                 fix=f"set network_train_unet_only = true, or remove {option}",
             )
+
+    def _check_one_rate(self) -> None:
+        """Refuse several rates for an optimizer that takes one, before anything is encoded."""
+        network, optimizer = self.effective_network, self.optimizer
+        rates = {"learning_rate": optimizer.learning_rate}
+        if not network.network_train_text_encoder_only:
+            rates["unet_lr"] = optimizer.effective_unet_lr
+        if not network.network_train_unet_only:
+            numbers = enumerate(filter(None, optimizer.text_encoder_rates), start=1)
+            rates |= {f"text_encoder_lr {number}": rate for number, rate in numbers}
+        if len(rates) > 1:
+            del rates["learning_rate"]
+        if optimizer.kind.one_rate and len(set(rates.values())) > 1:
+            raise several_rates(optimizer.optimizer_type, rates)
 
     def sections(self) -> dict[str, dict[str, Any]]:
         """Return section -> option -> value, with values as a TOML file holds them.
@@ -86,7 +123,7 @@ class TrainConfig:
     def effective_network(self) -> NetworkConfig:
         """The options of the network, where a model with learning rate 0 gets no adapter."""
         network = self.network
-        if self.optimizer.effective_text_encoder_lr == 0.0:
+        if not self.optimizer.trains_text_encoder:
             network = replace(network, network_train_unet_only=True)
         if self.optimizer.effective_unet_lr == 0.0:
             network = replace(network, network_train_text_encoder_only=True)
@@ -107,7 +144,9 @@ class TrainConfig:
             "never": False,
             "always": True,
             "if no rate follows the length": not (
-                self.schedule.depends_on_length or self.data.follows_length
+                self.schedule.depends_on_length
+                or self.data.follows_length
+                or 0 < (self.optimizer.stop_text_encoder_training or 0) < 1
             ),
             "if dim_from_weights": self.start.dim_from_weights,  # the file's content is compared
         }

@@ -24,9 +24,11 @@ from lycoris_ext.runs.paths import RunPaths
 from lycoris_ext.training.base_model import BaseModel
 from lycoris_ext.training.claim import Claim, claimed
 from lycoris_ext.training.config import TrainConfig
+from lycoris_ext.training.optimizer_notes import optimizer_notes
 from lycoris_ext.training.optimizers import try_optimizer
 from lycoris_ext.training.precision import check_precision, choose_device
 from lycoris_ext.training.preview_specs import asked_specs
+from lycoris_ext.training.rates import Rates
 from lycoris_ext.training.run_name import CONTINUE, choose_name, is_finished, keeps_name
 from lycoris_ext.training.start import StartWeights, read_start_weights
 from lycoris_ext.training.tracker import check_tracker
@@ -105,8 +107,11 @@ class Door:
                 claim = self.held.enter_context(claimed(config))
         with faults:
             pictures = self.read_pictures()
+        if not faults.found:
+            with faults:
+                Rates(config, self._base_rates(), config.run.total_steps(pictures.epochs)).check()
         faults.raise_all()
-        for note in weights.notes:
+        for note in (*weights.notes, *optimizer_notes(config)):
             self.watcher.note(note)
 
         base.load()
@@ -127,6 +132,13 @@ class Door:
             return Admitted(config, None, weights, pictures)
         claim.check_pictures(pictures)
         return Admitted(config, claim, weights, pictures)
+
+    def _base_rates(self) -> list[float]:
+        """Return rates that stand for those of the groups, which are known when layers are."""
+        optimizer = self.config.optimizer
+        return [
+            rate for rate in (optimizer.effective_unet_lr, *optimizer.text_encoder_rates) if rate
+        ]
 
     def read_pictures(self) -> TrainingSet:
         """Read and check all pictures and captions, and tell the watcher what was found."""

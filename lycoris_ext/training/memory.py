@@ -80,8 +80,10 @@ def _advice(config: TrainConfig) -> str:
     smaller = [  # the same steps in less memory: an optimizer with the same options
         f'"{kind.name}"'
         for kind in optimizer_kinds()
-        if kind.arguments == optimizer.arguments and kind.state_bytes < optimizer.state_bytes
-    ]
+        if kind.arguments
+        and kind.arguments == optimizer.arguments
+        and kind.state_bytes < optimizer.state_bytes
+    ][:1]
     advice = [
         (not run.gradient_checkpointing, "gradient_checkpointing = true"),
         (data.train_batch_size > 1, f"train_batch_size below {data.train_batch_size}"),

@@ -6,142 +6,44 @@ A new optimizer is one more entry:
         OptimizerKind(
             name="Rprop",
             summary="Resilient backpropagation.",
-            factory=torch.optim.Rprop,
-            arguments={
-                "etas": (
-                    Option("rprop_low", float, 0.5, "Factor of ...", above=0.0, below=1.0),
-                    Option("rprop_high", float, 1.2, "Factor of ...", above=1.0),
-                )
-            },
-            state_bytes=8,
             class_path="torch.optim.rprop.Rprop",
+            state_bytes=8,
         )
     )
 
-Its options then appear as flags, in TOML files, as inputs of ComfyUI's Optimizer node, in the
-metadata of adapters and in the docs; tests/training/test_optimizer_kinds.py trains with it, kills
-the run and resumes it.
+Users choose it by its name, in files, on flags and on ComfyUI's Optimizer node, and set what its
+class takes by optimizer_args. An argument can also be declared as an option of its own
+(``arguments``). tests/training/test_optimizer_kinds.py trains with every entry, kills the run and
+resumes it.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
-import torch
-
-from lycoris_ext.errors import EnvironmentFault
 from lycoris_ext.options import Option, options_of
+from lycoris_ext.training import optimizer_factories
+from lycoris_ext.training.optimizer_kind import FALLBACK, Groups, OptimizerKind, fallback_advice
 
-Groups = list[dict[str, Any]]
-"""Parameter groups as torch's optimizers take them: dicts with "params", "lr" and other options."""
-
-
-@dataclass(frozen=True)
-class OptimizerKind:
-    """One optimizer: how it is built, and what users, files and messages say about it.
-
-    Args:
-        name: the value of optimizer_type, as sd-scripts spells it.
-        summary: one sentence for the docs.
-        factory: called with the parameter groups, ``lr`` and the arguments below. It may import
-            the package that the optimizer comes from; this module must not.
-        class_path: module and class, as sd-scripts writes them into an adapter's metadata.
-        state_bytes: bytes of state for each trained number; 8 for AdamW, which keeps two float32.
-        arguments: argument of the factory -> the options that set it. One option is passed as its
-            value, several are passed as the tuple of their values. optimizer_args of sd-scripts
-            and the metadata use the names of these arguments.
-        switch: an option of sd-scripts that chooses this optimizer when it is true.
-        has_modes: whether it has ``train()`` and ``eval()``, because the weights that it trains
-            differ from those to save and to draw with, as in schedule-free optimizers.
-        one_rate: whether all groups must have the same learning rate.
-        package: a package that it needs in addition to those of ``lycoris_ext``.
-        install: the command that installs this package; unset: "pip install PACKAGE".
-    """
-
-    name: str
-    summary: str
-    factory: Callable[..., torch.optim.Optimizer]
-    class_path: str
-    state_bytes: float
-    arguments: Mapping[str, tuple[Option, ...]] = field(default_factory=dict)
-    switch: str = ""
-    has_modes: bool = False
-    one_rate: bool = False
-    package: str = ""
-    install: str = ""
-
-    @property
-    def options(self) -> tuple[Option, ...]:
-        """The options that this optimizer reads in addition to those of every optimizer."""
-        return tuple(known for options in self.arguments.values() for known in options)
-
-    def build(
-        self, groups: Groups, learning_rate: float, values: Mapping[str, Any]
-    ) -> torch.optim.Optimizer:
-        """Make the optimizer, ready to train.
-
-        Args:
-            groups: at least one, each with its own "lr".
-            learning_rate: of groups without one.
-            values: option -> value, for at least this optimizer's options.
-
-        Raises:
-            EnvironmentFault: the optimizer's package cannot be imported. No other optimizer is
-                used instead, because the result would differ.
-        """
-        try:
-            optimizer = self.factory(groups, lr=learning_rate, **self._settings(values))
-        except ImportError as error:
-            if not self.package:
-                raise
-            raise EnvironmentFault(
-                f"{self.package} cannot be imported ({error})",
-                where=f'optimizer_type = "{self.name}"',
-                fix=f"{self.install or f'pip install {self.package}'}, or {fallback_advice()}",
-            ) from error
-        if self.has_modes:
-            optimizer.train()  # type: ignore[attr-defined]
-        return optimizer
-
-    def metadata_text(self, values: Mapping[str, Any]) -> str:
-        """Return the text of the metadata field ss_optimizer: "module.Class(argument=value,...)".
-
-        Args:
-            values: option -> value, for at least this optimizer's options.
-        """
-        settings = ",".join(f"{name}={value}" for name, value in self._settings(values).items())
-        return f"{self.class_path}({settings})" if settings else self.class_path
-
-    def read_argument(self, name: str, value: Any) -> dict[str, Any] | None:
-        """Turn one of sd-scripts' optimizer_args into options.
-
-        Args:
-            name: of the argument, such as "betas".
-            value: of the argument; a tuple if several options set it.
-
-        Returns:
-            Option -> value, not checked yet; None if the optimizer has no such argument, or if it
-            takes another number of values.
-        """
-        options = self.arguments.get(name, ())
-        parts = (value,) if len(options) == 1 else value
-        if not options or not isinstance(parts, tuple) or len(parts) != len(options):
-            return None
-        return {known.name: part for known, part in zip(options, parts, strict=True)}
-
-    def _settings(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        settings = {}
-        for argument, options in self.arguments.items():
-            parts = tuple(values[known.name] for known in options)
-            settings[argument] = parts[0] if len(parts) == 1 else parts
-        return settings
-
+__all__ = [
+    "DEFAULT_OPTIMIZER",
+    "Groups",
+    "OptimizerKind",
+    "as_known",
+    "fallback_advice",
+    "fallback_optimizer",
+    "optimizer_kind",
+    "optimizer_kinds",
+    "optimizer_names",
+    "optimizer_options",
+    "register_optimizer",
+]
 
 DEFAULT_OPTIMIZER = "AdamW8bit"
 """The value of optimizer_type where nobody sets it."""
+UNKNOWN_STATE = 8.0
+"""Bytes of state for each trained number that are expected of a class that is named by its path."""
 
 _KINDS: dict[str, OptimizerKind] = {}
 
@@ -170,8 +72,26 @@ def optimizer_names() -> Sequence[str]:
 
 
 def optimizer_kind(name: str) -> OptimizerKind:
-    """Return the optimizer of a name; it must be one of ``optimizer_names()``."""
-    return _KINDS[name]
+    """Return the optimizer of a name, or the one whose class a dotted path names.
+
+    Args:
+        name: one of ``optimizer_names()``, or the dotted path of any other optimizer's class.
+    """
+    if name in _KINDS or "." not in name:
+        return _KINDS[name]
+    return OptimizerKind(name, "An optimizer of another package.", name, UNKNOWN_STATE)
+
+
+def as_known(name: object) -> object:
+    """Return the name of the optimizer whose class a dotted path names; anything else as it is."""
+    if not isinstance(name, str) or "." not in name:
+        return name
+    ends = (name.partition(".")[0], name.rpartition(".")[2])
+    for kind in _KINDS.values():
+        path = kind.class_path
+        if not kind.settings and ends == (path.partition(".")[0], path.rpartition(".")[2]):
+            return kind.name
+    return name
 
 
 def optimizer_options() -> Sequence[Option]:
@@ -181,25 +101,7 @@ def optimizer_options() -> Sequence[Option]:
 
 def fallback_optimizer() -> str:
     """Return the name of an optimizer that needs no other package."""
-    return next(kind.name for kind in optimizer_kinds() if not kind.package)
-
-
-def fallback_advice() -> str:
-    """Return advice for a message that says that an optimizer's package is missing or broken."""
-    return f'set optimizer_type = "{fallback_optimizer()}", which needs no other package'
-
-
-def _adamw_8bit(groups: Groups, **settings: Any) -> torch.optim.Optimizer:
-    # On a CPU its import logs errors about optional kernels, which training does not use.
-    logger = logging.getLogger("bitsandbytes")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        import bitsandbytes
-    finally:
-        logger.setLevel(level)
-    optimizer: torch.optim.Optimizer = bitsandbytes.optim.AdamW8bit(groups, **settings)
-    return optimizer
+    return FALLBACK
 
 
 _BETA_FIX = "use 0.9 for adam_beta1 and 0.999 for adam_beta2"
@@ -254,20 +156,17 @@ register_optimizer(
     OptimizerKind(
         name="AdamW8bit",
         summary="AdamW with running averages in 8 bits, which need a quarter of AdamW's memory.",
-        factory=_adamw_8bit,
         class_path="bitsandbytes.optim.adamw.AdamW8bit",
         state_bytes=2,
         arguments=_ADAMW,
         switch="use_8bit_adam",
         package="bitsandbytes",
-        install="pip install bitsandbytes",
     )
 )
 register_optimizer(
     OptimizerKind(
         name="AdamW",
         summary="Adam with decoupled weight decay (Loshchilov & Hutter 2019, arXiv:1711.05101).",
-        factory=torch.optim.AdamW,
         class_path="torch.optim.adamw.AdamW",
         state_bytes=8,
         arguments=_ADAMW,
@@ -277,7 +176,6 @@ register_optimizer(
     OptimizerKind(
         name="Adam",
         summary="AdamW without weight decay (Kingma & Ba 2015, arXiv:1412.6980).",
-        factory=torch.optim.Adam,
         class_path="torch.optim.adam.Adam",
         state_bytes=8,
         arguments={name: _ADAMW[name] for name in ("betas", "eps")},
@@ -287,7 +185,6 @@ register_optimizer(
     OptimizerKind(
         name="SGD",
         summary="Gradient descent with momentum; it needs far higher learning rates than AdamW.",
-        factory=torch.optim.SGD,
         class_path="torch.optim.sgd.SGD",
         state_bytes=4,
         arguments={
@@ -310,7 +207,6 @@ register_optimizer(
     OptimizerKind(
         name="RMSprop",
         summary="Gradients divided by the root of a running average of their squares.",
-        factory=torch.optim.RMSprop,
         class_path="torch.optim.rmsprop.RMSprop",
         state_bytes=4,
         arguments={
@@ -330,3 +226,147 @@ register_optimizer(
         },
     )
 )
+
+
+_FACTOR = (0.1, 10.0)
+"""Usual learning rates of optimizers that find the rate themselves: factors of about 1."""
+_D_ADAPTATION: dict[str, Any] = {
+    "one_rate": True,
+    "finds_rate": True,
+    "rates": _FACTOR,
+    "package": "dadaptation",
+}
+_SCHEDULE_FREE: dict[str, Any] = {"needs_no_schedule": True, "package": "schedulefree"}
+_BITS: dict[str, Any] = {"package": "bitsandbytes"}
+
+for _kind in (
+    # bitsandbytes
+    OptimizerKind(
+        "PagedAdamW8bit",
+        "AdamW8bit whose state moves to the computer's memory if a GPU's is full.",
+        "bitsandbytes.optim.adamw.PagedAdamW8bit", 2, optimizer_factories.paged("AdamW8bit"),
+        arguments=_ADAMW, **_BITS,
+    ),
+    OptimizerKind(
+        "PagedAdamW", "AdamW whose state moves to the computer's memory if a GPU's is full.",
+        "bitsandbytes.optim.adamw.PagedAdamW", 8, optimizer_factories.paged("AdamW"),
+        arguments=_ADAMW, **_BITS,
+    ),
+    OptimizerKind(
+        "PagedAdamW32bit", "Another name of PagedAdamW.",
+        "bitsandbytes.optim.adamw.PagedAdamW32bit", 8, optimizer_factories.paged("AdamW32bit"),
+        arguments=_ADAMW, **_BITS,
+    ),
+    OptimizerKind(
+        "Lion8bit", "Lion with its running average in 8 bits.",
+        "bitsandbytes.optim.lion.Lion8bit", 1, rates=(1e-7, 1e-3), **_BITS,
+    ),
+    OptimizerKind(
+        "PagedLion8bit", "Lion8bit whose state moves to the computer's memory if a GPU's is full.",
+        "bitsandbytes.optim.lion.PagedLion8bit", 1, optimizer_factories.paged("Lion8bit"),
+        rates=(1e-7, 1e-3), **_BITS,
+    ),
+    OptimizerKind(
+        "SGDNesterov8bit", "Gradient descent with Nesterov's momentum, which is kept in 8 bits.",
+        "bitsandbytes.optim.sgd.SGD8bit", 1,
+        settings={"momentum": 0.9, "nesterov": True}, **_BITS,
+    ),
+    OptimizerKind(
+        "AdEMAMix8bit", "AdamW with a second, far slower average of gradients, all in 8 bits "
+        "(Pagliardini et al. 2024, arXiv:2409.03137).",
+        "bitsandbytes.optim.ademamix.AdEMAMix8bit", 3, **_BITS,
+    ),
+    OptimizerKind(
+        "PagedAdEMAMix8bit", "AdEMAMix8bit whose state moves to the computer's memory if a GPU's "
+        "is full.",
+        "bitsandbytes.optim.ademamix.PagedAdEMAMix8bit", 3,
+        optimizer_factories.paged("AdEMAMix8bit"), **_BITS,
+    ),
+    # The learning rate is found.
+    OptimizerKind(
+        "Prodigy", "AdamW that finds its learning rate, the same for all that is trained "
+        "(Mishchenko & Defazio 2023, arXiv:2306.06101).",
+        "prodigyopt.prodigy.Prodigy", 16, one_rate=True, finds_rate=True, rates=_FACTOR,
+        warm_up_needs="safeguard_warmup=True", package="prodigyopt",
+    ),
+    OptimizerKind(
+        "ProdigyPlusScheduleFree", "Prodigy with a rate of its own for the U-Net and each text "
+        "encoder, an average of the weights in place of a schedule, and a smaller state.",
+        "prodigyplus.prodigy_plus_schedulefree.ProdigyPlusScheduleFree", 5, finds_rate=True,
+        rates=_FACTOR, needs_no_schedule=True, package="prodigy-plus-schedule-free",
+        hints=("ProdigyPlusScheduleFree bounds its steps itself: set max_grad_norm = 0",),
+    ),
+    OptimizerKind(
+        "DAdaptation", "Adam that finds its learning rate, as in D-Adaptation's preprint, which "
+        "sd-scripts also calls DAdaptAdamPreprint (Defazio & Mishchenko 2023, arXiv:2301.07733).",
+        "dadaptation.experimental.dadapt_adam_preprint.DAdaptAdamPreprint", 12, **_D_ADAPTATION,
+    ),
+    OptimizerKind(
+        "DAdaptAdam", "Adam that finds its learning rate; D-Adaptation's final form.",
+        "dadaptation.dadapt_adam.DAdaptAdam", 12, **_D_ADAPTATION,
+    ),
+    OptimizerKind(
+        "DAdaptAdaGrad", "AdaGrad that finds its learning rate.",
+        "dadaptation.dadapt_adagrad.DAdaptAdaGrad", 12, **_D_ADAPTATION,
+    ),
+    OptimizerKind(
+        "DAdaptAdan", "Adan that finds its learning rate.",
+        "dadaptation.dadapt_adan.DAdaptAdan", 20, **_D_ADAPTATION,
+    ),
+    OptimizerKind(
+        "DAdaptAdanIP", "Adan that finds its learning rate from inner products.",
+        "dadaptation.experimental.dadapt_adan_ip.DAdaptAdanIP", 20, **_D_ADAPTATION,
+    ),
+    OptimizerKind(
+        "DAdaptLion", "Lion that finds its learning rate.",
+        "dadaptation.dadapt_lion.DAdaptLion", 8, **_D_ADAPTATION,
+    ),
+    OptimizerKind(
+        "DAdaptSGD", "Gradient descent that finds its learning rate.",
+        "dadaptation.dadapt_sgd.DAdaptSGD", 12, **_D_ADAPTATION,
+    ),
+    # No schedule is needed.
+    OptimizerKind(
+        "AdamWScheduleFree", "AdamW that averages the weights in place of a schedule (Defazio et "
+        "al. 2024, arXiv:2405.15682).",
+        "schedulefree.adamw_schedulefree.AdamWScheduleFree", 8, **_SCHEDULE_FREE,
+    ),
+    OptimizerKind(
+        "RAdamScheduleFree", "AdamWScheduleFree that needs no warm-up either.",
+        "schedulefree.radam_schedulefree.RAdamScheduleFree", 8, **_SCHEDULE_FREE,
+    ),
+    OptimizerKind(
+        "SGDScheduleFree", "Gradient descent that averages the weights in place of a schedule.",
+        "schedulefree.sgd_schedulefree.SGDScheduleFree", 4, **_SCHEDULE_FREE,
+    ),
+    # Others
+    OptimizerKind(
+        "Adafactor", "AdamW whose average of squared gradients is kept as one number for each row "
+        "and column (Shazeer & Stern 2018, arXiv:1804.04235). Like sd-scripts it sets the rate "
+        "itself, unless optimizer_args has relative_step=False.",
+        "transformers.optimization.Adafactor", 0.5, optimizer_factories.adafactor,
+        own_rate_unless="relative_step=False", package="transformers",
+    ),
+    OptimizerKind(
+        "Lion", "Steps of one size along the sign of an average of gradients; it needs rates 3 to "
+        "10 times lower than AdamW's (Chen et al. 2023, arXiv:2302.06675).",
+        "pytorch_optimizer.optimizer.lion.Lion", 4, rates=(1e-7, 1e-3), package="pytorch-optimizer",
+    ),
+    OptimizerKind(
+        "CAME", "Adafactor with a measure of how far the average of gradients can be trusted (Luo "
+        "et al. 2023, arXiv:2307.02047).",
+        "pytorch_optimizer.optimizer.came.CAME", 5, package="pytorch-optimizer",
+    ),
+    OptimizerKind(
+        "Adan", "AdamW that also follows how the gradient changes (Xie et al. 2022, "
+        "arXiv:2208.06677).",
+        "pytorch_optimizer.optimizer.adan.Adan", 16, package="pytorch-optimizer",
+    ),
+    OptimizerKind(
+        "Muon", "Steps along the orthogonal part of an average of gradients, for the factors that "
+        "are matrices; AdamW for all other tensors (Jordan et al. 2024).",
+        "pytorch_optimizer.optimizer.muon.muon.Muon", 4, optimizer_factories.muon,
+        settings={"use_adjusted_lr": True}, package="pytorch-optimizer",
+    ),
+):  # fmt: skip
+    register_optimizer(_kind)

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from lycoris_ext.errors import ConfigError, LycorisExtError
 from lycoris_ext.network.sd_scripts_names import RATIOS
 from lycoris_ext.options import Option, Section, option
+from lycoris_ext.training.optimizer_kind import has_modes
 from lycoris_ext.training.optimizer_kinds import (
     DEFAULT_OPTIMIZER,
     OptimizerKind,
+    as_known,
     optimizer_kind,
     optimizer_names,
     optimizer_options,
@@ -37,8 +39,16 @@ class OptimizerConfig(Section):
     optimizer_type: str = option(
         DEFAULT_OPTIMIZER,
         "The optimizer, under the name that sd-scripts has for it: how gradients change the "
-        "adapter's weights.",
+        "adapter's weights. The dotted path of a class, such as torch.optim.RAdam, chooses any "
+        "other one that is installed.",
         choices=optimizer_names,
+        is_class=True,
+        read=as_known,
+    )
+    optimizer_args: tuple[str, ...] = option(
+        (),
+        'What the class of the optimizer takes besides the options here, as "name=value", such as '
+        '"d_coef=2" for Prodigy or "betas=0.9,0.99" for Lion.',
     )
     learning_rate: float = option(
         2e-4,
@@ -52,11 +62,19 @@ class OptimizerConfig(Section):
         unset="as learning_rate",
         **_RATE,
     )
-    text_encoder_lr: float | None = option(
+    text_encoder_lr: float | tuple[float, ...] | None = option(
         None,
-        "Learning rate of the text encoder's adapter; 0: the text encoder is not trained.",
+        "Learning rate of the text encoder's adapter; 0: the text encoder is not trained. A list "
+        "has a rate for each text encoder of SDXL, or one for both.",
         unset="as learning_rate",
         **_RATE,
+    )
+    stop_text_encoder_training: float | None = option(
+        None,
+        "Number of steps after which the text encoder's adapter stays as it is; a number below 1 "
+        "is a share of all steps. 0: the text encoder is trained to the end.",
+        unset="the text encoder is trained to the end",
+        low=0,
     )
     loraplus_lr_ratio: float | None = option(
         None,
@@ -92,7 +110,7 @@ class OptimizerConfig(Section):
         return optimizer_options()
 
     def contradictions(self) -> Iterator[LycorisExtError]:
-        if self.effective_unet_lr == 0.0 and self.effective_text_encoder_lr == 0.0:
+        if self.effective_unet_lr == 0.0 and not self.trains_text_encoder:
             yield ConfigError(
                 "unet_lr and text_encoder_lr are both 0: nothing would be trained",
                 where="unet_lr",
@@ -121,9 +139,32 @@ class OptimizerConfig(Section):
         return self.learning_rate if self.unet_lr is None else self.unet_lr
 
     @property
-    def effective_text_encoder_lr(self) -> float:
-        """The text encoder's learning rate: text_encoder_lr, or learning_rate if that is unset."""
-        return self.learning_rate if self.text_encoder_lr is None else self.text_encoder_lr
+    def text_encoder_rates(self) -> tuple[float, ...]:
+        """The rate of each text encoder, at least one: text_encoder_lr, or learning_rate."""
+        rates = self.learning_rate if self.text_encoder_lr is None else self.text_encoder_lr
+        return (rates,) if isinstance(rates, (int, float)) else rates or (self.learning_rate,)
+
+    @property
+    def trains_text_encoder(self) -> bool:
+        """Whether a text encoder's learning rate is above 0."""
+        return any(self.text_encoder_rates)
+
+
+def several_rates(name: str, rates: Mapping[str, float]) -> ConfigError:
+    """Return the error that says that an optimizer takes one rate, and that there are several.
+
+    Args:
+        name: of the optimizer.
+        rates: what is trained -> its learning rate.
+    """
+    listed = ", ".join(f"{what} {rate:g}" for what, rate in rates.items())
+    return ConfigError(
+        f"{name} takes one learning rate for all that is trained, and there are several: {listed}",
+        where="optimizer_type",
+        fix="set learning_rate alone: remove unet_lr, text_encoder_lr, the loraplus ratios and the "
+        "rates of network.overrides; or use ProdigyPlusScheduleFree, which finds a rate for each "
+        "group",
+    )
 
 
 def build_optimizer(
@@ -149,14 +190,8 @@ def build_optimizer(
             fix="check preset, include, exclude and the learning rates",
         )
     if config.kind.one_rate and len({group["base_lr"] for group in groups}) > 1:
-        rates = ", ".join(f"{group['name']} {group['base_lr']:g}" for group in groups)
-        raise ConfigError(
-            f"{config.optimizer_type} takes one learning rate for all that is trained, and there "
-            f"are several: {rates}",
-            where="optimizer_type",
-            fix="set learning_rate alone: remove unet_lr, text_encoder_lr, the loraplus ratios and "
-            "the rates of network.overrides; or choose another optimizer",
-        )
+        rates = {str(group["name"]): float(group["base_lr"]) for group in groups}
+        raise several_rates(config.optimizer_type, rates)
     return config.kind.build(groups, config.learning_rate, config.values())
 
 
@@ -164,6 +199,7 @@ def try_optimizer(config: OptimizerConfig) -> None:
     """Build the optimizer for a single number, so that a missing package shows early.
 
     Raises:
+        ConfigError: the optimizer does not take optimizer_args, or the dotted path is wrong.
         EnvironmentFault: the optimizer's package cannot be imported.
     """
     probe = nn.Parameter(torch.zeros(1))
@@ -171,9 +207,7 @@ def try_optimizer(config: OptimizerConfig) -> None:
 
 
 @contextmanager
-def training_paused(
-    network: nn.Module, optimizer: torch.optim.Optimizer, kind: OptimizerKind
-) -> Iterator[None]:
+def training_paused(network: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[None]:
     """Make a network ready for drawing or saving inside a ``with``; training is not affected.
 
     Inside, the network is in eval mode. If the optimizer has modes, its ``eval()`` gives the
@@ -184,18 +218,18 @@ def training_paused(
     Args:
         network: the adapter.
         optimizer: of its parameters.
-        kind: the optimizer's entry.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    kept = [p.detach().clone() for p in parameters] if kind.has_modes else []
+    switches = has_modes(optimizer)
+    kept = [p.detach().clone() for p in parameters] if switches else []
     trains = network.training
     network.eval()
     try:
-        if kind.has_modes:
+        if switches:
             optimizer.eval()  # type: ignore[attr-defined]
         yield
     finally:
-        if kind.has_modes:
+        if switches:
             optimizer.train()  # type: ignore[attr-defined]
             with torch.no_grad():
                 for parameter, value in zip(parameters, kept, strict=True):
@@ -205,12 +239,14 @@ def training_paused(
 
 def state_bytes(optimizer: torch.optim.Optimizer) -> int:
     """Return how many bytes the optimizer's state takes at present."""
-    return sum(_bytes(entries) for entries in optimizer.state.values())
+    tensors = {id(found): found for found in _tensors(list(optimizer.state.values()))}
+    return sum(found.numel() * found.element_size() for found in tensors.values())
 
 
-def _bytes(value: object) -> int:
+def _tensors(value: object) -> Iterator[Tensor]:
+    """Yield the tensors in a value; one that several parameters share comes several times."""
     if isinstance(value, Tensor):
-        return value.numel() * value.element_size()
-    if isinstance(value, Mapping):
-        return sum(_bytes(item) for item in value.values())
-    return sum(_bytes(item) for item in value) if isinstance(value, (list, tuple)) else 0
+        yield value
+    items = value.values() if isinstance(value, Mapping) else value
+    for item in items if isinstance(value, (Mapping, list, tuple)) else ():  # type: ignore[attr-defined]
+        yield from _tensors(item)

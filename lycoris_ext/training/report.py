@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,8 @@ class StepReport:
             updated.
         epoch: of the last batch, counted from 0.
         rates: learning rate of each group of parameters, by the group's name.
+        true_rates: the rates that the optimizer really takes, where they differ from these
+            (``true_rate.true_rates``).
     """
 
     step: int
@@ -26,3 +28,4 @@ class StepReport:
     norm: float | None
     epoch: int
     rates: Mapping[str, float]
+    true_rates: Mapping[str, float] = field(default_factory=dict)

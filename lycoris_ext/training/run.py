@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -23,8 +23,10 @@ from lycoris_ext.training.claim import Claim
 from lycoris_ext.training.config import TrainConfig, dump_toml
 from lycoris_ext.training.identity import IDENTITY, run_identity
 from lycoris_ext.training.metadata import training_metadata
+from lycoris_ext.training.optimizer_kind import has_modes
 from lycoris_ext.training.optimizers import training_paused
 from lycoris_ext.training.precision import DTYPES, build_scaler, choose_device, describe_device
+from lycoris_ext.training.rates import Rates
 from lycoris_ext.training.report import StepReport
 from lycoris_ext.training.step import NotFiniteError
 from lycoris_ext.words import count, file_size
@@ -65,6 +67,8 @@ class Run:
         self.network, self.optimizer = network, optimizer
         self.device, self.paths = choose_device(config.run.device), claim.paths
         self.total_steps = config.run.total_steps(pictures.epochs)
+        base_rates = [group["base_lr"] for group in optimizer.param_groups]
+        self.rates = Rates(config, base_rates, self.total_steps)
         self.scaler = build_scaler(config.run.mixed_precision)
         decay = config.run.ema_decay
         self.average = WeightAverage(network, decay) if decay else None
@@ -127,7 +131,8 @@ class Run:
         limit = self.config.run.scale_weight_norms
         scaled = None if limit is None else self.network.limit_norms(limit)[0]
         if self.average is not None:
-            self.average.update(self.step)
+            with self.paused() if has_modes(self.optimizer) else nullcontext():
+                self.average.update(self.step)
         return scaled
 
     def _check_optimizer(self) -> None:
@@ -149,7 +154,9 @@ class Run:
             report: of the step.
             scaled: the result of ``after_step``.
         """
-        more = {} if scaled is None else {"scaled_layers": scaled}
+        more: dict[str, object] = {} if scaled is None else {"scaled_layers": scaled}
+        if report.true_rates:
+            more["true_rates"] = dict(report.true_rates)
         self.events.write(
             "step",
             report.step,
@@ -310,7 +317,7 @@ class Run:
 
     def paused(self) -> AbstractContextManager[None]:
         """Return a context in which the network is ready for drawing and saving."""
-        return training_paused(self.network, self.optimizer, self.config.optimizer.kind)
+        return training_paused(self.network, self.optimizer)
 
     def _check_finite(self) -> None:
         """Raise DivergedError if a parameter is NaN or infinite, before files are replaced."""

@@ -3,7 +3,8 @@
 The learning rate is computed from the number of the step alone. So a saved run needs no state of a
 schedule, and a continued run has the same rates as one that was never stopped.
 
-Each schedule is one class with the options that it reads and its formula.
+Each schedule is one class with the options that it reads and its formula. lr_scheduler_type names a
+class of another package instead (``class_schedule``).
 """
 
 from __future__ import annotations
@@ -16,67 +17,13 @@ from typing import ClassVar
 
 from lycoris_ext.errors import ConfigError, LycorisExtError
 from lycoris_ext.options import Option, Section, option, options_of
+from lycoris_ext.training.piecewise import PiecewiseConstant
+from lycoris_ext.training.schedule_base import Schedule, Span
 
 POLYNOMIAL_END = 1e-7
 """The learning rate at the end of transformers' polynomial schedule."""
 INVERSE_SQRT_TIMESCALE = 10_000
 """Default timescale of inverse_sqrt in transformers, if there is no warm-up."""
-
-
-@dataclass(frozen=True)
-class Span:
-    """The position of a step after the warm-up, for the formulas of schedules.
-
-    Args:
-        done: steps since the end of the warm-up.
-        length: steps from the end of the warm-up to the end of the run.
-        warmup: steps of the warm-up.
-        total: steps of the whole run.
-        learning_rate: of the run, before the schedule.
-    """
-
-    done: int
-    length: int
-    warmup: int
-    total: int
-    learning_rate: float
-
-    @property
-    def progress(self) -> float:
-        """From 0 at the end of the warm-up to 1 at the end of the run."""
-        return min(1.0, self.done / max(1, self.length))
-
-
-@dataclass(frozen=True, init=False)
-class Schedule(Section):
-    """Base of all schedules: a schedule is its options and a formula.
-
-    Attributes:
-        follows_length: whether the formula depends on the length of the run.
-    """
-
-    follows_length: ClassVar[bool] = True
-
-    @property
-    def depends_on_length(self) -> bool:
-        """Whether the learning rates change, from the start, if the run is made longer."""
-        return self.follows_length
-
-    def warmup(self, total: int) -> int:
-        """Return the number of warm-up steps in a run of ``total`` steps."""
-        return 0
-
-    def rising(self, share: float) -> float:
-        """Return the factor of the learning rate during the warm-up.
-
-        Args:
-            share: of the warm-up that is over, from 0 to 1.
-        """
-        return share
-
-    def factor(self, at: Span) -> float:
-        """Return the factor of the learning rate for a step after the warm-up, from 0 to 1."""
-        raise TypeError(f"{type(self).__name__} has no formula")
 
 
 @dataclass(frozen=True, init=False)
@@ -87,6 +34,11 @@ class Constant(Schedule):
 
     def factor(self, at: Span) -> float:
         return 1.0
+
+
+@dataclass(frozen=True, init=False)
+class OfAdafactor(Constant):
+    """The learning rate is that which Adafactor sets itself."""
 
 
 @dataclass(frozen=True, init=False)
@@ -105,7 +57,7 @@ class WarmedUp(Schedule):
         return self.follows_length or 0 < self.lr_warmup_steps < 1
 
     def warmup(self, total: int) -> int:
-        return _in_steps(self.lr_warmup_steps, total)
+        return in_steps(self.lr_warmup_steps, total)
 
 
 @dataclass(frozen=True, init=False)
@@ -252,7 +204,7 @@ class WarmupStableDecay(WithLowestRate):
         return self.above_lowest(share)
 
     def factor(self, at: Span) -> float:
-        decay = _in_steps(self.lr_decay_steps, at.total)
+        decay = in_steps(self.lr_decay_steps, at.total)
         falling = at.done - (at.length - decay)
         if falling < 0:
             return 1.0
@@ -270,6 +222,8 @@ SCHEDULES: dict[str, type[Schedule]] = {
     "rex": Rex,
     "inverse_sqrt": InverseSqrt,
     "warmup_stable_decay": WarmupStableDecay,
+    "piecewise_constant": PiecewiseConstant,
+    "adafactor": OfAdafactor,
 }
 
 
@@ -282,9 +236,22 @@ class ScheduleConfig(Section):
         "How the learning rate changes over the run: constant and constant_with_warmup keep it; "
         "linear, cosine, polynomial and rex fall to 0 at the end of the run; cosine_with_restarts "
         "falls to 0 several times; cosine_with_min_lr falls to a lowest rate; inverse_sqrt falls "
-        "ever more slowly; warmup_stable_decay keeps it and falls at the end. All but constant can "
-        "begin with a warm-up.",
+        "ever more slowly; warmup_stable_decay keeps it and falls at the end; piecewise_constant "
+        "multiplies it by a list of factors; adafactor leaves it to the optimizer Adafactor. All "
+        "but constant and the last two can begin with a warm-up.",
         choices=tuple(SCHEDULES),
+    )
+    lr_scheduler_type: str | None = option(
+        None,
+        "The class of another scheduler in place of lr_scheduler: the name of one in "
+        "torch.optim.lr_scheduler, such as CosineAnnealingLR, or a dotted path.",
+        unset="lr_scheduler decides",
+        read=lambda value: None if value == "" else value,
+    )
+    lr_scheduler_args: tuple[str, ...] = option(
+        (),
+        'What the class in lr_scheduler_type takes, as "name=value", such as "T_max=1000" and '
+        '"eta_min=1e-5" for CosineAnnealingLR.',
     )
 
     @classmethod
@@ -292,7 +259,17 @@ class ScheduleConfig(Section):
         return options_of({name: kind.options().values() for name, kind in SCHEDULES.items()})
 
     def contradictions(self) -> Iterator[LycorisExtError]:
+        if self.lr_scheduler_type is not None:
+            yield from self.unread("lr_scheduler_type")
+            return
         yield from self.unread("lr_scheduler")
+        if self.lr_scheduler_args:
+            yield ConfigError(
+                f"lr_scheduler_args is {list(self.lr_scheduler_args)}, and lr_scheduler_type, "
+                "whose arguments these are, is unset",
+                where="lr_scheduler_args",
+                fix="set lr_scheduler_type, or remove lr_scheduler_args",
+            )
         try:
             _ = self.schedule
         except LycorisExtError as error:
@@ -300,7 +277,7 @@ class ScheduleConfig(Section):
 
     @property
     def chosen_kind(self) -> str:
-        return self.lr_scheduler
+        return self.lr_scheduler_type or self.lr_scheduler
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -309,16 +286,19 @@ class ScheduleConfig(Section):
 
     @property
     def depends_on_length(self) -> bool:
-        """Whether the learning rates change, from the start, if the run is made longer."""
-        return self.schedule.depends_on_length
+        """Whether the learning rates change, from the start, if the run is made longer.
+
+        A class in lr_scheduler_type does not know how long the run is.
+        """
+        return self.lr_scheduler_type is None and self.schedule.depends_on_length
 
 
 def learning_rate_factor(
     config: ScheduleConfig, step: int, total_steps: int, learning_rate: float = 1.0
 ) -> float:
-    """Return the factor by which all learning rates are multiplied in a step.
+    """Return the factor by which lr_scheduler multiplies all learning rates in a step.
 
-    The values are those of transformers' schedules, which sd-scripts uses.
+    The values are those of transformers' and diffusers' schedules, which sd-scripts uses.
 
     Args:
         config: the schedule and its options.
@@ -327,7 +307,7 @@ def learning_rate_factor(
         learning_rate: of the run; only polynomial needs it, because it ends at a fixed rate.
 
     Returns:
-        A number from 0 to 1.
+        0 or more; 1 at the full rate.
     """
     schedule = config.schedule
     warmup = schedule.warmup(total_steps)
@@ -345,7 +325,8 @@ def _missing(scheduler: str, name: str) -> ConfigError:
     )
 
 
-def _in_steps(value: float, total_steps: int) -> int:
+def in_steps(value: float, total_steps: int) -> int:
+    """Return a number of steps, of which a value between 0 and 1 is a share."""
     return int(value * total_steps) if 0 < value < 1 else int(value)
 
 

@@ -60,7 +60,7 @@ def train_step(
     plans: Sequence[BatchPlan],
     optimizer: torch.optim.Optimizer,
     *,
-    learning_rate_factor: float = 1.0,
+    learning_rate_factor: float | Sequence[float] = 1.0,
     max_grad_norm: float = 0.0,
     scaler: torch.amp.GradScaler | None = None,
     banks: Banks | None = None,
@@ -146,7 +146,7 @@ def denoising_loss(
 
 def optimizer_step(
     optimizer: torch.optim.Optimizer,
-    learning_rate_factor: float,
+    learning_rate_factor: float | Sequence[float],
     max_grad_norm: float,
     scaler: torch.amp.GradScaler | None = None,
 ) -> float:
@@ -154,7 +154,7 @@ def optimizer_step(
 
     Args:
         optimizer: the learning rate of each group becomes its "base_lr" times the factor.
-        learning_rate_factor: of the schedule, for this step.
+        learning_rate_factor: of the schedule, for this step; or one for each group.
         max_grad_norm: gradients with a larger norm are scaled down to it; 0: no clipping.
         scaler: for fp16; it skips the update if a gradient has overflowed.
 
@@ -172,8 +172,10 @@ def optimizer_step(
         for parameter in parameters:
             if parameter.grad is not None:
                 parameter.grad.mul_(scale.to(parameter.grad.device))
-    for group in optimizer.param_groups:
-        group["lr"] = group["base_lr"] * learning_rate_factor
+    factors, groups = learning_rate_factor, optimizer.param_groups
+    each = factors if isinstance(factors, Sequence) else [factors] * len(groups)
+    for group, factor in zip(groups, each, strict=True):
+        group["lr"] = group["base_lr"] * factor
     if scaler is not None:
         scaler.step(optimizer)
         scaler.update()

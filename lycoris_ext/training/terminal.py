@@ -94,6 +94,9 @@ class Terminal(Watcher):
     def after_step(self, run: Run, report: StepReport) -> None:
         self._bar.update()
         self._shown["loss"] = f"{report.average:.4f}"
+        if report.true_rates:
+            rates = sorted({f"{rate:.2g}" for rate in report.true_rates.values()})
+            self._shown["rate"] = "/".join(rates)
         self._bar.set_postfix(self._shown, refresh=False)
 
     def after_validation(self, run: Run, losses: Mapping[str, float]) -> None:

@@ -21,6 +21,8 @@ _RATE_NAMES = {"unet": "lr/unet", "text_encoder": "lr/textencoder"}
 def curves(report: StepReport) -> dict[str, float]:
     """Return the numbers of a step by their names in TensorBoard."""
     rates = {_RATE_NAMES.get(name, f"lr/{name}"): rate for name, rate in report.rates.items()}
+    for name, rate in report.true_rates.items():
+        rates[_RATE_NAMES.get(name, f"lr/{name}").replace("lr/", "lr/d*lr/")] = rate
     return {"loss/current": report.loss, "loss/average": report.average, **rates}
 
 

@@ -33,11 +33,11 @@ from lycoris_ext.training.optimizers import build_optimizer
 from lycoris_ext.training.report import StepReport
 from lycoris_ext.training.run import Run
 from lycoris_ext.training.run_name import CONTINUE, with_mode
-from lycoris_ext.training.schedules import learning_rate_factor
 from lycoris_ext.training.space import check_space
 from lycoris_ext.training.step import NotFiniteError, Text, train_step
 from lycoris_ext.training.text import MAX_KEPT, TextCache
 from lycoris_ext.training.tracker import Track, curves, tracking
+from lycoris_ext.training.true_rate import true_rates
 from lycoris_ext.training.validation import Validation, due, is_done, validate
 from lycoris_ext.training.watcher import Watcher
 
@@ -192,6 +192,7 @@ def encode_captions(
 def introduce(run: Run, watcher: Watcher) -> None:
     """Say what is about to be trained, and what to know about such networks."""
     watcher.say(run.summary())
+    watcher.say(run.rates.describe())
     for line in network_notes(run.network):
         watcher.note(line)
 
@@ -243,12 +244,7 @@ def steps(
                     batch_loss,
                     plans,
                     run.optimizer,
-                    learning_rate_factor=learning_rate_factor(
-                        config.schedule,
-                        run.step,
-                        run.total_steps,
-                        config.optimizer.learning_rate,
-                    ),
+                    learning_rate_factor=run.rates.before(run.step, run.optimizer),
                     max_grad_norm=config.optimizer.max_grad_norm,
                     scaler=run.scaler,
                     banks=banks,
@@ -258,7 +254,15 @@ def steps(
             scaled = run.after_step()
             average = running_average(average, done.loss)
             rates = {group["name"]: group["lr"] for group in run.optimizer.param_groups}
-            report = StepReport(run.step, done.loss, average, done.norm, plans[-1].epoch, rates)
+            report = StepReport(
+                run.step,
+                done.loss,
+                average,
+                done.norm,
+                plans[-1].epoch,
+                rates,
+                true_rates(run.optimizer),
+            )
             try:
                 run.record(report, scaled)
             except EnvironmentFault:  # the log cannot be written

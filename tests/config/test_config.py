@@ -212,10 +212,10 @@ def test_unknown_network_args_and_optimizer_args_are_refused_by_name():
     assert "network_args has train_t5xxl=1" in refused(network_args=["train_t5xxl=1"])
     said = refused(optimizer_args=["decouple=True"])
     assert "optimizer_args has decouple=True, which AdamW8bit does not take" in said
-    assert "use weight_decay=0.01, betas=0.9,0.999, eps=1e-08" in said
+    assert "use betas=0.9,0.999, eps=1e-08, weight_decay=0.01, amsgrad=False" in said
     assert "which AdamW does" in refused(optimizer_type="AdamW", optimizer_args=["betas=0.9"])
-    said = refused(optimizer_type="Adan", optimizer_args=["betas=0.9,0.99"])
-    assert 'optimizer_type = "Adan" with its optimizer_args is not supported' in said
+    said = refused(optimizer_type="Adamm", optimizer_args=["betas=0.9,0.99"])
+    assert 'optimizer_type = "Adamm" with its optimizer_args is not supported' in said
     assert "AdamW8bit, AdamW" in said
     assert "use_8bit_adam chooses AdamW8bit, and optimizer_type is 'AdamW'" in refused(
         use_8bit_adam=True, optimizer_type="AdamW"

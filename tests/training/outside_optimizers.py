@@ -132,7 +132,6 @@ AVERAGING = OptimizerKind(
     class_path=f"{__name__}.Averaging",
     state_bytes=4,
     arguments={"beta": (Option("averaging_beta", float, 0.9, "Share of the average.", above=0.0),)},
-    has_modes=True,
 )
 SIGN = OptimizerKind(
     name="SignDescent",

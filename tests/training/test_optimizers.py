@@ -97,7 +97,7 @@ def test_the_norm_without_gradients_is_0():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"optimizer_type": "Lion"}, "optimizer_type 'Lion' is not supported"),
+        ({"optimizer_type": "Rprop"}, "optimizer_type 'Rprop' is not supported"),
         ({"optimizer_type": "adamw8bit"}, 'use "AdamW8bit"'),
         ({"learning_rate": -1e-4}, "learning_rate is -0.0001"),
         ({"unet_lr": 20.0}, "unet_lr is 20.0"),

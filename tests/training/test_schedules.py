@@ -80,8 +80,27 @@ def test_schedules_are_those_of_transformers(name):
     assert ours == pytest.approx(theirs, rel=1e-12, abs=1e-18)
 
 
-def test_every_schedule_but_rex_is_compared_with_transformers():
-    assert set(SCHEDULES) - set(SETTINGS) == {"rex"}
+def test_every_schedule_but_rex_is_compared_with_transformers_or_diffusers():
+    assert set(SCHEDULES) - set(SETTINGS) == {"rex", "piecewise_constant", "adafactor"}
+
+
+@pytest.mark.parametrize("rules", ["1:10,0.1:20,0.01:30,0.005", "0.5:7,2", "3:9,1:4,0.1"])
+def test_a_piecewise_constant_rate_is_that_of_diffusers(rules):
+    from diffusers.optimization import get_piecewise_constant_schedule
+
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=RATE)
+    schedule = get_piecewise_constant_schedule(optimizer, step_rules=rules)
+    ours = factors(40, lr_scheduler="piecewise_constant", lr_scheduler_step_rules=rules)
+    for factor in ours:
+        assert RATE * factor == pytest.approx(schedule.get_last_lr()[0], rel=1e-12)
+        optimizer.step()
+        schedule.step()
+
+
+@pytest.mark.parametrize("rules", ["", "1:10", "a,1", "1:1.5,1", "-1:3,1", "1:10,0.1:", "1:3,inf"])
+def test_rules_that_say_no_factors_are_refused_with_an_example(rules):
+    with pytest.raises(ConfigError, match="write it as"):
+        ScheduleConfig(lr_scheduler="piecewise_constant", lr_scheduler_step_rules=rules)
 
 
 @pytest.mark.parametrize("name", ["linear", "cosine", "cosine_with_restarts", "polynomial"])
@@ -133,7 +152,7 @@ def test_warm_up_and_decay_are_given_in_steps_or_as_a_share_of_the_run(options, 
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_factors_stay_between_0_and_1_whatever_the_length(name):
-    options = SETTINGS.get(name, {})
+    options = SETTINGS.get(name, _needed(name))
     for total in (1, 2, 7, 8, 30):
         assert all(0.0 <= f <= 1.0 for f in factors(total, lr_scheduler=name, **options))
 
@@ -144,7 +163,8 @@ def test_only_schedules_that_fall_to_an_end_depend_on_the_length():
         for name in SCHEDULES
         if not ScheduleConfig(lr_scheduler=name, **_needed(name)).depends_on_length
     }
-    assert free == {"constant", "constant_with_warmup", "inverse_sqrt"}
+    kept = {"constant", "constant_with_warmup", "inverse_sqrt", "piecewise_constant", "adafactor"}
+    assert free == kept
     assert ScheduleConfig(
         lr_scheduler="constant_with_warmup", lr_warmup_steps=0.1
     ).depends_on_length
@@ -154,13 +174,19 @@ def _needed(name):
     return {
         "cosine_with_min_lr": {"lr_scheduler_min_lr_ratio": 0.1},
         "warmup_stable_decay": {"lr_decay_steps": 5},
+        "piecewise_constant": {"lr_scheduler_step_rules": "1:5,0.5"},
     }.get(name, {})
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"lr_scheduler": "adafactor"}, "use one of constant, constant_with_warmup"),
+        ({"lr_scheduler": "step"}, "use one of constant, constant_with_warmup"),
+        ({"lr_scheduler_args": ["T_max=3"]}, "lr_scheduler_type, whose arguments these are"),
+        (
+            {"lr_scheduler_type": "StepLR", "lr_warmup_steps": 5},
+            'lr_warmup_steps is 5, and lr_scheduler_type = "StepLR" does not read it',
+        ),
         ({"lr_warmup_steps": 100}, 'lr_scheduler = "constant" does not read it'),
         ({"lr_warmup_steps": -1}, "lr_warmup_steps is -1, expected 0 or more"),
         (

@@ -86,7 +86,7 @@ def _rates(config: TrainConfig) -> dict[str, float]:
         return {}
     return {
         "unet_lr": optimizer.effective_unet_lr,
-        "text_encoder_lr": optimizer.effective_text_encoder_lr,
+        "text_encoder_lr": optimizer.text_encoder_rates[0],
     }
 
 

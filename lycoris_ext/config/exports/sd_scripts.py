@@ -50,6 +50,7 @@ _WITHOUT_EFFECT = frozenset(
 _MISSING = {
     "overrides": "use a LyCORIS preset file (preset = my.toml) or block_dims in network_args",
     "ema_decay": "leave it out",
+    "stop_text_encoder_training": "use a lower text_encoder_lr; LoRA training there has no end of it",
     "multiply": "write whole repeats: lycoris-ext dataset balance FOLDER --config mine.toml",
     "caption_mode": "leave it out, and write captions as the mode would make them",
     "tag_list_dropout_rate": "use caption_tag_dropout_rate, which draws for each tag",
@@ -61,8 +62,11 @@ _MISSING = {
 #: Values that sd-scripts does not have -> the nearest thing that works there.
 _MISSING_VALUES = {
     ("lr_scheduler", "rex"): 'use lr_scheduler = "cosine"',
+    ("optimizer_type", "Muon"): 'use optimizer_type = "AdamW8bit"',
     ("pretrained_model_name_or_path", "mini"): "name a base model of Stable Diffusion",
 }
+#: Optimizers that sd-scripts takes by the path of their class alone.
+_NAMED_BY_PATH = ("ProdigyPlusScheduleFree", "CAME", "Adan")
 #: Our sampler -> sd-scripts' usual name of it.
 _SAMPLERS = {ours: name for name, ours in reversed(SD_SCRIPTS.items())}
 #: Options of the data that a whole data set has there, not a subset.
@@ -214,8 +218,16 @@ def _add_optimizer(config: TrainConfig, made: Translation) -> None:
     for argument, options in _optimizer(config).arguments.items():
         parts = [str(getattr(config.optimizer, option.name)) for option in options]
         arguments.append(f"{argument}={','.join(parts)}")
-    if arguments:
+    arguments += config.optimizer.optimizer_args
+    kind = _optimizer(config)
+    if kind.name in _NAMED_BY_PATH:
+        made.values["optimizer_type"] = kind.class_path
+    if arguments and "optimizer_type" in made.values:
         made.values["optimizer_args"] = arguments
+    else:
+        made.values.pop("optimizer_args", None)
+    if rules := made.values.pop("lr_scheduler_step_rules", None):
+        made.values["lr_scheduler_args"] = [f"step_rules='{rules}'"]
 
 
 def _add_prompts(config: TrainConfig, target: Target, made: Translation) -> None:

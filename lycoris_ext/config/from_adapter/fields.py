@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator, Mapping
 
 from lycoris_ext.algorithms import algorithm, algorithm_names
-from lycoris_ext.config.arguments import literal
 from lycoris_ext.config.from_adapter.measured import Told
 from lycoris_ext.config.network_modules import MODULES
 from lycoris_ext.config.sd_scripts import translate
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.formats.json_text import parse_json
 from lycoris_ext.formats.metadata import RENAMED, json_object
+from lycoris_ext.options.arguments import literal
 from lycoris_ext.training.config import all_options
 from lycoris_ext.training.optimizer_kinds import optimizer_kinds
 
@@ -86,8 +86,10 @@ def _optimizer(text: str) -> Iterator[tuple[str, object]]:
     if match is None or text == "None":
         return
     last = match[1].rpartition(".")[2]
-    classes = {kind.class_path.rpartition(".")[2]: kind.name for kind in optimizer_kinds()}
-    yield "optimizer_type", classes.get(last, last)
+    classes = {
+        kind.class_path.rpartition(".")[2]: kind.name for kind in reversed(optimizer_kinds())
+    }
+    yield "optimizer_type", classes.get(last, match[1])
     arguments = re.findall(r"(\w+)=(\([^)]*\)|[^,]+)", match[2] or "")
     if arguments:
         yield "optimizer_args", [f"{name}={value.strip('() ')}" for name, value in arguments]

@@ -85,7 +85,8 @@ _USED = frozenset(
         generate_caption_database generate_image_buckets image_folder init_word
         latent_metadata_filename lr_warmup max_resolution max_train_epochs max_train_steps
         no_token_padding num_vectors_per_token optimizer sdxl_cache_text_encoder_outputs
-        sdxl_no_half_vae template token_string train_dir unit use_8bit_adam use_latent_files
+        sdxl_no_half_vae stop_text_encoder_training
+        template token_string train_dir unit use_8bit_adam use_latent_files
         xformers
         """
     )

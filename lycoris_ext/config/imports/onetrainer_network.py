@@ -99,11 +99,13 @@ def read_text_encoders(settings: Settings, family: str) -> None:
                 "network_train_unet_only = true",
             )
     rates = [settings.take_as(number, f"{name}.learning_rate", -1.0) for name in trained]
-    if len(set(rates)) > 1:
+    if len(set(rates)) > 1 and min(rates) >= 0:
+        settings.values["text_encoder_lr"] = rates
+    elif len(set(rates)) > 1:
         settings.refuse(
             "text_encoder.learning_rate, text_encoder_2.learning_rate",
             rates,
-            "use one text_encoder_lr for both text encoders",
+            "set both of them, or none",
         )
     elif rates and rates[0] >= 0:
         settings.left["text_encoder.learning_rate"] = rates[0]

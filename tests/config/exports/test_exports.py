@@ -164,7 +164,7 @@ def compared(config: TrainConfig) -> dict[str, Any]:
         values.pop(name)
     network, optimizer = config.network, config.optimizer
     values["unet_lr"] = optimizer.effective_unet_lr
-    values["text_encoder_lr"] = optimizer.effective_text_encoder_lr
+    values["text_encoder_lr"] = optimizer.text_encoder_rates[0]
     values["conv_dim"], values["conv_alpha"] = network.dims(spatial=True)
     values["subsets"] = sorted(full, key=lambda table: table["image_dir"])
     values["resolution"] = plain(data.resolution)
