@@ -50,7 +50,7 @@ _WITHOUT_EFFECT = frozenset(
 _MISSING = {
     "overrides": "use a LyCORIS preset file (preset = my.toml) or block_dims in network_args",
     "ema_decay": "leave it out",
-    "stop_text_encoder_training": "use a lower text_encoder_lr; LoRA training there has no end of it",
+    "stop_text_encoder_training": "use a lower text_encoder_lr; its LoRA training never stops it",
     "multiply": "write whole repeats: lycoris-ext dataset balance FOLDER --config mine.toml",
     "caption_mode": "leave it out, and write captions as the mode would make them",
     "tag_list_dropout_rate": "use caption_tag_dropout_rate, which draws for each tag",
