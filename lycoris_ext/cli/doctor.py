@@ -299,16 +299,15 @@ def _memory() -> str:
 
 
 def _optimizers(device_name: str, chosen: str) -> Iterator[Check]:
-    """Check the chosen optimizer, and all optimizers that need a package of their own."""
-    from lycoris_ext.training.optimizer_kinds import optimizer_kinds
+    """Check the packages of all optimizers, and a step of the chosen and of the usual one."""
+    from lycoris_ext.training.optimizer_kinds import DEFAULT_OPTIMIZER, optimizer_kinds
 
     kinds = optimizer_kinds()
     for package in dict.fromkeys(kind.package for kind in kinds if kind.package):
         users = " and ".join(kind.name for kind in kinds if kind.package == package)
         yield _package(package, f"optimizer_type {users}")
-    for kind in kinds:
-        if kind.package or kind.name == chosen:
-            yield _optimizer_step(device_name, kind.name, needed=kind.name == chosen)
+    for name in dict.fromkeys((DEFAULT_OPTIMIZER, chosen)):
+        yield _optimizer_step(device_name, name, needed=name == chosen)
 
 
 def _optimizer_step(device_name: str, name: str, *, needed: bool) -> Check:
@@ -329,8 +328,9 @@ def _optimizer_step(device_name: str, name: str, *, needed: bool) -> Check:
         parameter = torch.nn.Parameter(torch.zeros(256, 256, device=choose_device(device_name)))
         group = {"params": [parameter], "lr": 1e-3, "name": "probe"}
         optimizer = build_optimizer([group], OptimizerConfig(optimizer_type=name))
-        parameter.grad = torch.ones_like(parameter)
-        optimizer_step(optimizer, 1.0, 0.0)
+        for _ in range(8):  # some only look at the first gradients
+            parameter.grad = torch.ones_like(parameter)
+            optimizer_step(optimizer, 1.0, 0.0)
     except LycorisExtError as error:
         return Check(check, bad, error.what, error.fix or "")
     except (RuntimeError, OSError, AttributeError) as error:
