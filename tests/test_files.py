@@ -18,10 +18,10 @@ ROOT = Path(__file__).resolve().parents[1]
 OWN_FILES = {
     "cli/extra.py": "of the installed package",
     "functional/product.py": "the system's description of its processor",
-    "grids/page.py": "parts of the page, of this package",
     "hosts/comfyui.py": "of an installation of this package",
     "mini/judges.py": "of this package",
     "models/tokenizer.py": "of this package",
+    "pages/assemble.py": "parts of pages, of this package",
 }
 """Modules that read without ``files``, and what."""
 

@@ -16,7 +16,7 @@ from lycoris_ext.errors import DataError, EnvironmentFault, FormatError, MemoryF
 from lycoris_ext.files import cannot_read, open_file
 from lycoris_ext.formats.strangers import LOOK, start_of
 from lycoris_ext.tagging.labels import Labels, read_labels
-from lycoris_ext.words import and_more, short
+from lycoris_ext.words import and_more, count, short
 
 MODELS = ("model.onnx", "model_optimized.onnx")
 USUAL_SIZE = 448
@@ -101,7 +101,7 @@ class OnnxTagger:
             answer = self._session.run(None, {self._name: given})[0]
         values = np.asarray(answer, dtype=np.float32)
         if values.ndim != 2 or len(values) != len(given):
-            raise self._unfit(f"answers {list(values.shape)} to {len(given)} pictures")
+            raise self._unfit(f"answers {list(values.shape)} to {count(len(given), 'picture')}")
         self._check_number(values.shape[1])
         values = values[: len(pictures)]
         if np.isnan(values).any():
@@ -125,8 +125,8 @@ class OnnxTagger:
         wanted = self.labels.outputs
         if outputs < wanted or (self.labels.exact and outputs != wanted):
             raise FormatError(
-                f"the model has {outputs:,} outputs, and {self.labels.file.name} has {wanted:,} "
-                "tags",
+                f"the model has {count(outputs, 'output')}, and {self.labels.file.name} has "
+                f"{count(wanted, 'tag')}",
                 where=str(self.file),
                 fix="take model and list of tags from the same download",
             )

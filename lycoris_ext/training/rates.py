@@ -9,6 +9,7 @@ import torch
 from lycoris_ext.training.class_schedule import ClassSchedule
 from lycoris_ext.training.config import TrainConfig
 from lycoris_ext.training.schedules import in_steps, learning_rate_factor
+from lycoris_ext.words import count
 
 TEXT_ENCODERS = "text_encoder"
 """How the names of the text encoders' groups begin."""
@@ -81,7 +82,7 @@ class Rates:
         mean = self.mean_factor()
         name = self._schedule.lr_scheduler_type or self._schedule.lr_scheduler
         return (
-            f"learning rate: {name}, {mean:.3g} of its full value on average: over the "
-            f"{self.total_steps} steps as much as {mean * self.total_steps:.6g} steps at the full "
-            "rate"
+            f"learning rate: {name}, {mean:.3g} of its full value on average; "
+            f"{count(self.total_steps, 'step')} with it add up to as much as "
+            f"{mean * self.total_steps:.6g} at the full rate"
         )

@@ -139,7 +139,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "batch": (_with(batch=10**9), "takes .*and a tagger takes"),
     "NaN": (_nan, "answers NaN"),
     "too many tags": (_write(CSV, b"name,category\n" + b"a,0\n" * 11), "10 outputs, and .* 11"),
-    "too few tags": (_write(CSV, b"name,category\na,0\n"), "10 outputs, and .* 1 tags"),
+    "too few tags": (_write(CSV, b"name,category\na,0\n"), "10 outputs, and .* 1 tag"),
 }
 
 

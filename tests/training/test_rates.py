@@ -78,7 +78,7 @@ def test_a_scheduler_that_cannot_be_used_is_refused_before_the_first_step(name, 
 def test_the_log_says_what_the_rate_adds_up_to(options, mean):
     found = rates(1000, **options)
     assert found.mean_factor() == pytest.approx(mean, abs=3e-3)
-    assert f"as much as {found.mean_factor() * 1000:.6g} steps" in found.describe()
+    assert f"as much as {found.mean_factor() * 1000:.6g} at the full rate" in found.describe()
 
 
 def test_arguments_of_lr_schedulers_of_sd_scripts_are_options():

@@ -45,7 +45,7 @@ def test_a_grid_is_listed_and_can_be_voted_on_while_it_is_drawn(
     monkeypatch.setattr(host, "draw", watched)
     job = ask(laboratory, folder, seeds=[1, 2])
     assert job.state == "complete"
-    drawn = [page.count('"fault": ""') for page in seen]
+    drawn = [page.count('"fault":""') for page in seen]
     assert drawn == [0, 1, 2, 3], "the page fills"
     assert laboratory.votes(job.plan.id) == {"tilty-step-200 at 1": 1}
 
@@ -78,8 +78,8 @@ def test_a_grid_of_a_killed_host_is_there_and_goes_on_in_the_next(
     restarted = Laboratory(host)
     assert not staged.exists(), "its copies are gone at the next start"
     assert restarted.grids() == [grid]
-    assert '"running": true' in (host.output_folder() / "grids" / grid / "grid.html").read_text()
-    assert '"running": false' in restarted.page(grid).read_text("utf-8"), "it does not wait"
+    assert '"running":true' in (host.output_folder() / "grids" / grid / "grid.html").read_text()
+    assert '"running":false' in restarted.page(grid).read_text("utf-8"), "it does not wait"
     (choice,) = _choices(restarted)
     assert choice == f"tilty-step-200: 2 x 2, 3 of 4 drawn [{grid}]"
     host.orders.clear()

@@ -171,7 +171,7 @@ def test_a_grid_keeps_its_cells_when_it_is_stopped_by_an_error(
     assert (job.state, len(job.grid.cells)) == ("failed", 3)
     assert "No space left" in job.problem
     page = laboratory.page(job.plan.id).read_text("utf-8")
-    assert page.count('"src": "cells/') == 3
+    assert page.count('"src":"cells/') == 3
     for name in ("decides", "traits"):  # before the first picture, and while the page is written
         with monkeypatch.context() as patch:
             patch.setattr(host, name, full)

@@ -16,6 +16,7 @@ from lycoris_ext import __version__
 from lycoris_ext.data.report import Report
 from lycoris_ext.data.token_limit import TokenLimit
 from lycoris_ext.errors import DataError
+from lycoris_ext.files import open_file
 from lycoris_ext.formats import atomic_write
 from lycoris_ext.os_errors import reason, remedy_for_writing
 from lycoris_ext.pages.assemble import assemble
@@ -112,7 +113,7 @@ def write_report_page(
 def _is_ours(page: Path) -> bool:
     if not page.is_file():
         return False
-    with open(page, "rb") as file:
+    with open_file(page) as file:
         return _MARK in file.read(4096)
 
 

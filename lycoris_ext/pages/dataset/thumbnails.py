@@ -14,6 +14,7 @@ from pathlib import Path
 from lycoris_ext.data.pictures import quiet_pillow, small_picture
 from lycoris_ext.errors import DataError
 from lycoris_ext.formats import atomic_write
+from lycoris_ext.os_errors import reason
 
 FOLDER = "thumbnails"
 """The subfolder beside a page that holds them."""
@@ -87,6 +88,6 @@ class Thumbnails:
             self.faults[picture] = error.what
             return ""
         except OSError as error:  # it was deleted meanwhile
-            self.faults[picture] = f"it cannot be read ({error.strerror})"
+            self.faults[picture] = f"it cannot be read ({reason(error)})"
             return ""
         return name
