@@ -32,6 +32,12 @@ _RATE = {
 _RATIO = {"above": 0.0, "fix": "16 is usual; remove it for the same rate everywhere"}
 
 
+def _one_if_all_are_equal(rates: Any) -> Any:
+    """Return the rate that all text encoders have, as sd-scripts writes it once for each."""
+    is_list = isinstance(rates, (list, tuple)) and len(rates) > 0
+    return rates[0] if is_list and all(rate == rates[0] for rate in rates) else rates
+
+
 @dataclass(frozen=True, init=False)
 class OptimizerConfig(Section):
     """The optimizer and the learning rates."""
@@ -67,6 +73,7 @@ class OptimizerConfig(Section):
         "Learning rate of the text encoder's adapter; 0: the text encoder is not trained. A list "
         "has a rate for each text encoder of SDXL, or one for both.",
         unset="as learning_rate",
+        read=_one_if_all_are_equal,
         **_RATE,
     )
     stop_text_encoder_training: float | None = option(
