@@ -14,7 +14,7 @@ from lycoris_ext.data.captions import caption_for
 from lycoris_ext.data.config import DataConfig
 from lycoris_ext.data.examine import examine
 from lycoris_ext.data.findings import Finding, raise_if_errors
-from lycoris_ext.data.fingerprint import fingerprint, picture_hashes
+from lycoris_ext.data.fingerprint import manifest_of
 from lycoris_ext.data.held_out import unchanging
 from lycoris_ext.data.order import BatchOrder, Part
 from lycoris_ext.data.randomness import python_random
@@ -68,8 +68,8 @@ class TrainingSet:
         pictures: the picture files that are trained, with their captions, ordered as `checked`.
         crops: how each picture is scaled and cropped.
         digests: hash of the bytes of each picture file.
-        fingerprint: hash of pictures, captions and subsets; see data/fingerprint.py.
-        hashes: name of each picture -> a short hash of what is trained of it.
+        manifest: everything about pictures, captions and subsets that influences training.
+        fingerprint: hash of the manifest; see data/fingerprint.py.
         captions_are_names: whether captions only name encodings that come from elsewhere, so that
             they hold no tags.
         epochs: the order of the samples, and how many batches there are in some epochs.
@@ -87,8 +87,9 @@ class TrainingSet:
         self.findings = findings
         self.captions_are_names = False
         self.batches_per_step, self.total_steps = 1, 0
-        self.fingerprint = fingerprint(config, checked)
-        self.hashes = picture_hashes(config, checked)
+        digests = [one.file.digest for one in checked]
+        self.manifest = manifest_of(config, [one.picture for one in checked], digests, seed)
+        self.fingerprint = self.manifest.fingerprint
         self.held_out = tuple(one for one in checked if one.picture.is_held_out)
         checked = [one for one in checked if not one.picture.is_held_out]
         self.pictures = tuple(one.picture for one in checked)

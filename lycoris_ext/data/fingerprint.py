@@ -1,118 +1,166 @@
-"""Hash everything in a data set that influences training, so that resuming can compare it."""
+"""What a data set is to training: the bytes, captions and repeats of its pictures, and one hash.
+
+A ``Manifest`` lists everything in a data set that influences training. Its fingerprint is a hash of
+that list alone, so that no other place has to know what counts.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from lycoris_ext.data.config import DataConfig
-from lycoris_ext.data.scan import CheckedPicture
-from lycoris_ext.data.subset import Subset, SubsetOptions
-
-_PARTS = {"the picture": 3, "its caption": 3, "its repeats or options": 2}
-"""What the hash of a picture tells apart -> bytes of the hash. They only say what changed; that
-something did is found by the fingerprint."""
-
-_HASHED_OTHERWISE = ("num_repeats", "level_rules")
-"""Options of subsets of which only the effect is hashed, on repeats and captions."""
+from lycoris_ext.data.scan import Picture
+from lycoris_ext.data.subset import Subset, SubsetEntry, SubsetOptions
+from lycoris_ext.files import expanded
 
 
-def fingerprint(config: DataConfig, checked: Sequence[CheckedPicture]) -> str:
-    """Hash names, bytes, captions and repeats of all pictures, and the options of subsets.
+class Entry(NamedTuple):
+    """A picture of a data set.
+
+    Attributes:
+        name: its path below the folder that the config names.
+        digest: hash of the bytes of its file.
+        caption: as training reads it.
+        repeats: number of times that an epoch shows it.
+        subset: position of its subset in ``Manifest.subsets``.
+    """
+
+    name: str
+    digest: str
+    caption: str
+    repeats: float
+    subset: int
+
+
+class ListedSubset(NamedTuple):
+    """What the pictures of a subset have in common.
+
+    Attributes:
+        below: the way from the folder that holds all training pictures to the one that the config
+            names; "" if they are the same.
+        is_reg: whether these are regularisation pictures.
+        own: the options in which the subset differs from the whole data set; its repeats are those
+            of its pictures.
+    """
+
+    below: str
+    is_reg: bool
+    own: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything in a data set that influences training.
 
     Args:
-        config: the options of the whole data set. They are not part of the hash, because resuming
-            compares them one by one; only a subset's options that differ from them are.
-        checked: every picture that is trained.
-
-    Returns:
-        32 hexadecimal digits.
+        options: option -> value of the whole data set, of those that differ from their defaults,
+            as JSON has them. They are not part of the fingerprint, because resuming compares them
+            one by one.
+        subsets: the folders with options of their own.
+        entries: every picture, in the order of training.
     """
-    return _hash([[name, *parts, *rest] for name, *parts, rest in _rows(config, checked)], 16)
 
+    options: dict[str, Any]
+    subsets: tuple[ListedSubset, ...]
+    entries: tuple[Entry, ...]
 
-def picture_hashes(config: DataConfig, checked: Sequence[CheckedPicture]) -> dict[str, str]:
-    """Hash each picture for itself, so that ``changes`` can name those that are not as they were.
-
-    Args:
-        config, checked: as for ``fingerprint``.
-
-    Returns:
-        The picture's path below the folder that the config names -> 16 hexadecimal digits.
-        Pictures of the same path in several such folders are numbered.
-    """
-    seen: Counter[str] = Counter()
-    hashes = {}
-    for name, digest, caption, repeats, rest in _rows(config, checked):
-        # A file name on Linux need not be text; the state holds text alone.
-        text = name.encode("utf-8", "backslashreplace").decode("utf-8")
-        seen[text] += 1
-        unique = text if seen[text] == 1 else f"{text} ({seen[text]})"
-        parts = zip((digest, caption, [repeats, *rest]), _PARTS.values(), strict=True)
-        hashes[unique] = "".join(_hash(part, size) for part, size in parts)
-    return hashes
-
-
-def changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
-    """Say of each picture that is not as it was what changed, such as "a.png: its caption changed".
-
-    Args:
-        before, after: what ``picture_hashes`` returned then and now.
-    """
-    told = []
-    for name in sorted(before.keys() | after.keys()):
-        if name not in after:
-            told.append(f"{name}: is gone")
-        elif name not in before:
-            told.append(f"{name}: is new")
-        elif before[name] != after[name]:
-            told.append(f"{name}: {' and '.join(_changed(before[name], after[name]))} changed")
-    return told
-
-
-def _changed(before: str, after: str) -> list[str]:
-    start, found = 0, []
-    for part, size in _PARTS.items():
-        end = start + 2 * size
-        found += [part] if before[start:end] != after[start:end] else []
-        start = end
-    return found
-
-
-def _rows(config: DataConfig, checked: Sequence[CheckedPicture]) -> list[list[Any]]:
-    """Return [name, hash of the bytes, caption, repeats, [whatever else is not usual]] of each."""
-    subsets = {id(one.picture.subset): one.picture.subset for one in checked}
-    own = {key: _own_options(subset, config) for key, subset in subsets.items()}
-    return [
-        [
-            one.picture.path.relative_to(one.picture.root).as_posix(),
-            one.file.digest,
-            [list(field) for field in one.picture.fields] or one.picture.caption,
-            one.picture.repeats,
-            [
-                *(["reg"] if one.picture.is_reg else []),
-                *(["held out"] if one.picture.is_held_out else []),
-                *own[id(one.picture.subset)],
-            ],
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of all that influences training, as 32 hexadecimal digits."""
+        rest = [
+            [*(["reg"] if one.is_reg else []), *filter(None, [one.own])] for one in self.subsets
         ]
-        for one in checked
-    ]
+        rows = [[*one[:-1], *rest[one.subset]] for one in self.entries]
+        text = json.dumps(rows, ensure_ascii=False)
+        # surrogatepass: a file name on Linux need not be text in any encoding.
+        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+    def label(self, entry: Entry) -> str:
+        """Return the path of a picture below the folder that holds all training pictures."""
+        below = self.subsets[entry.subset].below
+        return f"{below}/{entry.name}" if below else entry.name
 
 
-def _hash(content: object, size: int) -> str:
-    text = json.dumps(content, ensure_ascii=False)
-    # surrogatepass: a file name on Linux need not be text in any encoding.
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).hexdigest()
+def manifest_of(
+    config: DataConfig, pictures: Sequence[Picture], digests: Sequence[str]
+) -> Manifest:
+    """List what influences training in a data set.
+
+    Args:
+        config: the options of the whole data set.
+        pictures: every picture that is trained, in order.
+        digests: hash of the bytes of each.
+    """
+    whole = common_folder(config)
+    subsets: dict[tuple[int, Path], ListedSubset] = {}
+    keys: dict[tuple[int, Path], int] = {}
+    entries = []
+    for one, digest in zip(pictures, digests, strict=True):
+        key = id(one.subset), one.root
+        if key not in keys:
+            keys[key] = len(keys)
+            own = _own_options(one.subset, config)
+            subsets[key] = ListedSubset(_below(one.root, whole), one.is_reg, own)
+        name = one.path.relative_to(one.root).as_posix()
+        entries.append(Entry(name, digest, one.caption, one.repeats, keys[key]))
+    return Manifest(as_json(config), tuple(subsets.values()), tuple(entries))
 
 
-def _own_options(subset: Subset, config: DataConfig) -> list[dict[str, object]]:
+def training_folders(config: DataConfig) -> list[Path]:
+    """Return the folders of training pictures that a config names, in order."""
+    named = [config.train_data_dir or config.image_dir]
+    named += [one.image_dir for one in config.subsets or () if not one.is_reg]
+    return [expanded(text) for text in named if text]
+
+
+def common_folder(config: DataConfig) -> Path | None:
+    """Return the folder that holds all training pictures; None if there is no single one."""
+    folders = training_folders(config)
+    shared = [folders[0], *folders[0].parents] if folders else []
+    inside = (path for path in shared if all(one.is_relative_to(path) for one in folders))
+    return next(inside, None)
+
+
+def as_json(config: DataConfig) -> dict[str, Any]:
+    """Return the options of a config that differ from their defaults, as JSON has them."""
+    values = config.changed()
+    if config.subsets:
+        values["subsets"] = [dict(_whole_paths(one)) for one in config.subsets]
+    return _as_read(dict(_whole_paths(config, values)))
+
+
+def _as_read(values: dict[str, Any]) -> dict[str, Any]:
+    """Return values as a reader of JSON gets them."""
+    read: dict[str, Any] = json.loads(json.dumps(values))
+    return read
+
+
+def _whole_paths(
+    section: DataConfig | SubsetEntry, values: dict[str, Any] | None = None
+) -> Iterator[tuple[str, Any]]:
+    """Yield the options of a section with paths that hold in every folder."""
+    known = section.options()
+    for name, value in (section.changed() if values is None else values).items():
+        yield name, expanded(value).absolute().as_posix() if known[name].is_path else value
+
+
+def _below(root: Path, whole: Path | None) -> str:
+    if whole is None or root == whole or not root.is_relative_to(whole):
+        return ""
+    return root.relative_to(whole).as_posix()
+
+
+def _own_options(subset: Subset, config: DataConfig) -> dict[str, Any]:
     """Return the options in which a subset differs from the data set."""
     own = {
         name: getattr(subset, name)
         for name in SubsetOptions.options()
-        if name not in _HASHED_OTHERWISE and getattr(subset, name) != getattr(config, name)
+        if name != "num_repeats" and getattr(subset, name) != getattr(config, name)
     }
-    return [own] if own else []
+    return _as_read(own)

@@ -74,6 +74,16 @@ def check_picture(path: Path, *, alpha_mask: bool = False) -> Checked:
         return Checked(picture.size, _digest(raw), decoded.notes, measure(picture))
 
 
+def digest_of(path: Path) -> str:
+    """Return the hash of a picture file's bytes, as ``check_picture`` does, without decoding it.
+
+    Raises:
+        DataError: the file cannot be read, is empty or too large.
+    """
+    with _content(path) as raw:
+        return _digest(raw)
+
+
 def small_picture(path: Path, edge: int) -> Image.Image:
     """Decode a picture file as ``open_picture`` does, and shrink it.
 

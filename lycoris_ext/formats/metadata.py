@@ -67,6 +67,9 @@ RENAMED = {
 }
 
 
+DATASET = "lycoris_ext_dataset"
+"""The field that holds the fingerprint of the pictures and captions, see data/fingerprint.py."""
+
 #: The fields that are shown first when a file is described, in this order, with their titles.
 HEADINGS = {
     "ss_output_name": "name",
@@ -77,6 +80,7 @@ HEADINGS = {
     "ss_network_module": "network module",
     "ss_network_args": "network options",
     "ss_num_train_images": "pictures x repeats",
+    DATASET: "data fingerprint",
     "ss_resolution": "resolution",
     "ss_steps": "steps",
     "ss_max_train_steps": "steps planned",

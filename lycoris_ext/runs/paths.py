@@ -50,6 +50,7 @@ def as_file_name(text: str) -> str:
 
 
 _EVENTS = ".events.jsonl"
+_DATASET = ".dataset.json.gz"
 _STEP = re.compile(r"-step(?:-(\d+)(?:-ema)?|0*(\d+))$")
 _EPOCH = re.compile(r"-(\d{6})$")
 
@@ -102,6 +103,12 @@ class RunPaths:
         name = path.name.removesuffix(_EVENTS)
         return None if name == path.name else RunPaths(path.parent, name)
 
+    @staticmethod
+    def of_dataset(path: Path) -> RunPaths | None:
+        """Return the paths of the run with this list of pictures; None if it is no such list."""
+        name = path.name.removesuffix(_DATASET)
+        return None if name == path.name else RunPaths(path.parent, name)
+
     @property
     def adapter(self) -> Path:
         """Path of the finished adapter."""
@@ -122,6 +129,11 @@ class RunPaths:
     def config(self) -> Path:
         """Path of the run's options with all defaults, as TOML."""
         return self.folder / f"{self.name}.toml"
+
+    @property
+    def dataset(self) -> Path:
+        """Path of the list of pictures, captions and repeats that the run trains."""
+        return self.folder / f"{self.name}{_DATASET}"
 
     @property
     def events(self) -> Path:
@@ -147,7 +159,7 @@ class RunPaths:
     def patterns(self) -> tuple[str, ...]:
         """Patterns, as glob reads them, of the names of the files that the run writes."""
         results = (self.adapter, self.averaged(self.adapter))
-        fixed = (*results, self.config, self.events, *self.states)
+        fixed = (*results, self.config, self.dataset, self.events, *self.states)
         return (*(escape(path.name) for path in fixed), f"{escape(self.name)}-step-*.safetensors")
 
     def checkpoints(self) -> list[Path]:

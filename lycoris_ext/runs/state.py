@@ -46,8 +46,6 @@ class Progress:
         torch_version, device, threads: with which the numbers were computed.
         scaler: state of the loss scaler; empty without one.
         start: hash of the files network_weights and base_weights; empty without such files.
-        pictures: name of each picture -> short hash of it, to name those that changed; empty in
-            states of older versions.
         unlogged: lines for the event log that could not be written yet.
     """
 
@@ -62,7 +60,6 @@ class Progress:
     threads: int
     scaler: dict[str, Any] = field(default_factory=dict)
     start: str = ""
-    pictures: dict[str, str] = field(default_factory=dict)
     unlogged: str = ""
 
 
@@ -159,6 +156,7 @@ def load_state(path: Path) -> SavedState | None:
         tensors = load(_whole(content, path))
         header = parse_json(bytes(tensors.pop("header").tolist()))
         _check_version(header["format"], path)
+        header["progress"].pop("pictures", None)  # older versions kept a hash of each
         progress = Progress(**header["progress"])
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise FormatError(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 
 from lycoris_ext.data import TrainingSet
-from lycoris_ext.data.fingerprint import changes
-from lycoris_ext.errors import ConfigError, DataError
+from lycoris_ext.data.differences import differences
+from lycoris_ext.data.manifest_file import read_manifest
+from lycoris_ext.errors import ConfigError, DataError, FormatError
 from lycoris_ext.files import expanded
 from lycoris_ext.formats.atomic import make_folder, remove, remove_leftovers
 from lycoris_ext.runs.lock import RunLock
@@ -91,11 +92,10 @@ class Claim:
             return
         progress = self.saved.progress
         if progress.dataset != pictures.fingerprint:
-            told = changes(progress.pictures, pictures.hashes) if progress.pictures else []
-            listed = and_more(told, CHANGES_LISTED, "\n  ")
+            listed = "".join(f"\n  {line}" for line in self._changes(pictures))
             raise DataError(
                 f"pictures or captions changed since this run reached step {progress.step}"
-                + (f":\n  {listed}" if listed else ""),
+                + (f":{listed}" if listed else ""),
                 where=str(self.paths.state),
                 fix=f"put them back to continue; to train on the new ones, {START_OVER}",
             )
@@ -106,6 +106,16 @@ class Claim:
                 where=str(self.paths.adapter),
                 fix=f"raise max_train_steps to train longer, {START_OVER}",
             )
+
+    def _changes(self, pictures: TrainingSet) -> list[str]:
+        """Say what changed since the run began; nothing if its list of pictures is not there."""
+        assert self.saved is not None
+        with suppress(FormatError):
+            before = read_manifest(self.paths.dataset)
+            if before is not None and before.fingerprint == self.saved.progress.dataset:
+                found = differences(before, pictures.manifest)
+                return [*found.lines(CHANGES_LISTED), found.summary]
+        return []
 
     def make_folder(self) -> None:
         """Create the run's folder, and delete temporary files of killed processes in it.

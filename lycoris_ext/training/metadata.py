@@ -15,7 +15,7 @@ from lycoris_ext import __version__
 from lycoris_ext.data import TrainingSet
 from lycoris_ext.data.order import Epochs
 from lycoris_ext.formats.hashes import legacy_hash, sha256_of_files
-from lycoris_ext.formats.metadata import ModelReference, RunFacts, build_metadata
+from lycoris_ext.formats.metadata import DATASET, ModelReference, RunFacts, build_metadata
 from lycoris_ext.network.sd_scripts_names import as_network_args
 from lycoris_ext.training.config import TrainConfig, all_options, dump_toml
 
@@ -45,7 +45,11 @@ def training_metadata(
         "network_alpha": network.network_alpha,
     }
     metadata = build_metadata(options, run_facts(config, training_set, base_hash, base_kind, step))
-    return {**metadata, "lycoris_ext_config": dump_toml(config, for_sharing=True)}
+    return {
+        **metadata,
+        DATASET: training_set.fingerprint,
+        "lycoris_ext_config": dump_toml(config, for_sharing=True),
+    }
 
 
 def run_facts(

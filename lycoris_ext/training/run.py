@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from lycoris_ext.data import BatchPlan, TrainingSet
+from lycoris_ext.data.manifest_file import write_manifest
 from lycoris_ext.errors import ConfigError, DivergedError
 from lycoris_ext.formats import atomic_write, save_adapter
 from lycoris_ext.formats.atomic import remove
@@ -82,6 +83,7 @@ class Run:
         else:
             self._resume(claim, say)
         atomic_write(self.paths.config, dump_toml(config).encode("utf-8"))
+        write_manifest(self.paths.dataset, pictures.manifest)
 
     def _resume(self, claim: Claim, say: Callable[[str], None]) -> None:
         saved = claim.saved
@@ -244,7 +246,6 @@ class Run:
             threads=torch.get_num_threads(),
             scaler=self.scaler.state_dict() if self.scaler is not None else {},
             start=self.start,
-            pictures=self.pictures.hashes,
             unlogged=self.events.unwritten,
         )
         average = None if self.average is None else self.average.tensors
@@ -270,7 +271,7 @@ class Run:
 
     @contextmanager
     def cleared_if_useless(self) -> Iterator[None]:
-        """Delete options and log if an error ends the run that left no adapter and no state."""
+        """Delete the run's records if an error ends it that left no adapter and no state."""
         with ExitStack() as at_end:
             at_end.callback(self._clear_if_useless)
             yield
@@ -278,8 +279,8 @@ class Run:
 
     def _clear_if_useless(self) -> None:
         if not any(path.exists() for path in self.paths.results()):
-            remove(self.paths.config)
-            remove(self.paths.events)
+            for path in (self.paths.config, self.paths.dataset, self.paths.events):
+                remove(path)
 
     def save_stopped(self) -> None:
         """Save adapter and state of a run that is stopped before its end.

@@ -124,7 +124,7 @@ def test_a_file_that_another_program_wrote_under_the_name_is_left_alone(host: Ho
 
 def test_a_finished_run_leaves_no_state_unless_it_may_be_continued(host: Host) -> None:
     name()
-    kept = {"mine.safetensors", "mine.toml", "mine.events.jsonl"}
+    kept = {f"mine{end}" for end in (".safetensors", ".toml", ".events.jsonl", ".dataset.json.gz")}
     assert {path.name for path in host.loras.iterdir()} == kept
     name(output_name="long", when_it_exists="continue")
     assert (host.loras / "long.state").is_file()

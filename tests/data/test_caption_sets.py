@@ -10,6 +10,7 @@ import pytest
 
 from lycoris_ext.data import DataConfig, examine, open_training_set, scan_folders
 from lycoris_ext.data.caption_sets import set_file, sets_of
+from lycoris_ext.data.differences import differences
 from lycoris_ext.errors import ConfigError, DataError
 from tests.tiny_pictures import write_pictures
 
@@ -80,7 +81,7 @@ def test_the_training_set_changes_with_the_set(folder: Path) -> None:
     write_set(folder, "mine", **{"00": "one"})
     prints = [open_training_set(_config(folder, caption_set=name), seed=1) for name in ("", "mine")]
     assert prints[0].fingerprint != prints[1].fingerprint
-    changed = [k for k in prints[0].hashes if prints[0].hashes[k] != prints[1].hashes[k]]
+    changed = [one.name for one in differences(*(one.manifest for one in prints)).captions]
     assert changed == ["2_shapes/00.png"]
 
 

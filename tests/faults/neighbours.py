@@ -18,6 +18,7 @@ _NAMES = (
     "x.state",
     "x.state-before",
     "x.events.jsonl",
+    "x.dataset.json.gz",
     "x.toml",
     "x.safetensors",
     "x-step-1.safetensors",

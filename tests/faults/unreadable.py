@@ -35,6 +35,7 @@ _FILES = (
     "base/scheduler/scheduler_config.json",
     "out/x.state",
     "out/x.events.jsonl",
+    "out/x.dataset.json.gz",
     "out/x.toml",
     "out/.x.lock",
 )

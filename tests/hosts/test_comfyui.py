@@ -139,7 +139,8 @@ def test_a_finished_run_is_used_again_whatever_decides_nothing(server: Server) -
 
     assert server.run(workflow).status == "success"
     before = files()
-    assert set(before) == {"reused.safetensors", "reused.toml", "reused.events.jsonl"}
+    endings = ("safetensors", "toml", "events.jsonl", "dataset.json.gz")
+    assert set(before) == {f"reused.{ending}" for ending in endings}
     shapes = server.folder / "input" / "long" / "2_shapes"
     (shapes / ".DS_Store").write_bytes(b"x")
     (shapes / "Thumbs.db").write_bytes(b"x")

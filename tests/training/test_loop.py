@@ -46,6 +46,7 @@ def test_a_run_writes_adapter_checkpoints_pictures_events_and_config(options, tm
         "sample",
         "test-step-2.safetensors",
         "test-step-4.safetensors",
+        "test.dataset.json.gz",
         "test.events.jsonl",
         "test.safetensors",
         "test.state",

@@ -24,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
     _balance(commands)
     _tags(commands)
     add_caption(commands)
+    _diff(commands)
     return made
 
 
@@ -102,6 +103,30 @@ def _balance(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     writing.add_argument(
         "--undo", action="store_true", help="take back what --write changed in this folder"
     )
+
+
+def _diff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    made = commands.add_parser(
+        "diff",
+        help="say what changed in a data set since a run",
+        description="Compare the pictures and captions that a run trained with those of a folder "
+        "or config: what is new, gone, renamed or changed, which tags of captions, which repeats "
+        "and which options. A folder is read with the options of the run. Exit code 0: all is the "
+        "same; 1: something changed.",
+    )
+    made.add_argument(
+        "run",
+        type=Path,
+        help="the folder of a run, its name, or its adapter; of an adapter alone the fingerprint "
+        "tells whether something changed, and not what",
+    )
+    made.add_argument(
+        "place",
+        type=Path,
+        nargs="?",
+        help="a folder of pictures, or a config (default: what the run read)",
+    )
+    made.add_argument("--json", action="store_true", help="print all of it as a JSON object")
 
 
 def _count(text: str) -> int:
