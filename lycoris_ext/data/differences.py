@@ -65,6 +65,7 @@ class Differences:
         added, removed: the names of pictures.
         renamed: (old name, new name) of pictures whose files are the same, byte by byte.
         changed: names of pictures whose files hold other bytes.
+        masks: names of pictures with another mask, or with one where there was none.
         captions: pictures with another caption.
         repeats: of folders.
         options: that decide how pictures and captions are trained.
@@ -76,6 +77,7 @@ class Differences:
     removed: list[str]
     renamed: list[tuple[str, str]]
     changed: list[str]
+    masks: list[str]
     captions: list[Recaptioned]
     repeats: list[Repeats]
     options: list[Setting]
@@ -85,7 +87,7 @@ class Differences:
         return self.reordered or any(self._parts())
 
     def _parts(self) -> tuple[list[Any], ...]:
-        pictures = (self.added, self.removed, self.renamed, self.changed)
+        pictures = (self.added, self.removed, self.renamed, self.changed, self.masks)
         return (*pictures, self.captions, self.repeats, self.options)
 
     @property
@@ -96,6 +98,7 @@ class Differences:
             ("picture is gone", "pictures are gone"),
             ("picture has another name", "pictures have other names"),
             ("picture changed", "pictures changed"),
+            ("mask changed", "masks changed"),
             ("caption changed", "captions changed"),
             ("folder has other repeats", "folders have other repeats"),
             ("option changed", "options changed"),
@@ -114,6 +117,7 @@ class Differences:
             "removed": self.removed,
             "renamed": [{"before": before, "after": after} for before, after in self.renamed],
             "changed": self.changed,
+            "masks": self.masks,
             "captions": [one._asdict() for one in self.captions],
             "repeats": [one._asdict() for one in self.repeats],
             "options": [one._asdict() for one in self.options],
@@ -145,8 +149,10 @@ class Differences:
         yield from ((name, [f"{name}: is new"]) for name in self.added)
         yield from ((name, [f"{name}: is gone"]) for name in self.removed)
         yield from self._renamings()
-        for name in {*self.changed, *captions}:
-            parts = ["the picture"] if name in self.changed else []
+        changed, masks = set(self.changed), set(self.masks)
+        for name in {*changed, *masks, *captions}:
+            parts = ["the picture"] if name in changed else []
+            parts += ["its mask"] if name in masks else []
             parts += ["its caption"] if name in captions else []
             lines = [f"{name}: {' and '.join(parts)} changed"]
             yield name, [*lines, *(_of_caption(captions[name]) if name in captions else ())]
@@ -191,14 +197,15 @@ def differences(before: Manifest, after: Manifest) -> Differences:
         added=sorted(added),
         removed=sorted(removed),
         renamed=sorted((one.was, one.now) for one in pairs if _is_renamed(one)),
-        changed=sorted(one.now for one in pairs if one.before.digest != one.after.digest),
+        changed=sorted(one.now for one in pairs if _differ(one, 0)),
+        masks=sorted(one.now for one in pairs if _differ(one, 1)),
         captions=sorted(captions),
         repeats=[Repeats(*key, number) for key, number in sorted(repeats.items())],
         options=options,
     )
     if found or before.fingerprint == after.fingerprint:
         return found
-    return Differences([], [], [], [], [], [], [], reordered=True)
+    return Differences([], [], [], [], [], [], [], [], reordered=True)
 
 
 def _match(before: Manifest, after: Manifest) -> tuple[list[Picture], list[str], list[str]]:
@@ -237,8 +244,14 @@ def _text(label: str) -> str:
     return label.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def _differ(one: Picture, part: int) -> bool:
+    """Tell whether the bytes of the picture (0), or those of its mask (1), are others."""
+    old, new = (entry.digest.partition(" ")[::2] for entry in (one.before, one.after))
+    return old[part] != new[part]
+
+
 def _is_reg(manifest: Manifest, entry: Entry) -> bool:
-    return manifest.subsets[entry.subset].is_reg
+    return "reg" in manifest.subsets[entry.subset].marks
 
 
 def _folder(label: str) -> str:
@@ -308,17 +321,20 @@ def _separators(manifest: Manifest, subset: int) -> CaptionOptions:
 
 
 def _recaptioned(one: Picture, options: CaptionOptions) -> Recaptioned:
+    before, after = (_lines_of(entry) for entry in (one.before, one.after))
     old, new = (
-        Counter(
-            tag
-            for line in entry.caption.split("\n")
-            for tags in split_tags(line, options)
-            for tag in tags
-        )
-        for entry in (one.before, one.after)
+        Counter(tag for line in lines for tags in split_tags(line, options) for tag in tags)
+        for lines in (before, after)
     )
     removed, added = list((old - new).elements()), list((new - old).elements())
-    return Recaptioned(one.now, one.before.caption, one.after.caption, removed, added)
+    return Recaptioned(one.now, "\n".join(before), "\n".join(after), removed, added)
+
+
+def _lines_of(entry: Entry) -> list[str]:
+    """Return the lines of a caption, or the texts of its fields."""
+    if isinstance(entry.caption, str):
+        return entry.caption.split("\n")
+    return [str(field[-1]) for field in entry.caption]
 
 
 def _of_caption(one: Recaptioned) -> Iterator[str]:

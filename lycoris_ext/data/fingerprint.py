@@ -19,21 +19,24 @@ from lycoris_ext.data.scan import Picture
 from lycoris_ext.data.subset import Subset, SubsetEntry, SubsetOptions
 from lycoris_ext.files import expanded
 
+_HASHED_OTHERWISE = ("num_repeats",)
+"""Options of subsets of which the effect is hashed, on single pictures."""
+
 
 class Entry(NamedTuple):
     """A picture of a data set.
 
     Attributes:
         name: its path below the folder that the config names.
-        digest: hash of the bytes of its file.
-        caption: as training reads it.
+        digest: hash of the bytes of its file, and behind a space that of its mask, if it has one.
+        caption: as training reads it; a list of [name, text] if it is built of fields.
         repeats: number of times that an epoch shows it.
         subset: position of its subset in ``Manifest.subsets``.
     """
 
     name: str
     digest: str
-    caption: str
+    caption: str | list[list[str]]
     repeats: float
     subset: int
 
@@ -44,13 +47,12 @@ class ListedSubset(NamedTuple):
     Attributes:
         below: the way from the folder that holds all training pictures to the one that the config
             names; "" if they are the same.
-        is_reg: whether these are regularisation pictures.
-        own: the options in which the subset differs from the whole data set; its repeats are those
-            of its pictures.
+        marks: what these pictures are for: "reg", if they are regularisation pictures.
+        own: the options in which the subset differs from the whole data set.
     """
 
     below: str
-    is_reg: bool
+    marks: list[str]
     own: dict[str, Any]
 
 
@@ -73,9 +75,7 @@ class Manifest:
     @cached_property
     def fingerprint(self) -> str:
         """A hash of all that influences training, as 32 hexadecimal digits."""
-        rest = [
-            [*(["reg"] if one.is_reg else []), *filter(None, [one.own])] for one in self.subsets
-        ]
+        rest = [[*one.marks, *filter(None, [one.own])] for one in self.subsets]
         rows = [[*one[:-1], *rest[one.subset]] for one in self.entries]
         text = json.dumps(rows, ensure_ascii=False)
         # surrogatepass: a file name on Linux need not be text in any encoding.
@@ -105,8 +105,8 @@ def manifest_of(
         key = id(one.subset), one.root
         if key not in keys:
             keys[key] = len(keys)
-            own = _own_options(one.subset, config)
-            subsets[key] = ListedSubset(_below(one.root, whole), one.is_reg, own)
+            own, marks = _own_options(one.subset, config), ["reg"] if one.is_reg else []
+            subsets[key] = ListedSubset(_below(one.root, whole), marks, own)
         name = one.path.relative_to(one.root).as_posix()
         entries.append(Entry(name, digest, one.caption, one.repeats, keys[key]))
     return Manifest(as_json(config), tuple(subsets.values()), tuple(entries))
@@ -161,6 +161,6 @@ def _own_options(subset: Subset, config: DataConfig) -> dict[str, Any]:
     own = {
         name: getattr(subset, name)
         for name in SubsetOptions.options()
-        if name != "num_repeats" and getattr(subset, name) != getattr(config, name)
+        if name not in _HASHED_OTHERWISE and getattr(subset, name) != getattr(config, name)
     }
     return _as_read(own)

@@ -31,8 +31,14 @@ _FAST = 1
 """Level of compression: the file is hardly larger than at the usual one, and written faster."""
 
 _KINDS: dict[type, dict[str, Any]] = {
-    Entry: {"name": str, "digest": str, "caption": str, "repeats": (int, float), "subset": int},
-    ListedSubset: {"below": str, "is_reg": bool, "own": dict},
+    Entry: {
+        "name": str,
+        "digest": str,
+        "caption": (str, list),
+        "repeats": (int, float),
+        "subset": int,
+    },
+    ListedSubset: {"below": str, "marks": list, "own": dict},
 }
 Row = TypeVar("Row", Entry, ListedSubset)
 

@@ -10,14 +10,20 @@ from hypothesis import strategies as st
 from lycoris_ext.data.differences import differences
 from lycoris_ext.data.fingerprint import Entry, ListedSubset, Manifest
 
-PLAIN = ListedSubset("", False, {})
+PLAIN = ListedSubset("", [], {})
 
 
 def manifest(*entries: Entry, subsets: tuple[ListedSubset, ...] = (PLAIN,), **options) -> Manifest:
     return Manifest(options, subsets, entries)
 
 
-def entry(name: str, digest: str = "", caption: str = "", repeats: float = 1, subset: int = 0):
+def entry(
+    name: str,
+    digest: str = "",
+    caption: str | list[list[str]] = "",
+    repeats: float = 1,
+    subset: int = 0,
+):
     return Entry(name, digest or name, caption, repeats, subset)
 
 
@@ -52,11 +58,27 @@ def test_a_caption_is_compared_tag_by_tag() -> None:
     ]
 
 
+def test_a_mask_is_told_apart_from_its_picture() -> None:
+    before = manifest(entry("a", "1 2"), entry("b", "1"), entry("c", "1 2"))
+    after = manifest(entry("a", "1 3"), entry("b", "1 2"), entry("c", "2 3"))
+    assert told(before, after) == [
+        "a: its mask changed",
+        "b: its mask changed",
+        "c: the picture and its mask changed",
+    ]
+
+
+def test_captions_built_of_fields_are_compared_by_their_tags() -> None:
+    before = manifest(entry("a", caption=[["npeople", "1girl"], ["tags", "hat, solo"]]))
+    after = manifest(entry("a", caption=[["npeople", "2girls"], ["tags", "hat, solo"]]))
+    assert told(before, after)[1:] == ["  - 1girl", "  + 2girls"]
+
+
 def test_tags_are_split_at_the_mark_of_the_data_set() -> None:
     before = manifest(entry("a", caption="one; two, too"), caption_separator=";")
     after = manifest(entry("a", caption="one; three"), caption_separator=";")
     assert told(before, after)[1:] == ["  - two, too", "  + three"]
-    subset = ListedSubset("", False, {"keep_tokens_separator": "|||"})
+    subset = ListedSubset("", [], {"keep_tokens_separator": "|||"})
     before = manifest(entry("a", caption="one ||| two"), subsets=(subset,))
     after = manifest(entry("a", caption="one ||| three"), subsets=(subset,))
     assert told(before, after)[1:] == ["  - two", "  + three"]
@@ -77,10 +99,10 @@ def test_a_folder_that_was_renamed_is_told_once() -> None:
 
 
 def test_an_option_of_all_folders_is_told_once_and_one_of_a_folder_with_it() -> None:
-    folders = (ListedSubset("a", False, {}), ListedSubset("b", False, {"keep_tokens": 1}))
+    folders = (ListedSubset("a", [], {}), ListedSubset("b", [], {"keep_tokens": 1}))
     pictures = entry("0", subset=0), entry("0", subset=1)
     before = manifest(*pictures, subsets=folders, flip_aug=True)
-    folders = (ListedSubset("a", False, {}), ListedSubset("b", False, {"keep_tokens": 2}))
+    folders = (ListedSubset("a", [], {}), ListedSubset("b", [], {"keep_tokens": 2}))
     after = manifest(*pictures, subsets=folders)
     assert told(before, after) == [
         "flip_aug is false, was true",
@@ -89,7 +111,7 @@ def test_an_option_of_all_folders_is_told_once_and_one_of_a_folder_with_it() -> 
 
 
 def test_an_option_that_is_set_elsewhere_is_the_same_with_another_fingerprint() -> None:
-    own = (ListedSubset("", False, {"keep_tokens": 1}),)
+    own = (ListedSubset("", [], {"keep_tokens": 1}),)
     before, after = manifest(entry("a"), subsets=own), manifest(entry("a"), keep_tokens=1)
     found = differences(before, after)
     assert found.reordered and "set in another place" in found.summary
@@ -102,7 +124,7 @@ def test_another_order_of_folders_is_noticed() -> None:
 
 
 def test_regularisation_is_compared_apart() -> None:
-    subsets = (PLAIN, ListedSubset("", True, {}))
+    subsets = (PLAIN, ListedSubset("", ["reg"], {}))
     before = manifest(entry("a", "x"), entry("b", "y", subset=1), subsets=subsets)
     after = manifest(entry("b", "y"), entry("a", "x", subset=1), subsets=subsets)
     assert sorted(differences(before, after).added) == ["a", "b"]
@@ -110,7 +132,7 @@ def test_regularisation_is_compared_apart() -> None:
 
 def test_pictures_of_one_name_and_copies_are_compared_in_order() -> None:
     """The same folder in two subsets at two resolutions has every picture twice."""
-    subsets = (PLAIN, ListedSubset("", False, {"resolution": 64}))
+    subsets = (PLAIN, ListedSubset("", [], {"resolution": 64}))
     both = entry("a", "x", "one"), entry("a", "x", "one", subset=1)
     assert not differences(manifest(*both, subsets=subsets), manifest(*both, subsets=subsets))
     other = entry("a", "x", "one"), entry("a", "x", "two", subset=1)

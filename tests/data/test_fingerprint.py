@@ -171,7 +171,7 @@ def test_the_formula_is_that_of_earlier_versions() -> None:
     """A run that an earlier version began must be continued, and its adapter known again."""
     from lycoris_ext.data.fingerprint import Entry, ListedSubset, Manifest
 
-    subsets = (ListedSubset("", False, {}), ListedSubset("x", True, {"keep_tokens": 2}))
+    subsets = (ListedSubset("", [], {}), ListedSubset("x", ["reg"], {"keep_tokens": 2}))
     entries = (Entry("a/0.png", "00ff", "1girl, é", 2, 0), Entry("1.png", "01", "", 0.5, 1))
     made = Manifest({"resolution": 32}, subsets, entries)
     assert made.fingerprint == "3f68e826cd79d8da69c3285ce447a207"

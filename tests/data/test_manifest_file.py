@@ -20,7 +20,7 @@ from lycoris_ext.errors import DataError, FormatError
 
 MADE = Manifest(
     {"resolution": 32, "subsets": [{"image_dir": "/x"}]},
-    (ListedSubset("a", False, {"keep_tokens": 1}), ListedSubset("", True, {})),
+    (ListedSubset("a", [], {"keep_tokens": 1}), ListedSubset("", ["reg"], {})),
     (Entry("0.png", "00", "1girl, 髪", 2, 0), Entry("\udcff.png", "01", "", 0.5, 1)),
 )
 
@@ -82,9 +82,9 @@ HEADER = {"format": manifest_file.FORMAT, "fingerprint": "", "options": {}, "sub
         ["nothing"],
         [{**HEADER, "format": "lycoris_ext data set 9"}],
         [HEADER],
-        [{**HEADER, "subsets": [["", False, {}]]}, ["a", "00", "", 1, 5]],
-        [{**HEADER, "subsets": [["", False, {}]]}, ["a", "00", "", "1", 0]],
-        [{**HEADER, "subsets": [["", False]]}],
+        [{**HEADER, "subsets": [["", [], {}]]}, ["a", "00", "", 1, 5]],
+        [{**HEADER, "subsets": [["", [], {}]]}, ["a", "00", "", "1", 0]],
+        [{**HEADER, "subsets": [["", []]]}],
         [{**HEADER, "subsets": 7}],
         [{**HEADER, "options": 7}],
         [HEADER, "[" * 100_000],
