@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 
-from lycoris_ext.printable import printable
+from lycoris_ext.printable import on_one_line, printable
 
 
 class LycorisExtError(Exception):
@@ -29,7 +29,7 @@ class LycorisExtError(Exception):
     def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:
         self.what = printable(what)
         # A place is a single line; what is wrong may be a list of our own.
-        self.where = None if where is None else printable(where).replace("\n", "\\n")
+        self.where = None if where is None else on_one_line(where)
         self.fix = None if fix is None else printable(fix)
         self.parts: tuple[LycorisExtError, ...] = (self,)
         super().__init__(self.what, self.where, self.fix)

@@ -28,6 +28,14 @@ def printable(text: str) -> str:
     return "\n".join(map(_cut, text.split("\n")))
 
 
+def on_one_line(text: str) -> str:
+    """Write a text as ``printable`` does, and its line breaks and tabs as escapes, too.
+
+    For a name or value out of a file inside of a line: it begins no line of its own.
+    """
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
 def _escaped(letter: str) -> str:
     if letter in _HARMLESS or unicodedata.category(letter) not in _ESCAPED:
         return letter

@@ -28,6 +28,7 @@ from torch import Tensor
 from lycoris_ext.errors import FormatError
 from lycoris_ext.formats.json_text import parse_json
 from lycoris_ext.formats.strangers import LOOK, also, refuse_start
+from lycoris_ext.printable import on_one_line
 from lycoris_ext.words import count, short
 
 MAX_HEADER = 32_000_000
@@ -247,6 +248,8 @@ def key_fault(key: str) -> str:
         return f"the key {short(key)!r} has {len(key):,} letters, at most {MAX_KEY:,} are read"
     if not key.isascii() and _with_whole_characters(key) != key:
         return f"the key {short(key)!r} holds half of a character"
+    if not key.isprintable() and on_one_line(key) != key:
+        return f"the key {key[:160]!r} holds a line break or a control character"
     return ""
 
 
