@@ -17,7 +17,7 @@ from lycoris_ext.words import count, short
 
 _NUMBERED = re.compile(r"^\d+_")
 _TOLD_ELSEWHERE = frozenset({"num_repeats", "allow_missing_captions"})
-"""Options whose effect is told picture by picture."""
+"""Options whose effect is told picture by picture, as is what files hold that options name."""
 
 
 class Picture(NamedTuple):
@@ -310,7 +310,7 @@ def _own(manifest: Manifest, subset: int | None) -> dict[str, Any]:
 def _differing(folder: str, before: dict[str, Any], after: dict[str, Any]) -> Iterator[Setting]:
     for name, known in SubsetOptions.options().items():
         was, now = before.get(name, known.default), after.get(name, known.default)
-        if was != now and name not in _TOLD_ELSEWHERE:
+        if was != now and not (known.is_path or name in _TOLD_ELSEWHERE):
             yield Setting(folder, name, was, now)
 
 

@@ -19,8 +19,8 @@ from lycoris_ext.data.scan import Picture
 from lycoris_ext.data.subset import Subset, SubsetEntry, SubsetOptions
 from lycoris_ext.files import expanded
 
-_HASHED_OTHERWISE = ("num_repeats",)
-"""Options of subsets of which the effect is hashed, on single pictures."""
+_HASHED_OTHERWISE = ("num_repeats", "level_rules")
+"""Options of subsets of which only the effect is hashed, on repeats and captions."""
 
 
 class Entry(NamedTuple):
@@ -108,7 +108,8 @@ def manifest_of(
             own, marks = _own_options(one.subset, config), ["reg"] if one.is_reg else []
             subsets[key] = ListedSubset(_below(one.root, whole), marks, own)
         name = one.path.relative_to(one.root).as_posix()
-        entries.append(Entry(name, digest, one.caption, one.repeats, keys[key]))
+        caption = [list(field) for field in one.fields] or one.caption
+        entries.append(Entry(name, digest, caption, one.repeats, keys[key]))
     return Manifest(as_json(config), tuple(subsets.values()), tuple(entries))
 
 

@@ -42,11 +42,10 @@ def moved(config: DataConfig, folder: Path) -> DataConfig:
         return str(folder / path.relative_to(whole)) if path.is_relative_to(whole) else text
 
     def at_new_place(section: DataConfig | SubsetEntry) -> dict[str, Any]:
-        known, values = section.options(), section.changed()
-        named = ("train_data_dir", "image_dir", "reg_data_dir", "in_json", "metadata_file")
+        known = section.options()
         return {
-            name: place(value) if name in named and known[name].is_path else value
-            for name, value in values.items()
+            name: place(value) if known[name].is_path else value
+            for name, value in section.changed().items()
         }
 
     entries = [SubsetEntry(**at_new_place(one)) for one in config.subsets or ()]

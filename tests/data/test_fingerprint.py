@@ -30,6 +30,9 @@ FILES = {
     "listed/d.png": "d",
     "meta.json": json.dumps({"d": {"caption": "one", "tags": "two"}}),
     "reg/1_class/e.png": "e",
+    "fields/g.png": "g",
+    "fields/.g_meta.json": json.dumps({"characters": ["Anisphia"], "tags": ["hat"]}),
+    "rules.toml": '["*"]\nadd = "screen"',
     "mask/f.png": "f",
     "mask/f.txt": "a mask in its alpha",
 }
@@ -57,8 +60,10 @@ def fingerprint(folder: Path) -> str:
         {"image_dir": str(folder / "nested" / "dog")},
         {"image_dir": str(folder / "listed"), "metadata_file": str(folder / "meta.json")},
         {"image_dir": str(folder / "mask"), "alpha_mask": True},
+        {"image_dir": str(folder / "fields"), "caption_fields": ["character", "tags:0.5"]},
     ]
-    config = DataConfig(subsets=subsets, reg_data_dir=str(folder / "reg"), resolution=64)
+    options = {"reg_data_dir": str(folder / "reg"), "level_rules": str(folder / "rules.toml")}
+    config = DataConfig(subsets=subsets, resolution=64, **options)
     return open_training_set(config, 0).fingerprint
 
 
@@ -100,6 +105,8 @@ CHANGES: dict[str, Callable[[Path], object]] = {
         f / "named/2_cat/caption_sets/mine/b.txt", "only", "Only"
     ),
     "a caption into a set": lambda f: (f / "named/2_cat/caption_sets/mine/a.txt").write_text("new"),
+    "a rule of folder levels": lambda f: _text(f / "rules.toml", "screen", "aniscreen"),
+    "a field of a caption": lambda f: _text(f / "fields/.g_meta.json", "hat", "cat"),
     "a caption in metadata_file": lambda f: _text(f / "meta.json", "one", "One"),
     "tags in metadata_file": lambda f: _text(f / "meta.json", "two", "too"),
     "multiply.txt": lambda f: _text(f / "nested/dog/multiply.txt", "3", "4"),
