@@ -213,8 +213,8 @@ def _match(before: Manifest, after: Manifest) -> tuple[list[Picture], list[str],
     keys: list[Callable[[str, Entry], Hashable]] = [
         lambda label, entry: label,
         lambda label, entry: _without_repeats(label),
-        lambda label, entry: (entry.digest, PurePosixPath(label).name),
-        lambda label, entry: entry.digest,
+        lambda label, entry: (_digests(entry)[0], PurePosixPath(label).name),
+        lambda label, entry: _digests(entry)[0],
     ]
     old, new = _labelled(before), _labelled(after)
     pairs = []
@@ -246,8 +246,13 @@ def _text(label: str) -> str:
 
 def _differ(one: Picture, part: int) -> bool:
     """Tell whether the bytes of the picture (0), or those of its mask (1), are others."""
-    old, new = (entry.digest.partition(" ")[::2] for entry in (one.before, one.after))
-    return old[part] != new[part]
+    return _digests(one.before)[part] != _digests(one.after)[part]
+
+
+def _digests(entry: Entry) -> tuple[str, str]:
+    """Return the hash of a picture, and that of its mask or ""."""
+    picture, _, mask = entry.digest.partition(" ")
+    return picture, mask
 
 
 def _is_reg(manifest: Manifest, entry: Entry) -> bool:
