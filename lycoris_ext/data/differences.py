@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from lycoris_ext.data.captions import CaptionOptions
-from lycoris_ext.data.fingerprint import Entry, Manifest
+from lycoris_ext.data.fingerprint import HELD_OUT, Entry, Manifest
 from lycoris_ext.data.subset import SubsetOptions
 from lycoris_ext.data.tag_edits import split_tags
 from lycoris_ext.words import count, short
@@ -67,6 +67,7 @@ class Differences:
         changed: names of pictures whose files hold other bytes.
         masks: names of pictures with another mask, or with one where there was none.
         captions: pictures with another caption.
+        validation: names of pictures that are held out now, or no longer.
         repeats: of folders.
         options: that decide how pictures and captions are trained.
         reordered: nothing of all that differs, and the fingerprints do: the folders come in another
@@ -79,6 +80,7 @@ class Differences:
     changed: list[str]
     masks: list[str]
     captions: list[Recaptioned]
+    validation: list[str]
     repeats: list[Repeats]
     options: list[Setting]
     reordered: bool = False
@@ -88,7 +90,7 @@ class Differences:
 
     def _parts(self) -> tuple[list[Any], ...]:
         pictures = (self.added, self.removed, self.renamed, self.changed, self.masks)
-        return (*pictures, self.captions, self.repeats, self.options)
+        return (*pictures, self.captions, self.validation, self.repeats, self.options)
 
     @property
     def summary(self) -> str:
@@ -100,6 +102,7 @@ class Differences:
             ("picture changed", "pictures changed"),
             ("mask changed", "masks changed"),
             ("caption changed", "captions changed"),
+            ("picture is held out now, or no longer", "pictures are held out now, or no longer"),
             ("folder has other repeats", "folders have other repeats"),
             ("option changed", "options changed"),
         )
@@ -119,6 +122,7 @@ class Differences:
             "changed": self.changed,
             "masks": self.masks,
             "captions": [one._asdict() for one in self.captions],
+            "validation": self.validation,
             "repeats": [one._asdict() for one in self.repeats],
             "options": [one._asdict() for one in self.options],
             "reordered": self.reordered,
@@ -149,11 +153,12 @@ class Differences:
         yield from ((name, [f"{name}: is new"]) for name in self.added)
         yield from ((name, [f"{name}: is gone"]) for name in self.removed)
         yield from self._renamings()
-        changed, masks = set(self.changed), set(self.masks)
-        for name in {*changed, *masks, *captions}:
+        changed, masks, moved = set(self.changed), set(self.masks), set(self.validation)
+        for name in {*changed, *masks, *captions, *moved}:
             parts = ["the picture"] if name in changed else []
             parts += ["its mask"] if name in masks else []
             parts += ["its caption"] if name in captions else []
+            parts += ["its use (training or validation)"] if name in moved else []
             lines = [f"{name}: {' and '.join(parts)} changed"]
             yield name, [*lines, *(_of_caption(captions[name]) if name in captions else ())]
 
@@ -183,11 +188,15 @@ def differences(before: Manifest, after: Manifest) -> Differences:
     pairs, removed, added = _match(before, after)
     options = _options(before, after, pairs)
     repeats: Counter[tuple[str, float, float]] = Counter()
-    captions = []
+    captions, validation = [], []
     splitters: dict[int, CaptionOptions] = {}
     for one in pairs:
         old, new = one.before, one.after
-        if old.repeats != new.repeats:
+        held = [
+            HELD_OUT in made.subsets[e.subset].marks for made, e in ((before, old), (after, new))
+        ]
+        validation += [one.now] if held[0] != held[1] else []
+        if old.repeats != new.repeats and not any(held):
             repeats[_shown(after, one), old.repeats, new.repeats] += 1
         if old.caption != new.caption:
             if new.subset not in splitters:
@@ -200,12 +209,13 @@ def differences(before: Manifest, after: Manifest) -> Differences:
         changed=sorted(one.now for one in pairs if _differ(one, 0)),
         masks=sorted(one.now for one in pairs if _differ(one, 1)),
         captions=sorted(captions),
+        validation=sorted(validation),
         repeats=[Repeats(*key, number) for key, number in sorted(repeats.items())],
         options=options,
     )
     if found or before.fingerprint == after.fingerprint:
         return found
-    return Differences([], [], [], [], [], [], [], [], reordered=True)
+    return Differences([], [], [], [], [], [], [], [], [], reordered=True)
 
 
 def _match(before: Manifest, after: Manifest) -> tuple[list[Picture], list[str], list[str]]:

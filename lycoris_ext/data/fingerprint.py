@@ -19,6 +19,8 @@ from lycoris_ext.data.scan import Picture
 from lycoris_ext.data.subset import Subset, SubsetEntry, SubsetOptions
 from lycoris_ext.files import expanded
 
+HELD_OUT = "held out"
+"""The mark of pictures that are not trained, but serve validation."""
 _HASHED_OTHERWISE = ("num_repeats", "level_rules")
 """Options of subsets of which only the effect is hashed, on repeats and captions."""
 
@@ -47,7 +49,7 @@ class ListedSubset(NamedTuple):
     Attributes:
         below: the way from the folder that holds all training pictures to the one that the config
             names; "" if they are the same.
-        marks: what these pictures are for: "reg", if they are regularisation pictures.
+        marks: what these pictures are for: "reg" for regularisation, "held out" for validation.
         own: the options in which the subset differs from the whole data set.
     """
 
@@ -65,12 +67,14 @@ class Manifest:
             as JSON has them. They are not part of the fingerprint, because resuming compares them
             one by one.
         subsets: the folders with options of their own.
-        entries: every picture, in the order of training.
+        entries: every picture, in the order of training; those that are held out come last.
+        seed: of the run, which draws what is held out.
     """
 
     options: dict[str, Any]
     subsets: tuple[ListedSubset, ...]
     entries: tuple[Entry, ...]
+    seed: int = 0
 
     @cached_property
     def fingerprint(self) -> str:
@@ -88,29 +92,31 @@ class Manifest:
 
 
 def manifest_of(
-    config: DataConfig, pictures: Sequence[Picture], digests: Sequence[str]
+    config: DataConfig, pictures: Sequence[Picture], digests: Sequence[str], seed: int
 ) -> Manifest:
     """List what influences training in a data set.
 
     Args:
         config: the options of the whole data set.
-        pictures: every picture that is trained, in order.
+        pictures: every picture that is trained or held out, in order.
         digests: hash of the bytes of each.
+        seed: of the run.
     """
     whole = common_folder(config)
-    subsets: dict[tuple[int, Path], ListedSubset] = {}
-    keys: dict[tuple[int, Path], int] = {}
+    subsets: list[ListedSubset] = []
+    keys: dict[tuple[int, Path, bool], int] = {}
     entries = []
     for one, digest in zip(pictures, digests, strict=True):
-        key = id(one.subset), one.root
+        key = id(one.subset), one.root, one.is_held_out
         if key not in keys:
             keys[key] = len(keys)
-            own, marks = _own_options(one.subset, config), ["reg"] if one.is_reg else []
-            subsets[key] = ListedSubset(_below(one.root, whole), marks, own)
+            marks = [*(["reg"] if one.is_reg else []), *([HELD_OUT] if one.is_held_out else [])]
+            own = _own_options(one.subset, config)
+            subsets.append(ListedSubset(_below(one.root, whole), marks, own))
         name = one.path.relative_to(one.root).as_posix()
         caption = [list(field) for field in one.fields] or one.caption
         entries.append(Entry(name, digest, caption, one.repeats, keys[key]))
-    return Manifest(as_json(config), tuple(subsets.values()), tuple(entries))
+    return Manifest(as_json(config), tuple(subsets), tuple(entries), seed)
 
 
 def training_folders(config: DataConfig) -> list[Path]:

@@ -85,7 +85,7 @@ def _parsed(lines: Iterator[Any]) -> Manifest:
         raise ValueError(f"another version wrote it, as {first['format']!r:.60}")
     subsets = tuple(_typed(ListedSubset(*one)) for one in first["subsets"])
     entries = tuple(_typed(Entry(*one)) for one in lines)
-    manifest = Manifest(dict(first["options"]), subsets, entries)
+    manifest = Manifest(dict(first["options"]), subsets, entries, int(first["seed"]))
     if manifest.fingerprint != first["fingerprint"]:
         raise ValueError("its fingerprint does not fit its content")
     return manifest
@@ -104,6 +104,7 @@ def _contents(manifest: Manifest) -> Iterator[Any]:
     yield {
         "format": FORMAT,
         "fingerprint": manifest.fingerprint,
+        "seed": manifest.seed,
         "options": manifest.options,
         "subsets": manifest.subsets,
     }

@@ -23,9 +23,9 @@ from tests.tiny_pictures import write_picture, write_pictures
 def recorded(pictures: Path, tmp_path: Path):
     """Return a function that writes what a run records of its data set, and returns its name."""
 
-    def record(name: str = "my", **options: Any) -> Path:
+    def record(name: str = "my", seed: int = 0, **options: Any) -> Path:
         options = options or {"train_data_dir": str(pictures)}
-        found = open_training_set(DataConfig(resolution=32, **options), 0)
+        found = open_training_set(DataConfig(resolution=32, **options), seed)
         write_manifest(RunPaths(tmp_path / "out", name).dataset, found.manifest)
         return tmp_path / "out" / name
 
@@ -138,6 +138,14 @@ def test_a_folder_is_read_with_the_options_of_the_run(recorded, diff, pictures: 
         path.rename(path.with_suffix(".cap"))
     run = recorded(train_data_dir=str(pictures), caption_extension=".cap", keep_tokens=1)
     assert diff(run, pictures)[0] == 0
+
+
+def test_the_same_pictures_are_held_out_as_in_the_run(recorded, diff, pictures: Path) -> None:
+    run = recorded(train_data_dir=str(pictures), validation_split=0.4, seed=7)
+    assert diff(run, pictures)[0] == 0
+    (pictures / "2_shapes" / "01.txt").write_text("other", encoding="utf-8")
+    code, lines = diff(run, pictures)
+    assert code == 1 and lines[-1] == "different: 1 caption changed"
 
 
 def test_a_config_is_compared_with_its_options(

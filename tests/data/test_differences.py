@@ -130,6 +130,16 @@ def test_regularisation_is_compared_apart() -> None:
     assert sorted(differences(before, after).added) == ["a", "b"]
 
 
+def test_a_picture_that_is_held_out_now_is_told() -> None:
+    subsets = (PLAIN, ListedSubset("", ["held out"], {}))
+    before = manifest(entry("a", repeats=5), entry("b", subset=1), subsets=subsets)
+    after = manifest(entry("b", repeats=5), entry("a", subset=1), subsets=subsets)
+    assert told(before, after) == [
+        "a: its use (training or validation) changed",
+        "b: its use (training or validation) changed",
+    ]
+
+
 def test_pictures_of_one_name_and_copies_are_compared_in_order() -> None:
     """The same folder in two subsets at two resolutions has every picture twice."""
     subsets = (PLAIN, ListedSubset("", [], {"resolution": 64}))

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lycoris_ext.data import DataConfig, LatentCache, MemoryStore, TrainingSet, open_training_set
+from lycoris_ext.data.differences import differences
 from lycoris_ext.data.examine import examine
 from lycoris_ext.data.held_out import held_out
 from lycoris_ext.errors import DataError
@@ -204,13 +205,13 @@ def test_a_copy_that_is_trained_of_a_held_out_picture_is_told(tmp_path):
     assert told[0] == "warning" and told[1].startswith("4 pictures are trained of which")
 
 
-def test_a_split_is_part_of_the_fingerprint_and_of_the_hashes_of_what_it_holds_out(tmp_path):
+def test_a_split_is_part_of_the_fingerprint_and_what_it_holds_out_is_told(tmp_path):
     folder = write_pictures(tmp_path / "p", count=6)
     plain, split = open_set(folder), open_set(folder, validation_split=0.5)
     assert open_set(folder, validation_seed=7).fingerprint == plain.fingerprint
     assert plain.fingerprint != split.fingerprint
-    changed = {name for name, one in split.hashes.items() if one != plain.hashes[name]}
-    assert {Path(name).name for name in changed} == held(split)
+    found = differences(plain.manifest, split.manifest)
+    assert {Path(name).name for name in found.validation} == held(split)
 
 
 def test_latents_of_a_held_out_picture_are_kept_under_the_key_of_a_trained_one(tmp_path):

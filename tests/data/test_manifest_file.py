@@ -70,7 +70,8 @@ def test_every_flipped_bit_and_every_cut_end_is_noticed_or_harmless(path: Path) 
             assert found == MADE
 
 
-HEADER = {"format": manifest_file.FORMAT, "fingerprint": "", "options": {}, "subsets": []}
+HEADER: dict[str, object] = {"format": manifest_file.FORMAT, "fingerprint": "", "seed": 0}
+HEADER |= {"options": {}, "subsets": []}
 
 
 @pytest.mark.parametrize(

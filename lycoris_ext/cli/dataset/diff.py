@@ -39,7 +39,7 @@ def main(options: argparse.Namespace) -> int:
     """Print what changed; return the exit code."""
     run = recorded(options.run)
     config = _config(run, options.place)
-    now = _manifest(config)
+    now = _manifest(config, run.seed)
     found = None if run.manifest is None else differences(run.manifest, now)
     same = run.fingerprint == now.fingerprint if found is None else not found
     if options.json:
@@ -62,9 +62,9 @@ def _config(run: Recorded, place: Path | None) -> DataConfig:
     return now if now.resolution is not None else replace(now, resolution=then.resolution)
 
 
-def _manifest(config: DataConfig) -> Manifest:
+def _manifest(config: DataConfig, seed: int) -> Manifest:
     """List the data set as it is now; no picture is decoded."""
-    scan = read_folders(config)
+    scan = read_folders(config, seed)
     raise_if_errors(
         (*rules_of_folders.unreadable_folders(scan), *rules_of_captions.unreadable_captions(scan))
     )
@@ -74,7 +74,7 @@ def _manifest(config: DataConfig) -> Manifest:
             where=", ".join(str(root.path) for root in scan.roots),
             fix="name the folder that holds what the run's folder held, or a config",
         )
-    return manifest_of(config, scan.pictures, _digests(scan.pictures))
+    return manifest_of(config, scan.pictures, _digests(scan.pictures), seed)
 
 
 def _digests(pictures: Sequence[Picture]) -> list[str]:

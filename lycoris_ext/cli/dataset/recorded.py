@@ -33,6 +33,7 @@ class Recorded:
     Args:
         name: of the run, or the file of its adapter.
         fingerprint: of the data set.
+        seed: of the run.
         options: of the section data that differed from their defaults.
         manifest: the list of all pictures; None if only the fingerprint is known.
         note: why there is no list; "" if there is one.
@@ -40,6 +41,7 @@ class Recorded:
 
     name: str
     fingerprint: str
+    seed: int
     options: dict[str, Any]
     manifest: Manifest | None = None
     note: str = ""
@@ -119,7 +121,9 @@ def _of_run(paths: RunPaths) -> Recorded | None:
     manifest = read_manifest(paths.dataset)
     if manifest is None:
         return None
-    return Recorded(str(paths.dataset), manifest.fingerprint, manifest.options, manifest)
+    return Recorded(
+        str(paths.dataset), manifest.fingerprint, manifest.seed, manifest.options, manifest
+    )
 
 
 def _of_adapter(path: Path) -> Recorded:
@@ -147,4 +151,6 @@ def _of_adapter(path: Path) -> Recorded:
     values = parse_toml(metadata.get(STORED, ""), f"{path}, {STORED}").values
     known = {name: value for name, value in values.items() if name in DataConfig.options()}
     options = build_config([OptionSource(str(path), known)]).data.changed()
-    return Recorded(str(path), fingerprint, options, None, note)
+    seed = metadata.get("ss_seed", "")
+    number = int(seed) if seed.isascii() and seed.isdigit() and len(seed) < 20 else 0
+    return Recorded(str(path), fingerprint, number, options, None, note)
