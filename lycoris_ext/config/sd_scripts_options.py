@@ -62,7 +62,6 @@ def _taken(text: str) -> dict[str, Row]:
 
 
 _TEXT_RATES = "use text_encoder_lr = [5e-5, 1e-5], with a rate for each text encoder"
-_MASK = "put the mask into the pictures' transparency and set alpha_mask = true"
 _START = "a stopped run continues by itself if it is started again with the same output_name"
 _UPLOAD = "upload the finished file yourself"
 
@@ -140,8 +139,6 @@ SD_SCRIPTS: dict[str, Row] = {
     ),
     "no_token_padding": Row("leave it out"),
     "custom_attributes": Row("leave it out"),
-    "masked_loss": Row(_MASK),
-    "conditioning_data_dir": Row(_MASK),
     "train_inpainting": Row("leave it out: whole pictures are trained"),
     "dataset_class": Row("write the pictures and captions into a folder"),
     "dataset_repeats": Row("use num_repeats", (1,)),

@@ -59,6 +59,10 @@ class DataConfig(SubsetOptions):
         unset="there are none",
         may_change="always",
     )
+    masked_loss: bool = option(
+        False,
+        "Weigh each place of a picture in the loss by the masks in conditioning_data_dir.",
+    )
     cache_latents_to_disk: bool = option(
         False,
         "Keep the pictures' latents in files in cache_dir instead of in memory; later runs with "
@@ -158,7 +162,7 @@ class DataConfig(SubsetOptions):
         yield from own
         if not own:  # a subset would repeat what is wrong with the options for all
             wrong = list(self._wrong_subsets())
-            yield from wrong or self._wrong_text_cache()
+            yield from wrong or (*self._wrong_text_cache(), *self._unused_masks())
 
     def _resolve(self, entry: SubsetEntry) -> Subset:
         name = expanded(entry.image_dir).name or Path(entry.metadata_file).stem
@@ -178,6 +182,15 @@ class DataConfig(SubsetOptions):
             except ConfigError as error:
                 for part in error.parts:
                     yield ConfigError(part.what, where=entry.where, fix=part.fix)
+
+    def _unused_masks(self) -> Iterator[ConfigError]:
+        folders = [o.conditioning_data_dir for o in (self, *self.own_subsets)]
+        if any(folders) and not self.masked_loss:
+            yield ConfigError(
+                "conditioning_data_dir names masks, and masked_loss = false does not use them",
+                where="masked_loss",
+                fix="set masked_loss = true, or leave out conditioning_data_dir",
+            )
 
     def _wrong_text_cache(self) -> Iterator[ConfigError]:
         if not self.caches_text:

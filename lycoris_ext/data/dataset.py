@@ -14,7 +14,7 @@ from lycoris_ext.data.captions import caption_for
 from lycoris_ext.data.config import DataConfig
 from lycoris_ext.data.examine import examine
 from lycoris_ext.data.findings import Finding, raise_if_errors
-from lycoris_ext.data.fingerprint import manifest_of
+from lycoris_ext.data.fingerprint import joint_digest, manifest_of
 from lycoris_ext.data.held_out import unchanging
 from lycoris_ext.data.order import BatchOrder, Part
 from lycoris_ext.data.randomness import python_random
@@ -68,6 +68,7 @@ class TrainingSet:
         pictures: the picture files that are trained, with their captions, ordered as `checked`.
         crops: how each picture is scaled and cropped.
         digests: hash of the bytes of each picture file.
+        masks: hash of the bytes of each picture's mask; None where it has none.
         manifest: everything about pictures, captions and subsets that influences training.
         fingerprint: hash of the manifest; see data/fingerprint.py.
         captions_are_names: whether captions only name encodings that come from elsewhere, so that
@@ -87,7 +88,9 @@ class TrainingSet:
         self.findings = findings
         self.captions_are_names = False
         self.batches_per_step, self.total_steps = 1, 0
-        digests = [one.file.digest for one in checked]
+        digests = [
+            joint_digest(one.file.digest, one.mask.digest if one.mask else None) for one in checked
+        ]
         self.manifest = manifest_of(config, [one.picture for one in checked], digests, seed)
         self.fingerprint = self.manifest.fingerprint
         self.held_out = tuple(one for one in checked if one.picture.is_held_out)
@@ -95,6 +98,7 @@ class TrainingSet:
         self.pictures = tuple(one.picture for one in checked)
         self.crops = tuple(one.crop for one in checked)
         self.digests = tuple(one.file.digest for one in checked)
+        self.masks = tuple(one.mask.digest if one.mask else None for one in checked)
         samples = sum(math.ceil(picture.repeats) for picture in self.pictures)
         if samples > MOST_SAMPLES:
             raise ConfigError(

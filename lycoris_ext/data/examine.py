@@ -11,7 +11,7 @@ from pathlib import Path
 from lycoris_ext.data.buckets import choose_crop
 from lycoris_ext.data.config import DataConfig
 from lycoris_ext.data.findings import Finding, raise_if_errors
-from lycoris_ext.data.pictures import check_picture, quiet_pillow
+from lycoris_ext.data.pictures import check_mask, check_picture, quiet_pillow
 from lycoris_ext.data.rules import all_rules, find_all
 from lycoris_ext.data.scan import CheckedPicture, DamagedPicture, Picture, Scan, read_folders
 from lycoris_ext.data.token_limit import TokenLimit
@@ -88,9 +88,12 @@ def _check(scan: Scan, progress: Progress | None) -> Scan:
     def check(picture: Picture) -> CheckedPicture | DamagedPicture:
         try:
             file = check_picture(picture.path, alpha_mask=picture.subset.alpha_mask)
+            mask = check_mask(picture.mask) if picture.mask else None
         except DataError as error:
-            return DamagedPicture(picture, error.what, error.fix or "")
-        return CheckedPicture(picture, file, choose_crop(file.size, picture.subset))
+            is_mask = picture.mask is not None and error.where == str(picture.mask)
+            fault = f"its mask {error.where}: {error.what}" if is_mask else error.what
+            return DamagedPicture(picture, fault, error.fix or "")
+        return CheckedPicture(picture, file, choose_crop(file.size, picture.subset), mask)
 
     checked: list[CheckedPicture] = []
     damaged: list[DamagedPicture] = []

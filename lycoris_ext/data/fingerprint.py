@@ -21,8 +21,8 @@ from lycoris_ext.files import expanded
 
 HELD_OUT = "held out"
 """The mark of pictures that are not trained, but serve validation."""
-_HASHED_OTHERWISE = ("num_repeats", "level_rules")
-"""Options of subsets of which only the effect is hashed, on repeats and captions."""
+_HASHED_OTHERWISE = ("num_repeats", "level_rules", "conditioning_data_dir")
+"""Options of subsets of which only the effect is hashed: on repeats, captions and masks."""
 
 
 class Entry(NamedTuple):
@@ -99,7 +99,7 @@ def manifest_of(
     Args:
         config: the options of the whole data set.
         pictures: every picture that is trained or held out, in order.
-        digests: hash of the bytes of each.
+        digests: ``joint_digest`` of each.
         seed: of the run.
     """
     whole = common_folder(config)
@@ -117,6 +117,11 @@ def manifest_of(
         caption = [list(field) for field in one.fields] or one.caption
         entries.append(Entry(name, digest, caption, one.repeats, keys[key]))
     return Manifest(as_json(config), tuple(subsets), tuple(entries), seed)
+
+
+def joint_digest(picture: str, mask: str | None) -> str:
+    """Return one hash of the bytes of a picture and of its mask, as ``Entry.digest`` has them."""
+    return f"{picture} {mask}" if mask else picture
 
 
 def training_folders(config: DataConfig) -> list[Path]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from lycoris_ext.data.dataset import BatchPlan, TrainingSet
+from lycoris_ext.data.masks import masked
 from lycoris_ext.data.pictures import open_picture, picture_to_tensor
 from lycoris_ext.data.randomness import torch_generator
 from lycoris_ext.data.store import MemoryStore, Tensors, TensorStore, cache_key, fetch
@@ -74,7 +75,7 @@ class LatentCache:
         latents = torch.stack(drawn)
         if all(mask is None for mask in masks):
             return PictureBatch(latents, None)
-        # Pictures of a subset without alpha_mask have no mask: they count everywhere.
+        # Pictures without alpha_mask and conditioning_data_dir have no mask: they count everywhere.
         whole = torch.ones(1, *latents.shape[2:])
         return PictureBatch(latents, torch.stack([whole if m is None else m for m in masks]))
 
@@ -86,7 +87,7 @@ class LatentCache:
             mirrored: return the encoding of the mirrored picture.
 
         Returns:
-            "mean" and "std", float32 [C, h, w]; with alpha_mask also "mask", float32 [1, h, w].
+            "mean" and "std", float32 [C, h, w]; with a mask also "mask", float32 [1, h, w].
 
         Raises:
             DataError: the picture file changed since it was checked, or the VAE returns NaN or
@@ -103,6 +104,7 @@ class LatentCache:
             mirrored=mirrored,
             alpha_mask=training_set.pictures[number].subset.alpha_mask,
             vae=self._vae,
+            **({"mask": mask} if (mask := training_set.masks[number]) else {}),
         )
         return fetch(self.store, key, lambda: self._compute(number, mirrored))
 
@@ -114,6 +116,8 @@ class LatentCache:
         picture = open_picture(
             file.path, alpha_mask=file.subset.alpha_mask, digest=training_set.digests[number]
         )
+        if file.mask is not None:
+            picture = masked(picture, file.mask, training_set.masks[number])
         pixels = picture_to_tensor(picture, training_set.crops[number])[None]
         if mirrored:
             pixels = pixels.flip(3)

@@ -74,6 +74,24 @@ def check_picture(path: Path, *, alpha_mask: bool = False) -> Checked:
         return Checked(picture.size, _digest(raw), decoded.notes, measure(picture))
 
 
+def check_mask(path: Path) -> Checked:
+    """Decode a mask to find out before training whether it can be used; see data/masks.py.
+
+    Raises:
+        DataError: the file is empty, damaged, no picture, too large, or black all over.
+    """
+    with _content(path) as raw:
+        red = decode(path, raw, alpha_mask=True).picture.getchannel("R")
+        if red.getextrema()[1] == 0:
+            raise DataError(
+                "it is black all over, so that nothing of the picture would be trained",
+                where=str(path),
+                fix="make the mask white where the picture is to be trained, or leave the picture "
+                "out",
+            )
+        return Checked(red.size, _digest(raw))
+
+
 def digest_of(path: Path) -> str:
     """Return the hash of a picture file's bytes, as ``check_picture`` does, without decoding it.
 

@@ -25,6 +25,7 @@ from lycoris_ext.data.folder_tree import LEVELS, levels_below
 from lycoris_ext.data.folders import Root, find_roots
 from lycoris_ext.data.held_out import held_out
 from lycoris_ext.data.level_rules import LevelRules, PlaceBelow, read_level_rules
+from lycoris_ext.data.masks import MaskFolder, read_masks
 from lycoris_ext.data.metadata_file import PictureFinder, joined, read_metadata
 from lycoris_ext.data.picture_files import OTHER_PICTURE_SUFFIXES, is_picture, list_folder
 from lycoris_ext.data.pictures import Checked
@@ -54,6 +55,7 @@ class Picture:
         fields: those of which the caption is made anew in every epoch; `caption` has them all. ()
             if it is always the same.
         is_held_out: whether it is never trained, because it is for validation.
+        mask: the file that says how much each place of it counts in the loss; None: all alike.
     """
 
     path: Path
@@ -65,6 +67,7 @@ class Picture:
     caption_file: Path | None = None
     fields: tuple[Field, ...] = ()
     is_held_out: bool = False
+    mask: Path | None = None
 
     @property
     def folder(self) -> str:
@@ -104,6 +107,7 @@ class FolderContent:
         from_set: number of pictures whose caption is that of a caption set.
         orphans: caption files of pictures that are not there.
         twins: pictures that are left out, because another folder holds them out.
+        masks: the files in conditioning_data_dir; None if that is not set.
     """
 
     root: Root
@@ -123,15 +127,17 @@ class FolderContent:
     from_set: int = 0
     orphans: list[Path] = field(default_factory=list)
     twins: list[Path] = field(default_factory=list)
+    masks: MaskFolder | None = None
 
 
 @dataclass(frozen=True)
 class CheckedPicture:
-    """A picture that could be decoded, with its size and hash, and how it is cropped."""
+    """A picture that could be decoded, with its size and hash, and how it is cropped; its mask."""
 
     picture: Picture
     file: Checked
     crop: Crop
+    mask: Checked | None = None
 
 
 @dataclass(frozen=True)
@@ -261,6 +267,9 @@ def _read_subset(root: Root, subset: Subset, level_rules: LevelRules) -> FolderC
         _read_metadata(found)
     elif not fault:
         _read_folder(found, paths)
+    if subset.conditioning_data_dir:
+        found.masks = read_masks(expanded(subset.conditioning_data_dir), subset.place)
+        found.pictures = [replace(p, mask=found.masks.of(p.path)) for p in found.pictures]
     return found
 
 

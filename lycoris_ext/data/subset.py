@@ -60,6 +60,14 @@ class SubsetOptions(CaptionOptions, BucketOptions):
         low=0,
         below=2**63,
     )
+    conditioning_data_dir: str = option(
+        "",
+        "Folder with a mask for each picture, a picture of the same name: where the mask's red "
+        "channel is 255 the picture counts fully in the loss, where it is 0 not at all. Needs "
+        "masked_loss = true; with alpha_mask, too, the masks take the place of transparency.",
+        is_path=True,
+        may_change="always",
+    )
     train_batch_size: int = option(
         1, "Number of pictures in a batch, which go through the model together.", low=1, high=65536
     )

@@ -46,6 +46,8 @@ LEFT_OUT = {
         "tables are for config files": "overrides subsets in_json",
         "caption sets are made and compared in the terminal": "caption_set caption_mode "
         "tag_list_dropout_rate caption_fields level_rules",
+        "pictures of other nodes have no files of the same names": "conditioning_data_dir "
+        "masked_loss",
         "for other programs' configs": "left_out",
         "for the terminal": "silence log_with logging_dir save_state_every_n_seconds "
         "save_state_every_n_steps dim_from_weights validation_split validation_seed "

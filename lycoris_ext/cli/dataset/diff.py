@@ -19,7 +19,7 @@ from lycoris_ext.cli.exit_codes import DONE
 from lycoris_ext.data import DataConfig, Picture
 from lycoris_ext.data.differences import Differences, differences
 from lycoris_ext.data.findings import raise_if_errors
-from lycoris_ext.data.fingerprint import Manifest, manifest_of
+from lycoris_ext.data.fingerprint import Manifest, joint_digest, manifest_of
 from lycoris_ext.data.moved import moved
 from lycoris_ext.data.pictures import digest_of
 from lycoris_ext.data.rules import captions as rules_of_captions
@@ -82,7 +82,8 @@ def _digests(pictures: Sequence[Picture]) -> list[str]:
 
     def digest(picture: Picture) -> str:
         with faults:
-            return digest_of(picture.path)
+            mask = digest_of(picture.mask) if picture.mask else None
+            return joint_digest(digest_of(picture.path), mask)
         return ""
 
     with (

@@ -80,7 +80,10 @@ _OF_DATASETS = {
         )
     },
 }  # fmt: skip
-_FOLDERS = ("train_data_dir", "reg_data_dir", "image_dir", "num_repeats", "subsets")
+_FOLDERS = (
+    "train_data_dir", "reg_data_dir", "image_dir", "num_repeats", "subsets",
+    "conditioning_data_dir",
+)  # fmt: skip
 
 
 def export(config: TrainConfig, target: Target) -> Exported:
@@ -250,6 +253,9 @@ def _add_folders(config: TrainConfig, target: Target, made: Translation) -> None
                 folder = expanded(getattr(data, name))
                 if folder.is_dir() and has_multiply(folder):
                     made.refuse(name, getattr(data, name), _MISSING["multiply"])
+        if data.conditioning_data_dir:
+            fix = "list the folders as subsets: sd-scripts reads masks of subsets alone"
+            made.refuse("conditioning_data_dir", data.conditioning_data_dir, fix)
         if data.num_repeats != 1:
             made.refuse("num_repeats", data.num_repeats, "name the folders <repeats>_<name>")
         return
@@ -262,6 +268,8 @@ def _add_folders(config: TrainConfig, target: Target, made: Translation) -> None
     for subset in subsets:
         if data.num_repeats != 1:
             subset.setdefault("num_repeats", data.num_repeats)
+        if data.conditioning_data_dir:
+            subset.setdefault("conditioning_data_dir", data.conditioning_data_dir)
         repeats = subset.get("num_repeats", 1) * Fraction(str(subset.get("multiply", 1)))
         if repeats.denominator == 1 and "multiply" in subset:
             subset["num_repeats"] = repeats.numerator

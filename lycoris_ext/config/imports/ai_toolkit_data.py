@@ -62,6 +62,8 @@ def read_datasets(settings: Settings) -> None:
         if keep and table.left.get("shuffle_tokens") is not True:
             table.values["keep_tokens"] = keep
         table.follow(_DATASET)
+        if "conditioning_data_dir" in table.values:
+            settings.values["masked_loss"] = True
         shape = {"enable_bucket": table.values.pop("enable_bucket", True)}
         if size:
             shape["batch_size"] = size
@@ -103,8 +105,9 @@ _DATASET: dict[str, Rule] = {
     "square_crop": only(fix="set enable_bucket = false, which cuts all pictures to the resolution"),
     "augments": only(fix=fixes.CHANGED_COPIES),
     "augmentations": only(fix=fixes.CHANGED_COPIES),
-    "mask_path": only(fix=fixes.MASKS),
-    "invert_mask": only(fix="invert the transparency of the pictures"),
+    "mask_path": becomes("conditioning_data_dir", text),
+    "invert_mask": only(fix="invert the masks"),
+    "mask_min_value": only(0, fix="make the black parts of the masks grey"),
     "prior_reg": only(fix=fixes.REGULARISATION),
     "network_weight": only(1, fix="remove it"),
     "loss_multiplier": only(1, fix="use a larger or smaller num_repeats"),
@@ -118,7 +121,7 @@ _DATASET: dict[str, Rule] = {
         """
         audio_* auto_frame_count bucket_tolerance cache_* caption_type control_* debug
         diff_output_preservation* do_audio do_i2v extra_values fast_image_size fps
-        full_size_control_images guidance_type load_image_when_caching_latents mask_min_value
+        full_size_control_images guidance_type load_image_when_caching_latents
         num_controls_from_same_folder num_frames num_workers prefetch_factor random_triggers_max
         replay_transforms shrink_video_to_frames shuffle_augmentations trim_auto_frame_count_tail
         type

@@ -2,7 +2,10 @@
 
 BESIDE = "write each caption into a .txt file beside its picture"
 CHANGED_COPIES = "put changed copies of the pictures into the folder"
-MASKS = "set alpha_mask = true and put each mask into its picture's transparency"
+MASKS = (
+    "put the masks into a folder, each called like its picture, and set conditioning_data_dir to "
+    "it and masked_loss = true"
+)
 REGULARISATION = "use regularisation pictures: is_reg = true"
 REPEATS = "use a larger or smaller number of repeats"
 NO_CONDITIONING = "train without conditioning pictures"

@@ -50,12 +50,18 @@ def read_datasets(settings: Settings) -> None:
         settings.values["resolution"] = _side(settings, resolution, kind)
         return
     datasets = []
+    masks = _folders_of_masks(rows)
     for row in rows:
         if not isinstance(row, Mapping) or row.get("dataset_type", "image") in _OTHER_KINDS:
+            continue
+        if str(row.get("id")) in masks:
             continue
         if str(row.get("disabled", row.get("disable", False))).lower() == "true":
             continue
         part = Settings(settings.program, settings.where, {**usual, **row})
+        if str(row.get("conditioning_data")) in masks:
+            part.values["conditioning_data_dir"] = masks[part.take("conditioning_data")]
+            settings.values["masked_loss"] = True
         place = part.take_word("type", "local")
         if place == "local":
             datasets.append(_dataset(part, resolution, kind))
@@ -64,6 +70,18 @@ def read_datasets(settings: Settings) -> None:
         settings.join(f"data set {row.get('id', '')}".rstrip(), part)
     if datasets:
         settings.values["datasets"] = datasets
+
+
+def _folders_of_masks(rows: list[object]) -> dict[str, str]:
+    """Return id -> folder of the data sets that hold masks for the pictures of others."""
+    return {
+        row["id"]: row["instance_data_dir"]
+        for row in rows
+        if isinstance(row, Mapping)
+        and row.get("conditioning_type") == "mask"
+        and isinstance(row.get("instance_data_dir"), str)
+        and isinstance(row.get("id"), str)
+    }
 
 
 def _dataset(part: Settings, resolution: object, kind: object) -> dict[str, object]:

@@ -285,6 +285,19 @@ def test_pictures_held_out_for_validation_stay_the_same(tmp_path: Path) -> None:
     assert found == [(0.1, 5), (1.0, 2)] and again.validation.max_validation_steps == 3
 
 
+def test_masks_are_written_into_every_subset(tmp_path: Path) -> None:
+    text = BASE + "masked_loss = true\nconditioning_data_dir = 'm'\n"
+    arguments = ["--to", "sd-scripts", "-o", str(tmp_path / "new.toml")]
+    subsets = "[[subsets]]\nimage_dir = 'a'\n[[subsets]]\nimage_dir = 'b'\n"
+    assert main([str(write(tmp_path, text + subsets)), *arguments]) == 0
+    assert "masked_loss = true" in (tmp_path / "new.toml").read_text("utf-8")
+    listed = (tmp_path / "new.datasets.toml").read_text("utf-8")
+    assert listed.count('conditioning_data_dir = "m"') == 2
+    path = write(tmp_path, text + "train_data_dir = 'a'\n")
+    with pytest.raises(ConfigError, match="sd-scripts cannot do conditioning_data_dir"):
+        main([str(path), *arguments[:-1], str(tmp_path / "other.toml")])
+
+
 def test_what_is_not_supported_of_the_given_config_is_left_out_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

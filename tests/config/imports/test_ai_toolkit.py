@@ -56,6 +56,12 @@ def test_a_job_gives_the_same_run() -> None:
     )
 
 
+def test_masks_are_masks() -> None:
+    data = built(data_set(mask_path="masks")).data
+    assert data.masked_loss
+    assert {each.conditioning_data_dir for each in data.own_subsets} == {"masks"}
+
+
 def test_a_data_set_is_trained_at_each_of_its_resolutions() -> None:
     subsets = built(read()).data.subsets or ()
     assert [subset.resolution for subset in subsets] == [512, 768]
@@ -146,7 +152,7 @@ def test_what_has_no_counterpart_is_refused_with_the_nearest(
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"mask_path": "masks"}, "alpha_mask"),
+        ({"mask_path": "masks", "mask_min_value": 0.1}, "grey"),
         ({"flip_y": True}, "copies"),
         ({"loss_multiplier": 2.0}, "num_repeats"),
         ({"control_path": "depth"}, "control"),

@@ -96,11 +96,17 @@ def test_a_dataset_config_that_is_not_there_can_be_left_out(tmp_path):
 
 def test_what_a_subset_cannot_have_is_refused_with_the_rest(tmp_path):
     subset = '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "a"\n{}\n'
-    for setting in ("random_crop = true", 'conditioning_data_dir = "m"', "color_aug = true"):
+    for setting in ("random_crop = true", "color_aug = true"):
         (said,) = refusals(written(tmp_path, "a.toml", subset.format(setting)))
         assert f"{setting.partition(' ')[0]} = " in said
     for setting in ("random_crop = false", "token_warmup_step = 0", "validation_split = 0.0"):
         assert len(built(written(tmp_path, "a.toml", subset.format(setting))).data.subsets) == 1
+
+
+def test_masks_of_a_subset_are_read_with_masked_loss(tmp_path):
+    subset = '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "a"\nconditioning_data_dir = "m"\n'
+    data = built(written(tmp_path, "a.toml", "masked_loss = true\n" + subset)).data
+    assert data.masked_loss and data.own_subsets[0].conditioning_data_dir == "m"
 
 
 def test_a_split_for_validation_belongs_to_a_data_set_or_a_subset_or_all(tmp_path):

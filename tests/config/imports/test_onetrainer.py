@@ -176,7 +176,7 @@ def test_rates_are_scaled_by_the_root_of_the_batch() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"masked_training": True}, "alpha_mask"),
+        ({"masked_training": True}, "conditioning_data_dir"),
         ({"learning_rate_scheduler": "REX", "learning_rate_min_factor": 0}, "rex"),
         ({"timestep_distribution": "LOGIT_NORMAL"}, "min_timestep"),
         ({"peft_type": "OFT_2"}, "diag-oft"),

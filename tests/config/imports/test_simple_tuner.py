@@ -128,6 +128,21 @@ def test_data_sets_are_read_from_their_file(tmp_path: Path) -> None:
     assert data.enable_bucket
 
 
+def test_a_data_set_of_masks_belongs_to_the_pictures_that_name_it(tmp_path: Path) -> None:
+    masks = {
+        "id": "me-masks",
+        "dataset_type": "conditioning",
+        "conditioning_type": "mask",
+        "instance_data_dir": "masks/me",
+    }
+    rows = [{**DATASETS[0], "conditioning_data": "me-masks"}, *DATASETS[1:], masks]
+    foreign = read_beside(tmp_path, "--data_backend_config", rows)
+    assert foreign.unsupported == ()
+    data = built(foreign).data
+    assert data.masked_loss
+    assert [each.conditioning_data_dir for each in data.own_subsets] == ["masks/me"]
+
+
 def test_data_sets_take_the_captions_setting_of_the_config(tmp_path: Path) -> None:
     row = {name: value for name, value in DATASETS[0].items() if name != "caption_strategy"}
     changes = {

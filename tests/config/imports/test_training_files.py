@@ -97,7 +97,6 @@ MATTERS = {
     "color_aug": True,
     "random_crop": True,
     "face_crop_aug_range": "1.0,2.0",
-    "masked_loss": True,
     "fp8_base": True,
     "save_model_as": "ckpt",
     "resume": "state",
