@@ -59,6 +59,7 @@ _ELSEWHERE = (
     "cache_limit_gb", "caption_mode", "caption_set", "caption_variants", "tag_list_dropout_rate",
     "caption_fields", "level_rules", "max_data_loader_n_workers", "silence", "validation_split",
     "validation_seed", "conditioning_data_dir", "masked_loss",
+    "random_crop", "color_aug", "face_crop_aug_range",
 )  # fmt: skip
 _NOT_READ = "captions are not used: the conditionings replace them"
 _SENTENCES = {"num_repeats": "Number of times that an epoch shows each image."}

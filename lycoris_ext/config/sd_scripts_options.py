@@ -123,9 +123,6 @@ SD_SCRIPTS: dict[str, Row] = {
     ),
     **dict.fromkeys(AROUND, Row()),
     # What decides the result.
-    "color_aug": Row("leave it out: colours are always trained as they are"),
-    "random_crop": Row("leave it out: pictures are cut in the middle"),
-    "face_crop_aug_range": Row("cut the pictures to the faces beforehand"),
     "resize_interpolation": Row(
         "leave it out: pictures are scaled with Lanczos", ("lanczos", "lanczos4")
     ),

@@ -158,17 +158,21 @@ class Crop:
         original: size of the picture file, upright.
         bucket: size that is trained.
         resized: size that the picture is scaled to, which covers the bucket.
+        offset: (left, top) of the bucket within the resized picture; None: at its centre.
     """
 
     original: Resolution
     bucket: Resolution
     resized: Resolution
+    offset: tuple[int, int] | None = None
 
     @property
     def crop_box(self) -> tuple[int, int, int, int]:
-        """(left, top, right, bottom) of the bucket within the resized picture, at its centre."""
-        left = (self.resized[0] - self.bucket[0]) // 2
-        top = (self.resized[1] - self.bucket[1]) // 2
+        """(left, top, right, bottom) of the bucket within the resized picture."""
+        left, top = self.offset or (
+            (self.resized[0] - self.bucket[0]) // 2,
+            (self.resized[1] - self.bucket[1]) // 2,
+        )
         return left, top, left + self.bucket[0], top + self.bucket[1]
 
     @property

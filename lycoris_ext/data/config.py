@@ -108,8 +108,8 @@ class DataConfig(SubsetOptions):
     )
     max_data_loader_n_workers: int = option(
         0,
-        "Number of processes that prepare captions and the order of pictures; 0: the main process "
-        "does it.",
+        "Number of processes that prepare captions and the order of pictures, and decode pictures "
+        "that are drawn anew each time; 0: the main process does it.",
         low=0,
         high=1024,
         may_change="always",

@@ -8,7 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lycoris_ext.data.buckets import Resolution
+from torch import Tensor
+
+from lycoris_ext.data.augment import draw_crop, is_drawn_anew
+from lycoris_ext.data.buckets import Crop, Resolution
 from lycoris_ext.data.caption_forms import known_forms
 from lycoris_ext.data.captions import caption_for
 from lycoris_ext.data.config import DataConfig
@@ -27,7 +30,7 @@ from lycoris_ext.words import count
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """Which pictures a batch shows and how, without pixels, so that workers can send it cheaply.
+    """Which pictures a batch shows and how, without the pixels of those whose latents are kept.
 
     A sample is one of the repeats of a picture in an epoch. Its id also selects its noise, so that
     two repeats of a picture in one batch get different noise.
@@ -41,6 +44,8 @@ class BatchPlan:
         captions: as they are shown in this epoch.
         size_ids: SDXL's size conditioning, see Crop.size_ids.
         is_reg: whether it is a regularisation picture.
+        pixels: of the pictures that are drawn anew, uint8 [C, height, width], and None for the
+            others; empty if nobody drew them yet.
     """
 
     number: int
@@ -51,6 +56,7 @@ class BatchPlan:
     captions: tuple[str, ...]
     size_ids: tuple[tuple[int, int, int, int, int, int], ...]
     is_reg: tuple[bool, ...]
+    pixels: tuple[Tensor | None, ...] = ()
 
 
 class TrainingSet:
@@ -68,6 +74,7 @@ class TrainingSet:
         pictures: the picture files that are trained, with their captions, ordered as `checked`.
         crops: how each picture is scaled and cropped.
         digests: hash of the bytes of each picture file.
+        drawn_anew: whether the picture looks otherwise each time (random_crop, color_aug, ...).
         masks: hash of the bytes of each picture's mask; None where it has none.
         manifest: everything about pictures, captions and subsets that influences training.
         fingerprint: hash of the manifest; see data/fingerprint.py.
@@ -98,6 +105,7 @@ class TrainingSet:
         self.pictures = tuple(one.picture for one in checked)
         self.crops = tuple(one.crop for one in checked)
         self.digests = tuple(one.file.digest for one in checked)
+        self.drawn_anew = tuple(is_drawn_anew(one.path, one.subset) for one in self.pictures)
         self.masks = tuple(one.mask.digest if one.mask else None for one in checked)
         samples = sum(math.ceil(picture.repeats) for picture in self.pictures)
         if samples > MOST_SAMPLES:
@@ -161,8 +169,8 @@ class TrainingSet:
             for picture, sample_id in zip(pictures, slot.sample_ids, strict=True)
         )
         size_ids = tuple(
-            self.crops[picture].size_ids(mirrored)
-            for picture, mirrored in zip(pictures, flipped, strict=True)
+            self.crop_at(picture, slot.epoch, sample_id).size_ids(mirrored)
+            for picture, sample_id, mirrored in zip(pictures, slot.sample_ids, flipped, strict=True)
         )
         is_reg = tuple(self.pictures[picture].is_reg for picture in pictures)
         return BatchPlan(
@@ -179,6 +187,21 @@ class TrainingSet:
         own = self.config.validation_seed
         seed = self.seed if own is None else own
         return TrainingSet(self.config, seed, [_as_it_is(one) for one in self.held_out])
+
+    def crop_at(self, picture: int, epoch: int, sample_id: int) -> Crop:
+        """Return how a picture is scaled and cropped as a sample of an epoch.
+
+        Args:
+            picture: its number.
+            epoch: counted from 0.
+            sample_id: one of the picture's samples.
+        """
+        crop = self.crops[picture]
+        if not self.drawn_anew[picture]:
+            return crop
+        one = self.pictures[picture]
+        rng = python_random(self.seed, "crop", epoch, sample_id)
+        return draw_crop(crop, one.path, one.subset, rng)
 
     def count_steps(self, batches_per_step: int, total_steps: int) -> None:
         """Say which batches make up which optimizer step, for token_warmup_step.

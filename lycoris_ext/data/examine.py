@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from lycoris_ext.data.buckets import choose_crop
+from lycoris_ext.data.augment import usual_crop
 from lycoris_ext.data.config import DataConfig
 from lycoris_ext.data.findings import Finding, raise_if_errors
 from lycoris_ext.data.pictures import check_mask, check_picture, quiet_pillow
@@ -93,7 +93,7 @@ def _check(scan: Scan, progress: Progress | None) -> Scan:
             is_mask = picture.mask is not None and error.where == str(picture.mask)
             fault = f"its mask {error.where}: {error.what}" if is_mask else error.what
             return DamagedPicture(picture, fault, error.fix or "")
-        return CheckedPicture(picture, file, choose_crop(file.size, picture.subset), mask)
+        return CheckedPicture(picture, file, usual_crop(file.size, picture.subset), mask)
 
     checked: list[CheckedPicture] = []
     damaged: list[DamagedPicture] = []

@@ -18,6 +18,9 @@ from lycoris_ext.data.subset import Subset
 
 AS_THEY_ARE: dict[str, Any] = {
     "flip_aug": False,
+    "random_crop": False,
+    "color_aug": False,
+    "face_crop_aug_range": None,
     "shuffle_caption": False,
     "caption_dropout_rate": 0.0,
     "caption_dropout_every_n_epochs": 0,

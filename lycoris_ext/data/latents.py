@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from lycoris_ext.data.dataset import BatchPlan, TrainingSet
-from lycoris_ext.data.masks import masked
-from lycoris_ext.data.pictures import open_picture, picture_to_tensor
+from lycoris_ext.data.pictures import as_the_vae_sees
+from lycoris_ext.data.pixels import drawn_pixels, pixels_of
 from lycoris_ext.data.randomness import torch_generator
 from lycoris_ext.data.store import MemoryStore, Tensors, TensorStore, cache_key, fetch
 from lycoris_ext.errors import DataError
@@ -38,7 +38,10 @@ class PictureBatch:
 
 
 class LatentCache:
-    """The VAE's encodings of all pictures of a training set, computed on first use and then kept.
+    """The VAE's encodings of the pictures of a training set, computed on first use and then kept.
+
+    Of pictures that are drawn anew each time (random_crop, color_aug, face_crop_aug_range) nothing
+    is kept: ``batch`` encodes them as they look in it.
 
     Args:
         training_set: pictures, and how each is cropped.
@@ -64,10 +67,13 @@ class LatentCache:
     def batch(self, plan: BatchPlan, seed: int) -> PictureBatch:
         """Sample the latents of a batch; their noise depends on seed, batch and sample alone."""
         drawn, masks = [], []
-        for number, flipped, sample_id in zip(
-            plan.pictures, plan.flipped, plan.sample_ids, strict=True
+        for at, (number, flipped, sample_id) in enumerate(
+            zip(plan.pictures, plan.flipped, plan.sample_ids, strict=True)
         ):
-            kept = self.posterior(number, mirrored=flipped)
+            if self._training_set.drawn_anew[number]:
+                kept = self._drawn(plan, at)
+            else:
+                kept = self.posterior(number, mirrored=flipped)
             generator = torch_generator(seed, "latent", plan.number, sample_id)
             noise = torch.randn(kept["mean"].shape, generator=generator)
             drawn.append(kept["mean"] + kept["std"] * noise)
@@ -108,17 +114,21 @@ class LatentCache:
         )
         return fetch(self.store, key, lambda: self._compute(number, mirrored))
 
-    @torch.no_grad()
     def _compute(self, number: int, mirrored: bool) -> Tensors:
         self.encoded += 1
-        training_set = self._training_set
-        file = training_set.pictures[number]
-        picture = open_picture(
-            file.path, alpha_mask=file.subset.alpha_mask, digest=training_set.digests[number]
-        )
-        if file.mask is not None:
-            picture = masked(picture, file.mask, training_set.masks[number])
-        pixels = picture_to_tensor(picture, training_set.crops[number])[None]
+        pixels = pixels_of(self._training_set, number, self._training_set.crops[number])
+        return self._encoding(pixels, number, mirrored)
+
+    def _drawn(self, plan: BatchPlan, at: int) -> Tensors:
+        """Encode a sample that is drawn anew; a worker process may have drawn its pixels."""
+        pixels = plan.pixels[at] if plan.pixels else None
+        if pixels is None:
+            pixels = drawn_pixels(self._training_set, plan, at)
+        return self._encoding(pixels, plan.pictures[at], plan.flipped[at])
+
+    @torch.no_grad()
+    def _encoding(self, shown: Tensor, number: int, mirrored: bool) -> Tensors:
+        pixels = as_the_vae_sees(shown)[None]
         if mirrored:
             pixels = pixels.flip(3)
         # One at a time: in a batch the numbers would depend on the other pictures, by rounding.
@@ -127,7 +137,7 @@ class LatentCache:
         if not bool(mean.isfinite().all() and std.isfinite().all()):
             raise DataError(
                 "the VAE turns this picture into NaN or infinity",
-                where=str(file.path),
+                where=str(self._training_set.pictures[number].path),
                 fix='use a VAE that works in half precision, or mixed_precision = "no"',
             )
         if pixels.shape[1] == 3:
@@ -147,6 +157,8 @@ def cache_latents(
 ) -> LatentCache:
     """Encode every picture, with flip_aug also its mirror image, before the first step.
 
+    Pictures that are drawn anew each time are left out.
+
     Args:
         training_set: pictures, and how each is cropped.
         encode: the frozen VAE.
@@ -160,10 +172,11 @@ def cache_latents(
     """
     cache = LatentCache(training_set, encode, store or MemoryStore(), vae)
     for number, picture in enumerate(training_set.pictures):
-        latents = cache.posterior(number, mirrored=False)["mean"]
-        cache.levels[number] = float(latents.mean()), float(latents.std(correction=0))
-        if picture.subset.flip_aug:
-            cache.posterior(number, mirrored=True)
+        if not training_set.drawn_anew[number]:
+            latents = cache.posterior(number, mirrored=False)["mean"]
+            cache.levels[number] = float(latents.mean()), float(latents.std(correction=0))
+            if picture.subset.flip_aug:
+                cache.posterior(number, mirrored=True)
         if progress is not None:
             progress(1)
     return cache

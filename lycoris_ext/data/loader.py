@@ -8,25 +8,38 @@ import threading
 from collections.abc import Iterator
 from multiprocessing import parent_process
 from multiprocessing.process import BaseProcess
+from typing import NamedTuple
 
 from torch.utils.data import DataLoader, Dataset
 
 from lycoris_ext.data.dataset import BatchPlan, TrainingSet
-from lycoris_ext.errors import ConfigError
+from lycoris_ext.data.pixels import with_pixels
+from lycoris_ext.errors import ConfigError, DataError
 from lycoris_ext.workers import WorkerContext
 
 WORKERS_PER_CORE = 4
 """Worker processes that a core may have."""
 
 
-class _Plans(Dataset[BatchPlan]):
+class _Fault(NamedTuple):
+    """A DataError on its way from a worker process; torch would wrap it into a traceback."""
+
+    what: str
+    where: str | None
+    fix: str | None
+
+
+class _Plans(Dataset[BatchPlan | _Fault]):
     """The batches of a training set as a torch Dataset, which workers get as a pickle."""
 
     def __init__(self, training_set: TrainingSet) -> None:
         self.training_set = training_set
 
-    def __getitem__(self, number: int) -> BatchPlan:
-        return self.training_set.batch_at(number)
+    def __getitem__(self, number: int) -> BatchPlan | _Fault:
+        try:
+            return with_pixels(self.training_set, self.training_set.batch_at(number))
+        except DataError as error:
+            return _Fault(error.what, error.where, error.fix)
 
     def __len__(self) -> int:
         return self.training_set.batches_per_epoch
@@ -71,7 +84,11 @@ def _leave_after(main_process: BaseProcess | None) -> None:
 def iterate_batches(training_set: TrainingSet, first: int, stop: int) -> Iterator[BatchPlan]:
     """Yield the batches from number `first` to `stop` - 1, in order.
 
-    max_data_loader_n_workers processes prepare them; their number does not change the batches.
+    max_data_loader_n_workers processes prepare them, with the pixels of pictures that are drawn
+    anew; their number does not change the batches.
+
+    Raises:
+        DataError: such a picture file changed since it was checked.
     """
     workers = training_set.config.max_data_loader_n_workers
     # Workers are spawned, as on Windows: a process that uses a GPU must not be forked.
@@ -84,4 +101,7 @@ def iterate_batches(training_set: TrainingSet, first: int, stop: int) -> Iterato
         prefetch_factor=2 if workers else None,
         worker_init_fn=_live_with_the_main_process,
     )
-    yield from loader
+    for plan in loader:
+        if isinstance(plan, _Fault):
+            raise DataError(plan.what, where=plan.where, fix=plan.fix)
+        yield plan

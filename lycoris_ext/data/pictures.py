@@ -137,15 +137,15 @@ def hashed_picture(path: Path, is_known: Callable[[str], bool]) -> tuple[str, Im
         return digest, None if is_known(digest) else decode(path, raw).picture
 
 
-def picture_to_tensor(picture: Image.Image, crop: Crop) -> torch.Tensor:
-    """Scale and crop a picture to its bucket, and return it as a tensor.
+def cropped(picture: Image.Image, crop: Crop) -> torch.Tensor:
+    """Scale and crop a picture to its bucket, and return its pixels.
 
     Args:
         picture: RGB (C = 3) or RGBA (C = 4).
         crop: the size to scale to, and the bucket to cut out of it.
 
     Returns:
-        float32 [C, height, width] in [-1, 1].
+        uint8 [C, height, width].
     """
     if picture.size != crop.resized:
         # Band by band: Pillow would blacken the colours beneath transparency.
@@ -153,8 +153,17 @@ def picture_to_tensor(picture: Image.Image, crop: Crop) -> torch.Tensor:
         picture = Image.merge(picture.mode, bands)
     picture = picture.crop(crop.crop_box)
     flat = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
-    pixels = flat.view(picture.height, picture.width, -1).permute(2, 0, 1)
+    return flat.view(picture.height, picture.width, -1).permute(2, 0, 1)
+
+
+def as_the_vae_sees(pixels: torch.Tensor) -> torch.Tensor:
+    """Turn uint8 pixels [C, height, width] into float32 in [-1, 1], of the same shape."""
     return pixels.to(torch.float32).div_(127.5).sub_(1.0).contiguous()
+
+
+def picture_to_tensor(picture: Image.Image, crop: Crop) -> torch.Tensor:
+    """Scale and crop a picture to its bucket as ``cropped`` does, into float32 in [-1, 1]."""
+    return as_the_vae_sees(cropped(picture, crop))
 
 
 @contextmanager

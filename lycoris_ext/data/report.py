@@ -12,7 +12,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from lycoris_ext.data.buckets import Crop, Resolution, choose_crop
+from lycoris_ext.data.augment import usual_crop
+from lycoris_ext.data.buckets import Crop, Resolution
 from lycoris_ext.data.finding_formats import as_json as findings_as_json
 from lycoris_ext.data.findings import Finding
 from lycoris_ext.data.folder_tree import CONCEPTS, LEVELS
@@ -220,7 +221,7 @@ def _facts(scan: Scan, asked: Path) -> Iterator[PictureFacts]:
 
 def _crop(picture: Picture) -> Crop | None:
     try:
-        return choose_crop(upright_size(picture.path), picture.subset)
+        return usual_crop(upright_size(picture.path), picture.subset)
     except DataError:  # a data rule tells it when the pictures are decoded
         return None
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from lycoris_ext.data.buckets import BucketOptions
 from lycoris_ext.data.captions import CaptionOptions
+from lycoris_ext.data.faces import read_face_range
 from lycoris_ext.errors import ConfigError, LycorisExtError
 from lycoris_ext.files import expanded
 from lycoris_ext.options import Option, Section, option
@@ -38,6 +39,26 @@ class SubsetOptions(CaptionOptions, BucketOptions):
     )
     flip_aug: bool = option(
         False, "Mirror each picture left to right with a chance of one half, anew in every epoch."
+    )
+    random_crop: bool = option(
+        False,
+        "Cut each picture at a random place, anew each time it is shown, instead of in the middle. "
+        "Its latents are not cached: the picture is decoded and encoded by the VAE in every step.",
+    )
+    color_aug: bool = option(
+        False,
+        "Change the colours or the brightness of every third picture a little, anew each time it "
+        "is shown. Latents are not cached: pictures are decoded and encoded by the VAE in every "
+        "step.",
+    )
+    face_crop_aug_range: str | None = option(
+        None,
+        'Cut pictures around a face: "2.0,4.0" draws crops of two to four times the size of the '
+        "face, anew each time. Only with enable_bucket = false, and for pictures called "
+        "NAME_X_Y_WIDTH_HEIGHT, with the face's middle and size in pixels; their latents are not "
+        "cached.",
+        unset="crops do not look for faces",
+        read=read_face_range,
     )
     alpha_mask: bool = option(
         False,

@@ -39,6 +39,11 @@ def summarize(training_set: TrainingSet) -> list[str]:
     lines.append(f"buckets: {buckets}")
     if training_set.held_out:
         lines.append(f"{count(len(training_set.held_out), 'picture')} held out for validation")
+    if anew := sum(training_set.drawn_anew):
+        lines.append(
+            f"{count(anew, 'picture is', 'pictures are')} drawn anew each time (random_crop, "
+            "color_aug, face_crop_aug_range): no latents are kept, the VAE runs in every step"
+        )
     pictures_in_all = count(len(training_set.pictures), "picture")
     lines.append(
         f"{pictures_in_all}, {training_set.samples_per_epoch} per epoch, "

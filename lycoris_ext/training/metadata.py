@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lycoris_ext import __version__
 from lycoris_ext.data import TrainingSet
+from lycoris_ext.data.faces import face_range
 from lycoris_ext.data.order import Epochs
 from lycoris_ext.formats.hashes import legacy_hash, sha256_of_files
 from lycoris_ext.formats.metadata import DATASET, ModelReference, RunFacts, build_metadata
@@ -37,12 +38,14 @@ def training_metadata(
     Returns:
         Field -> text, as safetensors stores them. As in sd-scripts, unset values are "None".
     """
-    network = config.effective_network
+    network, faces = config.effective_network, config.data.face_crop_aug_range
     options = {
         **{name: known.default for name, known in all_options().items()},
         **config.flat(),
         "network_dim": network.network_dim,
         "network_alpha": network.network_alpha,
+        "face_crop_aug_range": faces and face_range(faces),  # as numbers, as sd-scripts writes it
+        "cache_latents": not any(training_set.drawn_anew),
     }
     metadata = build_metadata(options, run_facts(config, training_set, base_hash, base_kind, step))
     return {

@@ -135,7 +135,13 @@ def encode_pictures(
     """Encode every picture of some sets with the VAE, or take its latents from the disk cache."""
     store = latent_store(config)
     pictures = [picture for each in sets for picture in each.pictures]
-    mirrored = sum(picture.subset.flip_aug for picture in pictures)
+    kept = [
+        picture
+        for each in sets
+        for picture, anew in zip(each.pictures, each.drawn_anew, strict=True)
+        if not anew
+    ]
+    needed = len(kept) + sum(picture.subset.flip_aug for picture in kept)
     with watcher.counting("encoding", "pictures", len(pictures)) as count:
         latents = [
             cache_latents(
@@ -148,7 +154,7 @@ def encode_pictures(
             for each in sets
         ]
     encoded = sum(each.encoded for each in latents)
-    for line in describe_store("latents", store, encoded, len(pictures) + mirrored):
+    for line in describe_store("latents", store, encoded, needed):
         watcher.say(line)
     levels = {
         each.pictures[number].path: level

@@ -48,6 +48,7 @@ LEFT_OUT = {
         "tag_list_dropout_rate caption_fields level_rules",
         "pictures of other nodes have no files of the same names": "conditioning_data_dir "
         "masked_loss",
+        "the VAE would have to stay loaded": "random_crop color_aug face_crop_aug_range",
         "for other programs' configs": "left_out",
         "for the terminal": "silence log_with logging_dir save_state_every_n_seconds "
         "save_state_every_n_steps dim_from_weights validation_split validation_seed "

@@ -102,14 +102,14 @@ def test_an_unknown_option_unlike_any_other_points_to_help():
 
 
 def test_options_of_sd_scripts_that_are_not_supported_are_refused_as_such():
-    text = refused(face_crop_aug_range="x", resume="y")
-    assert 'face_crop_aug_range = "x" is not supported' in text and "cut the pictures" in text
+    text = refused(resize_interpolation="area", resume="y")
+    assert 'resize_interpolation = "area" is not supported' in text and "Lanczos" in text
     assert 'resume = "y" is not supported' in text and "continues by itself" in text
 
 
 def test_options_with_one_possible_value_take_that_value_alone():
     build(save_model_as="safetensors", cache_latents=True, xformers=True, sdpa=False)
-    assert "color_aug = true is not supported" in refused(color_aug=True)
+    assert "fp8_base = true is not supported" in refused(fp8_base=True)
     assert 'save_model_as = "ckpt" is not supported' in refused(save_model_as="ckpt")
 
 

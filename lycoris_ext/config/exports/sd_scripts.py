@@ -15,7 +15,9 @@ from typing import Any
 
 from lycoris_ext.config.exports.exported import Exported, Target
 from lycoris_ext.config.sd_scripts_options import DEFAULTS
+from lycoris_ext.data.faces import face_range
 from lycoris_ext.data.folder_tree import has_multiply
+from lycoris_ext.data.subset import SubsetOptions
 from lycoris_ext.errors import ConfigError, LycorisExtError
 from lycoris_ext.files import expanded
 from lycoris_ext.formats.toml_text import toml_value
@@ -122,6 +124,7 @@ def translate(config: TrainConfig, target: Target) -> Translation:
     """Put a config into options of sd-scripts and the files that they name."""
     made = Translation()
     config = _with_own_size(config, made)
+    data = config.data
     known, plain = all_options(), config.flat()
     changed = {name for section in config.sections() for name in getattr(config, section).changed()}
     of_network = {*NetworkConfig.options(), *RATIOS}
@@ -144,12 +147,17 @@ def translate(config: TrainConfig, target: Target) -> Translation:
         made.values["logging_dir"] = f"{config.run.output_dir}/logs"
     if not config.sample.wanted:
         made.values.pop("sample_sampler", None)
-    made.values["cache_latents"] = True
+    made.values["cache_latents"] = not any(_draws_anew(one) for one in (data, *data.own_subsets))
     _add_network(config, made)
     _add_optimizer(config, made)
     _add_prompts(config, target, made)
     _add_folders(config, target, made)
     return made
+
+
+def _draws_anew(options: SubsetOptions) -> bool:
+    """Whether sd-scripts refuses cache_latents, or does not crop to faces with it."""
+    return bool(options.color_aug or options.random_crop or options.face_crop_aug_range)
 
 
 def _with_own_size(config: TrainConfig, made: Translation) -> TrainConfig:
@@ -307,4 +315,6 @@ def _lines(values: Iterable[tuple[str, Any]]) -> Iterator[str]:
         if name == "resolution" and isinstance(value, str):  # one or two whole numbers there
             sides = [int(side) for side in value.split(",")]
             value = sides if len(sides) > 1 else sides[0]
+        if name == "face_crop_aug_range":
+            value = list(face_range(value))
         yield f"{name} = {toml_value(value)}"

@@ -99,7 +99,7 @@ _DATASET: dict[str, Rule] = {
     "use_short_captions": only(fix=fixes.BESIDE),
     "replacements": only(fix=fixes.BESIDE),
     "flip_y": only(fix="put upside-down copies into the folder"),
-    "random_crop": only(fix="train without it; pictures are cut in the middle"),
+    "random_crop": becomes("random_crop", flag),
     "random_scale": only(fix="train at several resolutions"),
     "scale": only(1, fix="set scale to 1 and choose another resolution"),
     "square_crop": only(fix="set enable_bucket = false, which cuts all pictures to the resolution"),

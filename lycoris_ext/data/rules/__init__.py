@@ -16,6 +16,7 @@ Codes that begin with LX belong to this package; docs/data.md lists them.
 
 from lycoris_ext.data.rules import (
     appearance,
+    augmentations,
     caption_sets,
     captions,
     copies,
@@ -38,6 +39,7 @@ from lycoris_ext.data.rules.registry import all_rules, find_all, remove_rule, ru
 __all__ = [
     "all_rules",
     "appearance",
+    "augmentations",
     "caption_sets",
     "captions",
     "copies",

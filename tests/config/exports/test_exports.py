@@ -57,6 +57,9 @@ CHOICES: dict[str, list[Any]] = {
     "caption_tag_dropout_rate": [0.2],
     "flip_aug": [True],
     "alpha_mask": [True],
+    "random_crop": [True],
+    "color_aug": [True],
+    "face_crop_aug_range": ["1.0,3.0"],
     "train_batch_size": [1, 4],
     "learning_rate": [1e-4, 1.0, 5e-5],
     "unet_lr": [1e-4],
@@ -301,13 +304,13 @@ def test_masks_are_written_into_every_subset(tmp_path: Path) -> None:
 def test_what_is_not_supported_of_the_given_config_is_left_out_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = 'network_module = "networks.lora"\ncolor_aug = true\ntrain_data_dir = "a"\n'
+    text = 'network_module = "networks.lora"\nfp8_base = true\ntrain_data_dir = "a"\n'
     arguments = [str(write(tmp_path, BASE + text)), "--to", "kohya-gui"]
     arguments += ["-o", str(tmp_path / "new.json")]
     with pytest.raises(ConfigError, match="--skip-unsupported"):
         main(arguments)
     assert main([*arguments, "--skip-unsupported"]) == 0
-    assert "color_aug = true" in capsys.readouterr().err
+    assert "fp8_base = true" in capsys.readouterr().err
 
 
 def test_a_value_that_kohya_ss_cannot_pass_on_is_refused(tmp_path: Path) -> None:

@@ -96,11 +96,19 @@ def test_a_dataset_config_that_is_not_there_can_be_left_out(tmp_path):
 
 def test_what_a_subset_cannot_have_is_refused_with_the_rest(tmp_path):
     subset = '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "a"\n{}\n'
-    for setting in ("random_crop = true", "color_aug = true"):
+    for setting in ("custom_attributes = {a = 1}", 'resize_interpolation = "area"'):
         (said,) = refusals(written(tmp_path, "a.toml", subset.format(setting)))
         assert f"{setting.partition(' ')[0]} = " in said
     for setting in ("random_crop = false", "token_warmup_step = 0", "validation_split = 0.0"):
         assert len(built(written(tmp_path, "a.toml", subset.format(setting))).data.subsets) == 1
+
+
+def test_what_a_subset_draws_anew_is_read(tmp_path):
+    text = '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "a"\ncolor_aug = true\n'
+    text += 'face_crop_aug_range = [1.0, 3.0]\n[[datasets.subsets]]\nimage_dir = "b"\n'
+    one, other = built(written(tmp_path, "a.toml", text)).data.own_subsets
+    assert (one.color_aug, one.face_crop_aug_range) == (True, "1.0,3.0")
+    assert (other.color_aug, other.face_crop_aug_range) == (False, None)
 
 
 def test_masks_of_a_subset_are_read_with_masked_loss(tmp_path):

@@ -94,9 +94,6 @@ def test_what_describes_the_adapter_is_kept_for_its_metadata(tmp_path):
 
 
 MATTERS = {
-    "color_aug": True,
-    "random_crop": True,
-    "face_crop_aug_range": "1.0,2.0",
     "fp8_base": True,
     "save_model_as": "ckpt",
     "resume": "state",
@@ -114,7 +111,14 @@ def test_all_that_matters_is_refused_in_one_list_with_what_works_instead(tmp_pat
         assert f"a.toml: {name} = " in text and "is not supported\n  -> " in text
     config, reading = skipped(path)
     assert len(reading.left_out) == len(MATTERS) == len(config.run.left_out)
-    assert "color_aug = true is not supported" in dump_toml(config, for_sharing=True)
+    assert "fp8_base = true is not supported" in dump_toml(config, for_sharing=True)
+
+
+def test_what_is_drawn_anew_is_read(tmp_path):
+    text = 'network_module = "networks.lora"\nimage_dir = "a"\ncolor_aug = true\n'
+    text += 'random_crop = true\nface_crop_aug_range = "1.0,2.0"\ncache_latents = true\n'
+    data = built(written(tmp_path, "a.toml", text)).data
+    assert (data.color_aug, data.random_crop, data.face_crop_aug_range) == (True, True, "1.0,2.0")
 
 
 def test_a_scheduler_class_is_kept_with_its_arguments(tmp_path):
