@@ -22,6 +22,7 @@ _LARGEST_SHIFT = 8.0
 _POWERS = (0.95, 1.05)
 _HUES = 180
 """Steps of a whole turn of the hue."""
+_DIGITS = 12
 
 
 def draw_colours(pixels: Tensor, rng: random.Random) -> Tensor:
@@ -56,18 +57,17 @@ def shift_hue(pixels: Tensor, shift: float) -> Tensor:
         pixels: uint8 [3, H, W], red first.
         shift: in steps of two degrees; above 0 it turns red towards blue.
     """
-    # In double precision every quotient is exact enough to round as whole numbers do.
-    blue, green, red = pixels.to(torch.float64)  # as sd-scripts reads them
-    value = pixels.amax(dim=0).to(torch.float64)
-    spread = value - pixels.amin(dim=0).to(torch.float64)
-    saturation = _rounded(255 * spread / value.clamp(min=1)) / 255
+    blue, green, red = pixels.to(torch.int64)  # as sd-scripts reads them
+    value = pixels.amax(dim=0).to(torch.int64)
+    spread = value - pixels.amin(dim=0).to(torch.int64)
+    saturation = _divided(spread, value, 255) / 255
     sector = torch.where(
         value == red,
         green - blue,
         torch.where(value == green, blue - red + 2 * spread, red - green + 4 * spread),
     )
-    hue = _rounded(_HUES / 6 * sector / spread.clamp(min=1)) % _HUES
-    turned = torch.floor((hue + shift) % _HUES) * (6 / _HUES)
+    hue = _divided(sector, spread, _HUES // 6)
+    turned = torch.floor((hue.to(torch.float64) + shift) % _HUES) * (6 / _HUES)
     shown = []
     for corner in (1, 3, 5):  # of blue, green, red
         distance = (corner + turned) % 6
@@ -76,5 +76,14 @@ def shift_hue(pixels: Tensor, shift: float) -> Tensor:
     return torch.stack(shown).round().to(torch.uint8)
 
 
-def _rounded(numbers: Tensor) -> Tensor:
-    return torch.floor(numbers + 0.5)
+def _divided(numbers: Tensor, by: Tensor, times: int) -> Tensor:
+    """Return times * numbers / by, rounded; OpenCV multiplies by a quotient with 12 binary digits.
+
+    Args:
+        numbers: int64.
+        by: int64, 0 to 255; where it is 0, so is the result.
+        times: factor.
+    """
+    quotients = (times * 2.0**_DIGITS / torch.arange(1, 256, dtype=torch.float64)).round()
+    table = torch.cat([torch.zeros(1, dtype=torch.int64), quotients.to(torch.int64)])
+    return (numbers * table[by] + 2 ** (_DIGITS - 1)) >> _DIGITS
