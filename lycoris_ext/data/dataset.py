@@ -251,21 +251,22 @@ class TrainingSet:
             Folder name -> {"n_repeats": ..., "img_count": ...}, as sd-scripts writes them, with
             fractions of repeats rounded up.
         """
-        members = [picture for picture in self.pictures if picture.is_reg == is_reg]
-        images = Counter(picture.folder for picture in members)
+        # A picture in several subsets, such as at two resolutions, is one with all their repeats.
+        shown: dict[str, Counter[Path]] = {}
+        for one in self.pictures:
+            if one.is_reg == is_reg:
+                shown.setdefault(one.folder, Counter())[one.path] += math.ceil(one.repeats)
         # Regularisation pictures of one folder may differ by a repeat: take the largest number.
-        repeats = {
-            name: max(math.ceil(one.repeats) for one in members if one.folder == name)
-            for name in images
-        }
         return {
-            name: {"n_repeats": repeats[name], "img_count": images[name]} for name in sorted(images)
+            name: {"n_repeats": max(repeats.values()), "img_count": len(repeats)}
+            for name, repeats in sorted(shown.items())
         }
 
     def tag_counts(self) -> dict[str, dict[str, int]]:
         """Return the number of captions by folder name and tag: sd-scripts' ss_tag_frequency."""
         counts: dict[str, Counter[str]] = {}
-        for picture in () if self.captions_are_names else self.pictures:
+        once = {picture.path: picture for picture in reversed(self.pictures)}
+        for picture in () if self.captions_are_names else once.values():
             tags = (tag.strip() for tag in picture.caption.split(picture.subset.caption_separator))
             counts.setdefault(picture.folder, Counter()).update(tag for tag in tags if tag)
         return {folder: dict(sorted(tags.items())) for folder, tags in sorted(counts.items())}

@@ -102,6 +102,16 @@ def test_a_batch_never_mixes_resolutions(two):
         assert len({training_set.crops[picture].bucket for picture in plan.pictures}) == 1
 
 
+def test_a_folder_at_two_resolutions_counts_each_picture_once_with_all_repeats(two):
+    folder = two / "a" / "3_shapes"
+    tables = [subset(folder, num_repeats=2), subset(folder, num_repeats=3, resolution=64)]
+    data = open_training_set(DataConfig(subsets=tables, resolution=32), seed=0)
+    once = open_training_set(DataConfig(image_dir=str(folder), resolution=32), seed=0)
+    assert data.samples_per_epoch == 25
+    assert data.folder_counts() == {"3_shapes": {"n_repeats": 5, "img_count": 5}}
+    assert data.tag_counts() == once.tag_counts()
+
+
 def test_equal_shapes_of_subsets_share_batches(two):
     write_pictures(two / "c", count=5)
     tables = [subset(two / "a" / "3_shapes"), subset(two / "c" / "2_shapes", keep_tokens=1)]

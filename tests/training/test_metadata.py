@@ -16,6 +16,7 @@ from tests.reading import reading
 
 PICTURES: Any = SimpleNamespace(
     fingerprint="f",
+    drawn_anew=(False,) * 6,
     batches_per_epoch=6,
     epochs=EqualEpochs(6),
     samples_per_epoch=12,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from lycoris_ext.config import build_config, dump_toml, read_config
+from lycoris_ext.data import open_training_set
 from tests.config.imports.reads import BASE, built, refusals, skipped, written
+from tests.tiny_pictures import write_pictures
 
 TRAINING = 'network_module = "networks.lora"\nkeep_tokens = 1\nshuffle_caption = true\n'
 DATASETS = """
@@ -109,6 +113,23 @@ def test_what_a_subset_draws_anew_is_read(tmp_path):
     one, other = built(written(tmp_path, "a.toml", text)).data.own_subsets
     assert (one.color_aug, one.face_crop_aug_range) == (True, "1.0,3.0")
     assert (other.color_aug, other.face_crop_aug_range) == (False, None)
+
+
+def test_data_sets_keep_their_own_resolutions_and_batch_sizes(tmp_path):
+    folder = write_pictures(tmp_path / "p", count=4, repeats=1) / "1_shapes"
+    text = "".join(
+        f"[[datasets]]\nresolution = {side}\nbatch_size = {size}\nenable_bucket = false\n"
+        f"[[datasets.subsets]]\nimage_dir = {str(folder)!r}\nnum_repeats = 3\n"
+        'caption_extension = ".txt"\n'
+        for side, size in ((32, 4), (48, 2), (64, 1))
+    )
+    data = open_training_set(built(written(tmp_path, "a.toml", text)).data, seed=0)
+    batches = Counter()
+    for number in range(data.batches_per_epoch):
+        plan = data.batch_at(number)
+        (bucket,) = {data.crops[picture].bucket for picture in plan.pictures}
+        batches[bucket[0], len(plan.pictures)] += 1
+    assert batches == {(32, 4): 3, (48, 2): 6, (64, 1): 12}
 
 
 def test_masks_of_a_subset_are_read_with_masked_loss(tmp_path):
