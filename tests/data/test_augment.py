@@ -71,6 +71,15 @@ def test_random_crops_lie_anywhere_in_the_picture_and_keep_its_size(tmp_path):
     assert min(starts) == 0 and max(starts) == 64 and len(starts) > 50
 
 
+def test_repeats_and_epochs_of_a_picture_are_drawn_each_for_itself(tmp_path):
+    ramp(tmp_path / "a.png")
+    data = training_set(tmp_path, num_repeats=8, random_crop=True, color_aug=True)
+    plans = [data.batch_at(number) for number in range(16)]
+    assert len({plan.size_ids for plan in plans}) > 10
+    plain = training_set(tmp_path, num_repeats=40, color_aug=True)
+    assert len({pixels.numpy().tobytes() for pixels in shown(plain, 40)}) > 5
+
+
 def test_the_size_conditioning_tells_where_the_crop_lies(tmp_path):
     ramp(tmp_path / "a.png")
     data = training_set(tmp_path, random_crop=True, flip_aug=True)
