@@ -169,6 +169,15 @@ def test_a_picture_that_is_gone_in_the_midst_of_a_run_is_named(tmp_path, workers
     assert told.value.where == str(tmp_path / "a.png") and "Traceback" not in str(told.value)
 
 
+def test_pictures_that_are_held_out_stay_as_they_are(tmp_path):
+    for number in range(4):
+        ramp(tmp_path / f"{number}.png", size=(90 + number, 32))
+    data = training_set(tmp_path, **DRAWN, validation_split=0.5)
+    held_out = data.held_out_set()
+    assert data.drawn_anew == (True, True)
+    assert held_out is not None and held_out.drawn_anew == (False, False)
+
+
 def test_a_third_of_the_pictures_changes_its_colours():
     pixels = torch.randint(256, (3, 8, 8), dtype=torch.uint8)
     changed = sum(
