@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,11 +14,14 @@ from PIL import ExifTags, Image
 
 from lycoris_ext.data.buckets import Crop, Resolution
 from lycoris_ext.data.decode import BROKEN_PICTURE, REPLACE, Note, decode
-from lycoris_ext.data.measures import Measures, measure
+from lycoris_ext.data.measures import Measures, Sample, measure_all, sample
 from lycoris_ext.data.picture_header import FILES, SCALE_DOWN, open_image
 from lycoris_ext.errors import DataError
 from lycoris_ext.files import read_within, size_within
 from lycoris_ext.os_errors import reason, remedy_for_reading
+
+NOTES_VERSION = 1
+"""Part of the key of checks that are kept. Raise it when sizes or notes are found differently."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,43 @@ def check_picture(path: Path, *, alpha_mask: bool = False) -> Checked:
     Raises:
         DataError: the file is empty, damaged, no picture or too large.
     """
-    with _content(path) as raw:
-        decoded = decode(path, raw, alpha_mask=alpha_mask)
-        picture = decoded.picture
-        return Checked(picture.size, _digest(raw), decoded.notes, measure(picture))
+    (found,) = check_pictures([(path, alpha_mask)])
+    if isinstance(found, DataError):
+        raise found
+    return found
+
+
+def check_pictures(
+    asked: Sequence[tuple[Path, bool]], known: Callable[[str, bool], Checked | None] | None = None
+) -> list[Checked | DataError]:
+    """Decode some picture files as `check_picture` does, and measure them together.
+
+    Args:
+        asked: each file, and whether to keep its transparency.
+        known: returns what is known of a picture by the hash of its file and whether its
+            transparency is kept; what it knows is not decoded.
+
+    Returns:
+        What was found in each file, or what is wrong with it.
+    """
+    found: list[Checked | DataError] = []
+    decoded: list[tuple[int, Checked, Sample | None]] = []
+    for number, (path, alpha_mask) in enumerate(asked):
+        try:
+            with _content(path) as raw:
+                digest = _digest(raw)
+                before = known(digest, alpha_mask) if known else None
+                if before is None:
+                    new = decode(path, raw, alpha_mask=alpha_mask)
+                    before = Checked(new.picture.size, digest, new.notes)
+                    decoded.append((number, before, sample(new.picture)))
+            found.append(before)
+        except DataError as error:
+            found.append(error)
+    measured = measure_all([taken for _, _, taken in decoded])
+    for (number, checked, _), measures in zip(decoded, measured, strict=True):
+        found[number] = replace(checked, measures=measures)
+    return found
 
 
 def check_mask(path: Path) -> Checked:

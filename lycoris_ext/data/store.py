@@ -121,7 +121,7 @@ class DiskStore:
         self.folder = folder
         self.used: set[Path] = set()
         make_folder(folder, "cache_dir")
-        self._remove_leftovers()
+        remove_old_leftovers(folder)
 
     def load(self, key: str) -> Tensors | None:
         try:
@@ -154,8 +154,7 @@ class DiskStore:
         """Note that a file is used, for this run and, by its time, for all others."""
         if path not in self.used:
             self.used.add(path)
-            with suppress(OSError):  # the cache of another user, which may only be read
-                os.utime(path)
+            touch(path)
 
     def size(self) -> tuple[int, int]:
         """Return the number of files and their bytes together, those of other runs included."""
@@ -166,9 +165,16 @@ class DiskStore:
     def _path(self, key: str) -> Path:
         return self.folder / (key + ENDING)
 
-    def _remove_leftovers(self) -> None:
-        """Delete temporary files of killed processes: those that are older than an hour."""
-        for path in self.folder.glob(f".*{ENDING}.*.tmp"):
-            with suppress(FileNotFoundError):  # another process was faster
-                if time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:
-                    path.unlink()
+
+def touch(path: Path) -> None:
+    """Note for all runs, by the time of a cached file, that it is used now."""
+    with suppress(OSError):  # the cache of another user, which may only be read
+        os.utime(path)
+
+
+def remove_old_leftovers(folder: Path) -> None:
+    """Delete temporary files of killed processes in a cache: those that are older than an hour."""
+    for path in folder.glob(f".*{ENDING}.*.tmp"):
+        with suppress(FileNotFoundError):  # another process was faster
+            if time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:
+                path.unlink()
