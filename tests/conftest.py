@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,10 @@ from tests.tiny_pipeline import write_tiny_folder
 
 # Tensors here are tiny: a second thread costs more than it brings, far more on a busy machine.
 torch.set_num_threads(1)
+
+# Nothing of a test may come from the user's own caches, nor stay there.
+CACHES = tempfile.TemporaryDirectory(prefix="lycoris_ext_cache_", ignore_cleanup_errors=True)
+os.environ["LYCORIS_EXT_CACHE"] = CACHES.name
 
 # How long an example takes says nothing about the code: other tests run at the same time.
 settings.register_profile("untimed", deadline=None)

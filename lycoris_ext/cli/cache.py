@@ -1,4 +1,4 @@
-"""`lycoris-ext cache ls|verify|prune FOLDER`: look after cached latents and captions."""
+"""`lycoris-ext cache ls|verify|prune [FOLDER]`: look after cached latents, captions and checks."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tqdm import tqdm
 from lycoris_ext.cli.arguments.cache import parser
 from lycoris_ext.cli.exit_codes import DONE, exit_code
 from lycoris_ext.data.cache_folder import Entry, beyond, delete, entries
+from lycoris_ext.data.kept_checks import user_caches
 from lycoris_ext.errors import ConfigError, FormatError
 from lycoris_ext.os_errors import reason
 from lycoris_ext.sampling.progress import bar_options
@@ -24,6 +25,7 @@ _DAMAGED = exit_code(FormatError("a file of the cache is damaged"))
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run an action and return the exit code."""
     options = parser().parse_args(arguments)
+    options.folder = options.folder or user_caches()
     return _ACTIONS[options.action](options, entries(options.folder))
 
 

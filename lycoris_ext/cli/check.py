@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
@@ -16,6 +17,7 @@ from lycoris_ext.cli.exit_codes import DONE, exit_code
 from lycoris_ext.data import Code, Finding, examine, finding_lines
 from lycoris_ext.data.finding_formats import as_json, as_sarif
 from lycoris_ext.data.findings import counts
+from lycoris_ext.data.kept_checks import KeptChecks, measures_folder
 from lycoris_ext.data.rules import all_rules
 from lycoris_ext.errors import ConfigError, DataError
 from lycoris_ext.sampling.progress import bar_options
@@ -51,13 +53,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _find(options: argparse.Namespace) -> tuple[Finding, ...]:
     config = data_config(options.place)
     with tqdm(desc="checking", unit=" pictures", leave=False, **bar_options()) as bar:
+        kept = KeptChecks(measures_folder(config.data), again=options.again)
         scan = examine(
             config.data,
             bar.update,
             token_limit=caption_limit(options.place, config),
             place=options.place,
             seed=config.run.seed,
+            kept=kept,
         )
+    for line in kept.told():
+        print(line, file=sys.stderr)
     return scan.findings
 
 

@@ -250,11 +250,17 @@ def _rehearsed(config: TrainConfig) -> Iterator[Check]:
 
 def _scan(config: TrainConfig, *, open_pictures: bool) -> Scan:
     from lycoris_ext.data import examine
+    from lycoris_ext.data.kept_checks import KeptChecks, measures_folder
     from lycoris_ext.training.token_limit import token_limit
 
     limit = token_limit(config.model)
+    kept = KeptChecks(measures_folder(config.data) if open_pictures else None)
     return examine(
-        config.data, open_pictures=open_pictures, token_limit=limit, seed=config.run.seed
+        config.data,
+        open_pictures=open_pictures,
+        token_limit=limit,
+        seed=config.run.seed,
+        kept=kept,
     )
 
 

@@ -29,7 +29,7 @@ class Entry:
 
     @property
     def kind(self) -> str:
-        """What it holds: "latents" or "captions"."""
+        """What it holds: "latents", "captions" or "measures"."""
         return self.path.parent.name
 
     def is_whole(self) -> bool:

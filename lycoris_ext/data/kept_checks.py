@@ -21,20 +21,24 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import astuple
 from pathlib import Path
 
 from PIL import __version__ as pillow_version
 
+from lycoris_ext.data.cache_folder import beyond, delete, entries
 from lycoris_ext.data.config import DataConfig
 from lycoris_ext.data.measures import MEASURES_VERSION, Measures
 from lycoris_ext.data.packs import KEY_BYTES, Packs
 from lycoris_ext.data.pictures import NOTES_VERSION, Checked
-from lycoris_ext.errors import EnvironmentFault
+from lycoris_ext.errors import DataError, EnvironmentFault
 from lycoris_ext.files import expanded
 
 PLACE = "LYCORIS_EXT_CACHE"
 """The environment variable that names the user's folder of caches."""
+MOST_BYTES = 2 * 10**8
+"""What is longest unused beyond this size is deleted: some 300,000 pictures stay."""
 _SETTLED_NS = 2 * 10**9
 _COARSE_NS = 10**7
 _SAVED_EVERY = 15.0
@@ -94,17 +98,28 @@ class KeptChecks:
         """
         if self._packs is None:
             return
+        records = {_key(checked.digest, alpha_mask): _written(checked)}
         if state:
-            self._packs.put(state, bytes.fromhex(checked.digest))
-        if self.known(checked.digest, alpha_mask) is None:
-            self._packs.put(_key(checked.digest, alpha_mask), _written(checked))
+            records[state] = bytes.fromhex(checked.digest)
+        for key, record in records.items():
+            if self._packs.get(key) != record:
+                self._packs.put(key, record)
         if time.monotonic() - self._saved > _SAVED_EVERY:
             self._try(self._packs.save)
 
     def close(self) -> None:
-        """Write what is new."""
+        """Write what is new, and delete what nobody used for the longest time."""
         if self._packs is not None:
             self._try(self._packs.close)
+        if self._packs is not None:
+            with suppress(DataError):  # the folder is gone
+                delete(beyond(entries(self._packs.folder), MOST_BYTES, self.used))
+
+    def told(self) -> list[str]:
+        """Return a line for the user if something could not be kept."""
+        return [
+            f"what was found in pictures is not kept for later: {f}" for f in (self.fault,) if f
+        ]
 
     def _try(self, write: Callable[[], None]) -> None:
         """Write; what cannot be written, as on a full disk, is not kept."""

@@ -15,7 +15,7 @@ from lycoris_ext.formats.atomic import atomic_write, make_folder
 from lycoris_ext.formats.sealed import sealed, unsealed
 
 KEY_BYTES = 16
-LARGEST = 10**9
+LARGEST = 2 * 10**8
 """Bytes of the largest pack that is read or written."""
 _MERGED = 8
 """So many packs that a run used become one."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from lycoris_ext.data import TrainingSet, check_bucket_sizes, examine, finding_lines, summarize
 from lycoris_ext.data.findings import Finding, counts, raise_if_errors
+from lycoris_ext.data.kept_checks import KeptChecks, measures_folder
 from lycoris_ext.data.loader import check_workers
 from lycoris_ext.errors import Faults
 from lycoris_ext.files import expanded
@@ -144,9 +145,12 @@ class Door:
         """Read and check all pictures and captions, and tell the watcher what was found."""
         config, watcher = self.config, self.watcher
         with watcher.counting("checking", "pictures") as count:
-            scan = examine(
-                config.data, count, token_limit=self.base.token_limit(), seed=config.run.seed
-            )
+            kept = KeptChecks(measures_folder(config.data))
+            limit = self.base.token_limit()
+            seed = config.run.seed
+            scan = examine(config.data, count, token_limit=limit, seed=seed, kept=kept)
+        for line in kept.told():
+            watcher.note(line)
         self.findings = scan.findings
         raise_if_errors(scan.findings)
         pictures = TrainingSet(config.data, config.run.seed, scan.checked, scan.findings)

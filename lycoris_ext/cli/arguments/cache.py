@@ -10,8 +10,8 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of all subcommands."""
     made = argparse.ArgumentParser(
         prog="lycoris-ext cache",
-        description="Look after a folder of cached latents and captions (cache_dir). What is "
-        "deleted is computed again when a run needs it.",
+        description="Look after a folder of cached latents and captions (cache_dir), or after "
+        "what checks found in pictures. What is deleted is computed again when a run needs it.",
     )
     commands = made.add_subparsers(dest="action", required=True, metavar="ACTION")
     listing = commands.add_parser("ls", help="count files and bytes, and when they were used")
@@ -24,6 +24,12 @@ def parser() -> argparse.ArgumentParser:
     pruning.add_argument("--unused-days", type=float, help="delete what no run used for these days")
     pruning.add_argument("--dry-run", action="store_true", help="say what would be deleted")
     for action in (listing, verifying, pruning):
-        action.add_argument("folder", type=Path, help="a cache_dir, such as output/cache")
+        action.add_argument(
+            "folder",
+            type=Path,
+            nargs="?",
+            help="a cache_dir, such as output/cache (default: the user's folder of caches, where "
+            "checks of pictures are kept)",
+        )
         action.add_argument("--json", action="store_true", help="print the result as JSON")
     return made

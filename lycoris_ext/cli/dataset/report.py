@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tqdm import tqdm
 from lycoris_ext.cli.dataset.reading import caption_limit, data_config
 from lycoris_ext.data import TokenLimit, examine, finding_lines
 from lycoris_ext.data.folders import find_roots
+from lycoris_ext.data.kept_checks import KeptChecks, measures_folder
 from lycoris_ext.data.report import Amount, Report, make_report
 from lycoris_ext.pages.dataset.page import check_place, write_report_page
 from lycoris_ext.sampling.progress import bar_options
@@ -30,6 +32,7 @@ def main(options: argparse.Namespace) -> int:
         check_place(options.html, [*roots, asked] if asked.is_dir() else roots)
     limit = caption_limit(asked, config)
     with tqdm(desc="checking", unit=" pictures", leave=False, **bar_options()) as bar:
+        kept = KeptChecks(measures_folder(config.data) if options.check else None)
         scan = examine(
             config.data,
             bar.update,
@@ -37,7 +40,10 @@ def main(options: argparse.Namespace) -> int:
             token_limit=limit,
             place=asked,
             seed=config.run.seed,
+            kept=kept,
         )
+    for line in kept.told():
+        print(line, file=sys.stderr)
     with tqdm(
         desc="reading", unit=" pictures", total=len(scan.pictures), leave=False, **bar_options()
     ) as bar:
