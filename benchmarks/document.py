@@ -13,6 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import data_page
 import reliability
 from bars import Bar, bar_chart
 from contestants import CASES
@@ -55,6 +56,7 @@ def pages() -> dict[Path, str]:
         ("compiled", _compiled),
         ("reach", _reach),
         ("gpu", _gpu),
+        ("data", data_page.section),
     ]
     lines = [HEAD]
     picture = ""

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import data_page
 import document
 import pytest
 from bars import Bar, bar_chart
@@ -114,3 +115,23 @@ def test_a_bar_is_as_long_as_its_value_and_as_coloured_as_its_name():
     assert [text.get_text() for text in axes.texts] == ["1.50", "6.00", "2.00"]
     legend = [text.get_text() for text in axes.get_legend().get_texts()]
     assert legend == ["ours", "theirs", "floor"]
+
+
+def test_the_section_of_data_sets_has_what_was_measured_alone():
+    lint = {"decode_ms": 5.0, "ratio": 1.25, "ratio_q1": 1.2, "ratio_q3": 1.3}
+    result = {"lint": {"jpg": {**lint, "ratio_on_all_cores": 1.28}}}
+    text = "\n".join(data_page.section(result))
+    assert "| JPEG | 5.0 | 1.25 (1.20 to 1.30) | 1.28 |  |  |" in text
+    assert "second; the process has" not in text
+    again = {"times_faster": 70.4, "times_faster_where_files_are_read": 20.1}
+    headers = {"pictures": 100_000, "seconds": 20.2, "pictures_a_second": 4950, "peak_mb": 400}
+    result |= {
+        "again": {"jpg": again},
+        "headers": {**headers, "peak_mb_of_one_picture": 300},
+        "first_batch": {"imports": 2.0},
+        "batches": {"captions_and_order": 9, "latents_in_memory": 8, "latents_on_disk": 7},
+        "near": {"seconds_for_10000": 0.3, "seconds_for_100000": 20.0},
+    }
+    text = "\n".join(data_page.section(result))
+    assert "| 70 x | 20 x |" in text and "4,950 pictures a second" in text
+    assert "| imports | 2.0 |" in text and "7 from the disk" in text and "20.0 s" in text

@@ -78,3 +78,15 @@ def test_the_gpu_benchmark_says_of_every_figure_that_no_time_was_left(tmp_path):
     rows = json.loads(result.read_text(encoding="utf-8"))["rows"]
     assert {row.get("skipped") for row in rows} >= {"no time was left"}
     assert not [row for row in rows if "ms" in row]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="it measures memory as Unix tells it")
+def test_data_measures_every_part_and_keeps_earlier_ones(tmp_path):
+    result = tmp_path / "data.json"
+    run_script("data.py", "--only", "headers", "--headers", "40", "--json", result)
+    run_script("data.py", "--only", "lint", "again", "batches", "--rounds", "1", "--json", result)
+    found = json.loads(result.read_text(encoding="utf-8"))
+    assert found["headers"]["pictures"] == 40
+    assert all(found["again"][kind]["times_faster"] > 1 for kind in ("jpg", "png", "webp"))
+    assert found["lint"]["jpg"]["ratio"] > 0 and found["batches"]["latents_on_disk"] > 0
