@@ -81,6 +81,7 @@ def headers(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         "pictures": number,
         "seconds": round(whole["seconds"], 2),
         "pictures_a_second": round(number / whole["seconds"]),
+        "pictures_a_cpu_second": round(number / whole["cpu_seconds"]),
         "peak_mb": round(whole["peak_mb"]),
         "peak_mb_of_one_picture": round(start["peak_mb"]),
     }
