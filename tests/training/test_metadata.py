@@ -17,6 +17,7 @@ from tests.reading import reading
 PICTURES: Any = SimpleNamespace(
     fingerprint="f",
     drawn_anew=(False,) * 6,
+    held_out=(),
     batches_per_epoch=6,
     epochs=EqualEpochs(6),
     samples_per_epoch=12,
