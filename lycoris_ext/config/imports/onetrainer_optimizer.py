@@ -65,6 +65,8 @@ def read_rates(settings: Settings) -> None:
         own = settings.take_as(number, f"{part}.learning_rate", -1.0)
         if own >= 0:
             values[option] = own * scale
+        elif isinstance(values.get(option), list):  # one for each of SDXL's text encoders
+            values[option] = [rate * scale for rate in values[option]]
 
 
 def read_schedule(settings: Settings) -> None:

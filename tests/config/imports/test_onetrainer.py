@@ -188,13 +188,17 @@ def test_rates_are_scaled_by_the_root_of_the_batch() -> None:
         ({"unet": {"weight_dtype": "NFLOAT_4"}}, "not quantised"),
         ({"text_encoder": {"learning_rate": 1e-4, "stop_training_after": 3}}, "text_encoder_lr"),
         ({"additional_embeddings": [{"placeholder": "<me>"}]}, "plain words"),
-        ({"text_encoder_2": {"learning_rate": 5e-5}}, "text_encoder_lr"),
     ],
 )
 def test_what_has_no_counterpart_is_refused_with_the_nearest(
     changes: dict[str, Any], words: str
 ) -> None:
     assert_refused(read(**changes), words)
+
+
+def test_each_text_encoder_keeps_its_rate() -> None:
+    rates = built(read(text_encoder_2={"learning_rate": 5e-5})).optimizer.text_encoder_rates
+    assert rates == (1e-4, 5e-5)
 
 
 def test_a_fraction_of_repeats_shows_a_part_of_the_pictures() -> None:
