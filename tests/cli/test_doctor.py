@@ -230,7 +230,7 @@ def test_doctor_leaves_out_what_train_leaves_out(report, tmp_path, pictures):
         tmp_path,
         network_module="networks.lora",
         optimizer_type="Adafactor",
-        color_aug=True,
+        fp8_base=True,
         pretrained_model_name_or_path="mini",
         train_data_dir=str(pictures),
         caption_extension=".txt",

@@ -18,7 +18,7 @@ pretrained_model_name_or_path = "C:\\\\models\\\\my base.safetensors"
 train_data_dir = "pictures"
 unet_lr = 1e-4
 max_train_epochs = 3
-color_aug = true
+fp8_base = true
 caption_prefix = '''a "b"'''
 """
 
@@ -34,11 +34,11 @@ def test_an_imported_config_trains_what_the_file_would(here, capsys):
     assert cli.main(["import", "kohya.toml", "-o", "mine.toml", "--skip-unsupported"]) == 0
     out, err = capsys.readouterr()
     assert "written: mine.toml" in out and "lycoris-ext train mine.toml" in out
-    assert "left out: kohya.toml: color_aug = true is not supported" in err
+    assert "left out: kohya.toml: fp8_base = true is not supported" in err
     config = build_config([read_toml(here / "mine.toml")])
     assert config == config_from_arguments(["kohya.toml", "--skip-unsupported"])
     text = (here / "mine.toml").read_text("utf-8")
-    assert "[network]\n# " in text and 'left_out = ["color_aug = true is not supported"]' in text
+    assert "[network]\n# " in text and 'left_out = ["fp8_base = true is not supported"]' in text
     assert "lycoris.kohya" not in text
 
 
@@ -64,7 +64,7 @@ def test_without_skipping_nothing_is_written_and_the_way_out_is_named(here, caps
     assert not (here / "mine.toml").exists()
     assert cli.main(["train", "kohya.toml"]) == 2
     said = capsys.readouterr().err
-    assert "color_aug = true is not supported" in said and "--skip-unsupported" in said
+    assert "fp8_base = true is not supported" in said and "--skip-unsupported" in said
 
 
 def test_a_file_that_exists_is_not_overwritten(here, capsys):

@@ -213,7 +213,8 @@ def test_unknown_network_args_and_optimizer_args_are_refused_by_name():
     said = refused(optimizer_args=["decouple=True"])
     assert "optimizer_args has decouple=True, which AdamW8bit does not take" in said
     assert "use betas=0.9,0.999, eps=1e-08, weight_decay=0.01, amsgrad=False" in said
-    assert "which AdamW does" in refused(optimizer_type="AdamW", optimizer_args=["betas=0.9"])
+    said = refused(optimizer_type="AdamW", optimizer_args=["betas=0.9"])
+    assert "betas=0.9,0.999 is what AdamW takes by itself" in said
     said = refused(optimizer_type="Adamm", optimizer_args=["betas=0.9,0.99"])
     assert 'optimizer_type = "Adamm" with its optimizer_args is not supported' in said
     assert "AdamW8bit, AdamW" in said
