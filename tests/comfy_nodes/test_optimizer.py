@@ -1,4 +1,4 @@
-"""The Optimizer node offers the optimizers that are installed, and tells what is missing at once."""
+"""The Optimizer node offers what is installed, and tells what is missing at once."""
 
 from __future__ import annotations
 

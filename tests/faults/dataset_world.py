@@ -10,9 +10,11 @@ from pathlib import Path
 
 import torch
 
-from lycoris_ext.data import DiskStore
+from lycoris_ext.data import DataConfig, DiskStore, open_training_set
 from lycoris_ext.data.caption_sets import SETS
 from lycoris_ext.data.folder_tree import levels_in
+from lycoris_ext.data.manifest_file import write_manifest
+from lycoris_ext.runs.paths import RunPaths
 from tests.faults.forked import Ended, Fault, forked
 from tests.originals import digests
 from tests.tagging.onnx_files import write_tagger
@@ -65,6 +67,10 @@ class World:
                 (place / "multiply.txt").write_text(f"{repeats}\n", encoding="ascii")
         if TAGS_PICTURES:
             write_tagger(folder / "tagger")
+        paths = RunPaths(folder / "run", "x")
+        paths.folder.mkdir()
+        data = DataConfig(train_data_dir=str(self.pictures))
+        write_manifest(paths.dataset, open_training_set(data, seed=0).manifest)
         store = DiskStore(self.cache / "latents")
         for number in range(4):
             store.save(f"{number}" * 40, {"mean": torch.full((4, 4, 4), float(number))})
@@ -98,6 +104,7 @@ class World:
                 [*tags, "--remove", "new tag", "--write"], [*tags, "--undo"], [write]
             ),
             "tags taken back": Command([*tags, "--undo"], [*tags, "--undo"], [write]),
+            "diff": Command(["dataset", "diff", str(self.folder / "run"), place]),
             "tags compared": Command([*tags, "--diff", _SET], [*tags, "--undo"], [write]),
             "cache ls": Command(["cache", "ls", cache]),
             "cache verify": Command(["cache", "verify", cache, "--delete"]),
