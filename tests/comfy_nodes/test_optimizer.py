@@ -1,4 +1,4 @@
-"""The Optimizer node offers what is installed, and tells what is missing at once."""
+"""The Optimizer node offers what is installed, and tells at once what is missing."""
 
 from __future__ import annotations
 
