@@ -15,10 +15,20 @@ from lycoris_ext.options import Option, alternatives, holds_tables
 OPTIONS = all_options()
 
 
+ALONE = {
+    "caption_fields": ["tags", "artist:0.5"],
+    "face_crop_aug_range": "1.5,2.5",
+    "optimizer_args": ["weight_decay=0.5"],
+}
+"""A value of options that take few texts."""
+
+
 def other_values(known: Option) -> Iterator[object]:
     """Yield values of an option's type that are not its default; some may be out of range."""
     kinds = alternatives(known.hint)
     yield from known.allowed()
+    if known.name in ALONE:
+        yield ALONE[known.name]
     if known.default in (True, False):
         yield not known.default
     elif bool in kinds:
@@ -30,7 +40,7 @@ def other_values(known: Option) -> Iterator[object]:
             else [{"match": "x\\.y", "network_dim": 3}]
         )
     elif known.is_list:
-        yield from (["ä 'x'", 'b"'], ["tags", "artist:0.5"], [0.5])
+        yield from (["ä 'x'", 'b"'], [0.5])
     elif str in kinds:
         yield from ("ü\\x", ".x", "a")
     if int in kinds or float in kinds:
@@ -56,10 +66,12 @@ NOT_ALONE = (
     "base_weights_multiplier",
     "cache_text_encoder_outputs",
     "cache_text_encoder_outputs_to_disk",
+    "conditioning_data_dir",
     "dim_from_weights",
     "ip_noise_gamma_random_strength",
     "log_with",
     "logging_dir",
+    "lr_scheduler_args",
     "noise_offset_random_strength",
 )
 """Options that need another one beside them."""
