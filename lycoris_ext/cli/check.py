@@ -8,8 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
-
-from tqdm import tqdm
+from functools import partial
 
 from lycoris_ext.cli.arguments.check import parser
 from lycoris_ext.cli.dataset.reading import caption_limit, data_config
@@ -20,7 +19,7 @@ from lycoris_ext.data.findings import counts
 from lycoris_ext.data.kept_checks import KeptChecks, measures_folder
 from lycoris_ext.data.rules import all_rules
 from lycoris_ext.errors import ConfigError, DataError
-from lycoris_ext.sampling.progress import bar_options
+from lycoris_ext.sampling.progress import counting_pictures
 from lycoris_ext.words import table
 
 _FAILED = exit_code(DataError("the data set has errors"))
@@ -52,16 +51,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _find(options: argparse.Namespace) -> tuple[Finding, ...]:
     config = data_config(options.place)
-    with tqdm(desc="checking", unit=" pictures", leave=False, **bar_options()) as bar:
-        kept = KeptChecks(measures_folder(config.data), again=options.again)
-        scan = examine(
-            config.data,
-            bar.update,
-            token_limit=caption_limit(options.place, config),
-            place=options.place,
-            seed=config.run.seed,
-            kept=kept,
-        )
+    kept = KeptChecks(measures_folder(config.data), again=options.again)
+    scan = examine(
+        config.data,
+        partial(counting_pictures, "checking"),
+        token_limit=caption_limit(options.place, config),
+        place=options.place,
+        seed=config.run.seed,
+        kept=kept,
+    )
     for line in kept.told():
         print(line, file=sys.stderr)
     return scan.findings

@@ -8,6 +8,7 @@ import platform
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -251,12 +252,14 @@ def _rehearsed(config: TrainConfig) -> Iterator[Check]:
 def _scan(config: TrainConfig, *, open_pictures: bool) -> Scan:
     from lycoris_ext.data import examine
     from lycoris_ext.data.kept_checks import KeptChecks, measures_folder
+    from lycoris_ext.sampling.progress import counting_pictures
     from lycoris_ext.training.token_limit import token_limit
 
     limit = token_limit(config.model)
     kept = KeptChecks(measures_folder(config.data) if open_pictures else None)
     return examine(
         config.data,
+        partial(counting_pictures, "checking"),
         open_pictures=open_pictures,
         token_limit=limit,
         seed=config.run.seed,

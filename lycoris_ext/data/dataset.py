@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from lycoris_ext.data.buckets import Crop, Resolution
 from lycoris_ext.data.caption_forms import known_forms
 from lycoris_ext.data.captions import caption_for
 from lycoris_ext.data.config import DataConfig
-from lycoris_ext.data.examine import examine
+from lycoris_ext.data.examine import Bar, examine
 from lycoris_ext.data.findings import Finding, raise_if_errors
 from lycoris_ext.data.fingerprint import joint_digest, manifest_of
 from lycoris_ext.data.held_out import unchanging
@@ -282,7 +282,7 @@ def _as_it_is(one: CheckedPicture) -> CheckedPicture:
 def open_training_set(
     config: DataConfig,
     seed: int,
-    progress: Callable[[int], object] | None = None,
+    bar: Bar | None = None,
     token_limit: TokenLimit | None = None,
 ) -> TrainingSet:
     """Read and check all pictures and captions of a data set.
@@ -290,14 +290,14 @@ def open_training_set(
     Args:
         config: folders and options.
         seed: the run's seed.
-        progress: called with the number of pictures checked since the last call.
+        bar: shows the progress while pictures are decoded.
         token_limit: how many tokens of a caption are read, to find captions that are longer.
 
     Raises:
         ConfigError: no folder of training pictures is given.
         DataError: something is wrong with folders, captions or pictures; one message lists it all.
     """
-    scan = examine(config, progress, token_limit=token_limit, seed=seed)
+    scan = examine(config, bar, token_limit=token_limit, seed=seed)
     raise_if_errors(scan.findings)
     return TrainingSet(config, seed, scan.checked, scan.findings)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,14 +19,16 @@ from lycoris_ext.data.scan import CheckedPicture, DamagedPicture, Scan, read_fol
 from lycoris_ext.data.token_limit import TokenLimit
 from lycoris_ext.errors import ConfigError, DataError
 
-Progress = Callable[[int], object]
+Bar = Callable[[int], AbstractContextManager[Callable[[int], object]]]
+"""Shows the progress of so many pictures, for a ``with`` block that gets a function to call with
+the number of pictures done since its last call."""
 _TOGETHER = 8
 """So many pictures are measured together: less time for each, and the bar still moves."""
 
 
 def examine(
     config: DataConfig,
-    progress: Progress | None = None,
+    bar: Bar | None = None,
     *,
     open_pictures: bool = True,
     token_limit: TokenLimit | None = None,
@@ -37,7 +40,7 @@ def examine(
 
     Args:
         config: folders and options.
-        progress: called with the number of pictures checked since the last call.
+        bar: shows the progress while pictures are decoded.
         open_pictures: decode every picture. If False, only folders and captions are examined.
         token_limit: how many tokens of a caption are read; None does not look for captions that
             are longer.
@@ -54,7 +57,7 @@ def examine(
     """
     scan = replace(read_folders(config, seed), token_limit=token_limit, place=place)
     if open_pictures:
-        scan = _check(scan, progress, kept or KeptChecks())
+        scan = _check(scan, bar or _no_bar, kept or KeptChecks())
     return replace(scan, findings=_not_silenced(find_all(scan), config.silence))
 
 
@@ -88,14 +91,17 @@ def scan_folders(config: DataConfig) -> Scan:
     return scan
 
 
-def _check(scan: Scan, progress: Progress | None, kept: KeptChecks) -> Scan:
+@contextmanager
+def _no_bar(total: int) -> Iterator[Callable[[int], object]]:
+    yield lambda done: None
+
+
+def _check(scan: Scan, bar: Bar, kept: KeptChecks) -> Scan:
     """Decode every picture once, in threads; add checked and damaged pictures to the scan."""
     found = [
         kept.unchanged(picture.path, alpha_mask=picture.subset.alpha_mask)
         for picture in scan.pictures
     ]
-    if progress is not None:
-        progress(len(found) - found.count(None))
     results: list[Checked | DataError | None] = list(found)
     left = [number for number, one in enumerate(found) if one is None]
     blocks = [left[start : start + _TOGETHER] for start in range(0, len(left), _TOGETHER)]
@@ -108,15 +114,19 @@ def _check(scan: Scan, progress: Progress | None, kept: KeptChecks) -> Scan:
         return list(zip(states, check_pictures(asked, kept.known), strict=True))
 
     try:
-        with quiet_pillow(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        with (
+            bar(len(found)) as progress,
+            quiet_pillow(),
+            ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,
+        ):
+            progress(len(found) - len(left))
             for block, checks in zip(blocks, pool.map(check, blocks), strict=True):
                 for number, (state, result) in zip(block, checks, strict=True):
                     results[number] = result
                     if isinstance(result, Checked):
                         mask = scan.pictures[number].subset.alpha_mask
                         kept.keep(state, result, alpha_mask=mask)
-                if progress is not None:
-                    progress(len(block))
+                progress(len(block))
     finally:  # an interrupted check keeps what it found, too
         kept.close()
     return _with_results(scan, results, _check_masks(scan))

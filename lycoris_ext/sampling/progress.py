@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,6 +30,23 @@ def progress_bar(label: str) -> Iterator[Progress]:
             bar.update(done - bar.n)
 
         yield show
+
+
+@contextmanager
+def counting_pictures(what: str, total: int) -> Iterator[Callable[[int], object]]:
+    """Show a bar that counts pictures, with the time that is left, for a ``with`` block.
+
+    Args:
+        what: text before the bar, such as "checking".
+        total: number of all pictures.
+
+    Yields:
+        A function to call with the number of pictures done since its last call.
+    """
+    from tqdm import tqdm
+
+    with tqdm(desc=what, unit=" pictures", total=total, leave=False, **bar_options()) as bar:
+        yield bar.update
 
 
 def bar_options() -> dict[str, Any]:

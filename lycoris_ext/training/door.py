@@ -144,11 +144,14 @@ class Door:
     def read_pictures(self) -> TrainingSet:
         """Read and check all pictures and captions, and tell the watcher what was found."""
         config, watcher = self.config, self.watcher
-        with watcher.counting("checking", "pictures") as count:
-            kept = KeptChecks(measures_folder(config.data))
-            limit = self.base.token_limit()
-            seed = config.run.seed
-            scan = examine(config.data, count, token_limit=limit, seed=seed, kept=kept)
+        kept = KeptChecks(measures_folder(config.data))
+        scan = examine(
+            config.data,
+            partial(watcher.counting, "checking", "pictures"),
+            token_limit=self.base.token_limit(),
+            seed=config.run.seed,
+            kept=kept,
+        )
         for line in kept.told():
             watcher.note(line)
         self.findings = scan.findings

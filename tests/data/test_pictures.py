@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 from PIL import Image
@@ -91,7 +93,13 @@ def test_a_picture_is_cut_at_its_centre():
 
 def test_progress_counts_every_picture(pictures):
     seen = []
-    open_training_set(DataConfig(train_data_dir=str(pictures), resolution=32), 0, seen.append)
+
+    @contextmanager
+    def bar(total):
+        assert total == 6
+        yield seen.append
+
+    open_training_set(DataConfig(train_data_dir=str(pictures), resolution=32), 0, bar)
     assert sum(seen) == 6
 
 

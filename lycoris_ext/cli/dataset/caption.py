@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tqdm import tqdm
-
 from lycoris_ext.cli.arguments.dataset_caption import tagging_options
 from lycoris_ext.cli.dataset import tags
 from lycoris_ext.cli.dataset.reading import data_config
@@ -23,7 +21,7 @@ from lycoris_ext.data.tag_changes import Captioned, read_captioned
 from lycoris_ext.errors import ConfigError, DataError, Faults
 from lycoris_ext.files import expanded, read_bytes
 from lycoris_ext.printable import printable
-from lycoris_ext.sampling.progress import bar_options
+from lycoris_ext.sampling.progress import counting_pictures
 from lycoris_ext.tagging.captions import CaptionMaker
 from lycoris_ext.tagging.model import OnnxTagger
 from lycoris_ext.tagging.options import TaggingOptions
@@ -121,11 +119,9 @@ def _tag(
     maker, tagged = CaptionMaker(tagger.labels, wanted), Tagged()
     by_path = {one.picture.path: (file, one) for file, one in pictures.items()}
     paths = sorted(by_path)
-    with tqdm(
-        desc="tagging", unit=" pictures", total=len(paths), leave=False, **bar_options()
-    ) as bar:
+    with counting_pictures("tagging", len(paths)) as progress:
         for scored in score_pictures(paths, tagger, store, wanted):
-            bar.update(1)
+            progress(1)
             if scored.error is not None:
                 tagged.faults.append(scored.error)
                 continue

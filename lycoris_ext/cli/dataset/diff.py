@@ -11,8 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from lycoris_ext.cli.dataset.reading import data_config
 from lycoris_ext.cli.dataset.recorded import Recorded, recorded
 from lycoris_ext.cli.exit_codes import DONE
@@ -27,7 +25,7 @@ from lycoris_ext.data.rules import folders as rules_of_folders
 from lycoris_ext.data.scan import read_folders
 from lycoris_ext.errors import DataError, Faults
 from lycoris_ext.printable import printable
-from lycoris_ext.sampling.progress import bar_options
+from lycoris_ext.sampling.progress import counting_pictures
 
 DIFFERENT = 1
 """Exit code where something changed, as that of diff and cmp."""
@@ -78,7 +76,7 @@ def _manifest(config: DataConfig, seed: int) -> Manifest:
 
 
 def _digests(pictures: Sequence[Picture]) -> list[str]:
-    faults, found, total = Faults(), [], len(pictures)
+    faults, found = Faults(), []
 
     def digest(picture: Picture) -> str:
         with faults:
@@ -87,12 +85,12 @@ def _digests(pictures: Sequence[Picture]) -> list[str]:
         return ""
 
     with (
-        tqdm(desc="comparing", unit=" pictures", total=total, leave=False, **bar_options()) as bar,
+        counting_pictures("comparing", len(pictures)) as progress,
         ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool,
     ):
         for each in pool.map(digest, pictures):
             found.append(each)
-            bar.update()
+            progress(1)
     faults.raise_all()
     return found
 

@@ -6,9 +6,8 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-
-from tqdm import tqdm
 
 from lycoris_ext.cli.dataset.reading import caption_limit, data_config
 from lycoris_ext.data import TokenLimit, examine, finding_lines
@@ -16,7 +15,7 @@ from lycoris_ext.data.folders import find_roots
 from lycoris_ext.data.kept_checks import KeptChecks, measures_folder
 from lycoris_ext.data.report import Amount, Report, make_report
 from lycoris_ext.pages.dataset.page import check_place, write_report_page
-from lycoris_ext.sampling.progress import bar_options
+from lycoris_ext.sampling.progress import counting_pictures
 from lycoris_ext.words import count, short, table
 
 SHOWN = 20
@@ -31,23 +30,20 @@ def main(options: argparse.Namespace) -> int:
         roots = [root.path for root in find_roots(config.data)]
         check_place(options.html, [*roots, asked] if asked.is_dir() else roots)
     limit = caption_limit(asked, config)
-    with tqdm(desc="checking", unit=" pictures", leave=False, **bar_options()) as bar:
-        kept = KeptChecks(measures_folder(config.data) if options.check else None)
-        scan = examine(
-            config.data,
-            bar.update,
-            open_pictures=options.check,
-            token_limit=limit,
-            place=asked,
-            seed=config.run.seed,
-            kept=kept,
-        )
+    kept = KeptChecks(measures_folder(config.data) if options.check else None)
+    scan = examine(
+        config.data,
+        partial(counting_pictures, "checking"),
+        open_pictures=options.check,
+        token_limit=limit,
+        place=asked,
+        seed=config.run.seed,
+        kept=kept,
+    )
     for line in kept.told():
         print(line, file=sys.stderr)
-    with tqdm(
-        desc="reading", unit=" pictures", total=len(scan.pictures), leave=False, **bar_options()
-    ) as bar:
-        report = make_report(scan, asked, bar.update)
+    with counting_pictures("reading", len(scan.pictures)) as progress:
+        report = make_report(scan, asked, progress)
     if options.html is not None:
         print(f"written: {_page(options, report, scan.token_limit)}")
     elif options.json:
@@ -60,10 +56,8 @@ def main(options: argparse.Namespace) -> int:
 def _page(options: argparse.Namespace, report: Report, limit: TokenLimit | None) -> Path:
     most = options.pictures
     total = min(most, len(report.pictures))
-    with tqdm(
-        desc="small copies", unit=" pictures", total=total, leave=False, **bar_options()
-    ) as bar:
-        return write_report_page(options.html, report, most=most, limit=limit, progress=bar.update)
+    with counting_pictures("small copies", total) as progress:
+        return write_report_page(options.html, report, most=most, limit=limit, progress=progress)
 
 
 def _as_text(report: Report) -> Iterator[str]:
