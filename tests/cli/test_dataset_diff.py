@@ -148,6 +148,30 @@ def test_the_same_pictures_are_held_out_as_in_the_run(recorded, diff, pictures: 
     assert code == 1 and lines[-1] == "different: 1 caption changed"
 
 
+def test_masks_and_metadata_are_compared(recorded, diff, pictures: Path, tmp_path: Path) -> None:
+    shapes, masks, listed = pictures / "2_shapes", tmp_path / "masks", tmp_path / "listed.json"
+    masks.mkdir()
+    for name in ("00", "01"):
+        write_picture(masks / f"{name}.png", 3)
+    listed.write_text(json.dumps({"00": {"tags": "a, b"}, "01": {"tags": "c"}}), encoding="utf-8")
+    paths = {"metadata_file": str(listed), "conditioning_data_dir": str(masks)}
+    run = recorded(subsets=[{"image_dir": str(shapes), **paths}], masked_loss=True)
+    assert diff(run)[0] == 0
+    write_picture(masks / "00.png", 4)
+    listed.write_text(json.dumps({"00": {"tags": "a, b"}, "01": {"tags": "d"}}), encoding="utf-8")
+    code, lines = diff(run, shapes)
+    assert code == 1 and lines == [
+        "00.png: its mask changed",
+        "01.png: its caption changed",
+        "  - c",
+        "  + d",
+        "different: 1 mask changed, 1 caption changed",
+    ]
+    listed.write_text("{", encoding="utf-8")
+    code, lines = diff(run)
+    assert code == 3 and "listed.json" in "".join(lines)
+
+
 def test_a_config_is_compared_with_its_options(
     recorded, diff, pictures: Path, tmp_path: Path
 ) -> None:

@@ -33,6 +33,9 @@ FILES = {
     "fields/g.png": "g",
     "fields/.g_meta.json": json.dumps({"characters": ["Anisphia"], "tags": ["hat"]}),
     "rules.toml": '["*"]\nadd = "screen"',
+    "masked/h.png": "h",
+    "masked/h.txt": "a mask in a folder",
+    "masks/h.png": "the mask",
     "mask/f.png": "f",
     "mask/f.txt": "a mask in its alpha",
 }
@@ -60,10 +63,11 @@ def fingerprint(folder: Path) -> str:
         {"image_dir": str(folder / "nested" / "dog")},
         {"image_dir": str(folder / "listed"), "metadata_file": str(folder / "meta.json")},
         {"image_dir": str(folder / "mask"), "alpha_mask": True},
+        {"image_dir": str(folder / "masked"), "conditioning_data_dir": str(folder / "masks")},
         {"image_dir": str(folder / "fields"), "caption_fields": ["character", "tags:0.5"]},
     ]
     options = {"reg_data_dir": str(folder / "reg"), "level_rules": str(folder / "rules.toml")}
-    config = DataConfig(subsets=subsets, resolution=64, **options)
+    config = DataConfig(subsets=subsets, resolution=64, masked_loss=True, **options)
     return open_training_set(config, 0).fingerprint
 
 
@@ -111,6 +115,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "tags in metadata_file": lambda f: _text(f / "meta.json", "two", "too"),
     "multiply.txt": lambda f: _text(f / "nested/dog/multiply.txt", "3", "4"),
     "a fraction in multiply.txt": lambda f: _text(f / "nested/dog/multiply.txt", "3", "2.5"),
+    "a pixel of a mask": lambda f: write_picture(f / "masks/h.png", 3, (64, 64)),
     "alpha of a pixel": lambda f: _mask(f / "mask/f.png"),
     "a pixel": lambda f: write_picture(f / "named/2_cat/a.png", 7, (64, 64)),
     "a byte behind a picture": lambda f: _longer(f / "reg/1_class/e.png"),

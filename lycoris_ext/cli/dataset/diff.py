@@ -22,6 +22,7 @@ from lycoris_ext.data.moved import moved
 from lycoris_ext.data.pictures import digest_of
 from lycoris_ext.data.rules import captions as rules_of_captions
 from lycoris_ext.data.rules import folders as rules_of_folders
+from lycoris_ext.data.rules import metadata as rules_of_metadata
 from lycoris_ext.data.scan import read_folders
 from lycoris_ext.errors import DataError, Faults
 from lycoris_ext.printable import printable
@@ -64,7 +65,11 @@ def _manifest(config: DataConfig, seed: int) -> Manifest:
     """List the data set as it is now; no picture is decoded."""
     scan = read_folders(config, seed)
     raise_if_errors(
-        (*rules_of_folders.unreadable_folders(scan), *rules_of_captions.unreadable_captions(scan))
+        (
+            *rules_of_folders.unreadable_folders(scan),
+            *rules_of_captions.unreadable_captions(scan),
+            *rules_of_metadata.unreadable_metadata(scan),
+        )
     )
     if not scan.pictures:
         raise DataError(
