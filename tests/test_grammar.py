@@ -18,6 +18,7 @@ SHARE = re.compile(r"\b(of the|of its|all) $")
 NEVER_ONE = {
     ("lycoris_ext/functional/gated.py", "samples"),  # one sample fits every input
     ("lycoris_ext/runs/optimizer_state.py", "parameters"),  # numbers of several groups
+    ("lycoris_ext/cli/dataset/recorded.py", "adapters"),  # a single one is taken
     ("lycoris_ext/grids/fit.py", "layers"),  # "the only layer fits" is said of one
 }
 
