@@ -25,6 +25,7 @@ COMMANDS = {
     "info": "describe an adapter file and check that its tensors are unchanged",
     "config": "write a config that trains an adapter like an existing file",
     "size": "predict an adapter's number of parameters and file size",
+    "ema": "average the checkpoints of a run (post-hoc EMA)",
     "cache": "list, check and prune cached latents and captions",
     "install": "install the nodes into ComfyUI, or the tab into AUTOMATIC1111 or Forge",
     "doctor": "check whether everything that training needs is installed",

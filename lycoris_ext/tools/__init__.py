@@ -1,0 +1,1 @@
+"""Tools that make new adapters or settings of existing ones, without training."""
