@@ -26,6 +26,7 @@ COMMANDS = {
     "config": "write a config that trains an adapter like an existing file",
     "size": "predict an adapter's number of parameters and file size",
     "ema": "average the checkpoints of a run (post-hoc EMA)",
+    "lr-equiv": "convert a learning rate between alphas, ranks and algorithms",
     "cache": "list, check and prune cached latents and captions",
     "install": "install the nodes into ComfyUI, or the tab into AUTOMATIC1111 or Forge",
     "doctor": "check whether everything that training needs is installed",
