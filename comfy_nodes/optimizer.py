@@ -54,7 +54,10 @@ _GROUPS = {
     ),
 }  # fmt: skip
 #: Set by Dataset Pictures, and by the connected model; or for files alone.
-_ELSEWHERE = ("prior_loss_weight", "zero_terminal_snr", "lr_scheduler_type", "lr_scheduler_args")
+_ELSEWHERE = (
+    "prior_loss_weight", "zero_terminal_snr", "lr_scheduler_type", "lr_scheduler_args",
+    "timestep_distribution", "noising_weight", "noising_bias", "timestep_shift",
+)  # fmt: skip
 #: What stands for "unset"; workflows of 0.1.0 hold these values.
 _UNSET = {
     "lr_scheduler_min_lr_ratio": 0.0,

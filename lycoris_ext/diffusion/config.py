@@ -6,7 +6,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from torch import Tensor
+
 from lycoris_ext.diffusion.pixel_loss import PIXEL_LOSSES, PixelLoss
+from lycoris_ext.diffusion.timesteps import DISTRIBUTIONS, UNIFORM, chances, fault_of
 from lycoris_ext.errors import ConfigError, LycorisExtError
 from lycoris_ext.options import Option, Section, option, options_of
 
@@ -115,6 +118,39 @@ class LossConfig(Section):
         unset="up to the last timestep of the base model",
         low=1,
     )
+    timestep_distribution: str = option(
+        UNIFORM,
+        "How often each timestep is trained. uniform: all equally often; logit_normal: the middle "
+        "ones more often; heavy_tail: the middle ones more often, the ends not much less, "
+        "or with a negative noising_weight the ends more often; cos_map: the middle ones up to "
+        "twice as often as the ends; sigmoid: those with more noise more often; "
+        "inverted_parabola: those around a centre more often; beta: one end more often.",
+        choices=tuple(DISTRIBUTIONS),
+    )
+    noising_weight: float = option(
+        0.0,
+        "How far timestep_distribution is from uniform: the steepness of sigmoid (below 0: less "
+        "noise more often), inverted_parabola and heavy_tail (-1 to 1.75); logit_normal has the "
+        "standard deviation 1 plus this number, and beta has it as its alpha.",
+        low=-1000,
+        high=1000,
+    )
+    noising_bias: float = option(
+        0.0,
+        "Which timesteps timestep_distribution prefers: above 0 those with more noise. It moves "
+        "the centre of sigmoid and inverted_parabola by this share of all timesteps; it is the "
+        "mean of logit_normal before the sigmoid, and the beta of beta (one of its two numbers "
+        "must be 1).",
+        low=-100,
+        high=100,
+    )
+    timestep_shift: float = option(
+        1.0,
+        "Move the drawn timesteps t, as shares of all that are trained, to s t / (1 + (s - 1) t) "
+        "for this number s: above 1 towards more noise, below 1 towards less.",
+        low=0.001,
+        high=1000,
+    )
 
     @classmethod
     def kind_options(cls) -> Iterable[Option]:
@@ -134,6 +170,7 @@ class LossConfig(Section):
                     where=name,
                     fix=f"set {needed} above 0, or remove {name}",
                 )
+        yield from self._faults_of_timesteps()
         if self.max_timestep is not None and (self.min_timestep or 0) >= self.max_timestep:
             yield ConfigError(
                 f"no timestep lies between min_timestep {self.min_timestep or 0} and max_timestep "
@@ -148,6 +185,42 @@ class LossConfig(Section):
                 where="v_pred_like_loss",
                 fix="remove one of them",
             )
+
+    def _faults_of_timesteps(self) -> Iterator[LycorisExtError]:
+        name, distribution = self.timestep_distribution, DISTRIBUTIONS[self.timestep_distribution]
+        for option_name in ("noising_weight", "noising_bias"):
+            if getattr(self, option_name) and option_name not in distribution.reads:
+                readers = [each for each, one in DISTRIBUTIONS.items() if option_name in one.reads]
+                yield ConfigError(
+                    f"{option_name} is {getattr(self, option_name):g}, and timestep_distribution = "
+                    f'"{name}" does not read it',
+                    where=option_name,
+                    fix=f"remove {option_name}, or set timestep_distribution to one of "
+                    f"{', '.join(readers)}",
+                )
+        if fault := fault_of(name, self.noising_weight, self.noising_bias):
+            yield ConfigError(fault, where="timestep_distribution", fix="change these numbers")
+            return
+        try:
+            # Stable Diffusion has 1000 timesteps.
+            last = min(1000, self.max_timestep or 1000)
+            self.timestep_chances(max(1, last - (self.min_timestep or 0)))
+        except ConfigError as error:
+            yield error
+
+    def timestep_chances(self, steps: int) -> Tensor | None:
+        """Return the chance of each timestep, float64 [steps]; None if all have the same.
+
+        Args:
+            steps: number of timesteps in the range that is trained.
+
+        Raises:
+            ConfigError: no timestep has a chance.
+        """
+        name, strength = self.timestep_distribution, self.timestep_shift
+        if name == UNIFORM and strength == 1.0:
+            return None
+        return chances(name, steps, self.noising_weight, self.noising_bias, strength)
 
     @property
     def chosen_kind(self) -> str:

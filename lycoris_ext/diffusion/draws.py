@@ -16,6 +16,7 @@ from torch.nn import functional
 from lycoris_ext.data.randomness import torch_generator
 from lycoris_ext.diffusion.config import LossConfig
 from lycoris_ext.diffusion.schedule import NoiseSchedule
+from lycoris_ext.diffusion.timesteps import draw
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,10 @@ def draw_noise(
         batch_number: counted from 0 over the whole run.
 
     Raises:
-        ConfigError: min_timestep and max_timestep leave no timestep of the schedule.
+        ConfigError: the options leave no timestep of the schedule.
     """
     low, high = loss.timestep_range(schedule.steps)
+    table = loss.timestep_chances(high - low)
     noises, timesteps, inputs = [], [], []
     for sample, sample_id in zip(latents, sample_ids, strict=True):
 
@@ -70,6 +72,8 @@ def draw_noise(
 
         generator = drawn_from("noise")
         timesteps.append(torch.randint(low, high, (1,), generator=generator))
+        if table is not None:
+            timesteps[-1] = low + draw(table, drawn_from("timestep"))
         noise = torch.randn(sample.shape, generator=generator)
         if loss.noise_offset:
             shift = torch.randn((sample.shape[0], 1, 1), generator=generator)

@@ -51,6 +51,8 @@ LEFT_OUT = {
         "the VAE would have to stay loaded": "random_crop color_aug face_crop_aug_range",
         "for other programs' configs": "left_out",
         "classes of Python are for config files": "lr_scheduler_type lr_scheduler_args",
+        "distributions of timesteps are for config files": "timestep_distribution noising_weight "
+        "noising_bias timestep_shift",
         "for the terminal": "silence log_with logging_dir save_state_every_n_seconds "
         "save_state_every_n_steps dim_from_weights validation_split validation_seed "
         "validate_every_n_steps validate_every_n_epochs max_validation_steps",

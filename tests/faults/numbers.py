@@ -29,6 +29,8 @@ _TOGETHER: dict[str, dict[str, Any]] = {
     "adaptive_noise_scale": {"noise_offset": 0.1},
     "multires_noise_discount": {"multires_noise_iterations": 3},
     "huber_c": {"loss_type": "huber"},
+    "noising_weight": {"timestep_distribution": "sigmoid"},
+    "noising_bias": {"timestep_distribution": "inverted_parabola", "noising_weight": 4.0},
     "huber_scale": {"loss_type": "huber"},
     "conv_alpha": {"conv_dim": 2},
     "factor": {"algo": "lokr"},

@@ -60,6 +60,10 @@ _MISSING = {
     "caption_fields": "draw them once, with lycoris-ext dataset tags FOLDER --fields",
     "level_rules": "apply them once, with lycoris-ext dataset tags FOLDER --level-rules",
     "caption_variants": "leave it out; there cached captions are never changed",
+    "timestep_distribution": "use min_timestep and max_timestep; there all are equally frequent",
+    **dict.fromkeys(
+        ("noising_weight", "noising_bias", "timestep_shift"), "use min_timestep and max_timestep"
+    ),
 }
 #: Values that sd-scripts does not have -> the nearest thing that works there.
 _MISSING_VALUES = {

@@ -263,7 +263,17 @@ def _read_timesteps(settings: Settings) -> None:
         settings.values["max_timestep"] = 999 - first
     if last < 999:
         settings.values["min_timestep"] = 1001 - last
+    chosen = settings.take_word("train.content_or_style", "balanced")
+    if chosen in _CUBIC:  # the cube of a random number, from full noise down
+        values = settings.values
+        values["timestep_distribution"] = "beta"
+        values["noising_weight"], values["noising_bias"] = _CUBIC[chosen]
+    elif chosen != "balanced":
+        settings.refuse("train.content_or_style", chosen, "choose content, style or balanced")
 
+
+_CUBIC = {"content": (1.0, 1 / 3), "style": (1 / 3, 1.0)}
+"""content_or_style -> noising_weight and noising_bias of a beta distribution."""
 
 _PLAIN = "remove it; the plain loss is used here"
 _RULES: dict[str, Rule] = {
@@ -295,7 +305,7 @@ _RULES: dict[str, Rule] = {
     "train.noise_scheduler": only(
         "ddpm", fix='set it to "ddpm", with which Stable Diffusion 1.x, 2.x and XL were trained'
     ),
-    "train.content_or_style*": only("balanced", fix=fixes.TIMESTEPS),
+    "train.content_or_style_reg": only("balanced", fix=fixes.TIMESTEPS),
     "train.snr_gamma": only(fix="use min_snr_gamma, with which no weight is above 1"),
     "train.prompt_dropout_prob": only(
         0, fix="use caption_dropout_rate, which drops the whole caption"

@@ -41,6 +41,7 @@ from lycoris_ext.config.imports.settings import (
     text,
     whole,
 )
+from lycoris_ext.diffusion.timesteps import DISTRIBUTIONS, UNIFORM, fault_of
 
 PROGRAM = "OneTrainer"
 _TRAINED = ("STABLE_DIFFUSION_15", "STABLE_DIFFUSION_20", "STABLE_DIFFUSION_20_BASE",
@@ -188,14 +189,44 @@ def _read_loss(settings: Settings) -> None:
     last = int(1000 * settings.take_as(share, "max_noising_strength", 1.0))
     values |= {"min_timestep": first} if first > 0 else {}
     values |= {"max_timestep": last} if last < 1000 else {}
+    _read_timesteps(settings)
+
+
+def _read_timesteps(settings: Settings) -> None:
+    """Read how often each timestep is trained.
+
+    OneTrainer shifts most distributions over all timesteps, also where it trains a part of them,
+    and applies the shift to SIGMOID once more; neither is the same here.
+    """
+    values = settings.values
     drawn = settings.take_word("timestep_distribution", "UNIFORM")
-    if drawn != "UNIFORM":
+    moved = settings.take_as(number, "timestep_shift", 1.0)
+    own = {name: settings.take_as(number, name, 0.0) for name in ("noising_weight", "noising_bias")}
+    known = DISTRIBUTIONS.get(str(drawn).lower())
+    if known is None:
         settings.refuse(
-            "timestep_distribution",
-            drawn,
-            "choose a range of timesteps with min_timestep and max_timestep, or weigh them with "
-            "min_snr_gamma; all timesteps in the range are equally frequent here",
+            "timestep_distribution", drawn, f"choose one of {', '.join(DISTRIBUTIONS).upper()}"
         )
+        return
+    name = str(drawn).lower()
+    fault = fault_of(name, own["noising_weight"], own["noising_bias"])
+    if fault:
+        settings.refuse("timestep_distribution", drawn, fault)
+        return
+    values |= {"timestep_distribution": name} if name != UNIFORM else {}
+    values |= {option: own[option] for option in known.reads if own[option]}
+    if moved == 1.0:
+        return
+    is_part = "min_timestep" in values or "max_timestep" in values
+    if name == "sigmoid" or (is_part and not known.is_density):
+        settings.refuse(
+            "timestep_shift",
+            moved,
+            f"set timestep_shift = {moved:g} here, which moves the timesteps that are trained, "
+            "and see whether it serves",
+        )
+    else:
+        values["timestep_shift"] = moved
 
 
 def _read_run(settings: Settings) -> None:
@@ -246,7 +277,6 @@ _RULES: dict[str, Rule] = {
     "perturbation_noise_weight": only(
         0, fix="use ip_noise_gamma, which adds noise to what the model sees, not to the target"
     ),
-    "timestep_shift": only(1, fix="remove it, or use min_timestep and max_timestep"),
     "dynamic_timestep_shifting": NOTHING,  # of models with flow matching alone
     "custom_conditioning_image": only(fix=fixes.NO_CONDITIONING),
     "force_circular_padding": only(fix="train without it"),

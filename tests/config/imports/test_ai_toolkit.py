@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
 from lycoris_ext.config.imports.ai_toolkit import FORMAT
@@ -122,6 +123,15 @@ def test_the_older_accumulation_counts_batches_as_steps() -> None:
     assert (run.gradient_accumulation_steps, run.max_train_steps) == (4, 3000)
 
 
+@pytest.mark.parametrize(("chosen", "noise"), [("content", 0.75), ("style", 0.25)])
+def test_content_is_learnt_at_much_noise_and_style_at_little(chosen: str, noise: float) -> None:
+    loss = built(read(train={"content_or_style": chosen})).loss
+    table = loss.timestep_chances(1000)
+    assert table is not None
+    mean = float((table * torch.arange(1000)).sum() / 1000)
+    assert mean == pytest.approx(noise, abs=0.002)  # the mean of u^3 is 1/4
+
+
 def test_denoising_steps_are_counted_from_full_noise() -> None:
     loss = built(read(train={"min_denoising_steps": 200, "max_denoising_steps": 800})).loss
     # It draws indices 201 to 798 of the timesteps 999, 998, ... 0.
@@ -133,7 +143,7 @@ def test_denoising_steps_are_counted_from_full_noise() -> None:
     [
         ({"trigger_word": "m3"}, "caption_prefix"),
         ({"train": {"noise_scheduler": "flowmatch"}}, "ddpm"),
-        ({"train": {"content_or_style": "style"}}, "min_timestep"),
+        ({"train": {"content_or_style": "other"}}, "balanced"),
         ({"train": {"lr_scheduler": "linear"}}, "constant"),
         ({"train": {"diff_output_preservation": True}}, "without it"),
         ({"train": {"snr_gamma": 5.0}}, "min_snr_gamma"),

@@ -46,6 +46,16 @@ def test_a_config_gives_the_same_run() -> None:
     )
 
 
+def test_the_distribution_of_timesteps_is_the_same() -> None:
+    chosen = {"noising_weight": 7.5, "noising_bias": 0.1, "timestep_shift": 3.0}
+    loss = built(read(timestep_distribution="INVERTED_PARABOLA", **chosen)).loss
+    assert loss.timestep_distribution == "inverted_parabola"
+    assert {name: getattr(loss, name) for name in chosen} == chosen
+    unread = built(read(timestep_distribution="COS_MAP", noising_weight=7.5, noising_bias=1.0)).loss
+    assert (unread.noising_weight, unread.noising_bias) == (0.0, 0.0)
+    assert built(read(noising_weight=1.0)).loss.timestep_distribution == "uniform"
+
+
 def test_only_concepts_that_are_on_and_trained_become_subsets() -> None:
     data = built(read()).data
     (subset,) = data.subsets or ()
@@ -178,7 +188,10 @@ def test_rates_are_scaled_by_the_root_of_the_batch() -> None:
     [
         ({"masked_training": True}, "conditioning_data_dir"),
         ({"learning_rate_scheduler": "REX", "learning_rate_min_factor": 0}, "rex"),
-        ({"timestep_distribution": "LOGIT_NORMAL"}, "min_timestep"),
+        ({"timestep_distribution": "ANOTHER"}, "LOGIT_NORMAL"),
+        ({"timestep_distribution": "HEAVY_TAIL", "noising_weight": 2.0}, "-1 to 1.75"),
+        ({"timestep_distribution": "SIGMOID", "timestep_shift": 2.0}, "timestep_shift = 2"),
+        ({"timestep_shift": 2.0}, "timestep_shift = 2"),
         ({"peft_type": "OFT_2"}, "diag-oft"),
         ({"loss_weight_fn": "P2"}, "min_snr_gamma"),
         ({"mse_strength": 0.5, "mae_strength": 0.5}, "loss_type"),
