@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 
-class _Nowhere(io.TextIOBase):
+class Nowhere(io.TextIOBase):
     """What is written to it is gone."""
 
     encoding = "utf-8"
@@ -35,7 +35,7 @@ class LastingStream:
     """
 
     def __init__(self, stream: TextIO | None) -> None:
-        self.stream = stream or _Nowhere()
+        self.stream = stream or Nowhere()
         self.lost: Exception | None = None
 
     def write(self, text: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import TextIOBase
 from typing import Any
 
 from lycoris_ext.sampling.sample import Progress
@@ -49,24 +50,30 @@ def counting_pictures(what: str, total: int) -> Iterator[Callable[[int], object]
         yield bar.update
 
 
-def bar_options() -> dict[str, Any]:
+def bar_options(log: TextIOBase | None = None) -> dict[str, Any]:
     """Return tqdm's options for where stderr goes.
 
     A bar is redrawn every 0.2 seconds in a terminal. In a log, each state that is shown is a line
     of its own, every 10 seconds. A bar appears after half a second, so that short work shows none.
+
+    Args:
+        log: where bars go in place of stderr; it is a log in any case.
     """
-    if sys.stderr.isatty():
+    if log is None and sys.stderr.isatty():
         return {"mininterval": 0.2, "delay": 0.5}
-    return {"mininterval": 10.0, "delay": 0.5, "file": _Lines()}
+    return {"mininterval": 10.0, "delay": 0.5, "file": _Lines(log)}
 
 
 class _Lines:
-    """stderr as a file in which each state of a bar becomes a line."""
+    """A stream (None: stderr) as a file in which each state of a bar becomes a line."""
+
+    def __init__(self, log: TextIOBase | None) -> None:
+        self.log = log
 
     def write(self, text: str) -> None:
         line = text.strip()
         if line:
-            sys.stderr.write(f"{line}\n")
+            (self.log or sys.stderr).write(f"{line}\n")
 
     def flush(self) -> None:
-        sys.stderr.flush()
+        (self.log or sys.stderr).flush()

@@ -24,13 +24,13 @@ from lycoris_ext.training.claim import Claim
 from lycoris_ext.training.config import TrainConfig, dump_toml
 from lycoris_ext.training.identity import IDENTITY, run_identity
 from lycoris_ext.training.metadata import training_metadata
+from lycoris_ext.training.notes import describe_run
 from lycoris_ext.training.optimizer_kind import has_modes
 from lycoris_ext.training.optimizers import training_paused
 from lycoris_ext.training.precision import DTYPES, build_scaler, choose_device, describe_device
 from lycoris_ext.training.rates import Rates
 from lycoris_ext.training.report import StepReport
 from lycoris_ext.training.step import NotFiniteError
-from lycoris_ext.words import count, file_size
 
 
 class Run:
@@ -106,16 +106,7 @@ class Run:
 
     def summary(self) -> str:
         """Return a line for the user: algorithm, layers, file size, steps, device, optimizer."""
-        config, network = self.config, self.network
-        numbers = network.parameter_count()
-        size = numbers * DTYPES[config.run.save_precision].itemsize
-        return (
-            f"{config.network.algo} {config.network.network_dim}: "
-            f"{count(len(network.sites), 'layer')}, {count(numbers, 'parameter')}, "
-            f"{file_size(size)}; {count(self.total_steps, 'step')} on "
-            f"{self.device.type} ({count(torch.get_num_threads(), 'thread')}), "
-            f"{config.optimizer.optimizer_type}"
-        )
+        return describe_run(self.config, self.network, self.total_steps)
 
     def after_step(self) -> int | None:
         """Count a finished step, apply scale_weight_norms, and update the average of the weights.
@@ -341,7 +332,7 @@ class Run:
             )
             if before != now
         ]
-        if self.device.type != "cpu":
+        if self.device.type != "cpu" and not torch.are_deterministic_algorithms_enabled():
             reasons.append(f"{self.device.type} kernels may add in any order")
         if not reasons:
             return []

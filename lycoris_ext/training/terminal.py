@@ -6,6 +6,8 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from io import TextIOBase
 from pathlib import Path
 
 from tqdm import tqdm
@@ -30,11 +32,26 @@ from lycoris_ext.training.watcher import Watcher
 from lycoris_ext.words import short
 
 
-def train_in_terminal(config: TrainConfig) -> Path:
+@dataclass(frozen=True)
+class Telling:
+    """How much a terminal tells of a run.
+
+    Args:
+        progress: where bars and lines about the progress go; None is stderr. Notes and errors are
+            on stderr in any case.
+        each_step: tell the numbers of each step in a line of its own.
+    """
+
+    progress: TextIOBase | None = None
+    each_step: bool = False
+
+
+def train_in_terminal(config: TrainConfig, telling: Telling = Telling()) -> Path:
     """Train on the base model that a config names, and show progress on stderr.
 
     Args:
         config: of the run; a run of the same output_dir and output_name is continued.
+        telling: how much is shown.
 
     Returns:
         Path of the adapter file.
@@ -45,7 +62,7 @@ def train_in_terminal(config: TrainConfig) -> Path:
     keep_freed_memory()
     base = PipelineBase(config)
     with lasting_streams():  # a log that cannot be written ends no training
-        return train(config, base, Terminal(base))
+        return train(config, base, Terminal(base, telling))
 
 
 class Terminal(Watcher):
@@ -53,24 +70,26 @@ class Terminal(Watcher):
 
     Args:
         base: the base model, whose pipeline draws the pictures.
+        telling: how much is shown.
     """
 
-    def __init__(self, base: PipelineBase) -> None:
-        self.base = base
+    def __init__(self, base: PipelineBase, telling: Telling = Telling()) -> None:
+        self.base, self.telling = base, telling
         self.specs: list[PromptSpec] = []
         self._shown: dict[str, str] = {}
 
     def say(self, text: str) -> None:
-        tqdm.write(printable(text), file=sys.stderr)  # keeps progress bars intact
+        # Keeps progress bars intact.
+        tqdm.write(printable(text), file=self.telling.progress or sys.stderr)
 
     def note(self, text: str) -> None:
-        self.say(f"note: {text}")
+        tqdm.write(printable(f"note: {text}"), file=sys.stderr)
 
     @contextmanager
     def counting(
         self, what: str, unit: str, total: int | None = None
     ) -> Iterator[Callable[[int], object]]:
-        options = {"leave": what == "encoding", **bar_options()}
+        options = {"leave": what == "encoding", **bar_options(self.telling.progress)}
         with tqdm(desc=what, unit=f" {unit}", total=total, **options) as bar:
             yield bar.update
 
@@ -85,7 +104,7 @@ class Terminal(Watcher):
             initial=run.step,
             desc="training",
             unit=" steps",
-            **bar_options(),
+            **bar_options(self.telling.progress),
         )
         with bar, listen_for_stop() as self._stop:
             self._bar = bar
@@ -98,6 +117,13 @@ class Terminal(Watcher):
             rates = sorted({f"{rate:.2g}" for rate in report.true_rates.values()})
             self._shown["rate"] = "/".join(rates)
         self._bar.set_postfix(self._shown, refresh=False)
+        if self.telling.each_step:
+            norm = "overflowed" if report.norm is None else f"{report.norm:.4g}"
+            of_groups = ", ".join(f"{name} {rate:.4g}" for name, rate in report.rates.items())
+            self.say(
+                f"step {report.step}: loss {report.loss:.6g}, gradient norm {norm}, "
+                f"rates {of_groups}"
+            )
 
     def after_validation(self, run: Run, losses: Mapping[str, float]) -> None:
         mean = next((x for name, x in losses.items() if name.endswith("_average")), math.nan)
@@ -109,7 +135,9 @@ class Terminal(Watcher):
 
     def draw(self, run: Run) -> Sequence[str]:
         pipeline, clip_skip = self.base.pipeline, run.config.model.clip_skip
-        with tqdm(desc="drawing", unit=" steps", leave=False, **bar_options()) as bar:
+        with tqdm(
+            desc="drawing", unit=" steps", leave=False, **bar_options(self.telling.progress)
+        ) as bar:
 
             def progress(done: int, total: int) -> None:
                 bar.total = total
