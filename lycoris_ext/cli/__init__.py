@@ -17,6 +17,7 @@ from lycoris_ext.streams import lasting_streams
 COMMANDS = {
     "init": "write a commented config for a folder of pictures",
     "train": "train an adapter, or continue a run that was stopped",
+    "watch": "show loss, rates and pictures of runs in a browser",
     "check": "find what is wrong in the pictures and captions of a data set",
     "dataset": "look at the folders and captions of a data set, and balance them",
     "import": "write the config of another program as one of this library",

@@ -1,12 +1,14 @@
 """The event log of a run, NAME.events.jsonl: losses, saved files and more, a JSON object a line.
 
-A line is {"event": "step", "step": 12, "loss": 0.1, ...}; "step" counts finished optimizer steps
-from 1.
+A line is {"event": "step", "step": 12, "loss": 0.1, ..., "time": 1790000000.123}; "step" counts
+finished optimizer steps from 1, and "time" is in seconds since 1970. Nothing of a run depends on
+times: a run that went on after a stop has the same other numbers as one without.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,7 +51,7 @@ class EventLog:
         """
         kept = [event for event in read_events(self.path) if event.get("step", 0) <= step]
         # Of a line that failed, all but the line break may have been written.
-        kept += [event for event in _events(unwritten.encode("utf-8")) if event not in kept]
+        kept += [event for event in events_in(unwritten.encode("utf-8")) if event not in kept]
         atomic_write(self.path, "".join(map(_line, kept)).encode("utf-8", "replace"))
 
     def write(self, event: str, step: int, **values: Any) -> None:
@@ -63,7 +65,9 @@ class EventLog:
         Raises:
             EnvironmentFault: the line cannot be written; it is tried again with the next one.
         """
-        self.unwritten += _line({"event": event, "step": step, **values})
+        self.unwritten += _line(
+            {"event": event, "step": step, **values, "time": round(time.time(), 3)}
+        )
         try:
             with self.path.open("a", encoding="utf-8", newline="\n") as file:
                 file.write(self.unwritten)
@@ -93,10 +97,11 @@ def read_events(path: Path) -> Iterator[Event]:
         content = read_bytes(path)
     except OSError as error:
         raise cannot_read(path, error) from error
-    yield from _events(content)
+    yield from events_in(content)
 
 
-def _events(content: bytes) -> Iterator[Event]:
+def events_in(content: bytes) -> Iterator[Event]:
+    """Yield the events in lines of a log; a line that holds none is left out."""
     for line in content.split(b"\n"):
         try:
             event = parse_json(line)
