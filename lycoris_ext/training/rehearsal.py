@@ -10,8 +10,9 @@ from lycoris_ext.data.findings import Finding
 from lycoris_ext.errors import LycorisExtError
 from lycoris_ext.files import told_in_words
 from lycoris_ext.training.config import TrainConfig
+from lycoris_ext.training.described import describe_run
 from lycoris_ext.training.door import Door
-from lycoris_ext.training.notes import describe_run, network_notes
+from lycoris_ext.training.notes import network_notes
 from lycoris_ext.training.optimizers import build_optimizer
 from lycoris_ext.training.outcome import would_do
 from lycoris_ext.training.pipeline_base import OutlineBase

@@ -22,9 +22,9 @@ from lycoris_ext.training.average import WeightAverage
 from lycoris_ext.training.checkpoints import delete_checkpoints, record_checkpoint
 from lycoris_ext.training.claim import Claim
 from lycoris_ext.training.config import TrainConfig, dump_toml
+from lycoris_ext.training.described import describe_run
 from lycoris_ext.training.identity import IDENTITY, run_identity
 from lycoris_ext.training.metadata import training_metadata
-from lycoris_ext.training.notes import describe_run
 from lycoris_ext.training.optimizer_kind import has_modes
 from lycoris_ext.training.optimizers import training_paused
 from lycoris_ext.training.precision import DTYPES, build_scaler, choose_device, describe_device
