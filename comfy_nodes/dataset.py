@@ -58,7 +58,7 @@ _ELSEWHERE = (
     "cache_text_encoder_outputs", "cache_text_encoder_outputs_to_disk", "cache_dir",
     "cache_limit_gb", "caption_mode", "caption_set", "caption_variants", "tag_list_dropout_rate",
     "caption_fields", "level_rules", "max_data_loader_n_workers", "silence", "validation_split",
-    "validation_seed", "conditioning_data_dir", "masked_loss",
+    "validation_seed", "conditioning_data_dir", "masked_loss", "loss_weight",
     "random_crop", "color_aug", "face_crop_aug_range",
 )  # fmt: skip
 _NOT_READ = "captions are not used: the conditionings replace them"

@@ -44,6 +44,7 @@ class BatchPlan:
         captions: as they are shown in this epoch.
         size_ids: SDXL's size conditioning, see Crop.size_ids.
         is_reg: whether it is a regularisation picture.
+        loss_weights: by which its loss is multiplied.
         pixels: of the pictures that are drawn anew, uint8 [C, height, width], and None for the
             others; empty if nobody drew them yet.
     """
@@ -56,6 +57,7 @@ class BatchPlan:
     captions: tuple[str, ...]
     size_ids: tuple[tuple[int, int, int, int, int, int], ...]
     is_reg: tuple[bool, ...]
+    loss_weights: tuple[float, ...]
     pixels: tuple[Tensor | None, ...] = ()
 
 
@@ -172,9 +174,17 @@ class TrainingSet:
             self.crop_at(picture, slot.epoch, sample_id).size_ids(mirrored)
             for picture, sample_id, mirrored in zip(pictures, slot.sample_ids, flipped, strict=True)
         )
-        is_reg = tuple(self.pictures[picture].is_reg for picture in pictures)
+        shown = [self.pictures[picture] for picture in pictures]
         return BatchPlan(
-            number, slot.epoch, slot.sample_ids, pictures, flipped, captions, size_ids, is_reg
+            number,
+            slot.epoch,
+            slot.sample_ids,
+            pictures,
+            flipped,
+            captions,
+            size_ids,
+            is_reg=tuple(one.is_reg for one in shown),
+            loss_weights=tuple(one.subset.loss_weight for one in shown),
         )
 
     def held_out_set(self) -> TrainingSet | None:

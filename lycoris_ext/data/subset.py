@@ -89,6 +89,14 @@ class SubsetOptions(CaptionOptions, BucketOptions):
         is_path=True,
         may_change="always",
     )
+    loss_weight: float = option(
+        1.0,
+        "Multiply the loss of each picture by this number, so that it counts more or less than "
+        "others; 0: its loss does not count. That of a batch is still divided by the number of its "
+        "pictures.",
+        low=0,
+        high=1000,
+    )
     train_batch_size: int = option(
         1, "Number of pictures in a batch, which go through the model together.", low=1, high=65536
     )

@@ -20,6 +20,7 @@ def weighted_loss(
     loss: LossConfig,
     is_reg: Tensor | None = None,
     mask: Tensor | None = None,
+    sample_weights: Tensor | None = None,
 ) -> Tensor:
     """Return the loss of a batch: the mean error of each sample times its weight, averaged.
 
@@ -31,6 +32,8 @@ def weighted_loss(
         is_reg: bool [B], True for regularisation pictures; None: there are none.
         mask: [B, 1, h, w], weight of each position; None: all 1. The mean is taken over all
             positions, as in sd-scripts, so that masked ones lower the loss.
+        sample_weights: float32 [B], of each sample's loss; None: all 1. The mean is taken over
+            all samples, as in OneTrainer, whatever the sum of their weights.
 
     Returns:
         A float32 scalar.
@@ -41,6 +44,8 @@ def weighted_loss(
     per_sample = error.mean(dim=(1, 2, 3)) * timestep_weights(timesteps, schedule, loss)
     if is_reg is not None:
         per_sample = torch.where(is_reg, loss.prior_loss_weight * per_sample, per_sample)
+    if sample_weights is not None:
+        per_sample = per_sample * sample_weights
     return per_sample.mean()
 
 

@@ -94,4 +94,5 @@ class BatchLoss(Generic[Text]):
                 config.loss,
                 is_reg=torch.as_tensor(plan.is_reg),
                 mask=pictures.mask,
+                sample_weights=torch.tensor(plan.loss_weights),
             )

@@ -115,6 +115,7 @@ def denoising_loss(
     loss: LossConfig,
     is_reg: Tensor | None = None,
     mask: Tensor | None = None,
+    sample_weights: Tensor | None = None,
 ) -> Tensor:
     """Compute the loss of one batch: add noise to the latents, let the model predict, compare.
 
@@ -127,6 +128,7 @@ def denoising_loss(
         loss: options: kind of error and weights.
         is_reg: bool (B,), True for regularisation pictures; None: there are none.
         mask: (B, 1, h, w), weight of each position in the loss, on any device; None: all 1.
+        sample_weights: (B,), weight of each sample's loss, on any device; None: all 1.
 
     Returns:
         A float32 scalar with gradients to the adapter.
@@ -141,7 +143,11 @@ def denoising_loss(
         is_reg = is_reg.to(latents.device)
     if mask is not None:
         mask = mask.to(latents.device)
-    return weighted_loss(prediction, target, timesteps, schedule, loss, is_reg, mask)
+    if sample_weights is not None:
+        sample_weights = sample_weights.to(latents.device)
+    return weighted_loss(
+        prediction, target, timesteps, schedule, loss, is_reg, mask, sample_weights
+    )
 
 
 def optimizer_step(

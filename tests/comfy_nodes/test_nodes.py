@@ -46,6 +46,7 @@ LEFT_OUT = {
         "tables are for config files": "overrides subsets in_json",
         "caption sets are made and compared in the terminal": "caption_set caption_mode "
         "tag_list_dropout_rate caption_fields level_rules",
+        "it differs between the folders of a config file": "loss_weight",
         "pictures of other nodes have no files of the same names": "conditioning_data_dir "
         "masked_loss",
         "the VAE would have to stay loaded": "random_crop color_aug face_crop_aug_range",

@@ -291,6 +291,25 @@ def test_prior_loss_weight_scales_the_loss_of_regularisation_pictures():
     torch.testing.assert_close(found, (errors * torch.tensor([1.0, 0.25, 1.0])).mean())
 
 
+def test_the_loss_weight_of_a_sample_enters_the_mean_over_all_samples():
+    prediction, target = torch.randn(3, *SHAPE), torch.randn(3, *SHAPE)
+    weights = torch.tensor([2.0, 0.5, 0.0])
+    loss = LossConfig(min_snr_gamma=5.0, prior_loss_weight=0.25)
+    timesteps = torch.tensor([10, 500, 900])
+    errors = (prediction.double() - target.double()).square().mean(dim=(1, 2, 3))
+    signal = SCHEDULE.alphas_cumprod.double()[timesteps]
+    snr = signal / (1 - signal)
+    expected = (
+        errors * (5.0 / snr).clamp(max=1.0) * weights * torch.tensor([1.0, 0.25, 1.0])
+    ).mean()
+    is_reg = torch.tensor([False, True, False])
+    given = (prediction, target, timesteps, SCHEDULE, loss, is_reg)
+    found = weighted_loss(*given, sample_weights=weights)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=0)
+    ones = weighted_loss(*given, sample_weights=torch.ones(3))
+    assert torch.equal(ones, weighted_loss(*given))
+
+
 def test_half_precision_predictions_are_compared_in_float32():
     prediction = torch.full((1, *SHAPE), 300.0, dtype=torch.float16)
     loss = weighted_loss(

@@ -135,6 +135,15 @@ def test_prior_loss_weight_scales_the_loss_of_regularisation_pictures(run, tmp_p
     assert losses[2] == pytest.approx(0.25 * expected[2])
 
 
+def test_loss_weight_scales_the_loss_of_the_pictures_of_its_folder(run, tmp_path):
+    plain = run(output_dir=str(tmp_path / "plain"), max_train_steps=1)
+    path = run(loss_weight=0.25, max_train_steps=1)
+    losses = dict(loss_curve(path.with_name("test.events.jsonl")))
+    expected = dict(loss_curve(plain.with_name("test.events.jsonl")))
+    assert losses[1] == pytest.approx(0.25 * expected[1])
+    assert "loss_weight = 0.25" in load_adapter(path).metadata["lycoris_ext_config"]
+
+
 def test_sample_pictures_of_a_velocity_base_use_the_schedule_of_its_training(
     run, tmp_path, monkeypatch
 ):

@@ -54,6 +54,7 @@ _MISSING = {
     "ema_decay": "leave it out",
     "stop_text_encoder_training": "use a lower text_encoder_lr; its LoRA training never stops it",
     "multiply": "write whole repeats: lycoris-ext dataset balance FOLDER --config mine.toml",
+    "loss_weight": "use num_repeats, or prior_loss_weight for regularisation pictures",
     "caption_mode": "leave it out, and write captions as the mode would make them",
     "tag_list_dropout_rate": "use caption_tag_dropout_rate, which draws for each tag",
     "caption_set": "copy the pictures into another folder, and the captions of the set beside them",

@@ -37,14 +37,14 @@ def read_data(settings: Settings, data: object) -> int:
         batch += size
         shape = _shape(part)
         weight = part.take_as(number, "loss_weight", 1.0)
-        if weight != 1:
-            part.refuse("loss_weight", weight, fixes.REPEATS)
         part.follow(_DATASET)
         subsets = []
         sources = table.get("source")
         for source in sources.values() if isinstance(sources, Mapping) else ():
             if isinstance(source, Mapping):
                 subsets.append(_subset(part, source))
+                if weight != 1:
+                    subsets[-1]["loss_weight"] = weight
         settings.join(f"data.{name}", part)
         datasets.append({"batch_size": size, **shape, "subsets": subsets})
     if len(datasets) > 1:

@@ -55,7 +55,7 @@ _CONCEPT: dict[str, Rule] = {
     "image.enable_crop_jitter": NOTHING,
     "image.enable_*": only(fix=fixes.CHANGED_COPIES),
     "include_subdirectories": only(fix="make a concept of each sub-folder"),
-    "loss_weight": only(1, fix=fixes.REPEATS),
+    "loss_weight": becomes("loss_weight", number),
     "type": only("STANDARD", fix=fixes.REGULARISATION),
     **all_of(
         """

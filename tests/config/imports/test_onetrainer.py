@@ -13,6 +13,8 @@ import pytest
 
 from lycoris_ext.config.imports.foreign import Foreign
 from lycoris_ext.config.imports.onetrainer import FORMAT
+from lycoris_ext.data import DataConfig
+from lycoris_ext.data.subset import Subset
 from lycoris_ext.errors import ConfigError
 from lycoris_ext.training.schedules import learning_rate_factor
 from tests.config.imports.adapted import adapted, models, wrapped
@@ -54,6 +56,13 @@ def test_the_distribution_of_timesteps_is_the_same() -> None:
     unread = built(read(timestep_distribution="COS_MAP", noising_weight=7.5, noising_bias=1.0)).loss
     assert (unread.noising_weight, unread.noising_bias) == (0.0, 0.0)
     assert built(read(noising_weight=1.0)).loss.timestep_distribution == "uniform"
+
+
+def test_the_loss_of_a_concept_weighs_as_much() -> None:
+    concepts = [{"path": "a", "loss_weight": 0.5}, {"path": "b"}]
+    subsets = built(read(concepts=concepts)).data.subsets or ()
+    weights = [Subset.of(DataConfig(), **one.changed()).loss_weight for one in subsets]
+    assert weights == [0.5, 1.0]
 
 
 def test_only_concepts_that_are_on_and_trained_become_subsets() -> None:
