@@ -50,6 +50,12 @@ CONTINUED = {
         "min_timestep": 100,
         "max_timestep": 900,
     },
+    "timesteps": {
+        "timestep_distribution": "logit_normal",
+        "noising_bias": 1.0,
+        "timestep_shift": 2.0,
+        "loss_weight": 0.5,
+    },
     "weights": {"min_snr_gamma": 5, "debiased_estimation_loss": True, "loss_type": "smooth_l1"},
     "velocity": {
         "v_parameterization": True,
