@@ -179,6 +179,12 @@ def _lines(result: dict[str, object], groups: Sequence[Equivalence]) -> list[str
         after, first = values["after"], values["first_steps"]
         told = [] if after is None else [f"{after:.4g} by the law"]
         told += [] if first is None else [f"{first:.4g} for the first steps"]
+        if after is None:
+            told += [
+                f"{values['before'] * group.factor:.4g} by the law in {group.kind}"
+                for group in groups
+                if group.factor is not None
+            ]
         lines.append(f"{name} {values['before']:g} -> {', '.join(told) or 'see the table'}")
         given = result.get("given")
         if name == "learning_rate" and isinstance(given, float) and after:

@@ -188,6 +188,14 @@ def test_the_command_converts_a_rate(small, capsys):
     assert "learning_rate 0.0002 -> 0.0004 by the law" in capsys.readouterr().out
 
 
+def test_the_rate_of_each_kind_of_layers_is_told_where_one_does_not_fit_all(small, capsys):
+    half = "loha dim 4 conv_dim 2 alpha 16 conv_alpha 16 lr 1e-4"
+    assert lr_equiv.main(["--from", half, "--to", "alpha 1 conv_alpha 16"]) == 0
+    told = capsys.readouterr().out
+    assert "learning_rate 0.0001 -> 0.0002 by the law in Linear layers" in told
+    assert "0.0001 by the law in convolutions 3x3" in told
+
+
 def test_the_command_reads_two_configs(small, capsys, tmp_path):
     for name, alpha in (("a", 2.0), ("b", 8.0)):
         text = f'algo = "lora"\nnetwork_alpha = {alpha}\nunet_lr = 1e-4\noptimizer_type = "SGD"\n'
