@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with WatchServer(runs) as server:
         print(f"{server.address} (Ctrl-C ends it)", flush=True)
         if not options.no_browser and sys.stdout.isatty():
-            webbrowser.open(server.address)
+            webbrowser.open_new_tab(server.address)
         try:
             server.serve_forever()
         except KeyboardInterrupt:

@@ -282,7 +282,8 @@ def test_the_metadata_says_what_was_held_out_as_sd_scripts_does(run):
 
 
 def test_terminal_shows_the_loss_under_sd_scripts_name(run, capsys, monkeypatch):
-    monkeypatch.setattr("lycoris_ext.training.terminal.bar_options", dict)  # shown without a tty
+    # Shown without a tty.
+    monkeypatch.setattr("lycoris_ext.training.terminal.bar_options", lambda _: {})
     run(validation_split=0.34, max_train_steps=1)
     shown = capsys.readouterr().err
     assert "val_avg_loss=" in shown and "validating: 100%" in shown

@@ -11,7 +11,7 @@ from lycoris_ext.errors import DataError, LycorisExtError
 from lycoris_ext.files import read_text_within
 from lycoris_ext.formats.toml_text import read_tables
 from lycoris_ext.os_errors import reason
-from lycoris_ext.pages.watch.curves import EventCurves
+from lycoris_ext.pages.watch.curves import BAND_POINTS, MOST_POINTS, EventCurves
 from lycoris_ext.runs.paths import RunPaths, step_in_name
 from lycoris_ext.words import count
 
@@ -81,7 +81,10 @@ class Watched:
             "seconds_a_step": wait,
             "seconds_left": left,
             "ended": self.events.ended,
-            "curves": {name: curve.points() for name, curve in self.events.curves.items()},
+            "curves": {
+                name: curve.points(BAND_POINTS if name == "loss" else MOST_POINTS)
+                for name, curve in self.events.curves.items()
+            },
             "pictures": [
                 {"step": self.step_of(path), "address": address(path), "name": path.name}
                 for path in self.pictures()

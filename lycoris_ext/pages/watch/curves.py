@@ -14,6 +14,8 @@ from lycoris_ext.runs.losses import finite, running_average
 
 MOST_POINTS = 600
 """Points of a curve: a chart has hardly more pixels."""
+BAND_POINTS = 100
+"""Points of the band between the extremes of the loss, which varies from step to step."""
 TIMED = 50
 """Steps whose median time tells how long the rest of a run takes."""
 

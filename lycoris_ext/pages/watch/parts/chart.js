@@ -1,6 +1,6 @@
 // A chart: lines of means, and bands of extremes.
 const NS = "http://www.w3.org/2000/svg";
-const [WIDE, HIGH, LEFT, BOTTOM, TOP] = [600, 250, 58, 22, 8];
+const [WIDE, HIGH, LEFT, BOTTOM, TOP] = [matchMedia("(max-width: 600px)").matches ? 350 : 600, 250, 58, 22, 8];
 const draw = (name, values, text) => {
   const node = document.createElementNS(NS, name);
   for (const [key, value] of Object.entries(values)) node.setAttribute(key, value);
@@ -51,13 +51,13 @@ function chart(title, lines) {
     svg.append(draw("text", { x: x(step), y: HIGH - 4, "text-anchor": part === 4 ? "end" : part ? "middle" : "start" },
       step.toLocaleString("en")));
   }
-  for (const { index, points, band } of lines) {
+  for (const { index, points, band, dashed } of lines) {
     const pairs = (list) => list.map(([a, b]) => `${x(a).toFixed(1)},${y(b).toFixed(1)}`).join(" ");
     if (band) {
       const around = [...points.map((p) => [p[0], p[2]]), ...points.map((p) => [p[0], p[1]]).reverse()];
       svg.append(draw("polygon", { class: "band", points: pairs(around) }));
     } else {
-      svg.append(draw("polyline", { class: "line", points: pairs(points.map((p) => [p[0], p[3]])) }));
+      svg.append(draw("polyline", { class: dashed ? "line dashed" : "line", points: pairs(points.map((p) => [p[0], p[3]])) }));
     }
     svg.lastChild.style.setProperty("--own", `var(--run${index % 6})`);
   }

@@ -43,8 +43,9 @@ function showCharts() {
     for (const [name, points] of Object.entries(run.curves)) {
       const title = group(name);
       if (!charts.has(title)) charts.set(title, []);
-      // The loss is a band, and its running average the line in it.
-      charts.get(title).push({ index, name: `${run.name}: ${name}`, points, band: name === "loss" });
+      // The loss is a band, its running average the line in it; a second line of a run is dashed.
+      const dashed = charts.get(title).some((line) => line.index === index && !line.band);
+      charts.get(title).push({ index, name: `${run.name}: ${name}`, points, band: name === "loss", dashed });
     }
   });
   const order = ["Loss", "Loss on held-out pictures", "Learning rates", "True learning rates"];
