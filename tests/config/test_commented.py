@@ -73,6 +73,8 @@ NOT_ALONE = (
     "logging_dir",
     "lr_scheduler_args",
     "noise_offset_random_strength",
+    "noising_bias",
+    "noising_weight",
 )
 """Options that need another one beside them."""
 
