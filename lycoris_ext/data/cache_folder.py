@@ -54,7 +54,7 @@ def entries(folder: Path) -> list[Entry]:
         folders = [folder, *(Path(one.path) for one in os.scandir(folder) if one.is_dir())]
         found = [entry for place in folders for entry in _in_folder(place)]
     except OSError as error:
-        raise cannot_read(folder, error, what="the folder ") from error
+        raise cannot_read(error.filename or folder, error, what="the folder ") from error
     return sorted(found, key=lambda entry: (entry.used, entry.path))
 
 

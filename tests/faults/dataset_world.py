@@ -135,8 +135,11 @@ class World:
         return self.lost()
 
     def state(self) -> dict[str, str]:
-        """Return path -> hash of all that lies with the pictures, but for what was not finished."""
-        return digests(self.pictures, lambda path: path.suffix != ".tmp")
+        """Return path -> hash of all that lies with the pictures, but for what was not finished.
+
+        A multiply.txt that was written and taken back has its bytes again, with another time.
+        """
+        return digests(self.pictures, lambda path: path.suffix != ".tmp", times=False)
 
     def _originals(self) -> dict[str, str]:
         """Return folder without its repeats and file -> hash, of pictures and captions."""
