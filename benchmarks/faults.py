@@ -21,6 +21,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]  # the tests' trials, and the tree beside them
 
@@ -63,6 +65,7 @@ class Row:
 
 
 def main() -> int:
+    torch.set_num_threads(1)  # a forked training has none of the threads that this process started
     options = _options()
     kinds = [kind for kind in all_kinds() if options.only in kind.name]
     known = {kind.name for kind in all_kinds()}
