@@ -29,15 +29,23 @@ def _folder_instead(path: Path) -> None:
     path.mkdir()
 
 
+def _picture_beside(path: Path) -> bytes:
+    """Return the bytes of another picture; a caption may be replaced by them, too."""
+    made = path.with_name("made.png")
+    write_picture(made, 11)
+    raw = made.read_bytes()
+    made.unlink()
+    return raw
+
+
 def _another(path: Path) -> None:
-    write_picture(path, 11)
+    path.write_bytes(_picture_beside(path))
 
 
 def _same_size(path: Path) -> None:
-    """Replace a picture by another one with as many bytes."""
+    """Replace a file by a picture with as many bytes."""
     size = path.stat().st_size
-    write_picture(path, 11)
-    path.write_bytes(path.read_bytes()[:size].ljust(size, b"\0"))
+    path.write_bytes(_picture_beside(path)[:size].ljust(size, b"\0"))
 
 
 CHANGES: dict[str, Callable[[Path], object]] = {
