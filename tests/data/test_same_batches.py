@@ -99,6 +99,7 @@ def record(root: Path, options: dict[str, object]) -> dict[str, object]:
     training_set = open_training_set(DataConfig(**{**options, **places}), seed=11)
     plans = [asdict(training_set.batch_at(n)) for n in range(4 * training_set.batches_per_epoch)]
     assert {plan.pop("pixels") for plan in plans} == {()}  # of pictures drawn anew alone
+    assert {weight for plan in plans for weight in plan.pop("loss_weights")} == {1.0}
     text = json.dumps(plans, ensure_ascii=False)
     return {
         "fingerprint": training_set.fingerprint,
